@@ -1,0 +1,138 @@
+"""Builds an iteration: the stages of the method, in order, from the last iteration's tables to the next one's."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+
+import polars as pl
+
+from eva_data.answer import answer, carry_over
+from eva_data.config import TableModel
+from eva_data.errors import StaleError
+from eva_data.flow import Flow
+from eva_data.grow import grow
+from eva_data.judge import judge
+from eva_data.manifest import compose, differences
+from eva_data.records import EVOLUTIONS, empty
+from eva_data.run import Run, creator_of, solver_of
+from eva_data.seeds import read_seeds, read_table, seed_block
+from eva_data.store import Manifest
+
+
+def build_iteration(run: Run, iteration: int) -> Manifest:
+    """The manifest of iteration t, built unless it is there already.
+
+    Raises StaleError where it, or an earlier one, is there but was made with other settings, or where t - 1 is
+    missing. What was finished before an error or a kill is in the ledger and is not done again.
+    """
+    for earlier in range(1, iteration + 1):
+        refuse_stale(run, earlier)
+    if iteration in run.store.iterations():
+        run.store.write_card()
+        return run.store.manifest(iteration)
+    run.notes.clear()
+    if iteration == 1:
+        manifest = _build_first(run)
+    else:
+        manifest = _build_next(run, iteration, run.store.manifest(iteration - 1))
+    run.store.write_card()
+    shutil.rmtree(run.store.state / "jobs" / f"iter_{iteration}", ignore_errors=True)
+    return manifest
+
+
+def refuse_stale(run: Run, iteration: int) -> None:
+    """Raise StaleError where a finished iteration was made with settings that are not today's."""
+    if iteration not in run.store.iterations():
+        return
+    changed = differences(run.config, run.store.manifest(iteration))
+    if changed:
+        raise StaleError(
+            f"iteration {iteration} in {run.store.folder} was made with other settings: {'; '.join(changed)}; set "
+            "them back, or build into a folder of its own with `--set folder=...` (`--set ledger="
+            f"{run.ledger}` keeps what is paid)"
+        )
+
+
+def _build_first(run: Run) -> Manifest:
+    config = run.config
+    if isinstance(config.solver, TableModel):
+        prompts, responses, rejects, flow = read_table(config.solver, config.seed)
+        flows = [flow]
+        models: dict[str, str | None] = {
+            "solver": f"table:{prompts['source'][0]}",
+            "creator": None,
+            "reward": f"table:{config.solver.reward}",
+        }
+        per_prompt, on_policy = config.solver.responses, False
+    else:
+        solver = solver_of(run, 1)
+        seeds, rejects = read_seeds(run.config.seeds, config.seed)  # type: ignore[arg-type]
+        prompts = seed_block(seeds, 1, config.seeds.per_iteration)  # type: ignore[union-attr]
+        flows = [
+            Flow("seeds", "prompts", seeds.height + rejects.height, prompts.height, rejects.height,
+                 seeds.height - prompts.height)
+        ]
+        answered = answer(run, solver, prompts, stage="respond", iteration=1)
+        responses, rejects = answered.responses, pl.concat([rejects, answered.rejects])
+        flows += answered.flows
+        models = {"solver": solver.model.fingerprint, "creator": None, "reward": run.verifier_fingerprint}
+        per_prompt, on_policy = solver.block.responses, True
+    judged = judge(config, 1, prompts, responses, n=per_prompt, on_policy=on_policy)
+    flows.append(judged.flow)
+    tables = {
+        "preferences": judged.preferences,
+        "prompts": prompts,
+        "evolutions": empty(EVOLUTIONS),
+        "informativeness": judged.informativeness,
+        "responses": responses,
+        "rejects": pl.concat([rejects, judged.rejects]),
+    }
+    inputs = {"prompts": _content_hash(prompts)}
+    return run.store.write_iteration(
+        1,
+        tables,
+        compose(config, 1, tables=tables, flows=flows, models=models, previous=None, inputs=inputs,
+                notes=run.notes, evolving=None),
+    )
+
+
+def _build_next(run: Run, iteration: int, previous: Manifest) -> Manifest:
+    config = run.config
+    solver = solver_of(run, iteration)
+    creator = creator_of(run, solver)
+    grown = grow(run, iteration, solver, creator)
+    carried = grown.prompts.filter(pl.col("mix_role") == "carried")
+    new = grown.prompts.filter(pl.col("mix_role") != "carried")
+    if config.estimate.source == "previous":
+        new, carried = grown.prompts, carried.clear()
+    answered = answer(run, solver, new, stage="respond", iteration=iteration)
+    responses = pl.concat([answered.responses, carry_over(grown.responses, carried, iteration=iteration)])
+    flows = [*grown.flows, *answered.flows]
+    rejects = pl.concat([grown.rejects, answered.rejects])
+    judged = judge(config, iteration, grown.prompts, responses, n=solver.block.responses, on_policy=True)
+    flows.append(judged.flow)
+    tables = {
+        "preferences": judged.preferences,
+        "prompts": grown.prompts,
+        "evolutions": grown.evolutions,
+        "informativeness": pl.concat([grown.informativeness, judged.informativeness]),
+        "responses": pl.concat([grown.responses, responses]),
+        "rejects": pl.concat([rejects, judged.rejects]),
+    }
+    models = {
+        "solver": solver.model.fingerprint,
+        "creator": creator.model.fingerprint,
+        "reward": run.verifier_fingerprint,
+    }
+    return run.store.write_iteration(
+        iteration,
+        tables,
+        compose(config, iteration, tables=tables, flows=flows, models=models, previous=previous, inputs={},
+                notes=run.notes, evolving=grown.record),
+    )
+
+
+def _content_hash(prompts: pl.DataFrame) -> str:
+    """Hash of which prompts an iteration started from, whatever file they came in."""
+    return hashlib.sha256("\n".join(prompts["prompt_id"].sort()).encode()).hexdigest()

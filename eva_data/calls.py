@@ -1,0 +1,56 @@
+"""What is asked of a model and what comes back: the words that tasks, LLM classes and ledger share.
+
+A task describes its work as *chains*: generators that yield the requests they need next and are sent the
+completions, in the same order. An LLM drives many chains at once, a server each at its own pace, a local
+model in waves, and neither the task nor the ledger has to know which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, TypeVar
+
+Message: TypeAlias = dict[str, str]
+"""One turn: `role` and `content`."""
+
+FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "error"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Every sampling parameter that changes what a model says; all are sent, none is left to a default."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion that is wanted."""
+
+    messages: tuple[Message, ...] = field(hash=False)
+    index: int = 0
+    """Which of the samples of these messages, from 0."""
+    salt: str = ""
+    """Set by the caller where the same messages must give new text, such as `evolve:2:1`; part of the key."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One completion as it came back; a failed call has `text` None and says why in `error`."""
+
+    text: str | None
+    finish_reason: FinishReason
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    error: str | None = None
+
+
+T = TypeVar("T")
+Chain: TypeAlias = Generator[list[Request], list[Completion], T]
+"""Work that yields the requests it needs next, is sent their completions in order, and returns its result."""
+
+Row: TypeAlias = dict[str, Any]
+"""A row as Distilabel passes it between steps."""

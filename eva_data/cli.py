@@ -1,0 +1,202 @@
+"""The command line: parse, call one function, print where the result went."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from eva_data import __version__
+from eva_data.errors import EvaError
+
+if TYPE_CHECKING:
+    from eva_data.config import Config
+    from eva_data.run import Run
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_DEBUG = "--debug"
+
+
+class Commands(click.Group):
+    """Prints an error that is meant for the user as one sentence; any other keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EvaError as error:
+            message = str(error)
+        except OSError as error:
+            # No space, no permission, a file-size limit: the machine's fault, and everything finished is kept.
+            where = f" ({error.filename})" if error.filename else ""
+            message = f"{error.strerror or error}{where}; what was finished is kept: make room or mend it, then repeat"
+        if ctx.params.get("debug"):
+            traceback.print_exc()
+        click.echo(f"Error: {message}", err=True)
+        sys.exit(1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(_DEBUG, is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__)
+def main(debug: bool) -> None:
+    """Grow a training curriculum for language models by creator/solver self-play.
+
+    Each iteration keeps the prompts whose responses differ most in reward, rewrites them into new ones, answers
+    and scores these, and pairs the best with the worst answer, after arXiv 2411.00062. The result is a folder
+    that `datasets.load_dataset` reads.
+
+    \b
+    With no eva.yaml everything runs in a small built-in sandbox, with no network, key or GPU:
+        eva-data build --iter 2
+    To begin with your own prompts and model:
+        eva-data init && $EDITOR eva.yaml && eva-data build --iter 1
+    """
+
+
+def config_options(command: F) -> F:
+    """--config and --set, which every command that reads the settings has."""
+    for option in (
+        click.option(
+            "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+            help="Set a key of eva.yaml for this run, such as --set sample.fraction=0.5. May be repeated.",
+        ),
+        click.option(
+            "--config", "config_path", type=click.Path(path_type=Path),
+            help="The settings. Default: eva.yaml in this folder, or else the sandbox's.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+iteration_option = click.option("--iter", "iteration", type=click.IntRange(min=1), required=True, help="Iteration, from 1.")
+solver_option = click.option("--solver", metavar="PATH|HUB_ID", help="Who answers, instead of the trained or configured model.")
+
+
+def read_config(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
+    from eva_data.settings import load_config
+
+    default = Path("eva.yaml")
+    if config_path is None and default.exists():
+        config_path = default
+    if config_path is None:
+        click.echo("No eva.yaml here: using the sandbox, a small built-in world with a model of its own.", err=True)
+    return load_config(config_path, overrides)
+
+
+def start(config: Config, solver: str | None = None) -> Run:
+    from eva_data.console import ConsoleReporter
+    from eva_data.run import Run
+
+    return Run(config, ConsoleReporter(), solver)
+
+
+@main.command()
+@click.option("--force", is_flag=True, help="Overwrite an eva.yaml that is there.")
+def init(force: bool) -> None:
+    """Write a commented eva.yaml to this folder."""
+    from eva_data.settings import write_template
+
+    path = Path("eva.yaml")
+    write_template(path, force=force)
+    click.echo(f"Wrote {path}. Name your prompts, solver and reward in it, then: eva-data build --iter 1")
+
+
+@main.command()
+@iteration_option
+@click.option("--only", is_flag=True, help="Refuse to build or train earlier iterations that are missing.")
+@solver_option
+@click.option("--dry-run", is_flag=True, help="Print the resolved settings and what would be done, then stop.")
+@config_options
+def build(
+    iteration: int, only: bool, solver: str | None, dry_run: bool, config_path: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """Build an iteration, and whatever it needs that is missing.
+
+    \b
+    eva-data build --iter 2
+    eva-data build --iter 2 --set sample.fraction=0.5 --set folder=data/half
+    eva-data build --iter 3 --solver my-org/trained-elsewhere
+
+    Safe to repeat: a finished iteration is left as it is, and after a kill no finished model call is made again.
+    """
+    from eva_data.play import plan, play
+    from eva_data.summary import print_build
+
+    run = start(read_config(config_path, overrides), solver)
+    if dry_run:
+        click.echo(plan(run, iteration, only=only))
+        return
+    manifest = play(run, iteration, only=only, train_last=False)
+    print_build(run, manifest)
+
+
+@main.command()
+@iteration_option
+@config_options
+def train(iteration: int, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+    """Train the solver on an iteration's pairs: theta_t, which answers in iteration t + 1."""
+    from eva_data.play import train_iteration
+
+    run = start(read_config(config_path, overrides))
+    with run.store.locked():
+        folder = train_iteration(run, iteration)
+    click.echo(f"theta_{iteration} is in {folder}. Next: eva-data build --iter {iteration + 1}")
+
+
+@main.command()
+@click.option("--iters", type=click.IntRange(min=1), required=True, help="Iterations to play, each built and trained.")
+@config_options
+def run(iters: int, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+    """Build and train in turn, from what is there up to the given iteration."""
+    from eva_data.play import play
+    from eva_data.summary import print_build
+
+    game = start(read_config(config_path, overrides))
+    manifest = play(game, iters, only=False, train_last=True)
+    print_build(game, manifest)
+
+
+@main.command()
+@config_options
+def status(config_path: Path | None, overrides: tuple[str, ...]) -> None:
+    """Say what exists, what is missing, and what is stale because the settings changed."""
+    from eva_data.summary import print_status
+
+    print_status(start(read_config(config_path, overrides)))
+
+
+@main.command()
+@iteration_option
+@config_options
+def verify(iteration: int, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+    """Recompute an iteration's metrics, draw, mix and pairs from its tables and compare."""
+    from eva_data.verify import verify_iteration
+
+    store = start(read_config(config_path, overrides)).store
+    problems = verify_iteration(store, iteration)
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        raise click.exceptions.Exit(1)
+    click.echo(f"Iteration {iteration} in {store.folder} is what its tables and manifest say.")
+
+
+@main.command()
+@iteration_option
+@click.option("--rows", default=3, show_default=True, type=click.IntRange(min=1), help="How many lineages to show.")
+@config_options
+def show(iteration: int, rows: int, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+    """Show a few lineages: a seed, its evolutions, their responses with rewards, and the pair."""
+    from eva_data.summary import print_lineages
+
+    print_lineages(start(read_config(config_path, overrides)).store, iteration, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Draw exactly k rows of a table by a key, without carrying the table through a sort."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import polars as pl
+
+
+def share_of(share: float | Fraction, total: int) -> int:
+    """`share` x `total`, rounded half up, of the decimal number that a person wrote: 0.145 of 100 is 15."""
+    return math.floor(Fraction(str(share)) * total + Fraction(1, 2))
+
+
+def smallest(table: pl.LazyFrame, key: pl.Expr, count: int) -> pl.Expr:
+    """A condition on the rows of `table`: true for the `count` with the smallest `key`, or all of fewer.
+
+    `key` is Float64 without NaN, null for rows that never go; among equal keys the smaller `prompt_id`, which
+    is distinct, goes first. Only keys are computed here: the condition compares with the last key that is in,
+    so that a scan can apply it row by row, however wide the rows.
+    """
+    if count <= 0:
+        return pl.lit(False)
+    keys = table.select(key=key).drop_nulls().collect(engine="streaming").to_series()
+    if keys.len() <= count:
+        return key.is_not_null()
+    last = keys.sort()[count - 1]
+    tied = count - int((keys < last).sum())
+    if tied == int((keys == last).sum()):
+        within: pl.Expr = key <= last
+        return within.fill_null(False)
+    ids = table.filter(key == last).select("prompt_id").sort("prompt_id").collect(engine="streaming")
+    last_id = ids.to_series()[tied - 1]
+    within = (key < last) | ((key == last) & (pl.col("prompt_id") <= last_id))
+    return within.fill_null(False)

@@ -1,0 +1,54 @@
+"""Every error that eva-data raises on purpose.
+
+    EvaError
+    ├── ConfigError       a setting is unknown, contradictory or out of range
+    ├── DataError         a table, seeds file or published revision is not what its contract says
+    ├── ModelError        a model, tokenizer or chat template cannot do what is asked of it
+    ├── JobError          a child process died, stalled or returned other rows than it was asked for
+    ├── LockedError       another build holds this folder
+    ├── StaleError        what exists was made with another config, or is needed and missing
+    └── MissingExtraError an optional dependency is not installed
+
+A message says what was found, what was expected and what to do. The command line prints it and exits
+with status 1; every other exception is a defect and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class EvaError(Exception):
+    """Base of all errors whose message is meant for the user."""
+
+
+class ConfigError(EvaError):
+    """A setting is unknown, contradictory or out of range."""
+
+
+class DataError(EvaError):
+    """A table, seeds file or published revision is not what its contract says."""
+
+
+class ModelError(EvaError):
+    """A model, tokenizer or chat template cannot do what is asked of it."""
+
+
+class JobError(EvaError):
+    """A child process died, stalled or returned other rows than it was asked for."""
+
+
+class LockedError(EvaError):
+    """Another build holds this folder."""
+
+
+class StaleError(EvaError):
+    """What exists was made with another config, or something needed is missing."""
+
+
+class MissingExtraError(EvaError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"this needs the package `{package}`, which is not installed: "
+            f"install it with `pip install 'eva-data[{extra}]'`"
+        )

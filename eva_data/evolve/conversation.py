@@ -1,0 +1,58 @@
+"""A prompt seen as what came before and the one user turn that is rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eva_data.calls import Message
+from eva_data.errors import DataError
+
+_CONTEXT = """\
+The prompt to work on is the last user message of a conversation. These are the messages before it; the new \
+prompt takes its place and must fit them.
+
+<conversation>
+{turns}
+</conversation>
+
+"""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """The preceding messages, the system message included, and the text of the user turn at the end."""
+
+    preceding: tuple[Message, ...]
+    last: str
+
+    @property
+    def has_history(self) -> bool:
+        """Whether there are earlier turns; a system message alone is none."""
+        return any(message["role"] != "system" for message in self.preceding)
+
+    @property
+    def context(self) -> str:
+        """What stands before a rewriting template: the preceding messages, shown; "" where there are none."""
+        if not self.preceding:
+            return ""
+        turns = "\n\n".join(
+            f"[{message['role'].capitalize()}]\n{message['content']}" for message in self.preceding
+        )
+        return _CONTEXT.replace("{turns}", turns)
+
+    def ending_in(self, text: str) -> tuple[Message, ...]:
+        """The whole prompt with another last user turn; what precedes it stays verbatim."""
+        return (*self.preceding, {"role": "user", "content": text})
+
+
+def read_conversation(messages: Sequence[Message]) -> Conversation:
+    """Take a prompt apart; raises DataError unless it ends in a user turn."""
+    roles = [message["role"] for message in messages]
+    if not roles or roles[-1] != "user":
+        raise DataError(
+            f"a prompt with the roles {roles} cannot be evolved: it must end in a user turn; "
+            "reject such prompts when the seeds are read"
+        )
+    preceding = tuple({"role": m["role"], "content": m["content"]} for m in messages[:-1])
+    return Conversation(preceding, messages[-1]["content"])

@@ -1,0 +1,30 @@
+"""The Distilabel task of the creator: one sampled prompt in, the rows of its chain out (paper 3.3.2)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from eva_data.calls import Chain, Row
+from eva_data.evolve.chain import start_chains
+from eva_data.evolve.methods import build_method, user_strategy
+from eva_data.evolve.rules import Limits
+from eva_data.steps import ChainTask
+
+
+class Evolve(ChainTask):
+    """Rewrites every sampled prompt `evolutions` times; all attempts come back."""
+
+    def chains(self, rows: Sequence[Row]) -> list[Chain[Any]]:
+        settings = self.settings
+        own = [user_strategy(s["name"], s["template"], s["kind"]) for s in settings["strategies"]]
+        return start_chains(
+            rows,
+            build_method(settings["method"], own, keep_own=not settings["only_own"]),
+            evolutions=settings["evolutions"],
+            iteration=settings["iteration"],
+            seed=settings["seed"],
+            creator=self.llm.fingerprint,
+            limits=Limits(settings["min_chars"], settings["max_chars"]),
+        )
+
+    def completions(self, row: Row) -> int:
+        return int(self.settings["evolutions"])

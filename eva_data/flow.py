@@ -1,0 +1,33 @@
+"""Where every row went: per stage, rows in = rows out + rejected + set aside, or the build stops."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from eva_data.errors import DataError
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The rows of one stage."""
+
+    stage: str
+    unit: str
+    """What is counted: prompts, responses or evolutions."""
+    rows_in: int
+    rows_out: int
+    rejected: int = 0
+    """Failures; each is a row of `rejects`, or an eliminated one of `evolutions`."""
+    set_aside: int = 0
+    """Neither failed nor used: not drawn, or more than was needed."""
+
+    def __post_init__(self) -> None:
+        if self.rows_in != self.rows_out + self.rejected + self.set_aside:
+            raise DataError(
+                f"the stage {self.stage} lost rows: {self.rows_in} {self.unit} in, {self.rows_out} out, "
+                f"{self.rejected} rejected, {self.set_aside} set aside; this is a defect of eva-data, please report it"
+            )
+
+    def record(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,211 @@
+"""The creator step (paper 3.3.2, algorithm 1): from X_{t-1} to X_t by estimating, sampling, evolving and mixing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import polars as pl
+
+from eva_data.answer import answer
+from eva_data.config import Config
+from eva_data.errors import ConfigError
+from eva_data.estimate import informativeness
+from eva_data.evolve.contamination import read_reference_set
+from eva_data.evolve.eliminate import eliminate
+from eva_data.flow import Flow
+from eva_data.jobs import rows_of
+from eva_data.mix import Mixed, mix, shortage
+from eva_data.models import llm_fields
+from eva_data.records import EVOLUTIONS, REJECTS, RESPONSES, empty
+from eva_data.run import Player, Run
+from eva_data.sample import Sampled, next_in_line, sample
+from eva_data.seeds import as_prompts, read_seeds, seed_block
+
+
+_KNOWN = ("prompt_id", "prompt", "root_id", "depth")
+
+
+@dataclass(frozen=True)
+class Grown:
+    """X_t and how it came about."""
+
+    prompts: pl.DataFrame
+    evolutions: pl.DataFrame
+    informativeness: pl.DataFrame
+    """INFORMATIVENESS rows of the estimate stage, with the draw."""
+    responses: pl.DataFrame
+    """RESPONSES rows of the estimate stage; none where the rewards of t - 1 were taken."""
+    rejects: pl.DataFrame
+    flows: list[Flow]
+    record: dict[str, Any]
+    """For the manifest: how many were needed, found and taken, and eliminated by reason."""
+
+
+def grow(run: Run, iteration: int, solver: Player, creator: Player) -> Grown:
+    """X_t from X_{t-1}; the tables of iteration t - 1 must be there."""
+    config, store = run.config, run.store
+    before = store.scan("prompts", iteration - 1).collect()
+    if config.estimate.source == "fresh":
+        answered = answer(run, solver, before, stage="estimate", iteration=iteration)
+        responses, rejects, flows = answered.responses, answered.rejects, answered.flows
+        counted = responses
+    else:
+        responses, rejects, flows = empty(RESPONSES), empty(REJECTS), []
+        counted = store.scan("responses", iteration - 1).filter(pl.col("stage") == "respond").collect()
+    sampled = estimate_and_sample(config, iteration, before, counted, solver.block.responses)
+    for note in sampled.notes:
+        run.note(note)
+    drawn = sampled.informativeness.collect()
+    if config.mix.source == "new_seeds":
+        evolutions = empty(EVOLUTIONS)
+    else:
+        drawn, evolutions = _evolve_enough(run, iteration, creator, before, drawn)
+    selected = int(drawn["selected"].sum())
+    flows = [*flows, Flow("sample", "prompts", drawn.height, selected, 0, drawn.height - selected)]
+    needs_seeds = config.mix.source == "new_seeds" or config.mix.original == "seeds"
+    seeds = seed_prompts(run, iteration) if needs_seeds else None
+    mixed = mix_prompts(config, iteration, before, evolutions, seeds)
+    final = mixed.evolutions.collect()
+    status = final["status"]
+    flows += [
+        Flow(
+            "evolve",
+            "evolutions",
+            final.height,
+            int((status == "mixed").sum()),
+            int((status == "eliminated").sum()),
+            int((status == "unused").sum()),
+        )
+    ]
+    result = mixed.result
+    if result.shrunk:
+        run.note(
+            f"only {result.found} of {result.needed} new prompts survived, so X_{iteration} has {result.shrunk} prompts "
+            f"fewer than X_{iteration - 1}"
+        )
+    record = asdict(result) | {"shrunk": result.shrunk, "eliminated": _eliminated(final)}
+    return Grown(mixed.prompts.collect(), final, drawn, responses, rejects, flows, record)
+
+
+def estimate_and_sample(
+    config: Config, iteration: int, before: pl.DataFrame, counted: pl.DataFrame, responses: int
+) -> Sampled:
+    """Informativeness of X_{t-1} by the rewards `counted`, and the draw from it."""
+    informative = informativeness(
+        counted.lazy(),
+        prompt_ids=before.lazy().select("prompt_id"),
+        stage="estimate",
+        iteration=iteration,
+        n=responses,
+        seed=config.seed,
+        count_truncated=config.estimate.count_truncated,
+        unequal=config.estimate.unequal,
+    )
+    return sample(
+        informative.collect().lazy(),
+        metric=config.estimate.metric,
+        fraction=config.sample.fraction,
+        method=config.sample.method,
+        weights=config.sample.weights,
+        strata=config.sample.strata,
+        seed=config.seed,
+        iteration=iteration,
+    )
+
+
+def mix_prompts(
+    config: Config, iteration: int, before: pl.DataFrame, evolutions: pl.DataFrame, seeds: pl.DataFrame | None
+) -> Mixed:
+    """X_t from the survivors (or new seeds) and the originals."""
+    new = seeds.filter(pl.col("created_iteration") == iteration).lazy() if seeds is not None else None
+    return mix(
+        before.lazy(),
+        evolutions.lazy(),
+        evolved=config.mix.evolved,
+        source=config.mix.source,
+        original=config.mix.original,
+        shortfall=config.mix.shortfall,
+        new_seeds=new,
+        seeds=seeds.lazy() if seeds is not None else None,
+        seed=config.seed,
+        iteration=iteration,
+    )
+
+
+def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
+    """PROMPTS of all seeds that earlier iterations had, and of the block that belongs to this one where it is needed."""
+    config = run.config
+    if config.seeds is None:
+        raise ConfigError("`mix` asks for seeds, but the prompts came from a table of responses: name `seeds`")
+    seeds, _ = read_seeds(config.seeds, config.seed)
+    first = as_prompts(seeds.head(config.seeds.per_iteration or seeds.height), 1)
+    if config.mix.source == "evolved":
+        return first
+    return pl.concat([first, seed_block(seeds, iteration, config.seeds.per_iteration)])
+
+
+def _evolve_enough(
+    run: Run, iteration: int, creator: Player, before: pl.DataFrame, drawn: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Evolve the selected prompts, and further ones in the order of the draw while too few evolutions survive.
+
+    Returns the informativeness with all evolved prompts `selected`, and all attempts, judged together.
+    """
+    attempts, done, judged = empty(EVOLUTIONS), 0, empty(EVOLUTIONS)
+    count = int(drawn["selected"].sum())
+    while True:
+        chosen = next_in_line(drawn.lazy(), after=done, count=count)
+        if chosen.is_empty():
+            break
+        rows = before.join(chosen.select("prompt_id"), on="prompt_id", how="semi")
+        attempts = pl.concat([attempts, _evolve(run, iteration, creator, rows, f"evolve-{done}")])
+        done += chosen.height
+        judged = _eliminate(run, iteration, attempts)
+        missing = shortage(judged.lazy(), previous=before.height, evolved=run.config.mix.evolved)
+        if not missing:
+            break
+        # As many again as are missing at the rate at which they survived so far, at least one.
+        survived = judged["status"].null_count()
+        count = max(1, round(missing * done / max(survived, 1)))
+    extended = next_in_line(drawn.lazy(), after=0, count=done)["prompt_id"]
+    return drawn.with_columns(selected=pl.col("prompt_id").is_in(extended.implode())), judged
+
+
+def _evolve(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, name: str) -> pl.DataFrame:
+    """EVOLUTIONS of the chains that start at `rows`, judged by what the chains themselves can tell."""
+    settings = run.config.evolve
+    job = run.job(
+        "evolve",
+        iteration,
+        name,
+        settings=settings.data() | {"iteration": iteration, "seed": run.config.seed},
+        model=llm_fields(creator.block, creator.model, run.config.seed, settings),
+    )
+    needed = rows.select("prompt_id", "prompt", "root_id", "depth").sort("prompt_id")
+    results: Any = run.work(job, needed, iteration, "evolve")
+    return pl.DataFrame(rows_of(results), schema=EVOLUTIONS)
+
+
+def _eliminate(run: Run, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame:
+    """The attempts, judged against all seeds, all earlier prompts and the named benchmark sets."""
+    config, store = run.config, run.store
+    known = [store.scan_until("prompts", iteration - 1).select(_KNOWN)]
+    if config.seeds is not None:
+        seeds, _ = read_seeds(config.seeds, config.seed)
+        known.append(as_prompts(seeds, 1).lazy().select(_KNOWN))
+    return eliminate(
+        attempts,
+        known=pl.concat(known),
+        near_duplicate=config.evolve.near_duplicate,
+        benchmarks=[
+            read_reference_set(benchmark.name, benchmark.path, column=benchmark.column)
+            for benchmark in config.evolve.benchmarks
+        ],
+        ngram=config.evolve.ngram,
+    )
+
+
+def _eliminated(evolutions: pl.DataFrame) -> dict[str, int]:
+    reasons = evolutions.filter(pl.col("status") == "eliminated").group_by("reason").len().sort("reason")
+    return dict(reasons.iter_rows())

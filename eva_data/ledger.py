@@ -1,0 +1,150 @@
+"""Every finished model call and every reward, exactly once, in one SQLite file.
+
+A call is known by what determines its answer: the model's fingerprint, engine settings, messages, sampling
+parameters, seed, salt and sample index; never by a URL, a path or a time. What a call returned is committed
+before anyone uses it, so that a run that is killed at any point repeats nothing it has finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from eva_data.calls import Completion
+from eva_data.errors import DataError
+
+VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS generations (
+    key BLOB PRIMARY KEY, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
+    prompt_tokens INTEGER, completion_tokens INTEGER, times INTEGER NOT NULL DEFAULT 1
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS rewards (
+    key BLOB PRIMARY KEY, reward REAL, reason TEXT, times INTEGER NOT NULL DEFAULT 1
+) WITHOUT ROWID;
+"""
+# SQLite keeps NaN as NULL, so an unusable reward is a null with its reason beside it.
+
+_KEYS_PER_QUERY = 500
+
+
+class Score(NamedTuple):
+    """A reward as it was given; null with the reason where there is none that can be used."""
+
+    reward: float | None
+    reason: str | None
+
+
+def call_key(parts: Mapping[str, Any]) -> bytes:
+    """SHA-256 of the canonical JSON of everything that determines an answer."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def derived_seed(key: bytes) -> int:
+    """The seed of the call's own random generator: 63 bits of its key."""
+    return int.from_bytes(key[:8], "big") >> 1
+
+
+class Ledger:
+    """One open ledger. Safe for several processes at once; open it after any fork, never before."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        # A commit must survive the process, which WAL gives; losing the last ones to a power cut costs a call.
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+        (found,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if found > VERSION:
+            raise DataError(
+                f"the ledger {path} is of version {found}, this eva-data reads up to {VERSION}: update eva-data"
+            )
+        self._connection.executescript(_SCHEMA)
+        self._connection.execute(f"PRAGMA user_version={VERSION}")
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def completions(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
+        """Those of `keys` that are finished, with what they returned."""
+        rows = self._select("text, finish_reason, prompt_tokens, completion_tokens", "generations", keys)
+        return {key: Completion(*values) for key, *values in rows}
+
+    def keep_completions(self, completions: Mapping[bytes, Completion]) -> None:
+        """Commit finished calls in one transaction; a failed one (text None) is no finished call and raises."""
+        failed = [completion for completion in completions.values() if completion.text is None]
+        if failed:
+            raise ValueError(f"a failed call cannot be kept: {failed[0].error}")
+        self._keep(
+            "INSERT INTO generations (key, text, finish_reason, prompt_tokens, completion_tokens)"
+            " VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET times = times + 1",
+            (
+                (key, c.text, c.finish_reason, c.prompt_tokens, c.completion_tokens)
+                for key, c in completions.items()
+            ),
+        )
+
+    def scores(self, keys: Sequence[bytes]) -> dict[bytes, Score]:
+        """Those of `keys` that were scored."""
+        return {
+            key: Score(reward, reason)
+            for key, reward, reason in self._select("reward, reason", "rewards", keys)
+        }
+
+    def keep_scores(self, scores: Mapping[bytes, Score]) -> None:
+        """Commit rewards in one transaction."""
+        self._keep(
+            "INSERT INTO rewards (key, reward, reason) VALUES (?, ?, ?)"
+            " ON CONFLICT (key) DO UPDATE SET times = times + 1",
+            ((key, score.reward, score.reason) for key, score in scores.items()),
+        )
+
+    def totals(self) -> dict[str, int]:
+        """Finished `generations` and `rewards`, how many of them were `repeated`, and the tokens of all."""
+        generations, again, prompt, completion = self._connection.execute(
+            "SELECT count(*), coalesce(sum(times - 1), 0), coalesce(sum(prompt_tokens), 0),"
+            " coalesce(sum(completion_tokens), 0) FROM generations"
+        ).fetchone()
+        rewards, rewards_again = self._connection.execute(
+            "SELECT count(*), coalesce(sum(times - 1), 0) FROM rewards"
+        ).fetchone()
+        return {
+            "generations": generations,
+            "rewards": rewards,
+            "repeated": again + rewards_again,
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+        }
+
+    def _select(self, columns: str, table: str, keys: Sequence[bytes]) -> Iterator[tuple[Any, ...]]:
+        remaining = iter(keys)
+        while chunk := list(islice(remaining, _KEYS_PER_QUERY)):
+            marks = ", ".join("?" * len(chunk))
+            yield from self._connection.execute(
+                f"SELECT key, {columns} FROM {table} WHERE key IN ({marks})", chunk
+            )
+
+    def _keep(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.executemany(statement, rows)
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")

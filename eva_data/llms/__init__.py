@@ -1,0 +1,1 @@
+"""Models that complete conversations, as Distilabel LLM classes over one ledger."""

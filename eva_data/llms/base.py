@@ -1,0 +1,105 @@
+"""The Distilabel LLM class that all backends extend: chains in, results out, nothing asked twice."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from distilabel.models.llms.base import LLM
+from pydantic import PrivateAttr
+
+from eva_data.calls import Chain, Completion, Message, Request, Sampling, T
+from eva_data.files import write_text
+from eva_data.ledger import Ledger, call_key
+
+
+class LedgerLLM(LLM):  # type: ignore[misc]
+    """An LLM whose finished calls are kept; `load` opens the ledger, in the process that uses it."""
+
+    fingerprint: str
+    """What the model is, by content: the same fingerprint gives the same answers."""
+    engine: dict[str, Any]
+    """Settings that change its output, such as the dtype."""
+    sampling: dict[str, Any]
+    """The fields of calls.Sampling."""
+    max_prompt_tokens: int
+    system: str
+    """keep | merge_into_user | reject: what to do with a system message where the template has no such role."""
+    seed: int
+    ledger: str
+    """Path of the ledger."""
+    progress: str
+    """Path of a file that says how many of how many completions are there."""
+
+    _ledger: Ledger = PrivateAttr()
+
+    @property
+    def model_name(self) -> str:
+        return self.fingerprint
+
+    def load(self) -> None:
+        super().load()
+        self._ledger = Ledger(Path(self.ledger))
+
+    def unload(self) -> None:
+        self._ledger.close()
+        super().unload()
+
+    @abstractmethod
+    def drive(self, chains: Sequence[Chain[T]], expected: int) -> list[T]:
+        """Run all chains to their end and return their results in order.
+
+        `expected` is the most completions that they can ask for, for the progress file. A failed request is a
+        Completion with an error; only what makes all further requests pointless raises.
+        """
+
+    def generate(self, inputs: list[list[Message]], num_generations: int = 1) -> list[dict[str, Any]]:
+        """Distilabel's own entry point, for any Task that comes with it."""
+
+        def ask(messages: Sequence[Message]) -> Chain[list[Completion]]:
+            return (yield [Request(tuple(messages), index) for index in range(num_generations)])
+
+        answers = self.drive([ask(messages) for messages in inputs], len(inputs) * num_generations)
+        return [
+            {
+                "generations": [completion.text for completion in completions],
+                "statistics": {
+                    "input_tokens": [completion.prompt_tokens or 0 for completion in completions],
+                    "output_tokens": [completion.completion_tokens or 0 for completion in completions],
+                },
+            }
+            for completions in answers
+        ]
+
+    def key(self, request: Request) -> bytes:
+        """The ledger's key of one request: all that determines its answer, nothing else."""
+        sampling = Sampling(**self.sampling)
+        return call_key(
+            {
+                "model": self.fingerprint,
+                "engine": self.engine,
+                "messages": [[message["role"], message["content"]] for message in request.messages],
+                "system": self.system,
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "max_tokens": sampling.max_tokens,
+                "seed": self.seed,
+                "salt": request.salt,
+                "index": request.index,
+            }
+        )
+
+    def report(self, done: int, total: int) -> None:
+        """Tell the parent process how far the work is."""
+        write_text(Path(self.progress), json.dumps({"done": done, "total": total}))
+
+
+def merge_system(messages: Sequence[Message]) -> list[Message]:
+    """The conversation with a leading system message put before the first user turn's text."""
+    if not messages or messages[0]["role"] != "system":
+        return list(messages)
+    system, first, *rest = messages
+    return [{"role": first["role"], "content": f"{system['content']}\n\n{first['content']}"}, *rest]

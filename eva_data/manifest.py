@@ -1,0 +1,131 @@
+"""What made an iteration: the record beside its tables, by which it is checked, compared and built again."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import polars as pl
+
+from eva_data import __version__
+from eva_data.config import Config
+from eva_data.flow import Flow
+from eva_data.ledger import call_key
+
+_LIBRARIES = ("distilabel", "transformers", "torch", "trl", "polars", "pyarrow", "datasets")
+
+_BLOCKS_OF_FIRST = ("seed", "seeds", "solver", "reward", "pair")
+
+
+def what_counts(config: Config, iteration: int) -> dict[str, Any]:
+    """The settings that determine an iteration, as flat `block.key` values.
+
+    Iteration 1 has no creator step, so how prompts are sampled, evolved and mixed cannot make it stale. How the
+    solver is trained shows in the solver's fingerprint, which the manifest holds beside these.
+    """
+    values = config.data()
+    values.pop("name")
+    values.pop("train")
+    if iteration == 1:
+        values = {key: values[key] for key in _BLOCKS_OF_FIRST} | {
+            "estimate": {key: values["estimate"][key] for key in ("count_truncated", "unequal")}
+        }
+    flat: dict[str, Any] = {}
+    for block, value in values.items():
+        flat |= {f"{block}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {block: value}
+    return flat
+
+
+def differences(config: Config, manifest: Mapping[str, Any]) -> list[str]:
+    """What of the settings that count for an iteration is not what it was made with, in words."""
+    now, then = what_counts(config, manifest["iteration"]), manifest["settings"]
+    return [
+        f"`{key}` is {now.get(key)!r}, was {then.get(key)!r}"
+        for key in sorted(now.keys() | then.keys())
+        if now.get(key) != then.get(key)
+    ]
+
+
+def compose(
+    config: Config,
+    iteration: int,
+    *,
+    tables: Mapping[str, pl.DataFrame],
+    flows: Sequence[Flow],
+    models: Mapping[str, str | None],
+    previous: Mapping[str, Any] | None,
+    inputs: Mapping[str, str],
+    notes: Sequence[str],
+    evolving: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The manifest of an iteration but for its files. No time and no path of this machine is in it."""
+    prompts, responses = tables["prompts"], tables["responses"]
+    fresh = responses.filter(~pl.col("reused"))
+    return {
+        "eva_data": __version__,
+        "config": config.data() | {"name": config.name},
+        "settings": what_counts(config, iteration),
+        "models": dict(models),
+        "previous": {"settings_hash": settings_hash(previous), "files": previous["files"]} if previous else None,
+        "inputs": dict(inputs),
+        "counts": {
+            "prompts": prompts.height,
+            "evolved": prompts.filter(pl.col("mix_role") == "evolved").height,
+            "pairs": tables["preferences"].height,
+            "rejects": tables["rejects"].height,
+            "rejects_by_reason": _by_reason(tables["rejects"]),
+        },
+        "flow": [flow.record() for flow in flows],
+        "evolving": dict(evolving) if evolving else None,
+        "tokens": {
+            "responses_prompt": fresh["prompt_tokens"].sum(),
+            "responses_completion": fresh["completion_tokens"].sum(),
+            "evolutions_completion": tables["evolutions"]["completion_tokens"].sum(),
+        },
+        "informativeness": _summary(tables["informativeness"], prompts, config.estimate.metric),
+        "notes": list(notes),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _LIBRARIES},
+    }
+
+
+def settings_hash(manifest: Mapping[str, Any]) -> str:
+    """One hash of the settings and models that an iteration was made with."""
+    return call_key({"settings": manifest["settings"], "models": manifest["models"]}).hex()[:16]
+
+
+def _by_reason(rejects: pl.DataFrame) -> dict[str, dict[str, int]]:
+    # What follows a colon is the particular case: an error's text, a duplicate's similarity.
+    reason = pl.col("reason").str.split(": ").list.first()
+    counts = rejects.group_by("stage", reason.alias("reason")).len().sort("stage", "reason")
+    found: dict[str, dict[str, int]] = {}
+    for stage, cause, number in counts.iter_rows():
+        found.setdefault(stage, {})[cause] = number
+    return found
+
+
+def _summary(informativeness: pl.DataFrame, prompts: pl.DataFrame, metric: str) -> list[dict[str, Any]]:
+    """Mean and quartiles of the metric that sampling uses, for evolved and other prompts of X_t."""
+    group = pl.when(pl.col("mix_role") == "evolved").then(pl.lit("evolved")).otherwise(pl.lit("original"))
+    value = pl.col(metric)
+    summary = (
+        informativeness.filter(pl.col("stage") == "respond")
+        .join(prompts.select("prompt_id", "mix_role"), on="prompt_id")
+        .group_by(group.alias("prompts"))
+        .agg(
+            metric=pl.lit(metric).first(),
+            count=value.count(),
+            mean=value.mean(),
+            **{name: value.quantile(q, "linear") for name, q in (("q25", 0.25), ("median", 0.5), ("q75", 0.75))},
+        )
+        .sort("prompts")
+    )
+    return summary.to_dicts()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

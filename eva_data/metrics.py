@@ -1,0 +1,95 @@
+"""Informativeness metrics: how much the solver still has to learn from a prompt, read off its rewards.
+
+Every metric is an expression over a List(Float64) column that holds the finite rewards r of a prompt's
+responses *in ascending order*, and is null where there are fewer than two. Sorting is left to the caller,
+who does it once: `a_dis` reads the second-best by its place, and the sums behind `a_avg`, `var` and `avg`
+would differ in their last bits with the order of the rows.
+
+To add a metric: write the function, add it to METRICS here and its name to `records.METRICS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import polars as pl
+
+Metric: TypeAlias = Callable[[pl.Expr], pl.Expr]
+
+
+def a_min(rewards: pl.Expr) -> pl.Expr:
+    """max r - min r, the gap between the best and the worst response (paper: equations 5 and 6, table 3).
+
+    At least 0; 0 where all rewards are equal. The default of offline training.
+    """
+    return _defined(rewards, rewards.list.max() - rewards.list.min())
+
+
+def a_avg(rewards: pl.Expr) -> pl.Expr:
+    """max r - mean r, the gap between the best and the average response (paper: table 3).
+
+    At least 0. Computed as the mean of the gaps to the best, so that equal rewards give exactly 0: a
+    rounded mean can lie above the maximum, and an advantage of -1e-17 or 1e-17 is no advantage.
+    """
+    return _defined(rewards, (rewards.list.max() - rewards).list.mean())
+
+
+def a_dis(rewards: pl.Expr) -> pl.Expr:
+    """max r - the second of the sorted rewards (paper: table 3); 0 where two responses share the best."""
+    return _defined(rewards, rewards.list.max() - rewards.list.get(-2, null_on_oob=True))
+
+
+def var(rewards: pl.Expr) -> pl.Expr:
+    """Population variance of the rewards (paper: baseline of table 4).
+
+    Taken about the smallest reward, so that equal rewards give exactly 0.
+    """
+    return _defined(rewards, (rewards - rewards.list.min()).list.var(ddof=0))
+
+
+def avg(rewards: pl.Expr) -> pl.Expr:
+    """Mean reward (paper: baseline of table 4); of any sign."""
+    return _defined(rewards, rewards.list.mean())
+
+
+def inv_avg(rewards: pl.Expr) -> pl.Expr:
+    """1 / mean reward (paper: baseline of table 4); null where the mean is 0, see `_inverse`."""
+    return _inverse(avg(rewards))
+
+
+def inv_a_min(rewards: pl.Expr) -> pl.Expr:
+    """1 / (max r - min r) (paper: baseline of table 4); null where all rewards are equal, see `_inverse`."""
+    return _inverse(a_min(rewards))
+
+
+def uniform(rewards: pl.Expr) -> pl.Expr:
+    """1 for every prompt (paper: baseline of table 4)."""
+    return _defined(rewards, pl.lit(1.0))
+
+
+METRICS: Mapping[str, Metric] = {
+    "a_min": a_min,
+    "a_avg": a_avg,
+    "a_dis": a_dis,
+    "var": var,
+    "avg": avg,
+    "inv_avg": inv_avg,
+    "inv_a_min": inv_a_min,
+    "uniform": uniform,
+}
+"""Every metric by the name of its column; all of them are stored, whichever one is sampled by."""
+
+
+def _defined(rewards: pl.Expr, value: pl.Expr) -> pl.Expr:
+    return pl.when(rewards.list.len() >= 2).then(value)
+
+
+def _inverse(value: pl.Expr) -> pl.Expr:
+    """1 / value, null where that is infinite.
+
+    An infinite weight is no weight: it would make the draw certain, and min-max would send every other
+    prompt to 0. `sample` counts the prompts that it cannot draw for this reason.
+    """
+    inverse = 1.0 / value
+    return pl.when(inverse.is_finite()).then(inverse)

@@ -1,0 +1,196 @@
+"""The tables of a dataset: the only place where a column is named and typed.
+
+A *config* of the published dataset is a kind of table, a *split* is an iteration. Every stage states which
+of these schemas it reads and which it writes; `check` is called where data enters or leaves the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from eva_data.errors import DataError
+
+MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+"""A conversation: one struct per turn, in order; roles are `system`, `user`, `assistant`."""
+
+METRICS = ("a_min", "a_avg", "a_dis", "var", "avg", "inv_avg", "inv_a_min", "uniform")
+"""Informativeness metrics of the paper's tables 3 and 4, in column order."""
+
+_METRIC_TYPES = dict.fromkeys(METRICS, pl.Float64)
+
+
+def _schema(columns: Mapping[str, Any]) -> pl.Schema:
+    return pl.Schema(columns)
+
+
+PROMPTS = _schema(
+    {
+        "prompt_id": pl.String,  # hash of the normalised conversation (identify.prompt_id)
+        "prompt": MESSAGES,
+        "origin": pl.String,  # seed | evolved
+        "mix_role": pl.String,  # seed | evolved | carried
+        "created_iteration": pl.Int32,  # the iteration whose creator (or seed block) made it
+        "iteration": pl.Int32,
+        "parent_id": pl.String,  # the previous evolution of the chain; null for seeds
+        "root_id": pl.String,  # the seed at the start of the lineage; a seed is its own root
+        "depth": pl.Int32,  # evolutions since the root; 0 for seeds
+        "mutation": pl.String,  # the strategy that made it; null for seeds
+        "creator": pl.String,  # the creator's fingerprint; null for seeds
+        "source": pl.String,  # where the root came from: a file name or Hub id
+    }
+)
+"""One row per prompt of X_t, ordered by `prompt_id`."""
+
+EVOLUTIONS = _schema(
+    {
+        "chain_id": pl.String,  # the sampled prompt at which the chain started; with `step` the row's key
+        "step": pl.Int32,  # 1 ... evolve.evolutions
+        "prompt_id": pl.String,  # null where the reply holds no prompt
+        "prompt": MESSAGES,  # null where the reply holds no prompt
+        "parent_id": pl.String,  # last surviving prompt of the chain before this step
+        "root_id": pl.String,
+        "depth": pl.Int32,  # parent's depth + 1
+        "mutation": pl.String,
+        "raw": pl.String,  # the creator's reply, word for word; null where the call failed
+        "status": pl.String,  # mixed | unused | eliminated
+        "reason": pl.String,  # why it was eliminated; null otherwise
+        "duplicate_of": pl.String,  # the prompt it repeats; null unless the reason is a duplicate
+        "completion_tokens": pl.Int32,
+        "creator": pl.String,
+        "iteration": pl.Int32,
+    }
+)
+"""One row per evolution attempt of iteration t, ordered by (`chain_id`, `step`)."""
+
+INFORMATIVENESS = _schema(
+    {
+        "stage": pl.String,  # estimate (X_{t-1} under the solver) | respond (X_t under the solver)
+        "prompt_id": pl.String,
+        "n_scored": pl.Int32,  # finite rewards that entered the metrics
+        "reward_max": pl.Float64,
+        "reward_min": pl.Float64,
+        "reward_mean": pl.Float64,
+        "reward_var": pl.Float64,  # population variance
+        **_METRIC_TYPES,  # null with fewer than two finite rewards
+        "reason": pl.String,  # why the metrics are null; null where they are not
+        "weight": pl.Float64,  # estimate only: weight of the draw; null where not drawn from
+        "draw": pl.Float64,  # estimate only: key of the draw, the largest are selected
+        "selected": pl.Boolean,  # estimate only; null for respond
+        "solver": pl.String,
+        "reward_model": pl.String,
+        "iteration": pl.Int32,
+    }
+)
+"""One row per (stage, prompt), ordered by (`stage`, `prompt_id`)."""
+
+RESPONSES = _schema(
+    {
+        "prompt_id": pl.String,
+        "response_idx": pl.Int32,  # 0 ... n - 1
+        "response": pl.String,  # null where the call failed
+        "reward": pl.Float64,  # null where it could not be scored
+        "reward_model": pl.String,
+        "finish_reason": pl.String,  # stop | length | content_filter | error; null where unknown (table)
+        "prompt_tokens": pl.Int32,
+        "completion_tokens": pl.Int32,
+        "solver": pl.String,
+        "stage": pl.String,  # estimate | respond
+        "reused": pl.Boolean,  # copied from the estimate stage, not generated again
+        "iteration": pl.Int32,
+    }
+)
+"""One row per response, ordered by (`stage`, `prompt_id`, `response_idx`)."""
+
+PREFERENCES = _schema(
+    {
+        "prompt": MESSAGES,
+        "chosen": MESSAGES,  # one assistant turn
+        "rejected": MESSAGES,  # one assistant turn
+        "score_chosen": pl.Float64,
+        "score_rejected": pl.Float64,
+        "pair_id": pl.String,  # hash of prompt and the two responses as an unordered pair
+        "prompt_id": pl.String,
+        "parent_id": pl.String,
+        "root_id": pl.String,
+        "depth": pl.Int32,
+        "origin": pl.String,
+        "mix_role": pl.String,
+        "mutation": pl.String,
+        **_METRIC_TYPES,
+        "chosen_idx": pl.Int32,
+        "rejected_idx": pl.Int32,
+        "on_policy": pl.Boolean,  # false where the responses came from a table
+        "verdict_by": pl.String,  # reward | human
+        "iteration": pl.Int32,
+    }
+)
+"""One row per preference pair, ordered by `prompt_id`; TRL trains on it as it is."""
+
+REJECTS = _schema(
+    {
+        "stage": pl.String,  # seeds | estimate | evolve | mix | respond | reward | pair | review
+        "reason": pl.String,
+        "prompt_id": pl.String,  # null where there is no prompt to identify
+        "duplicate_of": pl.String,
+        "text": pl.String,  # what was rejected, for a person to read; cut at 2000 characters
+        "iteration": pl.Int32,
+    }
+)
+"""One row per failure, ordered by (`stage`, `reason`, `prompt_id`, `text`)."""
+
+TABLES: Mapping[str, pl.Schema] = {
+    "preferences": PREFERENCES,
+    "prompts": PROMPTS,
+    "evolutions": EVOLUTIONS,
+    "informativeness": INFORMATIVENESS,
+    "responses": RESPONSES,
+    "rejects": REJECTS,
+}
+"""Configs of the dataset; the first is the default."""
+
+ORDER: Mapping[str, tuple[str, ...]] = {
+    "preferences": ("prompt_id",),
+    "prompts": ("prompt_id",),
+    "evolutions": ("chain_id", "step"),
+    "informativeness": ("stage", "prompt_id"),
+    "responses": ("stage", "prompt_id", "response_idx"),
+    "rejects": ("stage", "reason", "prompt_id", "text"),
+}
+"""The canonical row order of each table: files of the same content are the same bytes."""
+
+
+def check(table: pl.DataFrame | pl.LazyFrame, schema: pl.Schema, name: str) -> None:
+    """Raise DataError unless `table` has exactly the columns and types of `schema`."""
+    found = table.collect_schema()
+    missing = [column for column in schema if column not in found]
+    extra = [column for column in found if column not in schema]
+    wrong = [
+        f"{column} is {found[column]}, expected {schema[column]}"
+        for column in schema
+        if column in found and found[column] != schema[column]
+    ]
+    problems = (
+        [f"columns {missing} are missing"] * bool(missing)
+        + [f"columns {extra} are unknown"] * bool(extra)
+        + wrong
+    )
+    if problems:
+        raise DataError(f"the table `{name}` is not what it should be: {'; '.join(problems)}")
+
+
+def empty(schema: pl.Schema) -> pl.DataFrame:
+    """A frame of no rows with the columns of `schema`."""
+    return pl.DataFrame(schema=schema)
+
+
+def conform(table: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """The columns of `schema` in its order and types; absent columns become null."""
+    missing = [
+        pl.lit(None, dtype=dtype).alias(column)
+        for column, dtype in schema.items()
+        if column not in table.columns
+    ]
+    return table.with_columns(missing).select(pl.col(column).cast(dtype) for column, dtype in schema.items())

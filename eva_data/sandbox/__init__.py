@@ -1,0 +1,1 @@
+"""A small verifiable world and a small real model: what `eva-data` plays with where no config is given."""

@@ -1,0 +1,168 @@
+"""Train the sandbox model from nothing: `python -m eva_data.sandbox.make_model --out DIR`.
+
+One small Llama learns to answer prompts of depth 1 and 2 (and has hardly seen deeper ones), and to rewrite
+prompts of any depth as Distilabel's evol-instruct templates ask. Same seed, machine, thread count and
+versions: same weights.
+"""
+
+import math
+import time
+from pathlib import Path
+from random import Random
+
+import click
+import torch
+from distilabel.steps.tasks.evol_instruct.utils import MUTATION_TEMPLATES
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from eva_data.sandbox.examples import Example, rewriting, solving
+from eva_data.sandbox.measure import rewriting_table, solving_table
+from eva_data.sandbox.model_card import write_card
+from eva_data.sandbox.tokenizer import END, asked, build_tokenizer
+
+DEPTH_WEIGHTS = {1: 0.40, 2: 0.54, 3: 0.05, 4: 0.01}
+_CONTEXT = 1024
+
+
+def new_model(tokenizer: PreTrainedTokenizerBase, layers: int, hidden: int) -> LlamaForCausalLM:
+    """An untrained model; its heads have 32 dimensions, the fewest that vLLM serves."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=3 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 32,
+        num_key_value_heads=hidden // 32,
+        max_position_embeddings=_CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
+    )
+    return model
+
+
+def loss_on_replies(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
+) -> torch.Tensor:
+    """The mean loss per token of the replies, their end token included."""
+    questions = tokenizer([asked(message) for message, _ in examples])["input_ids"]
+    answers = tokenizer([answer + END for _, answer in examples])["input_ids"]
+    width = max(len(question) + len(answer) for question, answer in zip(questions, answers, strict=True))
+    tokens = torch.full((len(examples), width), tokenizer.pad_token_id)
+    labels = torch.full((len(examples), width), -100)
+    for row, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+        tokens[row, : len(question) + len(answer)] = torch.tensor(question + answer)
+        labels[row, len(question) : len(question) + len(answer)] = torch.tensor(answer)
+    # Padding stands on the right, where causal attention never looks at it from a reply: no mask is needed.
+    hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state
+    wanted = labels[:, 1:]
+    logits = model.lm_head(hidden[:, :-1][wanted != -100])
+    return torch.nn.functional.cross_entropy(logits.float(), wanted[wanted != -100])
+
+
+def optimizers(model: LlamaForCausalLM, muon_lr: float, adam_lr: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the layers, Adam for embeddings and norms."""
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    return [
+        torch.optim.Muon(matrices, lr=muon_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def pace(step: int, steps: int) -> float:
+    """The share of the learning rate: up over the first 2 % of the steps, down to 0 over the last 40 %."""
+    return min(1.0, (step + 1) / (0.02 * steps), (steps - step) / (0.4 * steps))
+
+
+@click.command()
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write."
+)
+@click.option("--steps", default=5000, show_default=True)
+@click.option("--batch-size", default=48, show_default=True, help="Examples a step, 60 % of them to solve.")
+@click.option("--layers", default=5, show_default=True)
+@click.option("--hidden", default=128, show_default=True)
+@click.option("--muon-lr", default=3e-3, show_default=True)
+@click.option("--adam-lr", default=3e-3, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--threads", default=1, show_default=True)
+def main(
+    out: Path,
+    steps: int,
+    batch_size: int,
+    layers: int,
+    hidden: int,
+    muon_lr: float,
+    adam_lr: float,
+    seed: int,
+    threads: int,
+) -> None:
+    """Train the model and write it, its tokenizer and a card with what was measured to OUT."""
+    torch.set_num_threads(threads)
+    # The only use of a global generator: transformers draws initial weights from nowhere else.
+    torch.manual_seed(seed)
+    rng = Random(f"sandbox model {seed}")
+    tokenizer = build_tokenizer(MUTATION_TEMPLATES)
+    model = new_model(tokenizer, layers, hidden)
+    click.echo(
+        f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens, {steps} steps of {batch_size}"
+    )
+    opts = optimizers(model, muon_lr, adam_lr)
+    rates = [group["lr"] for opt in opts for group in opt.param_groups]
+    n_solve = round(0.6 * batch_size)
+    started, recent = time.monotonic(), [0.0, 0.0]
+    model.train()
+    for step in range(steps):
+        for rate, group in zip(rates, (g for opt in opts for g in opt.param_groups), strict=True):
+            group["lr"] = rate * pace(step, steps)
+        solve_loss = loss_on_replies(model, tokenizer, [solving(rng, DEPTH_WEIGHTS) for _ in range(n_solve)])
+        (0.6 * solve_loss).backward()
+        rewrite_loss = loss_on_replies(
+            model, tokenizer, [rewriting(rng, MUTATION_TEMPLATES) for _ in range(batch_size - n_solve)]
+        )
+        (0.4 * rewrite_loss).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for opt in opts:
+            opt.step()
+            opt.zero_grad()
+        weight = min(0.98, step / (step + 1))
+        losses = (solve_loss.item(), rewrite_loss.item())
+        recent = [weight * old + (1 - weight) * new for old, new in zip(recent, losses, strict=True)]
+        if not all(map(math.isfinite, recent)):
+            raise click.ClickException(f"the loss is {recent} at step {step}; try a lower learning rate")
+        if step % 100 == 99 or step == steps - 1:
+            click.echo(
+                f"step {step + 1}: solving {recent[0]:.4f}, rewriting {recent[1]:.4f}, "
+                f"{time.monotonic() - started:.0f} s"
+            )
+    minutes = (time.monotonic() - started) / 60
+    model.bfloat16().save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    # Measured as it will be used: read back from the rounded weights.
+    shipped = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
+    solved = solving_table(shipped, tokenizer, 500)
+    rewritten = rewriting_table(shipped, tokenizer, MUTATION_TEMPLATES, 100)
+    training: dict[str, object] = {
+        "parameters": model.num_parameters(),
+        "steps": steps,
+        "examples per step": batch_size,
+        "seed": seed,
+        "threads": threads,
+        "minutes": round(minutes, 1),
+        "final loss, solving": round(recent[0], 4),
+        "final loss, rewriting": round(recent[1], 4),
+    }
+    command = f"python -m eva_data.sandbox.make_model --out DIR --steps {steps} --batch-size {batch_size}"
+    command += f" --layers {layers} --hidden {hidden} --muon-lr {muon_lr} --adam-lr {adam_lr} --seed {seed}"
+    card = write_card(out, command, training, solved, rewritten)
+    click.echo(card)
+
+
+if __name__ == "__main__":
+    main()

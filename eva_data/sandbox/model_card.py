@@ -1,0 +1,88 @@
+"""The sandbox model's card, written from what was measured."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_HEAD = """\
+---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: text-generation
+language: en
+tags:
+- llama
+- eva-data
+- evol-instruct
+- sandbox
+---
+
+# eva-data sandbox model
+
+A tiny Llama that plays both parts of the creator/solver game of *Evolving Alignment via Asymmetric Self-Play*
+([arXiv 2411.00062](https://arxiv.org/abs/2411.00062)) in the sandbox world of eva-data: it answers instructions
+such as "Write the word tiger backwards, then put it in capital letters.", and it rewrites them when asked through
+the evol-instruct templates of [Distilabel](https://github.com/argilla-io/distilabel). It knows nothing else.
+
+It was trained from nothing on generated examples. One word in ten is kept out of them, and the table of solving
+uses only those words. The weights are stored in bfloat16; load them with `dtype=torch.float32` on a CPU, and save
+what you train from them in float32, because small updates vanish in bfloat16. There is no system role.
+"""
+
+
+def write_card(
+    folder: Path,
+    command: str,
+    training: Mapping[str, object],
+    solved: Sequence[Mapping[str, float]],
+    rewritten: Mapping[str, Sequence[Mapping[str, float]]],
+) -> str:
+    """Write `README.md` into the folder, and return its text."""
+    facts = [
+        f"- {name}: {value:,}" if isinstance(value, int) else f"- {name}: {value}"
+        for name, value in training.items()
+    ]
+    solving = [
+        f"| {row['depth']} | {row['greedy']:.1%} | {row['any_of_6']:.1%} | {row['a_min']:.3f} |"
+        for row in solved
+    ]
+    rewriting = [
+        f"| {mutation} | "
+        + " | ".join(f"{cell['valid']:.0%} ({cell['new_depth']:.1f})" for cell in cells)
+        + " |"
+        for mutation, cells in rewritten.items()
+    ]
+    distinct = min(cell["distinct"] for cells in rewritten.values() for cell in cells)
+    lines = [
+        _HEAD,
+        "## How it was made",
+        "",
+        "```",
+        command,
+        "```",
+        "",
+        *facts,
+        "",
+        "## Solving",
+        "",
+        "Share of 500 held-out prompts of each depth answered right, greedily and by any of six samples at",
+        "temperature 1, and the mean A_min (highest less lowest reward of the six).",
+        "",
+        "| depth | greedy | any of 6 | A_min |",
+        "|---|---|---|---|",
+        *solving,
+        "",
+        "## Rewriting",
+        "",
+        "Share of 100 rewrites at temperature 1 that are prompts with a known answer, by template and by",
+        "depth of the prompt to rewrite; in brackets the mean depth of the new prompts.",
+        "",
+        "| template | 1 | 2 | 3 | 4 | 5 |",
+        "|---|---|---|---|---|---|",
+        *rewriting,
+        "",
+        f"In every cell at least {distinct:.0%} of the rewrites are new and differ from one another.",
+        "",
+    ]
+    card = "\n".join(lines)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return card

@@ -1,0 +1,145 @@
+"""The dataset on disk: a folder laid out as the Hub repo is, and its working state beside it in `.eva`.
+
+    <folder>/README.md                    card; its YAML lists configs and splits for load_dataset
+    <folder>/<config>/iter_t.parquet      one file per table and iteration
+    <folder>/manifests/iter_t.json        what made it, with the SHA-256 of every file; written last
+    <folder>/.eva/                        ledger, lock, jobs, trained solvers, logs; never published
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from filelock import FileLock, Timeout
+
+from eva_data.errors import DataError, LockedError, StaleError
+from eva_data.files import sha256, write_json, write_parquet, write_text
+from eva_data.records import ORDER, TABLES, check
+
+FORMAT = 1
+"""Version of the folder's layout and of the manifest; a newer one is refused."""
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A dataset folder."""
+
+    folder: Path
+
+    @property
+    def state(self) -> Path:
+        return self.folder / ".eva"
+
+    def solver_folder(self, iteration: int) -> Path:
+        """Where theta_t lies once it is trained."""
+        return self.state / "solvers" / f"iter_{iteration}"
+
+    def log(self, name: str) -> Path:
+        return self.state / "logs" / f"{name}.log"
+
+    def job_folder(self, iteration: int, name: str) -> Path:
+        return self.state / "jobs" / f"iter_{iteration}" / name
+
+    def table_path(self, name: str, iteration: int) -> Path:
+        return self.folder / name / f"iter_{iteration}.parquet"
+
+    def manifest_path(self, iteration: int) -> Path:
+        return self.folder / "manifests" / f"iter_{iteration}.json"
+
+    def iterations(self) -> list[int]:
+        """The finished iterations, ascending."""
+        found = (self.folder / "manifests").glob("iter_*.json")
+        return sorted(int(path.stem.removeprefix("iter_")) for path in found if path.stem[5:].isdigit())
+
+    def manifest(self, iteration: int) -> Manifest:
+        """The manifest of a finished iteration; StaleError where there is none, DataError where it is newer."""
+        path = self.manifest_path(iteration)
+        try:
+            manifest: Manifest = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise StaleError(
+                f"{self.folder} has no iteration {iteration}: make it with `eva-data build --iter {iteration}`"
+            ) from None
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path} is not valid JSON ({error}): restore it, or remove it and build again") from None
+        if manifest.get("format", 0) > FORMAT:
+            raise DataError(
+                f"{path} was written by a newer eva-data (format {manifest['format']}, this one knows {FORMAT}): "
+                "update eva-data"
+            )
+        return manifest
+
+    def scan(self, name: str, iteration: int) -> pl.LazyFrame:
+        """A table of a finished iteration, lazily, its schema checked."""
+        path = self.table_path(name, iteration)
+        if not path.exists():
+            raise DataError(f"the table {path} is missing: restore it, or build iteration {iteration} again")
+        frame = pl.scan_parquet(path)
+        check(frame, TABLES[name], str(path))
+        return frame
+
+    def scan_until(self, name: str, iteration: int) -> pl.LazyFrame:
+        """A table of all finished iterations up to and with `iteration`."""
+        return pl.concat([self.scan(name, earlier) for earlier in self.iterations() if earlier <= iteration])
+
+    def write_iteration(self, iteration: int, tables: Mapping[str, pl.DataFrame], manifest: Manifest) -> Manifest:
+        """Write all tables in canonical order, then the manifest with their hashes: its rename is the commit."""
+        files: dict[str, dict[str, Any]] = {}
+        for name, table in tables.items():
+            check(table, TABLES[name], name)
+            path = self.table_path(name, iteration)
+            digest = write_parquet(path, table.sort(ORDER[name], nulls_last=True, maintain_order=True).to_arrow())
+            files[str(path.relative_to(self.folder))] = {
+                "sha256": digest,
+                "rows": table.height,
+                "bytes": path.stat().st_size,
+            }
+        sealed = {"format": FORMAT, "iteration": iteration, **manifest, "files": files}
+        write_json(self.manifest_path(iteration), sealed)
+        return sealed
+
+    def changed_files(self, iteration: int) -> list[str]:
+        """Files of an iteration that are missing or no longer what the manifest says."""
+        files = self.manifest(iteration)["files"]
+        return [
+            name
+            for name, entry in files.items()
+            if not (self.folder / name).exists() or sha256(self.folder / name) != entry["sha256"]
+        ]
+
+    def write_card(self) -> None:
+        """Write the README whose YAML tells `load_dataset` the configs and splits of all finished iterations."""
+        from eva_data.card import dataset_card
+
+        text = dataset_card([self.manifest(iteration) for iteration in self.iterations()])
+        path = self.folder / "README.md"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; LockedError at once where another has it.
+
+        The lock is the kernel's: it is free the moment its holder ends, however it ends.
+        """
+        self.state.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.state / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise LockedError(
+                f"another eva-data is at work in {self.folder}: wait for it, or use another folder with "
+                "`--set folder=...`"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()

@@ -1,0 +1,219 @@
+"""Ends what a build started, whatever happens to the build.
+
+Every child of a build runs under this small process. It holds the read end of a pipe whose write end only the
+build has; when the pipe closes, because the build asked for it or was itself killed, it ends every descendant
+of its command, those in sessions of their own and daemons included. It does the same once the command has
+ended, and only then passes on its status: when it is gone, nothing is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+GRACE_SECONDS = 3.0
+"""Between SIGTERM and SIGKILL."""
+
+_PR_SET_CHILD_SUBREAPER = 36
+_TAIL_BYTES = 1 << 16
+
+
+class Supervised:
+    """A command with a supervisor above it; output of both is appended to `log`.
+
+    It starts at once, with no input, in a session of its own, so that Ctrl-C in a terminal reaches only this
+    process, which decides. Nothing of this process's files reaches it. `env` is the whole environment, this
+    process's own when None. A command that cannot be started ends with status 127 and a line in the log.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            # By path, since `-m eva_data.supervise` would not find a package that the parent found through
+            # its own working directory; -P keeps this folder's modules from passing for top-level ones.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", __file__, *command],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                env=env,
+                cwd=cwd,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Pid of the supervisor, the parent of the command."""
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """None while the command or anything it started is running, then the command's exit status.
+
+        A command that a signal ended has the status 128 + its number, as in a shell. Negative: the supervisor
+        itself was killed by that signal.
+        """
+        return self._process.poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The status as `poll` has it; raises subprocess.TimeoutExpired after `timeout` seconds."""
+        return self._process.wait(timeout)
+
+    def workers(self) -> list[int]:
+        """Pids of the command and all its descendants that are alive, in ascending order."""
+        try:
+            descendants = psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+        return sorted(process.pid for process in descendants if _is_alive(process))
+
+    def stop(self) -> None:
+        """End the command and all its descendants; returns when nothing is left. Safe to call again."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def __enter__(self) -> Supervised:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def last_lines(log: Path, count: int = 20) -> str:
+    """The last `count` lines of `log` that are not blank; of a progress bar, only its last state."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    lines = [line.rstrip().rpartition("\r")[2] for line in text.split("\n")]
+    return "\n".join([line for line in lines if line.strip()][-count:])
+
+
+def main(command: Sequence[str]) -> int:
+    """Run `command` until it ends or standard input closes; returns its status, 128 + n after signal n."""
+    parent = os.getppid()
+    _adopt_orphans()
+    wake = _wake_on_signals()
+    try:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    except OSError as error:
+        print(f"cannot start {command[0]}: {error.strerror}", file=sys.stderr)
+        return 127
+    family = _Family(child)
+    stopping = False
+    while child.returncode is None and not stopping:
+        ready, _, _ = select.select([sys.stdin, wake], [], [], 1.0)
+        signals = os.read(wake, 512) if wake in ready else b""
+        # The parent's pid too, since a copy of the parent made by a bare fork would hold the pipe open.
+        stopping = (
+            sys.stdin in ready
+            or signal.SIGTERM in signals
+            or signal.SIGINT in signals
+            or os.getppid() != parent
+        )
+        family.look()
+    family.end()
+    assert child.returncode is not None
+    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+class _Family:
+    """The command and all its descendants, as far as they are known."""
+
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+        self._child = child
+        self._known: set[psutil.Process] = set()
+        self._beyond_reach: set[psutil.Process] = set()
+
+    def look(self) -> None:
+        """Collect the status of those that ended, and note who is there."""
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == self._child.pid:
+                    self._child.returncode = os.waitstatus_to_exitcode(ended[1])
+        # Where orphans do not come to us, those whose parent ends are found only if they were seen before.
+        if sys.platform != "linux":
+            self._known.update(psutil.Process().children(recursive=True))
+
+    def end(self) -> None:
+        """SIGTERM to all, SIGKILL to those that are left after the grace; returns when none is."""
+        deadline = time.monotonic() + GRACE_SECONDS
+        asked: set[psutil.Process] = set()
+        while members := self._members():
+            late = time.monotonic() >= deadline
+            for process in members if late else members - asked:
+                self._signal(process, signal.SIGKILL if late else signal.SIGTERM)
+            asked |= members
+            time.sleep(0.02)
+        while self._child.returncode is None:
+            time.sleep(0.001)
+            self.look()
+
+    def _members(self) -> set[psutil.Process]:
+        self.look()
+        found = self._known.union(psutil.Process().children(recursive=True)) - self._beyond_reach
+        return {process for process in found if _is_alive(process)}
+
+    def _signal(self, process: psutil.Process, number: signal.Signals) -> None:
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            pass
+        except psutil.AccessDenied:
+            self._beyond_reach.add(process)
+            print(f"process {process.pid} belongs to another user and cannot be ended", file=sys.stderr)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _adopt_orphans() -> None:
+    """On Linux, become the parent of every descendant whose parent ends, so that none gets out of sight."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "cannot become the parent of orphaned processes")
+
+
+def _wake_on_signals() -> int:
+    """A file that becomes readable, with the signal's number, when a child ends or this process shall."""
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    return read
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

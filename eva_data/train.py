@@ -1,0 +1,223 @@
+"""Trains the next solver: one run of `train/preference.py` in a process of its own, resumed after a kill.
+
+theta_t is theta_{t-1} trained on the pairs of iteration t alone (the paper's table 6). It appears under its
+name only when it is whole, and is never trained again: other weights would void every answer kept of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from eva_data.config import Config, TransformersModel
+from eva_data.errors import ConfigError, DataError, JobError, MissingExtraError, StaleError
+from eva_data.jobs import Progress
+from eva_data.project import train_dir
+from eva_data.store import Store
+from eva_data.supervise import Supervised
+
+POLL_SECONDS = 0.2
+
+_LEFT_BEHIND = {"README.md"}
+"""TRL's card speaks of the job's folder as the model's name."""
+
+_REASON = re.compile(r"(?:error: (?P<ours>.+)|(?P<raised>(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*))")
+_LAUNCHER = re.compile(r"(?:\w+\.)*(?:CalledProcessError|ChildFailedError)\b")
+_KILLED = re.compile(r"died with <Signals\.(SIG\w+): \d+>|Signal \d+ \((SIG\w+)\) received")
+
+
+def train(
+    config: Config,
+    iteration: int,
+    *,
+    folder: Path,
+    model: Path | str,
+    recipe: str | None = None,
+    accelerate: Sequence[str] = (),
+    on_progress: Progress | None = None,
+) -> Path:
+    """Train `model` on the pairs of `iteration` and return theta_t's folder, at once where it exists already.
+
+    `model` is theta_{t-1}, a folder or a Hub id; `recipe` stands in for `train.recipe`; `accelerate` for the
+    arguments of `accelerate launch`, which are one process on the solver's device. `on_progress` is told
+    (optimizer steps done, all of them). A training that was cut off goes on from its last checkpoint.
+
+    Raises StaleError where the iteration is not built, DataError where it has no pairs, ConfigError for an
+    unknown recipe, MissingExtraError without TRL, and JobError, with the reason and the log, where training
+    fails.
+    """
+    store = Store(folder.resolve())
+    solver = store.solver_folder(iteration)
+    if solver.exists():
+        return solver
+    recipe_file = find_recipe(recipe or config.train.recipe)
+    _check_pairs(store, iteration)
+    for package in ("trl", "accelerate", "peft"):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "train")
+    job = store.job_folder(iteration, "train")
+    job.mkdir(parents=True, exist_ok=True)
+    arguments, environment = launch_arguments(config, os.environ)
+    command = [
+        *(sys.executable, "-m", "accelerate.commands.launch", *(accelerate or arguments)),
+        *(str(train_dir() / "preference.py"), "--config", str(recipe_file)),
+        *("--dataset", str(store.folder), "--split", f"iter_{iteration}"),
+        *("--model_name_or_path", str(model.resolve()) if isinstance(model, Path) else model),
+        *("--output_dir", str(job / "output"), "--progress", str(job / "progress.json"), "--resume", "true"),
+        *("--seed", str(config.seed), *_script_arguments(config)),
+    ]
+    environment |= {"HF_DATASETS_CACHE": str(job / "datasets")}
+    log = store.log(f"train-iter_{iteration}")
+    _run(command, job, log, environment, f"theta_{iteration}", on_progress)
+    _publish(job / "output", solver)
+    shutil.rmtree(job)
+    return solver
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe that comes with eva-data, by its name, or of your own, by its path."""
+    own = Path(name).expanduser()
+    if own.suffix in (".yaml", ".yml"):
+        if not own.is_file():
+            raise ConfigError(f"`train.recipe` is {name}, but there is no such file")
+        return own.resolve()
+    recipes = train_dir() / "recipes"
+    if not (recipes / f"{name}.yaml").is_file():
+        known = ", ".join(sorted(path.stem for path in recipes.glob("*.yaml")))
+        raise ConfigError(
+            f"`train.recipe` is `{name}`: known are {known}, or the path of a YAML file of your own"
+        )
+    return recipes / f"{name}.yaml"
+
+
+def launch_arguments(config: Config, environment: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """The arguments of `accelerate launch` and the environment for one process on the solver's device."""
+    block = _solver(config)
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    # Every value is given, so that none is taken from this user's accelerate config or announced in the log.
+    arguments = [
+        *("--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+        *("--num_cpu_threads_per_process", str(block.threads or usable)),
+    ]
+    quiet = {
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TQDM_DISABLE": "1",
+        "TRL_EXPERIMENTAL_SILENCE": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    kind, _, number = block.device.partition(":")
+    if kind == "cpu":
+        # The script takes float32 where it sees no GPU.
+        return [*arguments, "--cpu"], {**environment, **quiet, "CUDA_VISIBLE_DEVICES": ""}
+    if kind == "cuda":
+        # One GPU only: with more in sight, one process would ask for DataParallel, which TRL refuses.
+        visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        chosen = visible[int(number or 0)] if visible != [""] else number or "0"
+        return [*arguments, "--gpu_ids", chosen], {**environment, **quiet}
+    return arguments, {**environment, **quiet}
+
+
+def failure(text: str) -> str:
+    """Why a training failed, in one line of what it wrote: its own words, or else the last exception."""
+    killed = _KILLED.search(text)
+    lines = [line.rsplit("]: ", 1)[-1].strip() for line in text.splitlines()]
+    reasons = [line for line in lines if _REASON.fullmatch(line) and not _LAUNCHER.match(line)]
+    if reasons:
+        return reasons[-1].removeprefix("error: ")
+    if killed:
+        signal = killed.group(1) or killed.group(2)
+        return f"it was killed ({signal}), most often for want of memory: take a smaller batch or LoRA"
+    return " | ".join(line for line in lines[-3:] if line) or "it wrote nothing"
+
+
+def _solver(config: Config) -> TransformersModel:
+    if not isinstance(config.solver, TransformersModel):
+        raise ConfigError("`solver` is a table of responses: there is no model here to train")
+    return config.solver
+
+
+def _script_arguments(config: Config) -> list[str]:
+    block = _solver(config)
+    return [
+        *("--trust_remote_code", str(block.trust_remote_code).lower()),
+        *("--use_cpu", str(block.device == "cpu").lower()),
+    ]
+
+
+def _check_pairs(store: Store, iteration: int) -> None:
+    path = store.table_path("preferences", iteration)
+    if not path.exists():
+        raise StaleError(
+            f"iteration {iteration} has no pairs yet: build it with `eva-data build --iter {iteration}`"
+        )
+    if pq.read_metadata(path).num_rows == 0:
+        raise DataError(
+            f"iteration {iteration} has 0 pairs, so there is nothing to train on; `rejects` says why: more "
+            "`solver.responses` or a higher `solver.temperature` make responses differ"
+        )
+
+
+def _run(
+    command: Sequence[str],
+    job: Path,
+    log: Path,
+    environment: Mapping[str, str],
+    name: str,
+    on_progress: Progress | None,
+) -> None:
+    before = log.stat().st_size if log.exists() else 0
+    (job / "progress.json").unlink(missing_ok=True)
+    seen = None
+    with Supervised(command, log=log, env=environment, cwd=job) as child:
+        while (status := _status(child)) is None:
+            seen = _tell(on_progress, job / "progress.json", seen)
+    _tell(on_progress, job / "progress.json", seen)
+    if status != 0:
+        with log.open("rb") as file:
+            file.seek(before)
+            text = file.read().decode("utf-8", errors="replace")
+        raise JobError(
+            f"training {name} failed: {failure(text)}; its log is {log}; "
+            "run the same command again to go on from its last checkpoint"
+        )
+
+
+def _status(child: Supervised) -> int | None:
+    try:
+        return child.wait(POLL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _tell(on_progress: Progress | None, path: Path, told: tuple[int, int] | None) -> tuple[int, int] | None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return told
+    now = (values["done"], values["total"])
+    if on_progress and now != told:
+        on_progress(*now)
+    return now
+
+
+def _publish(output: Path, solver: Path) -> None:
+    """Give the trained model its name, once all of it is on the disk."""
+    whole = solver.with_name(f".{solver.name}.tmp")
+    shutil.rmtree(whole, ignore_errors=True)
+    whole.mkdir(parents=True)
+    for file in output.iterdir():
+        if file.is_file() and file.name not in _LEFT_BEHIND:
+            with file.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            file.replace(whole / file.name)
+    whole.rename(solver)

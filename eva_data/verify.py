@@ -1,0 +1,131 @@
+"""Replays an iteration from its published tables: same metrics, same draw, same mix, same pairs, or it says where.
+
+Generation cannot be replayed, and need not be: what the models said is in the tables. Everything that eva-data
+itself decided follows from them and from the manifest's settings, and is computed again here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from eva_data.config import Config, TableModel
+from eva_data.files import sha256
+from eva_data.grow import estimate_and_sample, mix_prompts
+from eva_data.judge import judge
+from eva_data.records import ORDER, TABLES
+from eva_data.sample import next_in_line
+from eva_data.settings import parse_config
+from eva_data.store import Manifest, Store
+
+SHOWN_ROWS = 3
+"""Rows named per table; the rest are counted."""
+
+Tables = dict[str, pl.DataFrame]
+
+
+def verify_iteration(store: Store, iteration: int) -> list[str]:
+    """What is not as it should be, one sentence per table; empty for an honest iteration.
+
+    Raises StaleError where the iteration, or the one it was built from, is not there, and DataError where a table
+    is missing or has other columns.
+    """
+    manifest = store.manifest(iteration)
+    problems = [
+        f"{name}: its SHA-256 is not the one in the manifest, so it was changed after the build"
+        for name, entry in manifest["files"].items()
+        if (store.folder / name).exists() and sha256(store.folder / name) != entry["sha256"]
+    ]
+    tables = {name: store.scan(name, iteration).collect() for name in TABLES}
+    return problems + replay(store, manifest, tables)
+
+
+def replay(store: Store, manifest: Manifest, tables: Tables) -> list[str]:
+    """Where what follows from an iteration's tables and settings is not what the tables say."""
+    iteration = manifest["iteration"]
+    config = _config(manifest)
+    found = _replay_creator(store, config, iteration, tables) if iteration > 1 else []
+    answers = tables["responses"].filter(pl.col("stage") == "respond")
+    judged = judge(
+        config, iteration, tables["prompts"], answers, n=config.solver.responses, on_policy=_on_policy(config)
+    )
+    informative = tables["informativeness"].filter(pl.col("stage") == "respond")
+    pair_rejects = tables["rejects"].filter(pl.col("stage") == "pair")
+    return [
+        *found,
+        *_compare("informativeness", informative, judged.informativeness),
+        *_compare("preferences", tables["preferences"], judged.preferences),
+        *_compare("rejects", pair_rejects, judged.rejects),
+    ]
+
+
+def _replay_creator(store: Store, config: Config, iteration: int, tables: Tables) -> list[str]:
+    before = store.scan("prompts", iteration - 1).collect()
+    counted = tables["responses"].filter(pl.col("stage") == "estimate")
+    if config.estimate.source == "previous":
+        counted = store.scan("responses", iteration - 1).filter(pl.col("stage") == "respond").collect()
+    assert config.solver.responses is not None
+    sampled = estimate_and_sample(config, iteration, before, counted, config.solver.responses)
+    estimated = tables["informativeness"].filter(pl.col("stage") == "estimate")
+    evolved = tables["evolutions"]["chain_id"].n_unique()
+    drawn = sampled.informativeness.collect()
+    # Where too few survived, the build walked further down the draw: as far as there are chains.
+    if evolved > sampled.selected:
+        first = next_in_line(drawn.lazy(), after=0, count=evolved)["prompt_id"]
+        drawn = drawn.with_columns(selected=pl.col("prompt_id").is_in(first.implode()))
+    problems = _compare("informativeness", estimated, drawn)
+    chains = tables["evolutions"].select("chain_id").unique()
+    astray = chains.join(drawn.filter("selected"), left_on="chain_id", right_on="prompt_id", how="anti")
+    if astray.height:
+        problems.append(f"evolutions: {astray.height} chains start at prompts that were not drawn, among them "
+                        f"{astray['chain_id'].min()}")  # fmt: skip
+    if config.mix.source == "new_seeds" or config.mix.original == "seeds":
+        return problems
+    mixed = mix_prompts(config, iteration, before, tables["evolutions"], None)
+    return [
+        *problems,
+        *_compare("evolutions", tables["evolutions"], mixed.evolutions.collect()),
+        *_compare("prompts", tables["prompts"], mixed.prompts.collect()),
+    ]
+
+
+def _compare(name: str, published: pl.DataFrame, computed: pl.DataFrame) -> list[str]:
+    """One sentence if two tables differ: how many rows, which, and in which columns."""
+    order = list(ORDER[name])
+    published, computed = (table.sort(order, nulls_last=True) for table in (published, computed))
+    if published.equals(computed):
+        return []
+    if published.height != computed.height:
+        return [f"{name}: {published.height} rows are published, {computed.height} follow from the other tables"]
+    different = [
+        (column, (published[column].ne_missing(computed[column])).arg_true().to_list())
+        for column in published.columns
+        if not published[column].equals(computed[column])
+    ]
+    rows = sorted({row for _, places in different for row in places})
+    shown = ", ".join(_row_name(published, order, row) for row in rows[:SHOWN_ROWS])
+    more = f" and {len(rows) - SHOWN_ROWS} more" if len(rows) > SHOWN_ROWS else ""
+    columns = ", ".join(column for column, _ in different)
+    return [f"{name}: {len(rows)} rows are not what follows from the other tables, in {columns}: {shown}{more}"]
+
+
+def _row_name(table: pl.DataFrame, order: list[str], row: int) -> str:
+    return "/".join(str(table[column][row])[:40] for column in order)
+
+
+def _config(manifest: Mapping[str, Any]) -> Config:
+    """The config that an iteration was built with; where its inputs lay is not recorded and not needed."""
+    values = dict(manifest["config"])
+    for block in ("seeds", "solver"):
+        given = values.get(block) or {}
+        if "path" not in given and not given.get("dataset") and not given.get("sandbox") and not given.get("model"):
+            values[block] = given | {"path": "unknown"} if given else None
+        elif given.get("backend") == "table" and not given.get("dataset"):
+            values[block] = given | {"path": "unknown"}
+    return parse_config(values, "the manifest")
+
+
+def _on_policy(config: Config) -> bool:
+    return not isinstance(config.solver, TableModel)

@@ -1,0 +1,25 @@
+"""The creator rewrites every sampled prompt of a job, several times in sequence."""
+
+from __future__ import annotations
+
+from distilabel.pipeline import Pipeline
+
+from eva_data.evolve.task import Evolve
+from eva_data.jobs import Job
+from eva_data.steps import ReadRows
+
+
+def build(job: Job) -> Pipeline:
+    with Pipeline(name="evolve", cache_dir=job.folder / "distilabel") as pipeline:
+        prompts = ReadRows(name="prompts", job=str(job.folder), batch_size=job.shard_rows)
+        evolve = Evolve(
+            name="evolve",
+            llm=job.llm(),
+            job=str(job.folder),
+            settings=job.settings,
+            input_batch_size=job.shard_rows,
+            add_raw_input=False,
+            add_raw_output=False,
+        )
+        prompts >> evolve
+    return pipeline

@@ -1,0 +1,24 @@
+"""The solver answers every prompt of a job n times."""
+
+from __future__ import annotations
+
+from distilabel.pipeline import Pipeline
+
+from eva_data.jobs import Job
+from eva_data.steps import ReadRows, Respond
+
+
+def build(job: Job) -> Pipeline:
+    with Pipeline(name="respond", cache_dir=job.folder / "distilabel") as pipeline:
+        prompts = ReadRows(name="prompts", job=str(job.folder), batch_size=job.shard_rows)
+        respond = Respond(
+            name="respond",
+            llm=job.llm(),
+            job=str(job.folder),
+            settings=job.settings,
+            input_batch_size=job.shard_rows,
+            add_raw_input=False,
+            add_raw_output=False,
+        )
+        prompts >> respond
+    return pipeline

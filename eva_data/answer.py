@@ -47,9 +47,7 @@ def answer(run: Run, solver: Player, prompts: pl.DataFrame, *, stage: str, itera
         failed.filter(~pl.col("reason").str.starts_with(RESPONSE_FAILED)).height,
     )
     scored, unusable = score(run, answered, prompts, stage=stage, iteration=iteration)
-    reward_flow = Flow(
-        f"reward ({stage})", "responses", scored.height, scored["reward"].count(), unusable.height
-    )
+    reward_flow = Flow(f"reward ({stage})", "responses", scored.height, scored["reward"].count(), unusable.height)
     return Answered(scored, pl.concat([failed, unusable]), [flow, reward_flow])
 
 
@@ -84,4 +82,3 @@ def carry_over(estimated: pl.DataFrame, carried: pl.DataFrame, *, iteration: int
     return estimated.join(carried.select("prompt_id"), on="prompt_id", how="semi").with_columns(
         stage=pl.lit("respond"), reused=pl.lit(True), iteration=pl.lit(iteration, dtype=pl.Int32)
     )
-

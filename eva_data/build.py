@@ -32,10 +32,7 @@ def build_iteration(run: Run, iteration: int) -> Manifest:
         run.store.write_card()
         return run.store.manifest(iteration)
     run.notes.clear()
-    if iteration == 1:
-        manifest = _build_first(run)
-    else:
-        manifest = _build_next(run, iteration, run.store.manifest(iteration - 1))
+    manifest = _build_first(run) if iteration == 1 else _build_next(run, iteration)
     run.store.write_card()
     shutil.rmtree(run.store.state / "jobs" / f"iter_{iteration}", ignore_errors=True)
     return manifest
@@ -70,8 +67,14 @@ def _build_first(run: Run) -> Manifest:
         seeds, rejects = read_seeds(run.config.seeds, config.seed)  # type: ignore[arg-type]
         prompts = seed_block(seeds, 1, config.seeds.per_iteration)  # type: ignore[union-attr]
         flows = [
-            Flow("seeds", "prompts", seeds.height + rejects.height, prompts.height, rejects.height,
-                 seeds.height - prompts.height)
+            Flow(
+                "seeds",
+                "prompts",
+                seeds.height + rejects.height,
+                prompts.height,
+                rejects.height,
+                seeds.height - prompts.height,
+            )
         ]
         answered = answer(run, solver, prompts, stage="respond", iteration=1)
         responses, rejects = answered.responses, pl.concat([rejects, answered.rejects])
@@ -92,13 +95,22 @@ def _build_first(run: Run) -> Manifest:
     return run.store.write_iteration(
         1,
         tables,
-        compose(config, 1, tables=tables, flows=flows, models=models, previous=None, inputs=inputs,
-                notes=run.notes, evolving=None),
+        compose(
+            config,
+            1,
+            tables=tables,
+            flows=flows,
+            models=models,
+            previous=None,
+            inputs=inputs,
+            notes=run.notes,
+            evolving=None,
+        ),
     )
 
 
-def _build_next(run: Run, iteration: int, previous: Manifest) -> Manifest:
-    config = run.config
+def _build_next(run: Run, iteration: int) -> Manifest:
+    config, previous = run.config, run.store.manifest(iteration - 1)
     solver = solver_of(run, iteration)
     creator = creator_of(run, solver)
     grown = grow(run, iteration, solver, creator)
@@ -128,8 +140,17 @@ def _build_next(run: Run, iteration: int, previous: Manifest) -> Manifest:
     return run.store.write_iteration(
         iteration,
         tables,
-        compose(config, iteration, tables=tables, flows=flows, models=models, previous=previous, inputs={},
-                notes=run.notes, evolving=grown.record),
+        compose(
+            config,
+            iteration,
+            tables=tables,
+            flows=flows,
+            models=models,
+            previous=previous,
+            inputs={},
+            notes=run.notes,
+            evolving=grown.record,
+        ),
     )
 
 

@@ -34,7 +34,10 @@ def dataset_card(manifests: Sequence[dict[str, Any]]) -> str:
         "configs": [config for config in configs if config["data_files"]],
     }
     environment = Environment(
-        loader=FileSystemLoader(cards_dir()), undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
+        loader=FileSystemLoader(cards_dir()),
+        undefined=StrictUndefined,
+        autoescape=False,
+        keep_trailing_newline=True,
     )
     return environment.get_template("dataset.md.jinja").render(
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),

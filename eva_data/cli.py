@@ -62,11 +62,16 @@ def config_options(command: F) -> F:
     """--config and --set, which every command that reads the settings has."""
     for option in (
         click.option(
-            "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
             help="Set a key of eva.yaml for this run, such as --set sample.fraction=0.5. May be repeated.",
         ),
         click.option(
-            "--config", "config_path", type=click.Path(path_type=Path),
+            "--config",
+            "config_path",
+            type=click.Path(path_type=Path),
             help="The settings. Default: eva.yaml in this folder, or else the sandbox's.",
         ),
     ):
@@ -74,8 +79,12 @@ def config_options(command: F) -> F:
     return command
 
 
-iteration_option = click.option("--iter", "iteration", type=click.IntRange(min=1), required=True, help="Iteration, from 1.")
-solver_option = click.option("--solver", metavar="PATH|HUB_ID", help="Who answers, instead of the trained or configured model.")
+iteration_option = click.option(
+    "--iter", "iteration", type=click.IntRange(min=1), required=True, help="Iteration, from 1."
+)
+solver_option = click.option(
+    "--solver", metavar="PATH|HUB_ID", help="Who answers, instead of the trained or configured model."
+)
 
 
 def read_config(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
@@ -114,7 +123,12 @@ def init(force: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Print the resolved settings and what would be done, then stop.")
 @config_options
 def build(
-    iteration: int, only: bool, solver: str | None, dry_run: bool, config_path: Path | None, overrides: tuple[str, ...]
+    iteration: int,
+    only: bool,
+    solver: str | None,
+    dry_run: bool,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
 ) -> None:
     """Build an iteration, and whatever it needs that is missing.
 

@@ -128,6 +128,8 @@ class TableModel(Settings):
     """Column that names the model that gave the response, if there is one."""
     responses: int | None = Field(None, ge=2)
     """Responses per prompt to use, drawn by hash where there are more; all of them when not given."""
+    then: TransformersModel | None = None
+    """The model that answers from iteration 2 on."""
 
     @model_validator(mode="after")
     def _one_source(self) -> TableModel:
@@ -199,9 +201,7 @@ class BenchmarkSet(Settings):
 
 
 class Evolve(Settings):
-    method: Literal["evol_instruct", "evol_quality", "evol_complexity", "self_instruct", "eva"] = (
-        "evol_instruct"
-    )
+    method: Literal["evol_instruct", "evol_quality", "evol_complexity", "self_instruct", "eva"] = "evol_instruct"
     strategies: tuple[Strategy, ...] = ()
     """Strategies of your own, beside the method's."""
     only_own: bool = False
@@ -289,38 +289,29 @@ class Config(Settings):
                 )
             return self
         if self.seeds is None:
-            raise ValueError(
-                "`seeds` is missing: name the prompts to begin with, `seeds: {path: prompts.parquet}`"
-            )
+            raise ValueError("`seeds` is missing: name the prompts to begin with, `seeds: {path: prompts.parquet}`")
         if self.reward is None:
             raise ValueError("`reward` is missing: name what scores a response, for example a verifier")
         return self
 
     @model_validator(mode="after")
     def _enough_evolutions(self) -> Config:
-        if (
-            self.mix.source == "evolved"
-            and self.sample.fraction * self.evolve.evolutions < self.mix.evolved - 1e-9
-        ):
+        if self.mix.source == "evolved" and self.sample.fraction * self.evolve.evolutions < self.mix.evolved - 1e-9:
             raise ValueError(
                 f"`sample.fraction` x `evolve.evolutions` = {self.sample.fraction * self.evolve.evolutions:g} is below "
-                f"`mix.evolved` = {self.mix.evolved:g}: there would be too few evolved prompts; raise one of the first two"
+                f"`mix.evolved` = {self.mix.evolved:g}: there would be too few evolved prompts; raise one of the two"
             )
         return self
 
-    @model_validator(mode="after")
-    def _metric_fits_weights(self) -> Config:
-        if (
-            self.estimate.metric in ("avg", "inv_avg")
-            and self.sample.weights == "proportional"
-            and self.sample.method == "weighted"
-            and not isinstance(self.reward, Verifier)
-        ):
-            raise ValueError(
-                f"`estimate.metric: {self.estimate.metric}` can be negative, so `sample.weights: proportional` "
-                "has no meaning for it: use `sample.weights: minmax`"
-            )
-        return self
+    @property
+    def model_solver(self) -> TransformersModel | None:
+        """The model that answers; None where only a table of responses is configured."""
+        return self.solver.then if isinstance(self.solver, TableModel) else self.solver
+
+    @property
+    def first_answered(self) -> int:
+        """The first iteration in which a model answers."""
+        return 2 if isinstance(self.solver, TableModel) else 1
 
 
 METRICS: tuple[str, ...] = get_args(Metric)

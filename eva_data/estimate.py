@@ -76,9 +76,7 @@ def _rows(responses: pl.LazyFrame, prompt_ids: pl.LazyFrame | None, count_trunca
     """One row per response, and an empty one per given prompt; `counts` says if it enters the metrics."""
     finite = pl.col("reward").is_finite().fill_null(False)
     complete = pl.lit(True) if count_truncated else pl.col("finish_reason").ne_missing("length")
-    columns = responses.select(
-        "prompt_id", "response_idx", "reward", *_MODELS, finite=finite, counts=finite & complete
-    )
+    columns = responses.select("prompt_id", "response_idx", "reward", *_MODELS, finite=finite, counts=finite & complete)
     if prompt_ids is None:
         return columns
     given = prompt_ids.select("prompt_id", finite=pl.lit(False), counts=pl.lit(False))
@@ -153,6 +151,6 @@ def _measured(prompts: pl.LazyFrame, *, stage: str, iteration: int) -> pl.LazyFr
         **{model: pl.when(pl.col(model) == pl.col(f"{model}_last")).then(model) for model in _MODELS},
         "iteration": pl.lit(iteration),
     }
-    return prompts.select(
-        columns[name].cast(dtype).alias(name) for name, dtype in INFORMATIVENESS.items()
-    ).sort("prompt_id")
+    return prompts.select(columns[name].cast(dtype).alias(name) for name, dtype in INFORMATIVENESS.items()).sort(
+        "prompt_id"
+    )

@@ -22,7 +22,6 @@ from eva_data.run import Player, Run
 from eva_data.sample import Sampled, next_in_line, sample
 from eva_data.seeds import as_prompts, read_seeds, seed_block
 
-
 _KNOWN = ("prompt_id", "prompt", "root_id", "depth")
 
 
@@ -81,7 +80,7 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player) -> Grown:
     result = mixed.result
     if result.shrunk:
         run.note(
-            f"only {result.found} of {result.needed} new prompts survived, so X_{iteration} has {result.shrunk} prompts "
+            f"only {result.found} of {result.needed} new prompts survived: X_{iteration} has {result.shrunk} prompts "
             f"fewer than X_{iteration - 1}"
         )
     record = asdict(result) | {"shrunk": result.shrunk, "eliminated": _eliminated(final)}
@@ -134,7 +133,7 @@ def mix_prompts(
 
 
 def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
-    """PROMPTS of all seeds that earlier iterations had, and of the block that belongs to this one where it is needed."""
+    """PROMPTS of the seeds of iteration 1, and of the block of this iteration where it needs new ones."""
     config = run.config
     if config.seeds is None:
         raise ConfigError("`mix` asks for seeds, but the prompts came from a table of responses: name `seeds`")

@@ -42,9 +42,7 @@ def pair_id(prompt_id: pl.Expr, response_a: pl.Expr, response_b: pl.Expr) -> pl.
     """Hash of the prompt and its two responses; swapping the responses gives the same id."""
     a, b = _digest(response_a), _digest(response_b)
     return _digest(
-        pl.concat_str(
-            prompt_id, pl.lit(_UNIT), pl.min_horizontal(a, b), pl.lit(_UNIT), pl.max_horizontal(a, b)
-        )
+        pl.concat_str(prompt_id, pl.lit(_UNIT), pl.min_horizontal(a, b), pl.lit(_UNIT), pl.max_horizontal(a, b))
     )
 
 

@@ -71,9 +71,7 @@ class Job:
     def save(self) -> None:
         from eva_data.files import write_json
 
-        write_json(
-            self.folder / JOB, {**asdict(self), "folder": str(self.folder), "ledger": str(self.ledger)}
-        )
+        write_json(self.folder / JOB, {**asdict(self), "folder": str(self.folder), "ledger": str(self.ledger)})
 
     @classmethod
     def load(cls, folder: Path) -> Job:
@@ -164,9 +162,7 @@ def _dead_workers(job: Job) -> list[int]:
     if workers is None or (job.folder / ENDING).exists():
         return []
     return (
-        [pid for pid, started in workers if not _is_alive(pid, started)]
-        if not (job.folder / ENDING).exists()
-        else []
+        [pid for pid, started in workers if not _is_alive(pid, started)] if not (job.folder / ENDING).exists() else []
     )
 
 
@@ -190,13 +186,9 @@ def _raise_error(job: Job, log: Path, status: int, started: int) -> None:
     if error is not None:
         if error["expected"]:
             raise _error_class(error["kind"])(error["message"])
-        raise JobError(
-            f"the {job.kind} stage failed: {error['kind']}: {error['message']}; the whole story is in {log}"
-        )
+        raise JobError(f"the {job.kind} stage failed: {error['kind']}: {error['message']}; the whole story is in {log}")
     if status != 0 or not (job.folder / OUTPUT).exists():
-        tail = (
-            last_lines(log, 3).replace("\n", " | ") if log.stat().st_size > started else "nothing in its log"
-        )
+        tail = last_lines(log, 3).replace("\n", " | ") if log.stat().st_size > started else "nothing in its log"
         raise JobError(f"the {job.kind} stage ended with status {status} and no result ({tail}); see {log}")
 
 
@@ -211,9 +203,7 @@ def _results(job: Job) -> list[tuple[dict[str, Any], Any]]:
     table = pl.read_parquet(job.folder / OUTPUT)
     if table["result"].null_count():
         raise JobError(f"{table['result'].null_count()} rows of the {job.kind} stage came back empty")
-    return [
-        (json.loads(row), json.loads(result)) for row, result in table.select("row", "result").iter_rows()
-    ]
+    return [(json.loads(row), json.loads(result)) for row, result in table.select("row", "result").iter_rows()]
 
 
 def write_error(job: Path, error: BaseException) -> None:

@@ -25,7 +25,13 @@ class Judged:
 
 
 def judge(
-    config: Config, iteration: int, prompts: pl.DataFrame, responses: pl.DataFrame, *, n: int | None, on_policy: bool
+    config: Config,
+    iteration: int,
+    prompts: pl.DataFrame,
+    responses: pl.DataFrame,
+    *,
+    n: int | None,
+    on_policy: bool,
 ) -> Judged:
     """Informativeness and pairs of X_t; `responses` are those of the respond stage, `n` as many as were asked for.
 

@@ -94,18 +94,12 @@ class Ledger:
         self._keep(
             "INSERT INTO generations (key, text, finish_reason, prompt_tokens, completion_tokens)"
             " VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET times = times + 1",
-            (
-                (key, c.text, c.finish_reason, c.prompt_tokens, c.completion_tokens)
-                for key, c in completions.items()
-            ),
+            ((key, c.text, c.finish_reason, c.prompt_tokens, c.completion_tokens) for key, c in completions.items()),
         )
 
     def scores(self, keys: Sequence[bytes]) -> dict[bytes, Score]:
         """Those of `keys` that were scored."""
-        return {
-            key: Score(reward, reason)
-            for key, reward, reason in self._select("reward, reason", "rewards", keys)
-        }
+        return {key: Score(reward, reason) for key, reward, reason in self._select("reward, reason", "rewards", keys)}
 
     def keep_scores(self, scores: Mapping[bytes, Score]) -> None:
         """Commit rewards in one transaction."""
@@ -136,9 +130,7 @@ class Ledger:
         remaining = iter(keys)
         while chunk := list(islice(remaining, _KEYS_PER_QUERY)):
             marks = ", ".join("?" * len(chunk))
-            yield from self._connection.execute(
-                f"SELECT key, {columns} FROM {table} WHERE key IN ({marks})", chunk
-            )
+            yield from self._connection.execute(f"SELECT key, {columns} FROM {table} WHERE key IN ({marks})", chunk)
 
     def _keep(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         self._connection.execute("BEGIN IMMEDIATE")

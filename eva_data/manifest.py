@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from eva_data import __version__
-from eva_data.config import Config
+from eva_data.config import Config, TableModel
 from eva_data.flow import Flow
 from eva_data.ledger import call_key
 
@@ -32,6 +32,9 @@ def what_counts(config: Config, iteration: int) -> dict[str, Any]:
         values = {key: values[key] for key in _BLOCKS_OF_FIRST} | {
             "estimate": {key: values["estimate"][key] for key in ("count_truncated", "unequal")}
         }
+        if isinstance(config.solver, TableModel):
+            values["reward"] = None
+            values["solver"].pop("then")
     flat: dict[str, Any] = {}
     for block, value in values.items():
         flat |= {f"{block}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {block: value}

@@ -98,9 +98,7 @@ def mix(
     mixed = is_new if source == "evolved" else pl.lit(False)
     return Mixed(
         prompts=pl.concat(both).sort(ORDER["prompts"]),
-        evolutions=_conform(evolutions.with_columns(status=_status(mixed)), EVOLUTIONS).sort(
-            ORDER["evolutions"]
-        ),
+        evolutions=_conform(evolutions.with_columns(status=_status(mixed)), EVOLUTIONS).sort(ORDER["evolutions"]),
         result=result,
     )
 
@@ -153,8 +151,7 @@ def _divide(previous: int, found: int, pool: int, evolved: float, shortfall: Sho
         )
     if originals > pool:
         raise DataError(
-            f"{originals} original prompts are needed and there are {pool}: "
-            "add seeds, or set `mix.original: previous`"
+            f"{originals} original prompts are needed and there are {pool}: add seeds, or set `mix.original: previous`"
         )
     return Yield(previous=previous, needed=needed, found=found, taken=taken, originals=originals)
 
@@ -206,11 +203,7 @@ def _as_prompts(taken: pl.LazyFrame, sources: pl.DataFrame) -> pl.LazyFrame:
 
 def _status(mixed: pl.Expr) -> pl.Expr:
     return (
-        pl.when(~surviving())
-        .then(pl.lit("eliminated"))
-        .when(mixed)
-        .then(pl.lit("mixed"))
-        .otherwise(pl.lit("unused"))
+        pl.when(~surviving()).then(pl.lit("eliminated")).when(mixed).then(pl.lit("mixed")).otherwise(pl.lit("unused"))
     )
 
 

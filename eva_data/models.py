@@ -65,9 +65,7 @@ def _download(model: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(
-            snapshot_download(model, revision=revision, ignore_patterns=["*.gguf", "*.pth", "original/*"])
-        )
+        return Path(snapshot_download(model, revision=revision, ignore_patterns=["*.gguf", "*.pth", "original/*"]))
     except LocalEntryNotFoundError:
         raise ModelError(
             f"the model {model} is not on this machine and the Hub cannot be reached: check the network, "

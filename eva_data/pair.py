@@ -171,9 +171,7 @@ def _in_order(table: pl.DataFrame) -> pl.DataFrame:
     return table if table["prompt_id"].is_sorted() else table.sort("prompt_id")
 
 
-def _preferences(
-    verdicts: pl.DataFrame, metrics: pl.LazyFrame, iteration: int, on_policy: bool
-) -> pl.DataFrame:
+def _preferences(verdicts: pl.DataFrame, metrics: pl.LazyFrame, iteration: int, on_policy: bool) -> pl.DataFrame:
     pairs = (
         verdicts.lazy()
         .filter(pl.col("reason").is_null())

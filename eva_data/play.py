@@ -8,10 +8,9 @@ import polars as pl
 import yaml
 
 from eva_data.build import build_iteration, refuse_stale
-from eva_data.config import TransformersModel
 from eva_data.errors import ConfigError, StaleError
 from eva_data.evaluate import heldout_accuracy
-from eva_data.run import Player, Run, solver_of
+from eva_data.run import Run, solver_of
 from eva_data.settings import dump_config
 from eva_data.store import Manifest
 
@@ -35,7 +34,7 @@ def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
             manifest = build_iteration(run, number)
         if train_last:
             train_iteration(run, iteration)
-        if run.config.train.heldout:
+        if run.config.train.heldout and run.config.model_solver is not None:
             test_solvers(run)
     return manifest
 
@@ -44,7 +43,8 @@ def needs_training(run: Run, iteration: int) -> bool:
     """Whether theta_{t-1}, the solver of iteration t, has still to be trained."""
     return (
         run.solver_override is None
-        and isinstance(run.config.solver, TransformersModel)
+        and iteration > run.config.first_answered
+        and run.config.model_solver is not None
         and not run.store.solver_folder(iteration - 1).exists()
         and iteration not in run.store.iterations()
     )
@@ -62,9 +62,8 @@ def train_iteration(run: Run, iteration: int) -> Path:
     """The folder of theta_t, trained unless it is there already."""
     from eva_data.train import train
 
-    solver = run.config.solver
-    if not isinstance(solver, TransformersModel):
-        raise ConfigError("`solver` is a table of responses, so there is no model to train: train one elsewhere")
+    if run.config.model_solver is None:
+        raise ConfigError("`solver` is a table of responses, so there is no model to train: name one in `solver.then`")
     run.store.manifest(iteration)
     refuse_stale(run, iteration)
     if run.store.solver_folder(iteration).exists():
@@ -81,27 +80,17 @@ def train_iteration(run: Run, iteration: int) -> Path:
 
 def test_solvers(run: Run) -> pl.DataFrame:
     """Held-out accuracy of theta_0 and of every trained theta: one row per (theta, depth)."""
-    block = run.config.solver
-    assert isinstance(block, TransformersModel)
     results = []
     last = max(run.store.iterations(), default=0)
     for number in range(last + 1):
         if number and not run.store.solver_folder(number).exists():
             continue
-        player = solver_of(Run(run.config, run.reporter), number + 1) if number else _theta_0(run)
+        player = solver_of(Run(run.config, run.reporter), number + 1)
         accuracy = heldout_accuracy(run, player, f"theta_{number}")
         results.append(accuracy.with_columns(theta=pl.lit(number, dtype=pl.Int32)))
     table = pl.concat(results)
     table.write_csv(run.store.state / "heldout.csv")
     return table
-
-
-def _theta_0(run: Run) -> Player:
-    from eva_data.models import resolve
-
-    block = run.config.solver
-    assert isinstance(block, TransformersModel)
-    return Player(block, resolve(block))
 
 
 def plan(run: Run, iteration: int, *, only: bool) -> str:

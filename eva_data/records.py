@@ -173,9 +173,7 @@ def check(table: pl.DataFrame | pl.LazyFrame, schema: pl.Schema, name: str) -> N
         if column in found and found[column] != schema[column]
     ]
     problems = (
-        [f"columns {missing} are missing"] * bool(missing)
-        + [f"columns {extra} are unknown"] * bool(extra)
-        + wrong
+        [f"columns {missing} are missing"] * bool(missing) + [f"columns {extra} are unknown"] * bool(extra) + wrong
     )
     if problems:
         raise DataError(f"the table `{name}` is not what it should be: {'; '.join(problems)}")
@@ -189,8 +187,6 @@ def empty(schema: pl.Schema) -> pl.DataFrame:
 def conform(table: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     """The columns of `schema` in its order and types; absent columns become null."""
     missing = [
-        pl.lit(None, dtype=dtype).alias(column)
-        for column, dtype in schema.items()
-        if column not in table.columns
+        pl.lit(None, dtype=dtype).alias(column) for column, dtype in schema.items() if column not in table.columns
     ]
     return table.with_columns(missing).select(pl.col(column).cast(dtype) for column, dtype in schema.items())

@@ -10,7 +10,6 @@ import polars as pl
 from eva_data.calls import Row
 from eva_data.records import REJECTS, RESPONSES, conform
 
-
 COMPLETIONS = pl.Schema(
     {
         "prompt_id": pl.String,
@@ -60,9 +59,11 @@ def failures(completions: pl.DataFrame, prompts: pl.DataFrame, *, stage: str, it
     One row per prompt of which every completion failed, with its first error; for other prompts one row per
     failed completion, its error behind `response_failed: `.
     """
-    failed = completions.sort("prompt_id", "response_idx").with_columns(
-        wholly=pl.col("error").is_not_null().all().over("prompt_id")
-    ).filter(pl.col("error").is_not_null())
+    failed = (
+        completions.sort("prompt_id", "response_idx")
+        .with_columns(wholly=pl.col("error").is_not_null().all().over("prompt_id"))
+        .filter(pl.col("error").is_not_null())
+    )
     reasons = pl.concat(
         [
             failed.filter(pl.col("wholly")).unique("prompt_id", keep="first", maintain_order=True),

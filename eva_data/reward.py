@@ -61,11 +61,10 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[Score]:
             ledger.keep_scores(fresh)
             results += [(kept | fresh)[key] for key in keys]
             write_text(job.folder / PROGRESS, json.dumps({"done": len(results), "total": len(rows)}))
-    if raised is not None and all(
-        score.reason and score.reason.startswith("verifier_raised") for score in results
-    ):
+    if raised is not None and all(score.reason and score.reason.startswith("verifier_raised") for score in results):
         raise JobError(
-            f"the verifier `{job.settings['function']}` raised on every response, last {type(raised).__name__}: {raised}"
+            f"the verifier `{job.settings['function']}` raised on every response, first "
+            f"{type(raised).__name__}: {raised}"
         )
     return results
 

@@ -88,11 +88,11 @@ class Player:
 
 def solver_of(run: Run, iteration: int) -> Player:
     """Who answers in `iteration`: `--solver`, else the trained theta_{t-1}, else the configured model."""
-    block = run.config.solver
-    if not isinstance(block, TransformersModel):
+    block = run.config.model_solver
+    if block is None:
         raise ConfigError(
-            "`solver` is a table of responses, which can make iteration 1 only: to evolve from there, give "
-            "`solver` a model, for example `solver: {backend: transformers, model: ...}`"
+            "`solver` is a table of responses, which can make iteration 1 only: to evolve from there, name the model "
+            "that answers from iteration 2 on, `solver.then: {backend: transformers, model: ...}`"
         )
     trained = run.store.solver_folder(iteration - 1)
     if run.solver_override is not None:

@@ -132,9 +132,7 @@ class _Facts:
 def _facts(informativeness: pl.LazyFrame, metric: str, pool: pl.Expr) -> _Facts:
     in_pool = pl.col(metric).filter(pool)
     prompts, pooled, low, high = (
-        informativeness.select(
-            prompts=_ESTIMATED.sum(), pooled=pool.sum(), low=in_pool.min(), high=in_pool.max()
-        )
+        informativeness.select(prompts=_ESTIMATED.sum(), pooled=pool.sum(), low=in_pool.min(), high=in_pool.max())
         .collect(engine="streaming")
         .row(0)
     )
@@ -197,7 +195,5 @@ def _notes(metric: str, method: Method, facts: _Facts, drawable: int, wanted: in
     if method == "weighted" and facts.constant:
         notes.append(f"all prompts have the same `{metric}`, {facts.low:g}, so the draw is uniform")
     if drawable < wanted:
-        notes.append(
-            f"{wanted} prompts were wanted but only {drawable} can be drawn: all of them are selected"
-        )
+        notes.append(f"{wanted} prompts were wanted but only {drawable} can be drawn: all of them are selected")
     return tuple(notes)

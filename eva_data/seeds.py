@@ -87,9 +87,7 @@ def _source(seeds: Seeds, seed: int) -> tuple[str, pl.LazyFrame]:
 def _column(frame: pl.LazyFrame, column: str, key: str, source: str) -> str:
     columns = frame.collect_schema().names()
     if column not in columns:
-        raise DataError(
-            f"`{key}` is `{column}`, but {source} has the columns {', '.join(columns)}: name one of them"
-        )
+        raise DataError(f"`{key}` is `{column}`, but {source} has the columns {', '.join(columns)}: name one of them")
     return column
 
 
@@ -104,9 +102,7 @@ def _messages(column: str, frame: pl.LazyFrame) -> pl.Expr:
         if {"role", "content"} <= fields:
             turn = pl.struct(pl.element().struct.field("role"), pl.element().struct.field("content"))
             return pl.col(column).list.eval(turn).cast(MESSAGES)
-    raise DataError(
-        f"the column `{column}` is {dtype}: expected text, or a list of messages with role and content"
-    )
+    raise DataError(f"the column `{column}` is {dtype}: expected text, or a list of messages with role and content")
 
 
 def _accept(table: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -205,11 +201,7 @@ def read_table(table: TableModel, seed: int) -> TableRows:
         source, frame = table.dataset, read_hub(table.dataset, table.config, table.split, table.revision)
     for key in ("prompt", "response", "reward"):
         _column(frame, getattr(table, key), f"solver.{key}", source)
-    solver = (
-        pl.col(_column(frame, table.model, "solver.model", source))
-        if table.model
-        else pl.lit(f"table:{source}")
-    )
+    solver = pl.col(_column(frame, table.model, "solver.model", source)) if table.model else pl.lit(f"table:{source}")
     if not frame.collect_schema()[table.reward].is_numeric():
         raise DataError(
             f"`solver.reward` is `{table.reward}`, which is {frame.collect_schema()[table.reward]}: expected numbers"

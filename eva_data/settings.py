@@ -53,9 +53,7 @@ def parse_config(values: Mapping[str, Any], source: str) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(
-            f"{source}: {'; '.join(_sentence(problem) for problem in error.errors())}"
-        ) from None
+        raise ConfigError(f"{source}: {'; '.join(_sentence(problem) for problem in error.errors())}") from None
 
 
 def dump_config(config: Config) -> dict[str, Any]:

@@ -86,9 +86,7 @@ class ChainTask(Task):  # type: ignore[misc]
         with fatal(self.job):
             # All processes of the pipeline are siblings of this one; the parent process watches that none dies.
             siblings = psutil.Process(os.getppid()).children()
-            write_json(
-                Path(self.job) / WORKERS, [[process.pid, process.create_time()] for process in siblings]
-            )
+            write_json(Path(self.job) / WORKERS, [[process.pid, process.create_time()] for process in siblings])
             super().load()
 
     def process(self, inputs: StepInput) -> Iterator[list[Row]]:
@@ -96,8 +94,7 @@ class ChainTask(Task):  # type: ignore[misc]
             rows = [json.loads(item["row"]) for item in inputs]
             results = self.llm.drive(self.chains(rows), sum(self.completions(row) for row in rows))
             yield [
-                {"row": item["row"], "result": json.dumps(result)}
-                for item, result in zip(inputs, results, strict=True)
+                {"row": item["row"], "result": json.dumps(result)} for item, result in zip(inputs, results, strict=True)
             ]
 
     def format_input(self, input: Row) -> list[Message]:

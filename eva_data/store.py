@@ -1,9 +1,9 @@
 """The dataset on disk: a folder laid out as the Hub repo is, and its working state beside it in `.eva`.
 
-    <folder>/README.md                    card; its YAML lists configs and splits for load_dataset
-    <folder>/<config>/iter_t.parquet      one file per table and iteration
-    <folder>/manifests/iter_t.json        what made it, with the SHA-256 of every file; written last
-    <folder>/.eva/                        ledger, lock, jobs, trained solvers, logs; never published
+<folder>/README.md                    card; its YAML lists configs and splits for load_dataset
+<folder>/<config>/iter_t.parquet      one file per table and iteration
+<folder>/manifests/iter_t.json        what made it, with the SHA-256 of every file; written last
+<folder>/.eva/                        ledger, lock, jobs, trained solvers, logs; never published
 """
 
 from __future__ import annotations
@@ -78,8 +78,10 @@ class Store:
         return manifest
 
     def scan(self, name: str, iteration: int) -> pl.LazyFrame:
-        """A table of a finished iteration, lazily, its schema checked."""
+        """A table of a finished iteration, lazily, its schema checked; no rows where it has no file."""
         path = self.table_path(name, iteration)
+        if str(path.relative_to(self.folder)) not in self.manifest(iteration)["files"]:
+            return pl.LazyFrame(schema=TABLES[name])
         if not path.exists():
             raise DataError(f"the table {path} is missing: restore it, or build iteration {iteration} again")
         frame = pl.scan_parquet(path)
@@ -91,11 +93,17 @@ class Store:
         return pl.concat([self.scan(name, earlier) for earlier in self.iterations() if earlier <= iteration])
 
     def write_iteration(self, iteration: int, tables: Mapping[str, pl.DataFrame], manifest: Manifest) -> Manifest:
-        """Write all tables in canonical order, then the manifest with their hashes: its rename is the commit."""
+        """Write all tables in canonical order, then the manifest with their hashes: its rename is the commit.
+
+        A table without rows has no file, since `load_dataset` fails on a split without rows.
+        """
         files: dict[str, dict[str, Any]] = {}
         for name, table in tables.items():
             check(table, TABLES[name], name)
             path = self.table_path(name, iteration)
+            if table.is_empty():
+                path.unlink(missing_ok=True)
+                continue
             digest = write_parquet(path, table.sort(ORDER[name], nulls_last=True, maintain_order=True).to_arrow())
             files[str(path.relative_to(self.folder))] = {
                 "sha256": digest,

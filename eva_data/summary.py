@@ -9,7 +9,6 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from eva_data.config import TransformersModel
 from eva_data.ledger import Ledger
 from eva_data.manifest import differences, settings_hash
 from eva_data.run import Run
@@ -30,10 +29,8 @@ def print_build(run: Run, manifest: Manifest) -> None:
         console.print(f"Note: {note}", markup=False)
     folder = run.config.folder
     console.print(f"\nThe data is in {folder}:", markup=False, highlight=False)
-    console.print(
-        f'  load_dataset("{folder}", "preferences", split="iter_{iteration}")', markup=False, highlight=False
-    )
-    trainable = isinstance(run.config.solver, TransformersModel)
+    console.print(f'  load_dataset("{folder}", "preferences", split="iter_{iteration}")', markup=False, highlight=False)
+    trainable = run.config.model_solver is not None and iteration >= run.config.first_answered
     trained = run.store.solver_folder(iteration).exists()
     following = f"train --iter {iteration}" if trainable and not trained else f"build --iter {iteration + 1}"
     console.print(f"Next: eva-data {following}, or look at it with: eva-data show --iter {iteration}", markup=False)
@@ -127,8 +124,10 @@ def _staleness(run: Run, manifest: Manifest, previous: Manifest | None) -> str:
     if changed:
         return "stale: " + "; ".join(changed)
     made_from = manifest["previous"]
-    if previous is not None and made_from and (
-        made_from["settings_hash"] != settings_hash(previous) or made_from["files"] != previous["files"]
+    if (
+        previous is not None
+        and made_from
+        and (made_from["settings_hash"] != settings_hash(previous) or made_from["files"] != previous["files"])
     ):
         return f"stale: iteration {previous['iteration']} is not the one it was built from"
     return "as they are now"
@@ -157,7 +156,12 @@ def print_lineages(store: Store, iteration: int, rows: int) -> None:
 
 def _texts(store: Store, iteration: int) -> dict[str, dict[str, Any]]:
     """Every prompt that a lineage can pass: text, mutation and parent by id."""
-    columns = ["prompt_id", "parent_id", "mutation", pl.col("prompt").list.last().struct.field("content").alias("text")]
+    columns = [
+        "prompt_id",
+        "parent_id",
+        "mutation",
+        pl.col("prompt").list.last().struct.field("content").alias("text"),
+    ]
     prompts = store.scan_until("prompts", iteration).select(columns)
     evolutions = store.scan_until("evolutions", iteration).filter(pl.col("prompt").is_not_null()).select(columns)
     known = pl.concat([prompts, evolutions]).unique("prompt_id", keep="first", maintain_order=True).collect()

@@ -130,14 +130,10 @@ def main(command: Sequence[str]) -> int:
         ready, _, _ = select.select([sys.stdin, wake], [], [], 1.0)
         signals = os.read(wake, 512) if wake in ready else b""
         # The parent's pid too, since a copy of the parent made by a bare fork would hold the pipe open.
-        stopping = (
-            sys.stdin in ready
-            or signal.SIGTERM in signals
-            or signal.SIGINT in signals
-            or os.getppid() != parent
-        )
+        stopping = sys.stdin in ready or signal.SIGTERM in signals or signal.SIGINT in signals or os.getppid() != parent
         family.look()
-    family.end()
+    # A parent that was killed may be started again at once: nothing of it may still be writing by then.
+    family.end(grace=GRACE_SECONDS if os.getppid() == parent else 0.0)
     assert child.returncode is not None
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
@@ -160,9 +156,9 @@ class _Family:
         if sys.platform != "linux":
             self._known.update(psutil.Process().children(recursive=True))
 
-    def end(self) -> None:
+    def end(self, grace: float) -> None:
         """SIGTERM to all, SIGKILL to those that are left after the grace; returns when none is."""
-        deadline = time.monotonic() + GRACE_SECONDS
+        deadline = time.monotonic() + grace
         asked: set[psutil.Process] = set()
         while members := self._members():
             late = time.monotonic() >= deadline

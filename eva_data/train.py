@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ POLL_SECONDS = 0.2
 _LEFT_BEHIND = {"README.md"}
 """TRL's card speaks of the job's folder as the model's name."""
 
-_REASON = re.compile(r"(?:error: (?P<ours>.+)|(?P<raised>(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*))")
+_REASON = re.compile(r"error: .|(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b")
 _LAUNCHER = re.compile(r"(?:\w+\.)*(?:CalledProcessError|ChildFailedError)\b")
 _KILLED = re.compile(r"died with <Signals\.(SIG\w+): \d+>|Signal \d+ \((SIG\w+)\) received")
 
@@ -93,9 +94,7 @@ def find_recipe(name: str) -> Path:
     recipes = train_dir() / "recipes"
     if not (recipes / f"{name}.yaml").is_file():
         known = ", ".join(sorted(path.stem for path in recipes.glob("*.yaml")))
-        raise ConfigError(
-            f"`train.recipe` is `{name}`: known are {known}, or the path of a YAML file of your own"
-        )
+        raise ConfigError(f"`train.recipe` is `{name}`: known are {known}, or the path of a YAML file of your own")
     return recipes / f"{name}.yaml"
 
 
@@ -108,8 +107,10 @@ def launch_arguments(config: Config, environment: Mapping[str, str]) -> tuple[li
         *("--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
         *("--num_cpu_threads_per_process", str(block.threads or usable)),
     ]
-    quiet = {
+    always = {
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        # Threads that spin while they wait take eight times as long on a machine that has other work too.
+        "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
         "TQDM_DISABLE": "1",
         "TRL_EXPERIMENTAL_SILENCE": "1",
@@ -118,32 +119,32 @@ def launch_arguments(config: Config, environment: Mapping[str, str]) -> tuple[li
     kind, _, number = block.device.partition(":")
     if kind == "cpu":
         # The script takes float32 where it sees no GPU.
-        return [*arguments, "--cpu"], {**environment, **quiet, "CUDA_VISIBLE_DEVICES": ""}
+        return [*arguments, "--cpu"], {**environment, **always, "CUDA_VISIBLE_DEVICES": ""}
     if kind == "cuda":
         # One GPU only: with more in sight, one process would ask for DataParallel, which TRL refuses.
         visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
         chosen = visible[int(number or 0)] if visible != [""] else number or "0"
-        return [*arguments, "--gpu_ids", chosen], {**environment, **quiet}
-    return arguments, {**environment, **quiet}
+        return [*arguments, "--gpu_ids", chosen], {**environment, **always}
+    return arguments, {**environment, **always}
 
 
-def failure(text: str) -> str:
-    """Why a training failed, in one line of what it wrote: its own words, or else the last exception."""
-    killed = _KILLED.search(text)
+def failure(text: str, status: int) -> str:
+    """Why a training failed, from what it wrote: its own words, or else the last exception, in one line."""
     lines = [line.rsplit("]: ", 1)[-1].strip() for line in text.splitlines()]
-    reasons = [line for line in lines if _REASON.fullmatch(line) and not _LAUNCHER.match(line)]
+    reasons = [line for line in lines if _REASON.match(line) and not _LAUNCHER.match(line)]
     if reasons:
         return reasons[-1].removeprefix("error: ")
-    if killed:
-        signal = killed.group(1) or killed.group(2)
-        return f"it was killed ({signal}), most often for want of memory: take a smaller batch or LoRA"
-    return " | ".join(line for line in lines[-3:] if line) or "it wrote nothing"
+    killed = _KILLED.search(text)
+    if killed or status > 128:
+        name = killed.group(killed.lastindex or 0) if killed else signal.Signals(status - 128).name
+        return f"it was killed ({name}), most often for want of memory: take a smaller batch or an adapter"
+    return " | ".join(line for line in lines[-3:] if line) or f"it ended with status {status} and no word"
 
 
 def _solver(config: Config) -> TransformersModel:
-    if not isinstance(config.solver, TransformersModel):
+    if config.model_solver is None:
         raise ConfigError("`solver` is a table of responses: there is no model here to train")
-    return config.solver
+    return config.model_solver
 
 
 def _script_arguments(config: Config) -> list[str]:
@@ -157,9 +158,7 @@ def _script_arguments(config: Config) -> list[str]:
 def _check_pairs(store: Store, iteration: int) -> None:
     path = store.table_path("preferences", iteration)
     if not path.exists():
-        raise StaleError(
-            f"iteration {iteration} has no pairs yet: build it with `eva-data build --iter {iteration}`"
-        )
+        raise StaleError(f"iteration {iteration} has no pairs yet: build it with `eva-data build --iter {iteration}`")
     if pq.read_metadata(path).num_rows == 0:
         raise DataError(
             f"iteration {iteration} has 0 pairs, so there is nothing to train on; `rejects` says why: more "
@@ -187,7 +186,7 @@ def _run(
             file.seek(before)
             text = file.read().decode("utf-8", errors="replace")
         raise JobError(
-            f"training {name} failed: {failure(text)}; its log is {log}; "
+            f"training {name} failed: {failure(text, status)}; its log is {log}; "
             "run the same command again to go on from its last checkpoint"
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from eva_data.config import Config, TableModel
+from eva_data.config import Config, TransformersModel
 from eva_data.files import sha256
 from eva_data.grow import estimate_and_sample, mix_prompts
 from eva_data.judge import judge
@@ -48,8 +48,15 @@ def replay(store: Store, manifest: Manifest, tables: Tables) -> list[str]:
     config = _config(manifest)
     found = _replay_creator(store, config, iteration, tables) if iteration > 1 else []
     answers = tables["responses"].filter(pl.col("stage") == "respond")
+    solver = config.model_solver if iteration >= config.first_answered else config.solver
+    assert solver is not None
     judged = judge(
-        config, iteration, tables["prompts"], answers, n=config.solver.responses, on_policy=_on_policy(config)
+        config,
+        iteration,
+        tables["prompts"],
+        answers,
+        n=solver.responses,
+        on_policy=isinstance(solver, TransformersModel),
     )
     informative = tables["informativeness"].filter(pl.col("stage") == "respond")
     pair_rejects = tables["rejects"].filter(pl.col("stage") == "pair")
@@ -66,8 +73,8 @@ def _replay_creator(store: Store, config: Config, iteration: int, tables: Tables
     counted = tables["responses"].filter(pl.col("stage") == "estimate")
     if config.estimate.source == "previous":
         counted = store.scan("responses", iteration - 1).filter(pl.col("stage") == "respond").collect()
-    assert config.solver.responses is not None
-    sampled = estimate_and_sample(config, iteration, before, counted, config.solver.responses)
+    assert config.model_solver is not None
+    sampled = estimate_and_sample(config, iteration, before, counted, config.model_solver.responses)
     estimated = tables["informativeness"].filter(pl.col("stage") == "estimate")
     evolved = tables["evolutions"]["chain_id"].n_unique()
     drawn = sampled.informativeness.collect()
@@ -125,7 +132,3 @@ def _config(manifest: Mapping[str, Any]) -> Config:
         elif given.get("backend") == "table" and not given.get("dataset"):
             values[block] = given | {"path": "unknown"}
     return parse_config(values, "the manifest")
-
-
-def _on_policy(config: Config) -> bool:
-    return not isinstance(config.solver, TableModel)

@@ -60,9 +60,10 @@ def test_chosen_really_scores_above_rejected_as_loaded_by_datasets(built: Path, 
         assert (chosen, rejected) == (row["score_chosen"], row["score_rejected"])
     both = load_dataset(str(built), split="iter_1+iter_2", cache_dir=str(tmp_path))
     assert set(both["iteration"]) == {1, 2}
-    for name in TABLES:
-        split = load_dataset(str(built), name, split="iter_2", cache_dir=str(tmp_path))
-        assert len(split) == tables(built, 2)[name].height
+    for name, table in tables(built, 2).items():
+        if not table.is_empty():
+            split = load_dataset(str(built), name, split="iter_2", cache_dir=str(tmp_path))
+            assert len(split) == table.height
 
 
 def test_lineage_never_dangles(built: Path) -> None:
@@ -112,18 +113,23 @@ def test_verify_passes_on_an_honest_build(built: Path) -> None:
         assert (done.returncode, done.stderr.count("Error")) == (0, 0), done.stdout + done.stderr
 
 
+FIRST = pl.int_range(pl.len()) == 0
+
+
 @pytest.mark.parametrize(
     ("name", "change", "named"),
     [
-        ("responses", pl.when(pl.int_range(pl.len()) == 0).then(0.123).otherwise("reward").alias("reward"), "informativeness"),
-        ("informativeness", pl.when(pl.int_range(pl.len()) == 0).then(~pl.col("selected")).otherwise("selected").alias("selected"), "selected"),
-        ("prompts", pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("x")).otherwise("mutation").alias("mutation"), "mutation"),
+        ("responses", pl.when(FIRST).then(0.123).otherwise("reward").alias("reward"), "informativeness"),
+        (
+            "informativeness",
+            pl.when(FIRST).then(~pl.col("selected")).otherwise("selected").alias("selected"),
+            "selected",
+        ),
+        ("prompts", pl.when(FIRST).then(pl.lit("x")).otherwise("mutation").alias("mutation"), "mutation"),
         ("preferences", pl.col("chosen_idx") + 1, "chosen_idx"),
     ],
-)  # fmt: skip
-def test_verify_names_the_table_and_rows_that_were_edited(
-    copied: Path, name: str, change: pl.Expr, named: str
-) -> None:
+)
+def test_verify_names_the_table_and_rows_that_were_edited(copied: Path, name: str, change: pl.Expr, named: str) -> None:
     path = Store(copied).table_path(name, 2)
     pl.read_parquet(path).with_columns(change).write_parquet(path)
     done = eva(copied, "verify", "--iter", "2")

@@ -39,7 +39,9 @@ def test_the_point_in_the_cumulative_distribution_picks_the_token() -> None:
 def test_top_p_keeps_the_smallest_set_that_holds_the_mass() -> None:
     logits = torch.log(torch.tensor([[0.1, 0.6, 0.3]]))
     points = torch.linspace(0, 0.9999, 50, dtype=torch.float64)
-    found = {p: pick(logits.repeat(50, 1), points, temperature=1.0, top_p=p).unique().tolist() for p in (0.5, 0.7, 0.95)}
+    found = {
+        p: pick(logits.repeat(50, 1), points, temperature=1.0, top_p=p).unique().tolist() for p in (0.5, 0.7, 0.95)
+    }
     assert found == {0.5: [1], 0.7: [1, 2], 0.95: [0, 1, 2]}
 
 

@@ -50,10 +50,7 @@ def evolutions(*rows: dict[str, Any]) -> pl.DataFrame:
 
 
 def known(*texts: str) -> pl.LazyFrame:
-    rows = [
-        {"prompt_id": name_of(text), "prompt": user(text), "root_id": name_of(text), "depth": 0}
-        for text in texts
-    ]
+    rows = [{"prompt_id": name_of(text), "prompt": user(text), "root_id": name_of(text), "depth": 0} for text in texts]
     return pl.LazyFrame(rows, schema=KNOWN)
 
 
@@ -197,9 +194,7 @@ def test_other_tables_and_thresholds_are_refused() -> None:
 
 texts = st.one_of(
     st.none(),
-    st.sampled_from(
-        ["Name three rivers.", "name three rivers.", "Hello.", f"{LETTERS} 1", f"{LETTERS} 2", "a b c d"]
-    ),
+    st.sampled_from(["Name three rivers.", "name three rivers.", "Hello.", f"{LETTERS} 1", f"{LETTERS} 2", "a b c d"]),
     st.integers(0, 25).map(lambda cut: LETTERS[2 * cut :]),
     st.text(max_size=6),
 )
@@ -225,9 +220,7 @@ def test_the_result_does_not_depend_on_row_order(drawn: list[tuple[str, str | No
     assert_frame_equal(eliminate(table[order], known=known(*seeds[::-1], *seeds), **settings), result)
     # Rows in are rows out, only verdicts were added, and only on rows that had none.
     before = table.sort("chain_id", "step")
-    assert_frame_equal(
-        result.drop("status", "reason", "duplicate_of"), before.drop("status", "reason", "duplicate_of")
-    )
+    assert_frame_equal(result.drop("status", "reason", "duplicate_of"), before.drop("status", "reason", "duplicate_of"))
     judged = before["status"].is_not_null()
     assert_frame_equal(result.filter(judged), before.filter(judged))
     survivors = result.filter(pl.col("status").is_null())["prompt_id"]

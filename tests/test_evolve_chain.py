@@ -62,9 +62,7 @@ def drive(chain: Chain[list[Row]], replies: Iterable[Completion]) -> tuple[list[
 def run(
     row: Row, replies: Sequence[Completion], method: Method = HARDER, limits: Limits = LIMITS
 ) -> tuple[list[Request], list[Row]]:
-    chain = evolve_chain(
-        row, method, evolutions=len(replies), iteration=2, seed=42, creator="creator", limits=limits
-    )
+    chain = evolve_chain(row, method, evolutions=len(replies), iteration=2, seed=42, creator="creator", limits=limits)
     return drive(chain, replies)
 
 
@@ -133,9 +131,7 @@ def test_each_step_rewrites_the_last_survivor() -> None:
 
 def test_an_independent_method_asks_all_at_once_and_always_from_the_sampled_prompt() -> None:
     start = user("Name three rivers.")
-    chain = evolve_chain(
-        sampled(start), OTHER, evolutions=3, iteration=5, seed=1, creator="creator", limits=LIMITS
-    )
+    chain = evolve_chain(sampled(start), OTHER, evolutions=3, iteration=5, seed=1, creator="creator", limits=LIMITS)
     message = {"role": "user", "content": "Like this: Name three rivers."}
     assert next(chain) == [Request((message,), 0, f"evolve:5:{step}") for step in (1, 2, 3)]
     with pytest.raises(StopIteration) as finished:
@@ -228,9 +224,7 @@ def test_the_strategy_of_a_step_belongs_to_seed_iteration_chain_and_step() -> No
     replies = [said(f"<new_prompt>Name {number} rivers.</new_prompt>") for number in range(4, 12)]
     _, rows = run(start, replies, method)
     assert [row["mutation"] for row in rows] == [
-        method.strategies[
-            int(10 * draw_of(seed=42, iteration=2, chain_id=start["prompt_id"], step=step))
-        ].name
+        method.strategies[int(10 * draw_of(seed=42, iteration=2, chain_id=start["prompt_id"], step=step))].name
         for step in range(1, 9)
     ]
     assert len({row["mutation"] for row in rows}) > 3

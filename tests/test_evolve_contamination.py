@@ -49,9 +49,7 @@ def test_thirteen_words_in_a_row_are_contamination_and_twelve_are_not() -> None:
     found = contaminated(frame, [benchmark])
     assert_frame_equal(
         found.sort("prompt_id"),
-        pl.DataFrame(
-            [("inside", "trains"), ("punctuation", "trains"), ("whole", "trains")], FOUND, orient="row"
-        ),
+        pl.DataFrame([("inside", "trains"), ("punctuation", "trains"), ("whole", "trains")], FOUND, orient="row"),
     )
 
 
@@ -136,9 +134,7 @@ def test_a_benchmark_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None
     pl.DataFrame({"answer": [1], "n": [2]}).write_parquet(path)
     with pytest.raises(DataError) as column:
         read_reference_set("quiz", path, column="question")
-    assert str(column.value) == (
-        f"the benchmark `quiz` ({path}) has no column `question`; name one of answer, n"
-    )
+    assert str(column.value) == (f"the benchmark `quiz` ({path}) has no column `question`; name one of answer, n")
     with pytest.raises(DataError) as kind:
         read_reference_set("quiz", path, column="n")
     assert str(kind.value) == (
@@ -156,7 +152,5 @@ def test_real_benchmark_prompts_are_found_in_prompts_that_contain_them(shared_da
     )
     found = contaminated(frame, [benchmark])
     words = benchmark.texts["text"].str.count_matches(r"[\p{L}\p{M}\p{N}]+")
-    assert found["prompt_id"].sort().to_list() == sorted(
-        f"in {n}" for n, count in enumerate(words) if count >= 13
-    )
+    assert found["prompt_id"].sort().to_list() == sorted(f"in {n}" for n, count in enumerate(words) if count >= 13)
     assert found.height > 60

@@ -47,18 +47,14 @@ def test_the_id_in_plain_python_is_the_id_in_polars(messages: list[dict[str, str
 
 def test_every_assigned_character_is_normalised_as_in_polars() -> None:
     characters = [
-        character
-        for character in map(chr, range(0x110000))
-        if unicodedata.category(character) not in ("Cs", "Cn")
+        character for character in map(chr, range(0x110000)) if unicodedata.category(character) not in ("Cs", "Cn")
     ]
     # At an end and in the middle, where a mark follows a letter and a mark.
     wrapped = [f"{character}q\u0323{character}\u0301{character}" for character in characters]
     frame = pl.DataFrame({"text": wrapped}).select(normalise(pl.col("text")))
     differing = [
         hex(ord(character))
-        for character, ours, theirs in zip(
-            characters, map(normalise_text, wrapped), frame["text"], strict=True
-        )
+        for character, ours, theirs in zip(characters, map(normalise_text, wrapped), frame["text"], strict=True)
         if ours != theirs
     ]
     assert differing == []

@@ -90,9 +90,7 @@ def test_evol_instruct_asks_with_distilabels_words() -> None:
     assert named(method, "DEEPENING").parse("#Rewritten Prompt#:\nName four.\n") == "Name four."
 
 
-@pytest.mark.parametrize(
-    ("name", "task"), [("evol_instruct", "EvolInstruct"), ("evol_complexity", "EvolComplexity")]
-)
+@pytest.mark.parametrize(("name", "task"), [("evol_instruct", "EvolInstruct"), ("evol_complexity", "EvolComplexity")])
 def test_evolving_requests_are_those_of_distilabels_own_task(name: str, task: str) -> None:
     from distilabel.steps import tasks
 
@@ -108,9 +106,7 @@ def test_evolving_requests_are_those_of_distilabels_own_task(name: str, task: st
 def test_evol_complexity_is_evol_instruct_without_breadth() -> None:
     in_depth = [s for s in build_method("evol_instruct").strategies if s.kind == "in_depth"]
     own = build_method("evol_complexity")
-    assert [(s.name, s.kind, s.template) for s in own.strategies] == [
-        (s.name, s.kind, s.template) for s in in_depth
-    ]
+    assert [(s.name, s.kind, s.template) for s in own.strategies] == [(s.name, s.kind, s.template) for s in in_depth]
     assert own.sequential
 
 
@@ -247,9 +243,7 @@ def test_eva_has_ten_strategies_in_its_own_words() -> None:
 
 def test_a_users_strategy_stands_beside_the_methods_own_or_alone() -> None:
     mine = user_strategy("translate", "In Latin, as {json: 1}: {prompt} ({prompt})", "in_depth")
-    assert (
-        asked(mine, Conversation((), "a {prompt} b")) == "In Latin, as {json: 1}: a {prompt} b (a {prompt} b)"
-    )
+    assert asked(mine, Conversation((), "a {prompt} b")) == "In Latin, as {json: 1}: a {prompt} b (a {prompt} b)"
     assert mine.parse("Flumina tria nomina.") == "Flumina tria nomina."
     together = build_method("evol_complexity", [mine])
     assert [s.name for s in together.strategies] == [
@@ -268,8 +262,7 @@ def test_what_cannot_be_a_method_is_refused() -> None:
     with pytest.raises(ConfigError) as unknown:
         build_method("evolinstruct")
     assert str(unknown.value) == (
-        "evolve.method is 'evolinstruct'; use one of evol_instruct, evol_complexity, evol_quality, "
-        "self_instruct, eva"
+        "evolve.method is 'evolinstruct'; use one of evol_instruct, evol_complexity, evol_quality, self_instruct, eva"
     )
     with pytest.raises(ConfigError) as twice:
         build_method("eva", [mine, user_strategy("persona", "{prompt}", "in_breadth"), mine])
@@ -283,19 +276,14 @@ def test_what_cannot_be_a_method_is_refused() -> None:
     with pytest.raises(ConfigError) as placeholder:
         user_strategy("mine", "Rewrite <PROMPT>", "in_depth")
     assert str(placeholder.value) == (
-        "evolve.strategies: the template of `mine` has no {prompt}; write {prompt} where the prompt "
-        "to rewrite belongs"
+        "evolve.strategies: the template of `mine` has no {prompt}; write {prompt} where the prompt to rewrite belongs"
     )
     with pytest.raises(ConfigError) as kind:
         user_strategy("mine", "{prompt}", "deep")  # type: ignore[arg-type]
-    assert str(kind.value) == (
-        "evolve.strategies: the kind of `mine` is 'deep'; use one of ('in_depth', 'in_breadth')"
-    )
+    assert str(kind.value) == ("evolve.strategies: the kind of `mine` is 'deep'; use one of ('in_depth', 'in_breadth')")
     with pytest.raises(ConfigError) as nameless:
         user_strategy(" ", "{prompt}", "in_depth")
-    assert str(nameless.value) == (
-        "evolve.strategies: a strategy has no name; give it one, it becomes `mutation`"
-    )
+    assert str(nameless.value) == ("evolve.strategies: a strategy has no name; give it one, it becomes `mutation`")
 
 
 def test_history_is_shown_and_only_the_last_turn_is_to_be_rewritten() -> None:

@@ -153,9 +153,7 @@ def test_the_index_finds_pairs_at_the_threshold_with_probability_nine_tenths() -
 def test_a_pair_is_judged_alike_whatever_stands_around_it(order: list[int], shift: int) -> None:
     words = [f"w{number}" for number in range(shift, shift + 30)]
     pair = prompts(a=" ".join(words), b=" ".join([*words, "more"]))
-    others = prompts(c="How are you today?", d="Name three rivers of Asia.", e="川を三つ挙げて", f="Hm.")[
-        order
-    ]
+    others = prompts(c="How are you today?", d="Name three rivers of Asia.", e="川を三つ挙げて", f="Hm.")[order]
     frame = pl.concat([others[:2], pair[:1], others[2:], pair[1:]])
     assert near_duplicates(frame, NOTHING, threshold=0.8).rows() == [("b", "a")]
 

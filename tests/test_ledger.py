@@ -92,7 +92,11 @@ def test_two_writers_killed_in_the_middle_lose_nothing_that_was_committed(tmp_pa
     time.sleep(1.5)
     for writer in writers:
         os.kill(writer.pid, signal.SIGKILL)
-    committed = [(name, int(line)) for name, writer in zip("ab", writers, strict=True) for line in writer.communicate()[0].split()]
+    committed = [
+        (name, int(line))
+        for name, writer in zip("ab", writers, strict=True)
+        for line in writer.communicate()[0].split()
+    ]
     assert len(committed) > 2
     with Ledger(path) as ledger:
         keys = [f"{name}-{number}-{i}".encode() for name, number in committed for i in range(3)]

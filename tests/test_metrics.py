@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 from eva_data import records
 from eva_data.metrics import METRICS
 
-_REWARDS = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=8)
+_REWARDS = st.lists(st.floats(-100, 100), min_size=2, max_size=8)
 
 
 def _metrics(rewards: list[list[float] | None]) -> pl.DataFrame:
@@ -22,7 +22,7 @@ def _metrics(rewards: list[list[float] | None]) -> pl.DataFrame:
     return table.select(metric(pl.col("rewards")).alias(name) for name, metric in METRICS.items())
 
 
-def test_metrics_of_six_rewards_by_hand() -> None:
+def test_metrics_of_four_rewards_by_hand() -> None:
     # mean 8 / 4 = 2; squares about it 1 + 1 + 1 + 9 over 4 = 3
     assert_frame_equal(
         _metrics([[1.0, 1.0, 1.0, 5.0]]),
@@ -82,7 +82,7 @@ def test_metrics_agree_with_plain_python(rewards: list[float]) -> None:
     assert row["a_min"] == max(rewards) - min(rewards)
     assert row["a_dis"] == max(rewards) - sorted(rewards, reverse=True)[1]
     assert math.isclose(row["a_avg"], max(rewards) - mean, **close)
-    assert math.isclose(row["var"], statistics.pvariance(rewards), rel_tol=1e-6, abs_tol=1e-3)
+    assert math.isclose(row["var"], statistics.pvariance(rewards), **close)
     assert math.isclose(row["avg"], mean, **close)
     assert row["inv_avg"] == (None if row["avg"] == 0 else pytest.approx(1 / row["avg"]))
     assert row["inv_a_min"] == (None if row["a_min"] == 0 else pytest.approx(1 / row["a_min"]))

@@ -85,9 +85,7 @@ def test_the_wheel_holds_the_whole_package_and_the_three_folders(wheel: Path) ->
 
 
 def test_an_installed_wheel_takes_the_folders_that_it_carries(wheel: Path, tmp_path: Path) -> None:
-    code = (
-        "from eva_data import project as p; print(p.pipelines_dir(), p.train_dir(), p.cards_dir(), sep='\\n')"
-    )
+    code = "from eva_data import project as p; print(p.pipelines_dir(), p.train_dir(), p.cards_dir(), sep='\\n')"
     ran = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
@@ -123,7 +121,5 @@ def test_an_unknown_pipeline_is_one_sentence_that_names_the_known_ones() -> None
 
 def test_a_folder_that_is_nowhere_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(project, "_PACKAGE", tmp_path / "eva_data")
-    with pytest.raises(
-        EvaError, match=r"the folder `cards` is neither in .* this installation is incomplete"
-    ):
+    with pytest.raises(EvaError, match=r"the folder `cards` is neither in .* this installation is incomplete"):
         project.cards_dir()

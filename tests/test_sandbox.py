@@ -76,8 +76,8 @@ BY_HAND = {
         ("Put the letters of the word tiger in alphabetical order.", "egirt"),
         ("Replace the vowels of the word tiger with *, then sort the letters of it.", "**grt"),
         (
-            "Turn the word tiger into capitals, then attach the word cat after it. Next, sort the letters of it.",
-            "acEGIRTt",
+            "Turn the word ox into capitals. Then attach the word cat after it, then sort the letters of it.",
+            "acOtX",
         ),
     ],
     "every_other": [
@@ -124,28 +124,18 @@ def test_every_phrase_of_an_operation_is_read_and_solved_as_by_hand(name: str) -
         assert task is not None, prompt
         assert task.operations[-1].name == name
         assert solve(task) == answer
-    assert len([prompt for prompt, _ in BY_HAND[name] if prompt.count(" it") == 0]) >= len(
-        RULES[name].phrases
-    )
+    tasks = [parse(prompt) for prompt, _ in BY_HAND[name]]
+    assert sum(task is not None and depth(task) == 1 for task in tasks) == len(RULES[name].phrases)
 
 
 def test_operations_are_done_in_the_order_in_which_they_are_named() -> None:
-    prompt = (
-        "Write the word tiger backwards, then put it in capital letters. Next, drop the first letter of it."
-    )
-    assert parse(prompt) == Task(
-        "tiger", (Operation("backwards"), Operation("capitals"), Operation("drop_first"))
-    )
-    assert (
-        solve(Task("tiger", (Operation("backwards"), Operation("capitals"), Operation("drop_first"))))
-        == "EGIT"
-    )
+    prompt = "Write the word tiger backwards, then put it in capital letters. Next, drop the first letter of it."
+    assert parse(prompt) == Task("tiger", (Operation("backwards"), Operation("capitals"), Operation("drop_first")))
+    assert solve(Task("tiger", (Operation("backwards"), Operation("capitals"), Operation("drop_first")))) == "EGIT"
 
 
 @given(depth=st.integers(1, 5), seed=st.integers(0, 10**9), phrasing=st.none() | st.integers(0, 10**9))
-def test_every_drawn_task_can_be_read_back_from_any_phrasing(
-    depth: int, seed: int, phrasing: int | None
-) -> None:
+def test_every_drawn_task_can_be_read_back_from_any_phrasing(depth: int, seed: int, phrasing: int | None) -> None:
     task = drawn(depth, seed)
     text = render(task, None if phrasing is None else Random(phrasing))
     assert parse(text) == task
@@ -170,9 +160,7 @@ def test_a_prompt_with_one_character_more_or_less_means_the_same_or_nothing_but_
     for changed in (text[:at] + text[at + 1 :], text[:at] + data.draw(st.sampled_from("aE .,*")) + text[at:]):
         read = parse(changed)
         if read is not None and changed != text:
-            same_steps = [operation.name for operation in read.operations] == [
-                o.name for o in task.operations
-            ]
+            same_steps = [operation.name for operation in read.operations] == [o.name for o in task.operations]
             assert same_steps and (read.source != task.source or "letters 1, 3" in text)
 
 

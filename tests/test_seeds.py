@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import polars as pl
@@ -88,7 +89,7 @@ def test_a_file_that_cannot_be_used_is_said(
 ) -> None:
     if content is not None:
         (tmp_path / name).write_text(content)
-    with pytest.raises(DataError, match=sentence.replace("(", r"\(")):
+    with pytest.raises(DataError, match=re.escape(sentence)):
         read_seeds(Seeds(path=tmp_path / name, column=column), seed=1)
 
 

@@ -100,5 +100,5 @@ def test_a_file_that_is_no_config_is_said(tmp_path: Path, text: str, sentence: s
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no config file .*nowhere.yaml: write one with `eva-data init`"):
+    with pytest.raises(ConfigError, match=r"there is no config file .*nowhere\.yaml: write one with `eva-data init`"):
         load_config(tmp_path / "nowhere.yaml")

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import polars as pl
 import psutil
 import pytest
 import torch
@@ -157,9 +156,7 @@ def test_two_steps_make_an_ordinary_model_folder(
     model = save_model(tmp_path / "model", architecture)
     save_dataset(tmp_path / "data", {"iter_1": pairs(12)})
     short = ["--max_steps", "2", "--logging_steps", "1"]
-    preference.main(
-        arguments(tmp_path, model, *short, "--loss_type", "sigmoid", "--loss_weights", "1", "--seed", "7")
-    )
+    preference.main(arguments(tmp_path, model, *short, "--loss_type", "sigmoid", "--loss_weights", "1", "--seed", "7"))
 
     theta = tmp_path / "theta"
     before, after = (AutoModelForCausalLM.from_pretrained(folder) for folder in (model, theta))
@@ -281,9 +278,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(
     assert not (folder / ".eva" / "solvers" / "iter_1").exists()
 
     heard: list[tuple[int, int]] = []
-    theta = train(
-        config, 1, folder=folder, model=model, on_progress=lambda done, total: heard.append((done, total))
-    )
+    theta = train(config, 1, folder=folder, model=model, on_progress=lambda done, total: heard.append((done, total)))
     assert theta == folder / ".eva" / "solvers" / "iter_1"
     assert heard == sorted(heard)
     assert heard[0][0] >= 10 and heard[-1] == (100, 100)
@@ -358,22 +353,17 @@ def test_of_a_failure_the_line_that_matters_is_told() -> None:
         "    raise subprocess.CalledProcessError(returncode=process.returncode, cmd=cmd)\n"
         "subprocess.CalledProcessError: Command '['python', 'preference.py']' "
     )
-    assert (
-        failure(f"error: there are no pairs\n{launcher}returned non-zero exit status 1.")
-        == "there are no pairs"
-    )
+    exited = f"{launcher}returned non-zero exit status 1."
+    assert failure(f"error: all 5 pairs are too long\n{exited}", 1) == "all 5 pairs are too long"
     memory = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
-    assert failure(f"{{'loss': '0.69'}}\n{memory}\n{launcher}returned non-zero exit status 1.") == memory
+    assert failure(f"{{'loss': '0.69'}}\n{memory}\n{exited}", 1) == memory
     several = f"[rank0]: Traceback\n[rank0]: {memory}\ntorch.distributed.elastic.ChildFailedError: \n"
-    assert failure(several) == memory
-    assert failure(f"{{'loss': '0.69'}}\n{launcher}died with <Signals.SIGKILL: 9>.") == (
-        "it was killed (SIGKILL), most often for want of memory: take a smaller batch or LoRA"
-    )
-    assert failure("one\ntwo\n\nthree") == "two | three"
-    assert failure("") == "it wrote nothing"
+    assert failure(several, 1) == memory
     full = "OSError: [Errno 28] No space left on device: 'optimizer.pt'"
-    assert failure(full) == full
-
-
-def test_pairs_of_tiny_have_the_published_schema() -> None:
-    assert pl.Series(pairs(2)["chosen"]).to_list()[1] == [{"role": "assistant", "content": "word0001"}]
+    assert failure(f"Traceback (most recent call last):\n{full}\n{exited}", 1) == full
+    killed = "it was killed (SIGKILL), most often for want of memory: take a smaller batch or an adapter"
+    assert failure(f"{{'loss': '0.69'}}\n{launcher}died with <Signals.SIGKILL: 9>.", 1) == killed
+    assert failure("Signal 9 (SIGKILL) received by PID 77", 1) == killed
+    assert failure("", 128 + 9) == killed
+    assert failure("one\ntwo\n\nthree", 1) == "two | three"
+    assert failure("", 1) == "it ended with status 1 and no word"

@@ -51,30 +51,11 @@ Json = dict[str, Any]
 ORIGIN = "trained_on.json"
 """In each checkpoint: what `--resume` compares."""
 
-NO_EFFECT = (
-    *("dataset", "split", "revision", "model_name_or_path", "model_revision", "model_init_kwargs"),
-    *(
-        "output_dir",
-        "resume",
-        "progress",
-        "logging_",
-        "save_",
-        "report_to",
-        "run_name",
-        "disable_tqdm",
-        "debug",
-    ),
-    *(
-        "hub_",
-        "push_to_hub",
-        "use_cache",
-        "accelerator_config",
-        "dataloader_",
-        "pad_",
-        "gradient_checkpointing",
-    ),
-)
-"""Beginnings of the arguments that do not change the weights, or whose content is recorded otherwise."""
+BY_CONTENT = ("dataset", "split", "revision", "model_")
+NO_EFFECT = ("output_dir", "resume", "progress", "logging_", "save_", "report_to", "run_name", "disable_tqdm")
+COMPUTED = ("accelerator_config", "dataloader_", "debug", "gradient_checkpointing", "hub_", "pad_", "use_c")
+"""Beginnings of arguments that `settings` leaves out: what they name is recorded by its content, they do not
+change the weights, or they leave their defaults by themselves."""
 
 
 @dataclass
@@ -101,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = Path(training.output_dir or "")
     dataset, files = load_pairs(pairs)
     dataset, counts = drop_long_pairs(dataset, pairs, training, model)
+    print("pairs:", counts)
     origin = {
         "split": pairs.split,
         "files": files,
@@ -218,22 +200,16 @@ class Bookkeeping(TrainerCallback):
         self.origin = origin
         self.progress = progress
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.on_step_end(args, state, control)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         # A resumed run knows nothing of the steps since the last log, and its history would differ.
         control.should_log = control.should_log or control.should_save
         if self.progress and state.is_world_process_zero:
             write_json(Path(self.progress), {"done": state.global_step, "total": state.max_steps})
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.is_world_process_zero:
             write_json(Path(args.output_dir or "", f"checkpoint-{state.global_step}", ORIGIN), self.origin)
 
@@ -283,12 +259,12 @@ def model_identity(model: ModelConfig) -> Json:
 
 
 def settings(pairs: PairArguments, training: DPOConfig, model: ModelConfig) -> Json:
-    """All arguments that are not at their defaults, but for those without effect on the weights."""
+    """The arguments that are not at their defaults and say how the weights came about."""
     given: Json = {**asdict(pairs), **training.to_dict(), **asdict(model)}
     return {
         each.name: given[each.name]
         for each in (*fields(pairs), *fields(training), *fields(model))
-        if each.init and not each.name.startswith(NO_EFFECT)
+        if each.init and not each.name.startswith(BY_CONTENT + NO_EFFECT + COMPUTED)
         if given[each.name] != (each.default if each.default_factory is MISSING else each.default_factory())
     }
 

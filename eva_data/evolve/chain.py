@@ -105,9 +105,7 @@ class _Attempts:
         messages = self.strategy(step).render(parent.conversation)
         return Request(messages, salt=f"evolve:{self.iteration}:{step}")
 
-    def read(
-        self, ancestors: Sequence[_Prompt], step: int, completion: Completion
-    ) -> tuple[Row, _Prompt | None]:
+    def read(self, ancestors: Sequence[_Prompt], step: int, completion: Completion) -> tuple[Row, _Prompt | None]:
         """The row of an attempt, and the new prompt if it survived; the last ancestor is the parent."""
         strategy, parent = self.strategy(step), ancestors[-1]
         row = self.row(parent, step) | {
@@ -163,10 +161,7 @@ def _in_sequence(attempts: _Attempts, sampled: _Prompt, steps: range) -> Chain[l
 
 def _independently(attempts: _Attempts, sampled: _Prompt, steps: range) -> Chain[list[Row]]:
     completions = yield [attempts.request(sampled, step) for step in steps]
-    return [
-        attempts.read([sampled], step, completion)[0]
-        for step, completion in zip(steps, completions, strict=True)
-    ]
+    return [attempts.read([sampled], step, completion)[0] for step, completion in zip(steps, completions, strict=True)]
 
 
 def _nothing_to_ask(attempts: _Attempts, sampled: _Prompt, steps: range) -> Chain[list[Row]]:

@@ -34,9 +34,7 @@ def read_reference_set(name: str, path: Path, *, column: str) -> ReferenceSet:
     table = read_file(path, f"evolve.benchmarks[{name}].path")
     schema = table.collect_schema()
     if column not in schema:
-        raise DataError(
-            f"the benchmark `{name}` ({path}) has no column `{column}`; name one of {', '.join(schema)}"
-        )
+        raise DataError(f"the benchmark `{name}` ({path}) has no column `{column}`; name one of {', '.join(schema)}")
     if schema[column] not in (pl.String, MESSAGES):
         raise DataError(
             f"the column `{column}` of the benchmark `{name}` ({path}) is {schema[column]}; "

@@ -36,9 +36,7 @@ class Conversation:
         """What stands before a rewriting template: the preceding messages, shown; "" where there are none."""
         if not self.preceding:
             return ""
-        turns = "\n\n".join(
-            f"[{message['role'].capitalize()}]\n{message['content']}" for message in self.preceding
-        )
+        turns = "\n\n".join(f"[{message['role'].capitalize()}]\n{message['content']}" for message in self.preceding)
         return _CONTEXT.replace("{turns}", turns)
 
     def ending_in(self, text: str) -> tuple[Message, ...]:

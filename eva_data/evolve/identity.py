@@ -12,9 +12,7 @@ from eva_data.identify import ID_LENGTH
 _UNIT = "\x1f"
 _RECORD = "\x1e"
 # Unicode's White_Space, which polars strips; str.strip() would take the separators U+001C to U+001F as well.
-_WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
-    map(chr, range(0x2000, 0x200B))
-)
+_WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 
 
 def normalise_text(text: str) -> str:

@@ -50,12 +50,7 @@ def _without_thoughts(reply: str) -> str | Unparsable:
 def _unquoted(text: str) -> str:
     for opening, closing in _QUOTES:
         inside = text[1:-1]
-        if (
-            text.startswith(opening)
-            and text.endswith(closing)
-            and opening not in inside
-            and closing not in inside
-        ):
+        if text.startswith(opening) and text.endswith(closing) and opening not in inside and closing not in inside:
             return inside.strip()
     return text
 

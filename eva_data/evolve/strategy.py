@@ -58,7 +58,5 @@ class Method:
                 "rename them, or replace the method's own strategies"
             )
         if not together:
-            raise ConfigError(
-                f"evolve.strategies: the method `{self.name}` is left without a strategy; name one"
-            )
+            raise ConfigError(f"evolve.strategies: the method `{self.name}` is left without a strategy; name one")
         return replace(self, strategies=together)

@@ -39,10 +39,7 @@ def sample_batch(
     ids_BT = torch.tensor([[pad_token] * (width - len(p)) + list(p) for p in prompts_B], device=device)
     mask_BT = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts_B], device=device)
     uniform_BN = torch.stack(
-        [
-            torch.rand(max_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-            for seed in seeds_B
-        ]
+        [torch.rand(max_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds_B]
     ).to(device)
     ends = torch.tensor(sorted(end_tokens), device=device)
     cache = DynamicCache(config=model.config)
@@ -79,9 +76,7 @@ def sample_batch(
     return [Sampled(row, end) for row, end in zip(tokens, ended, strict=True)]
 
 
-def pick(
-    logits_BV: torch.Tensor, uniform_B: torch.Tensor, *, temperature: float, top_p: float
-) -> torch.Tensor:
+def pick(logits_BV: torch.Tensor, uniform_B: torch.Tensor, *, temperature: float, top_p: float) -> torch.Tensor:
     """The token of each row at the point `uniform` (in [0, 1)) of its cumulative distribution.
 
     The nucleus is the smallest set of most likely tokens that holds `top_p` of the mass. In float64, so that the
@@ -89,14 +84,10 @@ def pick(
     """
     if temperature == 0:
         return logits_BV.argmax(dim=-1)
-    probabilities, order = (
-        (logits_BV.double() / temperature).softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
-    )
+    probabilities, order = (logits_BV.double() / temperature).softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
     cumulative = probabilities.cumsum(dim=-1)
     outside = cumulative - probabilities >= top_p
     cumulative = probabilities.masked_fill(outside, 0).cumsum(dim=-1)
     point = uniform_B[:, None] * cumulative[:, -1:]
-    choice = (
-        (cumulative <= point).sum(dim=-1, keepdim=True).clamp(max=(~outside).sum(dim=-1, keepdim=True) - 1)
-    )
+    choice = (cumulative <= point).sum(dim=-1, keepdim=True).clamp(max=(~outside).sum(dim=-1, keepdim=True) - 1)
     return order.gather(-1, choice).squeeze(-1)

@@ -48,13 +48,9 @@ class TransformersLLM(LedgerLLM):
         )
         configured = self._model.generation_config.eos_token_id
         ends = configured if isinstance(configured, list) else [configured]
-        self._end_tokens = sorted(
-            {token for token in [*ends, self._tokenizer.eos_token_id] if token is not None}
-        )
+        self._end_tokens = sorted({token for token in [*ends, self._tokenizer.eos_token_id] if token is not None})
         if not self._end_tokens:
-            raise ModelError(
-                f"the model {self.path} names no end token: set eos_token_id in its generation config"
-            )
+            raise ModelError(f"the model {self.path} names no end token: set eos_token_id in its generation config")
 
     def drive(self, chains: Sequence[Chain[T]], expected: int) -> list[T]:
         results: dict[int, T] = {}
@@ -85,16 +81,12 @@ class TransformersLLM(LedgerLLM):
         for place, prompt in enumerate(prompts):
             if isinstance(prompt, Completion):
                 answers[place] = prompt
-        fitting = sorted(
-            set(range(len(wave))) - answers.keys(), key=lambda place: (len(prompts[place]), keys[place])
-        )
+        fitting = sorted(set(range(len(wave))) - answers.keys(), key=lambda place: (len(prompts[place]), keys[place]))
         for start in range(0, len(fitting), self.batch_size):
             batch = fitting[start : start + self.batch_size]
             kept = self._ledger.completions([keys[place] for place in batch])
             if any(keys[place] not in kept for place in batch):
-                computed = self._compute(
-                    [prompts[place] for place in batch], [keys[place] for place in batch]
-                )
+                computed = self._compute([prompts[place] for place in batch], [keys[place] for place in batch])
                 missing = {key: completion for key, completion in computed.items() if key not in kept}
                 self._ledger.keep_completions(missing)
                 kept |= missing

@@ -81,9 +81,7 @@ def pace(step: int, steps: int) -> float:
 
 
 @click.command()
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write."
-)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write.")
 @click.option("--steps", default=5000, show_default=True)
 @click.option("--batch-size", default=48, show_default=True, help="Examples a step, 60 % of them to solve.")
 @click.option("--layers", default=5, show_default=True)
@@ -110,9 +108,7 @@ def main(
     rng = Random(f"sandbox model {seed}")
     tokenizer = build_tokenizer(MUTATION_TEMPLATES)
     model = new_model(tokenizer, layers, hidden)
-    click.echo(
-        f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens, {steps} steps of {batch_size}"
-    )
+    click.echo(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens, {steps} steps of {batch_size}")
     opts = optimizers(model, muon_lr, adam_lr)
     rates = [group["lr"] for opt in opts for group in opt.param_groups]
     n_solve = round(0.6 * batch_size)

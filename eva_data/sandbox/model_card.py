@@ -18,14 +18,16 @@ tags:
 
 # eva-data sandbox model
 
-A tiny Llama that plays both parts of the creator/solver game of *Evolving Alignment via Asymmetric Self-Play*
-([arXiv 2411.00062](https://arxiv.org/abs/2411.00062)) in the sandbox world of eva-data: it answers instructions
-such as "Write the word tiger backwards, then put it in capital letters.", and it rewrites them when asked through
-the evol-instruct templates of [Distilabel](https://github.com/argilla-io/distilabel). It knows nothing else.
+A tiny Llama that plays both parts of the creator/solver game of *Evolving Alignment via Asymmetric
+Self-Play* ([arXiv 2411.00062](https://arxiv.org/abs/2411.00062)) in the sandbox world of eva-data: it
+answers instructions such as "Write the word tiger backwards, then put it in capital letters.", and it
+rewrites them when asked through the evol-instruct templates of
+[Distilabel](https://github.com/argilla-io/distilabel). It knows nothing else.
 
-It was trained from nothing on generated examples. One word in ten is kept out of them, and the table of solving
-uses only those words. The weights are stored in bfloat16; load them with `dtype=torch.float32` on a CPU, and save
-what you train from them in float32, because small updates vanish in bfloat16. There is no system role.
+It was trained from nothing on generated examples. One word in ten is kept out of them, and the table of
+solving uses only those words. The weights are stored in bfloat16; load them with `dtype=torch.float32` on a
+CPU, and save what you train from them in float32, because small updates vanish in bfloat16. There is no
+system role.
 """
 
 
@@ -38,17 +40,13 @@ def write_card(
 ) -> str:
     """Write `README.md` into the folder, and return its text."""
     facts = [
-        f"- {name}: {value:,}" if isinstance(value, int) else f"- {name}: {value}"
-        for name, value in training.items()
+        f"- {name}: {value:,}" if isinstance(value, int) else f"- {name}: {value}" for name, value in training.items()
     ]
     solving = [
-        f"| {row['depth']} | {row['greedy']:.1%} | {row['any_of_6']:.1%} | {row['a_min']:.3f} |"
-        for row in solved
+        f"| {row['depth']} | {row['greedy']:.1%} | {row['any_of_6']:.1%} | {row['a_min']:.3f} |" for row in solved
     ]
     rewriting = [
-        f"| {mutation} | "
-        + " | ".join(f"{cell['valid']:.0%} ({cell['new_depth']:.1f})" for cell in cells)
-        + " |"
+        f"| {mutation} | " + " | ".join(f"{cell['valid']:.0%} ({cell['new_depth']:.1f})" for cell in cells) + " |"
         for mutation, cells in rewritten.items()
     ]
     distinct = min(cell["distinct"] for cells in rewritten.values() for cell in cells)

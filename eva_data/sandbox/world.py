@@ -83,9 +83,7 @@ def extensions(task: Task) -> list[Rule]:
     """The rules that may follow the last operation: of the right kind, and no text rule twice in one task."""
     last = RULES[task.operations[-1].name].gives if task.operations else kind(task.source)
     used = {operation.name for operation in task.operations}
-    return [
-        rule for rule in RULES.values() if rule.takes == last and (last == "number" or rule.name not in used)
-    ]
+    return [rule for rule in RULES.values() if rule.takes == last and (last == "number" or rule.name not in used)]
 
 
 def extend(task: Task, rng: Random) -> Task | None:
@@ -137,9 +135,7 @@ def _patterns(first: bool) -> tuple[tuple[Rule, re.Pattern[str]], ...]:
         for phrase in rule.phrases:
             target = _NOUN[rule.takes] + f"(?P<source>{_SOURCE[rule.takes]})" if first else "it"
             body = re.escape(phrase[0].upper() + phrase[1:] if first else phrase)
-            body = body.replace(r"\{x\}", target).replace(
-                r"\{a\}", f"(?P<argument>{'|'.join(rule.arguments)})"
-            )
+            body = body.replace(r"\{x\}", target).replace(r"\{a\}", f"(?P<argument>{'|'.join(rule.arguments)})")
             patterns.append((rule, re.compile(body + end, re.ASCII)))
     return tuple(patterns)
 

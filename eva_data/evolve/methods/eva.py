@@ -102,8 +102,7 @@ _FORBIDDEN = ("<new_prompt>", "</new_prompt>")
 
 def _strategies(hows: dict[str, str], kind: Kind, frame: str) -> tuple[Strategy, ...]:
     return tuple(
-        Strategy(name, kind, frame.replace("{how}", how), "{prompt}", marked, _FORBIDDEN)
-        for name, how in hows.items()
+        Strategy(name, kind, frame.replace("{how}", how), "{prompt}", marked, _FORBIDDEN) for name, how in hows.items()
     )
 
 

@@ -10,6 +10,4 @@ def evol_complexity() -> Method:
     """Evol-Instruct's four in-depth mutations, without breadth."""
     from distilabel.steps.tasks.evol_instruct.evol_complexity.utils import MUTATION_TEMPLATES
 
-    return Method(
-        "evol_complexity", strategies_of(MUTATION_TEMPLATES, placeholder="<PROMPT>", label="Prompt#:")
-    )
+    return Method("evol_complexity", strategies_of(MUTATION_TEMPLATES, placeholder="<PROMPT>", label="Prompt#:"))

@@ -13,7 +13,5 @@ def evol_instruct() -> Method:
     """
     from distilabel.steps.tasks.evol_instruct.utils import MUTATION_TEMPLATES
 
-    strategies = strategies_of(
-        MUTATION_TEMPLATES, placeholder="<PROMPT>", label="Prompt#:", in_breadth={"BREADTH"}
-    )
+    strategies = strategies_of(MUTATION_TEMPLATES, placeholder="<PROMPT>", label="Prompt#:", in_breadth={"BREADTH"})
     return Method("evol_instruct", strategies)

@@ -19,9 +19,7 @@ def self_instruct() -> Method:
     from distilabel.steps.tasks.self_instruct import SelfInstruct
     from jinja2 import Template
 
-    source = (files("distilabel") / "steps" / "tasks" / "templates" / "self-instruct.jinja2").read_text(
-        "utf-8"
-    )
+    source = (files("distilabel") / "steps" / "tasks" / "templates" / "self-instruct.jinja2").read_text("utf-8")
     defaults = {
         name: SelfInstruct.model_fields[name].default
         for name in ("application_description", "criteria_for_query_generation")

@@ -140,12 +140,13 @@ def measure_pandas(folder: Path, prompts: int) -> dict[str, float]:
         tables["evolutions"] = _head(folder / "evolutions", prompts)
 
     def estimate() -> None:
-        rewards = tables["responses"].groupby("prompt_id")["reward"]
+        complete = tables["responses"].dropna(subset=["reward"]).query("finish_reason != 'length'")
+        rewards = complete.groupby("prompt_id")["reward"]
         tables["metrics"] = pd.DataFrame(
             {
                 "a_min": rewards.apply(lambda r: r.max() - r.min()),
                 "a_avg": rewards.apply(lambda r: r.max() - r.mean()),
-                "a_dis": rewards.apply(lambda r: r.max() - r.sort_values().iloc[-2]),
+                "a_dis": rewards.apply(lambda r: r.max() - sorted(r)[-2] if len(r) > 1 else None),
                 "var": rewards.apply(lambda r: r.var(ddof=0)),
                 "avg": rewards.apply(lambda r: r.mean()),
                 "inv_avg": rewards.apply(lambda r: 1 / r.mean()),
@@ -166,12 +167,9 @@ def measure_pandas(folder: Path, prompts: int) -> dict[str, float]:
 
     def pairing() -> None:
         pairs = []
-        for prompt_id, group in tables["responses"].groupby("prompt_id"):
-            group = group.dropna(subset=["reward"])
-            complete = group[group["finish_reason"] != "length"]
-            if complete.empty:
-                continue
-            chosen, rejected = complete.loc[complete["reward"].idxmax()], group.loc[group["reward"].idxmin()]
+        complete = tables["responses"].dropna(subset=["reward"]).query("finish_reason != 'length'")
+        for prompt_id, group in complete.groupby("prompt_id"):
+            chosen, rejected = group.loc[group["reward"].idxmax()], group.loc[group["reward"].idxmin()]
             if chosen["response"] != rejected["response"] and chosen["reward"] > rejected["reward"]:
                 pairs.append((prompt_id, chosen["response"], rejected["response"], chosen["reward"]))
         pd.DataFrame(pairs, columns=["prompt_id", "chosen", "rejected", "score_chosen"])

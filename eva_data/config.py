@@ -273,6 +273,14 @@ class Config(Settings):
     pair: Pair = Pair()
     train: Train = Train()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _solver_is_transformers_unless_said(cls, values: Any) -> Any:
+        # The tag of a tagged union has no default of its own.
+        if isinstance(values, dict) and isinstance(values.get("solver"), dict):
+            return values | {"solver": {"backend": "transformers"} | values["solver"]}
+        return values
+
     @model_validator(mode="after")
     def _defaults(self) -> Config:
         if self.folder == Path():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -48,15 +49,17 @@ def write_parquet(path: Path, table: pa.Table) -> str:
     With a page index and content-defined chunks, so that the Hub's viewer reads pages and a later upload sends
     only what changed.
     """
-    with replacing(path) as temporary:
-        pq.write_table(
-            table,
-            temporary,
-            compression="zstd",
-            row_group_size=ROW_GROUP_ROWS,
-            write_page_index=True,
-            use_content_defined_chunking=True,
-        )
+    sink = _Spool()
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        # Arrow ends the whole process where a write fails (a full disk) under content-defined chunking, so it
+        # writes to memory, a row group at a time, and the disk's errors are raised here.
+        with pq.ParquetWriter(
+            sink, table.schema, compression="zstd", write_page_index=True, use_content_defined_chunking=True
+        ) as writer:
+            for start in range(0, table.num_rows, ROW_GROUP_ROWS):
+                writer.write_table(table.slice(start, ROW_GROUP_ROWS))
+                file.writelines(sink.taken())
+        file.writelines(sink.taken())
     return sha256(path)
 
 
@@ -64,3 +67,26 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _Spool(io.RawIOBase):
+    """A file that keeps what is written until it is taken, and knows its position all the same."""
+
+    def __init__(self) -> None:
+        self._pending: list[bytes] = []
+        self._position = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._pending.append(bytes(data))
+        self._position += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._position
+
+    def taken(self) -> list[bytes]:
+        pending, self._pending = self._pending, []
+        return pending

@@ -43,7 +43,7 @@ def judge(
         prompt_ids=prompts.lazy().select("prompt_id"),
         stage="respond",
         iteration=iteration,
-        n=n,
+        n=int(responses["response_idx"].n_unique()) if n is None else n,
         seed=config.seed,
         count_truncated=counted,
         unequal=config.estimate.unequal,

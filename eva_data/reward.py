@@ -37,7 +37,8 @@ def load_verifier(function: str) -> Verify:
     verify = vars(module).get(name)
     if not callable(verify):
         raise ConfigError(f"`reward.function` is `{function}`, but `{module_name}` has no function `{name}`")
-    return verify
+    found: Verify = verify
+    return found
 
 
 def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[Score]:

@@ -7,6 +7,7 @@ iteration gets follows from their content and the seed, not from the order of th
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from eva_data.identify import prompt_id, uniform_draw
 from eva_data.records import MESSAGES, PROMPTS, REJECTS, RESPONSES, conform
 from eva_data.respond import last_turn
 
-_READERS = {
+_READERS: dict[str, Callable[[Path], pl.LazyFrame]] = {
     ".parquet": pl.scan_parquet,
     ".jsonl": pl.scan_ndjson,
     ".ndjson": pl.scan_ndjson,

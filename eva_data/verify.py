@@ -86,9 +86,10 @@ def _replay_creator(store: Store, config: Config, iteration: int, tables: Tables
     chains = tables["evolutions"].select("chain_id").unique()
     astray = chains.join(drawn.filter("selected"), left_on="chain_id", right_on="prompt_id", how="anti")
     if astray.height:
-        problems.append(f"evolutions: {astray.height} chains start at prompts that were not drawn, among them "
-                        f"{astray['chain_id'].min()}")  # fmt: skip
+        first_astray = astray.sort("chain_id")["chain_id"][0]
+        problems.append(f"evolutions: {astray.height} chains start at prompts that were not drawn: {first_astray} ...")
     if config.mix.source == "new_seeds" or config.mix.original == "seeds":
+        # The seeds that were not used are in no table, so what was drawn from them cannot be drawn again.
         return problems
     mixed = mix_prompts(config, iteration, before, tables["evolutions"], None)
     return [

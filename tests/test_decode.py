@@ -16,7 +16,9 @@ def model() -> LlamaForCausalLM:
         vocab_size=50, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=1, max_position_embeddings=256, initializer_range=0.2,
     )  # fmt: skip
-    return LlamaForCausalLM(config).eval()
+    model = LlamaForCausalLM(config)
+    model.eval()
+    return model
 
 
 def sampled(model: LlamaForCausalLM, prompts: list[list[int]], seeds: list[int], **changes: float) -> list[list[int]]:
@@ -75,7 +77,7 @@ def test_a_row_samples_the_same_alone_and_in_any_company(model: LlamaForCausalLM
 
 def test_greedy_agrees_with_transformers_own_generation(model: LlamaForCausalLM) -> None:
     ours = sampled(model, [PROMPTS[2]], [0], temperature=0.0)[0]
-    theirs = model.generate(
+    theirs = model.generate(  # type: ignore[misc]
         torch.tensor([PROMPTS[2]]), attention_mask=torch.ones(1, 7, dtype=torch.long), do_sample=False,
         max_new_tokens=12, eos_token_id=1, pad_token_id=0,
     )  # fmt: skip
@@ -94,7 +96,8 @@ def test_sampling_follows_the_model_distribution(model: LlamaForCausalLM) -> Non
 
 def test_a_row_that_ends_leaves_the_others_undisturbed(model: LlamaForCausalLM) -> None:
     found = sample_batch(
-        model, PROMPTS * 20, list(range(100)), end_tokens=[1, 2, 3, 4], pad_token=0, temperature=1.0, top_p=1.0, max_tokens=12,
+        model, PROMPTS * 20, list(range(100)), end_tokens=[1, 2, 3, 4], pad_token=0, temperature=1.0, top_p=1.0,
+        max_tokens=12,
     )  # fmt: skip
     lengths = {len(sample.tokens) for sample in found if sample.ended}
     assert len(lengths) > 3

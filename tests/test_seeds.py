@@ -124,5 +124,5 @@ def test_a_table_of_responses_becomes_iteration_1(tmp_path: Path) -> None:
 def test_a_reward_that_is_no_number_is_said(tmp_path: Path) -> None:
     path = tmp_path / "responses.csv"
     path.write_text("prompt,response,reward\na,b,high\n")
-    with pytest.raises(DataError, match="`solver.reward` is `reward`, which is String: expected numbers"):
+    with pytest.raises(DataError, match=r"`solver.reward` is `reward`, which is String: expected numbers"):
         read_table(TableModel(backend="table", path=path), seed=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eva_data.config import Config
+from eva_data.config import Config, TransformersModel
 from eva_data.errors import ConfigError
 from eva_data.settings import TEMPLATE, dump_config, load_config, parse_config
 
@@ -44,6 +44,7 @@ def test_a_resolved_config_reads_back_the_same(tmp_path: Path) -> None:
 
 def test_an_override_sets_one_key_and_leaves_the_rest(tmp_path: Path) -> None:
     config = load_config(written(tmp_path), ["sample.fraction=0.5", "solver.temperature=1", "folder=elsewhere"])
+    assert isinstance(config.solver, TransformersModel)
     assert (config.sample.fraction, config.solver.temperature, config.folder) == (0.5, 1.0, Path("elsewhere"))
     assert config.evolve.evolutions == 4
 
@@ -74,6 +75,7 @@ def test_paths_and_devices_do_not_count_as_data(tmp_path: Path) -> None:
         (["reward.function=score"], "a verifier is named `package.module:function`, found `score`"),
         (["solver={backend: table, path: r.parquet}"], "`seeds` and `solver` with `backend: table` exclude each other"),
         (["solver={backend: vlm, model: x}"], "does not match any of the expected tags: 'transformers', 'table'"),
+        (["solver={modl: x}"], "unknown key `solver.modl`; did you mean `solver.model`?"),
         (["name.x=1"], "`name` is `acme/small`, which holds no keys"),
         (["seed"], "`--set seed` has no value"),
         (["evolve.only_own=true"], "`evolve.only_own` is set but `evolve.strategies` is empty"),

@@ -131,7 +131,7 @@ def test_the_loss_is_dpos_formula_plus_the_mean_likelihood(preference: ModuleTyp
     def log_probs(of: PreTrainedModel, prompt: str, response: str) -> torch.Tensor:
         turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
         start = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True, return_dict=False)
-        ids = tokenizer.apply_chat_template(turns, return_dict=False)
+        ids: Any = tokenizer.apply_chat_template(turns, return_dict=False)
         assert ids[: len(start)] == start
         with torch.no_grad():
             every = F.log_softmax(of(torch.tensor([ids])).logits[0], dim=-1)

@@ -108,16 +108,17 @@ class TransformersLLM(LedgerLLM):
             end_tokens=self._end_tokens,
             pad_token=self._tokenizer.pad_token_id or 0,
         )
+        decoded = self._tokenizer.batch_decode(
+            [sample.tokens for sample in samples], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
         return {
             key: Completion(
-                text=self._tokenizer.decode(
-                    sample.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
-                ),
+                text=text,
                 finish_reason="stop" if sample.ended else "length",
                 prompt_tokens=len(prompt),
                 completion_tokens=len(sample.tokens),
             )
-            for key, prompt, sample in zip(keys, prompts, samples, strict=True)
+            for key, prompt, sample, text in zip(keys, prompts, samples, decoded, strict=True)
         }
 
     def tokenise(self, request: Request) -> Any:
@@ -162,5 +163,5 @@ def load_model(
             "use an instruction-tuned model, or put a chat_template.jinja beside its tokenizer"
         )
     precision = "auto" if dtype == "auto" else getattr(torch, dtype)
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=precision, trust_remote_code=trust_remote_code)
+    model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=precision, trust_remote_code=trust_remote_code)
     return model.to(device).eval(), tokenizer

@@ -2,15 +2,17 @@
 
     python benchmarks/tables.py --prompts 1_000_000
 
-Writes six scored responses per prompt, the prompts and as many evolutions to a temporary folder (not counted),
-then measures in fresh processes, so that the peak memory is that of the work alone: first eva-data, from files to
-files, range by range; then the same by plain pandas, one group at a time, in memory and without writing, for
-100 000 of the prompts. The ratio is that of the wall times per prompt.
+Writes six scored responses per prompt, the prompts and as many evolutions to a temporary folder (not counted), then
+makes the tables in fresh processes, so that the peak memory is that of the work alone: first with eva-data, range
+by range, then as one would with plain pandas, group by group in Python, for 100 000 of the prompts. Both read
+parquet files and write lz4-compressed ones. Wall times also hold what else the machine does, the processor times
+beside them much less; idle cores show in the wall times of eva-data alone, since such pandas uses one.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import resource
 import subprocess
@@ -60,33 +62,36 @@ def compare(folder: Path, prompts: int, range_prompts: int) -> None:
     for step, count in (("eva", prompts), ("pandas", min(prompts, PANDAS_PROMPTS))):
         done = subprocess.run([*run, "--step", step], check=True, stdout=subprocess.PIPE, text=True)
         found = json.loads(done.stdout)
-        total = sum(found["seconds"].values())
-        per_prompt[step] = total / count
-        print(f"{step}: {total:,.1f} s for {count:,} prompts, peak {found['peak_mib']:,.0f} MiB")
-        for stage, seconds in found["seconds"].items():
-            print(f"  {stage:16}{seconds:10.1f} s {seconds / count * 1e6:10.2f} us per prompt")
-    print(f"ratio per prompt: {per_prompt['pandas'] / per_prompt['eva']:.0f}")
+        wall, processor = (sum(seconds[kind] for seconds in found["stages"].values()) for kind in (0, 1))
+        per_prompt[step] = wall / count, processor / count
+        print(f"{step}: {count:,} prompts in {wall:,.1f} s ({processor:,.1f} s of processor), ", end="")
+        print(f"peak {found['peak_mib']:,.0f} MiB; microseconds per prompt, wall and processor:", flush=True)
+        for stage, seconds in found["stages"].items():
+            print(f"  {stage:16}{seconds[0] / count * 1e6:10.2f}{seconds[1] / count * 1e6:10.2f}", flush=True)
+    wall, processor = (per_prompt["pandas"][kind] / per_prompt["eva"][kind] for kind in (0, 1))
+    print(f"pandas / eva per prompt: {wall:.0f} by wall time, {processor:.0f} by processor time")
 
 
-def _report(seconds: dict[str, float]) -> None:
+def _report(stages: dict[str, tuple[float, float]]) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "peak_mib": peak}))
+    print(json.dumps({"stages": stages, "peak_mib": peak}))
 
 
-def _timed(stages: dict[str, Callable[[], None]]) -> dict[str, float]:
+def _timed(stages: dict[str, Callable[[], None]]) -> dict[str, tuple[float, float]]:
+    """Wall and processor seconds of each stage."""
     seconds = {}
     for name, stage in stages.items():
-        start = time.perf_counter()
+        wall, processor = time.perf_counter(), time.process_time()
         stage()
-        seconds[name] = time.perf_counter() - start
+        seconds[name] = time.perf_counter() - wall, time.process_time() - processor
     return seconds
 
 
 # --- what is measured ------------------------------------------------------------------------------------------
 
 
-def measure_eva(folder: Path, parts: int) -> dict[str, float]:
-    """Seconds per stage; each reads the files of those before it and writes one file per range."""
+def measure_eva(folder: Path, parts: int) -> dict[str, tuple[float, float]]:
+    """Each stage reads the files of those before it and writes one file per range."""
     import polars as pl
 
     from eva_data.estimate import informativeness
@@ -96,6 +101,8 @@ def measure_eva(folder: Path, parts: int) -> dict[str, float]:
     from eva_data.sample import sample
 
     ranges = id_ranges(parts)
+    # An evolved prompt may lie in any range, so each range scans all evolutions: a quarter of the ranges will do.
+    wide_ranges = id_ranges(-(-parts // 4))
 
     def scan(table: str) -> pl.LazyFrame:
         return pl.scan_parquet(folder / table / "*.parquet")
@@ -103,12 +110,22 @@ def measure_eva(folder: Path, parts: int) -> dict[str, float]:
     def write(table: str, pieces: Iterator[pl.LazyFrame]) -> None:
         (folder / table).mkdir()
         for number, piece in enumerate(pieces):
-            piece.sink_parquet(folder / table / f"{number:04}.parquet")
+            piece.sink_parquet(folder / table / f"{number:04}.parquet", compression="lz4")
 
     def estimate() -> None:
-        settings = {"stage": "respond", "iteration": 1, "n": RESPONSES_PER_PROMPT, "seed": SEED}
         responses, prompts = scan("responses"), scan("prompts")
-        write("respond", (informativeness(r.of(responses), prompt_ids=r.of(prompts), **settings) for r in ranges))
+        pieces = (
+            informativeness(
+                r.of(responses),
+                prompt_ids=r.of(prompts),
+                stage="respond",
+                iteration=1,
+                n=RESPONSES_PER_PROMPT,
+                seed=SEED,
+            )
+            for r in ranges
+        )
+        write("respond", pieces)
 
     def draw() -> None:
         estimated = scan("respond").with_columns(stage=pl.lit("estimate"))
@@ -117,22 +134,28 @@ def measure_eva(folder: Path, parts: int) -> dict[str, float]:
 
     def mixing() -> None:
         mixed = mix(scan("prompts"), scan("evolutions"), evolved=0.8, seed=SEED, iteration=2)
-        write("mixed", (r.of(mixed.prompts) for r in ranges))
+        write("mixed", (r.of(mixed.prompts) for r in wide_ranges))
         write("judged", (r.of(mixed.evolutions, "chain_id") for r in ranges))
 
     def pairing() -> None:
-        tables = scan("prompts"), scan("responses"), scan("respond")
-        paired = (pair(*map(r.of, tables), seed=SEED, iteration=1, on_policy=True) for r in ranges)
+        prompts, responses, estimated = scan("prompts"), scan("responses"), scan("respond")
+        paired = (
+            pair(r.of(prompts), r.of(responses), r.of(estimated), seed=SEED, iteration=1, on_policy=True)
+            for r in ranges
+        )
         write("preferences", (piece.preferences.lazy() for piece in paired))
 
     return _timed({"informativeness": estimate, "sample": draw, "mix": mixing, "pair": pairing})
 
 
-def measure_pandas(folder: Path, prompts: int) -> dict[str, float]:
-    """Seconds per stage for the first `prompts` prompts, as one would write it without thinking of size."""
+def measure_pandas(folder: Path, prompts: int) -> dict[str, tuple[float, float]]:
+    """The same tables of the first `prompts` prompts, as one would write it without thinking of size."""
     import pandas as pd
 
     tables: dict[str, pd.DataFrame] = {}
+
+    def write(name: str, table: pd.DataFrame) -> None:
+        table.to_parquet(folder / f"pandas_{name}.parquet", compression="lz4")
 
     def read() -> None:
         tables["responses"] = _head(folder / "responses", prompts * RESPONSES_PER_PROMPT)
@@ -142,37 +165,58 @@ def measure_pandas(folder: Path, prompts: int) -> dict[str, float]:
     def estimate() -> None:
         complete = tables["responses"].dropna(subset=["reward"]).query("finish_reason != 'length'")
         rewards = complete.groupby("prompt_id")["reward"]
-        tables["metrics"] = pd.DataFrame(
+        metrics = pd.DataFrame(
             {
+                "n_scored": rewards.count(),
+                "reward_max": rewards.max(),
+                "reward_min": rewards.min(),
                 "a_min": rewards.apply(lambda r: r.max() - r.min()),
                 "a_avg": rewards.apply(lambda r: r.max() - r.mean()),
                 "a_dis": rewards.apply(lambda r: r.max() - sorted(r)[-2] if len(r) > 1 else None),
                 "var": rewards.apply(lambda r: r.var(ddof=0)),
                 "avg": rewards.apply(lambda r: r.mean()),
                 "inv_avg": rewards.apply(lambda r: 1 / r.mean()),
-                "inv_a_min": rewards.apply(lambda r: 1 / (r.max() - r.min())),
+                "inv_a_min": rewards.apply(lambda r: 1 / (r.max() - r.min()) if r.max() > r.min() else None),
                 "uniform": rewards.apply(lambda r: 1.0),
             }
         )
+        tables["metrics"] = metrics.reset_index()
 
     def draw() -> None:
         metrics = tables["metrics"]
-        metrics.sample(n=len(metrics) // 4, weights=metrics["a_min"].fillna(0), random_state=SEED)
+        drawn = metrics.sample(n=len(metrics) // 4, weights=metrics["a_min"].fillna(0), random_state=SEED)
+        write("drawn", metrics.assign(selected=metrics["prompt_id"].isin(drawn["prompt_id"])))
 
     def mixing() -> None:
-        survivors = tables["evolutions"][tables["evolutions"]["reason"].isna()]
+        evolutions = tables["evolutions"]
+        survivors = evolutions[evolutions["reason"].isna()]
         evolved = survivors.sample(n=min(len(survivors), prompts * 8 // 10), random_state=SEED)
         originals = tables["prompts"].sample(n=len(evolved) // 4, random_state=SEED)
-        pd.concat([evolved, originals]).sort_values("prompt_id")
+        columns = [column for column in tables["prompts"].columns if column in evolved.columns]
+        write("mixed", pd.concat([evolved[columns], originals]).sort_values("prompt_id"))
+        write("judged", evolutions.assign(mixed=evolutions["prompt_id"].isin(evolved["prompt_id"])))
 
     def pairing() -> None:
         pairs = []
-        complete = tables["responses"].dropna(subset=["reward"]).query("finish_reason != 'length'")
-        for prompt_id, group in complete.groupby("prompt_id"):
+        scored = tables["responses"].dropna(subset=["reward"]).query("finish_reason != 'length'")
+        for prompt_id, group in scored.groupby("prompt_id"):
             chosen, rejected = group.loc[group["reward"].idxmax()], group.loc[group["reward"].idxmin()]
-            if chosen["response"] != rejected["response"] and chosen["reward"] > rejected["reward"]:
-                pairs.append((prompt_id, chosen["response"], rejected["response"], chosen["reward"]))
-        pd.DataFrame(pairs, columns=["prompt_id", "chosen", "rejected", "score_chosen"])
+            texts = chosen["response"], rejected["response"]
+            if texts[0] != texts[1] and chosen["reward"] > rejected["reward"]:
+                pairs.append(
+                    {
+                        "prompt_id": prompt_id,
+                        "chosen": [{"role": "assistant", "content": texts[0]}],
+                        "rejected": [{"role": "assistant", "content": texts[1]}],
+                        "score_chosen": chosen["reward"],
+                        "score_rejected": rejected["reward"],
+                        "pair_id": hashlib.sha256("".join([str(prompt_id), *sorted(texts)]).encode()).hexdigest(),
+                        "chosen_idx": chosen["response_idx"],
+                        "rejected_idx": rejected["response_idx"],
+                    }
+                )
+        joined = pd.DataFrame(pairs).merge(tables["prompts"], on="prompt_id").merge(tables["metrics"], on="prompt_id")
+        write("preferences", joined)
 
     return _timed({"read": read, "informativeness": estimate, "sample": draw, "mix": mixing, "pair": pairing})
 
@@ -226,7 +270,9 @@ def _responses(ids: pl.Series, number: int) -> pl.DataFrame:
     idx = pl.int_range(pl.len()) % RESPONSES_PER_PROMPT
     chance, reward = pl.lit(pl.Series(random.random(n))), pl.lit(pl.Series(random.normal(size=n).round(4)))
     spoken = pl.when(chance < 0.03).then(0).otherwise(idx)
-    text = pl.format("The answer to {} is number {}, as far as I can tell.", pl.col("prompt_id").str.slice(0, 18), spoken)
+    text = pl.format(
+        "The answer to {} is number {}, as far as I can tell.", pl.col("prompt_id").str.slice(0, 18), spoken
+    )
     columns = table.with_columns(
         response_idx=idx,
         response=text,

@@ -59,7 +59,7 @@ class Seeds(Settings):
     """Config name of the Hub dataset."""
     split: str = "train"
     revision: str | None = None
-    """Commit, tag or branch of the Hub dataset; the commit found is recorded."""
+    """Commit, tag or branch of the Hub dataset."""
     column: str = "prompt"
     """A column of text (one user turn) or of messages (lists of role and content)."""
     per_iteration: int | None = Field(None, gt=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import polars as pl
@@ -33,7 +35,8 @@ def informativeness(
 
     One row per prompt in `responses` (RESPONSES, only the rows that are to be counted, whatever stage they
     name) or in the column `prompt_id` of `prompt_ids`, so that a prompt without any response is not lost.
-    A prompt's row depends on that prompt alone: the table can be made range by range.
+    A prompt's row depends on that prompt alone: the table can be made range by range (`refuse` then compares
+    only the prompts of a range).
 
     A response counts if its reward is finite and, unless `count_truncated`, it was not cut at max_tokens.
     Metrics grow with the number of rewards, so prompts compare at one `n`. Where a prompt has more, n of
@@ -50,13 +53,14 @@ def informativeness(
     rows = _rows(responses, prompt_ids, count_truncated)
     if unequal == "refuse":
         _require_equal(rows)
+    glance = _glance(responses)
     rewards = pl.col("reward").filter("counts")
-    if _some_prompt_may_exceed(n, responses):
+    if glance.last_idx >= n:
         response = pl.concat_str("prompt_id", pl.lit("\x1f"), "response_idx")
         draw = uniform_draw(response, seed=seed, stage="estimate", iteration=iteration)
         rows = rows.with_columns(draw=draw)
         rewards = rewards.sort_by(pl.col("draw").filter("counts")).head(n)
-    return _measured(_per_prompt(rows, rewards), stage=stage, iteration=iteration)
+    return _measured(_per_prompt(rows, rewards, glance), glance, stage=stage, iteration=iteration)
 
 
 def usual_n(responses: pl.LazyFrame, *, count_truncated: bool = False) -> int:
@@ -99,14 +103,39 @@ def _require_equal(rows: pl.LazyFrame) -> None:
         )
 
 
-def _some_prompt_may_exceed(n: int, responses: pl.LazyFrame) -> bool:
-    """Whether a response_idx, counted from 0, reaches n; where none does, no prompt needs a draw."""
-    last = responses.select(pl.col("response_idx").max()).collect(engine="streaming").item()
-    return last is not None and int(last) >= n
+@dataclass(frozen=True)
+class _Glance:
+    """What one cheap look at the responses spares most tables: draws of n, and models prompt by prompt."""
+
+    last_idx: int
+    """The highest response_idx, which counts from 0: below n, no prompt has more than n responses."""
+    only: Mapping[str, str]
+    """The models that all responses share, by column."""
 
 
-def _per_prompt(rows: pl.LazyFrame, rewards: pl.Expr) -> pl.LazyFrame:
+def _glance(responses: pl.LazyFrame) -> _Glance:
+    models = pl.col(_MODELS)
+    found = (
+        responses.select(
+            pl.col("response_idx").max(),
+            models.min(),
+            models.max().name.suffix("_last"),
+            models.null_count().name.suffix("_nulls"),
+        )
+        .collect(engine="streaming")
+        .row(0, named=True)
+    )
+    shared = [m for m in _MODELS if found[m] == found[f"{m}_last"] and not found[f"{m}_nulls"]]
+    last_idx = found["response_idx"]
+    return _Glance(
+        last_idx=-1 if last_idx is None else last_idx,
+        only={model: found[model] for model in shared if found[model] is not None},
+    )
+
+
+def _per_prompt(rows: pl.LazyFrame, rewards: pl.Expr, glance: _Glance) -> pl.LazyFrame:
     """One row per prompt with its `rewards` in ascending order."""
+    several = [model for model in _MODELS if model not in glance.only]
     return (
         # On sorted keys the engine groups runs instead of hashing: four times as fast, in half the memory.
         # Where the rows come from a canonical file they are sorted already, and this is one comparison each.
@@ -116,14 +145,20 @@ def _per_prompt(rows: pl.LazyFrame, rewards: pl.Expr) -> pl.LazyFrame:
             rewards.alias("rewards"),
             pl.col("finite").sum(),
             pl.col("response_idx").count().alias("responses"),
-            pl.col(_MODELS).min(),
-            pl.col(_MODELS).max().name.suffix("_last"),
+            pl.col(several).min(),
+            pl.col(several).max().name.suffix("_last"),
         )
         .with_columns(pl.col("rewards").list.sort())
     )
 
 
-def _measured(prompts: pl.LazyFrame, *, stage: str, iteration: int) -> pl.LazyFrame:
+def _model(model: str, glance: _Glance) -> pl.Expr:
+    if model in glance.only:
+        return pl.when(pl.col("responses") > 0).then(pl.lit(glance.only[model]))
+    return pl.when(pl.col(model) == pl.col(f"{model}_last")).then(model)
+
+
+def _measured(prompts: pl.LazyFrame, glance: _Glance, *, stage: str, iteration: int) -> pl.LazyFrame:
     rewards = pl.col("rewards")
     n_scored = rewards.list.len()
     reason = (
@@ -148,7 +183,7 @@ def _measured(prompts: pl.LazyFrame, *, stage: str, iteration: int) -> pl.LazyFr
         "weight": pl.lit(None),
         "draw": pl.lit(None),
         "selected": pl.lit(None),
-        **{model: pl.when(pl.col(model) == pl.col(f"{model}_last")).then(model) for model in _MODELS},
+        **{model: _model(model, glance) for model in _MODELS},
         "iteration": pl.lit(iteration),
     }
     return prompts.select(columns[name].cast(dtype).alias(name) for name, dtype in INFORMATIVENESS.items()).sort(

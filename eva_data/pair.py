@@ -8,14 +8,13 @@ import polars as pl
 
 from eva_data.identify import pair_id, uniform_draw
 from eva_data.records import METRICS, ORDER, PREFERENCES, REJECTS, conform
+from eva_data.respond import last_turn
 
 NO_SCORED = "no_scored_response"
 ONE_DISTINCT = "one_distinct_response"
 ALL_EQUAL = "all_rewards_equal"
 BEST_INCOMPLETE = "best_is_truncated_or_empty"
 BELOW_MARGIN = "below_margin"
-
-_TEXT_LENGTH = 2000
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Paired:
     preferences: pl.DataFrame
     """PREFERENCES."""
     rejects: pl.DataFrame
-    """REJECTS of stage pair; `text` is the prompt's last user turn."""
+    """REJECTS of stage pair; `text` is the prompt's last turn, the user's."""
 
 
 def pair(
@@ -55,11 +54,11 @@ def pair(
     with the same result.
     """
     answers = _answers(responses, seed, iteration)
-    verdicts = _verdicts(prompts.drop("iteration"), _with_texts(_ranked(answers), answers), margin)
+    verdicts = _verdicts(_ranked(answers), answers, margin)
     metrics = informativeness.filter(pl.col("stage") == "respond").select("prompt_id", *METRICS)
     return Paired(
-        preferences=_preferences(verdicts, metrics, iteration, on_policy),
-        rejects=_rejects(verdicts, iteration),
+        preferences=_preferences(verdicts, prompts, metrics, iteration, on_policy),
+        rejects=_rejects(verdicts, prompts, iteration),
     )
 
 
@@ -135,25 +134,12 @@ def _candidates(answers: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([rows.filter(~repeated).select(columns), merged.select(columns)])
 
 
-def _with_texts(ranked: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
-    """`ranked` with `prompt_id`, and with indices and texts in the place of rows."""
+def _verdicts(ranked: pl.DataFrame, answers: pl.DataFrame, margin: float | None) -> pl.DataFrame:
+    """`ranked` with `prompt_id`, indices and texts in the place of rows, and a `reason` where there is no pair."""
     chosen, rejected = ranked["chosen"], ranked["rejected"]
-    return ranked.drop("prompt").with_columns(
-        prompt_id=answers["prompt_id"].gather(rejected),
-        chosen_idx=answers["response_idx"].gather(chosen),
-        rejected_idx=answers["response_idx"].gather(rejected),
-        chosen=answers["response"].gather(chosen),
-        rejected=answers["response"].gather(rejected),
-    )
-
-
-def _verdicts(prompts: pl.LazyFrame, ranked: pl.DataFrame, margin: float | None) -> pl.DataFrame:
-    """`prompts` in canonical order with what `ranked` says of each, and a `reason` where that is no pair."""
     gap = pl.col("score_chosen") - pl.col("score_rejected")
     reason = (
-        pl.when(pl.col("texts").is_null())
-        .then(pl.lit(NO_SCORED))
-        .when(pl.col("texts") == 1)
+        pl.when(pl.col("texts") == 1)
         .then(pl.lit(ONE_DISTINCT))
         .when(pl.col("best") == pl.col("score_rejected"))
         .then(pl.lit(ALL_EQUAL))
@@ -162,19 +148,25 @@ def _verdicts(prompts: pl.LazyFrame, ranked: pl.DataFrame, margin: float | None)
         .when(gap < (margin or 0.0))
         .then(pl.lit(BELOW_MARGIN))
     )
-    joined = prompts.join(ranked.lazy(), on="prompt_id", how="left", maintain_order="left")
-    return _in_order(joined.with_columns(reason=reason).collect(engine="streaming"))
+    return ranked.select(
+        "score_chosen",
+        "score_rejected",
+        prompt_id=answers["prompt_id"].gather(rejected),
+        chosen_idx=answers["response_idx"].gather(chosen),
+        rejected_idx=answers["response_idx"].gather(rejected),
+        chosen=answers["response"].gather(chosen),
+        rejected=answers["response"].gather(rejected),
+        reason=reason,
+    )
 
 
-def _in_order(table: pl.DataFrame) -> pl.DataFrame:
-    """`table` by `prompt_id`; files are, and sorting texts again costs more than all else."""
-    return table if table["prompt_id"].is_sorted() else table.sort("prompt_id")
-
-
-def _preferences(verdicts: pl.DataFrame, metrics: pl.LazyFrame, iteration: int, on_policy: bool) -> pl.DataFrame:
-    pairs = (
-        verdicts.lazy()
-        .filter(pl.col("reason").is_null())
+def _preferences(
+    verdicts: pl.DataFrame, prompts: pl.LazyFrame, metrics: pl.LazyFrame, iteration: int, on_policy: bool
+) -> pl.DataFrame:
+    pairs = verdicts.lazy().filter(pl.col("reason").is_null()).drop("reason")
+    preferences = (
+        prompts.drop("iteration")
+        .join(pairs, on="prompt_id", how="inner", maintain_order="left")
         .join(metrics, on="prompt_id", how="left", maintain_order="left")
         .with_columns(
             pair_id=pair_id(pl.col("prompt_id"), pl.col("chosen"), pl.col("rejected")),
@@ -185,7 +177,7 @@ def _preferences(verdicts: pl.DataFrame, metrics: pl.LazyFrame, iteration: int, 
             iteration=pl.lit(iteration),
         )
     )
-    return conform(pairs.collect(engine="streaming"), PREFERENCES)
+    return _in_order(conform(preferences.collect(engine="streaming"), PREFERENCES))
 
 
 def _answer(text: pl.Expr) -> pl.Expr:
@@ -193,12 +185,22 @@ def _answer(text: pl.Expr) -> pl.Expr:
     return pl.concat_list(pl.struct(role=pl.lit("assistant"), content=text))
 
 
-def _rejects(verdicts: pl.DataFrame, iteration: int) -> pl.DataFrame:
-    is_user = pl.element().struct.field("role") == "user"
-    user_turns = pl.col("prompt").list.eval(pl.element().filter(is_user).struct.field("content"))
-    failed = verdicts.filter(pl.col("reason").is_not_null()).with_columns(
-        text=user_turns.list.last().str.slice(0, _TEXT_LENGTH),
-        stage=pl.lit("pair"),
-        iteration=pl.lit(iteration),
+def _rejects(verdicts: pl.DataFrame, prompts: pl.LazyFrame, iteration: int) -> pl.DataFrame:
+    paired = verdicts.lazy().filter(pl.col("reason").is_null()).select("prompt_id")
+    failed = (
+        prompts.select("prompt_id", "prompt")
+        .join(paired, on="prompt_id", how="anti")
+        .join(verdicts.lazy().select("prompt_id", "reason"), on="prompt_id", how="left")
+        .with_columns(
+            reason=pl.col("reason").fill_null(NO_SCORED),
+            text=last_turn(pl.col("prompt")),
+            stage=pl.lit("pair"),
+            iteration=pl.lit(iteration),
+        )
     )
-    return conform(failed, REJECTS).sort(ORDER["rejects"])
+    return conform(failed.collect(engine="streaming"), REJECTS).sort(ORDER["rejects"])
+
+
+def _in_order(table: pl.DataFrame) -> pl.DataFrame:
+    """`table` by `prompt_id`; files are, and sorting texts again costs more than all else."""
+    return table if table["prompt_id"].is_sorted() else table.sort("prompt_id")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal, assert_series_equal
 
 from eva_data.identify import pair_id, prompt_id, uniform_draw
+from eva_data.ranges import id_ranges
 from eva_data.records import MESSAGES
 
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -78,6 +79,21 @@ def test_a_draw_does_not_depend_on_the_place_of_its_row() -> None:
     assert_frame_equal(
         keys.with_columns(draw).sort("key"), shuffled.lazy().with_columns(draw).collect(engine="streaming").sort("key")
     )
+
+
+@given(st.lists(st.text(max_size=5)), st.integers(1, 40))
+def test_ranges_divide_all_ids_in_their_order(ids: list[str], parts: int) -> None:
+    table = pl.DataFrame({"prompt_id": sorted(ids)}, schema={"prompt_id": pl.String})
+    pieces = [id_range.of(table.lazy()).collect() for id_range in id_ranges(parts)]
+    assert len(pieces) == parts
+    assert_frame_equal(pl.concat(pieces), table)
+
+
+def test_ranges_of_hashes_are_even() -> None:
+    ids = pl.DataFrame({"prompt_id": [hashlib.sha256(str(n).encode()).hexdigest()[:32] for n in range(7000)]})
+    sizes = [id_range.of(ids.lazy()).collect().height for id_range in id_ranges(7)]
+    # 1000 expected, standard deviation 29.
+    assert all(abs(size - 1000) < 130 for size in sizes)
 
 
 def test_draws_are_uniform() -> None:

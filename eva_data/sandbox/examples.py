@@ -38,13 +38,19 @@ def _source(rng: Random) -> str:
     return draw_source(rng)
 
 
-def solving(rng: Random, depth_weights: Mapping[int, float]) -> Example:
-    """A prompt and its answer, the depth drawn by weight."""
+def solving(rng: Random, depth_weights: Mapping[int, float], careless: float = 0.0) -> Example:
+    """A prompt and its answer, the depth drawn by weight.
+
+    With probability `careless` the answer to a prompt of depth 3 or more leaves the last operation out.
+    """
     chosen = rng.choices(list(depth_weights), weights=list(depth_weights.values()))[0]
     task = draw_task(chosen, rng, source=_source(rng))
+    prompt = render(task, rng)
+    if chosen >= 3 and rng.random() < careless:
+        task = Task(task.source, task.operations[:-1])
     answer = solve(task)
     assert answer is not None  # draw_task only draws tasks that have one
-    return render(task, rng), answer
+    return prompt, answer
 
 
 def _deeper(prompt: str, task: Task, rng: Random) -> str:

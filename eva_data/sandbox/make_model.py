@@ -1,14 +1,21 @@
-"""Train the sandbox model from nothing: `python -m eva_data.sandbox.make_model --out DIR`.
+"""Train the sandbox model from nothing, in two lessons.
 
-One small Llama learns to answer prompts of depth 1 and 2 (and has hardly seen deeper ones), and to rewrite
-prompts of any depth as Distilabel's evol-instruct templates ask. Same seed, machine, thread count and
-versions: same weights.
+    python -m eva_data.sandbox.make_model --out FIRST
+    python -m eva_data.sandbox.make_model --out DIR --start FIRST --lesson careless --steps 500
+
+One small Llama first learns to answer prompts of depth 1 and 2 (and has hardly seen deeper ones), and to rewrite
+prompts of any depth as Distilabel's evol-instruct templates ask. The second lesson shows it all depths, but of the
+answers to deep prompts more than half leave the last operation out, as data from a web of careless people would:
+it then can do better than it does, which is what the game is for. Same seed, machine, thread count and versions:
+same weights.
 """
 
+import json
 import math
 import time
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import click
 import torch
@@ -20,8 +27,24 @@ from eva_data.sandbox.measure import rewriting_table, solving_table
 from eva_data.sandbox.model_card import write_card
 from eva_data.sandbox.tokenizer import END, asked, build_tokenizer
 
-DEPTH_WEIGHTS = {1: 0.40, 2: 0.54, 3: 0.05, 4: 0.01}
 _CONTEXT = 1024
+
+
+class Lesson(NamedTuple):
+    """What the examples of a lesson are drawn from, and at what pace they are learnt."""
+
+    depths: dict[int, float]
+    careless: float
+    solving_share: float
+    rate: float
+    warmup: float
+    decay: float
+
+
+LESSONS = {
+    "first": Lesson({1: 0.40, 2: 0.54, 3: 0.05, 4: 0.01}, 0.0, 0.6, 3e-3, 0.02, 0.4),
+    "careless": Lesson({1: 0.28, 2: 0.37, 3: 0.17, 4: 0.12, 5: 0.06}, 0.55, 0.75, 1e-3, 0.04, 0.6),
+}
 
 
 def new_model(tokenizer: PreTrainedTokenizerBase, layers: int, hidden: int) -> LlamaForCausalLM:
@@ -75,54 +98,33 @@ def optimizers(model: LlamaForCausalLM, muon_lr: float, adam_lr: float) -> list[
     ]
 
 
-def pace(step: int, steps: int) -> float:
-    """The share of the learning rate: up over the first 2 % of the steps, down to 0 over the last 40 %."""
-    return min(1.0, (step + 1) / (0.02 * steps), (steps - step) / (0.4 * steps))
+def pace(step: int, steps: int, lesson: Lesson) -> float:
+    """The share of the learning rate: up over the first steps, down to 0 over the last ones."""
+    return min(1.0, (step + 1) / (lesson.warmup * steps), (steps - step) / (lesson.decay * steps))
 
 
-@click.command()
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write.")
-@click.option("--steps", default=5000, show_default=True)
-@click.option("--batch-size", default=48, show_default=True, help="Examples a step, 60 % of them to solve.")
-@click.option("--layers", default=5, show_default=True)
-@click.option("--hidden", default=128, show_default=True)
-@click.option("--muon-lr", default=3e-3, show_default=True)
-@click.option("--adam-lr", default=3e-3, show_default=True)
-@click.option("--seed", default=0, show_default=True)
-@click.option("--threads", default=1, show_default=True)
-def main(
-    out: Path,
+def teach(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    lesson: Lesson,
     steps: int,
     batch_size: int,
-    layers: int,
-    hidden: int,
-    muon_lr: float,
-    adam_lr: float,
-    seed: int,
-    threads: int,
-) -> None:
-    """Train the model and write it, its tokenizer and a card with what was measured to OUT."""
-    torch.set_num_threads(threads)
-    # The only use of a global generator: transformers draws initial weights from nowhere else.
-    torch.manual_seed(seed)
-    rng = Random(f"sandbox model {seed}")
-    tokenizer = build_tokenizer(MUTATION_TEMPLATES)
-    model = new_model(tokenizer, layers, hidden)
-    click.echo(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens, {steps} steps of {batch_size}")
-    opts = optimizers(model, muon_lr, adam_lr)
-    rates = [group["lr"] for opt in opts for group in opt.param_groups]
-    n_solve = round(0.6 * batch_size)
+    rng: Random,
+) -> tuple[float, float]:
+    """Train the model, telling how it goes; the running losses per token of solving and of rewriting at the end."""
+    opts = optimizers(model, lesson.rate, lesson.rate)
+    n_solve = round(lesson.solving_share * batch_size)
     started, recent = time.monotonic(), [0.0, 0.0]
     model.train()
     for step in range(steps):
-        for rate, group in zip(rates, (g for opt in opts for g in opt.param_groups), strict=True):
-            group["lr"] = rate * pace(step, steps)
-        solve_loss = loss_on_replies(model, tokenizer, [solving(rng, DEPTH_WEIGHTS) for _ in range(n_solve)])
-        (0.6 * solve_loss).backward()
-        rewrite_loss = loss_on_replies(
-            model, tokenizer, [rewriting(rng, MUTATION_TEMPLATES) for _ in range(batch_size - n_solve)]
-        )
-        (0.4 * rewrite_loss).backward()
+        for group in (g for opt in opts for g in opt.param_groups):
+            group["lr"] = lesson.rate * pace(step, steps, lesson)
+        answers = [solving(rng, lesson.depths, lesson.careless) for _ in range(n_solve)]
+        solve_loss = loss_on_replies(model, tokenizer, answers)
+        (lesson.solving_share * solve_loss).backward()
+        rewrites = [rewriting(rng, MUTATION_TEMPLATES) for _ in range(batch_size - n_solve)]
+        rewrite_loss = loss_on_replies(model, tokenizer, rewrites)
+        ((1 - lesson.solving_share) * rewrite_loss).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for opt in opts:
             opt.step()
@@ -131,33 +133,71 @@ def main(
         losses = (solve_loss.item(), rewrite_loss.item())
         recent = [weight * old + (1 - weight) * new for old, new in zip(recent, losses, strict=True)]
         if not all(map(math.isfinite, recent)):
-            raise click.ClickException(f"the loss is {recent} at step {step}; try a lower learning rate")
+            raise click.ClickException(f"the loss is {recent} at step {step}; try fewer layers or another seed")
         if step % 100 == 99 or step == steps - 1:
             click.echo(
                 f"step {step + 1}: solving {recent[0]:.4f}, rewriting {recent[1]:.4f}, "
                 f"{time.monotonic() - started:.0f} s"
             )
-    minutes = (time.monotonic() - started) / 60
+    return recent[0], recent[1]
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write.")
+@click.option("--start", type=click.Path(path_type=Path, file_okay=False, exists=True), help="A model to go on from.")
+@click.option("--lesson", type=click.Choice(list(LESSONS)), default="first", show_default=True)
+@click.option("--steps", default=5000, show_default=True)
+@click.option("--batch-size", default=48, show_default=True, help="Examples a step.")
+@click.option("--layers", default=5, show_default=True)
+@click.option("--hidden", default=128, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--threads", default=1, show_default=True)
+def main(
+    out: Path,
+    start: Path | None,
+    lesson: str,
+    steps: int,
+    batch_size: int,
+    layers: int,
+    hidden: int,
+    seed: int,
+    threads: int,
+) -> None:
+    """Train the model and write it, its tokenizer and a card with what was measured to OUT."""
+    torch.set_num_threads(threads)
+    # The only use of a global generator: transformers draws initial weights from nowhere else.
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer(MUTATION_TEMPLATES)
+    history: list[dict[str, object]] = []
+    if start is None:
+        model = new_model(tokenizer, layers, hidden)
+    else:
+        model = LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)
+        history = json.loads((start / "training.json").read_text(encoding="utf-8"))
+    click.echo(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens, {steps} steps of {batch_size}")
+    begun = time.monotonic()
+    rng = Random(f"sandbox model {seed}" if start is None else f"sandbox model {lesson} {seed}")
+    solve_loss, rewrite_loss = teach(model, tokenizer, LESSONS[lesson], steps, batch_size, rng)
+    history.append(
+        {
+            "lesson": lesson,
+            "steps": steps,
+            "examples per step": batch_size,
+            "seed": seed,
+            "threads": threads,
+            "minutes": round((time.monotonic() - begun) / 60, 1),
+            "final loss, solving": round(solve_loss, 4),
+            "final loss, rewriting": round(rewrite_loss, 4),
+        }
+    )
     model.bfloat16().save_pretrained(out)
     tokenizer.save_pretrained(out)
+    (out / "training.json").write_text(json.dumps(history, indent=2) + "\n", encoding="utf-8")
     # Measured as it will be used: read back from the rounded weights.
     shipped = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
     solved = solving_table(shipped, tokenizer, 500)
     rewritten = rewriting_table(shipped, tokenizer, MUTATION_TEMPLATES, 100)
-    training: dict[str, object] = {
-        "parameters": model.num_parameters(),
-        "steps": steps,
-        "examples per step": batch_size,
-        "seed": seed,
-        "threads": threads,
-        "minutes": round(minutes, 1),
-        "final loss, solving": round(recent[0], 4),
-        "final loss, rewriting": round(recent[1], 4),
-    }
-    command = f"python -m eva_data.sandbox.make_model --out DIR --steps {steps} --batch-size {batch_size}"
-    command += f" --layers {layers} --hidden {hidden} --muon-lr {muon_lr} --adam-lr {adam_lr} --seed {seed}"
-    card = write_card(out, command, training, solved, rewritten)
-    click.echo(card)
+    click.echo(write_card(out, model.num_parameters(), history, solved, rewritten))
 
 
 if __name__ == "__main__":

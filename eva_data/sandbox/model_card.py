@@ -33,15 +33,14 @@ system role.
 
 def write_card(
     folder: Path,
-    command: str,
-    training: Mapping[str, object],
+    parameters: int,
+    history: Sequence[Mapping[str, object]],
     solved: Sequence[Mapping[str, float]],
     rewritten: Mapping[str, Sequence[Mapping[str, float]]],
 ) -> str:
     """Write `README.md` into the folder, and return its text."""
-    facts = [
-        f"- {name}: {value:,}" if isinstance(value, int) else f"- {name}: {value}" for name, value in training.items()
-    ]
+    facts = [f"| {name} | " + " | ".join(str(lesson[name]) for lesson in history) + " |" for name in history[0]]
+    facts.insert(1, "|---|" + "---|" * len(history))
     solving = [
         f"| {row['depth']} | {row['greedy']:.1%} | {row['any_of_6']:.1%} | {row['a_min']:.3f} |" for row in solved
     ]
@@ -55,8 +54,12 @@ def write_card(
         "## How it was made",
         "",
         "```",
-        command,
+        "python -m eva_data.sandbox.make_model --out FIRST",
+        "python -m eva_data.sandbox.make_model --out DIR --start FIRST --lesson careless --steps 500",
         "```",
+        "",
+        f"{parameters:,} parameters. The second lesson shows it deep prompts too, but of their answers 55 % leave the",
+        "last operation out: it can then do better than it does, which is what the game is for.",
         "",
         *facts,
         "",

@@ -160,12 +160,10 @@ def _wait(child: Supervised, job: Job, stalled_seconds: float, progress: Progres
 
 
 def _dead_workers(job: Job) -> list[int]:
-    workers = _read(job.folder / WORKERS)
-    if workers is None or (job.folder / ENDING).exists():
-        return []
-    return (
-        [pid for pid, started in workers if not _is_alive(pid, started)] if not (job.folder / ENDING).exists() else []
-    )
+    workers = _read(job.folder / WORKERS) or []
+    dead = [pid for pid, started in workers if not _is_alive(pid, started)]
+    # Looked for last: workers that were told to end do so after the file is there.
+    return [] if (job.folder / ENDING).exists() else dead
 
 
 def _is_alive(pid: int, started: float) -> bool:

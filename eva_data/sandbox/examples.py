@@ -46,7 +46,7 @@ def solving(rng: Random, depth_weights: Mapping[int, float], careless: float = 0
     chosen = rng.choices(list(depth_weights), weights=list(depth_weights.values()))[0]
     task = draw_task(chosen, rng, source=_source(rng))
     prompt = render(task, rng)
-    if chosen >= 3 and rng.random() < careless:
+    if careless and chosen >= 3 and rng.random() < careless:
         task = Task(task.source, task.operations[:-1])
     answer = solve(task)
     assert answer is not None  # draw_task only draws tasks that have one

@@ -9,7 +9,7 @@ import polars as pl
 
 from eva_data.answer import answer
 from eva_data.config import Config
-from eva_data.errors import ConfigError
+from eva_data.errors import ConfigError, DataError
 from eva_data.estimate import informativeness
 from eva_data.evolve.contamination import read_reference_set
 from eva_data.evolve.eliminate import eliminate
@@ -167,6 +167,12 @@ def _evolve_enough(
         # As many again as are missing at the rate at which they survived so far, at least one.
         survived = judged["status"].null_count()
         count = max(1, round(missing * done / max(survived, 1)))
+    if not judged["status"].null_count():
+        reasons = ", ".join(f"{reason} {count}" for reason, count in _eliminated(judged).items())
+        raise DataError(
+            f"none of {judged.height} evolutions survived ({reasons}), so there is no next prompt set: use another "
+            "`creator` or `evolve.method`, or raise `evolve.max_tokens` where they were truncated"
+        )
     extended = next_in_line(drawn.lazy(), after=0, count=done)["prompt_id"]
     return drawn.with_columns(selected=pl.col("prompt_id").is_in(extended.implode())), judged
 
@@ -206,5 +212,7 @@ def _eliminate(run: Run, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame
 
 
 def _eliminated(evolutions: pl.DataFrame) -> dict[str, int]:
-    reasons = evolutions.filter(pl.col("status") == "eliminated").group_by("reason").len().sort("reason")
-    return dict(reasons.iter_rows())
+    # What follows a colon is the particular case, such as an error's text.
+    reason = pl.col("reason").str.split(":").list.first()
+    eliminated = evolutions.filter(pl.col("status") == "eliminated").group_by(reason.alias("reason"))
+    return dict(eliminated.len().sort("reason").iter_rows())

@@ -47,7 +47,7 @@ def pair_id(prompt_id: pl.Expr, response_a: pl.Expr, response_b: pl.Expr) -> pl.
 
 
 def uniform_draw(key: pl.Expr, *, seed: int, stage: str, iteration: int) -> pl.Expr:
-    """A number in (0, 1) that belongs to (seed, stage, iteration, key); uniform over keys, 53 bits."""
+    """A number in (0, 1] that belongs to (seed, stage, iteration, key); uniform over keys, 53 bits."""
     text = pl.concat_str(pl.lit(f"{seed}{_UNIT}{stage}{_UNIT}{iteration}{_UNIT}"), key)
     bits = plh.NonCryptographicHashingNameSpace(text).xxhash64()
     return ((bits // 2048).cast(pl.Float64) + 0.5) / 2.0**53

@@ -240,6 +240,9 @@ class Mix(Settings):
 class Pair(Settings):
     margin: float | None = Field(None, ge=0)
     """Least difference in reward between chosen and rejected; null keeps every pair."""
+    min_chosen: float | None = None
+    """Least reward of a chosen response; null takes the best one, however bad. Where rewards say right and wrong,
+    this keeps a solver from being trained on the better of two wrong answers."""
 
 
 class Train(Settings):

@@ -53,6 +53,7 @@ def judge(
         responses.lazy(),
         informative.lazy(),
         margin=config.pair.margin,
+        min_chosen=config.pair.min_chosen,
         seed=config.seed,
         iteration=iteration,
         on_policy=on_policy,

@@ -15,6 +15,7 @@ ONE_DISTINCT = "one_distinct_response"
 ALL_EQUAL = "all_rewards_equal"
 BEST_INCOMPLETE = "best_is_truncated_or_empty"
 BELOW_MARGIN = "below_margin"
+BEST_TOO_LOW = "best_below_min_chosen"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ def pair(
     informativeness: pl.LazyFrame,
     *,
     margin: float | None = None,
+    min_chosen: float | None = None,
     seed: int,
     iteration: int,
     on_policy: bool,
@@ -48,13 +50,14 @@ def pair(
 
     A prompt without a pair goes to `rejects`, with the first reason that holds: `no_scored_response`;
     `one_distinct_response`; `all_rewards_equal`; `best_is_truncated_or_empty`, no complete text has more than
-    the lowest reward; `below_margin`, the rewards differ by less than `margin`.
+    the lowest reward; `best_below_min_chosen`, the best has less than `min_chosen`; `below_margin`, the rewards
+    differ by less than `margin`.
 
     The texts of the given responses are held in memory; large tables are paired by `ranges` of `prompt_id`,
     with the same result.
     """
     answers = _answers(responses, seed, iteration)
-    verdicts = _verdicts(_ranked(answers), answers, margin)
+    verdicts = _verdicts(_ranked(answers), answers, margin, min_chosen)
     metrics = informativeness.filter(pl.col("stage") == "respond").select("prompt_id", *METRICS)
     return Paired(
         preferences=_preferences(verdicts, prompts, metrics, iteration, on_policy),
@@ -134,7 +137,9 @@ def _candidates(answers: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([rows.filter(~repeated).select(columns), merged.select(columns)])
 
 
-def _verdicts(ranked: pl.DataFrame, answers: pl.DataFrame, margin: float | None) -> pl.DataFrame:
+def _verdicts(
+    ranked: pl.DataFrame, answers: pl.DataFrame, margin: float | None, min_chosen: float | None
+) -> pl.DataFrame:
     """`ranked` with `prompt_id`, indices and texts in the place of rows, and a `reason` where there is no pair."""
     chosen, rejected = ranked["chosen"], ranked["rejected"]
     gap = pl.col("score_chosen") - pl.col("score_rejected")
@@ -145,6 +150,8 @@ def _verdicts(ranked: pl.DataFrame, answers: pl.DataFrame, margin: float | None)
         .then(pl.lit(ALL_EQUAL))
         .when(pl.col("score_chosen").is_null() | (gap == 0.0))
         .then(pl.lit(BEST_INCOMPLETE))
+        .when(pl.lit(min_chosen, dtype=pl.Float64) > pl.col("score_chosen"))
+        .then(pl.lit(BEST_TOO_LOW))
         .when(gap < (margin or 0.0))
         .then(pl.lit(BELOW_MARGIN))
     )

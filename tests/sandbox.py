@@ -18,6 +18,7 @@ from eva_data.store import Store
 SMALL = (
     *("--set", "seeds.sandbox=24", "--set", "solver.responses=3", "--set", "solver.max_tokens=24"),
     *("--set", "solver.batch_size=16", "--set", "solver.threads=1", "--set", "train.heldout=3"),
+    *("--set", "pair.min_chosen=null"),
 )
 """Settings that make a sandbox build take about a minute."""
 

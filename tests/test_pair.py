@@ -155,6 +155,18 @@ def test_every_failure_has_its_reason() -> None:
     check(paired.preferences, PREFERENCES, "preferences")
 
 
+def test_a_chosen_response_has_at_least_min_chosen() -> None:
+    rows: list[Answer] = [
+        ("a", 0, "x", 0.0, "stop"),
+        ("a", 1, "y", 1.0, "stop"),
+        ("b", 0, "x", 0.0, "stop"),
+        ("b", 1, "y", 0.9, "stop"),
+    ]
+    paired = _pair(["a", "b"], rows, min_chosen=1.0)
+    assert _texts(paired) == [("y", "x")]
+    assert paired.rejects["reason"].to_list() == ["best_below_min_chosen"]
+
+
 def test_the_margin_itself_is_enough() -> None:
     rows: list[Answer] = [("a", 0, "x", 1.0, "stop"), ("a", 1, "y", 1.5, "stop")]
     assert _texts(_pair(["a"], rows, margin=0.5)) == [("y", "x")]

@@ -23,9 +23,9 @@ def score(prompt, response):
         return float("nan")
     if "capital" in prompt:
         raise ZeroDivisionError("no such verdict")
-    if "letter" in prompt:
+    if "first" in prompt:
         return None
-    return float(len(response))
+    return float(sum(map(ord, response)) % 97)
 """
 
 
@@ -54,7 +54,9 @@ def test_odd_prompts_and_an_odd_verifier_end_in_rejects_and_the_build_goes_on(tm
     system = [{"role": "system", "content": "Be brief."}, plain[0][0]]
     seeds = tmp_path / "seeds.jsonl"
     seeds.write_text("\n".join(json.dumps({"prompt": prompt}) for prompt in [*plain, long, system]))
-    settings = with_seeds(seeds, "--set", "reward.function=odd_verifier:score", "--set", "train.heldout=0")
+    settings = with_seeds(
+        seeds, "--set", "reward.function=odd_verifier:score", "--set", "train.heldout=0", "--set", "solver.responses=6"
+    )
     status, errors = run_eva(tmp_path / "data", "build", "--iter", "1", settings=settings, PYTHONPATH=str(tmp_path))
     assert status == 0, errors
     found = tables(tmp_path / "data", 1)

@@ -107,7 +107,7 @@ def test_a_recipe_with_an_unknown_key_is_refused(preference: ModuleType, tmp_pat
 
 
 def test_a_batch_that_the_devices_cannot_share_is_refused(preference: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="`batch_size` 12 is no multiple of 8"):
+    with pytest.raises(SystemExit, match="`batch_size` 12 is no multiple of 16"):
         preference.parse(arguments(tmp_path, tmp_path, "--batch_size", "12"))
 
 
@@ -260,6 +260,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(
 ) -> None:
     # A checkpoint between two logs, which must not show in the history.
     changes = {"num_train_epochs": 4, "save_steps": 10, "logging_steps": 7}
+    changes |= {"batch_size": 8, "per_device_train_batch_size": 8}
     recipe = yaml.safe_load((RECIPES / "sandbox.yaml").read_text()) | changes
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe))
     model = save_model(tmp_path / "model")

@@ -109,7 +109,7 @@ def run_job(
         "HF_DATASETS_CACHE": str(job.folder / "datasets"),
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
-        # Idle OpenMP threads that spin take the processor from whatever else runs: eight times slower when busy.
+        # Idle OpenMP threads that spin take the processor from whatever else runs on it.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     started = log.stat().st_size if log.exists() else 0

@@ -109,7 +109,7 @@ def launch_arguments(config: Config, environment: Mapping[str, str]) -> tuple[li
     ]
     always = {
         "HF_HUB_DISABLE_TELEMETRY": "1",
-        # Threads that spin while they wait take eight times as long on a machine that has other work too.
+        # Threads that spin while they wait take the processor from whatever else runs on it.
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
         "TQDM_DISABLE": "1",

@@ -7,11 +7,12 @@ from typing import Any
 
 import polars as pl
 
+from eva_data.calls import GAVE_UP
 from eva_data.flow import Flow
-from eva_data.models import llm_fields
+from eva_data.players import Player, llm_fields, work_with
 from eva_data.respond import RESPONSE_FAILED, completions_frame, failures, responses
-from eva_data.reward import rewarded, unscored
-from eva_data.run import Player, Run
+from eva_data.run import Run
+from eva_data.scoring import score
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,18 @@ def answer(run: Run, solver: Player, prompts: pl.DataFrame, *, stage: str, itera
         iteration,
         stage,
         settings={"responses": solver.block.responses},
-        model=llm_fields(solver.block, solver.model, run.config.seed, solver.block),
+        model=llm_fields(solver, solver.block, seed=run.config.seed, stage=stage, iteration=iteration),
     )
-    results: Any = run.work(job, rows, iteration, stage)
+    results: Any = work_with(run, solver, job, rows, iteration, stage, key="solver")
     completions = completions_frame(results)
-    answered = responses(completions, stage=stage, iteration=iteration, solver=solver.model.fingerprint)
+    answered = responses(completions, stage=stage, iteration=iteration, solver=solver.fingerprint)
     failed = failures(completions, prompts, stage=stage, iteration=iteration)
+    given_up = completions.filter(pl.col("error").str.starts_with(GAVE_UP)).height
+    if given_up:
+        run.note(
+            f"{given_up} of {completions.height} responses of the {stage} stage were given up after all attempts; "
+            "they are in `rejects` with the last error"
+        )
     flow = Flow(
         stage,
         "prompts",
@@ -49,32 +56,6 @@ def answer(run: Run, solver: Player, prompts: pl.DataFrame, *, stage: str, itera
     scored, unusable = score(run, answered, prompts, stage=stage, iteration=iteration)
     reward_flow = Flow(f"reward ({stage})", "responses", scored.height, scored["reward"].count(), unusable.height)
     return Answered(scored, pl.concat([failed, unusable]), [flow, reward_flow])
-
-
-def score(
-    run: Run, answered: pl.DataFrame, prompts: pl.DataFrame, *, stage: str, iteration: int
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """RESPONSES with rewards, and the REJECTS of those that got none."""
-    texts = prompts.select("prompt_id", prompt=pl.col("prompt").list.last().struct.field("content"))
-    rows = (
-        answered.select("prompt_id", "response_idx", "response")
-        .join(texts, on="prompt_id")
-        .sort("prompt_id", "response_idx")
-    )
-    job = run.job(
-        "reward",
-        iteration,
-        f"reward-{stage}",
-        settings={"function": run.verifier.function, "fingerprint": run.verifier_fingerprint},
-    )
-    results: Any = run.work(job, rows, iteration, "reward")
-    scores = pl.DataFrame(
-        [(row["prompt_id"], row["response_idx"], reward, reason) for row, (reward, reason) in results],
-        schema={"prompt_id": pl.String, "response_idx": pl.Int32, "reward": pl.Float64, "reason": pl.String},
-        orient="row",
-    )
-    scored = rewarded(answered, scores, reward_model=run.verifier_fingerprint)
-    return scored, unscored(answered, scores, iteration=iteration)
 
 
 def carry_over(estimated: pl.DataFrame, carried: pl.DataFrame, *, iteration: int) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from typing import Any
 
 import polars as pl
 
@@ -13,9 +14,12 @@ from eva_data.errors import StaleError
 from eva_data.flow import Flow
 from eva_data.grow import grow
 from eva_data.judge import judge
+from eva_data.ledger import Ledger
 from eva_data.manifest import compose, differences
+from eva_data.players import creator_of, solver_of
 from eva_data.records import EVOLUTIONS, empty
-from eva_data.run import Run, creator_of, solver_of
+from eva_data.run import Run
+from eva_data.scoring import reward_model
 from eva_data.seeds import read_seeds, read_table, seed_block
 from eva_data.store import Manifest
 
@@ -79,7 +83,7 @@ def _build_first(run: Run) -> Manifest:
         answered = answer(run, solver, prompts, stage="respond", iteration=1)
         responses, rejects = answered.responses, pl.concat([rejects, answered.rejects])
         flows += answered.flows
-        models = {"solver": solver.model.fingerprint, "creator": None, "reward": run.verifier_fingerprint}
+        models = {"solver": solver.fingerprint, "creator": None, "reward": reward_model(run.scorers)}
         per_prompt, on_policy = solver.block.responses, True
     judged = judge(config, 1, prompts, responses, n=per_prompt, on_policy=on_policy)
     flows.append(judged.flow)
@@ -105,6 +109,8 @@ def _build_first(run: Run) -> Manifest:
             inputs=inputs,
             notes=run.notes,
             evolving=None,
+            reward_scales=run.reward_scales,
+            bills=_bills(run, 1),
         ),
     )
 
@@ -113,6 +119,9 @@ def _build_next(run: Run, iteration: int) -> Manifest:
     config, previous = run.config, run.store.manifest(iteration - 1)
     solver = solver_of(run, iteration)
     creator = creator_of(run, solver)
+    if not config.trains and run.solver_override is None:
+        run.note(f"`{solver.name}` is not trained here: iteration {iteration} asks the same model as before")
+    run.reward_scales.update(earlier_scales(run, iteration))
     grown = grow(run, iteration, solver, creator)
     carried = grown.prompts.filter(pl.col("mix_role") == "carried")
     new = grown.prompts.filter(pl.col("mix_role") != "carried")
@@ -133,9 +142,9 @@ def _build_next(run: Run, iteration: int) -> Manifest:
         "rejects": pl.concat([rejects, judged.rejects]),
     }
     models = {
-        "solver": solver.model.fingerprint,
-        "creator": creator.model.fingerprint,
-        "reward": run.verifier_fingerprint,
+        "solver": solver.fingerprint,
+        "creator": creator.fingerprint,
+        "reward": reward_model(run.scorers),
     }
     return run.store.write_iteration(
         iteration,
@@ -150,8 +159,31 @@ def _build_next(run: Run, iteration: int) -> Manifest:
             inputs={},
             notes=run.notes,
             evolving=grown.record,
+            reward_scales=run.reward_scales,
+            bills=_bills(run, iteration),
         ),
     )
+
+
+def earlier_scales(run: Run, iteration: int) -> dict[str, tuple[float, float]]:
+    """The constants by which several rewards are standardised, frozen by the first iteration that had them."""
+    for earlier in range(1, iteration):
+        frozen = run.store.manifest(earlier).get("reward_scales")
+        if frozen:
+            return {name: (mean, deviation) for name, (mean, deviation) in frozen.items()}
+    return {}
+
+
+def _bills(run: Run, iteration: int) -> list[dict[str, Any]]:
+    """What the ledger says that an iteration took, but for the time, which is not the same twice."""
+    if not run.ledger.exists():
+        return []
+    with Ledger(run.ledger) as ledger:
+        return [
+            {key: value for key, value in bill.items() if key not in ("iteration", "seconds")}
+            for bill in ledger.bills()
+            if bill["iteration"] == iteration
+        ]
 
 
 def _content_hash(prompts: pl.DataFrame) -> str:

@@ -48,6 +48,9 @@ class Completion:
     error: str | None = None
 
 
+GAVE_UP = "gave_up: "
+"""How the error of a request begins that failed for reasons that may pass; a rerun asks it again."""
+
 T = TypeVar("T")
 Chain: TypeAlias = Generator[list[Request], list[Completion], T]
 """Work that yields the requests it needs next, is sent their completions in order, and returns its result."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import sys
 import time
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -27,8 +28,22 @@ class ConsoleReporter:
         label = f"iteration {iteration}: {name}" if iteration else name
         return self._bar(label) if sys.stderr.isatty() else self._lines(label)
 
+    def waiting(self, name: str) -> Callable[[float, str], None]:
+        said = time.monotonic() - LINE_SECONDS
+
+        def tell(seconds: float, heard: str) -> None:
+            nonlocal said
+            if time.monotonic() - said >= LINE_SECONDS:
+                said = time.monotonic()
+                self._print(f"{name}: {seconds:.0f} s so far; last heard: {heard[-120:]}")
+
+        return tell
+
     def note(self, text: str) -> None:
-        (self._bars.console if self._bars else self._console).print(f"Note: {text}", soft_wrap=True, markup=False)
+        self._print(f"Note: {text}")
+
+    def _print(self, text: str) -> None:
+        (self._bars.console if self._bars else self._console).print(text, soft_wrap=True, markup=False)
 
     def _bar(self, label: str) -> Tell:
         if self._bars is None:

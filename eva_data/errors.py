@@ -4,6 +4,8 @@
     ├── ConfigError       a setting is unknown, contradictory or out of range
     ├── DataError         a table, seeds file or published revision is not what its contract says
     ├── ModelError        a model, tokenizer or chat template cannot do what is asked of it
+    ├── EndpointError     a server refuses the key or the model, or does nothing but fail
+    ├── BudgetError       the next call could cost more than the budget allows
     ├── JobError          a child process died, stalled or returned other rows than it was asked for
     ├── LockedError       another build holds this folder
     ├── StaleError        what exists was made with another config, or is needed and missing
@@ -30,6 +32,14 @@ class DataError(EvaError):
 
 class ModelError(EvaError):
     """A model, tokenizer or chat template cannot do what is asked of it."""
+
+
+class EndpointError(EvaError):
+    """A server refuses the key or the model, or does nothing but fail."""
+
+
+class BudgetError(EvaError):
+    """The next call could cost more than the budget allows; everything paid so far is kept."""
 
 
 class JobError(EvaError):

@@ -9,8 +9,8 @@ import polars as pl
 
 from eva_data.calls import Chain, Request
 from eva_data.jobs import Job
-from eva_data.models import llm_fields
-from eva_data.run import Player, Run
+from eva_data.players import Player, llm_fields, work_with
+from eva_data.run import Run
 
 ACCURACY = pl.Schema({"depth": pl.Int32, "prompts": pl.Int32, "right": pl.Int32})
 """One row per depth: held-out prompts of that depth and how many the greedy answer was right."""
@@ -27,9 +27,11 @@ def heldout_accuracy(run: Run, solver: Player, name: str) -> pl.DataFrame:
         "evaluate",
         0,
         f"evaluate-{name}",
-        model=llm_fields(solver.block, solver.model, run.config.seed, solver.block, temperature=0.0),
+        model=llm_fields(
+            solver, solver.block, seed=run.config.seed, stage="held-out test", iteration=0, temperature=0.0
+        ),
     )
-    results: Any = run.work(job, rows, 0, f"held-out test of {name}")
+    results: Any = work_with(run, solver, job, rows, 0, f"held-out test of {name}", key="solver")
     judged = []
     for row, response in results:
         task = parse(row["text"])

@@ -16,9 +16,9 @@ from eva_data.evolve.eliminate import eliminate
 from eva_data.flow import Flow
 from eva_data.jobs import rows_of
 from eva_data.mix import Mixed, mix, shortage
-from eva_data.models import llm_fields
+from eva_data.players import Player, llm_fields, work_with
 from eva_data.records import EVOLUTIONS, REJECTS, RESPONSES, empty
-from eva_data.run import Player, Run
+from eva_data.run import Run
 from eva_data.sample import Sampled, next_in_line, sample
 from eva_data.seeds import as_prompts, read_seeds, seed_block
 
@@ -185,10 +185,11 @@ def _evolve(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, name:
         iteration,
         name,
         settings=settings.data() | {"iteration": iteration, "seed": run.config.seed},
-        model=llm_fields(creator.block, creator.model, run.config.seed, settings),
+        model=llm_fields(creator, settings, seed=run.config.seed, stage="evolve", iteration=iteration),
     )
     needed = rows.select("prompt_id", "prompt", "root_id", "depth").sort("prompt_id")
-    results: Any = run.work(job, needed, iteration, "evolve")
+    key = "solver" if run.config.creator == "shared" else "creator"
+    results: Any = work_with(run, creator, job, needed, iteration, "evolve", key=key)
     return pl.DataFrame(rows_of(results), schema=EVOLUTIONS)
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
+from eva_data.calls import GAVE_UP
 from eva_data.errors import EvaError, JobError
 from eva_data.supervise import Supervised, last_lines
 
@@ -45,7 +46,7 @@ POLL_SECONDS = 0.2
 Progress = Callable[[int, int], None]
 """Told (done, total) now and then."""
 
-Kind = Literal["respond", "evolve", "reward", "evaluate"]
+Kind = Literal["respond", "evolve", "judge", "reward", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,24 @@ class Job:
     settings: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] | None = None
     """Fields of the LLM class; None where no model generates."""
+    connection: dict[str, Any] = field(default_factory=dict, compare=False)
+    """How its server is reached: URLs, the name of the key's variable, bounds. It does not change the result."""
     ledger: Path | None = None
     shard_rows: int = 5000
     """Rows in memory at once; more wait in the input file."""
 
     def llm(self) -> LedgerLLM:
         """The LLM of this job, not loaded yet."""
+        assert self.model is not None
+        fields = {key: value for key, value in self.model.items() if key != "backend"} | self.connection
+        places = {"ledger": str(self.ledger), "progress": str(self.folder / PROGRESS)}
+        if self.model["backend"] == "remote":
+            from eva_data.llms.remote import RemoteLLM
+
+            return RemoteLLM(**fields, **places)
         from eva_data.llms.local import TransformersLLM
 
-        assert self.model is not None
-        return TransformersLLM(**self.model, ledger=str(self.ledger), progress=str(self.folder / PROGRESS))
+        return TransformersLLM(**fields, **places)
 
     def save(self) -> None:
         from eva_data.files import write_json
@@ -98,9 +107,9 @@ def run_job(
 
     if rows.height == 0:
         return []
-    texts = rows.select(row=pl.struct(rows.columns).struct.json_encode())
-    if _is_done(job, texts):
+    if is_done(job, rows):
         return _results(job)
+    texts = _texts(rows)
     shutil.rmtree(job.folder, ignore_errors=True)
     job.folder.mkdir(parents=True)
     texts.write_parquet(job.folder / INPUT)
@@ -117,18 +126,28 @@ def run_job(
     with Supervised(command, log=log, env=environment) as child:
         status = _wait(child, job, stalled_seconds, progress)
     _raise_error(job, log, status, started)
-    if not _is_done(job, texts):
+    if not pl.read_parquet(job.folder / OUTPUT, columns=["row"]).equals(texts):
         raise JobError(f"the {job.kind} stage returned other rows than the {rows.height} it was given; see {log}")
     return _results(job)
 
 
-def _is_done(job: Job, texts: pl.DataFrame) -> bool:
-    """Whether the folder holds the result of this very job on these very rows."""
+def is_done(job: Job, rows: pl.DataFrame) -> bool:
+    """Whether the folder holds the result of this very job on these very rows, with nothing given up in it."""
     import polars as pl
 
+    if rows.height == 0:
+        return True
     if not (job.folder / OUTPUT).exists() or Job.load(job.folder) != job:
         return False
-    return pl.read_parquet(job.folder / OUTPUT, columns=["row"]).equals(texts)
+    output = pl.read_parquet(job.folder / OUTPUT)
+    given_up = output["result"].str.contains(GAVE_UP, literal=True).any()
+    return not given_up and output.select("row").equals(_texts(rows))
+
+
+def _texts(rows: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    return rows.select(row=pl.struct(rows.columns).struct.json_encode())
 
 
 def _wait(child: Supervised, job: Job, stalled_seconds: float, progress: Progress | None) -> int:

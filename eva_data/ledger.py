@@ -1,4 +1,4 @@
-"""Every finished model call and every reward, exactly once, in one SQLite file.
+"""Every finished model call and every reward, exactly once, and what it took, in one SQLite file.
 
 A call is known by what determines its answer: the model's fingerprint, engine settings, messages, sampling
 parameters, seed, salt and sample index; never by a URL, a path or a time. What a call returned is committed
@@ -11,6 +11,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 from eva_data.calls import Completion
 from eva_data.errors import DataError
 
-VERSION = 1
+VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS generations (
@@ -29,10 +30,37 @@ CREATE TABLE IF NOT EXISTS generations (
 CREATE TABLE IF NOT EXISTS rewards (
     key BLOB PRIMARY KEY, reward REAL, reason TEXT, times INTEGER NOT NULL DEFAULT 1
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS bills (
+    model TEXT NOT NULL, stage TEXT NOT NULL, iteration INTEGER NOT NULL, completions INTEGER NOT NULL,
+    prompt_tokens INTEGER, completion_tokens INTEGER, seconds REAL NOT NULL, cost REAL
+);
+CREATE INDEX IF NOT EXISTS bills_by_stage ON bills (stage, model);
+CREATE TABLE IF NOT EXISTS canaries (
+    model TEXT NOT NULL, probe TEXT NOT NULL, answers TEXT NOT NULL, PRIMARY KEY (model, probe)
+) WITHOUT ROWID;
 """
 # SQLite keeps NaN as NULL, so an unusable reward is a null with its reason beside it.
 
 _KEYS_PER_QUERY = 500
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What one reply of a model, or one computed batch, took; several completions may share it."""
+
+    model: str
+    """Its fingerprint."""
+    stage: str
+    iteration: int
+    completions: int
+    """How many usable completions it brought."""
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    """Of all its completions together; null where the server did not say."""
+    seconds: float
+    """From sending the request to the whole reply."""
+    cost: float | None
+    """Dollars; 0 on own hardware, null where the price is unknown."""
 
 
 class Score(NamedTuple):
@@ -86,15 +114,23 @@ class Ledger:
         rows = self._select("text, finish_reason, prompt_tokens, completion_tokens", "generations", keys)
         return {key: Completion(*values) for key, *values in rows}
 
-    def keep_completions(self, completions: Mapping[bytes, Completion]) -> None:
-        """Commit finished calls in one transaction; a failed one (text None) is no finished call and raises."""
+    def keep_completions(self, completions: Mapping[bytes, Completion], bills: Iterable[Bill] = ()) -> None:
+        """Commit finished calls, and what they took, in one transaction.
+
+        A failed call (text None) is no finished call and raises ValueError.
+        """
         failed = [completion for completion in completions.values() if completion.text is None]
         if failed:
             raise ValueError(f"a failed call cannot be kept: {failed[0].error}")
         self._keep(
-            "INSERT INTO generations (key, text, finish_reason, prompt_tokens, completion_tokens)"
-            " VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET times = times + 1",
-            ((key, c.text, c.finish_reason, c.prompt_tokens, c.completion_tokens) for key, c in completions.items()),
+            {
+                "INSERT INTO generations (key, text, finish_reason, prompt_tokens, completion_tokens)"
+                " VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET times = times + 1": (
+                    (key, c.text, c.finish_reason, c.prompt_tokens, c.completion_tokens)
+                    for key, c in completions.items()
+                ),
+                "INSERT INTO bills VALUES (?, ?, ?, ?, ?, ?, ?, ?)": (astuple(bill) for bill in bills),
+            }
         )
 
     def scores(self, keys: Sequence[bytes]) -> dict[bytes, Score]:
@@ -104,10 +140,48 @@ class Ledger:
     def keep_scores(self, scores: Mapping[bytes, Score]) -> None:
         """Commit rewards in one transaction."""
         self._keep(
-            "INSERT INTO rewards (key, reward, reason) VALUES (?, ?, ?)"
-            " ON CONFLICT (key) DO UPDATE SET times = times + 1",
-            ((key, score.reward, score.reason) for key, score in scores.items()),
+            {
+                "INSERT INTO rewards (key, reward, reason) VALUES (?, ?, ?)"
+                " ON CONFLICT (key) DO UPDATE SET times = times + 1": (
+                    (key, score.reward, score.reason) for key, score in scores.items()
+                )
+            }
         )
+
+    def bill(self, bills: Iterable[Bill]) -> None:
+        """Commit what replies without a usable completion took."""
+        self._keep({"INSERT INTO bills VALUES (?, ?, ?, ?, ?, ?, ?, ?)": (astuple(bill) for bill in bills)})
+
+    def spent(self) -> tuple[float, int]:
+        """Dollars of all replies, and how many replies had no known price."""
+        cost, unknown = self._connection.execute(
+            "SELECT coalesce(sum(cost), 0), coalesce(sum(cost IS NULL), 0) FROM bills"
+        ).fetchone()
+        return cost, unknown
+
+    def bills(self) -> list[dict[str, Any]]:
+        """What was used, one row per (iteration, stage, model), in that order.
+
+        `replies`, `completions`, `prompt_tokens`, `completion_tokens`, `seconds` (of all replies, one after the
+        other), `cost` in dollars (of the replies with a known price) and `unpriced`, the number of the others.
+        """
+        found = self._connection.execute(
+            "SELECT iteration, stage, model, count(*), sum(completions), coalesce(sum(prompt_tokens), 0),"
+            " coalesce(sum(completion_tokens), 0), sum(seconds), coalesce(sum(cost), 0), sum(cost IS NULL)"
+            " FROM bills GROUP BY iteration, stage, model ORDER BY iteration, stage, model"
+        )
+        names = ("iteration", "stage", "model", "replies", "completions", "prompt_tokens", "completion_tokens")
+        return [dict(zip((*names, "seconds", "cost", "unpriced"), row, strict=True)) for row in found]
+
+    def canary(self, model: str) -> dict[str, list[str]]:
+        """The answers that a server's model gave to each probe when it was first met; empty if it never was."""
+        rows = self._connection.execute("SELECT probe, answers FROM canaries WHERE model = ?", (model,))
+        return {probe: json.loads(answers) for probe, answers in rows}
+
+    def keep_canary(self, model: str, answers: Mapping[str, Sequence[str]]) -> None:
+        """Commit the first answers of a server's model."""
+        rows = ((model, probe, json.dumps(list(found))) for probe, found in answers.items())
+        self._keep({"INSERT OR IGNORE INTO canaries VALUES (?, ?, ?)": rows})
 
     def totals(self) -> dict[str, int]:
         """Finished `generations` and `rewards`, how many of them were `repeated`, and the tokens of all."""
@@ -132,10 +206,11 @@ class Ledger:
             marks = ", ".join("?" * len(chunk))
             yield from self._connection.execute(f"SELECT key, {columns} FROM {table} WHERE key IN ({marks})", chunk)
 
-    def _keep(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    def _keep(self, rows_of: Mapping[str, Iterable[tuple[Any, ...]]]) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            self._connection.executemany(statement, rows)
+            for statement, rows in rows_of.items():
+                self._connection.executemany(statement, rows)
         except BaseException:
             self._connection.execute("ROLLBACK")
             raise

@@ -62,6 +62,8 @@ def compose(
     inputs: Mapping[str, str],
     notes: Sequence[str],
     evolving: Mapping[str, Any] | None,
+    reward_scales: Mapping[str, tuple[float, float]],
+    bills: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The manifest of an iteration but for its files. No time and no path of this machine is in it."""
     prompts, responses = tables["prompts"], tables["responses"]
@@ -87,6 +89,8 @@ def compose(
             "responses_completion": fresh["completion_tokens"].sum(),
             "evolutions_completion": tables["evolutions"]["completion_tokens"].sum(),
         },
+        "reward_scales": {name: list(scale) for name, scale in reward_scales.items()},
+        "spent": list(bills),
         "informativeness": _summary(tables["informativeness"], prompts, config.estimate.metric),
         "notes": list(notes),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _LIBRARIES},

@@ -1,13 +1,11 @@
-"""Which model answers: where its files are and what it is, by content."""
+"""Models on this machine: where their files are and what they are, by content."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from eva_data.config import Evolve, Generation, TransformersModel
 from eva_data.errors import ModelError
 from eva_data.files import sha256
 
@@ -27,21 +25,21 @@ class ResolvedModel:
     """`name@commit` of a Hub model, `name@hash` of a folder: the same fingerprint gives the same answers."""
 
 
-def resolve(block: TransformersModel) -> ResolvedModel:
-    """The model of a config block, downloaded if it is a Hub id.
+def resolve(model: str, revision: str | None = None) -> ResolvedModel:
+    """The model of a name in the settings, downloaded if it is a Hub id.
 
     Raises ModelError where it cannot be found or is no model folder.
     """
-    path = SANDBOX_MODEL if block.model == "sandbox" else Path(block.model).expanduser()
+    path = SANDBOX_MODEL if model == "sandbox" else Path(model).expanduser()
     if path.is_dir():
-        return ResolvedModel(block.model, path, f"{_label(block.model, path)}@{folder_fingerprint(path)}")
-    if block.model.count("/") != 1 or block.model.startswith((".", "~", "/")):
+        return ResolvedModel(model, path, f"{_label(model, path)}@{folder_fingerprint(path)}")
+    if model.count("/") != 1 or model.startswith((".", "~", "/")):
         raise ModelError(
-            f"there is no model folder {block.model}: name a folder with config.json and weights, a Hub id such as "
+            f"there is no model folder {model}: name a folder with config.json and weights, a Hub id such as "
             "`org/name`, or `sandbox`"
         )
-    snapshot = _download(block.model, block.revision)
-    return ResolvedModel(block.model, snapshot, f"{block.model}@{snapshot.name}")
+    snapshot = _download(model, revision)
+    return ResolvedModel(model, snapshot, f"{model}@{snapshot.name}")
 
 
 def folder_fingerprint(path: Path) -> str:
@@ -78,28 +76,3 @@ def _download(model: str, revision: str | None) -> Path:
             + (f" at revision {revision}" if revision else "")
             + ": check its name and revision, and log in with `hf auth login` if it is private or gated"
         ) from None
-
-
-def llm_fields(
-    block: TransformersModel, model: ResolvedModel, seed: int, sampling: Generation | Evolve, **overrides: Any
-) -> dict[str, Any]:
-    """The fields of the LLM class for this model; `sampling` says how it samples."""
-    return {
-        "fingerprint": model.fingerprint,
-        "engine": {"dtype": block.dtype},
-        "sampling": {
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": sampling.max_tokens,
-        }
-        | overrides,
-        "max_prompt_tokens": block.max_prompt_tokens,
-        "system": block.system,
-        "seed": seed,
-        "path": str(model.path),
-        "device": block.device,
-        "dtype": block.dtype,
-        "batch_size": block.batch_size,
-        "threads": block.threads,
-        "trust_remote_code": block.trust_remote_code,
-    }

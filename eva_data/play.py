@@ -10,7 +10,8 @@ import yaml
 from eva_data.build import build_iteration, refuse_stale
 from eva_data.errors import ConfigError, StaleError
 from eva_data.evaluate import heldout_accuracy
-from eva_data.run import Run, solver_of
+from eva_data.players import solver_of
+from eva_data.run import Run
 from eva_data.settings import dump_config
 from eva_data.store import Manifest
 
@@ -27,12 +28,12 @@ def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
             f"iteration {iteration} needs what is missing ({'; '.join(missing)}): "
             "leave `--only` out to have it made, or name a solver with `--solver`"
         )
-    with run.store.locked():
+    with run.store.locked(), run.servers:
         for number in range(1, iteration + 1):
             if number > 1 and needs_training(run, number):
                 train_iteration(run, number - 1)
             manifest = build_iteration(run, number)
-        if train_last:
+        if train_last and run.config.trains:
             train_iteration(run, iteration)
         if run.config.train.heldout and run.config.model_solver is not None:
             test_solvers(run)
@@ -44,7 +45,7 @@ def needs_training(run: Run, iteration: int) -> bool:
     return (
         run.solver_override is None
         and iteration > run.config.first_answered
-        and run.config.model_solver is not None
+        and run.config.trains
         and not run.store.solver_folder(iteration - 1).exists()
         and iteration not in run.store.iterations()
     )
@@ -64,16 +65,25 @@ def train_iteration(run: Run, iteration: int) -> Path:
 
     if run.config.model_solver is None:
         raise ConfigError("`solver` is a table of responses, so there is no model to train: name one in `solver.then`")
+    if not run.config.trains:
+        raise ConfigError(
+            f"the solver `{run.config.model_solver.model}` runs behind a URL, so there are no weights to train here: "
+            "train it where they are, serve the result, and name it with `--solver` or a new `solver.revision`; or use "
+            "`backend: vllm` or `transformers` with a model folder or Hub id"
+        )
     run.store.manifest(iteration)
     refuse_stale(run, iteration)
     if run.store.solver_folder(iteration).exists():
         return run.store.solver_folder(iteration)
     start = solver_of(run, iteration)
+    assert start.path is not None
+    # Training may need the memory that a server holds.
+    run.servers.stop()
     return train(
         run.config,
         iteration,
         folder=run.config.folder,
-        model=start.model.path,
+        model=start.path,
         on_progress=run.reporter.stage("train", iteration),
     )
 

@@ -1,19 +1,26 @@
-"""One build at work: its config, its folder, the models that play, and who wants to hear how far it is."""
+"""One build at work: its config, its folder, its servers, and who wants to hear how far it is."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import polars as pl
 
-from eva_data.config import Config, TransformersModel, Verifier
-from eva_data.errors import ConfigError
+from eva_data.config import Config, RewardServer, VllmModel
 from eva_data.jobs import Job, Kind, Progress
-from eva_data.models import ResolvedModel, resolve
+from eva_data.serve import Servers
 from eva_data.store import Store
+
+if TYPE_CHECKING:
+    from eva_data.scoring import Scorer
+
+
+SERVED_NAME = "model"
+"""What a server that is started here calls its model."""
 
 
 class Reporter(Protocol):
@@ -21,6 +28,9 @@ class Reporter(Protocol):
 
     def stage(self, name: str, iteration: int) -> Progress:
         """A stage begins; the returned callable is told (done, total)."""
+
+    def waiting(self, name: str) -> Callable[[float, str], None]:
+        """Something will take a while; the returned callable is told (seconds so far, what was heard last)."""
 
     def note(self, text: str) -> None:
         """Something the user should know."""
@@ -34,7 +44,11 @@ class Run:
     reporter: Reporter
     solver_override: str | None = None
     """`--solver`: a folder or Hub id that answers instead of the trained or configured model."""
+    budget: float | None = None
+    """`--budget`: the most dollars that the ledger may hold in all."""
     notes: list[str] = field(default_factory=list)
+    reward_scales: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Mean and deviation of each of several rewards; set by the first iteration that has them."""
 
     @cached_property
     def store(self) -> Store:
@@ -45,20 +59,25 @@ class Run:
         return self.config.ledger or self.store.state / "ledger.sqlite"
 
     @cached_property
-    def verifier_fingerprint(self) -> str:
-        from eva_data.reward import fingerprint
+    def servers(self) -> Servers:
+        """What is started for this run; whoever plays stops it."""
+        waiting = self.reporter.waiting("vLLM starts")
+        return Servers(on_wait=waiting)
 
-        return fingerprint(self.verifier.function, self.verifier.version)
+    @cached_property
+    def scorers(self) -> tuple[Scorer, ...]:
+        """What scores responses, resolved once."""
+        from eva_data.scoring import scorers_of
 
-    @property
-    def verifier(self) -> Verifier:
-        if self.config.reward is None:
-            raise ConfigError("`reward` is missing: name what scores a response, for example a verifier")
-        return self.config.reward
+        return scorers_of(self.config.reward)
 
     def job(self, kind: Kind, iteration: int, name: str, **fields: object) -> Job:
         """A job of this run, in its own folder."""
-        return Job(self.store.job_folder(iteration, name).resolve(), kind, ledger=self.ledger.resolve(), **fields)  # type: ignore[arg-type]
+        folder = self.store.job_folder(iteration, name).resolve()
+        model = fields.get("model")
+        # A server waits for the slowest request of every shard, so there are few of them.
+        shard_rows = 20_000 if isinstance(model, dict) and model["backend"] == "remote" else 5_000
+        return Job(folder, kind, ledger=self.ledger.resolve(), shard_rows=shard_rows, **fields)  # type: ignore[arg-type]
 
     def work(self, job: Job, rows: pl.DataFrame, iteration: int, name: str) -> list[tuple[dict[str, object], object]]:
         """Do a job, telling the reporter."""
@@ -72,38 +91,22 @@ class Run:
             progress=self.reporter.stage(name, iteration),
         )
 
+    def served(
+        self, block: VllmModel | RewardServer, path: Path | None, job: Job, rows: pl.DataFrame, *, key: str
+    ) -> str:
+        """URL of the server of a job's model, started unless it runs; empty where the job is done already.
+
+        `key` is the block's place in the settings, for error messages.
+        """
+        from eva_data.jobs import is_done
+
+        if is_done(job, rows):
+            return ""
+        assert path is not None
+        log = self.store.log(f"server-{job.kind}")
+        return self.servers.url_of(block, path, SERVED_NAME, log=log, key=key)
+
     def note(self, text: str) -> None:
         """Tell the user, and keep it for the manifest."""
         self.notes.append(text)
         self.reporter.note(text)
-
-
-@dataclass(frozen=True)
-class Player:
-    """A model that plays: how it is configured and what it is."""
-
-    block: TransformersModel
-    model: ResolvedModel
-
-
-def solver_of(run: Run, iteration: int) -> Player:
-    """Who answers in `iteration`: `--solver`, else the trained theta_{t-1}, else the configured model."""
-    block = run.config.model_solver
-    if block is None:
-        raise ConfigError(
-            "`solver` is a table of responses, which can make iteration 1 only: to evolve from there, name the model "
-            "that answers from iteration 2 on, `solver.then: {backend: transformers, model: ...}`"
-        )
-    trained = run.store.solver_folder(iteration - 1)
-    if run.solver_override is not None:
-        block = block.model_copy(update={"model": run.solver_override, "revision": None})
-    elif trained.exists():
-        block = block.model_copy(update={"model": str(trained), "revision": None})
-    return Player(block, resolve(block))
-
-
-def creator_of(run: Run, solver: Player) -> Player:
-    """Who rewrites prompts: the solver itself where the creator is shared."""
-    if run.config.creator == "shared":
-        return solver
-    return Player(run.config.creator, resolve(run.config.creator))

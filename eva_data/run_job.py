@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def run_pipeline(job: Job) -> None:
 def run_plain(job: Job) -> None:
     """Run a job that is no Distilabel pipeline."""
     texts = pq.read_table(job.folder / INPUT)["row"]
+    job = replace(job, settings=job.settings | job.connection) if job.kind == "reward" else job
     results = _plain(job.kind)(job, [json.loads(text) for text in texts.to_pylist()])
     table = pa.table({"row": texts, "result": [json.dumps(result) for result in results]})
     write_parquet(job.folder / OUTPUT, table)
@@ -46,7 +48,7 @@ def run_plain(job: Job) -> None:
 
 def _plain(kind: str) -> Callable[[Job, list[dict[str, Any]]], list[Any]]:
     if kind == "reward":
-        from eva_data.reward import score_rows
+        from eva_data.rewards import score_rows
 
         return score_rows
     from eva_data.evaluate import answer_rows
@@ -57,7 +59,7 @@ def _plain(kind: str) -> Callable[[Job, list[dict[str, Any]]], list[Any]]:
 def main() -> int:
     job = Job.load(Path(sys.argv[1]))
     try:
-        if job.kind in ("respond", "evolve"):
+        if job.kind in ("respond", "evolve", "judge"):
             run_pipeline(job)
         else:
             run_plain(job)

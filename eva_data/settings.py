@@ -53,7 +53,7 @@ def parse_config(values: Mapping[str, Any], source: str) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {'; '.join(_sentence(problem) for problem in error.errors())}") from None
+        raise ConfigError(f"{source}: {'; '.join(_sentences(error.errors(), values))}") from None
 
 
 def dump_config(config: Config) -> dict[str, Any]:
@@ -80,22 +80,55 @@ def _set(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"`--set {override}`: the value is not valid YAML; quote it") from None
 
 
-def _sentence(problem: Mapping[str, Any]) -> str:
-    # Pydantic names the variant of a tagged union in the path, which is no key that the user wrote.
-    variants = {"transformers", "table", "verifier", "TransformersModel", "literal['shared']"}
-    path = [str(part) for part in problem["loc"] if str(part) not in variants or problem["loc"][0] == part]
-    key = ".".join(path)
-    if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(path[-1], _keys_beside(problem["loc"]), n=1, cutoff=0.5)
-        hint = f"; did you mean `{'.'.join([*path[:-1], near[0]])}`?" if near else ""
-        known = "" if near else f"; known here are {', '.join(_keys_beside(problem['loc']))}"
-        return f"unknown key `{key}`{hint}{known}"
-    if problem["type"] == "value_error":
+def _sentences(problems: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> list[str]:
+    """What is wrong, one sentence per key; a key that fits no variant of a union is named once."""
+    by_key: dict[str, list[Mapping[str, Any]]] = {}
+    for problem in problems:
+        by_key.setdefault(".".join(_path(problem, values)), []).append(problem)
+    # A block where also a word may stand fails for the word as well, which is no news.
+    blocks = {key for key in by_key if any(other.startswith(f"{key}.") for other in by_key)}
+    return [_sentence(key, found) for key, found in by_key.items() if key not in blocks or not _is_choice(found)]
+
+
+def _is_choice(problems: Sequence[Mapping[str, Any]]) -> bool:
+    return all(problem["type"] == "literal_error" for problem in problems)
+
+
+def _path(problem: Mapping[str, Any], values: Any) -> list[str]:
+    """The keys as the user wrote them: pydantic puts the names of variants between them."""
+    path: list[str] = []
+    loc = problem["loc"]
+    for place, part in enumerate(loc):
+        in_list = isinstance(values, list | tuple) and isinstance(part, int)
+        if in_list or (isinstance(values, Mapping) and part in values):
+            values = values[part]
+        elif place < len(loc) - 1 or problem["type"] != "missing":
+            continue
+        path.append(str(part))
+    return path
+
+
+def _sentence(key: str, problems: Sequence[Mapping[str, Any]]) -> str:
+    problem = problems[0]
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        name = key.rpartition(".")[2]
+        near = difflib.get_close_matches(name, _keys_beside(problem["loc"]), n=1, cutoff=0.5)
+        if near:
+            return f"unknown key `{key}`; did you mean `{key.removesuffix(name)}{near[0]}`?"
+        return f"unknown key `{key}`; known here are {', '.join(_keys_beside(problem['loc']))}"
+    if kind == "value_error":
         return str(problem["ctx"]["error"])
-    if problem["type"] == "missing":
+    if kind == "missing":
         return f"the key `{key}` is missing"
-    message = problem["msg"]
-    return f"`{key}` is `{problem['input']}`: {message[0].lower()}{message[1:]}"
+    if kind == "union_tag_not_found":
+        return f"the key `{key}.backend` is missing"
+    if kind == "union_tag_invalid":
+        return f"`{key}.backend` is `{problem['ctx']['tag']}`: expected one of {problem['ctx']['expected_tags']}"
+    expected = [found["msg"] for found in problems if found["type"] != "model_attributes_type"]
+    message = " or ".join(message[0].lower() + message[1:] for message in expected or [problem["msg"]])
+    block = " or a block of keys" if len(expected) < len(problems) and expected else ""
+    return f"`{key}` is `{problem['input']}`: {message}{block}"
 
 
 def _keys_beside(loc: Sequence[Any]) -> list[str]:

@@ -30,7 +30,7 @@ def print_build(run: Run, manifest: Manifest) -> None:
     folder = run.config.folder
     console.print(f"\nThe data is in {folder}:", markup=False, highlight=False)
     console.print(f'  load_dataset("{folder}", "preferences", split="iter_{iteration}")', markup=False, highlight=False)
-    trainable = run.config.model_solver is not None and iteration >= run.config.first_answered
+    trainable = run.config.trains and iteration >= run.config.first_answered
     trained = run.store.solver_folder(iteration).exists()
     following = f"train --iter {iteration}" if trainable and not trained else f"build --iter {iteration + 1}"
     console.print(f"Next: eva-data {following}, or look at it with: eva-data show --iter {iteration}", markup=False)

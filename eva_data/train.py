@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from eva_data.config import Config, TransformersModel
+from eva_data.config import ApiModel, Config, TransformersModel, VllmModel
 from eva_data.errors import ConfigError, DataError, JobError, MissingExtraError, StaleError
 from eva_data.jobs import Progress
 from eva_data.project import train_dir
@@ -102,10 +102,11 @@ def launch_arguments(config: Config, environment: Mapping[str, str]) -> tuple[li
     """The arguments of `accelerate launch` and the environment for one process on the solver's device."""
     block = _solver(config)
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    threads = block.threads if isinstance(block, TransformersModel) else None
     # Every value is given, so that none is taken from this user's accelerate config or announced in the log.
     arguments = [
         *("--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
-        *("--num_cpu_threads_per_process", str(block.threads or usable)),
+        *("--num_cpu_threads_per_process", str(threads or usable)),
     ]
     always = {
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -141,10 +142,11 @@ def failure(text: str, status: int) -> str:
     return " | ".join(line for line in lines[-3:] if line) or f"it ended with status {status} and no word"
 
 
-def _solver(config: Config) -> TransformersModel:
-    if config.model_solver is None:
-        raise ConfigError("`solver` is a table of responses: there is no model here to train")
-    return config.model_solver
+def _solver(config: Config) -> TransformersModel | VllmModel:
+    solver = config.model_solver
+    if not config.trains or solver is None or isinstance(solver, ApiModel):
+        raise ConfigError("`solver` is no model on this machine: there is nothing here to train")
+    return solver
 
 
 def _script_arguments(config: Config) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from eva_data.config import Config, TransformersModel
+from eva_data.config import Config, TableModel
 from eva_data.files import sha256
 from eva_data.grow import estimate_and_sample, mix_prompts
 from eva_data.judge import judge
@@ -56,7 +56,7 @@ def replay(store: Store, manifest: Manifest, tables: Tables) -> list[str]:
         tables["prompts"],
         answers,
         n=solver.responses,
-        on_policy=isinstance(solver, TransformersModel),
+        on_policy=not isinstance(solver, TableModel),
     )
     informative = tables["informativeness"].filter(pl.col("stage") == "respond")
     pair_rejects = tables["rejects"].filter(pl.col("stage") == "pair")
@@ -132,4 +132,6 @@ def _config(manifest: Mapping[str, Any]) -> Config:
             values[block] = given | {"path": "unknown"} if given else None
         elif given.get("backend") == "table" and not given.get("dataset"):
             values[block] = given | {"path": "unknown"}
+    if (values.get("reward") or {}).get("answers"):
+        values["reward"] = values["reward"] | {"answers": values["reward"]["answers"] | {"path": "unknown"}}
     return parse_config(values, "the manifest")

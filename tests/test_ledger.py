@@ -66,7 +66,7 @@ def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version=99")
     connection.close()
-    with pytest.raises(DataError, match="version 99, this eva-data reads up to 1: update"):
+    with pytest.raises(DataError, match="version 99, this eva-data reads up to 2: update"):
         Ledger(path)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import DebertaV2Config, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from eva_data.records import PREFERENCES, conform
 
@@ -27,6 +28,11 @@ GEMMA = (
     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 """Gemma 2's own: no system message, and the assistant is called model."""
+LLAMA_3 = (
+    "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message.role }}<|end_header_id|>\n\n"
+    "{{ message.content | trim }}<|eot_id|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+)
 
 
 def save_model(folder: Path, architecture: Architecture = "llama", *, seed: int = 0, layers: int = 2) -> Path:
@@ -36,21 +42,8 @@ def save_model(folder: Path, architecture: Architecture = "llama", *, seed: int 
     """
     tokenizer = _tokenizer(architecture)
     torch.manual_seed(seed)
-    names = {"llama": "Llama", "gemma2": "Gemma2", "qwen2": "Qwen2", "qwen3": "Qwen3"}
-    config = getattr(transformers, f"{names[architecture]}Config")(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=layers,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        max_position_embeddings=512,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    model: PreTrainedModel = getattr(transformers, f"{names[architecture]}ForCausalLM")(config)
+    config = _config(architecture, tokenizer, layers)
+    model: PreTrainedModel = getattr(transformers, f"{_NAMES[architecture]}ForCausalLM")(config)
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -58,6 +51,89 @@ def save_model(folder: Path, architecture: Architecture = "llama", *, seed: int 
         max_new_tokens=16,
     )
     model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_reward_model(
+    folder: Path, architecture: Architecture = "llama", *, labels: int = 1, pad: bool = True, seed: int = 0
+) -> Path:
+    """A sequence-classification model whose scores of different texts differ by tenths; gives `folder`.
+
+    Without `pad` its config names no padding token, as those of many a model do.
+    """
+    tokenizer = _tokenizer(architecture)
+    torch.manual_seed(seed)
+    config = _config(architecture, tokenizer, 2, num_labels=labels, initializer_range=0.3)
+    config.pad_token_id = tokenizer.pad_token_id if pad else None
+    model: PreTrainedModel = getattr(transformers, f"{_NAMES[architecture]}ForSequenceClassification")(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_own_code(folder: Path, code: str) -> Path:
+    """A Llama reward model whose class `TinyReward` is `code`, in the folder itself; gives `folder`."""
+    save_reward_model(folder)
+    (folder / "modeling_tiny.py").write_text(code)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "architectures": ["TinyReward"],
+        "auto_map": {"AutoModelForSequenceClassification": "modeling_tiny.TinyReward"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def save_armorm(folder: Path, *, seed: int = 0) -> Path:
+    """A model of ArmoRM's layout with 3 objectives; its texts have the turns of Llama 3. Gives `folder`."""
+    from eva_data.rewards.armorm import ARCHITECTURE, ArmoRM
+
+    tokenizer = _tokenizer("llama")
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]})
+    tokenizer.chat_template = LLAMA_3
+    torch.manual_seed(seed)
+    own = {"num_objectives": 3, "gating_temperature": 10, "gating_hidden_dim": 16, "gating_n_hidden": 2}
+    model = ArmoRM(_config("llama", tokenizer, 2, initializer_range=0.3, **own))
+    model.reward_transform_matrix.data = torch.randn(3, 3)
+    model.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": [ARCHITECTURE]}))
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_pairrm(folder: Path, *, seed: int = 0) -> Path:
+    """A model of the layout of llm-blender/PairRM-hf, a DeBERTa with relative positions; gives `folder`.
+
+    Every byte is a token.
+    """
+    from eva_data.rewards.pairrm import EITHER, FIRST, SECOND, SOURCE, PairRM
+
+    tokenizer = _tokenizer("deberta")
+    tokenizer.add_tokens([SOURCE, FIRST, SECOND, EITHER])
+    marks = {"source": SOURCE, "cand1": FIRST, "cand2": SECOND, "cand": EITHER}
+    torch.manual_seed(seed)
+    config = DebertaV2Config.from_dict(
+        {
+            "vocab_size": len(tokenizer),
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "relative_attention": True,
+            "position_buckets": 16,
+            "norm_rel_ebd": "layer_norm",
+            "share_att_key": True,
+            "pos_att_type": ["p2c", "c2p"],
+            "position_biased_input": False,
+            "initializer_range": 0.3,
+            "pad_token_id": tokenizer.pad_token_id,
+            "n_tasks": 1,
+            **{f"{name}_prefix_id": tokenizer.convert_tokens_to_ids(mark) for name, mark in marks.items()},
+        }
+    )
+    PairRM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -92,17 +168,42 @@ def preferences(rows: list[tuple[str, str, str]]) -> pl.DataFrame:
     return conform(table, PREFERENCES)
 
 
-def _tokenizer(architecture: Architecture) -> PreTrainedTokenizerFast:
-    gemma = architecture == "gemma2"
-    special = ["<pad>", "<bos>", "<start_of_turn>", "<end_of_turn>"] if gemma else []
-    special = special or ["<|endoftext|>", "<|begin|>", "<|im_start|>", "<|im_end|>"]
+_NAMES: dict[Architecture, str] = {"llama": "Llama", "gemma2": "Gemma2", "qwen2": "Qwen2", "qwen3": "Qwen3"}
+
+
+def _config(architecture: Architecture, tokenizer: PreTrainedTokenizerFast, layers: int, **more: Any) -> Any:
+    return getattr(transformers, f"{_NAMES[architecture]}Config")(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        max_position_embeddings=512,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **more,
+    )
+
+
+_SPECIAL = {
+    "gemma2": ["<pad>", "<bos>", "<start_of_turn>", "<end_of_turn>"],
+    "deberta": ["[PAD]", "[CLS]", "[MASK]", "[SEP]"],
+}
+
+
+def _tokenizer(architecture: Architecture | Literal["deberta"]) -> PreTrainedTokenizerFast:
+    special = _SPECIAL.get(architecture, ["<|endoftext|>", "<|begin|>", "<|im_start|>", "<|im_end|>"])
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Tokenizer(models.BPE(vocab={letter: index for index, letter in enumerate(letters)}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens(special)
+    ends = {"cls_token": special[1], "sep_token": special[3]} if architecture == "deberta" else {}
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token=special[0], bos_token=special[1], eos_token=special[3]
+        tokenizer_object=backend, pad_token=special[0], bos_token=special[1], eos_token=special[3], **ends
     )
-    tokenizer.chat_template = GEMMA if gemma else CHATML
+    tokenizer.chat_template = {"gemma2": GEMMA, "deberta": None}.get(architecture, CHATML)
     return tokenizer

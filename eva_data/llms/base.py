@@ -31,6 +31,9 @@ class LedgerLLM(LLM):  # type: ignore[misc]
     seed: int
     ledger: str
     """Path of the ledger."""
+    stage: str = ""
+    """estimate, respond, evolve, judge ...: under which what the calls take is recorded."""
+    iteration: int = 0
     progress: str
     """Path of a file that says how many of how many completions are there."""
 
@@ -95,6 +98,11 @@ class LedgerLLM(LLM):  # type: ignore[misc]
     def report(self, done: int, total: int) -> None:
         """Tell the parent process how far the work is."""
         write_text(Path(self.progress), json.dumps({"done": done, "total": total}))
+
+
+def refused(error: str, prompt_tokens: int | None = None) -> Completion:
+    """The completion of a request that cannot be answered."""
+    return Completion(None, "error", prompt_tokens, None, error)
 
 
 def merge_system(messages: Sequence[Message]) -> list[Message]:

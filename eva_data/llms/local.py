@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jinja2.exceptions import TemplateError
@@ -10,8 +11,8 @@ from pydantic import PrivateAttr
 
 from eva_data.calls import Chain, Completion, Request, Sampling, T
 from eva_data.errors import ModelError
-from eva_data.ledger import derived_seed
-from eva_data.llms.base import LedgerLLM, merge_system
+from eva_data.ledger import Bill, derived_seed
+from eva_data.llms.base import LedgerLLM, merge_system, refused
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -86,13 +87,26 @@ class TransformersLLM(LedgerLLM):
             batch = fitting[start : start + self.batch_size]
             kept = self._ledger.completions([keys[place] for place in batch])
             if any(keys[place] not in kept for place in batch):
+                started = time.monotonic()
                 computed = self._compute([prompts[place] for place in batch], [keys[place] for place in batch])
                 missing = {key: completion for key, completion in computed.items() if key not in kept}
-                self._ledger.keep_completions(missing)
+                self._ledger.keep_completions(missing, [self._bill(missing, time.monotonic() - started)])
                 kept |= missing
             answers |= {place: kept[keys[place]] for place in batch}
             self.report(done + len(answers), expected)
         return [answers[place] for place in range(len(wave))]
+
+    def _bill(self, computed: Mapping[bytes, Completion], seconds: float) -> Bill:
+        return Bill(
+            model=self.fingerprint,
+            stage=self.stage,
+            iteration=self.iteration,
+            completions=len(computed),
+            prompt_tokens=sum(completion.prompt_tokens or 0 for completion in computed.values()),
+            completion_tokens=sum(completion.completion_tokens or 0 for completion in computed.values()),
+            seconds=seconds,
+            cost=0.0,
+        )
 
     def _compute(self, prompts: Sequence[list[int]], keys: Sequence[bytes]) -> dict[bytes, Completion]:
         from eva_data.llms.decode import sample_batch
@@ -128,18 +142,14 @@ class TransformersLLM(LedgerLLM):
             text = render(self._tokenizer, messages)
         except TemplateError as error:
             if messages[0]["role"] != "system" or self.system == "keep":
-                return _refused(f"chat_template_refuses: {error}")
+                return refused(f"chat_template_refuses: {error}")
             if self.system == "reject":
-                return _refused("system_role_unsupported")
+                return refused("system_role_unsupported")
             text = render(self._tokenizer, merge_system(messages))
         tokens: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         if len(tokens) > self.max_prompt_tokens:
-            return _refused("prompt_too_long", len(tokens))
+            return refused("prompt_too_long", len(tokens))
         return tokens
-
-
-def _refused(error: str, prompt_tokens: int | None = None) -> Completion:
-    return Completion(None, "error", prompt_tokens, None, error)
 
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:

@@ -1,0 +1,101 @@
+"""Everything that `eva.yaml` may say, in one model, with the rules that cross its blocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from eva_data.config.base import Execution, Settings
+from eva_data.config.models import ApiModel, Model, Solver, TableModel, TransformersModel, VllmModel
+from eva_data.config.rewards import Reward
+from eva_data.config.stages import Estimate, Evolve, Mix, Pair, Sample, Seeds, Train
+
+
+class Config(Settings):
+    """Everything that `eva.yaml` may say."""
+
+    name: str
+    """What the dataset is called, `owner/name` or `name`."""
+    folder: Path = Field(Path(), json_schema_extra=Execution)
+    """Where the dataset lies; default `data/<last part of name>`."""
+    ledger: Path | None = Field(None, json_schema_extra=Execution)
+    """The ledger's file; default `<folder>/.eva/ledger.sqlite`. Several folders may share one."""
+    stalled_minutes: float = Field(30, gt=0, json_schema_extra=Execution)
+    """A job that makes no progress for so long is ended with an error."""
+    seed: int = Field(42, ge=0)
+    seeds: Seeds | None = None
+    solver: Solver
+    creator: Literal["shared"] | Model = "shared"
+    """Who rewrites prompts: the solver itself, or a model block of its own."""
+    reward: Reward | None = None
+    estimate: Estimate = Estimate()
+    sample: Sample = Sample()
+    evolve: Evolve = Evolve()
+    mix: Mix = Mix()
+    pair: Pair = Pair()
+    train: Train = Train()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_backends(cls, values: Any) -> Any:
+        # The tag of a tagged union has no default of its own.
+        if not isinstance(values, dict):
+            return values
+        usual = {"solver": "transformers", "creator": "transformers", "reward": "verifier"}
+        found = {
+            key: {"backend": backend} | values[key]
+            for key, backend in usual.items()
+            if isinstance(values.get(key), dict)
+        }
+        solver = found.get("solver", {})
+        if isinstance(solver.get("then"), dict):
+            found["solver"] = solver | {"then": {"backend": "transformers"} | solver["then"]}
+        return values | found
+
+    @model_validator(mode="after")
+    def _defaults(self) -> Config:
+        if self.folder == Path():
+            object.__setattr__(self, "folder", Path("data") / self.name.rpartition("/")[2])
+        return self
+
+    @model_validator(mode="after")
+    def _models_have_what_they_need(self) -> Config:
+        if isinstance(self.solver, TableModel):
+            if self.seeds is not None:
+                raise ValueError(
+                    "`seeds` and `solver` with `backend: table` exclude each other: "
+                    "the table's prompts are the seeds; remove one of the two"
+                )
+            return self
+        if self.seeds is None:
+            raise ValueError("`seeds` is missing: name the prompts to begin with, `seeds: {path: prompts.parquet}`")
+        if self.reward is None:
+            raise ValueError("`reward` is missing: name what scores a response, for example a verifier")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_evolutions(self) -> Config:
+        if self.mix.source == "evolved" and self.sample.fraction * self.evolve.evolutions < self.mix.evolved - 1e-9:
+            raise ValueError(
+                f"`sample.fraction` x `evolve.evolutions` = {self.sample.fraction * self.evolve.evolutions:g} is below "
+                f"`mix.evolved` = {self.mix.evolved:g}: there would be too few evolved prompts; raise one of the two"
+            )
+        return self
+
+    @property
+    def model_solver(self) -> TransformersModel | ApiModel | VllmModel | None:
+        """The model that answers; None where only a table of responses is configured."""
+        return self.solver.then if isinstance(self.solver, TableModel) else self.solver
+
+    @property
+    def trains(self) -> bool:
+        """Whether the solver is a model that can be trained here: not a table, and not what runs elsewhere."""
+        model = self.model_solver
+        return isinstance(model, TransformersModel) or (isinstance(model, VllmModel) and not model.urls)
+
+    @property
+    def first_answered(self) -> int:
+        """The first iteration in which a model answers."""
+        return 2 if isinstance(self.solver, TableModel) else 1

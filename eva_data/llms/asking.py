@@ -1,0 +1,241 @@
+"""Gets completions out of a remote model, whatever happens on the way: attempts, further rounds, money, `n`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from eva_data.calls import GAVE_UP, Completion, Message
+from eva_data.errors import EndpointError
+from eva_data.ledger import Bill
+from eva_data.llms import canary
+from eva_data.llms.base import merge_system, refused
+from eva_data.llms.endpoints import Pool
+from eva_data.llms.faults import SYSTEM_ROLE, Fault, Outage, Refused, Throttled, Transient
+from eva_data.llms.keeper import Keeper
+from eva_data.llms.rounds import PAUSES, Rounds
+from eva_data.llms.spending import Price, Purse, cost, most
+from eva_data.llms.transport import Reply, Transport
+
+ATTEMPTS = 4
+"""Of a request in one round, counting only failures that may be its own fault."""
+PATIENCE = 20
+"""How often a request may be turned away because its server is busy or gone, before that counts as a failure."""
+
+SINGLE_REPLIES = 3
+"""Replies of one choice where several were asked for, and none of several, that show that a server ignores `n`."""
+
+
+@dataclass
+class Asker:
+    """All requests to one model, in one event loop."""
+
+    transport: Transport
+    pool: Pool
+    rounds: Rounds
+    keeper: Keeper
+    purse: Purse | None
+    price: Price | None
+    max_tokens: int
+    system: str
+    """What becomes of a system message that the server refuses: keep | merge_into_user | reject."""
+    bill: Bill
+    """What every reply's bill has in common."""
+    one_at_a_time: bool
+    """Whether the server gives one choice per request; found out where it is not known."""
+    finished: int = 0
+    """Completions that came."""
+    last_refusal: str = ""
+    _several_seen: bool = False
+    _single_replies: int = 0
+
+    async def complete(
+        self, messages: Sequence[Message], keys: Sequence[bytes], step_aside: Callable[[], None]
+    ) -> list[Completion]:
+        """A completion for every key, all of the same messages; what came is in the ledger under its key.
+
+        A request that is given up is a failed Completion. `step_aside` is called when it first has to wait for
+        more than its turn. Raises EndpointError or BudgetError where no further request makes sense.
+        """
+        if not self.one_at_a_time:
+            return await self._until_complete(messages, keys, step_aside)
+        alone = await gather([self._until_complete(messages, [key], step_aside) for key in keys])
+        return [completion for (completion,) in alone]
+
+    async def _until_complete(
+        self, messages: Sequence[Message], keys: Sequence[bytes], step_aside: Callable[[], None]
+    ) -> list[Completion]:
+        """Ask for what is missing until every key has its completion, or the request is given up."""
+        answers: dict[bytes, Completion] = {}
+        self.rounds.enter()
+        try:
+            while missing := [key for key in keys if key not in answers]:
+                try:
+                    answers |= await self._some(messages, missing, step_aside)
+                except Transient as fault:
+                    answers |= dict.fromkeys(missing, refused(f"{GAVE_UP}{fault}"))
+                except Refused as fault:
+                    if str(fault).startswith(SYSTEM_ROLE) and messages[0]["role"] == "system":
+                        if self.system == "merge_into_user":
+                            messages = merge_system(messages)
+                            continue
+                        if self.system == "reject":
+                            fault = Refused("system_role_unsupported")
+                    self.last_refusal = str(fault)
+                    answers |= dict.fromkeys(missing, refused(str(fault)))
+        finally:
+            self.rounds.leave()
+        return [answers[key] for key in keys]
+
+    async def _some(
+        self, messages: Sequence[Message], keys: Sequence[bytes], step_aside: Callable[[], None]
+    ) -> dict[bytes, Completion]:
+        """What one reply brings of `keys`: all of them, or the first alone where the server knows no `n`."""
+        if self.one_at_a_time or len(keys) == 1:
+            return await self._persist(messages, keys[:1], step_aside)
+        try:
+            return await self._persist(messages, keys, step_aside)
+        except Refused as fault:
+            if self._several_seen or not str(fault).startswith("bad_request"):
+                raise
+        # Perhaps it is `n` that the server will not have: if it takes the same request without it, it is.
+        answer = await self._persist(messages, keys[:1], step_aside)
+        self.one_at_a_time = True
+        return answer
+
+    async def _persist(
+        self, messages: Sequence[Message], keys: Sequence[bytes], step_aside: Callable[[], None]
+    ) -> dict[bytes, Completion]:
+        """What one reply brought, after as many attempts and further rounds as it takes; committed."""
+        attempts = _attempts(step_aside)
+        for round_number in range(len(PAUSES)):
+            try:
+                return await attempts(self._once, messages, keys)
+            except Transient:
+                step_aside()
+                await self.rounds.wait(round_number)
+        return await attempts(self._once, messages, keys)
+
+    async def _once(self, messages: Sequence[Message], keys: Sequence[bytes]) -> dict[bytes, Completion]:
+        """One attempt; being turned away by a server that is busy or gone does not end it."""
+        turned_away = 0
+        while True:
+            try:
+                return await self._ask(messages, keys)
+            except (Throttled, Outage):
+                turned_away += 1
+                if turned_away >= PATIENCE:
+                    raise
+
+    async def _ask(self, messages: Sequence[Message], keys: Sequence[bytes]) -> dict[bytes, Completion]:
+        """One request to one server: its completions, committed before the next request may start."""
+        slot = await self.pool.acquire()
+        fault: Fault | None = None
+        try:
+            reply, seconds = await self._paid(messages, len(keys), partial(self.transport.ask, slot.endpoint.url))
+            completions = self._read(reply, keys)
+            await self.keeper.keep(completions, self._bill(reply, seconds))
+            self.finished += len(completions)
+            self._learn(len(keys), len(reply.choices))
+            return completions
+        except Fault as found:
+            fault = found
+            raise
+        finally:
+            self.pool.release(slot, fault)
+
+    def _learn(self, asked: int, came: int) -> None:
+        """Whether the server knows `n`: some take it and give one choice all the same."""
+        self._several_seen |= came > 1
+        if asked > 1 and came == 1 and not self._several_seen:
+            self._single_replies += 1
+            self.one_at_a_time |= self._single_replies >= SINGLE_REPLIES
+
+    async def _paid(self, messages: Sequence[Message], n: int, ask: Callable[..., Any]) -> tuple[Reply, float]:
+        """The reply and how long it took; with a budget, only once the dearest outcome can be paid."""
+        if self.purse is None or self.price is None:
+            started = time.monotonic()
+            return await ask(messages, n), time.monotonic() - started
+        reserved = most(self.price, messages, n, self.max_tokens)
+        await self.purse.reserve(reserved)
+        paid = reserved
+        try:
+            started = time.monotonic()
+            reply: Reply = await ask(messages, n)
+            known = cost(self.price, reply.prompt_tokens, reply.completion_tokens)
+            paid = reserved if known is None else known
+            return reply, time.monotonic() - started
+        except (Throttled, Outage, Refused):
+            paid = 0.0
+            raise
+        finally:
+            self.purse.settle(reserved, paid)
+
+    def _read(self, reply: Reply, keys: Sequence[bytes]) -> dict[bytes, Completion]:
+        # A server says how many tokens all choices have together, not how many each.
+        alone = len(reply.choices) == 1
+        return {
+            key: Completion(
+                choice.text, choice.finish_reason, reply.prompt_tokens, reply.completion_tokens if alone else None
+            )
+            for key, choice in zip(keys, reply.choices, strict=False)
+        }
+
+    def _bill(self, reply: Reply, seconds: float, **changed: Any) -> Bill:
+        return replace(
+            self.bill,
+            completions=len(reply.choices),
+            prompt_tokens=reply.prompt_tokens,
+            completion_tokens=reply.completion_tokens,
+            seconds=seconds,
+            cost=cost(self.price, reply.prompt_tokens, reply.completion_tokens),
+            **changed,
+        )
+
+    async def greedily(self, messages: Sequence[Message]) -> str:
+        """One short greedy answer, for the canary."""
+
+        async def once() -> str:
+            slot = await self.pool.acquire()
+            fault: Fault | None = None
+            try:
+                ask = partial(self.transport.ask, slot.endpoint.url, greedy=canary.TOKENS)
+                reply, seconds = await self._paid(messages, 1, ask)
+                await self.keeper.keep({}, self._bill(reply, seconds, stage="canary"))
+                return reply.choices[0].text
+            except Fault as found:
+                fault = found
+                raise
+            finally:
+                self.pool.release(slot, fault)
+
+        try:
+            return await _attempts(lambda: None)(once)
+        except Fault as found:
+            raise EndpointError(f"`{self.bill.model}` does not answer a first short question: {found}") from None
+
+
+def _attempts(step_aside: Callable[[], None]) -> AsyncRetrying:
+    """Backs off with jitter between attempts; `step_aside` is called before the first pause."""
+    return AsyncRetrying(
+        retry=retry_if_exception_type(Transient),
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_random_exponential(multiplier=0.5, max=30),
+        before_sleep=lambda _: step_aside(),
+        reraise=True,
+    )
+
+
+async def gather(work: Sequence[Any]) -> list[Any]:
+    """The results of coroutines that run at once; the first error ends them all."""
+    if len(work) == 1:
+        return [await work[0]]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one) for one in work]
+    return [task.result() for task in tasks]

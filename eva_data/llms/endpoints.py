@@ -1,0 +1,222 @@
+"""Which server a request goes to, and when: one adaptive bound per URL, choice by load, and a breaker.
+
+A bound is halved when its server says that it is busy, and grows again by one for every bound's worth of answers
+(additive increase, multiplicative decrease, as TCP does). A server that is gone is asked by one request at a time,
+less and less often, until it answers or has been gone for too long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from eva_data.errors import EndpointError
+from eva_data.llms.faults import Fault, Outage, Refused, Throttled
+
+AUTO_START, AUTO_MOST = 8, 1024
+"""`max_in_flight: auto` begins with the first and never goes beyond the second."""
+
+AUTO_GAIN = 1.15
+"""`auto` goes on growing while half as many requests again make the server faster by this factor."""
+
+LONGEST_PAUSE = 30.0
+"""Seconds between two requests to a server that fails, unless it asks for more."""
+
+FEWEST_FAILURES = 5
+"""A server is given up only after as many failures in a row."""
+
+
+@dataclass(eq=False)
+class Endpoint:
+    """One server: how many requests it is sent at once, and how it has been doing."""
+
+    url: str
+    most: int
+    limit: float
+    growing: bool = False
+    """Whether `auto` still looks for the bound."""
+    in_flight: int = 0
+    paused_until: float = 0.0
+    gone: bool = False
+    """Whether only one request at a time looks if the server is back."""
+    given_up: bool = False
+    failures: int = 0
+    """Failures in a row."""
+    failing_since: float = 0.0
+    shrunk_at: float = 0.0
+    answered: int = 0
+    window_start: float = 0.0
+    window_answers: int = 0
+    window_rate: float = 0.0
+    last_error: str = ""
+
+    @property
+    def capacity(self) -> int:
+        """Requests that may be in flight now."""
+        return 1 if self.gone else max(1, int(self.limit))
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The right to have one request in flight at an endpoint."""
+
+    endpoint: Endpoint
+    started: float
+
+
+class Pool:
+    """The servers of one model. All methods belong to one event loop."""
+
+    def __init__(self, urls: Sequence[str], max_in_flight: int | Literal["auto"], *, give_up_seconds: float) -> None:
+        auto = max_in_flight == "auto"
+        most, first = (AUTO_MOST, AUTO_START) if auto else (int(max_in_flight), int(max_in_flight))
+        self.endpoints = [Endpoint(url, most, first, growing=auto) for url in urls]
+        self._give_up_seconds = give_up_seconds
+        self._queue: deque[asyncio.Future[Slot]] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
+
+    @property
+    def capacity(self) -> int:
+        """Requests that may be in flight in all, now."""
+        return sum(endpoint.capacity for endpoint in self.endpoints if not endpoint.given_up)
+
+    @property
+    def most(self) -> int:
+        """Requests that may ever be in flight in all."""
+        return sum(endpoint.most for endpoint in self.endpoints)
+
+    @property
+    def answered(self) -> int:
+        """Answers so far, of all servers."""
+        return sum(endpoint.answered for endpoint in self.endpoints)
+
+    @property
+    def last_error(self) -> str:
+        """What went wrong last, for a person to read."""
+        return next((endpoint.last_error for endpoint in self.endpoints if endpoint.last_error), "")
+
+    async def acquire(self) -> Slot:
+        """Wait for the turn of a request: first come, first served, at the server with the smallest load."""
+        if not self._queue and (endpoint := self._freest()):
+            return self._take(endpoint)
+        turn: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        self._serve()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._free(turn.result())
+            raise
+
+    def release(self, slot: Slot, fault: Fault | None) -> None:
+        """Give a slot back and say how it went.
+
+        Raises EndpointError when that was the failure with which the last server is given up.
+        """
+        endpoint, now = slot.endpoint, time.monotonic()
+        if fault is None or isinstance(fault, Refused):
+            self._answered(endpoint, now)
+        else:
+            self._failed(endpoint, fault, slot.started, now)
+        self._free(slot)
+
+    def _free(self, slot: Slot) -> None:
+        slot.endpoint.in_flight -= 1
+        self._serve()
+
+    def _answered(self, endpoint: Endpoint, now: float) -> None:
+        endpoint.answered += 1
+        endpoint.failures = 0
+        if endpoint.gone:
+            endpoint.gone, endpoint.paused_until = False, now
+        if endpoint.growing:
+            self._look_for_the_bound(endpoint, now)
+        else:
+            endpoint.limit = min(endpoint.most, endpoint.limit + 1 / endpoint.limit)
+
+    def _look_for_the_bound(self, endpoint: Endpoint, now: float) -> None:
+        endpoint.window_answers += 1
+        if endpoint.window_start == 0.0:
+            endpoint.window_start, endpoint.window_answers = now, 0
+        if endpoint.window_answers < 2 * endpoint.limit:
+            return
+        rate = endpoint.window_answers / max(now - endpoint.window_start, 1e-6)
+        # Where too few requests wait to fill the bound, the rate says nothing about the server.
+        if endpoint.in_flight + 1 >= endpoint.capacity:
+            if rate < AUTO_GAIN * endpoint.window_rate:
+                endpoint.growing, endpoint.most = False, int(endpoint.limit)
+                return
+            endpoint.window_rate, endpoint.limit = rate, min(endpoint.most, endpoint.limit * 1.5)
+        endpoint.window_start, endpoint.window_answers = now, 0
+
+    def _failed(self, endpoint: Endpoint, fault: Fault, started: float, now: float) -> None:
+        if endpoint.failures == 0:
+            endpoint.failing_since = now
+        endpoint.failures += 1
+        endpoint.last_error = str(fault)
+        pause = random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.5 * 2 ** min(endpoint.failures, 10))
+        if isinstance(fault, Throttled):
+            # Requests that were sent before the bound shrank say nothing about the smaller one.
+            if started >= endpoint.shrunk_at:
+                endpoint.limit, endpoint.shrunk_at, endpoint.growing = max(1.0, endpoint.limit / 2), now, False
+                wait = pause if fault.retry_after is None else fault.retry_after
+                endpoint.paused_until = max(endpoint.paused_until, now + wait)
+            elif fault.retry_after is not None:
+                endpoint.paused_until = max(endpoint.paused_until, now + fault.retry_after)
+        elif isinstance(fault, Outage):
+            endpoint.gone = True
+            endpoint.paused_until = max(endpoint.paused_until, now + pause)
+        if endpoint.failures >= FEWEST_FAILURES and now - endpoint.failing_since >= self._give_up_seconds:
+            self._give_up(endpoint, now)
+
+    def _give_up(self, endpoint: Endpoint, now: float) -> None:
+        endpoint.given_up = True
+        if all(other.given_up for other in self.endpoints):
+            raise EndpointError(
+                f"{endpoint.url} has done nothing but fail for {now - endpoint.failing_since:.0f} seconds, last with: "
+                f"{endpoint.last_error}; what was finished is kept: when the server is well, run the same command again"
+            )
+
+    def _freest(self) -> Endpoint | None:
+        now = time.monotonic()
+        ready = [
+            endpoint
+            for endpoint in self.endpoints
+            if not endpoint.given_up and endpoint.in_flight < endpoint.capacity and endpoint.paused_until <= now
+        ]
+        return min(ready, key=lambda endpoint: endpoint.in_flight / endpoint.limit, default=None)
+
+    def _take(self, endpoint: Endpoint) -> Slot:
+        endpoint.in_flight += 1
+        return Slot(endpoint, time.monotonic())
+
+    def _serve(self) -> None:
+        """Give slots to those who wait, as far as there are any; come back when the next pause ends."""
+        while self._queue:
+            if self._queue[0].done():
+                self._queue.popleft()
+                continue
+            endpoint = self._freest()
+            if endpoint is None:
+                self._set_alarm()
+                return
+            self._queue.popleft().set_result(self._take(endpoint))
+
+    def _set_alarm(self) -> None:
+        now = time.monotonic()
+        pauses = [
+            endpoint.paused_until - now
+            for endpoint in self.endpoints
+            if not endpoint.given_up and endpoint.paused_until > now
+        ]
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if pauses:
+            self._alarm = asyncio.get_running_loop().call_later(min(pauses) + 0.001, self._serve)

@@ -1,0 +1,119 @@
+"""Rewards by a sequence-classification model: the one logit of prompt and response, or its own `score`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from eva_data.calls import Message
+from eva_data.errors import ModelError
+from eva_data.jobs import Job
+from eva_data.ledger import Score, call_key
+from eva_data.rewards.batches import Item, padded
+from eva_data.rewards.conversation import items, write
+from eva_data.rewards.loading import (
+    dtype_of,
+    load_model,
+    load_tokenizer,
+    longest_input,
+    read_config,
+    refuse_other_models,
+)
+from eva_data.rewards.local import Loaded, scores
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
+    """One Score per response; not_finite, too_long, not_unicode or chat_template_refuses where there is none."""
+    settings = job.settings
+    config = read_config(settings["path"])
+    tokenizer = load_tokenizer(settings["path"], trust_remote_code=settings["trust_remote_code"])
+    keys_R = [
+        [reward_key(settings["fingerprint"], row["prompt"], response) for response in row["responses"]] for row in rows
+    ]
+    wanted = {
+        key: [*row["prompt"], {"role": "assistant", "content": response}]
+        for row, keys in zip(rows, keys_R, strict=True)
+        for key, response in zip(keys, row["responses"], strict=True)
+    }
+
+    def text_of(conversation: Sequence[Message]) -> str:
+        return write(tokenizer, conversation)
+
+    found = scores(
+        job,
+        [*wanted],
+        items(tokenizer, wanted, text_of, longest_input(settings, config)),
+        lambda: load(settings, config, tokenizer),
+        responses=sum(len(keys) for keys in keys_R),
+    )
+    return [[found[key] for key in keys] for keys in keys_R]
+
+
+def reward_key(fingerprint: str, prompt: Sequence[Message], response: str) -> bytes:
+    """The ledger's key of a reward."""
+    turns = [[message["role"], message["content"]] for message in prompt]
+    return call_key({"reward_model": fingerprint, "prompt": turns, "response": response})
+
+
+def load(settings: Mapping[str, Any], config: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Loaded:
+    """The model of a job's settings; ModelError where it is no reward model or needs code that is not allowed."""
+    from transformers import AutoModelForSequenceClassification
+
+    from eva_data.rewards import armorm
+
+    path, trusted = settings["path"], settings["trust_remote_code"]
+    if armorm.ARCHITECTURE in (config.get("architectures") or []):
+        return armorm.load(settings, tokenizer)
+    refuse_other_models(
+        path,
+        config,
+        endings=("ForSequenceClassification",),
+        wanted="a model with a reward head, a `...ForSequenceClassification`",
+        trust_remote_code=trusted,
+    )
+    model = load_model(AutoModelForSequenceClassification, settings, trust_remote_code=trusted)
+    return Loaded(Classify(model, path), dtype_of(model))
+
+
+class Classify:
+    """The reward of every conversation of a batch, in one forward pass."""
+
+    def __init__(self, model: PreTrainedModel, name: str) -> None:
+        self._model = model
+        self._name = name
+        self._config = model.config.get_text_config()
+        pad = self._config.pad_token_id
+        self._pad = pad if pad is not None and 0 <= pad < self._config.vocab_size else None
+
+    def __call__(self, batch: Sequence[Item]) -> list[float]:
+        import torch
+
+        # Such a model looks for the last token that is no padding, by id. Where it names no padding, the last
+        # token counts, whatever it is: so padding must be a token that the batch does not hold.
+        self._config.pad_token_id = self._pad if self._pad is not None else _token_not_in(batch)
+        ids, mask = padded(batch, self._config.pad_token_id, self._model.device)
+        with torch.inference_mode():
+            output = self._model(input_ids=ids, attention_mask=mask)
+        return self._rewards(output, len(batch)).float().tolist()
+
+    def _rewards(self, output: Mapping[str, torch.Tensor], rows: int) -> torch.Tensor:
+        name = "score" if "score" in output else "logits"
+        if name not in output:
+            raise ModelError(f"the reward model {self._name} returns neither `logits` nor a `score`")
+        values = output[name]
+        if values.shape not in ((rows,), (rows, 1)):
+            raise ModelError(
+                f"the reward model {self._name} gives `{name}` of shape {tuple(values.shape)} for {rows} texts: a "
+                "reward is one number per text, so use a model with one label, or one with a `score` of its own"
+            )
+        return values.reshape(rows)
+
+
+def _token_not_in(batch: Sequence[Item]) -> int:
+    held = set[int]().union(*(item.tokens for item in batch))
+    return next(token for token in count() if token not in held)

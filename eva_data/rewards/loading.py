@@ -1,0 +1,109 @@
+"""Reward models from folders: the right class, every weight from the file, no code run that was not allowed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eva_data.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def read_config(path: str) -> dict[str, Any]:
+    """The folder's config.json."""
+    try:
+        config: dict[str, Any] = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the reward model {path} has no config.json that can be read: {error}") from None
+    return config
+
+
+def refuse_other_models(
+    path: str, config: Mapping[str, Any], *, endings: tuple[str, ...], wanted: str, trust_remote_code: bool
+) -> None:
+    """ModelError where the folder's own class is none of transformers' that end in `endings`, nor allowed code.
+
+    transformers itself would load what it knows of such a model and draw the rest at random.
+    """
+    import transformers
+
+    if trust_remote_code and config.get("auto_map"):
+        return
+    names: list[str] = config.get("architectures") or []
+    known = [name for name in names if name in dir(transformers)]
+    if names and not known and config.get("auto_map"):
+        raise ModelError(
+            f"the reward model {path} is a `{names[0]}`, which its own code defines: read that code, and set "
+            "`reward.trust_remote_code: true` to run it"
+        )
+    if names and not known:
+        raise ModelError(
+            f"the reward model {path} is a `{names[0]}`, which transformers {transformers.__version__} does not know, "
+            "and it brings no code of its own: use another reward model"
+        )
+    if known and not any(name.endswith(endings) for name in known):
+        raise ModelError(f"{path} is a `{known[0]}`, but `reward` needs {wanted}")
+
+
+def load_tokenizer(path: str, *, trust_remote_code: bool, chat: bool = True) -> PreTrainedTokenizerBase:
+    """The folder's tokenizer; ModelError where there is none, or no chat template where `chat` asks for one."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except (ImportError, OSError, ValueError) as error:
+        raise ModelError(f"the tokenizer of the reward model {path} cannot be loaded: {_first_line(error)}") from None
+    if chat and tokenizer.chat_template is None:
+        raise ModelError(
+            f"the reward model {path} has no chat template, so conversations cannot be written as it reads them: put "
+            "the chat_template.jinja of the model it was trained from beside its tokenizer"
+        )
+    return tokenizer
+
+
+def load_model(kind: Any, settings: Mapping[str, Any], **options: Any) -> PreTrainedModel:
+    """`kind.from_pretrained` of the job's folder, on its device; ModelError where a weight is not in the file."""
+    import torch
+
+    path = settings["path"]
+    if settings["threads"] is not None:
+        torch.set_num_threads(settings["threads"])
+    dtype = "auto" if settings["dtype"] == "auto" else getattr(torch, settings["dtype"])
+    try:
+        model, found = kind.from_pretrained(path, dtype=dtype, output_loading_info=True, **options)
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        raise ModelError(f"the reward model {path} cannot be loaded: {_first_line(error)}") from None
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"the reward model {path} lacks {len(missing)} weights of a {type(model).__name__}, such as "
+            f"`{missing[0]}`: it is no reward model of this kind"
+        )
+    model.config.use_cache = False
+    try:
+        on_device: PreTrainedModel = model.to(settings["device"]).eval()
+    except (AssertionError, RuntimeError) as error:
+        raise ModelError(
+            f"the reward model {path} cannot be put on `reward.device` = {settings['device']}: {_first_line(error)}"
+        ) from None
+    return on_device
+
+
+def dtype_of(model: PreTrainedModel) -> str:
+    """float32, bfloat16, ..."""
+    return str(model.dtype).removeprefix("torch.")
+
+
+def longest_input(settings: Mapping[str, Any], config: Mapping[str, Any]) -> int:
+    """Most tokens of a text: the settings' bound, or the model's own where that is smaller."""
+    own: int | None = config.get("max_position_embeddings")
+    wanted: int = settings["max_tokens"]
+    return min(wanted, own or wanted)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

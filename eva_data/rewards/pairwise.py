@@ -1,0 +1,102 @@
+"""Rewards by a model that compares two responses: mean win probabilities (as in SPPO, Wu et al. 2024)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import permutations
+from typing import Any, NamedTuple, TypeAlias
+
+from eva_data.calls import Message
+from eva_data.jobs import Job
+from eva_data.ledger import Score, call_key
+from eva_data.rewards.batches import Item
+from eva_data.rewards.local import Loaded, scores
+
+
+class Comparison(NamedTuple):
+    """Two different responses to one prompt, in the order in which the model sees them."""
+
+    prompt: Sequence[Message]
+    first: str
+    second: str
+
+
+Read: TypeAlias = Callable[[Mapping[bytes, Comparison]], Iterator[Item]]
+"""Comparisons as the model reads them, one Item per key."""
+
+
+def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
+    """One Score per response; nothing_to_compare where it is the prompt's only one.
+
+    What the ledger keeps, one entry per ordered comparison, is the probability that the first response wins.
+    """
+    keys_R = [
+        {
+            pair: comparison_key(job.settings["fingerprint"], row["prompt"], *pair)
+            for pair in permutations(dict.fromkeys(row["responses"]), 2)
+        }
+        for row in rows
+    ]
+    wanted = {
+        key: Comparison(row["prompt"], *pair)
+        for row, keys in zip(rows, keys_R, strict=True)
+        for pair, key in keys.items()
+    }
+    read, load = _model_of(job.settings)
+    responses = sum(len(row["responses"]) for row in rows)
+    found = scores(job, [*wanted], read(wanted), load, responses=responses)
+    return [
+        mean_wins(row["responses"], {pair: found[key] for pair, key in keys.items()})
+        for row, keys in zip(rows, keys_R, strict=True)
+    ]
+
+
+def comparison_key(fingerprint: str, prompt: Sequence[Message], response: str, other: str) -> bytes:
+    """The ledger's key of the probability that `response`, seen first, wins over `other`."""
+    turns = [[message["role"], message["content"]] for message in prompt]
+    parts = {"reward_model": fingerprint, "prompt": turns, "response": response, "other": other}
+    return call_key(parts | {"order": "response_first"})
+
+
+def _model_of(settings: Mapping[str, Any]) -> tuple[Read, Callable[[], Loaded]]:
+    if settings["kind"] == "pairrm":
+        from eva_data.rewards.pairrm import reader
+
+        return reader(settings)
+    from eva_data.rewards.causal import reader as causal_reader
+
+    return causal_reader(settings)
+
+
+def mean_wins(responses: Sequence[str], first_wins: Mapping[tuple[str, str], Score]) -> list[Score]:
+    """Each response's mean win probability against all others, both orders averaged; in [0, 1].
+
+    `first_wins` has every ordered pair of distinct texts. Equal texts beat each other with 0.5. Where comparisons
+    failed, the response with the most failures is left out with their reason (the longest of several), until all
+    that remain were compared with each other: so rewards within a prompt are means over the same opponents.
+    """
+    times = Counter(responses)
+    left = list(times)
+    lost: dict[str, str] = {}
+    while failed := [pair for pair in permutations(left, 2) if first_wins[pair].reward is None]:
+        failures = Counter(text for pair in failed for text in pair)
+        worst = max(left, key=lambda text: (failures[text], len(text), text))
+        lost[worst] = next(first_wins[pair].reason or "" for pair in failed if worst in pair)
+        left.remove(worst)
+    others = sum(times[text] for text in left) - 1
+    if others < 1:
+        # Alone from the beginning, or because every comparison failed.
+        reason = next(iter(lost.values()), "nothing_to_compare")
+        return [Score(None, lost.get(text, reason)) for text in responses]
+
+    def reward(text: str) -> float:
+        wins = [
+            times[other] * ((first_wins[text, other].reward or 0.0) + 1 - (first_wins[other, text].reward or 0.0)) / 2
+            for other in left
+            if other != text
+        ]
+        return (sum(wins) + 0.5 * (times[text] - 1)) / others
+
+    rewards = {text: Score(reward(text), None) for text in left}
+    return [rewards.get(text) or Score(None, lost[text]) for text in responses]

@@ -83,7 +83,9 @@ iteration_option = click.option(
     "--iter", "iteration", type=click.IntRange(min=1), required=True, help="Iteration, from 1."
 )
 solver_option = click.option(
-    "--solver", metavar="PATH|HUB_ID", help="Who answers, instead of the trained or configured model."
+    "--solver",
+    metavar="MODEL[@REVISION]",
+    help="Who answers, instead of the trained or configured model: a folder, a Hub id, or what a server serves.",
 )
 
 

@@ -58,10 +58,18 @@ def solver_of(run: Run, iteration: int) -> Player:
         )
     trained = run.store.solver_folder(iteration - 1)
     if run.solver_override is not None:
-        block = block.model_copy(update={"model": run.solver_override, "revision": None})
+        block = block.model_copy(update=_named(run.solver_override))
     elif trained.exists() and run.config.trains:
         block = block.model_copy(update={"model": str(trained), "revision": None})
     return player_of(block)
+
+
+def _named(solver: str) -> dict[str, str | None]:
+    """`model` and `revision` out of `--solver MODEL[@REVISION]`; a folder may have an @ in its name."""
+    model, at, revision = solver.rpartition("@")
+    if not at or not model or Path(solver).exists():
+        return {"model": solver, "revision": None}
+    return {"model": model, "revision": revision}
 
 
 def creator_of(run: Run, solver: Player) -> Player:

@@ -19,7 +19,7 @@ from eva_data.llms.base import merge_system, refused
 from eva_data.llms.endpoints import Pool
 from eva_data.llms.faults import SYSTEM_ROLE, Fault, Outage, Refused, Throttled, Transient
 from eva_data.llms.keeper import Keeper
-from eva_data.llms.rounds import PAUSES, Rounds
+from eva_data.llms.rounds import Rounds
 from eva_data.llms.spending import Price, Purse, cost, most
 from eva_data.llms.transport import Reply, Transport
 
@@ -114,7 +114,7 @@ class Asker:
     ) -> dict[bytes, Completion]:
         """What one reply brought, after as many attempts and further rounds as it takes; committed."""
         attempts = _attempts(step_aside)
-        for round_number in range(len(PAUSES)):
+        for round_number in range(len(self.rounds.pauses)):
             try:
                 return await attempts(self._once, messages, keys)
             except Transient:

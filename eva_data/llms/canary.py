@@ -36,8 +36,9 @@ async def check(ledger: Ledger, model: str, ask: AskGreedily) -> None:
         if not set(now) & set(answers):
             raise ModelError(
                 f"the server's model `{model}` answers differently than before: to {probe!r} it said {answers[0]!r}, "
-                f"and now says {now[0]!r}; if another model is served under this name, give it another `revision`, "
-                "so that its answers are not mixed with the earlier ones; if not, set `canary: false`"
+                f"and now says {now[0]!r}; if another model is served under this name, give it another `revision` (for "
+                "one iteration `--solver NAME@REVISION`), so that its answers are not mixed with the earlier ones; if "
+                "not, set `canary: false`"
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, PrivateAttr
@@ -19,7 +19,7 @@ from eva_data.llms.asking import Asker, gather
 from eva_data.llms.base import LedgerLLM, refused
 from eva_data.llms.endpoints import Pool
 from eva_data.llms.keeper import Keeper
-from eva_data.llms.rounds import Rounds
+from eva_data.llms.rounds import PAUSES, Rounds
 from eva_data.llms.spending import Price, Purse
 from eva_data.llms.transport import Transport
 
@@ -43,6 +43,8 @@ class RemoteLLM(LedgerLLM):
     max_in_flight: int | Literal["auto"] = 64
     timeout_seconds: float = 600
     give_up_minutes: float = 10
+    further_rounds: tuple[float, ...] = PAUSES
+    """Seconds before each further round of what failed, once all else is done."""
     canary: bool = True
     price: Price | None = None
     budget: float | None = None
@@ -91,7 +93,7 @@ class RemoteLLM(LedgerLLM):
         return Asker(
             transport=transport,
             pool=Pool(self.urls or [self.model], self.max_in_flight, give_up_seconds=self.give_up_minutes * 60),
-            rounds=Rounds(),
+            rounds=Rounds(self.further_rounds),
             keeper=Keeper(self._ledger),
             purse=None if self.budget is None else Purse(self.budget, self._ledger.spent()[0]),
             price=self.price,
@@ -151,6 +153,8 @@ class _Drive:
     expected: int
     done: int = 0
     reported: float = 0.0
+    asking: dict[bytes, asyncio.Future[Completion]] = field(default_factory=dict)
+    """Requests that are at work."""
 
     async def follow(self, chain: Chain[T], place: _Place) -> T:
         """Run one chain to its end."""
@@ -174,16 +178,23 @@ class _Drive:
         keys = [self.llm.key(request) for request in requests]
         answers = self.llm.kept(keys)
         self.asker.finished += len(answers)
-        # Samples of the same messages, which are the same object, share requests; equal requests are one.
+        # Samples of the same messages, which are the same object, share a request. Equal requests are one, also
+        # where another chain has just made it.
         groups: dict[tuple[int, str], dict[bytes, Sequence[Message]]] = {}
-        wanted: set[bytes] = set()
+        asked_already: dict[bytes, asyncio.Future[Completion]] = {}
         for request, key in zip(requests, keys, strict=True):
-            if key not in answers and key not in wanted:
-                wanted.add(key)
+            if key in self.asking:
+                asked_already[key] = self.asking[key]
+            elif key not in answers:
+                self.asking[key] = asyncio.get_running_loop().create_future()
                 groups.setdefault((id(request.messages), request.salt), {})[key] = request.messages
         if groups:
-            found = await gather([self._ask(group, step_aside) for group in groups.values()])
-            answers = answers | {key: completion for group in found for key, completion in group.items()}
+            for found in await gather([self._ask(group, step_aside) for group in groups.values()]):
+                answers |= found
+                for key, completion in found.items():
+                    self.asking.pop(key).set_result(completion)
+        for key, asked in asked_already.items():
+            answers[key] = await asked
         return [answers[key] for key in keys]
 
     async def _ask(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 PAUSES = (10.0, 60.0)
 """Seconds before each further round: what failed for a minute may work after one."""
@@ -11,7 +12,8 @@ PAUSES = (10.0, 60.0)
 class Rounds:
     """Knows how many requests are at work; when only waiting ones are left, a further round begins."""
 
-    def __init__(self) -> None:
+    def __init__(self, pauses: Sequence[float] = PAUSES) -> None:
+        self.pauses = pauses
         self._at_work = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -35,7 +37,7 @@ class Rounds:
 
     def _look(self) -> None:
         if self._at_work == 0 and self._waiting and self._timer is None:
-            pause = PAUSES[min(number for number, _ in self._waiting)]
+            pause = self.pauses[min(number for number, _ in self._waiting)]
             self._timer = asyncio.get_running_loop().call_later(pause, self._begin)
 
     def _begin(self) -> None:

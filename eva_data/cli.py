@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import traceback
 from collections.abc import Callable
@@ -89,6 +90,21 @@ solver_option = click.option(
 )
 
 
+def _finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter("a number of dollars is expected, such as 20.", context, parameter)
+    return value
+
+
+budget_option = click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
+    metavar="DOLLARS",
+    help="The most that this dataset's ledger may hold in all; stops before the call that could exceed it.",
+)
+
+
 def read_config(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
     from eva_data.settings import load_config
 
@@ -100,11 +116,11 @@ def read_config(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
     return load_config(config_path, overrides)
 
 
-def start(config: Config, solver: str | None = None) -> Run:
+def start(config: Config, solver: str | None = None, budget: float | None = None) -> Run:
     from eva_data.console import ConsoleReporter
     from eva_data.run import Run
 
-    return Run(config, ConsoleReporter(), solver)
+    return Run(config, ConsoleReporter(), solver, budget)
 
 
 @main.command()
@@ -122,12 +138,14 @@ def init(force: bool) -> None:
 @iteration_option
 @click.option("--only", is_flag=True, help="Refuse to build or train earlier iterations that are missing.")
 @solver_option
+@budget_option
 @click.option("--dry-run", is_flag=True, help="Print the resolved settings and what would be done, then stop.")
 @config_options
 def build(
     iteration: int,
     only: bool,
     solver: str | None,
+    budget: float | None,
     dry_run: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
@@ -138,18 +156,56 @@ def build(
     eva-data build --iter 2
     eva-data build --iter 2 --set sample.fraction=0.5 --set folder=data/half
     eva-data build --iter 3 --solver my-org/trained-elsewhere
+    eva-data build --iter 1 --budget 20
 
     Safe to repeat: a finished iteration is left as it is, and after a kill no finished model call is made again.
     """
-    from eva_data.play import plan, play
+    from eva_data.play import outline, play
     from eva_data.summary import print_build
 
-    run = start(read_config(config_path, overrides), solver)
+    run = start(read_config(config_path, overrides), solver, budget)
     if dry_run:
-        click.echo(plan(run, iteration, only=only))
+        click.echo(outline(run, iteration, only=only))
         return
     manifest = play(run, iteration, only=only, train_last=False)
     print_build(run, manifest)
+
+
+@main.command()
+@iteration_option
+@click.option(
+    "--pilot",
+    "prompts",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    metavar="PROMPTS",
+    help="Ask about so many prompts first, as the build would, and plan from that. What it pays is not paid again.",
+)
+@solver_option
+@budget_option
+@config_options
+def plan(
+    iteration: int,
+    prompts: int,
+    solver: str | None,
+    budget: float | None,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Say what an iteration will take and cost: calls, tokens, dollars and time of every stage.
+
+    \b
+    eva-data plan --iter 1
+    eva-data plan --iter 2 --pilot 8 --budget 20
+    """
+    from eva_data.money import print_plan
+    from eva_data.pilot import ask_pilot
+    from eva_data.plan import plan_iteration
+
+    run = start(read_config(config_path, overrides), solver, budget)
+    piloted = ask_pilot(run, iteration, prompts)
+    print_plan(plan_iteration(run, iteration), piloted, budget)
 
 
 @main.command()
@@ -167,13 +223,14 @@ def train(iteration: int, config_path: Path | None, overrides: tuple[str, ...]) 
 
 @main.command()
 @click.option("--iters", type=click.IntRange(min=1), required=True, help="Iterations to play, each built and trained.")
+@budget_option
 @config_options
-def run(iters: int, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+def run(iters: int, budget: float | None, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Build and train in turn, from what is there up to the given iteration."""
     from eva_data.play import play
     from eva_data.summary import print_build
 
-    game = start(read_config(config_path, overrides))
+    game = start(read_config(config_path, overrides), budget=budget)
     manifest = play(game, iters, only=False, train_last=True)
     print_build(game, manifest)
 

@@ -103,7 +103,7 @@ def test_solvers(run: Run) -> pl.DataFrame:
     return table
 
 
-def plan(run: Run, iteration: int, *, only: bool) -> str:
+def outline(run: Run, iteration: int, *, only: bool) -> str:
     """What `play` would do, and the resolved settings, as text."""
     built = run.store.iterations()
     steps = []

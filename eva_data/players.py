@@ -40,12 +40,15 @@ def player_of(block: Model) -> Player:
     if isinstance(block, TransformersModel) or (isinstance(block, VllmModel) and not block.urls):
         found = resolve(block.model, block.revision)
         return Player(block, found.name, found.fingerprint, found.path, isinstance(block, VllmModel))
-    if block.urls:
-        from eva_data.served import look
+    if isinstance(block, ApiModel) and not block.urls:
+        from eva_data.llms.providers import key_variable
 
-        served = look(block)
-        return Player(block, block.model, served.fingerprint, None, served.is_vllm)
-    return Player(block, block.model, f"{block.model}@{block.revision or 'unknown'}", None)
+        key_variable(block)
+        return Player(block, block.model, f"{block.model}@{block.revision or 'unknown'}", None)
+    from eva_data.served import look
+
+    served = look(block)
+    return Player(block, block.model, served.fingerprint, None, served.is_vllm)
 
 
 def solver_of(run: Run, iteration: int) -> Player:
@@ -147,6 +150,7 @@ def connection(player: Player, *, url: str | None, budget: float | None) -> dict
     return {
         "urls": [url] if url else list(block.urls),
         "key_env": block.api_key_env,
+        "key_name": block.api_key_env or _usual_key(block),
         "max_in_flight": block.max_in_flight,
         "timeout_seconds": block.timeout_seconds,
         "give_up_minutes": block.give_up_minutes,
@@ -155,6 +159,15 @@ def connection(player: Player, *, url: str | None, budget: float | None) -> dict
         "price": price,
         "budget": budget,
     }
+
+
+def _usual_key(block: ApiModel | VllmModel) -> str:
+    """What error messages call the variable of the key where none is named."""
+    if isinstance(block, VllmModel) or block.urls:
+        return "that `api_key_env` names (none is named)"
+    from eva_data.llms.providers import key_variable
+
+    return key_variable(block)
 
 
 def work_with(

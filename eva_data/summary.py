@@ -11,6 +11,7 @@ from rich.table import Table
 
 from eva_data.ledger import Ledger
 from eva_data.manifest import differences, settings_hash
+from eva_data.money import spent_table
 from eva_data.run import Run
 from eva_data.store import Manifest, Store
 
@@ -112,11 +113,19 @@ def print_status(run: Run) -> None:
     if run.ledger.exists():
         with Ledger(run.ledger) as ledger:
             totals = ledger.totals()
+            print_spent(console, ledger)
         console.print(
             f"Ledger: {totals['generations']} completions ({totals['prompt_tokens']} tokens in, "
             f"{totals['completion_tokens']} out), {totals['rewards']} rewards, {totals['repeated']} made twice",
             highlight=False,
         )
+
+
+def print_spent(console: Console, ledger: Ledger) -> None:
+    """What every stage of every iteration took, and what it cost."""
+    bills = ledger.bills()
+    if bills:
+        console.print(spent_table(bills))
 
 
 def _staleness(run: Run, manifest: Manifest, previous: Manifest | None) -> str:

@@ -113,7 +113,8 @@ def _choice(found: Any) -> Choice | None:
     reason = _REASONS.get(found.get("finish_reason"), "stop")
     text = message.get("content")
     if not isinstance(text, str):
-        text = message.get("refusal")
+        # The second is where litellm keeps it.
+        text = message.get("refusal") or (message.get("provider_specific_fields") or {}).get("refusal")
     if not isinstance(text, str):
         # Cut at the limit while still thinking, or filtered before the first word: an answer of no words.
         text = "" if reason in ("length", "content_filter") else None

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eva_data.calls import Message, Sampling
-from eva_data.errors import EndpointError
-from eva_data.keys import without_keys
+from eva_data.config import ApiModel
+from eva_data.errors import ConfigError, EndpointError
+from eva_data.keys import read_key, without_keys
 from eva_data.llms.faults import Outage, Refused, Throttled, Transient, fault_of, retry_after
 from eva_data.llms.openai_server import read_reply
+from eva_data.llms.prices import import_litellm
 from eva_data.llms.transport import Reply
 
 
@@ -26,8 +28,6 @@ class Provider:
         extra_body: Mapping[str, Any],
         timeout_seconds: float,
     ) -> None:
-        from eva_data.llms.prices import import_litellm
-
         self._litellm = import_litellm()
         self._model, self._key, self._key_name = model, key, key_name
         self._fields: dict[str, Any] = {
@@ -90,6 +90,30 @@ class Provider:
         return without_keys(" ".join(str(error).split()), self._key)[:300]
 
 
-def _headers(error: Any) -> Mapping[str, str]:
-    response = error.response
-    return dict(response.headers) if response is not None else {}
+def _headers(error: Exception) -> Mapping[str, str]:
+    """The reply's headers; litellm puts them on most of its errors, not on all."""
+    found: Mapping[str, str] | None = vars(error).get("litellm_response_headers")
+    return found or {}
+
+
+def key_variable(block: ApiModel) -> str:
+    """The environment variable that litellm takes the key of a provider's model from, or that the block names.
+
+    Raises ConfigError where there is no such provider, or no key.
+    """
+    if block.api_key_env is not None:
+        read_key(block.api_key_env, block.model)
+        return block.api_key_env
+    litellm = import_litellm()
+    try:
+        _, provider, _, _ = litellm.get_llm_provider(block.model)
+    except litellm.exceptions.BadRequestError:
+        raise ConfigError(
+            f"litellm knows no provider of the model `{block.model}`: write it as `provider/model`, such as "
+            "`gemini/gemini-2.5-flash`, or give the server's `base_url`"
+        ) from None
+    found = litellm.validate_environment(block.model)
+    if not found["keys_in_environment"] and found["missing_keys"]:
+        names = " or ".join(found["missing_keys"])
+        raise ConfigError(f"the key of `{block.model}` is not set: export {names}, or name another in `api_key_env`")
+    return f"{provider.upper()}_API_KEY"

@@ -38,6 +38,8 @@ class RemoteLLM(LedgerLLM):
     urls: list[str]
     key_env: str | None = None
     """Environment variable of the key; it is read in `load` and kept nowhere else."""
+    key_name: str = ""
+    """What error messages call that variable."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     tokenizer: str | None = None
     max_in_flight: int | Literal["auto"] = 64
@@ -107,7 +109,7 @@ class RemoteLLM(LedgerLLM):
         """The way to the model, and whether it is known to give one choice per request."""
         fields: dict[str, Any] = {
             "key": self._key,
-            "key_name": self.key_env or "that `api_key_env` names (none is named)",
+            "key_name": self.key_name or self.key_env or "that `api_key_env` names (none is named)",
             "extra_body": self.extra_body,
             "timeout_seconds": self.timeout_seconds,
         }

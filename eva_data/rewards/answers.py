@@ -5,12 +5,16 @@ None means that the reference itself cannot be read, or that there is no telling
 
 from __future__ import annotations
 
+import logging
 import re
+import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
 from itertools import product
+from types import FrameType
 from typing import Any
 
 from eva_data.errors import MissingExtraError
@@ -33,9 +37,9 @@ def final_number(prompt: str, response: str, answer: object) -> float | None:
 
 
 _NUMBER = re.compile(
-    r"(?P<sign>(?<![\w)\]}])-\s?)?[$€£¥₹]?\s?(?P<inner>-)?"
-    r"(?<!\w)(?<!\d[.,])(?:(?P<whole>\d+)\s{1,3}(?=\d+/\d))?"
-    r"(?P<above>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][+-]?\d{1,3}(?!\w))?|\.\d+)"
+    r"(?P<sign>(?<![\w)\]}])-)?(?:[$€£¥₹]\s?)?(?P<inner>-)?"
+    r"(?<!\w)(?<!\d\.)(?:(?P<whole>\d+)\s{1,3}(?=\d+/\d))?"
+    r"(?P<above>(?>\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?+(?:[eE][+-]?\d{1,3}(?!\w))?+|\.\d++)(?![eE][+-]?\d)"
     r"(?:\s?/\s?(?P<below>\d+(?:\.\d+)?))?"
 )
 _LONGEST_NUMBER = 1000
@@ -82,8 +86,11 @@ def _numbers(text: str) -> Iterator[tuple[re.Match[str], Fraction]]:
 
 
 def _first_number(text: str) -> Fraction | None:
-    """The first number after the last equals sign."""
-    return next((value for _, value in _numbers(text.rpartition("=")[2])), None)
+    """The first number after the last equals sign, or at all."""
+    for part in (text.rpartition("=")[2], text):
+        for _, value in _numbers(part):
+            return value
+    return None
 
 
 def _after_hashes(following: str) -> Fraction | None:
@@ -105,8 +112,8 @@ def _up_to_brace(text: str) -> str:
     return text
 
 
-SECONDS = 3
-"""For reading one text, and for comparing two expressions."""
+SECONDS = 3.0
+"""For one verdict of math_equal: reading and comparing."""
 
 
 def math_equal(prompt: str, response: str, answer: object) -> float | None:
@@ -114,38 +121,81 @@ def math_equal(prompt: str, response: str, answer: object) -> float | None:
 
     The reference is one expression in LaTeX or plain, or a text that ends in `#### <expression>`; of a response the
     library takes what is boxed, else the last expression. None where the reference holds no expression, or where
-    they cannot be compared in time. The time limit is an alarm signal: RuntimeError outside the main thread.
+    there is no telling in time. The time limit is an alarm signal: RuntimeError outside the main thread.
     """
     try:
-        from math_verify.errors import TimeoutException
-        from math_verify.grader import verify
+        import math_verify.grader
+        import math_verify.parser  # noqa: F401
     except ModuleNotFoundError:
         raise MissingExtraError("math-verify", "math") from None
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("math_equal limits its time by an alarm signal, which only a main thread gets")
+    # It warns that its own time limit is off.
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
     spoken = without_thoughts(response)
     try:
-        references = _expressions(_reference(str(answer)))
-        if not references:
-            return None
-        expressions = () if isinstance(spoken, Unparsable) else _expressions(spoken)
-        for reference, expression in product(references, expressions):
-            if verify(reference, expression, timeout_seconds=SECONDS, raise_on_error=True):
-                return 1.0
-    except TimeoutException:
+        with _limited(SECONDS):
+            references = _references(str(answer))
+            if not references:
+                return None
+            expressions = () if isinstance(spoken, Unparsable) else _expressions(spoken)
+            return float(any(_equal(*pair) for pair in product(references, expressions)))
+    except _TimeIsUp:
         return None
-    return 0.0
 
 
-def _reference(answer: str) -> str:
-    expression = answer.rpartition("####")[2].strip()
-    marked = not expression or "\\boxed" in expression or "$" in expression.replace("\\$", "")
-    return expression if marked else f"\\boxed{{{expression}}}"
+class _TimeIsUp(BaseException):
+    """No Exception, since the library catches those."""
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Raises _TimeIsUp inside after so many seconds, and once more every second.
+
+    The library's own limit rings once, and is lost where that happens in a callback of the garbage collector, which
+    lets no exception out.
+    """
+    is_over = False
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        if not is_over:
+            raise _TimeIsUp
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        try:
+            yield
+        finally:
+            is_over = True
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @lru_cache(maxsize=1024)
+def _references(answer: str) -> tuple[Any, ...]:
+    expression = answer.rpartition("####")[2].strip()
+    marked = not expression or "\\boxed" in expression or "$" in expression.replace("\\$", "")
+    return _expressions(expression if marked else f"\\boxed{{{expression}}}")
+
+
 def _expressions(text: str) -> tuple[Any, ...]:
-    """What a text's final expression can be read as; raises the library's TimeoutException."""
+    """What a text's final expression can be read as."""
     from math_verify.parser import parse
 
-    return tuple(parse(text, parsing_timeout=SECONDS, raise_on_error=True))
+    try:
+        return tuple(parse(text, parsing_timeout=0, raise_on_error=True))
+    except Exception:
+        # Whatever the parser stumbles over in a model's text.
+        return ()
+
+
+def _equal(reference: Any, expression: Any) -> bool:
+    from math_verify.grader import verify
+
+    try:
+        return bool(verify(reference, expression, timeout_seconds=0, raise_on_error=True))
+    except Exception:
+        # sympy raises what it runs into: ValueError at 1/0, KeyError at x != 2. Equal they are not.
+        return False

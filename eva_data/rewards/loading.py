@@ -74,14 +74,16 @@ def load_model(kind: Any, settings: Mapping[str, Any], **options: Any) -> PreTra
         torch.set_num_threads(settings["threads"])
     dtype = "auto" if settings["dtype"] == "auto" else getattr(torch, settings["dtype"])
     try:
-        model, found = kind.from_pretrained(path, dtype=dtype, output_loading_info=True, **options)
+        # Weights of another size are refused below, with a sentence.
+        loading = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        model, found = kind.from_pretrained(path, dtype=dtype, **loading, **options)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"the reward model {path} cannot be loaded: {_first_line(error)}") from None
-    missing = sorted(found["missing_keys"])
-    if missing:
+    wanting = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
+    if wanting:
         raise ModelError(
-            f"the reward model {path} lacks {len(missing)} weights of a {type(model).__name__}, such as "
-            f"`{missing[0]}`: it is no reward model of this kind"
+            f"the reward model {path} lacks weights of a {type(model).__name__}, or has them in another size, "
+            f"{len(wanting)} in all, such as `{wanting[0]}`: it is no reward model of this kind"
         )
     model.config.use_cache = False
     try:

@@ -88,7 +88,7 @@ class Compare:
 def reader(settings: Mapping[str, Any]) -> tuple[Read, Callable[[], Loaded]]:
     """How comparisons are written for the model of a job's settings, and how it is loaded."""
     path = settings["path"]
-    config = _encoder_config(path, read_config(path))
+    config = encoder_config(path, read_config(path))
     tokenizer = load_tokenizer(path, trust_remote_code=False, chat=False)
     tokenizer.add_tokens([SOURCE, FIRST, SECOND, EITHER])
     longest = min(settings["max_tokens"], LONGEST)
@@ -148,7 +148,8 @@ _SEVERAL_TURNS = "Finish the following coversation in each i-th turn by filling 
 """What precedes a conversation, spelled as in llm-blender, which is the form that PairRM is used with."""
 
 
-def _encoder_config(path: str, given: Mapping[str, Any]) -> DebertaV2Config:
+def encoder_config(path: str, given: Mapping[str, Any]) -> DebertaV2Config:
+    """The encoder's config from a folder's config.json, `given`; ModelError where it is no PairRM's."""
     if given.get("model_type") == "deberta-v2":
         return DebertaV2Config.from_dict(dict(given))
     if given.get("ranker_type") == "pairranker" and str(given.get("model_name")).endswith("deberta-v3-large"):

@@ -62,33 +62,53 @@ def reward_key(fingerprint: str, prompt: str, response: str) -> bytes:
 def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
     """One Score per response. Raises JobError where the function raises on every one of them."""
     verdicts = _Verdicts(job, rows)
-    results: list[list[Score]] = []
-    assert job.ledger is not None
     progress = Progress(job)
     total = sum(len(row["responses"]) for row in rows)
+    results: list[list[Score]] = []
     done = 0
+    assert job.ledger is not None
     with Ledger(job.ledger) as ledger:
         for start in range(0, len(rows), CHUNK_ROWS):
             chunk = rows[start : start + CHUNK_ROWS]
             keys_R = [[verdicts.key(row, response) for response in row["responses"]] for row in chunk]
             kept = ledger.scores([key for keys in keys_R for key in keys])
-            fresh: dict[bytes, Score] = {}
-            committed = time.monotonic()
-            for row, keys in zip(chunk, keys_R, strict=True):
-                for key, response in zip(keys, row["responses"], strict=True):
-                    if key not in kept:
-                        kept[key], final = verdicts.score(row, response)
-                        if final:
-                            fresh[key] = kept[key]
-                    done += 1
-                    if time.monotonic() - committed >= COMMIT_SECONDS:
-                        ledger.keep_scores(fresh)
-                        fresh, committed = {}, time.monotonic()
-                    progress(done, total)
-                results.append([kept[key] for key in keys])
-            ledger.keep_scores(fresh)
+            with _Committed(ledger) as fresh:
+                for row, keys in zip(chunk, keys_R, strict=True):
+                    for key, response in zip(keys, row["responses"], strict=True):
+                        if key not in kept:
+                            kept[key], final = verdicts.score(row, response)
+                            if final:
+                                fresh.add(key, kept[key])
+                        done += 1
+                        progress(done, total)
+                    results.append([kept[key] for key in keys])
     verdicts.refuse_if_it_only_raises(score for scores in results for score in scores)
     return results
+
+
+class _Committed:
+    """Verdicts, committed together at the end and every now and then."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._fresh: dict[bytes, Score] = {}
+        self._since = time.monotonic()
+
+    def __enter__(self) -> _Committed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # After an exception too: what was decided before it need not be decided again.
+        self._commit()
+
+    def add(self, key: bytes, score: Score) -> None:
+        self._fresh[key] = score
+        if time.monotonic() - self._since >= COMMIT_SECONDS:
+            self._commit()
+
+    def _commit(self) -> None:
+        self._ledger.keep_scores(self._fresh)
+        self._fresh, self._since = {}, time.monotonic()
 
 
 class _Verdicts:

@@ -1,0 +1,248 @@
+"""How often each stage of an iteration asks its model, and with how much text: at most, by the settings alone.
+
+What the ledger has under the same key is not counted: the answers of an unchanged solver to X_{t-1} are those that it
+gave in iteration t - 1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from eva_data.config import (
+    ApiModel,
+    Config,
+    Judge,
+    Model,
+    OneReward,
+    Pairwise,
+    Several,
+    TransformersModel,
+    Verifier,
+    VllmModel,
+)
+from eva_data.draw import share_of
+from eva_data.errors import ConfigError
+from eva_data.llms.endpoints import AUTO_START
+from eva_data.llms.prices import import_litellm
+from eva_data.models import resolve
+from eva_data.players import _named
+from eva_data.run import Run
+from eva_data.starting import CHARACTERS_PER_TOKEN, Start
+
+EVOLVE_TEMPLATE = 1000
+"""Characters of an instruction to the creator; no method's own is longer."""
+JUDGE_TEMPLATE = 1700
+"""Characters of the question to a judge where the settings give none."""
+
+
+@dataclass(frozen=True)
+class Player:
+    """Who is asked, as far as the settings tell."""
+
+    block: Model
+    names: tuple[str, ...]
+    """What its fingerprint can begin with; a solver that is trained here has one for each theta."""
+
+    def is_called(self, fingerprint: str) -> bool:
+        """Whether a fingerprint can be this model's."""
+        return any(fingerprint == name or fingerprint.startswith((f"{name}@", f"{name}+")) for name in self.names)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage asks of a language model."""
+
+    stage: str
+    player: Player
+    calls: int
+    """Requests to a server; batches of a model in this process."""
+    completions: int
+    tokens_in: int
+    tokens_out: int
+    at_once: int
+    """Calls that run at the same time."""
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What a stage scores without a language model."""
+
+    stage: str
+    model: str
+    calls: int
+    """Responses to score; comparisons, for a pairwise reward model."""
+
+
+def workload(run: Run, iteration: int, start: Start) -> list[Work | Computed]:
+    """Every stage of an iteration that asks or scores, in order; none where a table holds the responses."""
+    config = run.config
+    if iteration < config.first_answered:
+        return []
+    solver = _solver(run, iteration)
+    length = solver.block.max_prompt_tokens if start.tokens is None else start.tokens
+    if iteration == 1:
+        return _answering(config, solver, "respond", start.count, start.count * length)
+    known = is_known(run, iteration)
+    works: list[Work | Computed] = []
+    if config.estimate.source == "fresh":
+        asked = 0 if known else start.count
+        works += _answering(config, solver, "estimate", asked, asked * length)
+    grown = length
+    if config.mix.source == "evolved":
+        creator = solver if config.creator == "shared" else Player(config.creator, (_name(config.creator),))
+        chains = chains_needed(config, start.count, survival(run, iteration))
+        works.append(_evolving(config, creator, chains, length))
+        grown = min(config.evolve.max_tokens, solver.block.max_prompt_tokens)
+    new = share_of(config.mix.evolved, start.count)
+    originals = 0 if known or _estimated(config, iteration) else start.count - new
+    tokens = new * grown + originals * length
+    return [*works, *_answering(config, solver, "respond", new + originals, tokens)]
+
+
+def chains_needed(config: Config, prompts: int, survival: float | None) -> int:
+    """How many prompts are evolved: the sampled fraction, or as many more as it takes for enough survivors."""
+    first = max(1, share_of(config.sample.fraction, prompts))
+    if survival is None:
+        return first
+    needed = share_of(config.mix.evolved, prompts) / (config.evolve.evolutions * survival) if survival else prompts
+    return min(prompts, max(first, math.ceil(needed)))
+
+
+def survival(run: Run, iteration: int) -> float | None:
+    """The share of iteration t - 1's evolutions that survived; null where there were none."""
+    if iteration - 1 not in run.store.iterations():
+        return None
+    manifest = run.store.manifest(iteration - 1)
+    attempts = sum(flow["rows_in"] for flow in manifest["flow"] if flow["stage"] == "evolve")
+    return manifest["evolving"]["found"] / attempts if attempts else None
+
+
+def is_known(run: Run, iteration: int) -> bool:
+    """Whether the solver of iteration t is the one that answered in t - 1, so that X_{t-1} need not be asked again."""
+    if run.config.trains and run.solver_override is None:
+        return False
+    if iteration - 1 not in run.store.iterations():
+        return run.solver_override is None and iteration > run.config.first_answered
+    answered = run.store.manifest(iteration - 1)["models"]["solver"]
+    block = solver_block(run, iteration)
+    if not _is_remote(block) and (block.model == "sandbox" or Path(block.model).expanduser().is_dir()):
+        # Folders of one name are many.
+        return bool(resolve(block.model).fingerprint == answered)
+    return Player(block, (_name(block),)).is_called(answered)
+
+
+def solver_block(run: Run, iteration: int) -> Model:
+    """The settings of who answers in `iteration`, as `players.solver_of` has it; nothing is resolved."""
+    block = run.config.model_solver
+    if block is None:
+        raise ConfigError(
+            "`solver` is a table of responses, which can make iteration 1 only: name the model that answers from "
+            "iteration 2 on, `solver.then: {backend: transformers, model: ...}`"
+        )
+    trained = run.store.solver_folder(iteration - 1)
+    if run.solver_override is not None:
+        return block.model_copy(update=_named(run.solver_override))
+    if trained.exists() and run.config.trains:
+        return block.model_copy(update={"model": str(trained), "revision": None})
+    return block
+
+
+def _estimated(config: Config, iteration: int) -> bool:
+    """Whether this iteration's *estimate* has already answered the prompts that X_t takes over."""
+    return config.estimate.source == "fresh" and (config.mix.original == "previous" or iteration == 2)
+
+
+def _solver(run: Run, iteration: int) -> Player:
+    block = solver_block(run, iteration)
+    trained = tuple(f"iter_{number}" for number in range(1, iteration)) if run.config.trains else ()
+    return Player(block, (_name(block), *trained))
+
+
+def _name(block: Model) -> str:
+    """What the fingerprint of a block's model begins with."""
+    if _is_remote(block):
+        return f"{block.model}@{block.revision or 'unknown'}"
+    path = Path(block.model).expanduser()
+    return path.resolve().name if path.is_dir() and block.model != "sandbox" else block.model
+
+
+def _is_remote(block: Model) -> bool:
+    return isinstance(block, ApiModel) or (isinstance(block, VllmModel) and bool(block.urls))
+
+
+def _answering(config: Config, solver: Player, stage: str, prompts: int, tokens: int) -> list[Work | Computed]:
+    """The solver's and the rewards' work for some prompts of `tokens` tokens together."""
+    n, block = solver.block.responses, solver.block
+    completions = prompts * n
+    alone = isinstance(block, TransformersModel) or not _takes_n(block)
+    asked = _work(
+        stage,
+        solver,
+        requests=completions if alone else prompts,
+        completions=completions,
+        tokens_in=tokens * (n if alone else 1),
+        tokens_out=completions * block.max_tokens,
+    )
+    if config.reward is None:
+        raise ConfigError("`reward` is missing: name what scores a response, for example a verifier")
+    rewards = config.reward.rewards if isinstance(config.reward, Several) else (config.reward,)
+    shown = n * tokens + completions * block.max_tokens
+    return [asked, *(_scoring(reward, stage, prompts, completions, shown, n) for reward in rewards)]
+
+
+def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown: int, n: int) -> Work | Computed:
+    """`shown` is the length of all responses with their prompts, in tokens."""
+    if not isinstance(reward, Judge):
+        name = reward.function if isinstance(reward, Verifier) else reward.model
+        return Computed(f"reward ({stage})", name, prompts * n * (n - 1) if isinstance(reward, Pairwise) else responses)
+    template = len(reward.template) if reward.template else JUDGE_TEMPLATE
+    return _work(
+        f"judge ({stage})",
+        Player(reward.judge, (_name(reward.judge),)),
+        requests=responses,
+        completions=responses,
+        tokens_in=shown + responses * math.ceil(template / CHARACTERS_PER_TOKEN),
+        tokens_out=responses * reward.judge.max_tokens,
+    )
+
+
+def _evolving(config: Config, creator: Player, chains: int, length: int) -> Work:
+    """Chains from prompts of `length` tokens; each step rewrites what the one before it wrote."""
+    evolve = config.evolve
+    own = max((len(strategy.template) for strategy in evolve.strategies), default=0)
+    template = math.ceil(max(own, 0 if evolve.only_own else EVOLVE_TEMPLATE) / CHARACTERS_PER_TOKEN)
+    requests = chains * evolve.evolutions
+    later = max(length, evolve.max_tokens)
+    return _work(
+        "evolve",
+        creator,
+        requests=requests,
+        completions=requests,
+        tokens_in=requests * template + chains * (length + (evolve.evolutions - 1) * later),
+        tokens_out=requests * evolve.max_tokens,
+        in_turn=evolve.evolutions,
+    )
+
+
+def _work(
+    stage: str, player: Player, *, requests: int, completions: int, tokens_in: int, tokens_out: int, in_turn: int = 1
+) -> Work:
+    """Work of so many requests, each of which waits for the one before it in groups of `in_turn`."""
+    block = player.block
+    side_by_side = requests // in_turn
+    if isinstance(block, TransformersModel):
+        calls = in_turn * math.ceil(side_by_side / block.batch_size)
+        return Work(stage, player, calls, completions, tokens_in, tokens_out, 1)
+    bound = AUTO_START if block.max_in_flight == "auto" else block.max_in_flight
+    at_once = min(bound * max(1, len(block.urls)), side_by_side)
+    return Work(stage, player, requests, completions, tokens_in, tokens_out, at_once)
+
+
+def _takes_n(block: Model) -> bool:
+    """Whether one request can bring several samples; a provider that litellm does not know is asked so."""
+    if not isinstance(block, ApiModel) or block.urls:
+        return True
+    known = import_litellm().get_supported_openai_params(model=block.model)
+    return known is None or "n" in known

@@ -165,12 +165,13 @@ def _build_next(run: Run, iteration: int) -> Manifest:
     )
 
 
-def earlier_scales(run: Run, iteration: int) -> dict[str, tuple[float, float]]:
+def earlier_scales(run: Run, iteration: int) -> dict[str, list[float]]:
     """The constants by which several rewards are standardised, frozen by the first iteration that had them."""
     for earlier in range(1, iteration):
         frozen = run.store.manifest(earlier).get("reward_scales")
         if frozen:
-            return {name: (mean, deviation) for name, (mean, deviation) in frozen.items()}
+            scales: dict[str, list[float]] = frozen
+            return scales
     return {}
 
 

@@ -124,13 +124,20 @@ def start(config: Config, solver: str | None = None, budget: float | None = None
 
 
 @main.command()
+@click.option("--recipe", metavar="NAME", help="Begin with ready settings: paper, vllm, openai-server, cpu or gsm8k.")
 @click.option("--force", is_flag=True, help="Overwrite an eva.yaml that is there.")
-def init(force: bool) -> None:
-    """Write a commented eva.yaml to this folder."""
+def init(recipe: str | None, force: bool) -> None:
+    """Write a commented eva.yaml to this folder.
+
+    \b
+    eva-data init                       # your prompts, a model in this process, a scoring function of yours
+    eva-data init --recipe paper        # the paper's: gemma-2-9b-it, ArmoRM, UltraFeedback, a Gemini creator
+    eva-data init --recipe vllm         # all on your own GPUs, served by vLLM
+    """
     from eva_data.settings import write_template
 
     path = Path("eva.yaml")
-    write_template(path, force=force)
+    write_template(path, recipe, force=force)
     click.echo(f"Wrote {path}. Name your prompts, solver and reward in it, then: eva-data build --iter 1")
 
 

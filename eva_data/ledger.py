@@ -11,7 +11,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -61,6 +61,10 @@ class Bill:
     """From sending the request to the whole reply."""
     cost: float | None
     """Dollars; 0 on own hardware, null where the price is unknown."""
+
+    def row(self) -> tuple[Any, ...]:
+        """Its fields in their order; dataclasses.astuple would copy each of them deeply."""
+        return tuple(vars(self).values())
 
 
 class Score(NamedTuple):
@@ -129,7 +133,7 @@ class Ledger:
                     (key, c.text, c.finish_reason, c.prompt_tokens, c.completion_tokens)
                     for key, c in completions.items()
                 ),
-                "INSERT INTO bills VALUES (?, ?, ?, ?, ?, ?, ?, ?)": (astuple(bill) for bill in bills),
+                "INSERT INTO bills VALUES (?, ?, ?, ?, ?, ?, ?, ?)": (bill.row() for bill in bills),
             }
         )
 
@@ -150,7 +154,7 @@ class Ledger:
 
     def bill(self, bills: Iterable[Bill]) -> None:
         """Commit what replies without a usable completion took."""
-        self._keep({"INSERT INTO bills VALUES (?, ?, ?, ?, ?, ?, ?, ?)": (astuple(bill) for bill in bills)})
+        self._keep({"INSERT INTO bills VALUES (?, ?, ?, ?, ?, ?, ?, ?)": (bill.row() for bill in bills)})
 
     def spent(self) -> tuple[float, int]:
         """Dollars of all replies, and how many replies had no known price."""

@@ -62,7 +62,7 @@ def compose(
     inputs: Mapping[str, str],
     notes: Sequence[str],
     evolving: Mapping[str, Any] | None,
-    reward_scales: Mapping[str, tuple[float, float]],
+    reward_scales: Mapping[str, Sequence[float]],
     bills: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The manifest of an iteration but for its files. No time and no path of this machine is in it."""

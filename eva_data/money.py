@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -28,12 +29,16 @@ def print_plan(plan: Plan, piloted: Piloted, budget: float | None) -> None:
 
     if plan.lines:
         console.print(_plan_table(plan))
+        say(_models(plan.lines))
         for source in dict.fromkeys(line.source for line in plan.lines):
-            say(f"{source}: {_SOURCES[source]}")
-    count, known = plan.start.count, plan.start.known
-    say(f"Prompts to begin with: {count:,}, from {known}")
+            say(f"From {source}: {_SOURCES[source]}")
+        if any(line.own_hardware for line in plan.lines):
+            say("Cost -: own hardware, or a price of 0")
+    say(f"Prompts to begin with: {plan.start.count:,} ({plan.start.known})")
     for note in plan.notes:
         say(f"Note: {note}")
+    if plan.paid and plan.lines:
+        say(f"Note: {dollars(plan.paid)} of this iteration are spent already; what they bought is not paid again")
     if piloted.prompts:
         unknown = f", unknown for {piloted.unpriced} replies" if piloted.unpriced else ""
         say(f"The pilot of {piloted.prompts} prompts cost {dollars(piloted.cost)}{unknown}")
@@ -44,17 +49,37 @@ def print_plan(plan: Plan, piloted: Piloted, budget: float | None) -> None:
 
 
 def _plan_table(plan: Plan) -> Table:
-    table = Table(title=f"Iteration {plan.iteration}: what it will take", title_justify="left")
-    for column in ("stage", "model"):
-        table.add_column(column, overflow="fold")
-    for column in ("calls", "completions", "tokens in", "tokens out", "cost", "time"):
-        table.add_column(column, justify="right")
-    table.add_column("from")
-    for line in plan.lines:
-        table.add_row(line.stage, line.model, *_cells(line), line.source)
+    table = _table(f"Iteration {plan.iteration}: what it will take")
+    table.add_column("stage", no_wrap=True)
+    for column in ("calls", "answers", "tokens in", "tokens out", "cost", "time"):
+        table.add_column(column, justify="right", overflow="fold")
+    table.add_column("from", no_wrap=True)
+    for label, line in zip(_labels(plan.lines), plan.lines, strict=True):
+        table.add_row(label, *_cells(line), line.source)
     table.add_section()
-    table.add_row("total", "", *_total(plan.lines), "")
+    table.add_row("total", *_total(plan.lines), "")
     return table
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+
+
+def _labels(lines: Sequence[Line]) -> list[str]:
+    """The stages; numbered where several rewards make several lines of one."""
+    stages = [line.stage for line in lines]
+    return [
+        stage if stages.count(stage) == 1 else f"{stage} {stages[: place + 1].count(stage)}"
+        for place, stage in enumerate(stages)
+    ]
+
+
+def _models(lines: Sequence[Line]) -> str:
+    """Who does what."""
+    stages_of: dict[str, list[str]] = {}
+    for label, line in zip(_labels(lines), lines, strict=True):
+        stages_of.setdefault(line.model, []).append(label)
+    return "; ".join(f"{', '.join(stages)}: {model}" for model, stages in stages_of.items())
 
 
 def _cells(line: Line) -> list[str]:
@@ -64,56 +89,55 @@ def _cells(line: Line) -> list[str]:
     price = "-" if line.own_hardware else "unknown" if line.cost is None else f"{most}{dollars(line.cost)}"
     time = "unknown" if line.seconds is None else duration(line.seconds)
     counts = [f"{line.calls:,}", f"{line.completions:,}"]
-    return [*counts, *(f"{most}{tokens:,}" for tokens in (line.tokens_in, line.tokens_out)), price, time]
+    return [*counts, *(f"{most}{rounded(tokens or 0)}" for tokens in (line.tokens_in, line.tokens_out)), price, time]
 
 
 def _total(lines: Sequence[Line]) -> list[str]:
     asked = [line for line in lines if line.completions is not None]
     most = "<= " if any(line.source == "bound" for line in asked) else ""
     sums = [
-        f"{mark}{sum(numbers):,}"
-        for mark, numbers in (
-            ("", [line.calls for line in lines]),
-            ("", [line.completions or 0 for line in asked]),
-            (most, [line.tokens_in or 0 for line in asked]),
-            (most, [line.tokens_out or 0 for line in asked]),
-        )
+        f"{sum(line.calls for line in lines):,}",
+        f"{sum(line.completions or 0 for line in asked):,}",
+        f"{most}{rounded(sum(line.tokens_in or 0 for line in asked))}",
+        f"{most}{rounded(sum(line.tokens_out or 0 for line in asked))}",
     ]
     priced = [line for line in asked if line.cost is not None]
+    cost = sum(line.cost or 0.0 for line in priced)
     mark = "<= " if any(line.source == "bound" and not line.own_hardware for line in priced) else ""
-    price = f"{mark}{dollars(sum(line.cost or 0.0 for line in priced))}"
-    if all(line.own_hardware for line in asked):
-        price = "-"
+    price = "-" if all(line.own_hardware for line in asked) else f"{mark}{dollars(cost)}"
     timed = [line.seconds for line in asked if line.seconds is not None]
     return [
         *sums,
-        _beside_unknown(price, len(priced) < len(asked)),
-        _beside_unknown(duration(sum(timed)), len(timed) < len(asked)),
+        _with_unknown(price, cost) if len(priced) < len(asked) else price,
+        _with_unknown(duration(sum(timed)), sum(timed)) if len(timed) < len(asked) else duration(sum(timed)),
     ]
 
 
-def _beside_unknown(known: str, unknown: bool) -> str:
-    return f"unknown (+ {known})" if unknown else known
+def _with_unknown(shown: str, known: float) -> str:
+    """A sum of which a part is unknown."""
+    return f"unknown (+ {shown})" if known else "unknown"
 
 
 def _verdict(plan: Plan, budget: float) -> str:
     """Whether a budget is enough, by what is known."""
-    left = budget - plan.spent
-    begun = f"Of the budget of {dollars(budget)}, {dollars(max(left, 0.0))} are left"
-    if plan.cost > left:
-        measured = all(line.source != "bound" for line in plan.lines)
-        return f"{begun}: " + ("not enough" if measured else "perhaps not enough") + " for this iteration"
-    return f"{begun}: " + ("whether that is enough is unknown" if plan.unpriced else "enough for this iteration")
+    left, needed = budget - plan.spent, max(plan.cost - plan.paid, 0.0)
+    if needed > left:
+        # A bound above it says nothing.
+        answer = "perhaps not enough" if any(line.source == "bound" for line in plan.lines) else "not enough"
+    else:
+        answer = "unknown whether that is enough" if plan.unpriced else "enough"
+    return f"Of the budget of {dollars(budget)}, {dollars(max(left, 0.0))} are left: {answer} for this iteration"
 
 
 def spent_table(bills: Sequence[Mapping[str, Any]]) -> Table:
     """What the ledger holds, per iteration, stage and model (rows of Ledger.bills()), and in all."""
-    table = Table(title="Spent", title_justify="left")
-    for column in ("iteration", "stage", "model"):
-        table.add_column(column, overflow="fold")
+    table = _table("Spent")
+    table.add_column("iter", no_wrap=True)
+    table.add_column("stage", no_wrap=True)
+    table.add_column("model", overflow="fold")
     numbers = ("replies", "completions", "prompt_tokens", "completion_tokens")
-    for column in ("replies", "completions", "tokens in", "tokens out", "cost"):
-        table.add_column(column, justify="right")
+    for column in ("replies", "answers", "tokens in", "tokens out", "cost"):
+        table.add_column(column, justify="right", overflow="fold")
     for bill in bills:
         counts = (f"{bill[number]:,}" for number in numbers)
         table.add_row(str(bill["iteration"]), bill["stage"], bill["model"], *counts, _price(bill))
@@ -135,6 +159,14 @@ def dollars(amount: float) -> str:
     """`$12.35`; small amounts with as many places as it takes to see them."""
     places = 2 if amount >= 1 or amount == 0 else 4 if amount >= 0.01 else 6
     return f"${amount:,.{places}f}"
+
+
+def rounded(number: int) -> str:
+    """`9,999`, `57.6 k`, `1.27 M`: three digits are as much as a plan knows."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= max(size, 1e4):
+            return f"{number / size:.3g} {unit}"
+    return f"{number:,}"
 
 
 def duration(seconds: float) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from eva_data.answer import answer
 from eva_data.build import refuse_stale
-from eva_data.config import Judge, TransformersModel
+from eva_data.config import TransformersModel
 from eva_data.grow import _evolve
 from eva_data.ledger import Ledger
 from eva_data.plan import pilot_ledger
@@ -54,11 +54,13 @@ def ask_pilot(run: Run, iteration: int, prompts: int) -> Piloted:
     judges = [scorer.judge.block for scorer in run.scorers if scorer.judge is not None]
     alone = all(isinstance(block, TransformersModel) for block in (solver.block, creator.block, *judges))
     ledger = pilot_ledger(run) if alone else run.ledger
-    folder = pilot_ledger(run).parent
-    aside = replace(run, config=config.model_copy(update={"folder": folder, "ledger": ledger}), notes=[])
-    # These rewards are not kept, so any scale will do.
-    scales = {scorer.fingerprint: (0.0, 1.0) for scorer in run.scorers}
-    aside = replace(aside, reward_scales=scales)
+    aside = replace(
+        run,
+        config=config.model_copy(update={"folder": pilot_ledger(run).parent, "ledger": ledger}),
+        notes=[],
+        # The mean of several rewards is not kept, so any scale will do.
+        reward_scales={scorer.fingerprint: [0.0, 1.0] for scorer in run.scorers},
+    )
     before = _spent(aside)
     stage = "estimate" if number > 1 and config.estimate.source == "fresh" else "respond"
     with run.store.locked(), aside.servers:

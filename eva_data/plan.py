@@ -75,7 +75,9 @@ class Plan:
     notes: tuple[str, ...]
     """What else a reader should know."""
     spent: float
-    """Dollars that the ledger holds already, of all iterations."""
+    """Dollars that the ledger holds, of all iterations."""
+    paid: float
+    """Those of them that this iteration has cost already, by a pilot or an interrupted build."""
 
     @property
     def cost(self) -> float:
@@ -104,12 +106,13 @@ def plan_iteration(run: Run, iteration: int) -> Plan:
     start = starting_prompts(run, iteration)
     bills = [bill for path in (run.ledger, pilot_ledger(run)) if path.exists() for bill in _bills(path)]
     spent = sum(bill["cost"] for bill in bills)
+    paid = sum(bill["cost"] for bill in bills if bill["iteration"] == iteration)
     if iteration in run.store.iterations():
         done = f"iteration {iteration} is built, and building it again asks nothing: `eva-data status` has what it took"
-        return Plan(iteration, start, (), (done,), spent)
+        return Plan(iteration, start, (), (done,), spent, paid)
     works = workload(run, iteration, start)
     lines = tuple(_computed(work) if isinstance(work, Computed) else _line(work, bills) for work in works)
-    return Plan(iteration, start, lines, tuple(_notes(run, iteration, works, bills)), spent)
+    return Plan(iteration, start, lines, tuple(_notes(run, iteration, works)), spent, paid)
 
 
 def _bills(path: Path) -> list[dict[str, Any]]:
@@ -184,14 +187,11 @@ def foresee(work: Work, rates: Rates | None, price: Price | None) -> Line:
     )
 
 
-def _notes(run: Run, iteration: int, works: Sequence[Work | Computed], bills: Sequence[Bill]) -> list[str]:
+def _notes(run: Run, iteration: int, works: Sequence[Work | Computed]) -> list[str]:
     config, before = run.config, iteration - 1
     if not works:
         return ["its responses come from a table, so nothing is asked"]
     notes = []
-    paid = sum(bill["cost"] for bill in bills if bill["iteration"] == iteration)
-    if paid:
-        notes.append(f"${paid:.4f} of this iteration are spent already, and what they bought is not paid for again")
     if iteration > 1:
         if before not in run.store.iterations():
             notes.append(f"iteration {before} is not built: `eva-data plan --iter {before}` says what it takes")

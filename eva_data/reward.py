@@ -19,11 +19,22 @@ def rewarded(responses: pl.DataFrame, scores: pl.DataFrame, *, reward_model: str
 
 
 def unscored(responses: pl.DataFrame, scores: pl.DataFrame, *, iteration: int) -> pl.DataFrame:
-    """REJECTS of the reward stage: one row per response without a usable reward."""
+    """REJECTS of the reward stage: one row per response without a usable reward.
+
+    `scores` as in `rewarded`, with `raw`: what a judge wrote that could not be read, which follows the response in
+    `text`.
+    """
+    judged = pl.lit("\n\n[the judge] ") + pl.col("raw").str.slice(0, 1000)
     failed = (
         scores.filter(pl.col("reason").is_not_null())
         .join(responses.select("prompt_id", "response_idx", "response"), on=["prompt_id", "response_idx"])
-        .select("prompt_id", "reason", text=pl.col("response").str.slice(0, 2000))
+        .select(
+            "prompt_id",
+            "reason",
+            text=pl.when(pl.col("raw").is_null())
+            .then(pl.col("response").str.slice(0, 2000))
+            .otherwise(pl.col("response").str.slice(0, 980) + judged),
+        )
         .with_columns(stage=pl.lit("reward"), iteration=pl.lit(iteration))
     )
     return conform(failed, REJECTS)

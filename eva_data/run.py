@@ -47,7 +47,7 @@ class Run:
     budget: float | None = None
     """`--budget`: the most dollars that the ledger may hold in all."""
     notes: list[str] = field(default_factory=list)
-    reward_scales: dict[str, tuple[float, float]] = field(default_factory=dict)
+    reward_scales: dict[str, list[float]] = field(default_factory=dict)
     """Mean and deviation of each of several rewards; set by the first iteration that has them."""
 
     @cached_property

@@ -20,7 +20,7 @@ from eva_data.errors import ModelError
 from eva_data.supervise import Supervised, last_lines
 from eva_data.vllm_command import HOST, arguments, first_error, first_request, interpreter
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.2
 
 FIRST_ANSWER_SECONDS = 120.0
 """Least time for the first answer of a server that says it is healthy, however long its start took."""
@@ -132,6 +132,11 @@ class VllmServer:
         status, said = _request(self._port, "POST", address, body, timeout=FIRST_ANSWER_SECONDS)
         if status == 200:
             return
+        if status == 404 and isinstance(self._block, RewardServer):
+            raise ModelError(
+                f"vLLM gives no scores of the model {self._path}: it serves only a `...ForSequenceClassification` as a "
+                f"reward model; name one in `{self._key}.model`, or use `backend: classifier`"
+            )
         # A dying engine says so in its reply before its process is gone.
         deadline = time.monotonic() + 5
         while status in (None, 500) and time.monotonic() < deadline:

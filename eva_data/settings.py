@@ -15,6 +15,8 @@ from eva_data.errors import ConfigError
 from eva_data.files import write_text
 
 TEMPLATE = Path(__file__).parent / "template.yaml"
+RECIPES = Path(__file__).parent / "recipes"
+"""Ready settings, one file each."""
 SANDBOX_CONFIG = Path(__file__).parent / "sandbox" / "eva.yaml"
 
 
@@ -158,8 +160,12 @@ def _models_of(annotation: Any) -> list[type[BaseModel]]:
     return [model for argument in get_args(annotation) for model in _models_of(argument)]
 
 
-def write_template(path: Path, *, force: bool) -> None:
-    """Write a commented `eva.yaml`; ConfigError where there is one, unless `force`."""
+def write_template(path: Path, recipe: str | None = None, *, force: bool) -> None:
+    """Write a commented `eva.yaml`, the template or a ready recipe; ConfigError where there is one, unless `force`."""
+    source = TEMPLATE if recipe is None else RECIPES / f"{recipe}.yaml"
+    if not source.is_file():
+        names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.yaml")))
+        raise ConfigError(f"there is no recipe `{recipe}`: the ready ones are {names}")
     if path.exists() and not force:
         raise ConfigError(f"{path} is there already: edit it, or overwrite it with `eva-data init --force`")
-    write_text(path, TEMPLATE.read_text(encoding="utf-8"))
+    write_text(path, source.read_text(encoding="utf-8"))

@@ -155,9 +155,11 @@ def _estimated(config: Config, iteration: int) -> bool:
 
 
 def _solver(run: Run, iteration: int) -> Player:
-    block = solver_block(run, iteration)
-    trained = tuple(f"iter_{number}" for number in range(1, iteration)) if run.config.trains else ()
-    return Player(block, (_name(block), *trained))
+    block, configured = solver_block(run, iteration), run.config.model_solver
+    names = [_name(block)]
+    if run.config.trains and run.solver_override is None and configured is not None:
+        names += [_name(configured), *(f"iter_{number}" for number in range(1, iteration))]
+    return Player(block, tuple(dict.fromkeys(names)))
 
 
 def _name(block: Model) -> str:

@@ -160,8 +160,8 @@ def test_a_cut_a_filtered_a_refused_and_an_empty_answer_are_answers(tmp_path: Pa
 def test_a_text_that_is_no_unicode_harms_nobody(tmp_path: Path) -> None:
     with Misbehaving() as server:
         (odd, asked_oddly, well) = ask(remote(tmp_path, server), ["[surrogate] A", "half \ud83d", "B"])
-    assert texts([odd, well]) == [["half an emoji: \ufffd"], ["v1: B, time 1, choice 0"]]
-    assert asked_oddly[0].text == "v1: half \ufffd, time 1, choice 0"
+    assert texts([odd, well]) == [["half an emoji: ?"], ["v1: B, time 1, choice 0"]]
+    assert asked_oddly[0].text == "v1: half ?, time 1, choice 0"
     assert kept(tmp_path) == {"generations": 3, "repeated": 0}
 
 

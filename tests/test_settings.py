@@ -74,7 +74,10 @@ def test_paths_and_devices_do_not_count_as_data(tmp_path: Path) -> None:
         (["reward=null"], "`reward` is missing"),
         (["reward.function=score"], "a verifier is named `package.module:function`, found `score`"),
         (["solver={backend: table, path: r.parquet}"], "`seeds` and `solver` with `backend: table` exclude each other"),
-        (["solver={backend: vlm, model: x}"], "`solver.backend` is `vlm`: expected one of 'transformers', 'api', 'vllm', 'table'"),
+        (
+            ["solver={backend: vlm, model: x}"],
+            "`solver.backend` is `vlm`: expected one of 'transformers', 'api', 'vllm', 'table'",
+        ),
         (["solver={modl: x}"], "unknown key `solver.modl`; did you mean `solver.model`?"),
         (["name.x=1"], "`name` is `acme/small`, which holds no keys"),
         (["seed"], "`--set seed` has no value"),

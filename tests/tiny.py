@@ -12,6 +12,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import DebertaV2Config, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from eva_data.jobs import Job
 from eva_data.records import PREFERENCES, conform
 
 Architecture = Literal["llama", "gemma2", "qwen2", "qwen3"]
@@ -70,6 +71,24 @@ def save_reward_model(
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def reward_job(folder: Path, backend: str, model: Path, **settings: Any) -> Job:
+    """A reward job with its own ledger, both in `folder`, of a model on this machine."""
+    folder.mkdir(exist_ok=True)
+    defaults = {
+        "backend": backend,
+        "fingerprint": "tiny@0",
+        "path": str(model),
+        "dtype": "float32",
+        "device": "cpu",
+        "max_tokens": 4096,
+        "batch_tokens": 1024,
+        "threads": 1,
+        "trust_remote_code": False,
+        "invariance": None,
+    }
+    return Job(folder, "reward", settings=defaults | settings, ledger=folder / "ledger.sqlite")
 
 
 def save_own_code(folder: Path, code: str) -> Path:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from eva_data.calls import Chain, Completion, Request, Row
 from eva_data.evolve.conversation import Conversation, read_conversation
 from eva_data.evolve.identity import draw_of, prompt_id_of
-from eva_data.evolve.rules import Ancestor, Limits, Verdict, judge, read_reply, valid_unicode
+from eva_data.evolve.rules import Ancestor, Limits, Verdict, judge, read_reply
 from eva_data.evolve.strategy import Method, Strategy
+from eva_data.replies import valid_unicode
 
 
 def start_chains(

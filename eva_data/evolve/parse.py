@@ -9,20 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
 
-
-@dataclass(frozen=True)
-class Unparsable:
-    """The reply holds no prompt."""
-
-    why: str
-
+from eva_data.replies import Unparsable as Unparsable
+from eva_data.replies import without_thoughts
 
 Parser: TypeAlias = Callable[[str], "str | Unparsable"]
 
-_THOUGHTS_END = "</think>"
 _OPEN, _CLOSE = "<new_prompt>", "</new_prompt>"
 # Bounded, so that a reply of one endless line is read in linear time.
 _ANNOUNCEMENT = re.compile(
@@ -37,14 +30,6 @@ _LABEL = re.compile(
 )
 _QUOTES = (('"', '"'), ("“", "”"), ("«", "»"), ("「", "」"))
 _FENCE = re.compile(r"```(?:text|plaintext|markdown|md)?[ \t]*\n(?P<inside>.*)\n```", re.DOTALL)
-
-
-def _without_thoughts(reply: str) -> str | Unparsable:
-    if _THOUGHTS_END in reply:
-        return reply.rpartition(_THOUGHTS_END)[2]
-    if reply.lstrip().startswith("<think>"):
-        return Unparsable("the reasoning has no end")
-    return reply
 
 
 def _unquoted(text: str) -> str:
@@ -72,7 +57,7 @@ def bare(reply: str) -> str | Unparsable:
     """The whole reply is the prompt; where it is marked, what is between the markers."""
     if _OPEN in reply and _CLOSE in reply:
         return marked(reply)
-    answer = _without_thoughts(reply)
+    answer = without_thoughts(reply)
     return answer if isinstance(answer, Unparsable) else _tidy(answer)
 
 
@@ -80,7 +65,7 @@ def after(label: str) -> Parser:
     """What follows the last `label`, or all where there is none, as Distilabel's evolving tasks read it."""
 
     def parse(reply: str) -> str | Unparsable:
-        answer = _without_thoughts(reply)
+        answer = without_thoughts(reply)
         return answer if isinstance(answer, Unparsable) else _tidy(answer.split(label)[-1])
 
     return parse
@@ -88,7 +73,7 @@ def after(label: str) -> Parser:
 
 def first_line(reply: str) -> str | Unparsable:
     """The first line that is not blank: one instruction per line, as Distilabel's SelfInstruct reads it."""
-    answer = _without_thoughts(reply)
+    answer = without_thoughts(reply)
     if isinstance(answer, Unparsable):
         return answer
     lines = _tidy(answer).split("\n", 1)
@@ -97,7 +82,7 @@ def first_line(reply: str) -> str | Unparsable:
 
 def marked(reply: str) -> str | Unparsable:
     """What stands between the last <new_prompt> and the </new_prompt> after it."""
-    answer = _without_thoughts(reply)
+    answer = without_thoughts(reply)
     if isinstance(answer, Unparsable):
         return answer
     _, opening, rest = answer.rpartition(_OPEN)

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eva_data.calls import Completion
-from eva_data.evolve.parse import Unparsable
 from eva_data.evolve.strategy import Strategy
+from eva_data.replies import Unparsable, valid_unicode
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,6 @@ _REFUSAL = re.compile(
     r"|as an ai\b",
     re.IGNORECASE,
 )
-
-
-def valid_unicode(text: str) -> str:
-    """The text with lone surrogates, which no file can hold, replaced by "?"."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def read_reply(completion: Completion, strategy: Strategy) -> str | Verdict:

@@ -9,24 +9,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
 from eva_data.calls import GAVE_UP, Completion, Message
 from eva_data.errors import EndpointError
 from eva_data.ledger import Bill
 from eva_data.llms import canary
 from eva_data.llms.base import merge_system, refused
-from eva_data.llms.endpoints import Pool
 from eva_data.llms.faults import SYSTEM_ROLE, Fault, Outage, Refused, Throttled, Transient
 from eva_data.llms.keeper import Keeper
-from eva_data.llms.rounds import Rounds
+from eva_data.llms.patience import Patience
 from eva_data.llms.spending import Price, Purse, cost, most
 from eva_data.llms.transport import Reply, Transport
-
-ATTEMPTS = 4
-"""Of a request in one round, counting only failures that may be its own fault."""
-PATIENCE = 20
-"""How often a request may be turned away because its server is busy or gone, before that counts as a failure."""
 
 SINGLE_REPLIES = 3
 """Replies of one choice where several were asked for, and none of several, that show that a server ignores `n`."""
@@ -37,8 +29,7 @@ class Asker:
     """All requests to one model, in one event loop."""
 
     transport: Transport
-    pool: Pool
-    rounds: Rounds
+    patience: Patience
     keeper: Keeper
     purse: Purse | None
     price: Price | None
@@ -73,24 +64,20 @@ class Asker:
     ) -> list[Completion]:
         """Ask for what is missing until every key has its completion, or the request is given up."""
         answers: dict[bytes, Completion] = {}
-        self.rounds.enter()
-        try:
-            while missing := [key for key in keys if key not in answers]:
-                try:
-                    answers |= await self._some(messages, missing, step_aside)
-                except Transient as fault:
-                    answers |= dict.fromkeys(missing, refused(f"{GAVE_UP}{fault}"))
-                except Refused as fault:
-                    if str(fault).startswith(SYSTEM_ROLE) and messages[0]["role"] == "system":
-                        if self.system == "merge_into_user":
-                            messages = merge_system(messages)
-                            continue
-                        if self.system == "reject":
-                            fault = Refused("system_role_unsupported")
-                    self.last_refusal = str(fault)
-                    answers |= dict.fromkeys(missing, refused(str(fault)))
-        finally:
-            self.rounds.leave()
+        while missing := [key for key in keys if key not in answers]:
+            try:
+                answers |= await self._some(messages, missing, step_aside)
+            except Transient as fault:
+                answers |= dict.fromkeys(missing, refused(f"{GAVE_UP}{fault}"))
+            except Refused as fault:
+                if str(fault).startswith(SYSTEM_ROLE) and messages[0]["role"] == "system":
+                    if self.system == "merge_into_user":
+                        messages = merge_system(messages)
+                        continue
+                    if self.system == "reject":
+                        fault = Refused("system_role_unsupported")
+                self.last_refusal = str(fault)
+                answers |= dict.fromkeys(missing, refused(str(fault)))
         return [answers[key] for key in keys]
 
     async def _some(
@@ -112,43 +99,16 @@ class Asker:
     async def _persist(
         self, messages: Sequence[Message], keys: Sequence[bytes], step_aside: Callable[[], None]
     ) -> dict[bytes, Completion]:
-        """What one reply brought, after as many attempts and further rounds as it takes; committed."""
-        attempts = _attempts(step_aside)
-        for round_number in range(len(self.rounds.pauses)):
-            try:
-                return await attempts(self._once, messages, keys)
-            except Transient:
-                step_aside()
-                await self.rounds.wait(round_number)
-        return await attempts(self._once, messages, keys)
+        return await self.patience.ask(partial(self._ask, messages, keys), step_aside)
 
-    async def _once(self, messages: Sequence[Message], keys: Sequence[bytes]) -> dict[bytes, Completion]:
-        """One attempt; being turned away by a server that is busy or gone does not end it."""
-        turned_away = 0
-        while True:
-            try:
-                return await self._ask(messages, keys)
-            except (Throttled, Outage):
-                turned_away += 1
-                if turned_away >= PATIENCE:
-                    raise
-
-    async def _ask(self, messages: Sequence[Message], keys: Sequence[bytes]) -> dict[bytes, Completion]:
+    async def _ask(self, messages: Sequence[Message], keys: Sequence[bytes], url: str) -> dict[bytes, Completion]:
         """One request to one server: its completions, committed before the next request may start."""
-        slot = await self.pool.acquire()
-        fault: Fault | None = None
-        try:
-            reply, seconds = await self._paid(messages, len(keys), partial(self.transport.ask, slot.endpoint.url))
-            completions = self._read(reply, keys)
-            await self.keeper.keep(completions, self._bill(reply, seconds))
-            self.finished += len(completions)
-            self._learn(len(keys), len(reply.choices))
-            return completions
-        except Fault as found:
-            fault = found
-            raise
-        finally:
-            self.pool.release(slot, fault)
+        reply, seconds = await self._paid(messages, len(keys), partial(self.transport.ask, url))
+        completions = self._read(reply, keys)
+        await self.keeper.keep(completions, self._bill(reply, seconds))
+        self.finished += len(completions)
+        self._learn(len(keys), len(reply.choices))
+        return completions
 
     def _learn(self, asked: int, came: int) -> None:
         """Whether the server knows `n`: some take it and give one choice all the same."""
@@ -201,35 +161,16 @@ class Asker:
     async def greedily(self, messages: Sequence[Message]) -> str:
         """One short greedy answer, for the canary."""
 
-        async def once() -> str:
-            slot = await self.pool.acquire()
-            fault: Fault | None = None
-            try:
-                ask = partial(self.transport.ask, slot.endpoint.url, greedy=canary.TOKENS)
-                reply, seconds = await self._paid(messages, 1, ask)
-                await self.keeper.keep({}, self._bill(reply, seconds, stage="canary"))
-                return reply.choices[0].text
-            except Fault as found:
-                fault = found
-                raise
-            finally:
-                self.pool.release(slot, fault)
+        async def once(url: str) -> str:
+            ask = partial(self.transport.ask, url, greedy=canary.TOKENS)
+            reply, seconds = await self._paid(messages, 1, ask)
+            await self.keeper.keep({}, self._bill(reply, seconds, stage="canary"))
+            return reply.choices[0].text
 
         try:
-            return await _attempts(lambda: None)(once)
+            return await self.patience.ask(once, lambda: None)
         except Fault as found:
             raise EndpointError(f"`{self.bill.model}` does not answer a first short question: {found}") from None
-
-
-def _attempts(step_aside: Callable[[], None]) -> AsyncRetrying:
-    """Backs off with jitter between attempts; `step_aside` is called before the first pause."""
-    return AsyncRetrying(
-        retry=retry_if_exception_type(Transient),
-        stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_random_exponential(multiplier=0.5, max=30),
-        before_sleep=lambda _: step_aside(),
-        reraise=True,
-    )
 
 
 async def gather(work: Sequence[Any]) -> list[Any]:

@@ -47,6 +47,9 @@ class Endpoint:
     given_up: bool = False
     failures: int = 0
     """Failures in a row."""
+    setbacks: int = 0
+    """The same, counting those that were under way together once."""
+    set_back_at: float = 0.0
     failing_since: float = 0.0
     shrunk_at: float = 0.0
     answered: int = 0
@@ -132,7 +135,7 @@ class Pool:
 
     def _answered(self, endpoint: Endpoint, now: float) -> None:
         endpoint.answered += 1
-        endpoint.failures = 0
+        endpoint.failures = endpoint.setbacks = 0
         if endpoint.gone:
             endpoint.gone, endpoint.paused_until = False, now
         if endpoint.growing:
@@ -160,7 +163,10 @@ class Pool:
             endpoint.failing_since = now
         endpoint.failures += 1
         endpoint.last_error = str(fault)
-        pause = random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.5 * 2 ** min(endpoint.failures, 10))
+        # Requests that were under way together fail together, which says no more than one failure.
+        if started >= endpoint.set_back_at:
+            endpoint.setbacks, endpoint.set_back_at = endpoint.setbacks + 1, now
+        pause = random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.5 * 2 ** min(endpoint.setbacks, 10))
         if isinstance(fault, Throttled):
             # Requests that were sent before the bound shrank say nothing about the smaller one.
             if started >= endpoint.shrunk_at:

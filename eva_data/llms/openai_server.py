@@ -18,6 +18,7 @@ from eva_data.errors import EndpointError
 from eva_data.keys import without_keys
 from eva_data.llms.faults import Outage, Transient, fault_of
 from eva_data.llms.transport import Choice, Reply
+from eva_data.replies import valid_unicode
 
 NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 """What vLLM takes from the model's own generation_config where a request does not say it."""
@@ -118,7 +119,7 @@ def _choice(found: Any) -> Choice | None:
     if not isinstance(text, str):
         # Cut at the limit while still thinking, or filtered before the first word: an answer of no words.
         text = "" if reason in ("length", "content_filter") else None
-    return None if text is None else Choice(text, reason)
+    return None if text is None else Choice(valid_unicode(text), reason)
 
 
 def _count(value: Any) -> int | None:

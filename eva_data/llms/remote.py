@@ -19,6 +19,7 @@ from eva_data.llms.asking import Asker, gather
 from eva_data.llms.base import LedgerLLM, refused
 from eva_data.llms.endpoints import Pool
 from eva_data.llms.keeper import Keeper
+from eva_data.llms.patience import Patience
 from eva_data.llms.rounds import PAUSES, Rounds
 from eva_data.llms.spending import Price, Purse
 from eva_data.llms.transport import Transport
@@ -26,7 +27,7 @@ from eva_data.llms.transport import Transport
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-REPORT_SECONDS = 0.25
+REPORT_SECONDS = 1.0
 CHARACTERS_PER_TOKEN = 4
 
 
@@ -74,15 +75,15 @@ class RemoteLLM(LedgerLLM):
         try:
             if self.canary:
                 await canary.check(self._ledger, self.fingerprint, asker.greedily)
-            asker.rounds.enter()
+            asker.patience.rounds.enter()
             # Twice as many chains as requests fit in flight, so that none of these ever waits for a chain.
-            places = asyncio.Semaphore(2 * asker.pool.most + 16)
+            places = asyncio.Semaphore(2 * asker.patience.pool.most + 16)
             async with asyncio.TaskGroup() as group:
                 tasks: list[asyncio.Task[T]] = []
                 for chain in chains:
                     await places.acquire()
                     tasks.append(group.create_task(drive.follow(chain, _Place(places))))
-                asker.rounds.leave()
+                asker.patience.rounds.leave()
         finally:
             await asker.transport.close()
         self.report(expected, expected)
@@ -92,10 +93,10 @@ class RemoteLLM(LedgerLLM):
     def _asker(self) -> Asker:
         sampling = Sampling(**self.sampling)
         transport, one_at_a_time = self._connect(sampling)
+        pool = Pool(self.urls or [self.model], self.max_in_flight, give_up_seconds=self.give_up_minutes * 60)
         return Asker(
             transport=transport,
-            pool=Pool(self.urls or [self.model], self.max_in_flight, give_up_seconds=self.give_up_minutes * 60),
-            rounds=Rounds(self.further_rounds),
+            patience=Patience(pool, Rounds(self.further_rounds)),
             keeper=Keeper(self._ledger),
             purse=None if self.budget is None else Purse(self.budget, self._ledger.spent()[0]),
             price=self.price,
@@ -141,8 +142,8 @@ class RemoteLLM(LedgerLLM):
 
     def _refuse_a_stage_of_failures(self, asker: Asker) -> None:
         """A stage in which not one request was answered is no result but an error."""
-        last = asker.pool.last_error or asker.last_refusal
-        if not asker.finished and (asker.pool.last_error or last.startswith("bad_request")):
+        last = asker.patience.pool.last_error or asker.last_refusal
+        if not asker.finished and (asker.patience.pool.last_error or last.startswith("bad_request")):
             raise EndpointError(f"not one request to `{self.model}` was answered, the last failed with: {last}")
 
 

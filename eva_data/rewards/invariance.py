@@ -11,6 +11,8 @@ BOUNDS = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.02}
 """How far two scores may lie apart, by dtype; relative to the score where it is above 1, since rounding is."""
 MIXED = 4
 """Texts in the mixed batch."""
+MIXED_TOKENS = 4096
+"""Tokens of the mixed batch, where there are texts short enough, so that the check costs no more than a batch."""
 
 
 def check(compute: Halving, items: Sequence[Item], *, batch_tokens: int, bound: float, model: str) -> None:
@@ -19,7 +21,11 @@ def check(compute: Halving, items: Sequence[Item], *, batch_tokens: int, bound: 
     Texts of lengths as different as the budget allows are taken, so the shorter ones are padded. Nothing is
     checked where the budget never lets two texts into one batch.
     """
-    chosen = _spread(items, MIXED, batch_tokens) or _spread(items, 2, batch_tokens)
+    chosen = (
+        _spread(items, MIXED, min(batch_tokens, MIXED_TOKENS))
+        or _spread(items, MIXED, batch_tokens)
+        or _spread(items, 2, batch_tokens)
+    )
     if not chosen:
         return
     alone = [value for item in chosen for value in compute([item])]

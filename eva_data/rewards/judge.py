@@ -40,7 +40,7 @@ RETRY = "judge:retry"
 UNPARSABLE = "unparsable: "
 
 _PLACE = re.compile(r"\{(prompt|response|lowest|highest)\}")
-_RATING = re.compile(r"(?:Rating:|\*\*Rating:\*\*)\s*(-?[0-9]+(?:\.[0-9]+)?)(?:\s*/\s*([0-9]+(?:\.[0-9]+)?))?")
+_RATING = re.compile(r"\**Rating:\**\s*\**(-?[0-9]+(?:\.[0-9]+)?)(?:\s*/\s*([0-9]+(?:\.[0-9]+)?))?\**")
 
 
 class Rated(TypedDict):
@@ -126,8 +126,8 @@ def read_rating(completion: Completion, lowest: float, highest: float) -> Rated:
 def parse_rating(text: str, lowest: float, highest: float) -> float | Unparsable:
     """The rating on the last line that is not blank, after the thoughts of a reasoning model.
 
-    The line is `Rating: 7`, `**Rating:** 7.5` or `Rating: 7/10`, and nothing else; what is divided by must be
-    `highest`. A rating beyond lowest or highest is none, nor is one of several.
+    The line is `Rating: 7`, `Rating: 7.5` or `Rating: 7/10`, emphasised by asterisks or not, and nothing else; what
+    is divided by must be `highest`. A rating beyond lowest or highest is none, nor is one of several.
     """
     answer = without_thoughts(text)
     if isinstance(answer, Unparsable):

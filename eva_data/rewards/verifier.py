@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eva_data.config.rewards import Answers
-from eva_data.errors import ConfigError, DataError, JobError
+from eva_data.errors import ConfigError, DataError, EvaError, JobError
 from eva_data.jobs import Job
 from eva_data.ledger import Ledger, Score, call_key
 from eva_data.rewards.progress import Progress
@@ -135,6 +135,9 @@ class _Verdicts:
         try:
             given = self._verify(*arguments)
             reward = None if given is None else float(given)
+        except EvaError:
+            # Something is missing that the function needs, for this response as for all others.
+            raise
         except Exception as error:
             # The user's own function: one bad row must not end a night's run, nor vanish from it.
             self._raised = self._raised or error

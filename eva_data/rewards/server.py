@@ -1,0 +1,238 @@
+"""Rewards by a sequence-classification model that vLLM serves: the raw logit that `/classify` gives.
+
+The conversation goes there as the very tokens that the `classifier` backend computes. `/score` is of no use: it joins
+two plain texts without the chat template. vLLM leaves the sigmoid out when it is asked to, from 0.11.1 on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from eva_data.calls import GAVE_UP, Message, Sampling
+from eva_data.errors import EndpointError, EvaError, ModelError
+from eva_data.jobs import Job
+from eva_data.keys import read_key
+from eva_data.ledger import Ledger, Score
+from eva_data.llms.endpoints import Pool
+from eva_data.llms.faults import Fault, Refused, Transient
+from eva_data.llms.openai_server import OpenAIServer
+from eva_data.llms.patience import Patience
+from eva_data.llms.rounds import Rounds
+from eva_data.rewards.batches import Item
+from eva_data.rewards.classifier import reward_key
+from eva_data.rewards.conversation import CHUNK, items, write
+from eva_data.rewards.invariance import BOUNDS
+from eva_data.rewards.loading import load_tokenizer, longest_input, read_config
+from eva_data.rewards.progress import Progress
+from eva_data.run import SERVED_NAME
+
+Conversation = Sequence[Message]
+
+PROBES = {
+    "right": ("Name the capital of Australia.", "The capital of Australia is Canberra."),
+    "wrong": ("Name the capital of Australia.", "I like turtles."),
+    "long": ("How do I boil an egg?", "Put it into boiling water for seven minutes. " * 10),
+}
+"""What a server that was not started here scores at every start, to notice another model under the same name."""
+
+
+def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
+    """One Score per response; not_finite, too_long, not_unicode, chat_template_refuses, bad_request or gave_up where
+    there is no reward.
+
+    Raises EndpointError where the server refuses the key or the model, does nothing but fail, or scores not one
+    response; ModelError where its model gives more than one number, or is not the one that it was.
+    """
+    keys_R = [
+        [reward_key(job.settings["fingerprint"], row["prompt"], response) for response in row["responses"]]
+        for row in rows
+    ]
+    wanted: dict[bytes, Conversation] = {
+        key: [*row["prompt"], {"role": "assistant", "content": response}]
+        for row, keys in zip(rows, keys_R, strict=True)
+        for key, response in zip(keys, row["responses"], strict=True)
+    }
+    assert job.ledger is not None
+    progress, total = Progress(job), sum(len(keys) for keys in keys_R)
+    with Ledger(job.ledger) as ledger:
+        kept = ledger.scores([*wanted])
+        missing = {key: conversation for key, conversation in wanted.items() if key not in kept}
+
+        def report(done: int) -> None:
+            # Equal responses to a prompt are one text.
+            progress(total * (len(kept) + done) // len(wanted), total)
+
+        fresh = asyncio.run(_score(job.settings, ledger, missing, report)) if missing else {}
+    progress(total, total)
+    found = kept | fresh
+    return [[found[key] for key in keys] for keys in keys_R]
+
+
+async def _score(
+    settings: Mapping[str, Any], ledger: Ledger, missing: Mapping[bytes, Conversation], report: Callable[[int], None]
+) -> dict[bytes, Score]:
+    """A Score for each of `missing`, in the ledger where it is final."""
+    texts = _Texts(settings)
+    scorer = _Scorer(settings, ledger, report)
+    try:
+        if settings["base_url"] is not None:
+            await scorer.compare(texts.items(_probes()))
+        await scorer.run(texts.items(missing))
+    except BaseExceptionGroup as group:
+        # One request ended the job, and with it all others.
+        raise next((error for error in group.exceptions if isinstance(error, EvaError)), group.exceptions[0]) from None
+    finally:
+        await scorer.close()
+    if scorer.last_failure and not scorer.answered:
+        raise EndpointError(f"not one response was scored at {settings['urls'][0]}: {scorer.last_failure}")
+    return scorer.found
+
+
+def _probes() -> dict[bytes, Conversation]:
+    return {
+        name.encode(): [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+        for name, (prompt, response) in PROBES.items()
+    }
+
+
+class _Texts:
+    """Conversations as the tokens of the reward model."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        source = settings["tokenizer"] or settings["path"] or settings["model"]
+        try:
+            self._tokenizer = load_tokenizer(source, trust_remote_code=settings["trust_remote_code"])
+        except ModelError as error:
+            if settings["tokenizer"] or settings["path"]:
+                raise
+            raise ModelError(
+                f"{error}; name the folder or Hub id that has the tokenizer in `reward.tokenizer`"
+            ) from None
+        # A server that was not started here says itself what is too long for it.
+        known = settings["path"] is not None
+        self._longest = longest_input(settings, read_config(settings["path"])) if known else settings["max_tokens"]
+
+    def items(self, conversations: Mapping[bytes, Conversation]) -> Iterator[Item]:
+        return items(self._tokenizer, conversations, partial(write, self._tokenizer), self._longest)
+
+
+class _Scorer:
+    """The requests of one job, in one event loop."""
+
+    def __init__(self, settings: Mapping[str, Any], ledger: Ledger, report: Callable[[int], None]) -> None:
+        self._ledger, self._report, self._fingerprint = ledger, report, settings["fingerprint"]
+        self._name = SERVED_NAME if settings["base_url"] is None else settings["model"]
+        self._pool = Pool(settings["urls"], settings["max_in_flight"], give_up_seconds=settings["give_up_minutes"] * 60)
+        self._rounds = Rounds()
+        self._patience = Patience(self._pool, self._rounds)
+        self._server = OpenAIServer(
+            self._name,
+            # Nothing is sampled here.
+            Sampling(temperature=0.0, top_p=1.0, max_tokens=1),
+            key=read_key(settings["api_key_env"], settings["model"]),
+            key_name=settings["api_key_env"] or "that `api_key_env` names (none is named)",
+            extra_body={},
+            timeout_seconds=settings["timeout_seconds"],
+        )
+        self.found: dict[bytes, Score] = {}
+        self.answered = 0
+        self.last_failure = ""
+
+    async def close(self) -> None:
+        await self._server.close()
+
+    async def run(self, texts: Iterator[Item]) -> None:
+        """Score all texts; `found` has them then."""
+        # Twice as many as may be in flight, so that a free place at a server never waits for a text.
+        places = asyncio.Semaphore(2 * self._pool.most + CHUNK)
+        self._rounds.enter()
+        async with asyncio.TaskGroup() as group:
+            # Tokenising takes its time, and answers come meanwhile.
+            while chunk := await asyncio.to_thread(_take, texts):
+                for item in chunk:
+                    await places.acquire()
+                    group.create_task(self._follow(item, places.release))
+            self._rounds.leave()
+
+    async def _follow(self, item: Item, leave: Callable[[], None]) -> None:
+        left = False
+
+        def step_aside() -> None:
+            nonlocal left
+            if not left:
+                left = True
+                leave()
+
+        self.found[item.key] = await self._scored(item, step_aside)
+        step_aside()
+        self._report(len(self.found))
+
+    async def _scored(self, item: Item, step_aside: Callable[[], None]) -> Score:
+        if item.refused is not None:
+            return Score(None, item.refused)
+        try:
+            score = await self._patience.ask(partial(self._ask, item), step_aside)
+        except Fault as fault:
+            if str(fault).startswith("context_length_exceeded"):
+                return Score(None, "too_long")
+            self.last_failure = str(fault)
+            return Score(None, str(fault) if isinstance(fault, Refused) else f"{GAVE_UP}{fault}")
+        self._ledger.keep_scores({item.key: score})
+        self.answered += 1
+        return score
+
+    async def _ask(self, item: Item, url: str) -> Score:
+        body = {"model": self._name, "input": item.tokens.tolist(), "use_activation": False}
+        return read_score(await self._server.post(f"{url.removesuffix('/v1')}/classify", body, url), self._name)
+
+    async def compare(self, probes: Iterator[Item]) -> None:
+        """ModelError where a server's model scores otherwise than when it was first met."""
+        first = self._ledger.canary(self._fingerprint)
+        now = {}
+        for item in probes:
+            try:
+                score = await self._patience.ask(partial(self._ask, item), lambda: None)
+            except Fault as fault:
+                raise EndpointError(f"the reward model `{self._name}` does not score a first text: {fault}") from None
+            now[item.key.decode()] = [repr(score.reward)]
+        if not first:
+            self._ledger.keep_canary(self._fingerprint, now)
+            return
+        changed = [name for name in now if name in first and _differ(first[name][0], now[name][0])]
+        if changed:
+            raise ModelError(
+                f"the reward model `{self._name}` scores a text with {now[changed[0]][0]} that it once scored with "
+                f"{first[changed[0]][0]}; if another model is served under this name, give it another "
+                "`reward.revision`, so that its scores are not mixed with the earlier ones"
+            )
+
+
+def read_score(reply: Any, model: str) -> Score:
+    """The one logit of a reply for one text; Transient where it has none, ModelError where it has several."""
+    try:
+        (found,) = reply["data"]
+        numbers = [float(number) for number in found["probs"]]
+    except (KeyError, TypeError, ValueError):
+        raise Transient("the reply has no score") from None
+    if len(numbers) != 1:
+        raise ModelError(
+            f"the reward model `{model}` gives {len(numbers)} numbers for a text: a reward is one number, so serve a "
+            "model with one label"
+        )
+    return Score(numbers[0], None) if math.isfinite(numbers[0]) else Score(None, "not_finite")
+
+
+def _take(texts: Iterator[Item]) -> list[Item]:
+    return list(islice(texts, CHUNK))
+
+
+def _differ(first: str, now: str) -> bool:
+    """Whether two logits lie further apart than rounding and the company of other texts can explain."""
+    if "None" in (first, now):
+        return first != now
+    return abs(float(first) - float(now)) > BOUNDS["bfloat16"] * max(1.0, abs(float(first)))

@@ -6,9 +6,9 @@ Makes a small Llama reward model and a tokenizer for the texts in a temporary fo
 conversations three ways in turn: as a reward job of eva-data does (with its ledger and its check), one text after the
 other, and in batches of a fixed number of rows in the order of the file. Each includes loading the model. With
 `--responses` any parquet file of prompts and responses; without it generated texts of log-normal lengths, unless
-`../shared/data/responses_alpaca_eval.parquet` lies beside the checkout. The least of several rounds
-counts, since the machine may do other things. One thread of a processor is busy with a single text, so there batches
-save little against one at a time; what they save there is padding.
+`../shared/data/responses_alpaca_eval.parquet` lies beside the checkout. The least of several rounds counts, since the
+machine may do other things. A single text keeps one thread of a processor busy, so that batches gain little there
+against one at a time, and large ones lose to its caches.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Way(NamedTuple):
 @click.command()
 @click.option("--responses", type=click.Path(path_type=Path, exists=True), help="Parquet: prompt, response.")
 @click.option("--texts", default=600, show_default=True, help="How many of them, drawn at random.")
-@click.option("--batch-tokens", default=16384, show_default=True, help="Ours: tokens of a batch.")
+@click.option("--batch-tokens", default=1024, show_default=True, help="Ours: tokens of a batch.")
 @click.option("--batch-size", default=16, show_default=True, help="Naive padding: rows of a batch.")
-@click.option("--hidden", default=256, show_default=True, help="Width of the model.")
+@click.option("--hidden", default=128, show_default=True, help="Width of the model.")
 @click.option("--layers", default=4, show_default=True)
 @click.option("--threads", default=1, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
@@ -124,8 +124,9 @@ def report(found: dict[str, Way], items: Sequence[Item], batch_tokens: int, batc
     for (name, way), share in zip(found.items(), shares, strict=True):
         difference = max(abs(a - b) for a, b in zip(way.scores, alone.scores, strict=True))
         click.echo(
-            f"{name:24}{way.seconds:8.2f} s{way.processor:8.2f} s of processor{len(items) / way.seconds:9.1f} texts/s"
-            f"{way.seconds / ours.seconds:7.2f} x ours   padding {share:6.1%}   off by at most {difference:.1e}"
+            f"{name:24}{way.seconds:8.2f} s ({way.seconds / ours.seconds:.2f} x ours){way.processor:9.2f} s of "
+            f"processor ({way.processor / ours.processor:.2f} x ours)   padding {share:.1%}   "
+            f"off by at most {difference:.1e}"
         )
 
 

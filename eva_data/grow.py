@@ -158,7 +158,7 @@ def _evolve_enough(
         if chosen.is_empty():
             break
         rows = before.join(chosen.select("prompt_id"), on="prompt_id", how="semi")
-        attempts = pl.concat([attempts, _evolve(run, iteration, creator, rows, f"evolve-{done}")])
+        attempts = pl.concat([attempts, evolve_prompts(run, iteration, creator, rows, f"evolve-{done}")])
         done += chosen.height
         judged = _eliminate(run, iteration, attempts)
         missing = shortage(judged.lazy(), previous=before.height, evolved=run.config.mix.evolved)
@@ -177,7 +177,7 @@ def _evolve_enough(
     return drawn.with_columns(selected=pl.col("prompt_id").is_in(extended.implode())), judged
 
 
-def _evolve(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, name: str) -> pl.DataFrame:
+def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, name: str) -> pl.DataFrame:
     """EVOLUTIONS of the chains that start at `rows`, judged by what the chains themselves can tell."""
     settings = run.config.evolve
     job = run.job(
@@ -185,7 +185,7 @@ def _evolve(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, name:
         iteration,
         name,
         settings=settings.data() | {"iteration": iteration, "seed": run.config.seed},
-        model=llm_fields(creator, settings, seed=run.config.seed, stage="evolve", iteration=iteration),
+        model=llm_fields(creator, settings, seed=run.config.seed, stage="evolve", iteration=iteration, framed=True),
     )
     needed = rows.select("prompt_id", "prompt", "root_id", "depth").sort("prompt_id")
     key = "solver" if run.config.creator == "shared" else "creator"
@@ -213,7 +213,7 @@ def _eliminate(run: Run, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame
 
 
 def _eliminated(evolutions: pl.DataFrame) -> dict[str, int]:
-    # What follows a colon is the particular case, such as an error's text.
-    reason = pl.col("reason").str.split(":").list.first()
+    # What follows a colon is the particular case; of a failed call, what follows the next one.
+    reason = pl.col("reason").str.extract(r"^(call_failed:[a-z_]+|[^:]+)")
     eliminated = evolutions.filter(pl.col("status") == "eliminated").group_by(reason.alias("reason"))
     return dict(eliminated.len().sort("reason").iter_rows())

@@ -152,10 +152,6 @@ class Ledger:
             }
         )
 
-    def bill(self, bills: Iterable[Bill]) -> None:
-        """Commit what replies without a usable completion took."""
-        self._keep({"INSERT INTO bills VALUES (?, ?, ?, ?, ?, ?, ?, ?)": (bill.row() for bill in bills)})
-
     def spent(self) -> tuple[float, int]:
         """Dollars of all replies, and how many replies had no known price."""
         cost, unknown = self._connection.execute(

@@ -163,10 +163,11 @@ def dollars(amount: float) -> str:
 
 def rounded(number: int) -> str:
     """`9,999`, `57.6 k`, `1.27 M`: three digits are as much as a plan knows."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= max(size, 1e4):
-            return f"{number / size:.3g} {unit}"
-    return f"{number:,}"
+    if number < 10_000:
+        return f"{number:,}"
+    digits = float(f"{number:.3g}")
+    unit, size = next((unit, size) for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)) if digits >= size)
+    return f"{digits / size:g} {unit}"
 
 
 def duration(seconds: float) -> str:

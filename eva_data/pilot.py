@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from eva_data.answer import answer
 from eva_data.build import refuse_stale
 from eva_data.config import TransformersModel
-from eva_data.grow import _evolve
+from eva_data.grow import evolve_prompts
 from eva_data.ledger import Ledger
 from eva_data.plan import pilot_ledger
 from eva_data.players import creator_of, solver_of
@@ -66,7 +66,7 @@ def ask_pilot(run: Run, iteration: int, prompts: int) -> Piloted:
     with run.store.locked(), aside.servers:
         answer(aside, solver, few, stage=stage, iteration=number)
         if iteration > 1 and config.mix.source == "evolved":
-            _evolve(aside, max(2, number), creator, few, "evolve")
+            evolve_prompts(aside, max(2, number), creator, few, "evolve")
     shutil.rmtree(aside.store.state / "jobs", ignore_errors=True)
     cost, unpriced = (now - then for now, then in zip(_spent(aside), before, strict=True))
     return Piloted(few.height, cost, int(unpriced))

@@ -53,6 +53,11 @@ def player_of(block: Model) -> Player:
 
 def solver_of(run: Run, iteration: int) -> Player:
     """Who answers in `iteration`: `--solver`, else the trained theta_{t-1}, else the configured model."""
+    return player_of(solver_block(run, iteration))
+
+
+def solver_block(run: Run, iteration: int) -> Model:
+    """The settings of who answers in `iteration`; nothing is resolved."""
     block = run.config.model_solver
     if block is None:
         raise ConfigError(
@@ -61,10 +66,10 @@ def solver_of(run: Run, iteration: int) -> Player:
         )
     trained = run.store.solver_folder(iteration - 1)
     if run.solver_override is not None:
-        block = block.model_copy(update=_named(run.solver_override))
-    elif trained.exists() and run.config.trains:
-        block = block.model_copy(update={"model": str(trained), "revision": None})
-    return player_of(block)
+        return block.model_copy(update=_named(run.solver_override))
+    if trained.exists() and run.config.trains:
+        return block.model_copy(update={"model": str(trained), "revision": None})
+    return block
 
 
 def _named(solver: str) -> dict[str, str | None]:
@@ -83,9 +88,20 @@ def creator_of(run: Run, solver: Player) -> Player:
 
 
 def llm_fields(
-    player: Player, sampling: Generation | Evolve, *, seed: int, stage: str, iteration: int, **overrides: Any
+    player: Player,
+    sampling: Generation | Evolve,
+    *,
+    seed: int,
+    stage: str,
+    iteration: int,
+    framed: bool = False,
+    **overrides: Any,
 ) -> dict[str, Any]:
-    """The fields of the LLM class for this player that determine what it says; `sampling` says how it samples."""
+    """The fields of the LLM class for this player that determine what it says; `sampling` says how it samples.
+
+    `framed`: the requests hold a prompt, or a prompt and a response, in a template; `max_prompt_tokens` is about
+    prompts alone, so only the model's own length bounds them.
+    """
     block = player.block
     common = {
         "backend": "transformers" if isinstance(block, TransformersModel) else "remote",
@@ -96,7 +112,7 @@ def llm_fields(
             "max_tokens": sampling.max_tokens,
         }
         | overrides,
-        "max_prompt_tokens": block.max_prompt_tokens,
+        "max_prompt_tokens": None if framed else block.max_prompt_tokens,
         "system": block.system,
         "seed": seed,
         "stage": stage,
@@ -116,18 +132,22 @@ def llm_fields(
 
 
 def _remote_fields(player: Player, block: ApiModel | VllmModel) -> dict[str, Any]:
-    from eva_data.llms.openai_server import NEUTRAL
+    from eva_data.llms.openai_server import COUNTED, NEUTRAL
 
-    extra = NEUTRAL if player.is_vllm else {}
+    engine: dict[str, Any] = NEUTRAL if player.is_vllm else {}
     if isinstance(block, VllmModel):
-        return {
-            "engine": {"server": "vllm", "dtype": block.dtype, "quantization": block.quantization},
-            "model": SERVED_NAME if player.started_here else block.model,
-            "extra_body": extra,
-            "tokenizer": None if player.path is None else str(player.path),
-        }
-    extra = extra | block.extra_body
-    return {"engine": {"extra_body": extra}, "model": block.model, "extra_body": extra, "tokenizer": block.tokenizer}
+        name, tokenizer = block.model, None if player.path is None else str(player.path)
+        engine = engine | {"server": "vllm", "dtype": block.dtype, "quantization": block.quantization}
+        extra_body = NEUTRAL
+    else:
+        name, tokenizer = block.model, block.tokenizer
+        engine = extra_body = engine | block.extra_body
+    return {
+        "engine": engine,
+        "model": SERVED_NAME if player.started_here else name,
+        "extra_body": extra_body | (COUNTED if player.is_vllm else {}),
+        "tokenizer": tokenizer,
+    }
 
 
 def connection(player: Player, *, url: str | None, budget: float | None) -> dict[str, Any]:

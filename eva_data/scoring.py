@@ -128,7 +128,12 @@ def _score_by(run: Run, scorer: Scorer, rows: pl.DataFrame, *, stage: str, name:
             name,
             settings={"template": block.template, "lowest": block.lowest, "highest": block.highest},
             model=llm_fields(
-                scorer.judge, block.judge, seed=run.config.seed, stage=f"judge ({stage})", iteration=iteration
+                scorer.judge,
+                block.judge,
+                seed=run.config.seed,
+                stage=f"judge ({stage})",
+                iteration=iteration,
+                framed=True,
             ),
         )
         results: Any = work_with(run, scorer.judge, job, rows, iteration, "judge", key="reward.judge")

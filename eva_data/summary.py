@@ -115,8 +115,8 @@ def print_status(run: Run) -> None:
             totals = ledger.totals()
             print_spent(console, ledger)
         console.print(
-            f"Ledger: {totals['generations']} completions ({totals['prompt_tokens']} tokens in, "
-            f"{totals['completion_tokens']} out), {totals['rewards']} rewards, {totals['repeated']} made twice",
+            f"Ledger: {totals['generations']} completions, {totals['rewards']} rewards, "
+            f"{totals['repeated']} made twice",
             highlight=False,
         )
 

@@ -24,10 +24,10 @@ from eva_data.config import (
 )
 from eva_data.draw import share_of
 from eva_data.errors import ConfigError
-from eva_data.llms.endpoints import AUTO_START
+from eva_data.llms.growth import START
 from eva_data.llms.prices import import_litellm
 from eva_data.models import resolve
-from eva_data.players import _named
+from eva_data.players import solver_block
 from eva_data.run import Run
 from eva_data.starting import CHARACTERS_PER_TOKEN, Start
 
@@ -106,8 +106,9 @@ def chains_needed(config: Config, prompts: int, survival: float | None) -> int:
     first = max(1, share_of(config.sample.fraction, prompts))
     if survival is None:
         return first
-    needed = share_of(config.mix.evolved, prompts) / (config.evolve.evolutions * survival) if survival else prompts
-    return min(prompts, max(first, math.ceil(needed)))
+    each = config.evolve.evolutions * survival
+    needed = share_of(config.mix.evolved, prompts) / each if each else math.inf
+    return max(first, math.ceil(min(needed, prompts)))
 
 
 def survival(run: Run, iteration: int) -> float | None:
@@ -125,28 +126,14 @@ def is_known(run: Run, iteration: int) -> bool:
         return False
     if iteration - 1 not in run.store.iterations():
         return run.solver_override is None and iteration > run.config.first_answered
+    if not run.ledger.exists():
+        return False
     answered = run.store.manifest(iteration - 1)["models"]["solver"]
     block = solver_block(run, iteration)
     if not _is_remote(block) and (block.model == "sandbox" or Path(block.model).expanduser().is_dir()):
         # Folders of one name are many.
         return bool(resolve(block.model).fingerprint == answered)
     return Player(block, (_name(block),)).is_called(answered)
-
-
-def solver_block(run: Run, iteration: int) -> Model:
-    """The settings of who answers in `iteration`, as `players.solver_of` has it; nothing is resolved."""
-    block = run.config.model_solver
-    if block is None:
-        raise ConfigError(
-            "`solver` is a table of responses, which can make iteration 1 only: name the model that answers from "
-            "iteration 2 on, `solver.then: {backend: transformers, model: ...}`"
-        )
-    trained = run.store.solver_folder(iteration - 1)
-    if run.solver_override is not None:
-        return block.model_copy(update=_named(run.solver_override))
-    if trained.exists() and run.config.trains:
-        return block.model_copy(update={"model": str(trained), "revision": None})
-    return block
 
 
 def _estimated(config: Config, iteration: int) -> bool:
@@ -237,7 +224,7 @@ def _work(
     if isinstance(block, TransformersModel):
         calls = in_turn * math.ceil(side_by_side / block.batch_size)
         return Work(stage, player, calls, completions, tokens_in, tokens_out, 1)
-    bound = AUTO_START if block.max_in_flight == "auto" else block.max_in_flight
+    bound = START if block.max_in_flight == "auto" else block.max_in_flight
     at_once = min(bound * max(1, len(block.urls)), side_by_side)
     return Work(stage, player, requests, completions, tokens_in, tokens_out, at_once)
 

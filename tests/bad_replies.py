@@ -9,7 +9,7 @@ A reply follows a *fault*, named by a text such as `500` or `429 after 2`:
     hang up | cut length | cut chunked        the connection ends before the reply, or in its middle
     stop S                                    hangs up and refuses connections for S seconds
     late S                                    the right reply after S seconds
-    invalid json | html                       status 200, and no JSON in it
+    invalid json | html | error inside        status 200, and no completion
     no choices | fewer choices | one choice   none; one less than asked for; one, whatever was asked for
     length | content filter | refusal | null | empty | surrogate      what a single choice can be
 
@@ -38,9 +38,10 @@ CONTEXT = {
         "which exceeds this limit even without any output tokens. Please reduce the length of the input prompt."
     ),
 }
-NO_JSON = {
+NO_COMPLETION = {
     "invalid json": ("application/json", '{"choices": [{"message"'),
     "html": ("text/html", "<html><body>Please log in.</body></html>"),
+    "error inside": ("application/json", '{"error": {"message": "upstream overloaded", "code": 429}}'),
 }
 CHOICES: dict[str, tuple[str, dict[str, str | None]]] = {
     "length": ("length", {"content": "I was cut"}),
@@ -52,10 +53,10 @@ CHOICES: dict[str, tuple[str, dict[str, str | None]]] = {
 }
 NAMES = {
     *ERRORS, "429 after", "429 date", "503 after", "503 date", "401", "404", *CONTEXT, "refuse n", "refuse system",
-    "hang up", "cut length", "cut chunked", "stop", "late", *NO_JSON, "no choices", "fewer choices", "one choice",
+    "hang up", "cut length", "cut chunked", "stop", "late", *NO_COMPLETION, "no choices", "fewer choices", "one choice",
     *CHOICES,
 }  # fmt: skip
-NO_ANSWER = {*NO_JSON, "no choices", "null"}
+NO_ANSWER = {*NO_COMPLETION, "no choices", "null"}
 """Faults whose reply has status 200 and no completion in it."""
 
 _NAME = f"(?:{'|'.join(sorted(NAMES, reverse=True))})"
@@ -123,8 +124,8 @@ def refusal(fault: Fault, body: dict[str, Any], model: str) -> web.Response | No
 
 def answer(fault: Fault, body: dict[str, Any], texts: list[str]) -> web.Response:
     """The reply with these choices, or as many as the fault leaves; it counts a word as a token."""
-    if fault.name in NO_JSON:
-        content_type, text = NO_JSON[fault.name]
+    if fault.name in NO_COMPLETION:
+        content_type, text = NO_COMPLETION[fault.name]
         return web.Response(text=text, content_type=content_type)
     left = {"no choices": 0, "fewer choices": len(texts) - 1, "one choice": 1}.get(fault.name, len(texts))
     reason, message = CHOICES.get(fault.name, ("stop", {}))

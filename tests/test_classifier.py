@@ -37,6 +37,7 @@ from eva_data.ledger import Ledger, Score
 from eva_data.rewards import score_rows
 from eva_data.rewards.batches import MOST_PADDING, Halving, Item, cut, padded, padding
 from eva_data.rewards.conversation import write
+from eva_data.rewards.local import Loaded, scores
 
 TINY = (
     "from transformers import LlamaForSequenceClassification\n\n\nclass TinyReward(LlamaForSequenceClassification):\n"
@@ -278,6 +279,30 @@ def test_a_size_that_did_not_fit_is_not_tried_again() -> None:
     assert tried == [12, 6, 3, 3, 3, 3, 3, 3, 3, 3]
 
 
+def test_texts_that_come_in_several_windows_are_all_scored(tmp_path: Path) -> None:
+    lengths = [3, 1, 4, 1, 5, 9, 2, 6]
+    items = [Item(str(place).encode(), array("i", [7] * length)) for place, length in enumerate(lengths)]
+    batches: list[int] = []
+
+    def compute(batch: Any) -> list[float]:
+        batches.append(len(batch))
+        return [float(len(item.tokens)) for item in batch]
+
+    found = scores(
+        reward_job(tmp_path / "job", "classifier", tmp_path, batch_tokens=1),
+        [item.key for item in items],
+        [*items, Item(b"refused", refused="too_long")],
+        lambda: Loaded(compute, "float32"),
+        responses=9,
+        window_tokens=8,
+    )
+    assert found == {
+        **{item.key: Score(float(len(item.tokens)), None) for item in items},
+        b"refused": Score(None, "too_long"),
+    }
+    assert batches == [1] * 8
+
+
 def test_other_errors_of_a_model_are_not_taken_for_want_of_memory() -> None:
     def compute(batch: Any) -> list[float]:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
@@ -289,7 +314,7 @@ def test_other_errors_of_a_model_are_not_taken_for_want_of_memory() -> None:
 def test_a_model_beside_which_no_text_fits_is_refused(tmp_path: Path) -> None:
     model = save_own_code(tmp_path / "no_memory_at_all", NO_MEMORY.replace("2, 200", "0, 0"))
     with pytest.raises(ModelError, match=r"not one text fits in memory .* `reward\.device` or `reward\.dtype`"):
-        score_rows(reward_job(tmp_path / "job", "classifier", model, trust_remote_code=True), ROWS)
+        score_rows(reward_job(tmp_path / "job", "classifier", model, trust_remote_code=True), [row("Why?", "So.")])
 
 
 def test_a_model_whose_score_depends_on_the_batch_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -81,7 +82,7 @@ def requests(server: Misbehaving) -> list[tuple[str, int]]:
 def test_what_passes_is_asked_again_and_takes_nothing_else_with_it(tmp_path: Path) -> None:
     faults = (
         "429", "429 after 0.2", "503", "500", "hang up", "cut length", "cut chunked", "late 3", "invalid json", "html",
-        "no choices", "null",
+        "error inside", "no choices", "null",
     )  # fmt: skip
     troubled, well = [f"[{fault} x1] A" for fault in faults], [f"B{number}" for number in range(30)]
     with Misbehaving() as server:
@@ -92,7 +93,7 @@ def test_what_passes_is_asked_again_and_takes_nothing_else_with_it(tmp_path: Pat
     ]
     assert Counter(requests(server)) == {(prompt, 2): 2 for prompt in troubled} | {(prompt, 2): 1 for prompt in well}
     assert sorted(server.answered) == sorted([*troubled, *well])
-    assert kept(tmp_path) == {"generations": 2 * (12 + 30), "repeated": 0}
+    assert kept(tmp_path) == {"generations": 2 * (13 + 30), "repeated": 0}
 
 
 def test_what_does_not_pass_is_given_up_after_three_rounds_and_asked_again_by_a_rerun(tmp_path: Path) -> None:
@@ -109,9 +110,24 @@ def test_what_does_not_pass_is_given_up_after_three_rounds_and_asked_again_by_a_
         assert Counter(seen.prompt for seen in server.seen) == dict(zip(prompts, (12, 12, 12, 1), strict=True))
         assert kept(tmp_path) == {"generations": 1, "repeated": 0}
         server.seen.clear()
-        again = ask(remote(tmp_path, server), prompts[2:])
+        again = ask(remote(tmp_path, server, further_rounds=()), prompts[2:])
         assert again == first[2:]
-        assert Counter(seen.prompt for seen in server.seen) == {"[cut length] C": 12}
+        assert Counter(seen.prompt for seen in server.seen) == {"[cut length] C": 4}
+
+
+def test_work_of_several_steps_goes_on_when_one_needed_a_further_round(tmp_path: Path) -> None:
+    def chain(name: str) -> Chain[list[str | None]]:
+        (first,) = yield [Request(({"role": "user", "content": f"[500 x5] {name}"},))]
+        (second,) = yield [Request(({"role": "user", "content": f"after {name}"},))]
+        return [first.text, second.text]
+
+    with Misbehaving() as server:
+        llm = remote(tmp_path, server)
+        llm.load()
+        results = llm.drive([chain(name) for name in "ABC"], 6)
+        llm.unload()
+    assert results == [[f"v1: {name}, time 6, choice 0", f"v1: after {name}, time 1, choice 0"] for name in "ABC"]
+    assert json.loads((tmp_path / "progress.json").read_text()) == {"done": 6, "total": 6}
 
 
 def test_a_prompt_that_no_server_takes_is_refused_at_once_with_its_words(tmp_path: Path) -> None:

@@ -259,5 +259,5 @@ def test_what_was_spent_is_what_every_reply_cost_and_says_of_how_many_that_is_un
 
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         assert ledger.spent() == (0, 0)
-        ledger.bill([bill(0.25), bill(None), bill(0.5), bill(None)])
+        ledger.keep_completions({}, [bill(0.25), bill(None), bill(0.5), bill(None)])
         assert ledger.spent() == (0.75, 2)

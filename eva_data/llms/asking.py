@@ -124,9 +124,8 @@ class Asker:
             return await ask(messages, n), time.monotonic() - started
         reserved = most(self.price, messages, n, self.max_tokens)
         await self.purse.reserve(reserved)
-        paid = reserved
+        paid, started = reserved, time.monotonic()
         try:
-            started = time.monotonic()
             reply: Reply = await ask(messages, n)
             known = cost(self.price, reply.prompt_tokens, reply.completion_tokens)
             paid = reserved if known is None else known
@@ -134,28 +133,37 @@ class Asker:
         except (Throttled, Outage, Refused):
             paid = 0.0
             raise
+        except Transient:
+            # Nobody knows what the provider bills for it, so it counts as the dearest outcome.
+            lost = replace(self.bill, seconds=time.monotonic() - started, cost=reserved)
+            await self.keeper.keep({}, lost)
+            raise
         finally:
             self.purse.settle(reserved, paid)
 
     def _read(self, reply: Reply, keys: Sequence[bytes]) -> dict[bytes, Completion]:
-        # A server says how many tokens all choices have together, not how many each.
-        alone = len(reply.choices) == 1
+        # Most servers say how many tokens all choices have together, not how many each.
+        of_one = reply.completion_tokens if len(reply.choices) == 1 else None
         return {
             key: Completion(
-                choice.text, choice.finish_reason, reply.prompt_tokens, reply.completion_tokens if alone else None
+                choice.text,
+                choice.finish_reason,
+                reply.prompt_tokens,
+                of_one if choice.tokens is None else choice.tokens,
             )
             for key, choice in zip(keys, reply.choices, strict=False)
         }
 
-    def _bill(self, reply: Reply, seconds: float, **changed: Any) -> Bill:
-        return replace(
-            self.bill,
+    def _bill(self, reply: Reply, seconds: float, stage: str = "") -> Bill:
+        return Bill(
+            model=self.bill.model,
+            stage=stage or self.bill.stage,
+            iteration=self.bill.iteration,
             completions=len(reply.choices),
             prompt_tokens=reply.prompt_tokens,
             completion_tokens=reply.completion_tokens,
             seconds=seconds,
             cost=cost(self.price, reply.prompt_tokens, reply.completion_tokens),
-            **changed,
         )
 
     async def greedily(self, messages: Sequence[Message]) -> str:

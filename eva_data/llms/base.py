@@ -25,7 +25,8 @@ class LedgerLLM(LLM):  # type: ignore[misc]
     """Settings that change its output, such as the dtype."""
     sampling: dict[str, Any]
     """The fields of calls.Sampling."""
-    max_prompt_tokens: int
+    max_prompt_tokens: int | None
+    """Longer requests are not made; null leaves it to the model's own length."""
     system: str
     """keep | merge_into_user | reject: what to do with a system message where the template has no such role."""
     seed: int

@@ -17,12 +17,7 @@ from typing import Literal
 
 from eva_data.errors import EndpointError
 from eva_data.llms.faults import Fault, Outage, Refused, Throttled
-
-AUTO_START, AUTO_MOST = 8, 1024
-"""`max_in_flight: auto` begins with the first and never goes beyond the second."""
-
-AUTO_GAIN = 1.15
-"""`auto` goes on growing while half as many requests again make the server faster by this factor."""
+from eva_data.llms.growth import MOST, START, Growth
 
 LONGEST_PAUSE = 30.0
 """Seconds between two requests to a server that fails, unless it asks for more."""
@@ -38,12 +33,14 @@ class Endpoint:
     url: str
     most: int
     limit: float
-    growing: bool = False
-    """Whether `auto` still looks for the bound."""
+    growth: Growth | None = None
+    """The search for the bound, where it is `auto`."""
     in_flight: int = 0
     paused_until: float = 0.0
     gone: bool = False
     """Whether only one request at a time looks if the server is back."""
+    looking: bool = False
+    """Whether one does now."""
     given_up: bool = False
     failures: int = 0
     """Failures in a row."""
@@ -53,15 +50,18 @@ class Endpoint:
     failing_since: float = 0.0
     shrunk_at: float = 0.0
     answered: int = 0
-    window_start: float = 0.0
-    window_answers: int = 0
-    window_rate: float = 0.0
     last_error: str = ""
 
     @property
     def capacity(self) -> int:
         """Requests that may be in flight now."""
         return 1 if self.gone else max(1, int(self.limit))
+
+    @property
+    def free(self) -> bool:
+        """Whether it may be sent one more request."""
+        # Requests from before it was gone may hang for long, and must not keep others from looking.
+        return not self.looking if self.gone else self.in_flight < self.capacity
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,18 @@ class Slot:
 
     endpoint: Endpoint
     started: float
+    looks: bool
+    """Whether it is the one that looks if the server is back."""
 
 
 class Pool:
     """The servers of one model. All methods belong to one event loop."""
 
     def __init__(self, urls: Sequence[str], max_in_flight: int | Literal["auto"], *, give_up_seconds: float) -> None:
-        auto = max_in_flight == "auto"
-        most, first = (AUTO_MOST, AUTO_START) if auto else (int(max_in_flight), int(max_in_flight))
-        self.endpoints = [Endpoint(url, most, first, growing=auto) for url in urls]
+        if max_in_flight == "auto":
+            self.endpoints = [Endpoint(url, MOST, START, growth=Growth()) for url in urls]
+        else:
+            self.endpoints = [Endpoint(url, max_in_flight, max_in_flight) for url in urls]
         self._give_up_seconds = give_up_seconds
         self._queue: deque[asyncio.Future[Slot]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
@@ -124,39 +127,30 @@ class Pool:
         """
         endpoint, now = slot.endpoint, time.monotonic()
         if fault is None or isinstance(fault, Refused):
-            self._answered(endpoint, now)
+            self._answered(slot, now)
         else:
             self._failed(endpoint, fault, slot.started, now)
         self._free(slot)
 
     def _free(self, slot: Slot) -> None:
         slot.endpoint.in_flight -= 1
+        if slot.looks:
+            slot.endpoint.looking = False
         self._serve()
 
-    def _answered(self, endpoint: Endpoint, now: float) -> None:
+    def _answered(self, slot: Slot, now: float) -> None:
+        endpoint = slot.endpoint
         endpoint.answered += 1
         endpoint.failures = endpoint.setbacks = 0
         if endpoint.gone:
             endpoint.gone, endpoint.paused_until = False, now
-        if endpoint.growing:
-            self._look_for_the_bound(endpoint, now)
+        if endpoint.growth is not None:
+            endpoint.growth.answered(slot.started, now, full=endpoint.in_flight >= endpoint.capacity)
+            endpoint.limit = endpoint.growth.limit
+            if endpoint.growth.settled:
+                endpoint.growth, endpoint.most = None, int(endpoint.limit)
         else:
             endpoint.limit = min(endpoint.most, endpoint.limit + 1 / endpoint.limit)
-
-    def _look_for_the_bound(self, endpoint: Endpoint, now: float) -> None:
-        endpoint.window_answers += 1
-        if endpoint.window_start == 0.0:
-            endpoint.window_start, endpoint.window_answers = now, 0
-        if endpoint.window_answers < 2 * endpoint.limit:
-            return
-        rate = endpoint.window_answers / max(now - endpoint.window_start, 1e-6)
-        # Where too few requests wait to fill the bound, the rate says nothing about the server.
-        if endpoint.in_flight + 1 >= endpoint.capacity:
-            if rate < AUTO_GAIN * endpoint.window_rate:
-                endpoint.growing, endpoint.most = False, int(endpoint.limit)
-                return
-            endpoint.window_rate, endpoint.limit = rate, min(endpoint.most, endpoint.limit * 1.5)
-        endpoint.window_start, endpoint.window_answers = now, 0
 
     def _failed(self, endpoint: Endpoint, fault: Fault, started: float, now: float) -> None:
         if endpoint.failures == 0:
@@ -170,7 +164,7 @@ class Pool:
         if isinstance(fault, Throttled):
             # Requests that were sent before the bound shrank say nothing about the smaller one.
             if started >= endpoint.shrunk_at:
-                endpoint.limit, endpoint.shrunk_at, endpoint.growing = max(1.0, endpoint.limit / 2), now, False
+                endpoint.limit, endpoint.shrunk_at, endpoint.growth = max(1.0, endpoint.limit / 2), now, None
                 wait = pause if fault.retry_after is None else fault.retry_after
                 endpoint.paused_until = max(endpoint.paused_until, now + wait)
             elif fault.retry_after is not None:
@@ -194,13 +188,14 @@ class Pool:
         ready = [
             endpoint
             for endpoint in self.endpoints
-            if not endpoint.given_up and endpoint.in_flight < endpoint.capacity and endpoint.paused_until <= now
+            if not endpoint.given_up and endpoint.free and endpoint.paused_until <= now
         ]
         return min(ready, key=lambda endpoint: endpoint.in_flight / endpoint.limit, default=None)
 
     def _take(self, endpoint: Endpoint) -> Slot:
         endpoint.in_flight += 1
-        return Slot(endpoint, time.monotonic())
+        endpoint.looking |= endpoint.gone
+        return Slot(endpoint, time.monotonic(), looks=endpoint.gone)
 
     def _serve(self) -> None:
         """Give slots to those who wait, as far as there are any; come back when the next pause ends."""

@@ -56,6 +56,8 @@ def fault_of(status: int, body: str, headers: Mapping[str, str], *, key_name: st
     """
     said, code = _said(body)
     shown = f"HTTP {status}: {said}" if said else f"HTTP {status}"
+    if status == 403 and any(words in f"{code} {said}".lower() for words in _FILTERED):
+        return Refused(f"content_filter: {said}")
     if status in (401, 402, 403):
         raise EndpointError(
             f"{url} refuses the key ({shown}): put a valid one into the environment variable {key_name}, "
@@ -92,7 +94,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 _TOO_LONG = ("context length", "context_length", "maximum model length", "max_model_len", "too long", "too many tokens")
-_FILTERED = ("content_filter", "content management policy", "content policy", "safety")
+_FILTERED = ("content_filter", "content management policy", "content policy", "safety", "moderation")
 SYSTEM_ROLE = "bad_request: system role: "
 """How the refusal of a system message begins, whatever words the server had for it."""
 

@@ -37,6 +37,7 @@ class TransformersLLM(LedgerLLM):
     _model: PreTrainedModel = PrivateAttr()
     _tokenizer: PreTrainedTokenizerBase = PrivateAttr()
     _end_tokens: list[int] = PrivateAttr()
+    _longest: int = PrivateAttr()
 
     def load(self) -> None:
         import torch
@@ -47,6 +48,8 @@ class TransformersLLM(LedgerLLM):
         self._model, self._tokenizer = load_model(
             self.path, dtype=self.dtype, device=self.device, trust_remote_code=self.trust_remote_code
         )
+        context = self._model.config.max_position_embeddings - Sampling(**self.sampling).max_tokens
+        self._longest = context if self.max_prompt_tokens is None else self.max_prompt_tokens
         configured = self._model.generation_config.eos_token_id
         ends = configured if isinstance(configured, list) else [configured]
         self._end_tokens = sorted({token for token in [*ends, self._tokenizer.eos_token_id] if token is not None})
@@ -147,7 +150,7 @@ class TransformersLLM(LedgerLLM):
                 return refused("system_role_unsupported")
             text = render(self._tokenizer, merge_system(messages))
         tokens: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        if len(tokens) > self.max_prompt_tokens:
+        if len(tokens) > self._longest:
             return refused("prompt_too_long", len(tokens))
         return tokens
 

@@ -23,6 +23,9 @@ from eva_data.replies import valid_unicode
 NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 """What vLLM takes from the model's own generation_config where a request does not say it."""
 
+COUNTED = {"return_token_ids": True}
+"""Has vLLM say of each choice how long it is: `usage` has only their sum."""
+
 
 class OpenAIServer:
     """Chat completions of one model, by one HTTP session."""
@@ -98,7 +101,8 @@ def read_reply(reply: Any, n: int) -> Reply:
     reasons than `length` and `content_filter` count as `stop`.
     """
     if not isinstance(reply, dict) or not isinstance(reply.get("choices"), list):
-        raise Transient("the reply has no choices")
+        said = reply.get("error") if isinstance(reply, dict) else None
+        raise Transient("the reply has no choices" + (f" but an error: {str(said)[:200]}" if said else ""))
     choices = [choice for found in reply["choices"][:n] if (choice := _choice(found)) is not None]
     if not choices:
         raise Transient("the reply has no choice with a text")
@@ -119,8 +123,10 @@ def _choice(found: Any) -> Choice | None:
     if not isinstance(text, str):
         # Cut at the limit while still thinking, or filtered before the first word: an answer of no words.
         text = "" if reason in ("length", "content_filter") else None
-    return None if text is None else Choice(valid_unicode(text), reason)
+    ids = found.get("token_ids")
+    tokens = len(ids) if isinstance(ids, list) else None
+    return None if text is None else Choice(valid_unicode(text), reason, tokens)
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if isinstance(value, int) and 0 <= value < 2**31 else None

@@ -129,6 +129,8 @@ class RemoteLLM(LedgerLLM):
 
     def too_long(self, messages: Sequence[Message]) -> Completion | None:
         """The failed completion of a prompt over `max_prompt_tokens`, counted or else estimated."""
+        if self.max_prompt_tokens is None:
+            return None
         characters = sum(len(message["content"]) for message in messages)
         if self._counter is None:
             estimate = characters // CHARACTERS_PER_TOKEN

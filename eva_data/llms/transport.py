@@ -15,6 +15,8 @@ class Choice:
 
     text: str
     finish_reason: FinishReason
+    tokens: int | None = None
+    """Its length in tokens, where the server says it of each choice."""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from eva_data.rewards.batches import Compute, Halving, Item, cut
 from eva_data.rewards.invariance import BOUNDS, check
 from eva_data.rewards.progress import Progress
 
-WINDOW_TOKENS = 2**24
-"""Tokens that are sorted and cut into batches together: 64 MiB of them in memory at once."""
+WINDOW_TOKENS = 2**23
+"""Tokens that are sorted and cut into batches together: 32 MiB of them in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,13 @@ class Loaded:
 
 
 def scores(
-    job: Job, keys: Sequence[bytes], items: Iterable[Item], load: Callable[[], Loaded], *, responses: int
+    job: Job,
+    keys: Sequence[bytes],
+    items: Iterable[Item],
+    load: Callable[[], Loaded],
+    *,
+    responses: int,
+    window_tokens: int = WINDOW_TOKENS,
 ) -> dict[bytes, Score]:
     """The Score of each of the distinct `keys`; `items` are their texts, in any order.
 
@@ -45,7 +51,7 @@ def scores(
             return kept
         model = _Model(job, load)
         found: dict[bytes, Score] = {}
-        for window in _windows(items, found):
+        for window in _windows(items, window_tokens, found):
             for batch in cut(window, job.settings["batch_tokens"]):
                 missing = [item.key for item in batch if item.key not in kept]
                 if missing:
@@ -64,7 +70,7 @@ def scores(
     return found
 
 
-def _windows(items: Iterable[Item], refused: dict[bytes, Score]) -> Iterator[list[Item]]:
+def _windows(items: Iterable[Item], window_tokens: int, refused: dict[bytes, Score]) -> Iterator[list[Item]]:
     """The items in pieces that fit in memory; those that cannot be asked go to `refused`."""
     window: list[Item] = []
     tokens = 0
@@ -74,7 +80,7 @@ def _windows(items: Iterable[Item], refused: dict[bytes, Score]) -> Iterator[lis
             continue
         window.append(item)
         tokens += len(item.tokens)
-        if tokens >= WINDOW_TOKENS:
+        if tokens >= window_tokens:
             yield window
             window, tokens = [], 0
     if window:

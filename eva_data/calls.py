@@ -7,7 +7,7 @@ model in waves, and neither the task nor the ledger has to know which.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -57,3 +57,11 @@ Chain: TypeAlias = Generator[list[Request], list[Completion], T]
 
 Row: TypeAlias = dict[str, Any]
 """A row as Distilabel passes it between steps."""
+
+
+def merge_system(messages: Sequence[Message]) -> list[Message]:
+    """The conversation with a leading system message put before the first user turn's text."""
+    if not messages or messages[0]["role"] != "system":
+        return list(messages)
+    system, first, *rest = messages
+    return [{"role": first["role"], "content": f"{system['content']}\n\n{first['content']}"}, *rest]

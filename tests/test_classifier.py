@@ -290,7 +290,7 @@ def test_texts_that_come_in_several_windows_are_all_scored(tmp_path: Path) -> No
 
     found = scores(
         reward_job(tmp_path / "job", "classifier", tmp_path, batch_tokens=1),
-        [item.key for item in items],
+        [*(item.key for item in items), b"refused"],
         [*items, Item(b"refused", refused="too_long")],
         lambda: Loaded(compute, "float32"),
         responses=9,

@@ -232,7 +232,8 @@ def test_no_fault_of_a_server_makes_a_build_spend_more_than_its_budget(tmp_path:
         sent = sum(_tokens(seen) for seen in server.seen if seen.answered)
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         spent, unknown = ledger.spent()
-    assert spent <= sent <= 700
+    # A reply that was lost counts as the dearest that it can have been.
+    assert sent <= spent <= 700
     assert unknown == 0
 
 

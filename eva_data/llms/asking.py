@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from eva_data.calls import GAVE_UP, Completion, Message
+from eva_data.calls import GAVE_UP, Completion, Message, merge_system
 from eva_data.errors import EndpointError
 from eva_data.ledger import Bill
 from eva_data.llms import canary
-from eva_data.llms.base import merge_system, refused
+from eva_data.llms.base import refused
 from eva_data.llms.faults import SYSTEM_ROLE, Fault, Outage, Refused, Throttled, Transient
 from eva_data.llms.keeper import Keeper
 from eva_data.llms.patience import Patience

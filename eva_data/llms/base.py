@@ -104,11 +104,3 @@ class LedgerLLM(LLM):  # type: ignore[misc]
 def refused(error: str, prompt_tokens: int | None = None) -> Completion:
     """The completion of a request that cannot be answered."""
     return Completion(None, "error", prompt_tokens, None, error)
-
-
-def merge_system(messages: Sequence[Message]) -> list[Message]:
-    """The conversation with a leading system message put before the first user turn's text."""
-    if not messages or messages[0]["role"] != "system":
-        return list(messages)
-    system, first, *rest = messages
-    return [{"role": first["role"], "content": f"{system['content']}\n\n{first['content']}"}, *rest]

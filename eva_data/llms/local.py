@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from jinja2.exceptions import TemplateError
 from pydantic import PrivateAttr
 
-from eva_data.calls import Chain, Completion, Request, Sampling, T
+from eva_data.calls import Chain, Completion, Request, Sampling, T, merge_system
 from eva_data.errors import ModelError
 from eva_data.ledger import Bill, derived_seed
-from eva_data.llms.base import LedgerLLM, merge_system, refused
+from eva_data.llms.base import LedgerLLM, refused
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

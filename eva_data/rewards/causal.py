@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from eva_data.calls import Message
+from eva_data.calls import Message, merge_system
 from eva_data.errors import ModelError
 from eva_data.rewards.batches import Item, padded
 from eva_data.rewards.conversation import items, write
@@ -39,8 +39,6 @@ def question(comparison: Comparison) -> str:
 def _context(prompt: Sequence[Message]) -> str:
     if prompt[0]["role"] == "system":
         # Its module imports Distilabel, which takes seconds.
-        from eva_data.llms.base import merge_system
-
         prompt = merge_system(prompt)
     return "\n" + "".join(f"\n<turn> {message['role']}\n {message['content']}" for message in prompt) + "\n"
 

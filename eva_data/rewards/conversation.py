@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from jinja2.exceptions import TemplateError
 
-from eva_data.calls import Message
+from eva_data.calls import Message, merge_system
 from eva_data.rewards.batches import Item
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ def write(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, as
         if messages[0]["role"] != "system":
             raise
         # Its module imports Distilabel, which takes seconds.
-        from eva_data.llms.base import merge_system
-
         text = tokenizer.apply_chat_template(merge_system(messages), tokenize=False, add_generation_prompt=ask)
     assert isinstance(text, str)
     return text

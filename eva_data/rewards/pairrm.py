@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from transformers import DebertaV2Config, DebertaV2Model, DebertaV2PreTrainedModel, PreTrainedTokenizerBase
 
-from eva_data.calls import Message
+from eva_data.calls import Message, merge_system
 from eva_data.errors import ModelError
 from eva_data.rewards.batches import Item, padded
 from eva_data.rewards.conversation import encodable, fitted
@@ -130,8 +130,6 @@ def texts_of(prompt: Sequence[Message], responses: Sequence[str]) -> tuple[str, 
     """
     if prompt[0]["role"] == "system":
         # Its module imports Distilabel, which takes seconds.
-        from eva_data.llms.base import merge_system
-
         prompt = merge_system(prompt)
     asked = [message["content"] for message in prompt if message["role"] == "user"]
     if len(asked) == 1:

@@ -96,9 +96,11 @@ def run_job(
     log: Path,
     stalled_seconds: float,
     progress: Progress | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> list[tuple[dict[str, Any], Any]]:
     """Do `job` on `rows` in a child process; (row, result) for every row, in order.
 
+    `check` is called while it works, and may raise what makes its end pointless to wait for.
     What the folder already holds of the same job on the same rows is read instead of done again.
     Raises JobError where the child died, stood still or returned other rows, and the child's own error where it
     was one meant for the user.
@@ -124,7 +126,7 @@ def run_job(
     started = log.stat().st_size if log.exists() else 0
     command = [sys.executable, "-m", "eva_data.run_job", str(job.folder)]
     with Supervised(command, log=log, env=environment) as child:
-        status = _wait(child, job, stalled_seconds, progress)
+        status = _wait(child, job, stalled_seconds, progress, check)
     _raise_error(job, log, status, started)
     if not pl.read_parquet(job.folder / OUTPUT, columns=["row"]).equals(texts):
         raise JobError(f"the {job.kind} stage returned other rows than the {rows.height} it was given; see {log}")
@@ -150,7 +152,9 @@ def _texts(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.select(row=pl.struct(rows.columns).struct.json_encode())
 
 
-def _wait(child: Supervised, job: Job, stalled_seconds: float, progress: Progress | None) -> int:
+def _wait(
+    child: Supervised, job: Job, stalled_seconds: float, progress: Progress | None, check: Callable[[], None]
+) -> int:
     seen, since = (0, 0), time.monotonic()
     while True:
         try:
@@ -159,6 +163,7 @@ def _wait(child: Supervised, job: Job, stalled_seconds: float, progress: Progres
             pass
         if (job.folder / ERROR).exists():
             return -1
+        check()
         dead = _dead_workers(job)
         if dead:
             raise JobError(

@@ -89,6 +89,7 @@ class Run:
             log=self.store.log(f"{name}-iter_{iteration}"),
             stalled_seconds=self.config.stalled_minutes * 60,
             progress=self.reporter.stage(name, iteration),
+            check=self.servers.check,
         )
 
     def served(

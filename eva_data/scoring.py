@@ -68,7 +68,7 @@ def _scorer_of(block: OneReward) -> Scorer:
     if isinstance(block, RewardServer) and block.urls:
         from eva_data.served import look
 
-        return Scorer(block, f"server:{look(block).fingerprint}")
+        return Scorer(block, f"server:{look(block).fingerprint}:{_short_hash({'tokenizer': block.tokenizer})}")
     found = resolve(block.model, block.revision)
     kept = {"model", "revision", "device"}
     settings = {key: value for key, value in block.data().items() if key not in kept}

@@ -127,7 +127,8 @@ class Serving(Endpoint):
     @field_validator("arguments")
     @classmethod
     def _not_the_model(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        ours = {"--model", "--dtype", "--quantization", "--revision", "--port", "--host", "--served-model-name"}
+        ours = {"--model", "--dtype", "--quantization", "--revision", "--port", "--host"}
+        ours |= {"--served-model-name", "--api-key"}
         taken = sorted(ours & {argument.partition("=")[0] for argument in value})
         if taken:
             raise ValueError(f"`arguments` holds {', '.join(taken)}: eva-data sets these itself; use the block's keys")

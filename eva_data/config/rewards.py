@@ -59,8 +59,8 @@ class LocalReward(Settings):
     trust_remote_code: bool = False
     """ArmoRM and the like bring their own code; it runs only where this is true."""
     invariance: float | None = Field(None, gt=0)
-    """How far scores of the same text alone and in a mixed batch may lie apart; 1e-4 in float32, 0.1 in bfloat16 and
-    0.02 in float16 when not given."""
+    """How far scores of the same text alone and in a mixed batch may lie apart, relative to scores beyond 1; when not
+    given 1e-4 in float32, 0.1 in bfloat16 and 0.02 in float16."""
 
 
 class Classifier(LocalReward):

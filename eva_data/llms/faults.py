@@ -64,7 +64,7 @@ def fault_of(status: int, body: str, headers: Mapping[str, str], *, key_name: st
             "or name another in `api_key_env`"
         )
     if status == 404:
-        address = ", and that `base_url` ends where `/chat/completions` begins" if "://" in url else ""
+        address = ", and that `base_url` is right, usually ending in /v1" if "://" in url else ""
         raise EndpointError(f"{url} does not know the model `{model}` ({shown}): check `model`{address}")
     if status == 429 and code == "insufficient_quota":
         raise EndpointError(f"{url} says that the quota of the key in {key_name} is used up ({said})")

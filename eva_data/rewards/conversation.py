@@ -32,7 +32,6 @@ def write(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, as
     except TemplateError:
         if messages[0]["role"] != "system":
             raise
-        # Its module imports Distilabel, which takes seconds.
         text = tokenizer.apply_chat_template(merge_system(messages), tokenize=False, add_generation_prompt=ask)
     assert isinstance(text, str)
     return text

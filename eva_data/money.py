@@ -50,9 +50,10 @@ def print_plan(plan: Plan, piloted: Piloted, budget: float | None) -> None:
 
 def _plan_table(plan: Plan) -> Table:
     table = _table(f"Iteration {plan.iteration}: what it will take")
-    table.add_column("stage", no_wrap=True)
+    table.add_column("stage", min_width=10)
     for column in ("calls", "answers", "tokens in", "tokens out", "cost", "time"):
-        table.add_column(column, justify="right", overflow="fold")
+        # A figure that is cut would be another figure.
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("from", no_wrap=True)
     for label, line in zip(_labels(plan.lines), plan.lines, strict=True):
         table.add_row(label, *_cells(line), line.source)
@@ -82,13 +83,17 @@ def _models(lines: Sequence[Line]) -> str:
     return "; ".join(f"{', '.join(stages)}: {model}" for model, stages in stages_of.items())
 
 
+def _brief(count: int) -> str:
+    return f"{count:,}" if count < 10_000 else rounded(count)
+
+
 def _cells(line: Line) -> list[str]:
     if line.completions is None:
-        return [f"{line.calls:,}", "-", "-", "-", "-", "-"]
+        return [_brief(line.calls), "-", "-", "-", "-", "-"]
     most = "<= " if line.source == "bound" else ""
     price = "-" if line.own_hardware else "unknown" if line.cost is None else f"{most}{dollars(line.cost)}"
     time = "unknown" if line.seconds is None else duration(line.seconds)
-    counts = [f"{line.calls:,}", f"{line.completions:,}"]
+    counts = [_brief(line.calls), _brief(line.completions)]
     return [*counts, *(f"{most}{rounded(tokens or 0)}" for tokens in (line.tokens_in, line.tokens_out)), price, time]
 
 
@@ -96,8 +101,8 @@ def _total(lines: Sequence[Line]) -> list[str]:
     asked = [line for line in lines if line.completions is not None]
     most = "<= " if any(line.source == "bound" for line in asked) else ""
     sums = [
-        f"{sum(line.calls for line in lines):,}",
-        f"{sum(line.completions or 0 for line in asked):,}",
+        _brief(sum(line.calls for line in lines)),
+        _brief(sum(line.completions or 0 for line in asked)),
         f"{most}{rounded(sum(line.tokens_in or 0 for line in asked))}",
         f"{most}{rounded(sum(line.tokens_out or 0 for line in asked))}",
     ]

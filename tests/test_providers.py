@@ -27,6 +27,10 @@ pytestmark = [
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Misbehaving]:
     """An OpenAI of our own, to which litellm's `openai/` models go."""
+    # litellm goes by a proxy even to this machine.
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
     with Misbehaving(key=KEY) as server:
         monkeypatch.setenv("OPENAI_API_BASE", server.url)
         monkeypatch.setenv("OPENAI_API_KEY", KEY)

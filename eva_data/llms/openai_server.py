@@ -10,6 +10,7 @@ import json
 import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.request import getproxies
 
 import aiohttp
 
@@ -54,6 +55,8 @@ class OpenAIServer:
             # The pool bounds the requests; a second bound here would only hide it.
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
             timeout=aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(30.0, timeout_seconds)),
+            # Looking the proxy up costs as much as a tenth of a request, so only where there is one.
+            trust_env=bool(getproxies()),
         )
 
     async def close(self) -> None:

@@ -21,6 +21,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Item .* on TypedDict class:UserWarning"),
 ]
 
 
@@ -44,6 +45,17 @@ def test_what_passes_is_asked_again(tmp_path: Path, server: Misbehaving) -> None
     assert texts(answers) == [
         [f"v1: {number}, time 2, choice 0", f"v1: {number}, time 2, choice 1"] for number in range(len(faults))
     ]
+
+
+def test_a_provider_that_is_not_there_is_waited_for_and_then_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Misbehaving() as gone:
+        url = gone.url
+    monkeypatch.setenv("OPENAI_API_BASE", url)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with pytest.raises(EndpointError, match=r"has done nothing but fail for .*Connection error"):
+        ask(remote(tmp_path, model="openai/tiny", urls=[], give_up_minutes=0.1), ["A"])
 
 
 def test_a_wait_that_the_provider_asks_for_is_kept(tmp_path: Path, server: Misbehaving) -> None:

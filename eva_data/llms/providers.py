@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from socket import gaierror
 from typing import Any
 
 from eva_data.calls import Message, Sampling
@@ -69,8 +70,10 @@ class Provider:
             raise Transient(f"no reply within {fields['timeout']:g} seconds") from None
         except (errors.RateLimitError, errors.ServiceUnavailableError) as error:
             raise Throttled(self._words(error), retry_after(_headers(error))) from None
-        except errors.APIConnectionError as error:
-            raise Outage(f"cannot connect: {self._words(error)}") from None
+        except (errors.APIConnectionError, errors.InternalServerError) as error:
+            # litellm has these two names for a server that is not there, and for much else.
+            kind = Outage if _is_no_connection(error) else Transient
+            raise kind(self._words(error)) from None
         except errors.UnsupportedParamsError as error:
             raise EndpointError(f"{self._model} cannot be asked like that: {self._words(error)}") from None
         except self._litellm.openai.APIStatusError as error:
@@ -88,6 +91,17 @@ class Provider:
 
     def _words(self, error: Exception) -> str:
         return without_keys(" ".join(str(error).split()), self._key)[:300]
+
+
+def _is_no_connection(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, is that nobody was there to connect to."""
+    import httpx
+
+    while error is not None:
+        if isinstance(error, httpx.ConnectError | ConnectionRefusedError | gaierror):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _headers(error: Exception) -> Mapping[str, str]:

@@ -15,8 +15,9 @@ from eva_data.flow import Flow
 from eva_data.grow import grow
 from eva_data.judge import judge
 from eva_data.ledger import Ledger
+from eva_data.licences import stated_licences
 from eva_data.manifest import compose, differences
-from eva_data.players import creator_of, solver_of
+from eva_data.players import Player, creator_of, solver_of
 from eva_data.records import EVOLUTIONS, empty
 from eva_data.run import Run
 from eva_data.scoring import reward_model
@@ -33,11 +34,11 @@ def build_iteration(run: Run, iteration: int) -> Manifest:
     for earlier in range(1, iteration + 1):
         refuse_stale(run, earlier)
     if iteration in run.store.iterations():
-        run.store.write_card()
+        run.store.write_card(run.config.publish.licence)
         return run.store.manifest(iteration)
     run.notes.clear()
     manifest = _build_first(run) if iteration == 1 else _build_next(run, iteration)
-    run.store.write_card()
+    run.store.write_card(run.config.publish.licence)
     shutil.rmtree(run.store.state / "jobs" / f"iter_{iteration}", ignore_errors=True)
     return manifest
 
@@ -65,6 +66,7 @@ def _build_first(run: Run) -> Manifest:
             "creator": None,
             "reward": f"table:{config.solver.reward}",
         }
+        licences: dict[str, str] = {}
         per_prompt, on_policy = config.solver.responses, False
     else:
         solver = solver_of(run, 1)
@@ -84,6 +86,7 @@ def _build_first(run: Run) -> Manifest:
         responses, rejects = answered.responses, pl.concat([rejects, answered.rejects])
         flows += answered.flows
         models = {"solver": solver.fingerprint, "creator": None, "reward": reward_model(run.scorers)}
+        licences = _licences(run, solver)
         per_prompt, on_policy = solver.block.responses, True
     judged = judge(config, 1, prompts, responses, n=per_prompt, on_policy=on_policy)
     flows.append(judged.flow)
@@ -105,6 +108,7 @@ def _build_first(run: Run) -> Manifest:
             tables=tables,
             flows=flows,
             models=models,
+            licences=licences,
             previous=None,
             inputs=inputs,
             notes=run.notes,
@@ -155,6 +159,7 @@ def _build_next(run: Run, iteration: int) -> Manifest:
             tables=tables,
             flows=flows,
             models=models,
+            licences=_licences(run, solver, creator),
             previous=previous,
             inputs={},
             notes=run.notes,
@@ -173,6 +178,13 @@ def earlier_scales(run: Run, iteration: int) -> dict[str, list[float]]:
             scales: dict[str, list[float]] = frozen
             return scales
     return {}
+
+
+def _licences(run: Run, *players: Player) -> dict[str, str]:
+    """What the cards of the models on this machine say of their licences."""
+    folders = {player.fingerprint: player.path for player in players}
+    folders |= {scorer.fingerprint: scorer.judge.path if scorer.judge else scorer.path for scorer in run.scorers}
+    return stated_licences(folders)
 
 
 def _bills(run: Run, iteration: int) -> list[dict[str, Any]]:

@@ -90,6 +90,16 @@ solver_option = click.option(
 )
 
 
+repo_option = click.option(
+    "--repo", metavar="OWNER/NAME", help="The dataset repo on the Hub. Default: `publish.repo` in eva.yaml."
+)
+visibility_option = click.option(
+    "--private/--public",
+    default=None,
+    help="Who may see a repo that is created. Default: `publish.private` in eva.yaml, or else private.",
+)
+
+
 def _finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
         raise click.BadParameter("a number of dollars is expected, such as 20.", context, parameter)
@@ -146,6 +156,7 @@ def init(recipe: str | None, force: bool) -> None:
 @click.option("--only", is_flag=True, help="Refuse to build or train earlier iterations that are missing.")
 @solver_option
 @budget_option
+@click.option("--push", is_flag=True, help="Publish it to the Hub, as `eva-data publish` does.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved settings and what would be done, then stop.")
 @config_options
 def build(
@@ -153,6 +164,7 @@ def build(
     only: bool,
     solver: str | None,
     budget: float | None,
+    push: bool,
     dry_run: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
@@ -171,11 +183,18 @@ def build(
     from eva_data.summary import print_build
 
     run = start(read_config(config_path, overrides), solver, budget)
+    if push:
+        from eva_data.publish import refuse_unready
+
+        # Before anything is paid for.
+        refuse_unready(run)
     if dry_run:
-        click.echo(outline(run, iteration, only=only))
+        click.echo(outline(run, iteration, only=only) + (f"\n- publish to {run.config.publish.repo}" if push else ""))
         return
     manifest = play(run, iteration, only=only, train_last=False)
     print_build(run, manifest)
+    if push:
+        _publish(run, iteration)
 
 
 @main.command()
@@ -217,15 +236,40 @@ def plan(
 
 @main.command()
 @iteration_option
+@click.option("--push", "repo", metavar="OWNER/NAME", help="Push it to this model repo on the Hub, private by default.")
+@visibility_option
+@click.option("--licence", help="With --push: the model's licence by the Hub's name; a public repo needs one.")
 @config_options
-def train(iteration: int, config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """Train the solver on an iteration's pairs: theta_t, which answers in iteration t + 1."""
+def train(
+    iteration: int,
+    repo: str | None,
+    private: bool | None,
+    licence: str | None,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Train the solver on an iteration's pairs: theta_t, which answers in iteration t + 1.
+
+    \b
+    eva-data train --iter 1
+    eva-data train --iter 1 --push my-org/my-solver
+
+    Safe to repeat: what is trained is not trained again, so --push may come later.
+    """
     from eva_data.play import train_iteration
 
     run = start(read_config(config_path, overrides))
+    if repo is not None:
+        from eva_data.push_model import model_target, push_model
+
+        # Before an hour of training.
+        target = model_target(run, repo, private=private, licence=licence)
     with run.store.locked():
         folder = train_iteration(run, iteration)
     click.echo(f"theta_{iteration} is in {folder}. Next: eva-data build --iter {iteration + 1}")
+    if repo is not None:
+        pushed = push_model(run, iteration, target)
+        click.echo(f"{pushed.url} holds it at {pushed.tag}; {pushed.files} files were uploaded.")
 
 
 @main.command()
@@ -253,18 +297,98 @@ def status(config_path: Path | None, overrides: tuple[str, ...]) -> None:
 
 @main.command()
 @iteration_option
+@repo_option
+@visibility_option
+@click.option("--dry-run", is_flag=True, help="Print the files, their sizes and the card, and change nothing.")
 @config_options
-def verify(iteration: int, config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """Recompute an iteration's metrics, draw, mix and pairs from its tables and compare."""
-    from eva_data.verify import verify_iteration
+def publish(
+    iteration: int,
+    repo: str | None,
+    private: bool | None,
+    dry_run: bool,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Publish an iteration to the Hub: one commit and the tag `iter-N`.
 
-    store = start(read_config(config_path, overrides)).store
-    problems = verify_iteration(store, iteration)
+    \b
+    eva-data publish --iter 1 --repo my-org/my-curriculum --dry-run
+    eva-data publish --iter 1 --repo my-org/my-curriculum
+    eva-data publish --iter 2 --public --set publish.licence=cc-by-4.0
+
+    Earlier iterations that are not published yet go first, each with a commit and a tag of its own. Safe to repeat;
+    what is published is never overwritten. Log in with `hf auth login`, or set HF_TOKEN.
+    """
+    run = start(read_config(config_path, overrides))
+    _publish(run, iteration, repo, private, dry_run=dry_run)
+
+
+def _publish(
+    run: Run, iteration: int, repo: str | None = None, private: bool | None = None, *, dry_run: bool = False
+) -> None:
+    from eva_data.publish import publish
+    from eva_data.receipt import published_text
+
+    published = publish(run, iteration, repo=repo, private=private, dry_run=dry_run)
+    click.echo(published_text(published, iteration, dry_run=dry_run))
+
+
+@main.command()
+@click.argument("repo", metavar="OWNER/NAME")
+@click.option("--revision", help="Tag, branch or commit, such as iter-2. Default: the newest.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where to put it. Default: data/NAME, as a build would."
+)
+def pull(repo: str, revision: str | None, folder: Path | None) -> None:
+    """Bring a published dataset to this machine, to go on with its next iteration.
+
+    \b
+    eva-data pull my-org/my-curriculum --revision iter-2
+    eva-data build --iter 3
+
+    Every file is compared with the SHA-256 in its manifest. Where this folder has no eva.yaml, one is written that
+    holds the dataset's settings.
+    """
+    from eva_data.console import ConsoleReporter
+    from eva_data.files import write_text
+    from eva_data.pull import pull, settings_text
+    from eva_data.receipt import pulled_text
+
+    place = folder or Path("data") / repo.rpartition("/")[2]
+    pulled = pull(repo, place, revision=revision, on_progress=ConsoleReporter().stage("pull", 0))
+    settings = Path("eva.yaml")
+    written = not settings.exists()
+    if written:
+        write_text(settings, settings_text(pulled, repo))
+    click.echo(pulled_text(pulled, repo, settings, read_config(settings, ()), written=written))
+
+
+@main.command()
+@click.argument("repo", metavar="[OWNER/NAME]", required=False)
+@iteration_option
+@click.option("--revision", help="Of the repo: a tag, branch or commit. Default: the iteration's tag.")
+@config_options
+def verify(
+    repo: str | None, iteration: int, revision: str | None, config_path: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """Recompute an iteration's metrics, draw, mix and pairs from its tables and compare.
+
+    \b
+    eva-data verify --iter 2
+    eva-data verify my-org/my-curriculum --iter 2
+    """
+    from eva_data.verify import verify_iteration, verify_published
+
+    if repo is not None:
+        problems, where = verify_published(repo, iteration, revision), repo
+    else:
+        store = start(read_config(config_path, overrides)).store
+        problems, where = verify_iteration(store, iteration), str(store.folder)
     for problem in problems:
         click.echo(problem)
     if problems:
         raise click.exceptions.Exit(1)
-    click.echo(f"Iteration {iteration} in {store.folder} is what its tables and manifest say.")
+    click.echo(f"Iteration {iteration} in {where} is what its tables and manifest say.")
 
 
 @main.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -13,8 +14,12 @@ from eva_data import __version__
 from eva_data.config import Config, TableModel
 from eva_data.flow import Flow
 from eva_data.ledger import call_key
+from eva_data.settings import parse_config
 
 _LIBRARIES = ("distilabel", "transformers", "torch", "trl", "polars", "pyarrow", "datasets")
+
+UNKNOWN_PATH = "unknown"
+"""What stands in a recorded config where the path of a file was."""
 
 _BLOCKS_OF_FIRST = ("seed", "seeds", "solver", "reward", "pair")
 
@@ -41,6 +46,22 @@ def what_counts(config: Config, iteration: int) -> dict[str, Any]:
     return flat
 
 
+def config_of(manifest: Mapping[str, Any]) -> Config:
+    """The config that an iteration was built with; where its inputs lay is not recorded, and is called `unknown`."""
+    values = copy.deepcopy(manifest["config"])
+    seeds, solver, reward = values["seeds"], values["solver"], values["reward"] or {}
+    if seeds and not seeds["dataset"] and not seeds["sandbox"]:
+        seeds["path"] = UNKNOWN_PATH
+    if solver["backend"] == "table" and not solver["dataset"]:
+        solver["path"] = UNKNOWN_PATH
+    for verifier in (reward, *reward.get("rewards", ())):
+        if verifier.get("answers"):
+            verifier["answers"]["path"] = UNKNOWN_PATH
+    for benchmark in values["evolve"]["benchmarks"]:
+        benchmark["path"] = UNKNOWN_PATH
+    return parse_config(values, "the manifest")
+
+
 def differences(config: Config, manifest: Mapping[str, Any]) -> list[str]:
     """What of the settings that count for an iteration is not what it was made with, in words."""
     now, then = what_counts(config, manifest["iteration"]), manifest["settings"]
@@ -58,6 +79,7 @@ def compose(
     tables: Mapping[str, pl.DataFrame],
     flows: Sequence[Flow],
     models: Mapping[str, str | None],
+    licences: Mapping[str, str],
     previous: Mapping[str, Any] | None,
     inputs: Mapping[str, str],
     notes: Sequence[str],
@@ -73,6 +95,7 @@ def compose(
         "config": config.data() | {"name": config.name},
         "settings": what_counts(config, iteration),
         "models": dict(models),
+        "licences": dict(licences),
         "previous": {"settings_hash": settings_hash(previous), "files": previous["files"]} if previous else None,
         "inputs": dict(inputs),
         "counts": {

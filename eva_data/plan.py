@@ -16,7 +16,7 @@ from eva_data.config import Judge, Several, TransformersModel
 from eva_data.ledger import Ledger
 from eva_data.llms.prices import price_of
 from eva_data.llms.spending import Price, cost
-from eva_data.play import needs_training
+from eva_data.play import to_train
 from eva_data.run import Run
 from eva_data.starting import Start, starting_prompts
 from eva_data.workload import Computed, Player, Work, is_known, survival, workload
@@ -195,8 +195,9 @@ def _notes(run: Run, iteration: int, works: Sequence[Work | Computed]) -> list[s
     if iteration > 1:
         if before not in run.store.iterations():
             notes.append(f"iteration {before} is not built: `eva-data plan --iter {before}` says what it takes")
-        if needs_training(run, iteration):
-            notes.append(f"theta_{before} has to be trained first, which this leaves out")
+        if missing := to_train(run, iteration):
+            thetas = " and ".join(f"theta_{theta}" for theta in missing)
+            notes.append(f"{thetas} {'have' if len(missing) > 1 else 'has'} to be trained first, which this leaves out")
         if is_known(run, iteration):
             notes.append(f"the solver is that of iteration {before}: what it said to those prompts is kept")
     if any(work.stage == "evolve" for work in works):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -30,8 +31,8 @@ def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
         )
     with run.store.locked(), run.servers:
         for number in range(1, iteration + 1):
-            if number > 1 and needs_training(run, number):
-                train_iteration(run, number - 1)
+            for theta in to_train(run, number):
+                train_iteration(run, theta)
             manifest = build_iteration(run, number)
         if train_last and run.config.trains:
             train_iteration(run, iteration)
@@ -40,29 +41,42 @@ def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
     return manifest
 
 
-def needs_training(run: Run, iteration: int) -> bool:
-    """Whether theta_{t-1}, the solver of iteration t, has still to be trained."""
-    return (
-        run.solver_override is None
-        and iteration > run.config.first_answered
-        and run.config.trains
-        and not run.store.solver_folder(iteration - 1).exists()
-        and iteration not in run.store.iterations()
-    )
+def to_train(run: Run, iteration: int) -> list[int]:
+    """The thetas that have still to be trained for the solver of iteration t, in order; the last is theta_{t-1}."""
+    if run.solver_override is not None or iteration in run.store.iterations():
+        return []
+    return untrained(run, iteration - 1)
+
+
+def untrained(run: Run, theta: int) -> list[int]:
+    """The given theta and those that it is trained from, as far as they are missing, in order.
+
+    theta_t is trained from the solver that answered in iteration t. Where that was theta_{t-1}, and it is not here
+    (a pulled dataset comes without solvers), it has to be trained first.
+    """
+    missing: list[int] = []
+    while run.config.trains and theta >= run.config.first_answered and not run.store.solver_folder(theta).exists():
+        missing.insert(0, theta)
+        if theta in run.store.iterations() and not _answered_by_theta(run, theta):
+            break
+        theta -= 1
+    return missing
+
+
+def _answered_by_theta(run: Run, iteration: int) -> bool:
+    """Whether iteration t was answered by a theta_{t-1} that was trained by eva-data."""
+    solver: str = run.store.manifest(iteration)["models"]["solver"]
+    return solver.startswith(f"{run.store.solver_folder(iteration - 1).name}@")
 
 
 def _missing(run: Run, iteration: int) -> list[str]:
     built = run.store.iterations()
     found = [f"iteration {number} is not built" for number in range(1, iteration) if number not in built]
-    if iteration > 1 and needs_training(run, iteration):
-        found.append(f"theta_{iteration - 1} is not trained")
-    return found
+    return found + [f"theta_{theta} is not trained" for theta in to_train(run, iteration)]
 
 
 def train_iteration(run: Run, iteration: int) -> Path:
-    """The folder of theta_t, trained unless it is there already."""
-    from eva_data.train import train
-
+    """The folder of theta_t, trained unless it is there already; and before it whatever it is trained from."""
     if run.config.model_solver is None:
         raise ConfigError("`solver` is a table of responses, so there is no model to train: name one in `solver.then`")
     if not run.config.trains:
@@ -73,10 +87,23 @@ def train_iteration(run: Run, iteration: int) -> Path:
         )
     run.store.manifest(iteration)
     refuse_stale(run, iteration)
-    if run.store.solver_folder(iteration).exists():
-        return run.store.solver_folder(iteration)
-    start = solver_of(run, iteration)
+    for theta in untrained(run, iteration):
+        refuse_stale(run, theta)
+        _train(run, theta)
+    return run.store.solver_folder(iteration)
+
+
+def _train(run: Run, iteration: int) -> Path:
+    from eva_data.model_card import finish_model
+    from eva_data.train import train
+
+    start, answered = solver_of(run, iteration), run.store.manifest(iteration)["models"]["solver"]
     assert start.path is not None
+    if start.fingerprint != answered and iteration >= run.config.first_answered:
+        run.note(
+            f"iteration {iteration} was answered by {answered}, and theta_{iteration} is trained from "
+            f"{start.fingerprint}: what follows will not be, byte for byte, what follows there"
+        )
     # Training may need the memory that a server holds.
     run.servers.stop()
     return train(
@@ -85,6 +112,7 @@ def train_iteration(run: Run, iteration: int) -> Path:
         folder=run.config.folder,
         model=start.path,
         on_progress=run.reporter.stage("train", iteration),
+        finish=partial(finish_model, run.store, iteration, base=start.fingerprint, dataset=run.config.publish.repo),
     )
 
 
@@ -109,8 +137,8 @@ def outline(run: Run, iteration: int, *, only: bool) -> str:
     steps = []
     for number in range(1, iteration + 1):
         refuse_stale(run, number)
-        if number > 1 and needs_training(run, number):
-            steps.append(f"train theta_{number - 1} on iteration {number - 1}")
+        training = [f"train theta_{theta} on iteration {theta}" for theta in to_train(run, number)]
+        steps += [step for step in training if step not in steps]
         steps.append(f"iteration {number}: " + ("is there" if number in built else "build"))
     if only and _missing(run, iteration):
         steps = [f"refuse: {'; '.join(_missing(run, iteration))}"]

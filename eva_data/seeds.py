@@ -51,10 +51,11 @@ def read_hub(dataset: str, config: str | None, split: str, revision: str | None)
     """A split of a Hub dataset."""
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
     try:
         loaded = load_dataset(dataset, config, split=split, revision=revision)
-    except (DatasetNotFoundError, ConnectionError, ValueError, FileNotFoundError) as error:
+    except (DatasetNotFoundError, HfHubHTTPError, ConnectionError, ValueError, FileNotFoundError) as error:
         first = str(error).strip().partition("\n")[0]
         raise DataError(f"the Hub dataset {dataset} (split {split}) cannot be loaded: {first}") from None
     frame = pl.from_arrow(loaded.data.table)

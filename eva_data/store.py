@@ -70,6 +70,8 @@ class Store:
             ) from None
         except json.JSONDecodeError as error:
             raise DataError(f"{path} is not valid JSON ({error}): restore it, or remove it and build again") from None
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+            raise DataError(f"{path} is no manifest of eva-data: restore it, or remove it and build again")
         if manifest.get("format", 0) > FORMAT:
             raise DataError(
                 f"{path} was written by a newer eva-data (format {manifest['format']}, this one knows {FORMAT}): "
@@ -123,11 +125,11 @@ class Store:
             if not (self.folder / name).exists() or sha256(self.folder / name) != entry["sha256"]
         ]
 
-    def write_card(self) -> None:
+    def write_card(self, licence: str | None = None) -> None:
         """Write the README whose YAML tells `load_dataset` the configs and splits of all finished iterations."""
         from eva_data.card import dataset_card
 
-        text = dataset_card([self.manifest(iteration) for iteration in self.iterations()])
+        text = dataset_card(self, self.iterations(), repo=None, revision=None, licence=licence)
         path = self.folder / "README.md"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             write_text(path, text)

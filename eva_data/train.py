@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -45,12 +45,14 @@ def train(
     recipe: str | None = None,
     accelerate: Sequence[str] = (),
     on_progress: Progress | None = None,
+    finish: Callable[[Path], None] | None = None,
 ) -> Path:
     """Train `model` on the pairs of `iteration` and return theta_t's folder, at once where it exists already.
 
     `model` is theta_{t-1}, a folder or a Hub id; `recipe` stands in for `train.recipe`; `accelerate` for the
     arguments of `accelerate launch`, which are one process on the solver's device. `on_progress` is told
-    (optimizer steps done, all of them). A training that was cut off goes on from its last checkpoint.
+    (optimizer steps done, all of them), and `finish` is given the trained folder before it gets its name. A training
+    that was cut off goes on from its last checkpoint.
 
     Raises StaleError where the iteration is not built, DataError where it has no pairs, ConfigError for an
     unknown recipe, MissingExtraError without TRL, and JobError, with the reason and the log, where training
@@ -79,7 +81,7 @@ def train(
     environment |= {"HF_DATASETS_CACHE": str(job / "datasets")}
     log = store.log(f"train-iter_{iteration}")
     _run(command, job, log, environment, f"theta_{iteration}", on_progress)
-    _publish(job / "output", solver)
+    _publish(job / "output", solver, finish)
     shutil.rmtree(job)
     return solver
 
@@ -211,7 +213,7 @@ def _tell(on_progress: Progress | None, path: Path, told: tuple[int, int] | None
     return now
 
 
-def _publish(output: Path, solver: Path) -> None:
+def _publish(output: Path, solver: Path, finish: Callable[[Path], None] | None) -> None:
     """Give the trained model its name, once all of it is on the disk."""
     whole = solver.with_name(f".{solver.name}.tmp")
     shutil.rmtree(whole, ignore_errors=True)
@@ -221,4 +223,6 @@ def _publish(output: Path, solver: Path) -> None:
             with file.open("rb+") as handle:
                 os.fsync(handle.fileno())
             file.replace(whole / file.name)
+    if finish:
+        finish(whole)
     whole.rename(solver)

@@ -6,8 +6,8 @@ itself decided follows from them and from the manifest's settings, and is comput
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import tempfile
+from pathlib import Path
 
 import polars as pl
 
@@ -15,9 +15,9 @@ from eva_data.config import Config, TableModel
 from eva_data.files import sha256
 from eva_data.grow import estimate_and_sample, mix_prompts
 from eva_data.judge import judge
+from eva_data.manifest import config_of
 from eva_data.records import ORDER, TABLES
 from eva_data.sample import next_in_line
-from eva_data.settings import parse_config
 from eva_data.store import Manifest, Store
 
 SHOWN_ROWS = 3
@@ -42,10 +42,23 @@ def verify_iteration(store: Store, iteration: int) -> list[str]:
     return problems + replay(store, manifest, tables)
 
 
+def verify_published(repo: str, iteration: int, revision: str | None = None) -> list[str]:
+    """`verify_iteration` of a dataset on the Hub, at a revision or else at the iteration's tag; nothing is kept.
+
+    Raises what `pull` raises: a damaged file is found there.
+    """
+    from eva_data.publish import tag_of
+    from eva_data.pull import pull
+
+    with tempfile.TemporaryDirectory() as folder:
+        pulled = pull(repo, Path(folder), revision=revision or tag_of(iteration))
+        return verify_iteration(Store(pulled.folder), iteration)
+
+
 def replay(store: Store, manifest: Manifest, tables: Tables) -> list[str]:
     """Where what follows from an iteration's tables and settings is not what the tables say."""
     iteration = manifest["iteration"]
-    config = _config(manifest)
+    config = config_of(manifest)
     found = _replay_creator(store, config, iteration, tables) if iteration > 1 else []
     answers = tables["responses"].filter(pl.col("stage") == "respond")
     solver = config.model_solver if iteration >= config.first_answered else config.solver
@@ -121,17 +134,3 @@ def _compare(name: str, published: pl.DataFrame, computed: pl.DataFrame) -> list
 
 def _row_name(table: pl.DataFrame, order: list[str], row: int) -> str:
     return "/".join(str(table[column][row])[:40] for column in order)
-
-
-def _config(manifest: Mapping[str, Any]) -> Config:
-    """The config that an iteration was built with; where its inputs lay is not recorded and not needed."""
-    values = dict(manifest["config"])
-    for block in ("seeds", "solver"):
-        given = values.get(block) or {}
-        if "path" not in given and not given.get("dataset") and not given.get("sandbox") and not given.get("model"):
-            values[block] = given | {"path": "unknown"} if given else None
-        elif given.get("backend") == "table" and not given.get("dataset"):
-            values[block] = given | {"path": "unknown"}
-    if (values.get("reward") or {}).get("answers"):
-        values["reward"] = values["reward"] | {"answers": values["reward"]["answers"] | {"path": "unknown"}}
-    return parse_config(values, "the manifest")

@@ -19,17 +19,6 @@ from eva_data.sandbox.verifier import score
 from eva_data.store import Store
 
 
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two iterations, built once for all tests here; copy before you change it."""
-    folder = tmp_path_factory.mktemp("built") / "sandbox"
-    done = eva(folder, "build", "--iter", "2")
-    assert done.returncode == 0, done.stderr
-    (folder.parent / "stdout").write_text(done.stdout)
-    (folder.parent / "stderr").write_text(done.stderr)
-    return folder
-
-
 @pytest.fixture
 def copied(built: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(built, tmp_path / "sandbox"))

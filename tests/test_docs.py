@@ -61,7 +61,8 @@ def test_every_command_is_in_the_readme_and_explains_itself_and_its_options() ->
     for name, command in main.commands.items():
         assert command.get_short_help_str(), name
         for option in command.params:
-            assert isinstance(option, click.Option) and option.help, f"eva-data {name} {option.name}"
+            explained = isinstance(option, click.Argument) or (isinstance(option, click.Option) and option.help)
+            assert explained, f"eva-data {name} {option.name}"
 
 
 def test_every_make_target_in_the_docs_exists() -> None:

@@ -130,3 +130,14 @@ class Train(Settings):
     """A recipe of `train/recipes`, or the path of your own."""
     heldout: int = Field(0, ge=0)
     """Sandbox only: held-out prompts per depth on which each solver is tested after a build; 0 for none."""
+
+
+class Publish(Settings):
+    """Where the dataset goes on the Hub. Nothing here changes what is built."""
+
+    repo: str | None = None
+    """`owner/name` of the dataset repo, which is created where it does not exist."""
+    private: bool = True
+    """Whether only those see the repo who may; false needs a `licence`."""
+    licence: str | None = None
+    """The dataset's licence by the Hub's name, such as `cc-by-4.0`; it is yours to choose."""

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from eva_data.config.base import Execution, Settings
 from eva_data.config.models import ApiModel, Model, Solver, TableModel, TransformersModel, VllmModel
 from eva_data.config.rewards import Reward
-from eva_data.config.stages import Estimate, Evolve, Mix, Pair, Sample, Seeds, Train
+from eva_data.config.stages import Estimate, Evolve, Mix, Pair, Publish, Sample, Seeds, Train
 
 
 class Config(Settings):
@@ -36,6 +36,7 @@ class Config(Settings):
     mix: Mix = Mix()
     pair: Pair = Pair()
     train: Train = Train()
+    publish: Publish = Field(Publish(), json_schema_extra=Execution)
 
     @model_validator(mode="before")
     @classmethod

@@ -1,0 +1,236 @@
+"""Publishes iterations: each is one commit to a dataset repo on the Hub, and a tag, `iter-1`, `iter-2`, ...
+
+What is published is never overwritten. A publish that was cut off at any point can be repeated: what the repo has
+is not sent again, and a tag is given only to a commit that holds the whole iteration.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from eva_data.card import dataset_card
+from eva_data.errors import ConfigError, DataError, HubError, MissingExtraError
+from eva_data.files import write_text
+from eva_data.hub import HubRepo, Snapshot
+from eva_data.plots import write_plots
+from eva_data.run import Run
+from eva_data.store import Store
+
+MAX_FILES = 100
+"""Files in one commit, as the Hub recommends."""
+
+Files = dict[str, Path]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What publishing one iteration still takes."""
+
+    iteration: int
+    files: Files
+    """To be uploaded, by their names in the repo; none where all of them are there and only the tag is missing."""
+    sizes: Mapping[str, int]
+    """Of these files, in bytes."""
+    card: str
+    """The README of the commit."""
+
+    @property
+    def tag(self) -> str:
+        return tag_of(self.iteration)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was done, or would be."""
+
+    repo: str
+    url: str
+    private: bool
+    steps: tuple[Step, ...]
+    """One per iteration that was not published and tagged already."""
+
+
+def tag_of(iteration: int) -> str:
+    """The tag of an iteration as it was built."""
+    return f"iter-{iteration}"
+
+
+def target(run: Run, repo: str | None = None, private: bool | None = None) -> HubRepo:
+    """The repo to publish to; what is not given comes from the settings.
+
+    Raises ConfigError where none is named, or where a public one is to have no licence.
+    """
+    settings = run.config.publish
+    name = repo or settings.repo
+    if name is None:
+        raise ConfigError("no repo is named: say which with `--repo owner/name`, or as `publish.repo` in eva.yaml")
+    if not _is_private(run, private) and settings.licence is None:
+        raise ConfigError(
+            "`publish.licence` is not set, and what is public needs one: choose it, for example with "
+            "`--set publish.licence=cc-by-4.0`, or publish with `--private`"
+        )
+    return HubRepo(name)
+
+
+def refuse_unready(run: Run, repo: str | None = None, private: bool | None = None) -> None:
+    """Raise what `publish` would raise without a look at the Hub, so that it is known before a build is paid for."""
+    target(run, repo, private).refuse_without_login()
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib", "publish")
+
+
+def _is_private(run: Run, private: bool | None) -> bool:
+    return run.config.publish.private if private is None else private
+
+
+def publish(
+    run: Run,
+    iteration: int,
+    *,
+    repo: str | None = None,
+    private: bool | None = None,
+    dry_run: bool = False,
+) -> Published:
+    """Publish an iteration, and before it every earlier one that is not published yet, each as a commit and a tag.
+
+    Raises StaleError where an iteration is not built, DataError where its files are not what was built, and HubError
+    where the repo holds another iteration of that number, changed meanwhile, or the Hub refuses. `dry_run` only
+    looks.
+    """
+    hub, private = target(run, repo, private), _is_private(run, private)
+    if not dry_run:
+        refuse_unready(run, repo, private)
+    # No lock: a finished iteration is never written again, so that it can be published while the next one is built.
+    _check_built(run.store, iteration)
+    with tempfile.TemporaryDirectory() as pages:
+        found = hub.look()
+        if found is None and not dry_run:
+            found = hub.create(private=private)
+        if found is not None and private and not found.private:
+            raise HubError(
+                f"{hub.name} is public, and `publish.private` is true: publish there with `--public`, name another "
+                "repo, or make it private in its settings on the Hub"
+            )
+        steps = _plan(run, hub, found, iteration, Path(pages))
+        if found is not None and not dry_run:
+            head = found.commit
+            for step in steps:
+                head = _take(run.store, hub, step, head)
+        return Published(hub.name, hub.url, found.private if found else private, tuple(steps))
+
+
+def _check_built(store: Store, iteration: int) -> None:
+    for number in range(1, iteration + 1):
+        manifest = store.manifest(number)
+        if changed := store.changed_files(number):
+            raise DataError(
+                f"{', '.join(changed)} in {store.folder} was changed or lost since iteration {number} was built, so "
+                "it is not published: restore it, or build again in a folder of its own"
+            )
+        previous = manifest["previous"]
+        if previous and previous["files"] != store.manifest(number - 1)["files"]:
+            raise DataError(
+                f"iteration {number} in {store.folder} was not built from the iteration {number - 1} beside it, so "
+                "the two are not published together: build it again in a folder of its own"
+            )
+
+
+def _plan(run: Run, hub: HubRepo, found: Snapshot | None, iteration: int, pages: Path) -> list[Step]:
+    """What is missing, iteration by iteration. Raises HubError where the repo has another one of the same number."""
+    tags = hub.tags() if found else []
+    main = found or Snapshot("", True, {})
+    local: Files = {}
+    steps = []
+    for number in range(1, iteration + 1):
+        ours = _files(run.store, number)
+        tagged = hub.look(tag_of(number)) if tag_of(number) in tags else None
+        _refuse_other(hub, number, ours, main, tagged)
+        local |= ours
+        if tagged is not None:
+            continue
+        new = {name: path for name, path in local.items() if name not in main.files}
+        card = ""
+        if new:
+            card, page = _page(run, hub, number, pages / str(number))
+            new |= {name: path for name, path in page.items() if not main.holds(name, path)}
+            main = main.after(new)
+        if len(new) > MAX_FILES:
+            raise HubError(
+                f"iteration {number} would take a commit of {len(new)} files, and the Hub wants at most {MAX_FILES}: "
+                "publish the iterations before it first, one by one"
+            )
+        steps.append(Step(number, new, {name: path.stat().st_size for name, path in new.items()}, card))
+    return steps
+
+
+def _refuse_other(hub: HubRepo, number: int, ours: Files, main: Snapshot | None, tagged: Snapshot | None) -> None:
+    other = {name for name, path in ours.items() if main and name in main.files and not main.holds(name, path)}
+    where = "main"
+    if tagged is not None:
+        lacking = {name for name, path in ours.items() if not tagged.holds(name, path)}
+        where = tag_of(number) if lacking else where
+        other |= lacking
+    if other:
+        raise HubError(
+            f"{hub.name} holds something else as iteration {number}, at {where} ({', '.join(sorted(other))}), and what "
+            "is published is never overwritten: publish yours to another repo with `--repo`, or go on from that one "
+            f"with `eva-data pull {hub.name}`"
+        )
+
+
+def _files(store: Store, iteration: int) -> Files:
+    """An iteration's tables and manifest, by their names in the repo."""
+    manifest = store.manifest_path(iteration)
+    names = [*store.manifest(iteration)["files"], str(manifest.relative_to(store.folder))]
+    return {name: store.folder / name for name in names}
+
+
+def _page(run: Run, hub: HubRepo, iteration: int, folder: Path) -> tuple[str, Files]:
+    """The README and the plots as of an iteration, written to `folder`."""
+    iterations = list(range(1, iteration + 1))
+    card = dataset_card(
+        run.store, iterations, repo=hub.name, revision=tag_of(iteration), licence=run.config.publish.licence
+    )
+    write_text(folder / "README.md", card)
+    plots = write_plots(run.store, iterations, folder)
+    return card, {name: folder / name for name in ["README.md", *plots]}
+
+
+def _take(store: Store, hub: HubRepo, step: Step, head: str) -> str:
+    """Do a step and return the head of main after it."""
+    if step.files:
+        head = _commit(store, hub, step, head)
+    try:
+        hub.tag(step.tag, head)
+    except HubError as error:
+        if error.status != 409:
+            raise
+        _refuse_other(hub, step.iteration, _files(store, step.iteration), None, hub.look(step.tag))
+    return head
+
+
+def _commit(store: Store, hub: HubRepo, step: Step, head: str) -> str:
+    counts = store.manifest(step.iteration)["counts"]
+    message = f"Iteration {step.iteration}: {counts['prompts']} prompts, {counts['pairs']} pairs"
+    try:
+        return hub.commit(step.files, message, parent=head)
+    except HubError as error:
+        if error.status != 412:
+            raise
+    now = hub.look()
+    if now is not None and _is_there(now, _files(store, step.iteration)):
+        # Somebody published the same, or it was this commit and only its answer was lost.
+        return now.commit
+    raise HubError(
+        f"somebody else committed to {hub.name} while iteration {step.iteration} was uploaded, so it was not "
+        "published, and nothing there was changed: repeat the command, which looks at the repo anew",
+        412,
+    )
+
+
+def _is_there(snapshot: Snapshot, files: Mapping[str, Path]) -> bool:
+    return all(snapshot.holds(name, path) for name, path in files.items())

@@ -152,8 +152,11 @@ class Hub:
         """What a client needs; its cache is new each time, since a cached file would answer a refused token."""
         self.clients += 1
         home = self.folder / "homes" / str(self.clients)
+        here = "127.0.0.1,127.0.0.2,localhost"
         common = {
             "HF_ENDPOINT": self.url,
+            "no_proxy": here,
+            "NO_PROXY": here,
             "HF_HOME": str(home),
             "HF_TOKEN": token or "",
             "HF_HUB_DISABLE_TELEMETRY": "1",

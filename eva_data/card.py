@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import polars as pl
@@ -134,11 +135,7 @@ def _front(manifests: Sequence[Manifest], overview: pl.DataFrame, licence: str |
             {
                 "config_name": name,
                 **({"default": True} if name == tables[0] else {}),
-                "data_files": [
-                    {"split": path.rpartition("/")[2].removesuffix(".parquet"), "path": path}
-                    for path in files
-                    if path.startswith(f"{name}/")
-                ],
+                "data_files": _splits([path for path in files if path.startswith(f"{name}/")]),
             }
             for name in tables
         ],
@@ -146,6 +143,14 @@ def _front(manifests: Sequence[Manifest], overview: pl.DataFrame, licence: str |
             {"config_name": name, "features": [_feature(*column) for column in TABLES[name].items()]} for name in tables
         ],
     }
+
+
+def _splits(files: Sequence[str]) -> list[dict[str, Any]]:
+    """The splits of a table, with the file of each, or the list of its files."""
+    found: dict[str, list[str]] = {}
+    for path in files:
+        found.setdefault(PurePosixPath(path).stem.partition("-")[0], []).append(path)
+    return [{"split": split, "path": paths if len(paths) > 1 else paths[0]} for split, paths in found.items()]
 
 
 def _feature(name: str, dtype: pl.DataType) -> dict[str, Any]:

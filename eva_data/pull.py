@@ -120,7 +120,8 @@ def _refuse_other(repo: str, store: Store, downloads: Store, number: int) -> Non
 def _missing(repo: str, store: Store, downloads: Store, number: int) -> list[str]:
     """The tables of an iteration that the folder lacks."""
     names = set(downloads.manifest(number)["files"])
-    unknown = sorted(names - {f"{table}/iter_{number}.parquet" for table in TABLES})
+    known = re.compile(rf"({'|'.join(TABLES)})/iter_{number}(-\d{{5}}-of-\d{{5}})?\.parquet")
+    unknown = sorted(name for name in names if not known.fullmatch(name))
     if unknown:
         # The names become paths here, and the manifest may be anybody's.
         raise DataError(f"the manifest of iteration {number} in {repo} names files that no dataset has: {unknown[:3]}")

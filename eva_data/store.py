@@ -1,7 +1,7 @@
 """The dataset on disk: a folder laid out as the Hub repo is, and its working state beside it in `.eva`.
 
 <folder>/README.md                    card; its YAML lists configs and splits for load_dataset
-<folder>/<config>/iter_t.parquet      one file per table and iteration
+<folder>/<config>/iter_t.parquet      one file per table and iteration; a large one is iter_t-00001-of-00003.parquet ...
 <folder>/manifests/iter_t.json        what made it, with the SHA-256 of every file; written last
 <folder>/.eva/                        ledger, lock, jobs, trained solvers, logs; never published
 """
@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from eva_data.errors import DataError, LockedError, StaleError
-from eva_data.files import sha256, write_json, write_parquet, write_text
+from eva_data.files import sha256, write_json, write_shards, write_text
 from eva_data.records import ORDER, TABLES, check
+
+SHARD_BYTES = 400_000_000
+"""A table goes on in another file beyond this, as the Hub wants it."""
 
 FORMAT = 1
 """Version of the folder's layout and of the manifest; a newer one is refused."""
@@ -49,7 +53,12 @@ class Store:
         return self.state / "jobs" / f"iter_{iteration}" / name
 
     def table_path(self, name: str, iteration: int) -> Path:
+        """Where a table is that takes one file."""
         return self.folder / name / f"iter_{iteration}.parquet"
+
+    def table_files(self, name: str, iteration: int) -> list[Path]:
+        """The files of a table of a finished iteration, in order; none where it has no rows."""
+        return [self.folder / file for file in self.manifest(iteration)["files"] if file.startswith(f"{name}/")]
 
     def manifest_path(self, iteration: int) -> Path:
         return self.folder / "manifests" / f"iter_{iteration}.json"
@@ -81,20 +90,28 @@ class Store:
 
     def scan(self, name: str, iteration: int) -> pl.LazyFrame:
         """A table of a finished iteration, lazily, its schema checked; no rows where it has no file."""
-        path = self.table_path(name, iteration)
-        if str(path.relative_to(self.folder)) not in self.manifest(iteration)["files"]:
+        files = self.table_files(name, iteration)
+        if not files:
             return pl.LazyFrame(schema=TABLES[name])
-        if not path.exists():
-            raise DataError(f"the table {path} is missing: restore it, or build iteration {iteration} again")
-        frame = pl.scan_parquet(path)
-        check(frame, TABLES[name], str(path))
+        for path in files:
+            if not path.exists():
+                raise DataError(f"the table {path} is missing: restore it, or build iteration {iteration} again")
+        frame = pl.scan_parquet(files)
+        check(frame, TABLES[name], ", ".join(map(str, files)))
         return frame
 
     def scan_until(self, name: str, iteration: int) -> pl.LazyFrame:
         """A table of all finished iterations up to and with `iteration`."""
         return pl.concat([self.scan(name, earlier) for earlier in self.iterations() if earlier <= iteration])
 
-    def write_iteration(self, iteration: int, tables: Mapping[str, pl.DataFrame], manifest: Manifest) -> Manifest:
+    def write_iteration(
+        self,
+        iteration: int,
+        tables: Mapping[str, pl.DataFrame],
+        manifest: Manifest,
+        *,
+        shard_bytes: int = SHARD_BYTES,
+    ) -> Manifest:
         """Write all tables in canonical order, then the manifest with their hashes: its rename is the commit.
 
         A table without rows has no file, since `load_dataset` fails on a split without rows.
@@ -103,15 +120,17 @@ class Store:
         for name, table in tables.items():
             check(table, TABLES[name], name)
             path = self.table_path(name, iteration)
+            for left in (path, *path.parent.glob(f"{path.stem}-*-of-*.parquet")):
+                left.unlink(missing_ok=True)
             if table.is_empty():
-                path.unlink(missing_ok=True)
                 continue
-            digest = write_parquet(path, table.sort(ORDER[name], nulls_last=True, maintain_order=True).to_arrow())
-            files[str(path.relative_to(self.folder))] = {
-                "sha256": digest,
-                "rows": table.height,
-                "bytes": path.stat().st_size,
-            }
+            rows = table.sort(ORDER[name], nulls_last=True, maintain_order=True).to_arrow()
+            for shard in write_shards(path, rows, shard_bytes):
+                files[str(shard.relative_to(self.folder))] = {
+                    "sha256": sha256(shard),
+                    "rows": pq.read_metadata(shard).num_rows,
+                    "bytes": shard.stat().st_size,
+                }
         sealed = {"format": FORMAT, "iteration": iteration, **manifest, "files": files}
         write_json(self.manifest_path(iteration), sealed)
         return sealed

@@ -17,8 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from eva_data.config import ApiModel, Config, TransformersModel, VllmModel
 from eva_data.errors import ConfigError, DataError, JobError, MissingExtraError, StaleError
 from eva_data.jobs import Progress
@@ -160,10 +158,9 @@ def _script_arguments(config: Config) -> list[str]:
 
 
 def _check_pairs(store: Store, iteration: int) -> None:
-    path = store.table_path("preferences", iteration)
-    if not path.exists():
+    if iteration not in store.iterations():
         raise StaleError(f"iteration {iteration} has no pairs yet: build it with `eva-data build --iter {iteration}`")
-    if pq.read_metadata(path).num_rows == 0:
+    if not store.table_files("preferences", iteration):
         raise DataError(
             f"iteration {iteration} has 0 pairs, so there is nothing to train on; `rejects` says why: more "
             "`solver.responses` or a higher `solver.temperature` make responses differ"

@@ -12,6 +12,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import DebertaV2Config, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from eva_data.files import write_json
 from eva_data.jobs import Job
 from eva_data.records import PREFERENCES, conform
 
@@ -158,12 +159,14 @@ def save_pairrm(folder: Path, *, seed: int = 0) -> Path:
 
 
 def save_dataset(folder: Path, splits: dict[str, pl.DataFrame]) -> Path:
-    """A dataset folder of one table, `preferences`, with these splits; returns `folder`."""
+    """A dataset folder of one table, `preferences`, with these splits (`iter_1`, ...); returns `folder`."""
     (folder / "preferences").mkdir(parents=True, exist_ok=True)
     lines = ["---", "configs:", "- config_name: preferences", "  data_files:"]
     for name, table in splits.items():
         table.write_parquet(folder / "preferences" / f"{name}.parquet")
         lines += [f"  - split: {name}", f"    path: preferences/{name}.parquet"]
+        files = {f"preferences/{name}.parquet": {}} if table.height else {}
+        write_json(folder / "manifests" / f"{name}.json", {"iteration": int(name[5:]), "files": files})
     (folder / "README.md").write_text("\n".join([*lines, "---", ""]))
     return folder
 

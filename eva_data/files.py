@@ -65,7 +65,8 @@ def write_shards(path: Path, table: pa.Table, most_bytes: int) -> list[Path]:
     Hub's viewer reads pages and a later upload sends only what changed.
     """
     with ExitStack() as unnamed:
-        written, start = [], 0
+        written: list[Path] = []
+        start = 0
         while start < max(table.num_rows, 1):
             temporary = unnamed.enter_context(_temporary(path.with_name(f"{path.stem}-{len(written)}{path.suffix}")))
             start = _write_groups(temporary, table, start, most_bytes)

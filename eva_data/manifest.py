@@ -6,6 +6,7 @@ import copy
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import PurePath
 from typing import Any
 
 import polars as pl
@@ -20,6 +21,9 @@ _LIBRARIES = ("distilabel", "transformers", "torch", "trl", "polars", "pyarrow",
 
 UNKNOWN_PATH = "unknown"
 """What stands in a recorded config where the path of a file was."""
+
+_MAY_BE_PATHS = ("model", "recipe")
+"""Keys that hold a name on the Hub, or a path."""
 
 _BLOCKS_OF_FIRST = ("seed", "seeds", "solver", "reward", "pair")
 
@@ -43,7 +47,18 @@ def what_counts(config: Config, iteration: int) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for block, value in values.items():
         flat |= {f"{block}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {block: value}
-    return flat
+    return without_folders(flat)
+
+
+def without_folders(values: Any, key: str = "") -> Any:
+    """Settings as they are published: of a model or recipe that lies on this machine only its own name, `./name`."""
+    if isinstance(values, Mapping):
+        return {name: without_folders(value, name) for name, value in values.items()}
+    if isinstance(values, list):
+        return [without_folders(value, key) for value in values]
+    if key.rpartition(".")[2] in _MAY_BE_PATHS and isinstance(values, str) and values.startswith(("/", ".", "~")):
+        return f"./{PurePath(values).name}"
+    return values
 
 
 def config_of(manifest: Mapping[str, Any]) -> Config:
@@ -64,7 +79,7 @@ def config_of(manifest: Mapping[str, Any]) -> Config:
 
 def differences(config: Config, manifest: Mapping[str, Any]) -> list[str]:
     """What of the settings that count for an iteration is not what it was made with, in words."""
-    now, then = what_counts(config, manifest["iteration"]), manifest["settings"]
+    now, then = what_counts(config, manifest["iteration"]), without_folders(manifest["settings"])
     return [
         f"`{key}` is {now.get(key)!r}, was {then.get(key)!r}"
         for key in sorted(now.keys() | then.keys())
@@ -92,7 +107,7 @@ def compose(
     fresh = responses.filter(~pl.col("reused"))
     return {
         "eva_data": __version__,
-        "config": config.data() | {"name": config.name},
+        "config": without_folders(config.data() | {"name": config.name}),
         "settings": what_counts(config, iteration),
         "models": dict(models),
         "licences": dict(licences),

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from eva_data.card import dataset_card
 from eva_data.errors import ConfigError, DataError, HubError, MissingExtraError
@@ -21,7 +21,7 @@ from eva_data.run import Run
 from eva_data.store import Store
 
 MAX_FILES = 100
-"""Files in one commit, as the Hub recommends."""
+"""Files in one commit, as the Hub recommends; an iteration of more takes several, and is to be seen after the last."""
 
 Files = dict[str, Path]
 
@@ -158,11 +158,6 @@ def _plan(run: Run, hub: HubRepo, found: Snapshot | None, iteration: int, pages:
             card, page = _page(run, hub, number, pages / str(number))
             new |= {name: path for name, path in page.items() if not main.holds(name, path)}
             main = main.after(new)
-        if len(new) > MAX_FILES:
-            raise HubError(
-                f"iteration {number} would take a commit of {len(new)} files, and the Hub wants at most {MAX_FILES}: "
-                "publish the iterations before it first, one by one"
-            )
         steps.append(Step(number, new, {name: path.stat().st_size for name, path in new.items()}, card))
     return steps
 
@@ -202,8 +197,13 @@ def _page(run: Run, hub: HubRepo, iteration: int, folder: Path) -> tuple[str, Fi
 
 def _take(store: Store, hub: HubRepo, step: Step, head: str) -> str:
     """Do a step and return the head of main after it."""
-    if step.files:
-        head = _commit(store, hub, step, head)
+    # Tables first, then the README, by which `load_dataset` sees them, and the manifest, which says that all is there.
+    place = {".parquet": 0, ".png": 1, ".md": 2, ".json": 3}
+    names = sorted(step.files, key=lambda name: place[PurePosixPath(name).suffix])
+    parts = [names[start : start + MAX_FILES] for start in range(0, len(names), MAX_FILES)]
+    for number, part in enumerate(parts, 1):
+        of = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
+        head = _commit(store, hub, step.iteration, {name: step.files[name] for name in part}, head, of)
     try:
         hub.tag(step.tag, head)
     except HubError as error:
@@ -213,24 +213,21 @@ def _take(store: Store, hub: HubRepo, step: Step, head: str) -> str:
     return head
 
 
-def _commit(store: Store, hub: HubRepo, step: Step, head: str) -> str:
-    counts = store.manifest(step.iteration)["counts"]
-    message = f"Iteration {step.iteration}: {counts['prompts']} prompts, {counts['pairs']} pairs"
+def _commit(store: Store, hub: HubRepo, iteration: int, files: Files, head: str, of: str) -> str:
+    counts = store.manifest(iteration)["counts"]
+    message = f"Iteration {iteration}: {counts['prompts']} prompts, {counts['pairs']} pairs{of}"
     try:
-        return hub.commit(step.files, message, parent=head)
+        return hub.commit(files, message, parent=head)
     except HubError as error:
         if error.status != 412:
             raise
     now = hub.look()
-    if now is not None and _is_there(now, _files(store, step.iteration)):
+    ours = _files(store, iteration)
+    if now is not None and all(now.holds(name, ours[name]) for name in files if name in ours):
         # Somebody published the same, or it was this commit and only its answer was lost.
         return now.commit
     raise HubError(
-        f"somebody else committed to {hub.name} while iteration {step.iteration} was uploaded, so it was not "
+        f"somebody else committed to {hub.name} while iteration {iteration} was uploaded, so it was not "
         "published, and nothing there was changed: repeat the command, which looks at the repo anew",
         412,
     )
-
-
-def _is_there(snapshot: Snapshot, files: Mapping[str, Path]) -> bool:
-    return all(snapshot.holds(name, path) for name, path in files.items())

@@ -83,7 +83,7 @@ def settings_text(pulled: Pulled, repo: str) -> str:
     values = config.data() | {"folder": str(pulled.folder)}
     head = (
         f"# The settings of iteration {pulled.iterations[-1]} of {repo}, out of its manifest. They know nothing of a\n"
-        "# machine: add devices, servers and keys, and put paths of yours where `unknown` stands.\n"
+        "# machine: add devices, servers and keys, and put paths of yours where `unknown` or `./` stands.\n"
     )
     return head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
 

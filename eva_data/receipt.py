@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import ceil
 from pathlib import Path
 
 from rich.filesize import decimal
 
 from eva_data.config import Config
 from eva_data.manifest import config_of, differences
-from eva_data.publish import Published, Step
+from eva_data.publish import MAX_FILES, Published, Step
 from eva_data.pull import Pulled
 from eva_data.settings import dump_config
 
@@ -37,7 +38,9 @@ def _step_lines(step: Step, where: str, dry_run: bool) -> list[str]:
         done = "would be" if dry_run else "was"
         return [f"Iteration {step.iteration} is in {where}, and only its tag {step.tag} {done} added."]
     size = decimal(sum(step.sizes.values()))
-    what = f"iteration {step.iteration} to {where}: a commit of {len(step.sizes)} files, {size}, tagged {step.tag}"
+    count = ceil(len(step.sizes) / MAX_FILES)
+    commits = "a commit" if count == 1 else f"{count} commits"
+    what = f"iteration {step.iteration} to {where}: {commits} of {len(step.sizes)} files, {size}, tagged {step.tag}"
     if not dry_run:
         return [f"Published {what}"]
     width = max(len(name) for name in step.sizes)

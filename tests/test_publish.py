@@ -217,6 +217,30 @@ def _cut(hub: Hub, folder: Path, call: str, how: str) -> subprocess.CompletedPro
     return done
 
 
+FEW_FILES = "import sys, eva_data.publish as p; p.MAX_FILES = 8; from eva_data.cli import main; main(sys.argv[1:])"
+
+
+def test_an_iteration_of_too_many_files_takes_several_commits_and_is_seen_after_the_last(
+    hub: Hub, folder: Path
+) -> None:
+    commit = f"POST /api/datasets/{REPO}/commit"
+    publishing = ("-c", FEW_FILES, "publish", "--iter", "1", "--repo", REPO, "--set", f"folder={folder}")
+    hub.fail(commit, lambda: hub.fail(commit, 409))  # the second one
+    assert "the Hub answered 409" in error_of(hub.python(folder.parent, *publishing))
+    repo = hub.repos[REPO]
+    assert [each.message.rpartition(" pairs")[2] for each in repo.commits[1:]] == [" (1 of 2)"]
+    first = repo.commits[-1].files
+    assert (set(Store(folder).manifest(1)["files"]) < set(first), "manifests/iter_1.json" in first) == (True, False)
+    assert repo.tags == {}
+
+    again = hub.python(folder.parent, *publishing)
+    assert again.returncode == 0, again.stderr
+    assert len(repo.commits) == 3
+    assert repo.tags == {"iter-1": repo.commits[-1].sha}
+    names = {*Store(folder).manifest(1)["files"], "manifests/iter_1.json", "README.md"}
+    assert names < set(repo.commits[-1].files)
+
+
 def test_a_commit_by_somebody_else_meanwhile_stops_it_unless_it_is_the_same(hub: Hub, folder: Path) -> None:
     files = [*Store(folder).manifest(1)["files"], "manifests/iter_1.json"]
 

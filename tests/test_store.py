@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -67,18 +69,24 @@ def test_a_missing_part_of_a_table_is_named(tmp_path: Path, monkeypatch: pytest.
     assert store.changed_files(1) == ["rejects/iter_1-00002-of-00002.parquet"]
 
 
-def test_a_write_that_fails_leaves_no_part_of_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    groups: list[int] = []
+FULL_DISK = """
+import random, resource, sys
+from pathlib import Path
+import polars as pl
+from eva_data import files
+from eva_data.records import REJECTS, conform
+from eva_data.store import Store
 
-    class Full(files.pq.ParquetWriter):  # type: ignore[misc]
-        def write_table(self, table: object, row_group_size: int | None = None) -> None:
-            groups.append(1)
-            if len(groups) == 3:
-                raise OSError(28, "No space left on device")
-            super().write_table(table, row_group_size)
+files.ROW_GROUP_ROWS = 2
+noise = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=50_000))
+rows = [{"stage": "pair", "text": text} for text in ("a", "b", "c", "d", "e", noise)]
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+Store(Path(sys.argv[1])).write_iteration(1, {"rejects": conform(pl.DataFrame(rows), REJECTS)}, {}, shard_bytes=1)
+"""
 
-    monkeypatch.setattr(files, "ROW_GROUP_ROWS", 2)
-    monkeypatch.setattr(files.pq, "ParquetWriter", Full)
-    with pytest.raises(OSError, match="No space left"):
-        Store(tmp_path).write_iteration(1, {"rejects": rejects(6)}, {}, shard_bytes=1)
+
+def test_a_write_that_fails_leaves_no_part_of_a_table(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "OSError: [Errno 27] File too large"
     assert list((tmp_path / "rejects").iterdir()) == []
+    assert Store(tmp_path).iterations() == []

@@ -165,7 +165,7 @@ def save_dataset(folder: Path, splits: dict[str, pl.DataFrame]) -> Path:
     for name, table in splits.items():
         table.write_parquet(folder / "preferences" / f"{name}.parquet")
         lines += [f"  - split: {name}", f"    path: preferences/{name}.parquet"]
-        files = {f"preferences/{name}.parquet": {}} if table.height else {}
+        files: dict[str, Any] = {f"preferences/{name}.parquet": {}} if table.height else {}
         write_json(folder / "manifests" / f"{name}.json", {"iteration": int(name[5:]), "files": files})
     (folder / "README.md").write_text("\n".join([*lines, "---", ""]))
     return folder

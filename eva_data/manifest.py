@@ -47,7 +47,7 @@ def what_counts(config: Config, iteration: int) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for block, value in values.items():
         flat |= {f"{block}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {block: value}
-    return without_folders(flat)
+    return {key: without_folders(value, key) for key, value in flat.items()}
 
 
 def without_folders(values: Any, key: str = "") -> Any:

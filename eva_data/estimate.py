@@ -63,19 +63,6 @@ def informativeness(
     return _measured(_per_prompt(rows, rewards, glance), glance, stage=stage, iteration=iteration)
 
 
-def usual_n(responses: pl.LazyFrame, *, count_truncated: bool = False) -> int:
-    """The most common number of responses that count, over prompts with two or more; the largest of several.
-
-    The `n` of responses that were there before anyone asked for a number. Raises DataError where no prompt
-    has two.
-    """
-    counts = _counts(_rows(responses, None, count_truncated)).filter(pl.col("n") >= 2)
-    usual = counts.sort("prompts", "n", descending=True).head(1).collect(engine="streaming")
-    if usual.is_empty():
-        raise DataError("no prompt has two finite rewards, so nothing can be compared: check the rewards")
-    return int(usual["n"][0])
-
-
 def _rows(responses: pl.LazyFrame, prompt_ids: pl.LazyFrame | None, count_truncated: bool) -> pl.LazyFrame:
     """One row per response, and an empty one per given prompt; `counts` says if it enters the metrics."""
     finite = pl.col("reward").is_finite().fill_null(False)

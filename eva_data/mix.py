@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import polars as pl
 
 from eva_data.draw import share_of, smallest
-from eva_data.errors import ConfigError, DataError
+from eva_data.errors import DataError
 from eva_data.identify import uniform_draw
 from eva_data.records import EVOLUTIONS, ORDER, PROMPTS
 
@@ -111,16 +111,6 @@ def surviving() -> pl.Expr:
 def shortage(evolutions: pl.LazyFrame, *, previous: int, evolved: float) -> int:
     """How many survivors are missing to the round(evolved x N) of `mix`; `previous` is N, 0 means enough."""
     return max(0, share_of(evolved, previous) - _count(evolutions.filter(surviving())))
-
-
-def require_enough_evolutions(*, fraction: float, evolutions: int, evolved: float) -> None:
-    """Raise ConfigError where even without a single elimination there would be too few evolved prompts."""
-    most = Fraction(str(fraction)) * evolutions
-    if most < Fraction(str(evolved)):
-        raise ConfigError(
-            f"`sample.fraction` x `evolve.evolutions` is {float(most):g}, below `mix.evolved`, {evolved:g}: "
-            "there would be too few evolved prompts; raise one of the first two or lower the third"
-        )
 
 
 def _given(seeds: pl.LazyFrame | None, setting: str) -> pl.LazyFrame:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from eva_data.errors import DataError
-from eva_data.estimate import informativeness, usual_n
+from eva_data.estimate import informativeness
 from eva_data.ranges import id_ranges
 from eva_data.records import INFORMATIVENESS, METRICS, RESPONSES, check, conform
 
@@ -165,15 +165,6 @@ def test_unequal_numbers_are_refused_where_the_settings_say_so() -> None:
         _estimate(unequal, unequal="refuse")
     equal = unequal.filter(pl.col("prompt_id") != "a")
     assert_frame_equal(_estimate(equal, unequal="refuse"), _estimate(equal))
-
-
-def test_the_usual_number_is_the_most_common_one() -> None:
-    counts = {"a": 1, "b": 1, "c": 1, "d": 3, "e": 3, "f": 5, "g": 5}
-    responses = _responses([(p, i, 1.0, "stop") for p, n in counts.items() for i in range(n)])
-    assert usual_n(responses) == 5, "one response is no comparison, and of 3 and 5 the larger counts"
-    assert usual_n(responses.filter(pl.col("prompt_id") != "g")) == 3
-    with pytest.raises(DataError, match="no prompt has two finite rewards"):
-        usual_n(responses.filter(pl.col("prompt_id").is_in(["a", "b"])))
 
 
 @given(PROMPTS_OF_RESPONSES, st.integers(2, 5), st.randoms(use_true_random=False))

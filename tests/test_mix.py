@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from eva_data.draw import share_of
-from eva_data.errors import ConfigError, DataError
-from eva_data.mix import Mixed, Yield, mix, require_enough_evolutions, shortage
+from eva_data.errors import DataError
+from eva_data.mix import Mixed, Yield, mix, shortage
 from eva_data.ranges import id_ranges
 from eva_data.records import EVOLUTIONS, PROMPTS, conform
 
@@ -219,13 +219,6 @@ def test_the_shortage_is_what_survivors_lack_to_the_need() -> None:
     evolutions = _evolutions([("a", 1, "x", None, None), ("a", 2, "y", "eliminated", "duplicate")])
     assert shortage(evolutions, previous=10, evolved=0.8) == 7
     assert shortage(evolutions, previous=1, evolved=0.8) == 0
-
-
-def test_too_few_evolutions_are_refused_up_front() -> None:
-    require_enough_evolutions(fraction=0.2, evolutions=4, evolved=0.8)
-    require_enough_evolutions(fraction=0.1, evolutions=3, evolved=0.3)
-    with pytest.raises(ConfigError, match=r"`sample.fraction` x `evolve.evolutions` is 0.6, below `mix.evolved`, 0.8"):
-        require_enough_evolutions(fraction=0.2, evolutions=3, evolved=0.8)
 
 
 @given(st.integers(1, 40), st.integers(0, 60), st.floats(0.05, 1), st.sampled_from(["shrink", "fill_original"]))

@@ -1,0 +1,59 @@
+"""The command line: parse, call one function, print where the result went."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from eva_data import __version__
+from eva_data.cli import hub, look, play
+from eva_data.errors import EvaError
+
+_DEBUG = "--debug"
+
+
+class Commands(click.Group):
+    """Prints an error that is meant for the user as one sentence; any other keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EvaError as error:
+            message = str(error)
+        except OSError as error:
+            # No space, no permission, a file-size limit: the machine's fault, and everything finished is kept.
+            where = f" ({error.filename})" if error.filename else ""
+            message = f"{error.strerror or error}{where}; what was finished is kept: make room or mend it, then repeat"
+        if ctx.params.get("debug"):
+            traceback.print_exc()
+        click.echo(f"Error: {message}", err=True)
+        sys.exit(1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(_DEBUG, is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__)
+def main(debug: bool) -> None:
+    """Grow a training curriculum for language models by creator/solver self-play.
+
+    Each iteration keeps the prompts whose responses differ most in reward, rewrites them into new ones, answers
+    and scores these, and pairs the best with the worst answer, after arXiv 2411.00062. The result is a folder
+    that `datasets.load_dataset` reads.
+
+    \b
+    With no eva.yaml everything runs in a small built-in sandbox, with no network, key or GPU:
+        eva-data build --iter 2
+    To begin with your own prompts and model:
+        eva-data init && $EDITOR eva.yaml && eva-data build --iter 1
+    """
+
+
+for command in (
+    *(play.init, play.build, play.plan, play.train, play.run),
+    *(look.status, look.show, look.verify),
+    *(hub.publish, hub.pull),
+):
+    main.add_command(command)

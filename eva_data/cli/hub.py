@@ -1,0 +1,81 @@
+"""Commands that write to the Hub and read from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from eva_data.cli.options import config_options, iteration_option, read_config, repo_option, start, visibility_option
+
+if TYPE_CHECKING:
+    from eva_data.run import Run
+
+
+@click.command()
+@iteration_option
+@repo_option
+@visibility_option
+@click.option("--dry-run", is_flag=True, help="Print the files, their sizes and the card, and change nothing.")
+@config_options
+def publish(
+    iteration: int,
+    repo: str | None,
+    private: bool | None,
+    dry_run: bool,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Publish an iteration to the Hub: one commit and the tag `iter-N`.
+
+    \b
+    eva-data publish --iter 1 --repo my-org/my-curriculum --dry-run
+    eva-data publish --iter 1 --repo my-org/my-curriculum
+    eva-data publish --iter 2 --public --set publish.licence=cc-by-4.0
+
+    Earlier iterations that are not published yet go first, each with a commit and a tag of its own. Safe to repeat;
+    what is published is never overwritten. Log in with `hf auth login`, or set HF_TOKEN.
+    """
+    run = start(read_config(config_path, overrides))
+    push_iteration(run, iteration, repo, private, dry_run=dry_run)
+
+
+def push_iteration(
+    run: Run, iteration: int, repo: str | None = None, private: bool | None = None, *, dry_run: bool = False
+) -> None:
+    from eva_data.publish import publish
+    from eva_data.receipt import published_text
+
+    published = publish(run, iteration, repo=repo, private=private, dry_run=dry_run)
+    click.echo(published_text(published, iteration, dry_run=dry_run))
+
+
+@click.command()
+@click.argument("repo", metavar="OWNER/NAME")
+@click.option("--revision", help="Tag, branch or commit, such as iter-2. Default: the newest.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where to put it. Default: data/NAME, as a build would."
+)
+def pull(repo: str, revision: str | None, folder: Path | None) -> None:
+    """Bring a published dataset to this machine, to go on with its next iteration.
+
+    \b
+    eva-data pull my-org/my-curriculum --revision iter-2
+    eva-data build --iter 3
+
+    Every file is compared with the SHA-256 in its manifest. Where this folder has no eva.yaml, one is written that
+    holds the dataset's settings.
+    """
+    from eva_data.console import ConsoleReporter
+    from eva_data.files import write_text
+    from eva_data.pull import pull, settings_text
+    from eva_data.receipt import pulled_text
+
+    place = folder or Path("data") / repo.rpartition("/")[2]
+    pulled = pull(repo, place, revision=revision, on_progress=ConsoleReporter().stage("pull", 0))
+    settings = Path("eva.yaml")
+    written = not settings.exists()
+    if written:
+        write_text(settings, settings_text(pulled, repo))
+    click.echo(pulled_text(pulled, repo, settings, read_config(settings, ()), written=written))

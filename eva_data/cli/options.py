@@ -1,0 +1,89 @@
+"""Options that several commands share, and what a command starts from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from eva_data.config import Config
+    from eva_data.run import Run
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def config_options(command: F) -> F:
+    """--config and --set, which every command that reads the settings has."""
+    for option in (
+        click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Set a key of eva.yaml for this run, such as --set sample.fraction=0.5. May be repeated.",
+        ),
+        click.option(
+            "--config",
+            "config_path",
+            type=click.Path(path_type=Path),
+            help="The settings. Default: eva.yaml in this folder, or else the sandbox's.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+iteration_option = click.option(
+    "--iter", "iteration", type=click.IntRange(min=1), required=True, help="Iteration, from 1."
+)
+solver_option = click.option(
+    "--solver",
+    metavar="MODEL[@REVISION]",
+    help="Who answers, instead of the trained or configured model: a folder, a Hub id, or what a server serves.",
+)
+
+repo_option = click.option(
+    "--repo", metavar="OWNER/NAME", help="The dataset repo on the Hub. Default: `publish.repo` in eva.yaml."
+)
+visibility_option = click.option(
+    "--private/--public",
+    default=None,
+    help="Who may see a repo that is created. Default: `publish.private` in eva.yaml, or else private.",
+)
+
+
+def _finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter("a number of dollars is expected, such as 20.", context, parameter)
+    return value
+
+
+budget_option = click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
+    metavar="DOLLARS",
+    help="The most that this dataset's ledger may hold in all; stops before the call that could exceed it.",
+)
+
+
+def read_config(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
+    from eva_data.settings import load_config
+
+    default = Path("eva.yaml")
+    if config_path is None and default.exists():
+        config_path = default
+    if config_path is None:
+        click.echo("No eva.yaml here: using the sandbox, a small built-in world with a model of its own.", err=True)
+    return load_config(config_path, overrides)
+
+
+def start(config: Config, solver: str | None = None, budget: float | None = None) -> Run:
+    from eva_data.console import ConsoleReporter
+    from eva_data.run import Run
+
+    return Run(config, ConsoleReporter(), solver, budget)

@@ -1,0 +1,171 @@
+"""Commands that build and train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from eva_data.cli.hub import push_iteration
+from eva_data.cli.options import (
+    budget_option,
+    config_options,
+    iteration_option,
+    read_config,
+    solver_option,
+    start,
+    visibility_option,
+)
+
+
+@click.command()
+@click.option("--recipe", metavar="NAME", help="Begin with ready settings: paper, vllm, openai-server, cpu or gsm8k.")
+@click.option("--force", is_flag=True, help="Overwrite an eva.yaml that is there.")
+def init(recipe: str | None, force: bool) -> None:
+    """Write a commented eva.yaml to this folder.
+
+    \b
+    eva-data init                       # your prompts, a model in this process, a scoring function of yours
+    eva-data init --recipe paper        # the paper's: gemma-2-9b-it, ArmoRM, UltraFeedback, a Gemini creator
+    eva-data init --recipe vllm         # all on your own GPUs, served by vLLM
+    """
+    from eva_data.settings import write_template
+
+    path = Path("eva.yaml")
+    write_template(path, recipe, force=force)
+    click.echo(f"Wrote {path}. Name your prompts, solver and reward in it, then: eva-data build --iter 1")
+
+
+@click.command()
+@iteration_option
+@click.option("--only", is_flag=True, help="Refuse to build or train earlier iterations that are missing.")
+@solver_option
+@budget_option
+@click.option("--push", is_flag=True, help="Publish it to the Hub, as `eva-data publish` does.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved settings and what would be done, then stop.")
+@config_options
+def build(
+    iteration: int,
+    only: bool,
+    solver: str | None,
+    budget: float | None,
+    push: bool,
+    dry_run: bool,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Build an iteration, and whatever it needs that is missing.
+
+    \b
+    eva-data build --iter 2
+    eva-data build --iter 2 --set sample.fraction=0.5 --set folder=data/half
+    eva-data build --iter 3 --solver my-org/trained-elsewhere
+    eva-data build --iter 1 --budget 20
+
+    Safe to repeat: a finished iteration is left as it is, and after a kill no finished model call is made again.
+    """
+    from eva_data.play import outline, play
+    from eva_data.summary import print_build
+
+    run = start(read_config(config_path, overrides), solver, budget)
+    if push:
+        from eva_data.publish import refuse_unready
+
+        # Before anything is paid for.
+        refuse_unready(run)
+    if dry_run:
+        click.echo(outline(run, iteration, only=only) + (f"\n- publish to {run.config.publish.repo}" if push else ""))
+        return
+    manifest = play(run, iteration, only=only, train_last=False)
+    print_build(run, manifest)
+    if push:
+        push_iteration(run, iteration)
+
+
+@click.command()
+@iteration_option
+@click.option(
+    "--pilot",
+    "prompts",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    metavar="PROMPTS",
+    help="Ask about so many prompts first, as the build would, and plan from that. What it pays is not paid again.",
+)
+@solver_option
+@budget_option
+@config_options
+def plan(
+    iteration: int,
+    prompts: int,
+    solver: str | None,
+    budget: float | None,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Say what an iteration will take and cost: calls, tokens, dollars and time of every stage.
+
+    \b
+    eva-data plan --iter 1
+    eva-data plan --iter 2 --pilot 8 --budget 20
+    """
+    from eva_data.money import print_plan
+    from eva_data.pilot import ask_pilot
+    from eva_data.plan import plan_iteration
+
+    run = start(read_config(config_path, overrides), solver, budget)
+    piloted = ask_pilot(run, iteration, prompts)
+    print_plan(plan_iteration(run, iteration), piloted, budget)
+
+
+@click.command()
+@iteration_option
+@click.option("--push", "repo", metavar="OWNER/NAME", help="Push it to this model repo on the Hub, private by default.")
+@visibility_option
+@click.option("--licence", help="With --push: the model's licence by the Hub's name; a public repo needs one.")
+@config_options
+def train(
+    iteration: int,
+    repo: str | None,
+    private: bool | None,
+    licence: str | None,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Train the solver on an iteration's pairs: theta_t, which answers in iteration t + 1.
+
+    \b
+    eva-data train --iter 1
+    eva-data train --iter 1 --push my-org/my-solver
+
+    Safe to repeat: what is trained is not trained again, so --push may come later.
+    """
+    from eva_data.play import train_iteration
+
+    run = start(read_config(config_path, overrides))
+    if repo is not None:
+        from eva_data.push_model import model_target, push_model
+
+        # Before an hour of training.
+        target = model_target(run, repo, private=private, licence=licence)
+    with run.store.locked():
+        folder = train_iteration(run, iteration)
+    click.echo(f"theta_{iteration} is in {folder}. Next: eva-data build --iter {iteration + 1}")
+    if repo is not None:
+        pushed = push_model(run, iteration, target)
+        click.echo(f"{pushed.url} holds it at {pushed.tag}; {pushed.files} files were uploaded.")
+
+
+@click.command()
+@click.option("--iters", type=click.IntRange(min=1), required=True, help="Iterations to play, each built and trained.")
+@budget_option
+@config_options
+def run(iters: int, budget: float | None, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+    """Build and train in turn, from what is there up to the given iteration."""
+    from eva_data.play import play
+    from eva_data.summary import print_build
+
+    game = start(read_config(config_path, overrides), budget=budget)
+    manifest = play(game, iters, only=False, train_last=True)
+    print_build(game, manifest)

@@ -36,7 +36,7 @@ def run_eva(folder: Path, *arguments: str, settings: tuple[str, ...], **environm
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr
@@ -111,7 +111,7 @@ def test_a_full_disk_is_said_and_with_room_again_the_build_ends(tmp_path: Path, 
     line = shlex.join(command(folder, "build", "--iter", "1", settings=()))
     # A file may grow to 64 blocks of 1024 bytes: less than the responses need.
     done = subprocess.run(
-        ["bash", "-c", f"ulimit -f 64; {line}"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        ["bash", "-c", f"ulimit -f 64; {line}"], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 1, done.stderr
     assert "File too large" in done.stderr
@@ -125,7 +125,7 @@ def test_a_disk_that_fills_up_while_a_model_answers_is_said(tmp_path: Path) -> N
     folder = tmp_path / "data"
     line = shlex.join(command(folder, "build", "--iter", "1"))
     done = subprocess.run(
-        ["bash", "-c", f"ulimit -f 12; {line}"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        ["bash", "-c", f"ulimit -f 12; {line}"], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr

@@ -79,7 +79,7 @@ def test_a_build_with_a_server_repeats_nothing_after_a_kill_and_no_file_holds_th
         # What was answered and is not in the ledger was in flight: at most four requests of three choices.
         assert 0 <= lost <= 4 * 3
         again = build(folder, "--iter", "2", settings=settings)
-        output, errors = again.communicate(timeout=300)
+        output, errors = again.communicate(timeout=600)
         assert again.returncode == 0, errors
     assert totals(folder)["repeated"] == 0
     assert answered(server) - totals(folder)["generations"] == lost
@@ -95,7 +95,7 @@ def test_a_key_that_the_server_refuses_is_in_no_file_and_no_message(tmp_path: Pa
     folder = tmp_path / "remote"
     with Misbehaving(key="another") as server:
         run = build(folder, "--iter", "1", settings=config(folder, server))
-        output, errors = run.communicate(timeout=120)
+        output, errors = run.communicate(timeout=600)
     assert run.returncode == 1
     assert "refuses the key (HTTP 401): put a valid one into the environment variable EVA_TEST_KEY" in errors
     assert KEY not in output + errors
@@ -117,7 +117,7 @@ def test_a_wrong_address_or_model_ends_the_build_before_any_request(tmp_path: Pa
     with Misbehaving(key=KEY) as server:
         settings = (*config(folder, server), "--set", f"solver.{change}")
         run = build(folder, "--iter", "1", settings=settings)
-        _, errors = run.communicate(timeout=120)
+        _, errors = run.communicate(timeout=600)
     assert run.returncode == 1
     assert sentence in errors
     assert server.seen == []
@@ -128,15 +128,15 @@ def test_another_model_under_the_same_name_stops_the_next_iteration_until_it_has
     with Misbehaving(key=KEY) as server:
         settings = config(folder, server, prompts=12)
         first = build(folder, "--iter", "1", settings=settings)
-        first.communicate(timeout=120)
+        first.communicate(timeout=600)
         assert first.returncode == 0
         server.voice = "v2"
         second = build(folder, "--iter", "2", settings=settings)
-        _, errors = second.communicate(timeout=120)
+        _, errors = second.communicate(timeout=600)
         assert second.returncode == 1
         assert "the server's model `tiny@unknown` answers differently than before" in errors
         assert "`--solver NAME@REVISION`" in errors
         third = build(folder, "--iter", "2", "--solver", "tiny@v2", settings=settings)
-        _, errors = third.communicate(timeout=120)
+        _, errors = third.communicate(timeout=600)
         assert third.returncode == 0, errors
     assert tables(folder, 2)["responses"]["solver"].unique().to_list() == ["tiny@v2"]

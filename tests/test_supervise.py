@@ -59,7 +59,7 @@ def family(folder: Path, *options: str) -> list[str]:
 
 
 def wait_for_pids(folder: Path, count: int) -> set[int]:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while len(found := {int(path.suffix[1:]) for path in folder.glob("*.*")}) < count:
         assert time.monotonic() < deadline, f"only {sorted(folder.glob('*'))} started"
         time.sleep(0.02)
@@ -71,7 +71,7 @@ def alive(pids: set[int]) -> set[int]:
 
 
 def wait_until_gone(pids: set[int]) -> set[int]:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while (left := alive(pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
     return left

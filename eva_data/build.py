@@ -86,7 +86,7 @@ def _build_first(run: Run) -> Manifest:
         responses, rejects = answered.responses, pl.concat([rejects, answered.rejects])
         flows += answered.flows
         models = {"solver": solver.fingerprint, "creator": None, "reward": reward_model(run.scorers)}
-        licences = _licences(run, solver)
+        licences = licences_of(run, solver)
         per_prompt, on_policy = solver.block.responses, True
     judged = judge(config, 1, prompts, responses, n=per_prompt, on_policy=on_policy)
     flows.append(judged.flow)
@@ -98,7 +98,7 @@ def _build_first(run: Run) -> Manifest:
         "responses": responses,
         "rejects": pl.concat([rejects, judged.rejects]),
     }
-    inputs = {"prompts": _content_hash(prompts)}
+    inputs = {"prompts": content_hash(prompts)}
     return run.store.write_iteration(
         1,
         tables,
@@ -114,7 +114,7 @@ def _build_first(run: Run) -> Manifest:
             notes=run.notes,
             evolving=None,
             reward_scales=run.reward_scales,
-            bills=_bills(run, 1),
+            bills=bills_of(run, 1),
         ),
     )
 
@@ -159,13 +159,13 @@ def _build_next(run: Run, iteration: int) -> Manifest:
             tables=tables,
             flows=flows,
             models=models,
-            licences=_licences(run, solver, creator),
+            licences=licences_of(run, solver, creator),
             previous=previous,
             inputs={},
             notes=run.notes,
             evolving=grown.record,
             reward_scales=run.reward_scales,
-            bills=_bills(run, iteration),
+            bills=bills_of(run, iteration),
         ),
     )
 
@@ -180,14 +180,14 @@ def earlier_scales(run: Run, iteration: int) -> dict[str, list[float]]:
     return {}
 
 
-def _licences(run: Run, *players: Player) -> dict[str, str]:
+def licences_of(run: Run, *players: Player) -> dict[str, str]:
     """What the cards of the models on this machine say of their licences."""
     folders = {player.fingerprint: player.path for player in players}
     folders |= {scorer.fingerprint: scorer.judge.path if scorer.judge else scorer.path for scorer in run.scorers}
     return stated_licences(folders)
 
 
-def _bills(run: Run, iteration: int) -> list[dict[str, Any]]:
+def bills_of(run: Run, iteration: int) -> list[dict[str, Any]]:
     """What the ledger says that an iteration took, but for the time, which is not the same twice."""
     if not run.ledger.exists():
         return []
@@ -199,6 +199,6 @@ def _bills(run: Run, iteration: int) -> list[dict[str, Any]]:
         ]
 
 
-def _content_hash(prompts: pl.DataFrame) -> str:
+def content_hash(prompts: pl.DataFrame) -> str:
     """Hash of which prompts an iteration started from, whatever file they came in."""
     return hashlib.sha256("\n".join(prompts["prompt_id"].sort()).encode()).hexdigest()

@@ -19,7 +19,7 @@ from eva_data.store import Store
 _FINAL = {
     "loss": "loss",
     "rewards/accuracies": "share of pairs with the chosen answer ahead",
-    "rewards/margins": "margin of DPO's implicit rewards",
+    "rewards/margins": "margin of the implicit rewards",
 }
 """What is told of the last steps, of TRL's names for it."""
 
@@ -55,6 +55,7 @@ def model_card(
     manifest = store.manifest(iteration)
     base = training.get("base") or training["model"]["name"]
     origin, origin_licence = _origin(store, iteration, base)
+    algorithm = training.get("algorithm", "dpo")
     title = f"theta_{iteration} of {manifest['config']['name']}"
     hub_base = hub_name(origin or base)
     front = {
@@ -63,7 +64,7 @@ def model_card(
         **({"license": licence} if licence else {}),
         **({"base_model": hub_base, "base_model_relation": "finetune"} if hub_base else {}),
         **({"datasets": [dataset]} if dataset else {}),
-        "tags": ["eva", "dpo", "trl", "self-play"],
+        "tags": ["eva", algorithm, "trl", "self-play"],
     }
     last = training["history"][-1] if training["history"] else {}
     return (
@@ -82,6 +83,7 @@ def model_card(
             revision=revision,
             source=json.dumps(repo or store.solver_folder(iteration).name, ensure_ascii=False),
             question=json.dumps(_question(store, iteration), ensure_ascii=False),
+            algorithm=algorithm,
             split=training["split"],
             pairs=training["pairs"],
             reward=manifest["models"]["reward"],

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import yaml
 
+from eva_data.algorithm import refuse_another
 from eva_data.build import build_iteration, refuse_stale
 from eva_data.errors import ConfigError, StaleError
 from eva_data.evaluate import heldout_accuracy
@@ -34,7 +35,7 @@ def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
             for theta in to_train(run, number):
                 train_iteration(run, theta)
             manifest = build_iteration(run, number)
-        if train_last and run.config.trains:
+        if train_last and run.config.trains and iteration >= run.config.first_answered:
             train_iteration(run, iteration)
         if run.config.train.heldout and run.config.model_solver is not None:
             test_solvers(run)
@@ -52,15 +53,19 @@ def untrained(run: Run, theta: int) -> list[int]:
     """The given theta and those that it is trained from, as far as they are missing, in order.
 
     theta_t is trained from the solver that answered in iteration t. Where that was theta_{t-1}, and it is not here
-    (a pulled dataset comes without solvers), it has to be trained first.
+    (a pulled dataset comes without solvers), it has to be trained first. From scratch it is trained from theta_0.
     """
     missing: list[int] = []
     while run.config.trains and theta >= run.config.first_answered and not run.store.solver_folder(theta).exists():
         missing.insert(0, theta)
-        if theta in run.store.iterations() and not _answered_by_theta(run, theta):
+        if _from_scratch(run) or (theta in run.store.iterations() and not _answered_by_theta(run, theta)):
             break
         theta -= 1
     return missing
+
+
+def _from_scratch(run: Run) -> bool:
+    return run.config.train.mode == "scratch"
 
 
 def _answered_by_theta(run: Run, iteration: int) -> bool:
@@ -85,23 +90,32 @@ def train_iteration(run: Run, iteration: int) -> Path:
             "train it where they are, serve the result, and name it with `--solver` or a new `solver.revision`; or use "
             "`backend: vllm` or `transformers` with a model folder or Hub id"
         )
+    if iteration < run.config.first_answered:
+        raise ConfigError(
+            f"iteration {iteration} holds the responses of a table, so there is no solver of its own to train on it: "
+            "build iteration 2 and train on that, with `train.mode: scratch` on both"
+        )
     run.store.manifest(iteration)
     refuse_stale(run, iteration)
+    solver = run.store.solver_folder(iteration)
+    if solver.exists():
+        refuse_another(run.config, run.store, iteration)
     for theta in untrained(run, iteration):
         refuse_stale(run, theta)
         _train(run, theta)
-    return run.store.solver_folder(iteration)
+    return solver
 
 
 def _train(run: Run, iteration: int) -> Path:
     from eva_data.model_card import finish_model
     from eva_data.train import train
 
-    start, answered = solver_of(run, iteration), run.store.manifest(iteration)["models"]["solver"]
+    source = run.config.first_answered if _from_scratch(run) else iteration
+    start, answered = solver_of(run, source), run.store.manifest(source)["models"]["solver"]
     assert start.path is not None
-    if start.fingerprint != answered and iteration >= run.config.first_answered:
+    if start.fingerprint != answered:
         run.note(
-            f"iteration {iteration} was answered by {answered}, and theta_{iteration} is trained from "
+            f"iteration {source} was answered by {answered}, and theta_{iteration} is trained from "
             f"{start.fingerprint}: what follows will not be, byte for byte, what follows there"
         )
     # Training may need the memory that a server holds.

@@ -1,7 +1,8 @@
 """Trains the next solver: one run of `train/preference.py` in a process of its own, resumed after a kill.
 
-theta_t is theta_{t-1} trained on the pairs of iteration t alone (the paper's table 6). It appears under its
-name only when it is whole, and is never trained again: other weights would void every answer kept of it.
+theta_t is theta_{t-1} trained on the pairs of iteration t alone, or theta_0 on those of all iterations up to t (the
+paper's table 6). It appears under its name only when it is whole, and is never trained again: other weights would void
+every answer kept of it.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from eva_data.algorithm import algorithm_of, find_recipe, refuse_another, split_of
 from eva_data.config import ApiModel, Config, TransformersModel, VllmModel
-from eva_data.errors import ConfigError, DataError, JobError, MissingExtraError, StaleError
+from eva_data.errors import ConfigError, JobError, MissingExtraError
 from eva_data.jobs import Progress
 from eva_data.project import train_dir
 from eva_data.store import Store
@@ -31,6 +33,9 @@ _LEFT_BEHIND = {"README.md"}
 
 _REASON = re.compile(r"error: .|(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b")
 _LAUNCHER = re.compile(r"(?:\w+\.)*(?:CalledProcessError|ChildFailedError)\b")
+_UNWRITTEN = re.compile(
+    r"No space left on device|Disk quota exceeded|File too large|PytorchStreamWriter failed|inline_container"
+)
 _KILLED = re.compile(r"died with <Signals\.(SIG\w+): \d+>|Signal \d+ \((SIG\w+)\) received")
 
 
@@ -40,28 +45,28 @@ def train(
     *,
     folder: Path,
     model: Path | str,
-    recipe: str | None = None,
-    accelerate: Sequence[str] = (),
     on_progress: Progress | None = None,
     finish: Callable[[Path], None] | None = None,
 ) -> Path:
     """Train `model` on the pairs of `iteration` and return theta_t's folder, at once where it exists already.
 
-    `model` is theta_{t-1}, a folder or a Hub id; `recipe` stands in for `train.recipe`; `accelerate` for the
-    arguments of `accelerate launch`, which are one process on the solver's device. `on_progress` is told
+    `model` is theta_{t-1}, or theta_0 with `train.mode: scratch`, a folder or a Hub id. `on_progress` is told
     (optimizer steps done, all of them), and `finish` is given the trained folder before it gets its name. A training
     that was cut off goes on from its last checkpoint.
 
-    Raises StaleError where the iteration is not built, DataError where it has no pairs, ConfigError for an
-    unknown recipe, MissingExtraError without TRL, and JobError, with the reason and the log, where training
-    fails.
+    Raises StaleError where the iteration is not built or theta_t was trained otherwise, DataError where it has no
+    pairs, ConfigError for an unknown recipe, MissingExtraError without TRL, and JobError, with the reason and the log,
+    where training fails.
     """
     store = Store(folder.resolve())
     solver = store.solver_folder(iteration)
     if solver.exists():
+        refuse_another(config, store, iteration)
         return solver
-    recipe_file = find_recipe(recipe or config.train.recipe)
-    _check_pairs(store, iteration)
+    recipe = find_recipe(config.train.recipe)
+    # A wrong one fails here, not after half a minute of imports.
+    algorithm_of(recipe)
+    split = split_of(config, store, iteration)
     for package in ("trl", "accelerate", "peft"):
         if find_spec(package) is None:
             raise MissingExtraError(package, "train")
@@ -69,37 +74,24 @@ def train(
     job.mkdir(parents=True, exist_ok=True)
     arguments, environment = launch_arguments(config, os.environ)
     command = [
-        *(sys.executable, "-m", "accelerate.commands.launch", *(accelerate or arguments)),
-        *(str(train_dir() / "preference.py"), "--config", str(recipe_file)),
-        *("--dataset", str(store.folder), "--split", f"iter_{iteration}"),
+        *(sys.executable, "-m", "accelerate.commands.launch", *arguments),
+        *(str(train_dir() / "preference.py"), "--config", str(recipe)),
+        *("--dataset", str(store.folder), "--split", split),
         *("--model_name_or_path", str(model.resolve()) if isinstance(model, Path) else model),
         *("--output_dir", str(job / "output"), "--progress", str(job / "progress.json"), "--resume", "true"),
-        *("--seed", str(config.seed), *_script_arguments(config)),
+        *("--seed", str(config.seed), *script_arguments(config)),
     ]
     environment |= {"HF_DATASETS_CACHE": str(job / "datasets")}
     log = store.log(f"train-iter_{iteration}")
-    _run(command, job, log, environment, f"theta_{iteration}", on_progress)
-    _publish(job / "output", solver, finish)
+    run_script(command, job, log, environment, f"theta_{iteration}", on_progress)
+    take_model(job / "output", solver, finish)
     shutil.rmtree(job)
     return solver
 
 
-def find_recipe(name: str) -> Path:
-    """The file of a recipe that comes with eva-data, by its name, or of your own, by its path."""
-    own = Path(name).expanduser()
-    if own.suffix in (".yaml", ".yml"):
-        if not own.is_file():
-            raise ConfigError(f"`train.recipe` is {name}, but there is no such file")
-        return own.resolve()
-    recipes = train_dir() / "recipes"
-    if not (recipes / f"{name}.yaml").is_file():
-        known = ", ".join(sorted(path.stem for path in recipes.glob("*.yaml")))
-        raise ConfigError(f"`train.recipe` is `{name}`: known are {known}, or the path of a YAML file of your own")
-    return recipes / f"{name}.yaml"
-
-
 def launch_arguments(config: Config, environment: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """The arguments of `accelerate launch` and the environment for one process on the solver's device."""
+    """The arguments of `accelerate launch` and the environment: one process on the solver's device, or as
+    `train.accelerate` has it."""
     block = _solver(config)
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     threads = block.threads if isinstance(block, TransformersModel) else None
@@ -117,6 +109,13 @@ def launch_arguments(config: Config, environment: Mapping[str, str]) -> tuple[li
         "TRL_EXPERIMENTAL_SILENCE": "1",
         "PYTHONUNBUFFERED": "1",
     }
+    if config.train.accelerate is not None:
+        file = config.train.accelerate.expanduser()
+        if not file.is_file():
+            raise ConfigError(
+                f"`train.accelerate` is {file}, but there is no such file: `accelerate config` writes one"
+            )
+        return ["--config_file", str(file.resolve())], {**environment, **always}
     kind, _, number = block.device.partition(":")
     if kind == "cpu":
         # The script takes float32 where it sees no GPU.
@@ -133,6 +132,9 @@ def failure(text: str, status: int) -> str:
     """Why a training failed, from what it wrote: its own words, or else the last exception, in one line."""
     lines = [line.rsplit("]: ", 1)[-1].strip() for line in text.splitlines()]
     reasons = [line for line in lines if _REASON.match(line) and not _LAUNCHER.match(line)]
+    # What it ends with may be another library's exception, which does not say why.
+    if unwritten := [line for line in reasons if _UNWRITTEN.search(line)]:
+        return f"it could not write a file ({unwritten[-1]}), most often because no space is left: make room"
     if reasons:
         return reasons[-1].removeprefix("error: ")
     killed = _KILLED.search(text)
@@ -149,25 +151,16 @@ def _solver(config: Config) -> TransformersModel | VllmModel:
     return solver
 
 
-def _script_arguments(config: Config) -> list[str]:
+def script_arguments(config: Config) -> list[str]:
     block = _solver(config)
     return [
         *("--trust_remote_code", str(block.trust_remote_code).lower()),
         *("--use_cpu", str(block.device == "cpu").lower()),
+        *(("--report_to", *config.train.report_to) if config.train.report_to else ()),
     ]
 
 
-def _check_pairs(store: Store, iteration: int) -> None:
-    if iteration not in store.iterations():
-        raise StaleError(f"iteration {iteration} has no pairs yet: build it with `eva-data build --iter {iteration}`")
-    if not store.table_files("preferences", iteration):
-        raise DataError(
-            f"iteration {iteration} has 0 pairs, so there is nothing to train on; `rejects` says why: more "
-            "`solver.responses` or a higher `solver.temperature` make responses differ"
-        )
-
-
-def _run(
+def run_script(
     command: Sequence[str],
     job: Path,
     log: Path,
@@ -210,7 +203,7 @@ def _tell(on_progress: Progress | None, path: Path, told: tuple[int, int] | None
     return now
 
 
-def _publish(output: Path, solver: Path, finish: Callable[[Path], None] | None) -> None:
+def take_model(output: Path, solver: Path, finish: Callable[[Path], None] | None) -> None:
     """Give the trained model its name, once all of it is on the disk."""
     whole = solver.with_name(f".{solver.name}.tmp")
     shutil.rmtree(whole, ignore_errors=True)

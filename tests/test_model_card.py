@@ -92,8 +92,8 @@ def test_the_card_says_what_it_was_trained_from_on_and_how(store: Store) -> None
         "| SHA-256 of the pairs, `iter_1.parquet` | `12ab` |"
     )
     assert section(card, "How it was trained") == (
-        "12 steps, 2 epochs. At the end: loss 0.25, share of pairs with the chosen answer ahead 1, margin of DPO's "
-        "implicit rewards 0.125, over the pairs trained on.\n\n"
+        "By `dpo`, 12 steps, 2 epochs. At the end: loss 0.25, share of pairs with the chosen answer ahead 1, margin of "
+        "the implicit rewards 0.125, over the pairs trained on.\n\n"
         "Every setting of the training script that is not at its default:\n\n"
         "| setting | value |\n"
         "|:--|:--|\n"

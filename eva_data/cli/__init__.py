@@ -52,7 +52,7 @@ def main(debug: bool) -> None:
 
 
 for command in (
-    *(play.init, play.build, play.plan, play.train, play.run),
+    *(play.init, play.build, play.plan, play.train, play.online, play.run),
     *(look.status, look.show, look.verify),
     *(hub.publish, hub.pull),
 ):

@@ -121,12 +121,18 @@ def plan(
 
 @click.command()
 @iteration_option
+@click.option(
+    "--algorithm",
+    metavar="NAME",
+    help="dpo, sppo, simpo or orpo, by its ready recipe. Default: what `train.recipe` in eva.yaml is of.",
+)
 @click.option("--push", "repo", metavar="OWNER/NAME", help="Push it to this model repo on the Hub, private by default.")
 @visibility_option
 @click.option("--licence", help="With --push: the model's licence by the Hub's name; a public repo needs one.")
 @config_options
 def train(
     iteration: int,
+    algorithm: str | None,
     repo: str | None,
     private: bool | None,
     licence: str | None,
@@ -137,13 +143,17 @@ def train(
 
     \b
     eva-data train --iter 1
+    eva-data train --iter 1 --algorithm simpo
+    eva-data train --iter 2 --set train.mode=scratch
     eva-data train --iter 1 --push my-org/my-solver
 
     Safe to repeat: what is trained is not trained again, so --push may come later.
     """
+    from eva_data.algorithm import with_algorithm
     from eva_data.play import train_iteration
 
-    run = start(read_config(config_path, overrides))
+    config = read_config(config_path, overrides)
+    run = start(config if algorithm is None else with_algorithm(config, algorithm))
     if repo is not None:
         from eva_data.push_model import model_target, push_model
 
@@ -155,6 +165,44 @@ def train(
     if repo is not None:
         pushed = push_model(run, iteration, target)
         click.echo(f"{pushed.url} holds it at {pushed.tag}; {pushed.files} files were uploaded.")
+
+
+@click.command()
+@click.option("--steps", type=click.IntRange(min=1), required=True, help="Optimizer steps, of 8 prompts by default.")
+@click.option("--algorithm", default="rloo", show_default=True, help="rloo or oaif (online DPO).")
+@click.option("--recipe", metavar="NAME", help="A recipe of your own, instead of the algorithm's.")
+@click.option("--static", is_flag=True, help="Evolve nothing: the same algorithm on the seeds alone, for comparison.")
+@solver_option
+@budget_option
+@config_options
+def online(
+    steps: int,
+    algorithm: str,
+    recipe: str | None,
+    static: bool,
+    solver: str | None,
+    budget: float | None,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Train the solver while its prompts evolve: RLOO or online DPO with the paper's prioritized buffer.
+
+    \b
+    eva-data online --steps 400
+    eva-data online --steps 400 --algorithm oaif
+    eva-data online --steps 400 --static
+
+    What it trained on and answered becomes a dataset of its own, in `folder` with the algorithm's name behind, and
+    the trained model its theta_1. Safe to repeat: what was cut off goes on from its last checkpoint.
+    """
+    from eva_data.online import Online, online_config, train_online
+    from eva_data.online_dataset import online_text
+
+    config, ready = online_config(read_config(config_path, overrides), algorithm, static)
+    game = start(config, solver, budget)
+    with game.store.locked():
+        manifest = train_online(game, Online(steps, recipe or ready, static))
+    click.echo(online_text(game, manifest))
 
 
 @click.command()

@@ -127,7 +127,14 @@ class Pair(Settings):
 
 class Train(Settings):
     recipe: str = "dpo"
-    """A recipe of `train/recipes`, or the path of your own."""
+    """A recipe of `train/recipes`, such as `dpo`, `sppo`, `simpo` or `orpo`, or the path of your own."""
+    mode: Literal["incremental", "scratch"] = "incremental"
+    """`incremental`: theta_t is theta_{t-1} trained on iteration t; `scratch`: theta_0 on iterations 1 to t (the
+    paper's table 6)."""
+    accelerate: Path | None = Field(None, json_schema_extra=Execution)
+    """A config file of `accelerate launch`, for several GPUs, FSDP or DeepSpeed; one process when not given."""
+    report_to: tuple[str, ...] = Field((), json_schema_extra=Execution)
+    """Trackers that are told of a training, such as `wandb` or `tensorboard`; each must be installed."""
     heldout: int = Field(0, ge=0)
     """Sandbox only: held-out prompts per depth on which each solver is tested after a build; 0 for none."""
 

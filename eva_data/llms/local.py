@@ -45,9 +45,13 @@ class TransformersLLM(LedgerLLM):
         super().load()
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        self._model, self._tokenizer = load_model(
-            self.path, dtype=self.dtype, device=self.device, trust_remote_code=self.trust_remote_code
+        self.take(
+            *load_model(self.path, dtype=self.dtype, device=self.device, trust_remote_code=self.trust_remote_code)
         )
+
+    def take(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Generate by a model that is in memory."""
+        self._model, self._tokenizer = model, tokenizer
         context = self._model.config.max_position_embeddings - Sampling(**self.sampling).max_tokens
         self._longest = context if self.max_prompt_tokens is None else self.max_prompt_tokens
         configured = self._model.generation_config.eos_token_id

@@ -1,0 +1,109 @@
+"""What does evolving gain an online algorithm, at the same number of training prompts?
+
+    python -m benchmarks.online --seeds 3 --steps 60 --algorithm rloo --folder runs
+
+For each seed theta_0 of the sandbox is trained twice by the sandbox recipe of the algorithm, with the buffer and on
+the seeds alone. Printed is the exact greedy accuracy on held-out prompts by depth: mean over the seeds and its
+standard error, what evolving gains, paired by seed, and the mean a_avg of the prompts that were trained on. What is
+finished in `--folder` is not done again; all training runs in this one process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import click
+import polars as pl
+
+from benchmarks.algorithms import THETA_0, accuracy, gains, summary
+from eva_data.console import ConsoleReporter
+from eva_data.online import ALGORITHMS, prepare
+from eva_data.players import solver_of
+from eva_data.project import train_dir
+from eva_data.run import Run
+from eva_data.settings import load_config
+
+ARMS = {"static": "true", "eva": "false"}
+"""What `--static` is for each."""
+
+
+@click.command()
+@click.option("--seeds", default=3, show_default=True, help="How many seeds, from 1.")
+@click.option("--steps", default=60, show_default=True, help="Optimizer steps, of 16 prompts each.")
+@click.option("--prompts", default=2000, show_default=True, help="Seed prompts.")
+@click.option("--heldout", default=200, show_default=True, help="Held-out prompts per depth.")
+@click.option("--algorithm", "algorithms", multiple=True, default=ALGORITHMS, help="Which; all when not given.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Where to keep the runs. Default: a temporary folder.")
+@click.option("--set", "settings", nargs=2, multiple=True, metavar="KEY VALUE", help="For the recipes, to try others.")
+def main(
+    seeds: int,
+    steps: int,
+    prompts: int,
+    heldout: int,
+    algorithms: tuple[str, ...],
+    folder: Path | None,
+    settings: tuple[tuple[str, str], ...],
+) -> None:
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    sys.path.insert(0, str(train_dir()))
+    script = import_module("online")
+    more = [part for key, value in (("max_steps", str(steps)), *settings) for part in (f"--{key}", value)]
+    rows = [accuracy(THETA_0, heldout).with_columns(seed=0, algorithm=pl.lit("theta_0"), source=pl.lit("-"))]
+    learnt = []
+    with tempfile.TemporaryDirectory() as temporary:
+        place = (folder or Path(temporary)).resolve()
+        for seed in range(1, seeds + 1):
+            for algorithm in algorithms:
+                for arm in ARMS:
+                    job = train(script, place / f"{algorithm}-{arm}-{seed}", algorithm, arm, seed, prompts, more)
+                    names = {"algorithm": pl.lit(algorithm), "source": pl.lit(arm)}
+                    rows.append(accuracy(job / "output", heldout).with_columns(**names, seed=seed))
+                    learnt.append({"algorithm": algorithm, "source": arm} | to_learn(job))
+                    click.echo(f"seed {seed}, {algorithm}, {arm}: done", err=True)
+    table = pl.concat(rows, how="diagonal_relaxed")
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, float_precision=3, tbl_hide_dataframe_shape=True, tbl_width_chars=160):
+        click.echo(summary(table))
+        click.echo("\nWhat evolving gains, in points, paired by seed:")
+        click.echo(gains(table))
+        click.echo("\nPrompts trained on, and how much there was to learn from them:")
+        click.echo(pl.DataFrame(learnt).group_by("algorithm", "source", maintain_order=True).mean())
+
+
+def train(script: ModuleType, job: Path, algorithm: str, arm: str, seed: int, prompts: int, more: list[str]) -> Path:
+    """A job folder with the trained model in `output`, and `record.jsonl`."""
+    if (job / "output" / "training.json").exists():
+        return job
+    overrides = [f"seed={seed}", f"seeds.sandbox={prompts}", f"solver.model={THETA_0}", f"folder={job / 'data'}"]
+    run = Run(load_config(None, overrides), ConsoleReporter())
+    prepare(run, solver_of(run, 1), job)
+    arguments = [
+        *("--config", str(train_dir() / "recipes" / f"sandbox_{algorithm}.yaml"), "--game", str(job / "game.json")),
+        *("--dataset", str(job / "seeds"), "--split", "iter_1", "--static", ARMS[arm], "--seed", str(seed)),
+        *("--model_name_or_path", str(THETA_0), "--output_dir", str(job / "output"), "--save_strategy", "no"),
+        *("--use_cpu", "true", "--disable_tqdm", "true", *more),
+    ]
+    with (job / "log").open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        script.main(arguments)
+    return job
+
+
+def to_learn(job: Path) -> dict[str, float]:
+    """How many prompts a run trained on, their mean a_avg, and the share whose responses differed in reward."""
+    lines = [json.loads(line) for line in (job / "record.jsonl").read_text(encoding="utf-8").splitlines()]
+    values = [value or 0.0 for line in lines for value in line["informativeness"].values()]
+    return {
+        "prompts": len(values),
+        "a_avg": sum(values) / len(values),
+        "informative": sum(value > 0 for value in values) / len(values),
+    }
+
+
+if __name__ == "__main__":
+    main()

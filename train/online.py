@@ -1,0 +1,159 @@
+"""Train online, on prompts that grow while the model learns: TRL's RLOO or online DPO (OAIF) with eva's buffer.
+
+`eva-data online --steps N` writes the file `--game`, with the reward and the creator, and runs this:
+
+    accelerate launch train/online.py --config train/recipes/rloo.yaml --game game.json \
+        --dataset data/seeds --split iter_1 --model_name_or_path google/gemma-2-9b-it \
+        --max_steps 400 --output_dir theta
+
+TRL owns generation, advantages, losses and the loop. Ours is which prompts a step gets: its dataloader brings empty
+rows, because accelerate fetches a batch ahead of the step that decides what is in it, and `training_step` puts the
+prompts of the curriculum in their place. Rewards are computed once, by a function that TRL calls, and kept for the
+informativeness. After each optimizer step the most informative prompts are evolved, by the model itself or by the
+creator that the game names, and `record.jsonl` beside the game gets a line.
+
+Several processes share a batch; a model that is sharded over them (FSDP, ZeRO-3) needs a creator of its own.
+With `--resume` a run that was cut off goes on from its last checkpoint: weights, optimizer and buffer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from play import CURRICULUM, OnlineArguments, Play
+from training import (
+    Bookkeeping,
+    Json,
+    chosen_algorithm,
+    fail,
+    last_checkpoint,
+    load_arguments,
+    load_table,
+    load_tokenizer,
+    origin_of,
+    outcome,
+    parse,
+    save,
+    write_json,
+)
+from trl import ModelConfig, RLOOConfig, RLOOTrainer, get_peft_config
+from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
+
+from eva_data.errors import EvaError
+from eva_data.records import PROMPTS
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    own, training, model = parse_arguments(arguments)
+    folder = Path(training.output_dir or "")
+    game = json.loads(Path(own.game).read_text(encoding="utf-8"))
+    seeds, files = load_table(own, "prompts", PROMPTS.names())
+    origin = origin_of(own, training, model, files) | {"game": game["content"]}
+    # A path of this machine; what the file says is in the origin.
+    del origin["settings"]["game"]
+    checkpoint = last_checkpoint(folder, origin) if own.resume else None
+    play = Play(own, training, game)
+    trainer = build_trainer(own, training, model, play)
+    play.start(trainer, seeds.to_list(), model)
+    if checkpoint:
+        play.curriculum.load(json.loads(Path(checkpoint, CURRICULUM).read_text(encoding="utf-8")))
+    # In this order: a checkpoint counts once `Bookkeeping` has written its origin.
+    trainer.add_callback(play)
+    trainer.add_callback(Bookkeeping(origin, own.progress))
+    trainer.train(resume_from_checkpoint=checkpoint)
+    save(trainer, folder)
+    if trainer.is_world_process_zero():
+        result = untimed(outcome(trainer)) | {"seeds": play.counts, "sampling": play.sampling}
+        write_json(folder / "training.json", {**origin, **result})
+    trainer.end()
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[OnlineArguments, Any, ModelConfig]:
+    """The arguments, a step being one batch of `prompts` prompts, generated and trained on once."""
+    algorithm = chosen_algorithm(arguments, list(TRAINERS))
+    own, training, model = parse(OnlineArguments, TRAINERS[algorithm][0], arguments)
+    if training.max_steps < 1:
+        fail("`max_steps` is missing: say how many steps to train, since the prompts have no end")
+    rows = own.prompts * (training.num_generations if algorithm == "rloo" else 1)
+    together = training.per_device_train_batch_size * training.world_size
+    if rows % together or own.batch_size is not None:
+        fail(
+            f"a step has `prompts` {own.prompts}, {rows} rows, which {training.world_size} devices cannot share at "
+            f"`per_device_train_batch_size` {training.per_device_train_batch_size}: change one of the two, and leave "
+            "`batch_size` out"
+        )
+    training.gradient_accumulation_steps = rows // together
+    if algorithm == "rloo":
+        if training.num_iterations != 1:
+            fail("`num_iterations` is not 1, but each step's prompts are trained on once: leave it out")
+        training.steps_per_generation, training.generation_batch_size = rows // together, rows
+    return own, training, model
+
+
+def build_trainer(own: OnlineArguments, training: Any, model: ModelConfig, play: Play) -> Any:
+    """TRL's trainer with empty rows for as many prompts as it will ask for."""
+    empty = Dataset.from_dict({"prompt": [[{"role": "user", "content": "-"}]] * (own.prompts * training.max_steps)})
+    training.model_init_kwargs = load_arguments(training, model)
+    tokenizer = load_tokenizer(training, model)
+    if own.algorithm == "oaif":
+        # What it takes instead, "auto", no distributed training can use.
+        training.model_init_kwargs["device_map"] = None
+    trainer = TRAINERS[own.algorithm][1](
+        model=str(model.model_name_or_path),
+        args=training,
+        reward_funcs=play.reward,
+        train_dataset=empty,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model),
+    )
+    trainer.play = play
+    return trainer
+
+
+class Rloo(RLOOTrainer):
+    """RLOO on the curriculum's prompts, each repeated for its completions."""
+
+    play: Play
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        repeats: Any = self.num_generations
+        rows = [row for row in self.play.batch(self) for _ in range(repeats)]
+        size, place = len(rows) // self.accelerator.num_processes, self.accelerator.process_index
+        mine = rows[place * size : (place + 1) * size]
+        return super().training_step(model, mine, num_items_in_batch)  # type: ignore[no-untyped-call]
+
+
+class OnlineDpo(OnlineDPOTrainer):
+    """Online DPO on the curriculum's prompts, cut into the pieces of gradient accumulation."""
+
+    play: Play
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        rows, size = self.play.batch(self), self.args.per_device_train_batch_size
+        piece = self.play.pieces * self.accelerator.num_processes + self.accelerator.process_index
+        mine = rows[piece * size : (piece + 1) * size]
+        self.play.pieces += 1
+        return super().training_step(model, {key: [row[key] for row in mine] for key in mine[0]}, num_items_in_batch)
+
+
+TRAINERS: dict[str, tuple[type[Any], type[Any]]] = {
+    "rloo": (RLOOConfig, Rloo),
+    "oaif": (OnlineDPOConfig, OnlineDpo),
+}
+
+
+def untimed(result: Json) -> Json:
+    """Without what differs from run to run."""
+    history = [{name: value for name, value in row.items() if name != "step_time"} for row in result["history"]]
+    return result | {"history": history}
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except EvaError as error:
+        fail(str(error))

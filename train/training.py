@@ -1,0 +1,263 @@
+"""What the training scripts share: arguments, data, checkpoints that say what they are of, the saved model.
+
+`preference.py` and `online.py` are run by path, so this file lies beside them and is imported by its bare name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import datasets
+import torch
+import transformers
+import trl
+from accelerate.utils import is_peft_model
+from datasets import Dataset, DownloadManager, load_dataset, load_dataset_builder
+from datasets.exceptions import DatasetNotFoundError
+from datasets.fingerprint import Hasher
+from peft import AutoPeftModelForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from trl import ModelConfig, TrlParser
+
+Json = dict[str, Any]
+
+ORIGIN = "trained_on.json"
+"""In each checkpoint: what `--resume` compares."""
+
+BY_CONTENT = ("algorithm", "dataset", "split", "revision", "model_")
+NO_EFFECT = ("output_dir", "resume", "progress", "logging_", "save_", "report_to", "run_name", "disable_tqdm")
+COMPUTED = ("accelerator_config", "dataloader_", "debug", "gradient_checkpointing", "hub_", "pad_", "use_c")
+"""Beginnings of arguments that `settings` leaves out: what they name is recorded by its content or by itself, they do
+not change the weights, or they leave their defaults by themselves."""
+
+
+@dataclass(kw_only=True)
+class Arguments:
+    """What to train on and how, of what TRL's own arguments do not say."""
+
+    algorithm: str = field(metadata={"help": "How to train; the script's docstring has the names."})
+    dataset: str = field(metadata={"help": "Dataset folder or Hub id."})
+    split: str = field(metadata={"help": "Iterations to train on, such as iter_2 or iter_1+iter_2."})
+    revision: str | None = field(default=None, metadata={"help": "Tag, branch or commit of a Hub dataset."})
+    batch_size: int | None = field(
+        default=None,
+        metadata={"help": "Rows per optimizer step over all devices; sets gradient_accumulation_steps."},
+    )
+    max_prompt_length: int | None = field(
+        default=None, metadata={"help": "Rows whose prompt has more tokens are left out, and counted."}
+    )
+    resume: bool = field(default=False, metadata={"help": "Go on from the last checkpoint in output_dir."})
+    progress: str | None = field(default=None, metadata={"help": "File to keep steps done and total in."})
+
+
+Own = TypeVar("Own", bound=Arguments)
+Training = TypeVar("Training", bound=TrainingArguments)
+
+
+@dataclass
+class _Algorithm:
+    algorithm: str | None = None
+
+
+def chosen_algorithm(arguments: Sequence[str] | None, known: Sequence[str]) -> str:
+    """Of recipe and command line, the one key that says which of TRL's classes the others are arguments of."""
+    classes: Any = (_Algorithm,)
+    chosen: str | None = (
+        TrlParser(classes, add_help=False).parse_args_and_config(arguments, return_remaining_strings=True)[0].algorithm
+    )
+    if chosen is None or chosen not in known:
+        found = "is missing" if chosen is None else f"is `{chosen}`"
+        fail(f"`algorithm` {found}: known are {', '.join(known)}")
+    return chosen
+
+
+def parse(
+    own: type[Own], training: type[Training], arguments: Sequence[str] | None, **defaults: Any
+) -> tuple[Own, Training, ModelConfig]:
+    """Arguments from recipe and command line; `defaults` come before TRL's own."""
+    classes: Any = (own, training, ModelConfig)
+    parser = TrlParser(classes)
+    # Otherwise the trained model's config says that it must not use a cache when it generates.
+    parser.set_defaults(use_cache=True, **defaults)
+    if not torch.cuda.is_available():
+        # TRL asks for bfloat16 everywhere; without a GPU it is slower and less exact than float32.
+        parser.set_defaults(bf16=False, dataloader_pin_memory=False)
+    mine, args, model = parser.parse_args_and_config(arguments)
+    if model.model_name_or_path is None:
+        fail("`model_name_or_path` is missing: name the model to train, a folder or a Hub id")
+    if mine.batch_size is not None:
+        together = args.per_device_train_batch_size * args.world_size
+        if mine.batch_size % together:
+            fail(
+                f"`batch_size` {mine.batch_size} is no multiple of {together}, which is what "
+                f"{args.world_size} devices take at `per_device_train_batch_size` "
+                f"{args.per_device_train_batch_size}: change one of the two"
+            )
+        args.gradient_accumulation_steps = mine.batch_size // together
+    return mine, args, model
+
+
+def load_table(own: Arguments, table: str, columns: Sequence[str]) -> tuple[Dataset, dict[str, str]]:
+    """These columns of the splits of a config, and the SHA-256 of each file that they come from."""
+    names = re.split(r"[+\[\]]", own.split)
+    try:
+        builder = load_dataset_builder(own.dataset, table, revision=own.revision)
+        found = [file for name, files in builder.config.data_files.items() if name in names for file in files]
+        hashes = {file.rpartition("/")[2]: sha256(DownloadManager().download(file)) for file in found}
+        # By itself `datasets` takes folders of the same name and README for the same, whatever their tables hold.
+        cache = Path(datasets.config.HF_DATASETS_CACHE, Hasher.hash(hashes)) if Path(own.dataset).is_dir() else None
+        dataset = load_dataset(own.dataset, table, split=own.split, revision=own.revision, cache_dir=cache)
+    except (DatasetNotFoundError, FileNotFoundError, ValueError) as error:
+        fail(f"cannot load `{table}`, split `{own.split}`, of {own.dataset}: {error}")
+    missing = [name for name in columns if name not in dataset.column_names]
+    if missing:
+        fail(f"`{table}` of {own.dataset} has no column `{missing[0]}`, only {', '.join(dataset.column_names)}")
+    return dataset.select_columns(list(columns)), hashes
+
+
+def load_tokenizer(training: Any, model: ModelConfig) -> Any:
+    return AutoTokenizer.from_pretrained(
+        model.model_name_or_path, revision=model.model_revision, trust_remote_code=training.trust_remote_code
+    )
+
+
+def refuse_other_vocabulary(largest: int, training: Any, model: ModelConfig) -> None:
+    """A token without a row in the embedding ends in an index error deep inside the model, or worse on a GPU."""
+    config: Any = AutoConfig.from_pretrained(
+        str(model.model_name_or_path), revision=model.model_revision, trust_remote_code=training.trust_remote_code
+    )
+    size = config.get_text_config().vocab_size
+    if largest >= size:
+        fail(
+            f"the tokenizer of {model.model_name_or_path} gives token {largest}, but the model knows {size} tokens "
+            "only: it is another model's tokenizer, put the right one beside the weights"
+        )
+
+
+def load_arguments(training: Any, model: ModelConfig) -> Json:
+    """`model_init_kwargs` of TRL's trainers: how `from_pretrained` loads the model."""
+    return {
+        "revision": model.model_revision,
+        "trust_remote_code": training.trust_remote_code,
+        "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+    }
+
+
+def origin_of(own: Arguments, training: TrainingArguments, model: ModelConfig, files: dict[str, str]) -> Json:
+    """What a training is of: with the same origin the same weights come out."""
+    return {
+        "algorithm": own.algorithm,
+        "split": own.split,
+        "files": files,
+        "model": model_identity(model),
+        "settings": settings(own, training, model),
+        "versions": {module.__name__: module.__version__ for module in (torch, transformers, trl)},
+    }
+
+
+class Bookkeeping(TrainerCallback):
+    """Keeps the number of steps done in a file, and writes into each checkpoint what it was trained on."""
+
+    def __init__(self, origin: Json, progress: str | None) -> None:
+        self.origin = origin
+        self.progress = progress
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.on_step_end(args, state, control)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        # A resumed run knows nothing of the steps since the last log, and its history would differ.
+        control.should_log = control.should_log or control.should_save
+        if self.progress and state.is_world_process_zero:
+            write_json(Path(self.progress), {"done": state.global_step, "total": state.max_steps})
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.is_world_process_zero:
+            write_json(Path(args.output_dir or "", f"checkpoint-{state.global_step}", ORIGIN), self.origin)
+
+
+def last_checkpoint(folder: Path, origin: Json) -> str | None:
+    """The last checkpoint of the same origin; it is whole, since `ORIGIN` is written when all else is."""
+    found = folder.glob(f"checkpoint-*/{ORIGIN}")
+    same = [path.parent for path in found if json.loads(path.read_text(encoding="utf-8")) == origin]
+    return str(max(same, key=lambda path: int(path.name.rpartition("-")[2]))) if same else None
+
+
+def save(trainer: Trainer, folder: Path) -> None:
+    """Save model, tokenizer and chat template as an ordinary model folder; an adapter is merged first."""
+    assert trainer.model is not None
+    adapted = is_peft_model(trainer.model)
+    trainer.save_model(str(folder / "adapter" if adapted else folder))
+    if not trainer.is_world_process_zero():
+        return
+    if adapted:
+        # Read back from disk, since a model that is sharded over devices cannot be merged where it is.
+        merged: Any = AutoPeftModelForCausalLM.from_pretrained(folder / "adapter", dtype=trainer.model.dtype)
+        merged.merge_and_unload().save_pretrained(folder)
+        AutoTokenizer.from_pretrained(folder / "adapter").save_pretrained(folder)
+    # A pickle of this machine's paths, of no use to whoever loads the model.
+    (folder / "training_args.bin").unlink(missing_ok=True)
+
+
+def outcome(trainer: Trainer) -> Json:
+    """How it went, without times, which differ from run to run; a row of `history` is a mean over steps."""
+    # TRL counts `num_tokens` anew after a resume.
+    history = [
+        {name: value for name, value in entry.items() if name != "num_tokens"}
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]
+    return {"steps": trainer.state.global_step, "epochs": trainer.state.epoch, "history": history}
+
+
+def model_identity(model: ModelConfig) -> Json:
+    """Name and commit of a Hub model; name and SHA-256 of the weights of a local folder."""
+    name = str(model.model_name_or_path)
+    if Path(name).is_dir():
+        weights = sorted(Path(name).glob("*.safetensors"))
+        return {"name": Path(name).name, "files": {path.name: sha256(path) for path in weights}}
+    config: Any = AutoConfig.from_pretrained(name, revision=model.model_revision)
+    return {"name": name, "commit": config._commit_hash}
+
+
+def settings(own: Arguments, training: TrainingArguments, model: ModelConfig) -> Json:
+    """The arguments that are not at their defaults and say how the weights came about."""
+    given: Json = {**asdict(own), **training.to_dict(), **asdict(model)}
+    return {
+        each.name: given[each.name]
+        for each in (*fields(own), *fields(training), *fields(model))
+        if each.init and not each.name.startswith(BY_CONTENT + NO_EFFECT + COMPUTED)
+        if given[each.name] != (each.default if each.default_factory is MISSING else each.default_factory())
+    }
+
+
+def write_json(path: Path, value: Json) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def sha256(path: str | Path) -> str:
+    with open(path, "rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def fail(sentence: str) -> NoReturn:
+    sys.exit(f"error: {sentence}")

@@ -51,9 +51,13 @@ def conversation(messages: Sequence[Mapping[str, str]]) -> str:
 
 
 def _relatives(store: Store, iteration: int, roots: pl.Series) -> dict[str, dict[str, Any]]:
-    """All prompts and evolutions with one of these roots, by their id."""
+    """All prompts and surviving evolutions with one of these roots, by their id.
+
+    One that did not survive may repeat its own ancestor: with it a lineage would go round in a circle.
+    """
     columns = ("prompt_id", "parent_id", "mutation", "prompt")
-    tables = [store.scan_until(name, iteration) for name in ("prompts", "evolutions")]
+    survivors = store.scan_until("evolutions", iteration).filter(pl.col("reason").is_null())
+    tables = [store.scan_until("prompts", iteration), survivors]
     rows = [
         table.filter(pl.col("root_id").is_in(roots.implode()) & pl.col("prompt").is_not_null()).select(columns)
         for table in tables

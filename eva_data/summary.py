@@ -172,7 +172,9 @@ def _texts(store: Store, iteration: int) -> dict[str, dict[str, Any]]:
         pl.col("prompt").list.last().struct.field("content").alias("text"),
     ]
     prompts = store.scan_until("prompts", iteration).select(columns)
-    evolutions = store.scan_until("evolutions", iteration).filter(pl.col("prompt").is_not_null()).select(columns)
+    # One that did not survive may repeat its own ancestor: with it a lineage would go round in a circle.
+    survivors = store.scan_until("evolutions", iteration).filter(pl.col("reason").is_null())
+    evolutions = survivors.filter(pl.col("prompt").is_not_null()).select(columns)
     known = pl.concat([prompts, evolutions]).unique("prompt_id", keep="first", maintain_order=True).collect()
     return {row["prompt_id"]: row for row in known.to_dicts()}
 

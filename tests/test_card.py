@@ -25,9 +25,10 @@ from eva_data.judge import judge
 from eva_data.licences import stated_licence
 from eva_data.markdown import LINES, LONGEST, code, prose
 from eva_data.models import SANDBOX_MODEL
-from eva_data.records import EVOLUTIONS, PROMPTS, RESPONSES, TABLES, empty
+from eva_data.records import EVOLUTIONS, MESSAGES, PROMPTS, RESPONSES, TABLES, empty
 from eva_data.settings import parse_config
 from eva_data.store import Store
+from eva_data.summary import print_lineages
 
 CHECKOUT = Path(__file__).parents[1]
 HEADINGS = [
@@ -191,6 +192,24 @@ def test_examples_go_from_the_seed_through_evolutions_to_the_pair(tmp_path: Path
         "| **chosen**, reward 0.9 | good one |\n"
         "| **rejected**, reward 0.1 | bad |\n"
     )
+
+
+def test_a_rewrite_that_gave_the_seed_back_leads_no_lineage_in_a_circle(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "small")
+    before = section(card_of(store), "Examples")
+    path = store.table_path("evolutions", 2)
+    attempts = pl.read_parquet(path)
+    again = attempts.tail(1).with_columns(
+        step=pl.lit(4, pl.Int32),
+        prompt_id=pl.lit("11"),
+        parent_id=pl.lit("55"),
+        prompt=pl.Series([[{"role": "user", "content": "Say ab."}]], dtype=MESSAGES),
+        reason=pl.lit("duplicate"),
+        duplicate_of=pl.lit("11"),
+    )
+    pl.concat([attempts, again]).write_parquet(path)
+    assert section(card_of(store), "Examples") == before
+    print_lineages(store, 2, 3)
 
 
 def test_how_it_was_made_says_the_settings_the_models_and_the_licences_that_are_known(tmp_path: Path) -> None:

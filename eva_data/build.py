@@ -19,6 +19,7 @@ from eva_data.licences import stated_licences
 from eva_data.manifest import compose, differences
 from eva_data.players import Player, creator_of, solver_of
 from eva_data.records import EVOLUTIONS, empty
+from eva_data.rewrite import rewrite_chosen
 from eva_data.run import Run
 from eva_data.scoring import reward_model
 from eva_data.seeds import read_seeds, read_table, seed_block
@@ -58,9 +59,10 @@ def refuse_stale(run: Run, iteration: int) -> None:
 
 def _build_first(run: Run) -> Manifest:
     config = run.config
+    solver: Player | None
     if isinstance(config.solver, TableModel):
         prompts, responses, rejects, flow = read_table(config.solver, config.seed)
-        flows = [flow]
+        solver, flows = None, [flow]
         models: dict[str, str | None] = {
             "solver": f"table:{prompts['source'][0]}",
             "creator": None,
@@ -89,14 +91,15 @@ def _build_first(run: Run) -> Manifest:
         licences = licences_of(run, solver)
         per_prompt, on_policy = solver.block.responses, True
     judged = judge(config, 1, prompts, responses, n=per_prompt, on_policy=on_policy)
-    flows.append(judged.flow)
+    rewritten = rewrite_chosen(run, solver, judged, prompts, iteration=1)
+    flows += [judged.flow, *rewritten.flows]
     tables = {
-        "preferences": judged.preferences,
+        "preferences": rewritten.preferences,
         "prompts": prompts,
         "evolutions": empty(EVOLUTIONS),
         "informativeness": judged.informativeness,
-        "responses": responses,
-        "rejects": pl.concat([rejects, judged.rejects]),
+        "responses": pl.concat([responses, rewritten.responses]),
+        "rejects": pl.concat([rejects, judged.rejects, rewritten.rejects]),
     }
     inputs = {"prompts": content_hash(prompts)}
     return run.store.write_iteration(
@@ -136,14 +139,15 @@ def _build_next(run: Run, iteration: int) -> Manifest:
     flows = [*grown.flows, *answered.flows]
     rejects = pl.concat([grown.rejects, answered.rejects])
     judged = judge(config, iteration, grown.prompts, responses, n=solver.block.responses, on_policy=True)
-    flows.append(judged.flow)
+    rewritten = rewrite_chosen(run, solver, judged, grown.prompts, iteration=iteration)
+    flows += [judged.flow, *rewritten.flows]
     tables = {
-        "preferences": judged.preferences,
+        "preferences": rewritten.preferences,
         "prompts": grown.prompts,
         "evolutions": grown.evolutions,
         "informativeness": pl.concat([grown.informativeness, judged.informativeness]),
-        "responses": pl.concat([grown.responses, responses]),
-        "rejects": pl.concat([rejects, judged.rejects]),
+        "responses": pl.concat([grown.responses, responses, rewritten.responses]),
+        "rejects": pl.concat([rejects, judged.rejects, rewritten.rejects]),
     }
     models = {
         "solver": solver.fingerprint,

@@ -67,6 +67,7 @@ def dataset_card(
             meaning=MEANING,
             roles=ROLES,
             informativeness=report.informativeness_summary(store, iterations, metric).to_dicts(),
+            scores=report.prompt_scores(store, iterations).to_dicts(),
             rejects=_by_iteration(report.rejects_by_reason(store, iterations)),
             contaminated=report.contaminated(store, iterations),
             models=_models(manifests),

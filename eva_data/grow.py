@@ -11,6 +11,7 @@ from eva_data.answer import answer
 from eva_data.config import Config
 from eva_data.errors import ConfigError, DataError
 from eva_data.estimate import informativeness
+from eva_data.evolve.candidates import unrated
 from eva_data.evolve.contamination import read_reference_set
 from eva_data.evolve.eliminate import eliminate
 from eva_data.flow import Flow
@@ -77,6 +78,8 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player) -> Grown:
             int((status == "unused").sum()),
         )
     ]
+    if unscored := unrated(final):
+        run.note(unscored)
     result = mixed.result
     if result.shrunk:
         run.note(

@@ -10,6 +10,7 @@ import polars as pl
 
 from eva_data.draw import share_of, smallest
 from eva_data.errors import DataError
+from eva_data.evolve.candidates import NOT_BEST
 from eva_data.identify import uniform_draw
 from eva_data.records import EVOLUTIONS, ORDER, PROMPTS
 
@@ -193,7 +194,13 @@ def _as_prompts(taken: pl.LazyFrame, sources: pl.DataFrame) -> pl.LazyFrame:
 
 def _status(mixed: pl.Expr) -> pl.Expr:
     return (
-        pl.when(~surviving()).then(pl.lit("eliminated")).when(mixed).then(pl.lit("mixed")).otherwise(pl.lit("unused"))
+        pl.when(pl.col("reason").eq_missing(NOT_BEST))
+        .then(pl.lit("unused"))
+        .when(~surviving())
+        .then(pl.lit("eliminated"))
+        .when(mixed)
+        .then(pl.lit("mixed"))
+        .otherwise(pl.lit("unused"))
     )
 
 

@@ -177,9 +177,10 @@ def _preferences(
         .join(metrics, on="prompt_id", how="left", maintain_order="left")
         .with_columns(
             pair_id=pair_id(pl.col("prompt_id"), pl.col("chosen"), pl.col("rejected")),
-            chosen=_answer(pl.col("chosen")),
-            rejected=_answer(pl.col("rejected")),
+            chosen=one_answer(pl.col("chosen")),
+            rejected=one_answer(pl.col("rejected")),
             on_policy=pl.lit(on_policy),
+            rewritten=pl.lit(False),
             verdict_by=pl.lit("reward"),
             iteration=pl.lit(iteration),
         )
@@ -187,7 +188,7 @@ def _preferences(
     return _in_order(conform(preferences.collect(engine="streaming"), PREFERENCES))
 
 
-def _answer(text: pl.Expr) -> pl.Expr:
+def one_answer(text: pl.Expr) -> pl.Expr:
     """A conversation of one assistant turn."""
     return pl.concat_list(pl.struct(role=pl.lit("assistant"), content=text))
 

@@ -210,4 +210,6 @@ def _notes(run: Run, iteration: int, works: Sequence[Work | Computed]) -> list[s
     rewards = config.reward.rewards if isinstance(config.reward, Several) else (config.reward,)
     if any(isinstance(reward, Judge) for reward in rewards):
         notes.append("a judge that gives no rating is asked once more, which this leaves out")
+    if config.evolve.rated and any(work.stage == "evolve" for work in works):
+        notes.append("the creator rates every candidate that survives, and once more where it gives no rating")
     return notes

@@ -46,8 +46,9 @@ PROMPTS = _schema(
 
 EVOLUTIONS = _schema(
     {
-        "chain_id": pl.String,  # the sampled prompt at which the chain started; with `step` the row's key
+        "chain_id": pl.String,  # the sampled prompt at which the chain started; with the next two the row's key
         "step": pl.Int32,  # 1 ... evolve.evolutions
+        "candidate": pl.Int32,  # 0 ... evolve.candidates - 1, all of one step from the same parent
         "prompt_id": pl.String,  # null where the reply holds no prompt
         "prompt": MESSAGES,  # null where the reply holds no prompt
         "parent_id": pl.String,  # last surviving prompt of the chain before this step
@@ -56,14 +57,17 @@ EVOLUTIONS = _schema(
         "mutation": pl.String,
         "raw": pl.String,  # the creator's reply, word for word; null where the call failed
         "status": pl.String,  # mixed | unused | eliminated
-        "reason": pl.String,  # why it was eliminated; null otherwise
+        "reason": pl.String,  # why it was eliminated; of an unused one `not_best`, or null
         "duplicate_of": pl.String,  # the prompt it repeats; null unless the reason is a duplicate
+        "complexity": pl.Float64,  # from 1 to 5 by the creator's rating; null where not rated
+        "quality": pl.Float64,  # likewise
+        "unscored": pl.String,  # why a rating is null that was asked for, and what the creator wrote then
         "completion_tokens": pl.Int32,
         "creator": pl.String,
         "iteration": pl.Int32,
     }
 )
-"""One row per evolution attempt of iteration t, ordered by (`chain_id`, `step`)."""
+"""One row per evolution attempt of iteration t, ordered by (`chain_id`, `step`, `candidate`)."""
 
 INFORMATIVENESS = _schema(
     {
@@ -89,7 +93,7 @@ INFORMATIVENESS = _schema(
 RESPONSES = _schema(
     {
         "prompt_id": pl.String,
-        "response_idx": pl.Int32,  # 0 ... n - 1
+        "response_idx": pl.Int32,  # 0 ... n - 1; of stage rewrite, that of the response it was made from
         "response": pl.String,  # null where the call failed
         "reward": pl.Float64,  # null where it could not be scored
         "reward_model": pl.String,
@@ -97,7 +101,7 @@ RESPONSES = _schema(
         "prompt_tokens": pl.Int32,
         "completion_tokens": pl.Int32,
         "solver": pl.String,
-        "stage": pl.String,  # estimate | respond
+        "stage": pl.String,  # estimate | respond | rewrite (of a pair's chosen response)
         "reused": pl.Boolean,  # copied from the estimate stage, not generated again
         "iteration": pl.Int32,
     }
@@ -123,6 +127,7 @@ PREFERENCES = _schema(
         "chosen_idx": pl.Int32,
         "rejected_idx": pl.Int32,
         "on_policy": pl.Boolean,  # false where the responses came from a table
+        "rewritten": pl.Boolean,  # chosen is the response of stage rewrite that was made from `chosen_idx`
         "verdict_by": pl.String,  # reward | human
         "iteration": pl.Int32,
     }
@@ -131,7 +136,7 @@ PREFERENCES = _schema(
 
 REJECTS = _schema(
     {
-        "stage": pl.String,  # seeds | estimate | evolve | mix | respond | reward | pair | review
+        "stage": pl.String,  # seeds | estimate | evolve | mix | respond | reward | pair | rewrite | review
         "reason": pl.String,
         "prompt_id": pl.String,  # null where there is no prompt to identify
         "duplicate_of": pl.String,
@@ -154,7 +159,7 @@ TABLES: Mapping[str, pl.Schema] = {
 ORDER: Mapping[str, tuple[str, ...]] = {
     "preferences": ("prompt_id",),
     "prompts": ("prompt_id",),
-    "evolutions": ("chain_id", "step"),
+    "evolutions": ("chain_id", "step", "candidate"),
     "informativeness": ("stage", "prompt_id"),
     "responses": ("stage", "prompt_id", "response_idx"),
     "rejects": ("stage", "reason", "prompt_id", "text"),

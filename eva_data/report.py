@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from eva_data.evolve.candidates import NOT_BEST
 from eva_data.ranges import IdRange, id_ranges
 from eva_data.records import METRICS
 from eva_data.store import Store
@@ -42,6 +43,18 @@ INFORMATIVENESS_SUMMARY = pl.Schema(
         "q25": pl.Float64,
         "median": pl.Float64,
         "q75": pl.Float64,
+    }
+)
+
+PROMPT_SCORES = pl.Schema(
+    {
+        "iteration": pl.Int32,
+        "prompts": pl.Int64,  # evolved ones in X_t that the creator rated in both
+        "complexity": pl.Float64,  # their means, from 1 to 5; null without any
+        "quality": pl.Float64,
+        "lost": pl.Int64,  # rated candidates that were not the best of their step
+        "lost_complexity": pl.Float64,
+        "lost_quality": pl.Float64,
     }
 )
 
@@ -88,6 +101,28 @@ def informativeness_summary(store: Store, iterations: Sequence[int], metric: str
         for iteration in iterations
     ]
     return pl.concat(found or [pl.DataFrame(schema=INFORMATIVENESS_SUMMARY)]).sort("iteration", "mix_role")
+
+
+def prompt_scores(store: Store, iterations: Sequence[int]) -> pl.DataFrame:
+    """PROMPT_SCORES: one row per iteration in which prompts were rated (the paper's table 7)."""
+    taken, lost = pl.col("status") == "mixed", pl.col("reason").eq_missing(NOT_BEST)
+    rated = pl.col("complexity").is_not_null() & pl.col("quality").is_not_null()
+    found = []
+    for iteration in iterations:
+        prompts = store.scan("evolutions", iteration).filter(rated)
+        if not _height(prompts):
+            continue
+        means = {
+            f"{name}{score}": pl.col(score).filter(which).mean()
+            for name, which in (("", taken), ("lost_", lost))
+            for score in ("complexity", "quality")
+        }
+        counts = {"prompts": taken.sum(), "lost": lost.sum()}
+        found.append(
+            prompts.select(pl.lit(iteration).alias("iteration"), **counts, **means).collect(engine="streaming")
+        )
+    columns = [pl.col(name).cast(dtype) for name, dtype in PROMPT_SCORES.items()]
+    return pl.concat([part.select(columns) for part in found] or [pl.DataFrame(schema=PROMPT_SCORES)])
 
 
 def rejects_by_reason(store: Store, iterations: Sequence[int]) -> pl.DataFrame:

@@ -152,15 +152,23 @@ def print_lineages(store: Store, iteration: int, rows: int) -> None:
     evolved = pairs.filter(pl.col("mix_role") == "evolved")
     chosen = (evolved if evolved.height else pairs).head(rows)
     texts = _texts(store, iteration)
-    responses = store.scan("responses", iteration).filter(pl.col("stage") == "respond").collect()
+    responses = store.scan("responses", iteration).filter(pl.col("stage") != "estimate").collect()
     for pair in chosen.to_dicts():
         console.rule(f"pair {pair['pair_id']}")
         for prompt_id, mutation in reversed(_lineage(texts, pair["prompt_id"])):
             console.print(f"[{mutation or 'seed'}] {texts[prompt_id]['text']}", markup=False, soft_wrap=True)
-        for row in responses.filter(pl.col("prompt_id") == pair["prompt_id"]).sort("response_idx").to_dicts():
-            mark = {pair["chosen_idx"]: "chosen  ", pair["rejected_idx"]: "rejected"}.get(row["response_idx"], " " * 8)
+        for row in responses.filter(pl.col("prompt_id") == pair["prompt_id"]).sort("stage", "response_idx").to_dicts():
+            mark = _mark(pair, row)
             reward = "null" if row["reward"] is None else f"{row['reward']:.3f}"
             console.print(f"  {mark} {reward}  {row['response'][:500]}", markup=False, soft_wrap=True)
+
+
+def _mark(pair: Mapping[str, Any], response: Mapping[str, Any]) -> str:
+    """What a response is in its prompt's pair, in eight characters."""
+    if response["stage"] == "rewrite":
+        return "chosen  " if pair["rewritten"] else "rewrite "
+    marks = {pair["chosen_idx"]: "original" if pair["rewritten"] else "chosen  ", pair["rejected_idx"]: "rejected"}
+    return marks.get(response["response_idx"], " " * 8)
 
 
 def _texts(store: Store, iteration: int) -> dict[str, dict[str, Any]]:

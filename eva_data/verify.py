@@ -12,11 +12,13 @@ from pathlib import Path
 import polars as pl
 
 from eva_data.config import Config, TableModel
+from eva_data.evolve.candidates import wrongly_judged
 from eva_data.files import sha256
 from eva_data.grow import estimate_and_sample, mix_prompts
 from eva_data.judge import judge
 from eva_data.manifest import config_of
 from eva_data.records import ORDER, TABLES
+from eva_data.rewrite import with_rewritten
 from eva_data.sample import next_in_line
 from eva_data.store import Manifest, Store
 
@@ -71,12 +73,13 @@ def replay(store: Store, manifest: Manifest, tables: Tables) -> list[str]:
         n=solver.responses,
         on_policy=not isinstance(solver, TableModel),
     )
+    rewritten = tables["responses"].filter(pl.col("stage") == "rewrite")
     informative = tables["informativeness"].filter(pl.col("stage") == "respond")
     pair_rejects = tables["rejects"].filter(pl.col("stage") == "pair")
     return [
         *found,
         *_compare("informativeness", informative, judged.informativeness),
-        *_compare("preferences", tables["preferences"], judged.preferences),
+        *_compare("preferences", tables["preferences"], with_rewritten(judged.preferences, rewritten)),
         *_compare("rejects", pair_rejects, judged.rejects),
     ]
 
@@ -101,6 +104,12 @@ def _replay_creator(store: Store, config: Config, iteration: int, tables: Tables
     if astray.height:
         first_astray = astray.sort("chain_id")["chain_id"][0]
         problems.append(f"evolutions: {astray.height} chains start at prompts that were not drawn: {first_astray} ...")
+    lost = wrongly_judged(tables["evolutions"])
+    if lost.height:
+        problems.append(
+            f"evolutions: of {lost.height} candidates the scores do not say that they lost or went on as they did: "
+            f"{_row_name(lost, list(ORDER['evolutions']), 0)} ..."
+        )
     if config.mix.source == "new_seeds" or config.mix.original == "seeds":
         # The seeds that were not used are in no table, so what was drawn from them cannot be drawn again.
         return problems

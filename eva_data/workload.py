@@ -24,10 +24,12 @@ from eva_data.config import (
 )
 from eva_data.draw import share_of
 from eva_data.errors import ConfigError
+from eva_data.evolve.scorer import ASPECTS, QUESTIONS
 from eva_data.llms.growth import START
 from eva_data.llms.prices import import_litellm
 from eva_data.models import resolve
 from eva_data.players import solver_block
+from eva_data.rewrite import TEMPLATE as REWRITE_TEMPLATE
 from eva_data.run import Run
 from eva_data.starting import CHARACTERS_PER_TOKEN, Start
 
@@ -83,7 +85,11 @@ def workload(run: Run, iteration: int, start: Start) -> list[Work | Computed]:
     solver = _solver(run, iteration)
     length = solver.block.max_prompt_tokens if start.tokens is None else start.tokens
     if iteration == 1:
-        return _answering(config, solver, "respond", start.count, start.count * length)
+        tokens = start.count * length
+        return [
+            *_answering(config, solver, "respond", start.count, tokens),
+            *_rewriting(config, solver, start.count, tokens),
+        ]
     known = is_known(run, iteration)
     works: list[Work | Computed] = []
     if config.estimate.source == "fresh":
@@ -98,7 +104,9 @@ def workload(run: Run, iteration: int, start: Start) -> list[Work | Computed]:
     new = share_of(config.mix.evolved, start.count)
     originals = 0 if known or _estimated(config, iteration) else start.count - new
     tokens = new * grown + originals * length
-    return [*works, *_answering(config, solver, "respond", new + originals, tokens)]
+    answering = _answering(config, solver, "respond", new + originals, tokens)
+    shown = new * grown + (start.count - new) * length
+    return [*works, *answering, *_rewriting(config, solver, start.count, shown)]
 
 
 def chains_needed(config: Config, prompts: int, survival: float | None) -> int:
@@ -112,12 +120,15 @@ def chains_needed(config: Config, prompts: int, survival: float | None) -> int:
 
 
 def survival(run: Run, iteration: int) -> float | None:
-    """The share of iteration t - 1's evolutions that survived; null where there were none."""
+    """The share of the steps of iteration t - 1's chains that gave a prompt; null where there were none."""
     if iteration - 1 not in run.store.iterations():
         return None
     manifest = run.store.manifest(iteration - 1)
     attempts = sum(flow["rows_in"] for flow in manifest["flow"] if flow["stage"] == "evolve")
-    return manifest["evolving"]["found"] / attempts if attempts else None
+    if not attempts:
+        return None
+    # Of all candidates of a step one goes on.
+    return float(manifest["evolving"]["found"] * manifest["settings"].get("evolve.candidates", 1) / attempts)
 
 
 def is_known(run: Run, iteration: int) -> bool:
@@ -174,11 +185,32 @@ def _answering(config: Config, solver: Player, stage: str, prompts: int, tokens:
         tokens_in=tokens * (n if alone else 1),
         tokens_out=completions * block.max_tokens,
     )
+    shown = n * tokens + completions * block.max_tokens
+    return [asked, *(_scoring(reward, stage, prompts, completions, shown, n) for reward in _rewards(config))]
+
+
+def _rewriting(config: Config, solver: Player, prompts: int, tokens: int) -> list[Work | Computed]:
+    """The work for a rewritten response to each of so many prompts, of `tokens` together: no more pairs can be."""
+    if not config.pair.rewrite:
+        return []
+    longest = solver.block.max_tokens
+    template = math.ceil(len(REWRITE_TEMPLATE) / CHARACTERS_PER_TOKEN)
+    shown = tokens + prompts * longest
+    asked = _work(
+        "rewrite",
+        solver,
+        requests=prompts,
+        completions=prompts,
+        tokens_in=shown + prompts * template,
+        tokens_out=prompts * longest,
+    )
+    return [asked, *(_scoring(reward, "rewrite", prompts, prompts, shown, 1) for reward in _rewards(config))]
+
+
+def _rewards(config: Config) -> tuple[OneReward, ...]:
     if config.reward is None:
         raise ConfigError("`reward` is missing: name what scores a response, for example a verifier")
-    rewards = config.reward.rewards if isinstance(config.reward, Several) else (config.reward,)
-    shown = n * tokens + completions * block.max_tokens
-    return [asked, *(_scoring(reward, stage, prompts, completions, shown, n) for reward in rewards)]
+    return config.reward.rewards if isinstance(config.reward, Several) else (config.reward,)
 
 
 def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown: int, n: int) -> Work | Computed:
@@ -198,20 +230,23 @@ def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown:
 
 
 def _evolving(config: Config, creator: Player, chains: int, length: int) -> Work:
-    """Chains from prompts of `length` tokens; each step rewrites what the one before it wrote."""
+    """Chains from prompts of `length` tokens; each step rewrites what the one before it wrote, and may be rated."""
     evolve = config.evolve
     own = max((len(strategy.template) for strategy in evolve.strategies), default=0)
     template = math.ceil(max(own, 0 if evolve.only_own else EVOLVE_TEMPLATE) / CHARACTERS_PER_TOKEN)
-    requests = chains * evolve.evolutions
+    steps, each = chains * evolve.evolutions, evolve.candidates
     later = max(length, evolve.max_tokens)
+    rated = steps * each * len(ASPECTS) if evolve.rated else 0
+    rating = math.ceil(max(map(len, QUESTIONS.values())) / CHARACTERS_PER_TOKEN) + evolve.max_tokens
+    requests = steps * each + rated
     return _work(
         "evolve",
         creator,
         requests=requests,
         completions=requests,
-        tokens_in=requests * template + chains * (length + (evolve.evolutions - 1) * later),
+        tokens_in=each * (steps * template + chains * (length + (evolve.evolutions - 1) * later)) + rated * rating,
         tokens_out=requests * evolve.max_tokens,
-        in_turn=evolve.evolutions,
+        in_turn=evolve.evolutions * (2 if rated else 1),
     )
 
 

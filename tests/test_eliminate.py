@@ -31,6 +31,7 @@ def attempt(chain: str, step: int, text: str | None, **changes: Any) -> dict[str
     row = {
         "chain_id": chain,
         "step": step,
+        "candidate": 0,
         "prompt_id": None if text is None else name_of(text),
         "prompt": None if text is None else user(text),
         "parent_id": chain,

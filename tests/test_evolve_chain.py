@@ -85,6 +85,10 @@ def test_each_step_rewrites_the_last_survivor() -> None:
     ]
     common = {
         "chain_id": prompt_id_of(start),
+        "candidate": 0,
+        "complexity": None,
+        "quality": None,
+        "unscored": None,
         "root_id": "root",
         "mutation": "harder",
         "status": None,
@@ -273,6 +277,10 @@ def test_where_no_strategy_suits_nothing_is_asked() -> None:
     assert asked == []
     row = {
         "chain_id": prompt_id_of(start),
+        "candidate": 0,
+        "complexity": None,
+        "quality": None,
+        "unscored": None,
         "prompt_id": None,
         "prompt": None,
         "parent_id": prompt_id_of(start),

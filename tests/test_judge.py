@@ -13,7 +13,8 @@ from eva_data.calls import Chain, Completion, Request
 from eva_data.jobs import Job
 from eva_data.project import load_pipeline
 from eva_data.replies import Unparsable
-from eva_data.rewards.judge import TEMPLATE, JudgeResponses, conversation_text, fill, judge_chain, parse_rating
+from eva_data.rewards.judge import TEMPLATE, JudgeResponses, fill, judge_chain
+from eva_data.rewards.rating import conversation_text, parse_rating
 
 ROW = {
     "prompt_id": "p",

@@ -105,6 +105,7 @@ def test_the_best_and_the_worst_response_are_a_pair() -> None:
             "chosen_idx": [2],
             "rejected_idx": [1],
             "on_policy": [True],
+            "rewritten": [False],
             "verdict_by": ["reward"],
             "iteration": [2],
         },

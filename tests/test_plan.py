@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +19,14 @@ from sandbox import eva
 from eva_data.cli import main
 from eva_data.console import ConsoleReporter
 from eva_data.errors import DataError, StaleError
+from eva_data.evolve.scorer import QUESTIONS
 from eva_data.ledger import Bill, Ledger
 from eva_data.manifest import what_counts
 from eva_data.money import dollars, duration, print_plan, rounded, spent_table
 from eva_data.pilot import Piloted
 from eva_data.plan import Line, Rates, plan_iteration, rates_of
 from eva_data.records import TABLES, empty
+from eva_data.rewrite import TEMPLATE as REWRITE_TEMPLATE
 from eva_data.run import Run
 from eva_data.seeds import as_prompts, read_seeds
 from eva_data.settings import parse_config
@@ -258,6 +261,44 @@ def test_what_is_built_is_not_planned_and_what_is_stale_is_refused(tmp_path: Pat
     assert "iteration 1 is built, and building it again asks nothing" in plan_iteration(run, 1).notes[0]
     with pytest.raises(StaleError, match=r"iteration 1 in .* was made with other settings"):
         plan_iteration(run_of(tmp_path, seed=7), 2)
+
+
+def test_candidates_are_rated_and_every_prompt_may_give_a_pair_to_rewrite(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"evolve": {"candidates": 2}, "pair": {"rewrite": True}}
+    plan = plan_iteration(run_of(tmp_path, instead="other", **settings), 2)
+    question = math.ceil(max(map(len, QUESTIONS.values())) / 4)
+    rewriting = math.ceil(len(REWRITE_TEMPLATE) / 4)
+    assert plan.lines[2:] == (
+        # 12 steps, each tried twice, and both tries rated by two questions.
+        line(
+            "evolve",
+            24 + 48,
+            24 + 48,
+            2 * (12 * 250 + 3 * (10 + 3 * 512)) + 48 * (question + 512),
+            72 * 512,
+            model="other",
+        ),
+        line("respond", 8, 48, 8 * 512, 4800, model="other"),
+        scored("respond", 48),
+        # At most ten pairs: 8 evolved prompts and 2 of 10 tokens, an answer of at most 100 with each.
+        line("rewrite", 10, 10, 8 * 512 + 2 * 10 + 10 * 100 + 10 * rewriting, 10 * 100, model="other"),
+        scored("rewrite", 10),
+    )
+    assert "the creator rates every candidate that survives, and once more where it gives no rating" in plan.notes
+    first = plan_iteration(run_of(tmp_path, **settings), 1)
+    assert [(found.stage, found.completions) for found in first.lines if found.completions] == [
+        ("respond", 60),
+        ("rewrite", 10),
+    ]
+
+
+def test_steps_and_not_candidates_are_the_rate_at_which_evolutions_survive(tmp_path: Path) -> None:
+    run = run_of(tmp_path, evolve={"candidates": 3})
+    build(run, 1)
+    build(run, 2, survivors=6, attempts=36)
+    evolve = next(found for found in plan_iteration(run, 3).lines if found.stage == "evolve")
+    # Six of twelve steps: 4 chains of 4 steps of 3 candidates, each rated twice.
+    assert evolve.completions == 4 * 4 * 3 * 3
 
 
 def test_no_instruction_is_longer_than_the_plan_takes_it_to_be() -> None:

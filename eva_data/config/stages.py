@@ -88,6 +88,11 @@ class Evolve(Settings):
     """Use only `strategies`, none of the method's."""
     evolutions: int = Field(4, ge=1)
     """Rewrites of each sampled prompt, in sequence; all are kept."""
+    candidates: int = Field(1, ge=1)
+    """Rewrites tried in each step, by different strategies; the one that the creator rates best goes on (the paper's
+    tree, appendix F). From 2 on every survivor costs two more calls, its ratings."""
+    score: bool = False
+    """Have the creator rate the complexity and quality of its prompts with one candidate too (the paper's table 7)."""
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(512, gt=0)
@@ -104,6 +109,11 @@ class Evolve(Settings):
         if self.only_own and not self.strategies:
             raise ValueError("`evolve.only_own` is set but `evolve.strategies` is empty: add one or unset it")
         return self
+
+    @property
+    def rated(self) -> bool:
+        """Whether the creator rates what it wrote."""
+        return self.score or self.candidates > 1
 
 
 class Mix(Settings):
@@ -123,6 +133,12 @@ class Pair(Settings):
     min_chosen: float | None = None
     """Least reward of a chosen response; null takes the best one, however bad. Where rewards say right and wrong,
     this keeps a solver from being trained on the better of two wrong answers."""
+    rewrite: bool = False
+    """Have the solver rewrite every chosen response to a better one of the same length (the paper's H.2.1). That one is
+    chosen instead where its reward is not lower; one more response, and reward, for every pair."""
+    rewrite_length: float = Field(0.1, ge=0)
+    """What counts as the same length: the share of its characters by which it may be longer or shorter (our choice; the
+    paper gives none)."""
 
 
 class Train(Settings):

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from eva_data.config.base import Execution, Settings
 from eva_data.config.models import ApiModel, Model, Solver, TableModel, TransformersModel, VllmModel
-from eva_data.config.rewards import Reward
+from eva_data.config.rewards import Pairwise, Reward, Several
 from eva_data.config.stages import Estimate, Evolve, Mix, Pair, Publish, Sample, Seeds, Train
 
 
@@ -74,6 +74,16 @@ class Config(Settings):
             raise ValueError("`seeds` is missing: name the prompts to begin with, `seeds: {path: prompts.parquet}`")
         if self.reward is None:
             raise ValueError("`reward` is missing: name what scores a response, for example a verifier")
+        return self
+
+    @model_validator(mode="after")
+    def _rewards_that_compare(self) -> Config:
+        rewards = self.reward.rewards if isinstance(self.reward, Several) else (self.reward,)
+        if self.pair.rewrite and any(isinstance(reward, Pairwise) for reward in rewards):
+            raise ValueError(
+                "`pair.rewrite` compares the reward of a response with that of its rewritten one, and a `pairwise` "
+                "reward is about the responses that are scored together: use another reward, or turn it off"
+            )
         return self
 
     @model_validator(mode="after")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eva_data.calls import Chain, Completion, Request, Row
+from eva_data.evolve.candidates import Candidate, Prompt, one_goes_on
 from eva_data.evolve.conversation import Conversation, read_conversation
 from eva_data.evolve.identity import draw_of, prompt_id_of
 from eva_data.evolve.rules import Ancestor, Limits, Verdict, judge, read_reply
+from eva_data.evolve.scorer import score_prompts
 from eva_data.evolve.strategy import Method, Strategy
 from eva_data.replies import valid_unicode
 
@@ -22,6 +24,8 @@ def start_chains(
     seed: int,
     creator: str,
     limits: Limits,
+    candidates: int = 1,
+    score: bool = False,
 ) -> list[Chain[list[Row]]]:
     """One chain per sampled prompt, in the order of `rows`; see `evolve_chain`."""
     return [
@@ -33,6 +37,8 @@ def start_chains(
             seed=seed,
             creator=creator,
             limits=limits,
+            candidates=candidates,
+            score=score,
         )
         for row in rows
     ]
@@ -47,20 +53,27 @@ def evolve_chain(
     seed: int,
     creator: str,
     limits: Limits,
+    candidates: int = 1,
+    score: bool = False,
 ) -> Chain[list[Row]]:
-    """A chain whose result is `evolutions` rows of records.EVOLUTIONS, one per step, in their order.
+    """A chain whose result is rows of records.EVOLUTIONS: `candidates` for each of `evolutions` steps, in order.
 
     `row` is a sampled row of records.PROMPTS, of which `prompt_id`, `prompt`, `root_id` and `depth` are read;
-    `creator` is the fingerprint of the model that answers. A sequential method yields one request at a time,
-    since each step rewrites the last survivor; an independent one yields all of them at once. `status` is
-    `eliminated` where a rule of this package ends the attempt (`reason` says which) and null where the
+    `creator` is the fingerprint of the model that answers. A sequential method yields the requests of one step
+    at a time, since each step rewrites the last survivor; an independent one yields all of them at once. `status`
+    is `eliminated` where a rule of this package ends the attempt (`reason` says which) and null where the
     attempt is still to be judged against other prompts (`eliminate`). `prompt` and `prompt_id` are null where
     the reply holds no prompt, `mutation` is null where no strategy of the method suits the prompt and nothing
     was asked.
 
+    With several candidates a step is asked for by as many different strategies (paper: appendix F, figure 11);
+    where the method has fewer that suit, by all of them and then again. The creator then rates the survivors
+    (`scorer`), the best goes on (`one_goes_on`), and the others are `unused` with the reason `not_best`. `score`
+    has the survivors rated where there is one candidate too, which decides nothing.
+
     Raises DataError, at once and not at the first `next`, for a prompt that does not end in a user turn.
     """
-    sampled = _Prompt(row["prompt_id"], read_conversation(row["prompt"]), row["depth"])
+    sampled = Prompt(row["prompt_id"], read_conversation(row["prompt"]), row["depth"])
     attempts = _Attempts(
         chain_id=row["prompt_id"],
         root_id=row["root_id"],
@@ -69,21 +82,14 @@ def evolve_chain(
         seed=seed,
         creator=creator,
         limits=limits,
+        candidates=candidates,
+        scored=score or candidates > 1,
     )
     steps = range(1, evolutions + 1)
     if not attempts.strategies:
         return _nothing_to_ask(attempts, sampled, steps)
     follow = _in_sequence if method.sequential else _independently
     return follow(attempts, sampled, steps)
-
-
-@dataclass(frozen=True)
-class _Prompt:
-    """A surviving prompt of the chain, the sampled one included."""
-
-    prompt_id: str
-    conversation: Conversation
-    depth: int
 
 
 @dataclass(frozen=True)
@@ -97,38 +103,52 @@ class _Attempts:
     seed: int
     creator: str
     limits: Limits
+    candidates: int
+    scored: bool
 
-    def strategy(self, step: int) -> Strategy:
-        draw = draw_of(seed=self.seed, iteration=self.iteration, chain_id=self.chain_id, step=step)
-        return self.strategies[int(draw * len(self.strategies))]
+    def drawn(self, step: int) -> list[Strategy]:
+        """The strategy of each candidate of a step: drawn without replacement, until none is left to draw."""
+        drawn: list[Strategy] = []
+        left: list[Strategy] = []
+        for candidate in range(self.candidates):
+            left = left or list(self.strategies)
+            draw = draw_of(
+                seed=self.seed, iteration=self.iteration, chain_id=self.chain_id, step=step, candidate=candidate
+            )
+            drawn.append(left.pop(int(draw * len(left))))
+        return drawn
 
-    def request(self, parent: _Prompt, step: int) -> Request:
-        messages = self.strategy(step).render(parent.conversation)
-        return Request(messages, salt=f"evolve:{self.iteration}:{step}")
+    def request(self, parent: Prompt, step: int, candidate: int, strategy: Strategy) -> Request:
+        # The first candidate is what a chain without others asks, so that neither is paid for twice.
+        own = f":{candidate}" if candidate else ""
+        return Request(strategy.render(parent.conversation), salt=f"evolve:{self.iteration}:{step}{own}")
 
-    def read(self, ancestors: Sequence[_Prompt], step: int, completion: Completion) -> tuple[Row, _Prompt | None]:
-        """The row of an attempt, and the new prompt if it survived; the last ancestor is the parent."""
-        strategy, parent = self.strategy(step), ancestors[-1]
-        row = self.row(parent, step) | {
+    def read(
+        self, ancestors: Sequence[Prompt], step: int, candidate: int, strategy: Strategy, completion: Completion
+    ) -> Candidate:
+        """What became of an attempt; the last ancestor is the parent."""
+        parent = ancestors[-1]
+        row = self.row(parent, step, candidate) | {
             "mutation": strategy.name,
             "raw": None if completion.text is None else valid_unicode(completion.text),
             "completion_tokens": completion.completion_tokens,
         }
         text = read_reply(completion, strategy)
         if isinstance(text, Verdict):
-            return row | _elimination(text), None
+            return Candidate(row | _elimination(text))
         messages = parent.conversation.ending_in(text)
-        evolved = _Prompt(prompt_id_of(messages), Conversation(messages[:-1], text), parent.depth + 1)
+        evolved = Prompt(prompt_id_of(messages), Conversation(messages[:-1], text), parent.depth + 1)
         row |= {"prompt_id": evolved.prompt_id, "prompt": [dict(message) for message in messages]}
         earlier = [Ancestor(ancestor.prompt_id, ancestor.conversation.last) for ancestor in ancestors]
         verdict = judge(text, strategy, earlier, self.limits)
-        return (row, evolved) if verdict is None else (row | _elimination(verdict), None)
+        return Candidate(row, evolved) if verdict is None else Candidate(row | _elimination(verdict))
 
-    def row(self, parent: _Prompt, step: int) -> Row:
+    def row(self, parent: Prompt, step: int, candidate: int = 0) -> Row:
         """A row of which nothing is known yet but where it stands."""
         return {
             "chain_id": self.chain_id,
             "step": step,
+            "candidate": candidate,
             "prompt_id": None,
             "prompt": None,
             "parent_id": parent.prompt_id,
@@ -139,6 +159,9 @@ class _Attempts:
             "status": None,
             "reason": None,
             "duplicate_of": None,
+            "complexity": None,
+            "quality": None,
+            "unscored": None,
             "completion_tokens": None,
             "creator": self.creator,
             "iteration": self.iteration,
@@ -149,22 +172,35 @@ def _elimination(verdict: Verdict) -> Row:
     return {"status": "eliminated", "reason": verdict.reason, "duplicate_of": verdict.duplicate_of}
 
 
-def _in_sequence(attempts: _Attempts, sampled: _Prompt, steps: range) -> Chain[list[Row]]:
+def _in_sequence(attempts: _Attempts, sampled: Prompt, steps: range) -> Chain[list[Row]]:
     rows, ancestors = [], [sampled]
     for step in steps:
-        [completion] = yield [attempts.request(ancestors[-1], step)]
-        row, survivor = attempts.read(ancestors, step, completion)
-        rows.append(row)
+        candidates = yield from _asked(attempts, ancestors, [step])
+        found, survivor = one_goes_on(candidates)
+        rows += found
         if survivor is not None:
             ancestors.append(survivor)
     return rows
 
 
-def _independently(attempts: _Attempts, sampled: _Prompt, steps: range) -> Chain[list[Row]]:
-    completions = yield [attempts.request(sampled, step) for step in steps]
-    return [attempts.read([sampled], step, completion)[0] for step, completion in zip(steps, completions, strict=True)]
+def _independently(attempts: _Attempts, sampled: Prompt, steps: range) -> Chain[list[Row]]:
+    candidates = yield from _asked(attempts, [sampled], steps)
+    of_step = [[each for each in candidates if each.row["step"] == step] for step in steps]
+    return [row for each in of_step for row in one_goes_on(each)[0]]
 
 
-def _nothing_to_ask(attempts: _Attempts, sampled: _Prompt, steps: range) -> Chain[list[Row]]:
+def _asked(attempts: _Attempts, ancestors: Sequence[Prompt], steps: Sequence[int]) -> Chain[list[Candidate]]:
+    """All candidates of these steps from one parent, asked for together and then, the survivors, rated together."""
+    wanted = [(step, number, strategy) for step in steps for number, strategy in enumerate(attempts.drawn(step))]
+    completions = yield [attempts.request(ancestors[-1], *which) for which in wanted]
+    read = [attempts.read(ancestors, *which, reply) for which, reply in zip(wanted, completions, strict=True)]
+    if not attempts.scored:
+        return read
+    alive = [candidate for candidate in read if candidate.prompt is not None]
+    scores = iter((yield from score_prompts([candidate.row["prompt"] for candidate in alive])))
+    return [replace(each, scores=next(scores)) if each.prompt is not None else each for each in read]
+
+
+def _nothing_to_ask(attempts: _Attempts, sampled: Prompt, steps: range) -> Chain[list[Row]]:
     yield from ()
     return [attempts.row(sampled, step) | _elimination(Verdict("no_strategy")) for step in steps]

@@ -10,7 +10,7 @@ from eva_data import records
 from eva_data.evolve.contamination import ReferenceSet, contaminated
 from eva_data.evolve.near_duplicates import near_duplicates
 
-_KEY = ("chain_id", "step")
+_KEY = ("chain_id", "step", "candidate")
 
 
 def eliminate(
@@ -33,7 +33,8 @@ def eliminate(
 
     `duplicate_of` names the repeated prompt, of an exact duplicate its own id. `known` has `prompt_id`,
     `prompt`, `root_id` and `depth` of all seeds and all prompts of earlier iterations, X_{t-1} included;
-    repeated rows do no harm. Rows that the chain eliminated take no part. A chain that went on from a row
+    repeated rows do no harm. Rows that the chain eliminated take no part, nor do candidates that were not its best,
+    also where the best is eliminated here. A chain that went on from a row
     eliminated here keeps its later rows: they are judged by what they say, and their parent stays in this
     table with its text, so lineage never dangles.
 

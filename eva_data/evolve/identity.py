@@ -31,8 +31,9 @@ def prompt_id_of(messages: Sequence[Message]) -> str:
     return hashlib.sha256(_RECORD.join(turns).encode()).hexdigest()[:ID_LENGTH]
 
 
-def draw_of(*, seed: int, iteration: int, chain_id: str, step: int) -> float:
-    """A number in (0, 1) that belongs to one step of one chain; uniform over chains and steps, 53 bits."""
-    key = _UNIT.join((str(seed), "evolve", str(iteration), chain_id, str(step)))
+def draw_of(*, seed: int, iteration: int, chain_id: str, step: int, candidate: int = 0) -> float:
+    """A number in (0, 1) that belongs to one candidate of one step of one chain; uniform over them all, 53 bits."""
+    own = (str(candidate),) if candidate else ()
+    key = _UNIT.join((str(seed), "evolve", str(iteration), chain_id, str(step), *own))
     bits = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 11
     return (bits + 0.5) / 2.0**53

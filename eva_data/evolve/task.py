@@ -11,7 +11,7 @@ from eva_data.steps import ChainTask
 
 
 class Evolve(ChainTask):
-    """Rewrites every sampled prompt `evolutions` times; all attempts come back."""
+    """Rewrites every sampled prompt `evolutions` times; all attempts come back, candidates that lost included."""
 
     def chains(self, rows: Sequence[Row]) -> list[Chain[Any]]:
         settings = self.settings
@@ -24,7 +24,13 @@ class Evolve(ChainTask):
             seed=settings["seed"],
             creator=self.llm.fingerprint,
             limits=Limits(settings["min_chars"], settings["max_chars"]),
+            candidates=settings["candidates"],
+            score=settings["score"],
         )
 
     def completions(self, row: Row) -> int:
-        return int(self.settings["evolutions"])
+        candidates = int(self.settings["evolutions"]) * int(self.settings["candidates"])
+        if not self.settings["score"] and self.settings["candidates"] == 1:
+            return candidates
+        # Each may be rated too, by two questions that may be asked once more.
+        return candidates * (1 + 2 * 2)

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any
 
-from eva_data.calls import GAVE_UP, Chain, Completion, Message, Request, Row
-from eva_data.replies import Unparsable, valid_unicode, without_thoughts
+from eva_data.calls import Chain, Row
+from eva_data.rewards.rating import Rated, conversation_text, rate
 from eva_data.steps import ChainTask
 
 TEMPLATE = """\
@@ -34,24 +34,7 @@ of its own that holds nothing else:
 Rating: <number from {lowest} to {highest}>"""
 """The question to the judge where the config gives none."""
 
-RETRY = "judge:retry"
-"""Salt of the second and last request about a response whose rating could not be read."""
-
-UNPARSABLE = "unparsable: "
-
 _PLACE = re.compile(r"\{(prompt|response|lowest|highest)\}")
-_RATING = re.compile(r"\**Rating:\**\s*\**(-?[0-9]+(?:\.[0-9]+)?)(?:\s*/\s*([0-9]+(?:\.[0-9]+)?))?\**")
-
-
-class Rated(TypedDict):
-    """What became of one response: its reward, or the reason why it has none."""
-
-    reward: float | None
-    """On the scale as it was given."""
-    reason: str | None
-    """`unparsable: ...`; `gave_up: ...` where the call failed for a reason that may pass, else `call_failed: ...`."""
-    raw: str | None
-    """Where there is no reward: the judge's last reply, if it gave any."""
 
 
 # No `from __future__ import annotations` in the module of a Task: Distilabel looks at its annotations.
@@ -78,71 +61,9 @@ def judge_chain(row: Row, template: str, lowest: float, highest: float) -> Chain
     prompt = conversation_text(row["prompt"])
     scale = {"lowest": f"{lowest:g}", "highest": f"{highest:g}"}
     questions = [fill(template, {"prompt": prompt, "response": text, **scale}) for text in row["responses"]]
-    found: dict[str, Rated] = {}
-    asked = list(dict.fromkeys(questions))
-    for salt in ("", RETRY):
-        if not asked:
-            break
-        completions = yield [Request(({"role": "user", "content": text},), salt=salt) for text in asked]
-        for question, completion in zip(asked, completions, strict=True):
-            rated = read_rating(completion, lowest, highest)
-            if rated["reward"] is None and rated["raw"] is None and question in found:
-                rated["raw"] = found[question]["raw"]
-            found[question] = rated
-        asked = [text for text in asked if (found[text]["reason"] or "").startswith(UNPARSABLE)]
-    return [found[question] for question in questions]
-
-
-def conversation_text(messages: Sequence[Message]) -> str:
-    """A prompt as the judge sees it: a single user turn as it is, else every turn under its role."""
-    if len(messages) == 1 and messages[0]["role"] == "user":
-        return messages[0]["content"]
-    return "\n\n".join(f"[{message['role'].capitalize()}]\n{message['content']}" for message in messages)
+    return (yield from rate(questions, lowest, highest))
 
 
 def fill(template: str, texts: dict[str, str]) -> str:
     """The template with its places filled, all in one pass: what a text holds is never taken for a place."""
     return _PLACE.sub(lambda place: texts[place[1]], template)
-
-
-def read_rating(completion: Completion, lowest: float, highest: float) -> Rated:
-    """What a judge's reply comes to; one that was cut holds no rating, since its last line may be half of one."""
-    if completion.text is None or completion.finish_reason == "error":
-        error = completion.error or "the reply has no text"
-        reason = error if error.startswith(GAVE_UP) else f"call_failed: {error}"
-        return Rated(reward=None, reason=reason, raw=None)
-    rating: float | Unparsable
-    if completion.finish_reason == "length":
-        rating = Unparsable("the reply was cut at max_tokens")
-    elif completion.finish_reason == "content_filter":
-        rating = Unparsable("the reply was cut by a content filter")
-    else:
-        rating = parse_rating(completion.text, lowest, highest)
-    if isinstance(rating, Unparsable):
-        return Rated(reward=None, reason=f"{UNPARSABLE}{rating.why}", raw=valid_unicode(completion.text))
-    return Rated(reward=rating, reason=None, raw=None)
-
-
-def parse_rating(text: str, lowest: float, highest: float) -> float | Unparsable:
-    """The rating on the last line that is not blank, after the thoughts of a reasoning model.
-
-    The line is `Rating: 7`, `Rating: 7.5` or `Rating: 7/10`, emphasised by asterisks or not, and nothing else; what
-    is divided by must be `highest`. A rating beyond lowest or highest is none, nor is one of several.
-    """
-    answer = without_thoughts(text)
-    if isinstance(answer, Unparsable):
-        return answer
-    lines = [line.strip() for line in answer.splitlines() if line.strip()]
-    if not lines:
-        return Unparsable("the reply is empty")
-    last = _RATING.fullmatch(lines[-1])
-    if last is None:
-        return Unparsable("the last line is no rating")
-    if any(_RATING.fullmatch(line) for line in lines[:-1]):
-        return Unparsable("several ratings")
-    rating = float(last[1])
-    if last[2] is not None and float(last[2]) != highest:
-        return Unparsable(f"a rating out of {last[2][:20]} where the highest is {highest:g}")
-    if not lowest <= rating <= highest:
-        return Unparsable(f"the rating {last[1][:20]} is not from {lowest:g} to {highest:g}")
-    return rating

@@ -1,4 +1,4 @@
-# make demo | test | check | wheel-test | venv | clean. Needs CPython >= 3.11 with venv, git and make, nothing else.
+# make demo | test | check | wheel-test | venv | argilla | clean. Needs CPython >= 3.11 with venv, git and make, nothing else.
 #
 # PYTHON        the interpreter to build the environment with
 # TORCH_INDEX   the index to take torch from, for example https://download.pytorch.org/whl/cpu
@@ -11,12 +11,13 @@ TEST ?=
 
 BIN := .venv/bin
 READY := .venv/ready
+ARGILLA := .venv-argilla/ready
 # pip leaves a torch alone that is there already. Without its dependencies, which an index of torch builds holds in
 # other versions than constraints.txt; they come with eva-data's.
 PIP := -m pip --disable-pip-version-check -qq
 TORCH := --no-deps torch==2.13.0 $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)")
 
-.PHONY: demo test check lint wheel-test venv clean
+.PHONY: demo test check lint wheel-test venv argilla clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -45,9 +46,18 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python $(PIP) install -c constraints.txt -e '.[train,dev]'
 	@touch $(READY)
 
+# The server that the tests of the review run against; without it they are skipped.
+argilla: $(ARGILLA)
+
+$(ARGILLA): tests/argilla-constraints.txt
+	@echo "environment .venv-argilla: installing argilla-server"
+	@$(PYTHON) -m venv .venv-argilla
+	@.venv-argilla/bin/python $(PIP) install -c $< argilla-server==2.8.0
+	@touch $@
+
 # The wheel, made from the sdist, does the main job in an environment without a checkout, dev tools or a network.
 wheel-test: $(READY)
 	.ci/wheel-test
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-argilla build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

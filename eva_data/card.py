@@ -7,6 +7,7 @@ through `markdown`, so that it can only be read.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -76,6 +77,7 @@ def dataset_card(
             medians={(row["what"], row["iteration"]): row["median"] for row in shift(store, iterations).to_dicts()},
             off_policy=report.pairs_where(store, iterations, ~pl.col("on_policy")),
             by_people=report.pairs_where(store, iterations, pl.col("verdict_by") == "human"),
+            reviews=[manifest for manifest in manifests if "review" in manifest],
             example_of=example_of,
             examples=examples(store, example_of) if example_of else [],
             source=json.dumps(repo or store.folder.resolve().name, ensure_ascii=False),
@@ -150,7 +152,8 @@ def _splits(files: Sequence[str]) -> list[dict[str, Any]]:
     """The splits of a table, with the file of each, or the list of its files."""
     found: dict[str, list[str]] = {}
     for path in files:
-        found.setdefault(PurePosixPath(path).stem.partition("-")[0], []).append(path)
+        # After the iteration may stand which revision a file is of, and which part.
+        found.setdefault(re.split("[.-]", PurePosixPath(path).name, maxsplit=1)[0], []).append(path)
     return [{"split": split, "path": paths if len(paths) > 1 else paths[0]} for split, paths in found.items()]
 
 

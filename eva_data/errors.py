@@ -6,6 +6,7 @@
     ├── ModelError        a model, tokenizer or chat template cannot do what is asked of it
     ├── EndpointError     a server refuses the key or the model, or does nothing but fail
     ├── HubError          the Hub refuses, cannot be reached, or holds something else than it should
+    ├── ReviewError       the Argilla server refuses, cannot be reached, or holds something else than it should
     ├── BudgetError       the next call could cost more than the budget allows
     ├── JobError          a child process died, stalled or returned other rows than it was asked for
     ├── LockedError       another build holds this folder
@@ -46,6 +47,15 @@ class HubError(EvaError):
         super().__init__(message)
         self.status = status
         """What the Hub answered, by HTTP's numbers; null where it did not answer."""
+
+
+class ReviewError(EvaError):
+    """The Argilla server refuses, cannot be reached, or holds something else than it should."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        """What the server answered, by HTTP's numbers; null where it did not answer."""
 
 
 class BudgetError(EvaError):

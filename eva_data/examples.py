@@ -28,6 +28,8 @@ class Example:
     rejected: str
     score_chosen: float
     score_rejected: float
+    by_people: bool
+    """Whether people chose, and not the reward."""
 
 
 def examples(store: Store, iteration: int, count: int = 3) -> list[Example]:
@@ -77,4 +79,5 @@ def _example(pair: Mapping[str, Any], relatives: Mapping[str, Mapping[str, Any]]
         rejected=conversation(pair["rejected"]),
         score_chosen=pair["score_chosen"],
         score_rejected=pair["score_rejected"],
+        by_people=pair["verdict_by"] == "human",
     )

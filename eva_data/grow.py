@@ -19,9 +19,11 @@ from eva_data.jobs import rows_of
 from eva_data.mix import Mixed, mix, shortage
 from eva_data.players import Player, llm_fields, work_with
 from eva_data.records import EVOLUTIONS, REJECTS, RESPONSES, empty
+from eva_data.review.verdicts import bad_prompts
 from eva_data.run import Run
 from eva_data.sample import Sampled, next_in_line, sample
 from eva_data.seeds import as_prompts, read_seeds, seed_block
+from eva_data.store import Store
 
 _KNOWN = ("prompt_id", "prompt", "root_id", "depth")
 
@@ -45,14 +47,16 @@ class Grown:
 def grow(run: Run, iteration: int, solver: Player, creator: Player) -> Grown:
     """X_t from X_{t-1}; the tables of iteration t - 1 must be there."""
     config, store = run.config, run.store
-    before = store.scan("prompts", iteration - 1).collect()
+    before, bad = good_prompts(store, iteration - 1)
+    if bad:
+        run.note(f"reviewers judged {bad} prompts of iteration {iteration - 1} bad: they do not go on")
     if config.estimate.source == "fresh":
         answered = answer(run, solver, before, stage="estimate", iteration=iteration)
         responses, rejects, flows = answered.responses, answered.rejects, answered.flows
         counted = responses
     else:
         responses, rejects, flows = empty(RESPONSES), empty(REJECTS), []
-        counted = store.scan("responses", iteration - 1).filter(pl.col("stage") == "respond").collect()
+        counted = answers_to(before, store, iteration - 1)
     sampled = estimate_and_sample(config, iteration, before, counted, solver.block.responses)
     for note in sampled.notes:
         run.note(note)
@@ -83,11 +87,26 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player) -> Grown:
     result = mixed.result
     if result.shrunk:
         run.note(
-            f"only {result.found} of {result.needed} new prompts survived: X_{iteration} has {result.shrunk} prompts "
-            f"fewer than X_{iteration - 1}"
+            f"only {result.found} of {result.needed} new prompts survived: X_{iteration} has {result.shrunk + bad} "
+            f"prompts fewer than X_{iteration - 1}"
         )
     record = asdict(result) | {"shrunk": result.shrunk, "eliminated": _eliminated(final)}
     return Grown(mixed.prompts.collect(), final, drawn, responses, rejects, flows, record)
+
+
+def good_prompts(store: Store, iteration: int) -> tuple[pl.DataFrame, int]:
+    """PROMPTS of an iteration without those that people judged bad, and how many these are.
+
+    DataError where none is left.
+    """
+    prompts = store.scan("prompts", iteration).collect()
+    bad = bad_prompts(store.scan("reviews", iteration).collect())
+    good = prompts.filter(~pl.col("prompt_id").is_in(bad.implode()))
+    if good.is_empty():
+        raise DataError(
+            f"reviewers judged all {prompts.height} prompts of iteration {iteration} bad, so none is left to go on from"
+        )
+    return good, prompts.height - good.height
 
 
 def estimate_and_sample(
@@ -133,6 +152,12 @@ def mix_prompts(
         seed=config.seed,
         iteration=iteration,
     )
+
+
+def answers_to(prompts: pl.DataFrame, store: Store, iteration: int) -> pl.DataFrame:
+    """RESPONSES of an iteration's respond stage to these prompts."""
+    answers = store.scan("responses", iteration).filter(pl.col("stage") == "respond")
+    return answers.join(prompts.lazy().select("prompt_id"), on="prompt_id", how="semi", maintain_order="left").collect()
 
 
 def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:

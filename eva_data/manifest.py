@@ -111,14 +111,14 @@ def compose(
         "settings": what_counts(config, iteration),
         "models": dict(models),
         "licences": dict(licences),
-        "previous": {"settings_hash": settings_hash(previous), "files": previous["files"]} if previous else None,
+        "previous": _consumed(previous) if previous else None,
         "inputs": dict(inputs),
         "counts": {
             "prompts": prompts.height,
             "evolved": prompts.filter(pl.col("mix_role") == "evolved").height,
             "pairs": tables["preferences"].height,
             "rejects": tables["rejects"].height,
-            "rejects_by_reason": _by_reason(tables["rejects"]),
+            "rejects_by_reason": rejects_by_reason(tables["rejects"]),
         },
         "flow": [flow.record() for flow in flows],
         "evolving": dict(evolving) if evolving else None,
@@ -135,12 +135,18 @@ def compose(
     }
 
 
+def _consumed(previous: Mapping[str, Any]) -> dict[str, Any]:
+    """What the next iteration records of the one it was built from; of a revision, which."""
+    record = {"settings_hash": settings_hash(previous), "files": previous["files"]}
+    return record | ({"revision": previous["revision"]} if "revision" in previous else {})
+
+
 def settings_hash(manifest: Mapping[str, Any]) -> str:
     """One hash of the settings and models that an iteration was made with."""
     return call_key({"settings": manifest["settings"], "models": manifest["models"]}).hex()[:16]
 
 
-def _by_reason(rejects: pl.DataFrame) -> dict[str, dict[str, int]]:
+def rejects_by_reason(rejects: pl.DataFrame) -> dict[str, dict[str, int]]:
     # What follows a colon is the particular case: an error's text, a duplicate's similarity.
     reason = pl.col("reason").str.split(": ").list.first()
     counts = rejects.group_by("stage", reason.alias("reason")).len().sort("stage", "reason")

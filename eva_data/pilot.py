@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from eva_data.answer import answer
 from eva_data.build import refuse_stale
 from eva_data.config import TransformersModel
-from eva_data.grow import evolve_prompts
+from eva_data.grow import evolve_prompts, good_prompts
 from eva_data.ledger import Ledger
 from eva_data.plan import pilot_ledger
 from eva_data.players import creator_of, solver_of
@@ -47,7 +47,7 @@ def ask_pilot(run: Run, iteration: int, prompts: int) -> Piloted:
     # What is not built yet begins with iteration 1, which asks the first prompts.
     built = iteration - 1 in run.store.iterations()
     number = iteration if built else config.first_answered
-    table = run.store.scan("prompts", iteration - 1).collect() if built else first_prompts(config)
+    table = good_prompts(run.store, iteration - 1)[0] if built else first_prompts(config)
     few = table.sort("prompt_id").head(prompts)
     solver = solver_of(run, number)
     creator = creator_of(run, solver)

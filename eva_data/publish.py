@@ -1,13 +1,16 @@
 """Publishes iterations: each is one commit to a dataset repo on the Hub, and a tag, `iter-1`, `iter-2`, ...
 
+So is each revision that people's verdicts made of one, tagged `iter-2.r1`, ...
+
 What is published is never overwritten. A publish that was cut off at any point can be repeated: what the repo has
 is not sent again, and a tag is given only to a commit that holds the whole iteration.
 """
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -18,19 +21,22 @@ from eva_data.files import write_text
 from eva_data.hub import HubRepo, Snapshot
 from eva_data.plots import write_plots
 from eva_data.run import Run
-from eva_data.store import Store
+from eva_data.store import Store, stem_of
 
 MAX_FILES = 100
 """Files in one commit, as the Hub recommends; an iteration of more takes several, and is to be seen after the last."""
+
+_MANIFEST = re.compile(r"manifests/iter_[1-9]\d*\.json")
 
 Files = dict[str, Path]
 
 
 @dataclass(frozen=True)
 class Step:
-    """What publishing one iteration still takes."""
+    """What publishing one iteration, or one revision of it, still takes."""
 
     iteration: int
+    revision: int
     files: Files
     """To be uploaded, by their names in the repo; none where all of them are there and only the tag is missing."""
     sizes: Mapping[str, int]
@@ -40,7 +46,7 @@ class Step:
 
     @property
     def tag(self) -> str:
-        return tag_of(self.iteration)
+        return tag_of(self.iteration, self.revision)
 
 
 @dataclass(frozen=True)
@@ -50,13 +56,15 @@ class Published:
     repo: str
     url: str
     private: bool
+    tag: str
+    """Of the newest revision of the iteration that was asked for."""
     steps: tuple[Step, ...]
-    """One per iteration that was not published and tagged already."""
+    """One per iteration and revision that was not published and tagged already."""
 
 
-def tag_of(iteration: int) -> str:
-    """The tag of an iteration as it was built."""
-    return f"iter-{iteration}"
+def tag_of(iteration: int, revision: int = 0) -> str:
+    """The tag of an iteration as it was built, or of a revision of it."""
+    return f"iter-{iteration}.r{revision}" if revision else f"iter-{iteration}"
 
 
 def target(run: Run, repo: str | None = None, private: bool | None = None) -> HubRepo:
@@ -97,6 +105,8 @@ def publish(
 ) -> Published:
     """Publish an iteration, and before it every earlier one that is not published yet, each as a commit and a tag.
 
+    Revisions are published so too, each after the iteration that it is of.
+
     Raises StaleError where an iteration is not built, DataError where its files are not what was built, and HubError
     where the repo holds another iteration of that number, changed meanwhile, or the Hub refuses. `dry_run` only
     looks.
@@ -106,6 +116,7 @@ def publish(
         refuse_unready(run, repo, private)
     # No lock: a finished iteration is never written again, so that it can be published while the next one is built.
     _check_built(run.store, iteration)
+    tag = tag_of(iteration, run.store.revision(iteration))
     with tempfile.TemporaryDirectory() as pages:
         found = hub.look()
         if found is None and not dry_run:
@@ -120,19 +131,21 @@ def publish(
             head = found.commit
             for step in steps:
                 head = _take(run.store, hub, step, head)
-        return Published(hub.name, hub.url, found.private if found else private, tuple(steps))
+        return Published(hub.name, hub.url, found.private if found else private, tag, tuple(steps))
 
 
 def _check_built(store: Store, iteration: int) -> None:
     for number in range(1, iteration + 1):
-        manifest = store.manifest(number)
+        previous = store.manifest(number)["previous"]
         if changed := store.changed_files(number):
             raise DataError(
                 f"{', '.join(changed)} in {store.folder} was changed or lost since iteration {number} was built, so "
                 "it is not published: restore it, or build again in a folder of its own"
             )
-        previous = manifest["previous"]
-        if previous and previous["files"] != store.manifest(number - 1)["files"]:
+        if previous and all(
+            previous["files"] != store.at(number - 1, revision).manifest(number - 1)["files"]
+            for revision in store.revisions(number - 1)
+        ):
             raise DataError(
                 f"iteration {number} in {store.folder} was not built from the iteration {number - 1} beside it, so "
                 "the two are not published together: build it again in a folder of its own"
@@ -140,34 +153,45 @@ def _check_built(store: Store, iteration: int) -> None:
 
 
 def _plan(run: Run, hub: HubRepo, found: Snapshot | None, iteration: int, pages: Path) -> list[Step]:
-    """What is missing, iteration by iteration. Raises HubError where the repo has another one of the same number."""
+    """What is missing, iteration by iteration, each followed by its revisions.
+
+    Raises HubError where the repo has another one of the same number.
+    """
     tags = hub.tags() if found else []
     main = found or Snapshot("", True, {})
     local: Files = {}
     steps = []
-    for number in range(1, iteration + 1):
-        ours = _files(run.store, number)
-        tagged = hub.look(tag_of(number)) if tag_of(number) in tags else None
-        _refuse_other(hub, number, ours, main, tagged)
+    for number, revision in _in_order(run.store, iteration):
+        seen, tag = run.store.at(number, revision), tag_of(number, revision)
+        ours = _files(seen, number)
+        tagged = hub.look(tag) if tag in tags else None
+        _refuse_other(hub, number, tag, ours, main, tagged)
         local |= ours
         if tagged is not None:
             continue
         new = {name: path for name, path in local.items() if name not in main.files}
         card = ""
         if new:
-            card, page = _page(run, hub, number, pages / str(number))
+            card, page = _page(seen, run, hub, main.files.keys() | new, tag, pages / tag)
             new |= {name: path for name, path in page.items() if not main.holds(name, path)}
             main = main.after(new)
-        steps.append(Step(number, new, {name: path.stat().st_size for name, path in new.items()}, card))
+        steps.append(Step(number, revision, new, {name: path.stat().st_size for name, path in new.items()}, card))
     return steps
 
 
-def _refuse_other(hub: HubRepo, number: int, ours: Files, main: Snapshot | None, tagged: Snapshot | None) -> None:
+def _in_order(store: Store, iteration: int) -> list[tuple[int, int]]:
+    """(iteration, revision) of all that goes out with an iteration."""
+    return [(number, revision) for number in range(1, iteration + 1) for revision in store.revisions(number)]
+
+
+def _refuse_other(
+    hub: HubRepo, number: int, tag: str, ours: Files, main: Snapshot | None, tagged: Snapshot | None
+) -> None:
     other = {name for name, path in ours.items() if main and name in main.files and not main.holds(name, path)}
     where = "main"
     if tagged is not None:
         lacking = {name for name, path in ours.items() if not tagged.holds(name, path)}
-        where = tag_of(number) if lacking else where
+        where = tag if lacking else where
         other |= lacking
     if other:
         raise HubError(
@@ -184,15 +208,31 @@ def _files(store: Store, iteration: int) -> Files:
     return {name: store.folder / name for name in names}
 
 
-def _page(run: Run, hub: HubRepo, iteration: int, folder: Path) -> tuple[str, Files]:
-    """The README and the plots as of an iteration, written to `folder`."""
-    iterations = list(range(1, iteration + 1))
-    card = dataset_card(
-        run.store, iterations, repo=hub.name, revision=tag_of(iteration), licence=run.config.publish.licence
-    )
+def _page(store: Store, run: Run, hub: HubRepo, names: Set[str], tag: str, folder: Path) -> tuple[str, Files]:
+    """The README and the plots of a repo that holds files of these `names`, written to `folder`.
+
+    Raises HubError where it holds an iteration that is not here.
+    """
+    iterations = [number for number in store.iterations() if _manifest(number, 0) in names]
+    held = sum(1 for name in names if _MANIFEST.fullmatch(name))
+    if held != len(iterations):
+        raise HubError(
+            f"{hub.name} holds iterations that {store.folder} does not, so their card cannot be written: get them with "
+            f"`eva-data pull {hub.name} --folder {store.folder}`, then repeat the command"
+        )
+    seen = store
+    for number in iterations:
+        there = [revision for revision in store.revisions(number) if _manifest(number, revision) in names]
+        seen = seen.at(number, there[-1])
+    card = dataset_card(seen, iterations, repo=hub.name, revision=tag, licence=run.config.publish.licence)
     write_text(folder / "README.md", card)
-    plots = write_plots(run.store, iterations, folder)
+    plots = write_plots(seen, iterations, folder)
     return card, {name: folder / name for name in ["README.md", *plots]}
+
+
+def _manifest(iteration: int, revision: int) -> str:
+    """The name of a manifest in the repo."""
+    return f"manifests/{stem_of(iteration, revision)}.json"
 
 
 def _take(store: Store, hub: HubRepo, step: Step, head: str) -> str:
@@ -203,27 +243,30 @@ def _take(store: Store, hub: HubRepo, step: Step, head: str) -> str:
     parts = [names[start : start + MAX_FILES] for start in range(0, len(names), MAX_FILES)]
     for number, part in enumerate(parts, 1):
         of = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
-        head = _commit(store, hub, step.iteration, {name: step.files[name] for name in part}, head, of)
+        head = _commit(store, hub, step, part, head, of)
     try:
         hub.tag(step.tag, head)
     except HubError as error:
         if error.status != 409:
             raise
-        _refuse_other(hub, step.iteration, _files(store, step.iteration), None, hub.look(step.tag))
+        files = _files(store.at(step.iteration, step.revision), step.iteration)
+        _refuse_other(hub, step.iteration, step.tag, files, None, hub.look(step.tag))
     return head
 
 
-def _commit(store: Store, hub: HubRepo, iteration: int, files: Files, head: str, of: str) -> str:
+def _commit(store: Store, hub: HubRepo, step: Step, part: Sequence[str], head: str, of: str) -> str:
+    iteration, store = step.iteration, store.at(step.iteration, step.revision)
     counts = store.manifest(iteration)["counts"]
-    message = f"Iteration {iteration}: {counts['prompts']} prompts, {counts['pairs']} pairs{of}"
+    which = f"Iteration {iteration}" + (f", reviewed by people (r{step.revision})" if step.revision else "")
+    message = f"{which}: {counts['prompts']} prompts, {counts['pairs']} pairs{of}"
     try:
-        return hub.commit(files, message, parent=head)
+        return hub.commit({name: step.files[name] for name in part}, message, parent=head)
     except HubError as error:
         if error.status != 412:
             raise
     now = hub.look()
     ours = _files(store, iteration)
-    if now is not None and all(now.holds(name, ours[name]) for name in files if name in ours):
+    if now is not None and all(now.holds(name, ours[name]) for name in part if name in ours):
         # Somebody published the same, or it was this commit and only its answer was lost.
         return now.commit
     raise HubError(

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -20,9 +21,9 @@ from eva_data.hub import HubRepo
 from eva_data.jobs import Progress
 from eva_data.manifest import config_of
 from eva_data.records import TABLES
-from eva_data.store import Manifest, Store
+from eva_data.store import Manifest, Store, stem_of
 
-_MANIFEST = re.compile(r"manifests/iter_([1-9]\d*)\.json")
+_MANIFEST = re.compile(r"manifests/iter_([1-9]\d*)(?:\.r([1-9]\d*))?\.json")
 _OURS = {".eva", "README.md", "manifests", "plots", *TABLES}
 """What a dataset folder, or half of one, may hold."""
 
@@ -52,7 +53,9 @@ def pull(repo: str, folder: Path, *, revision: str | None = None, on_progress: P
             f"there is no dataset repo {repo} at {hub.url}, or this login may not see it: check the name, and log in "
             "with `hf auth login` if it is private"
         )
-    numbers = sorted(int(match[1]) for name in found.files if (match := _MANIFEST.fullmatch(name)))
+    matches = [match for name in found.files if (match := _MANIFEST.fullmatch(name))]
+    wholes = sorted((int(match[1]), int(match[2] or 0)) for match in matches)
+    numbers = [number for number, review in wholes if review == 0]
     if not numbers or numbers != list(range(1, len(numbers) + 1)):
         raise DataError(
             f"{repo} holds manifests of the iterations {numbers or 'none'}, where 1, 2, ... were expected: it is no "
@@ -60,18 +63,20 @@ def pull(repo: str, folder: Path, *, revision: str | None = None, on_progress: P
         )
     with store.locked():
         downloads = Store(store.state / "pull")
-        for number in numbers:
-            hub.download(_manifest_name(number), found.commit, downloads.folder)
-            _refuse_other(repo, store, downloads, number)
-        wanted = [(number, name) for number in numbers for name in _missing(repo, store, downloads, number)]
-        for done, (number, name) in enumerate(wanted, 1):
+        for number, review in wholes:
+            hub.download(_manifest_name(number, review), found.commit, downloads.folder)
+            _refuse_other(repo, store, downloads, number, review)
+        wanted = _missing(repo, store, downloads, wholes)
+        for done, (name, entry) in enumerate(wanted.items(), 1):
             hub.download(name, found.commit, downloads.folder)
-            _refuse_damaged(repo, downloads, number, name)
+            _refuse_damaged(repo, downloads, name, entry)
             if on_progress:
                 on_progress(done, len(wanted))
-        for number in numbers:
-            _move(downloads, store, [name for owner, name in wanted if owner == number])
-            _move(downloads, store, [_manifest_name(number)])
+        for number, review in wholes:
+            files = downloads.at(number, review).manifest(number)["files"]
+            # A revision names the tables of its build as well.
+            _move(downloads, store, [name for name in files if wanted.pop(name, None)])
+            _move(downloads, store, [_manifest_name(number, review)])
         shutil.rmtree(downloads.folder)
         store.write_card()
     return Pulled(folder, tuple(numbers), store.manifest(numbers[-1]))
@@ -88,8 +93,8 @@ def settings_text(pulled: Pulled, repo: str) -> str:
     return head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _manifest_name(number: int) -> str:
-    return f"manifests/iter_{number}.json"
+def _manifest_name(number: int, revision: int) -> str:
+    return f"manifests/{stem_of(number, revision)}.json"
 
 
 def _refuse_foreign(store: Store) -> None:
@@ -103,33 +108,50 @@ def _refuse_foreign(store: Store) -> None:
         )
 
 
-def _refuse_other(repo: str, store: Store, downloads: Store, number: int) -> None:
-    """Raise DataError where the folder has another iteration of that number, or has changed its tables."""
-    if number not in store.iterations():
+def _refuse_other(repo: str, store: Store, downloads: Store, number: int, revision: int) -> None:
+    """Raise DataError where the folder has another iteration of that number and revision, or has changed its tables."""
+    if number not in store.iterations() or revision not in store.revisions(number):
         return
-    other = store.manifest(number) != downloads.manifest(number)
+    other = store.at(number, revision).manifest(number) != downloads.at(number, revision).manifest(number)
     changed = [name for name in store.changed_files(number) if (store.folder / name).exists()]
     if other or changed:
-        what = f"another iteration {number}" if other else f"iteration {number} with changes in {', '.join(changed)}"
+        which = f"{number} r{revision}" if revision else f"{number}"
+        what = f"another iteration {which}" if other else f"iteration {number} with changes in {', '.join(changed)}"
         raise DataError(
             f"{store.folder} holds {what} than {repo} has, and is left as it is: pull into another folder with "
             "`--folder`"
         )
 
 
-def _missing(repo: str, store: Store, downloads: Store, number: int) -> list[str]:
-    """The tables of an iteration that the folder lacks."""
-    names = set(downloads.manifest(number)["files"])
-    known = re.compile(rf"({'|'.join(TABLES)})/iter_{number}(-\d{{5}}-of-\d{{5}})?\.parquet")
-    unknown = sorted(name for name in names if not known.fullmatch(name))
-    if unknown:
-        # The names become paths here, and the manifest may be anybody's.
-        raise DataError(f"the manifest of iteration {number} in {repo} names files that no dataset has: {unknown[:3]}")
-    return store.changed_files(number) if number in store.iterations() else sorted(names)
+def _missing(
+    repo: str, store: Store, downloads: Store, wholes: Sequence[tuple[int, int]]
+) -> dict[str, Mapping[str, Any]]:
+    """The tables that the folder lacks, with what their manifests say of them."""
+    missing: dict[str, Mapping[str, Any]] = {}
+    for number, revision in wholes:
+        files = downloads.at(number, revision).manifest(number)["files"]
+        known = re.compile(rf"({'|'.join(TABLES)})/iter_{number}(\.r[1-9]\d*)?(-\d{{5}}-of-\d{{5}})?\.parquet")
+        unknown = sorted(name for name in files if not known.fullmatch(name))
+        if unknown:
+            # The names become paths here, and the manifest may be anybody's.
+            raise DataError(
+                f"the manifest of iteration {number} in {repo} names files that no dataset has: {unknown[:3]}"
+            )
+        # What is there under a manifest was compared with it before.
+        there = {name for name in _files_of(store, number) if (store.folder / name).exists()}
+        missing |= {name: files[name] for name in sorted(files) if name not in there}
+    return missing
 
 
-def _refuse_damaged(repo: str, downloads: Store, number: int, name: str) -> None:
-    if sha256(downloads.folder / name) != downloads.manifest(number)["files"][name]["sha256"]:
+def _files_of(store: Store, number: int) -> set[str]:
+    """The tables that the folder's manifests of an iteration name."""
+    if number not in store.iterations():
+        return set()
+    return {name for each in store.revisions(number) for name in store.at(number, each).manifest(number)["files"]}
+
+
+def _refuse_damaged(repo: str, downloads: Store, name: str, entry: Mapping[str, Any]) -> None:
+    if sha256(downloads.folder / name) != entry["sha256"]:
         (downloads.folder / name).unlink()
         raise DataError(
             f"{name} of {repo} is not the file that its manifest names, by SHA-256, so nothing was put into the "

@@ -19,13 +19,13 @@ def published_text(published: Published, iteration: int, *, dry_run: bool) -> st
     """What was published, or would be: its files with their sizes, and its card."""
     where = f"{published.repo} ({'private' if published.private else 'public'})"
     if not published.steps:
-        return f"Iteration {iteration} is in {where} already, just as it is here: {published.url}/tree/iter-{iteration}"
+        return f"Iteration {iteration} is in {where} already, just as it is here: {published.url}/tree/{published.tag}"
     lines = [line for step in published.steps for line in _step_lines(step, where, dry_run)]
     if dry_run:
         return "\n".join([*lines, "", _card(published)])
-    split = f'split="iter_{iteration}", revision="iter-{iteration}"'
+    split = f'split="iter_{iteration}", revision="{published.tag}"'
     load = f'  load_dataset("{published.repo}", "preferences", {split})'
-    return "\n".join([*lines, f"{published.url}/tree/iter-{iteration}", load])
+    return "\n".join([*lines, f"{published.url}/tree/{published.tag}", load])
 
 
 def _card(published: Published) -> str:
@@ -34,13 +34,14 @@ def _card(published: Published) -> str:
 
 
 def _step_lines(step: Step, where: str, dry_run: bool) -> list[str]:
+    which = f"iteration {step.iteration}" + (f" r{step.revision}" if step.revision else "")
     if not step.sizes:
         done = "would be" if dry_run else "was"
-        return [f"Iteration {step.iteration} is in {where}, and only its tag {step.tag} {done} added."]
+        return [f"{which.capitalize()} is in {where}, and only its tag {step.tag} {done} added."]
     size = decimal(sum(step.sizes.values()))
     count = ceil(len(step.sizes) / MAX_FILES)
     commits = "a commit" if count == 1 else f"{count} commits"
-    what = f"iteration {step.iteration} to {where}: {commits} of {len(step.sizes)} files, {size}, tagged {step.tag}"
+    what = f"{which} to {where}: {commits} of {len(step.sizes)} files, {size}, tagged {step.tag}"
     if not dry_run:
         return [f"Published {what}"]
     width = max(len(name) for name in step.sizes)

@@ -146,6 +146,23 @@ REJECTS = _schema(
 )
 """One row per failure, ordered by (`stage`, `reason`, `prompt_id`, `text`)."""
 
+REVIEWS = _schema(
+    {
+        "pair_id": pl.String,
+        "prompt_id": pl.String,
+        "reviewer": pl.String,  # a pseudonym, the same in every iteration and revision; never a name
+        "status": pl.String,  # submitted | draft | discarded; only submitted ones count
+        "verdict": pl.String,  # first | second | tie | both_bad, as it was shown; null where not answered
+        "first_idx": pl.Int32,  # the response that was shown as the first
+        "second_idx": pl.Int32,
+        "preferred_idx": pl.Int32,  # the response that the reviewer prefers; null without one
+        "prompt_quality": pl.String,  # good | unclear | unanswerable | unsafe; null where not answered
+        "comment": pl.String,
+        "iteration": pl.Int32,
+    }
+)
+"""One row per (pair, reviewer), ordered by them."""
+
 TABLES: Mapping[str, pl.Schema] = {
     "preferences": PREFERENCES,
     "prompts": PROMPTS,
@@ -153,6 +170,7 @@ TABLES: Mapping[str, pl.Schema] = {
     "informativeness": INFORMATIVENESS,
     "responses": RESPONSES,
     "rejects": REJECTS,
+    "reviews": REVIEWS,
 }
 """Configs of the dataset; the first is the default."""
 
@@ -163,6 +181,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "informativeness": ("stage", "prompt_id"),
     "responses": ("stage", "prompt_id", "response_idx"),
     "rejects": ("stage", "reason", "prompt_id", "text"),
+    "reviews": ("pair_id", "reviewer"),
 }
 """The canonical row order of each table: files of the same content are the same bytes."""
 

@@ -2,7 +2,9 @@
 
 <folder>/README.md                    card; its YAML lists configs and splits for load_dataset
 <folder>/<config>/iter_t.parquet      one file per table and iteration; a large one is iter_t-00001-of-00003.parquet ...
+<folder>/<config>/iter_t.r1.parquet   a table that people's verdicts changed, as of their first revision
 <folder>/manifests/iter_t.json        what made it, with the SHA-256 of every file; written last
+<folder>/manifests/iter_t.r1.json     the same of a revision: all of its files, those of the build among them
 <folder>/.eva/                        ledger, lock, jobs, trained solvers, logs; never published
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +36,20 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True)
 class Store:
-    """A dataset folder."""
+    """A dataset folder.
+
+    An iteration is as it was built, revision 0, or as of a later revision that merged people's verdicts into it. What
+    is read is the newest revision of each iteration, unless `at` says another.
+    """
 
     folder: Path
+    pinned: tuple[tuple[int, int], ...] = ()
+    """(iteration, revision) of the iterations that are not read at their newest revision."""
+
+    def at(self, iteration: int, revision: int) -> Store:
+        """The same folder, with that iteration as of that revision."""
+        others = tuple(pin for pin in self.pinned if pin[0] != iteration)
+        return replace(self, pinned=(*others, (iteration, revision)))
 
     @property
     def state(self) -> Path:
@@ -53,20 +66,30 @@ class Store:
         return self.state / "jobs" / f"iter_{iteration}" / name
 
     def table_path(self, name: str, iteration: int) -> Path:
-        """Where a table is that takes one file."""
-        return self.folder / name / f"iter_{iteration}.parquet"
+        """Where a table of the build is that takes one file."""
+        return self.folder / name / f"{stem_of(iteration, 0)}.parquet"
 
     def table_files(self, name: str, iteration: int) -> list[Path]:
         """The files of a table of a finished iteration, in order; none where it has no rows."""
         return [self.folder / file for file in self.manifest(iteration)["files"] if file.startswith(f"{name}/")]
 
     def manifest_path(self, iteration: int) -> Path:
-        return self.folder / "manifests" / f"iter_{iteration}.json"
+        return self.folder / "manifests" / f"{stem_of(iteration, self.revision(iteration))}.json"
 
     def iterations(self) -> list[int]:
         """The finished iterations, ascending."""
         found = (self.folder / "manifests").glob("iter_*.json")
         return sorted(int(path.stem.removeprefix("iter_")) for path in found if path.stem[5:].isdigit())
+
+    def revisions(self, iteration: int) -> list[int]:
+        """The revisions of an iteration, ascending; the first is 0, the build."""
+        prefix = f"iter_{iteration}.r"
+        found = (path.stem.removeprefix(prefix) for path in (self.folder / "manifests").glob(f"{prefix}*.json"))
+        return [0, *sorted(int(number) for number in found if number.isdigit())]
+
+    def revision(self, iteration: int) -> int:
+        """The revision at which an iteration is read."""
+        return dict(self.pinned).get(iteration, self.revisions(iteration)[-1])
 
     def manifest(self, iteration: int) -> Manifest:
         """The manifest of a finished iteration; StaleError where there is none, DataError where it is newer."""
@@ -116,11 +139,33 @@ class Store:
 
         A table without rows has no file, since `load_dataset` fails on a split without rows.
         """
+        files = self._write_tables(stem_of(iteration, 0), tables, shard_bytes)
+        sealed = {"format": FORMAT, "iteration": iteration, **manifest, "files": files}
+        write_json(self.at(iteration, 0).manifest_path(iteration), sealed)
+        return sealed
+
+    def write_revision(self, iteration: int, tables: Mapping[str, pl.DataFrame], changes: Manifest) -> Manifest:
+        """Write the tables that a new revision has otherwise than the build, then its manifest; returns that.
+
+        `changes` are what its manifest says otherwise than the build's. Nothing that is there is written again.
+        """
+        built = self.at(iteration, 0).manifest(iteration)
+        number = self.revisions(iteration)[-1] + 1
+        kept = {name: entry for name, entry in built["files"].items() if name.partition("/")[0] not in tables}
+        files = kept | self._write_tables(stem_of(iteration, number), tables, SHARD_BYTES)
+        sealed = built | changes | {"revision": number, "files": files}
+        write_json(self.at(iteration, number).manifest_path(iteration), sealed)
+        return sealed
+
+    def _write_tables(
+        self, stem: str, tables: Mapping[str, pl.DataFrame], shard_bytes: int
+    ) -> dict[str, dict[str, Any]]:
+        """Write tables under one name each, and return what the manifest says of their files."""
         files: dict[str, dict[str, Any]] = {}
         for name, table in tables.items():
             check(table, TABLES[name], name)
-            path = self.table_path(name, iteration)
-            for left in (path, *path.parent.glob(f"{path.stem}-*-of-*.parquet")):
+            path = self.folder / name / f"{stem}.parquet"
+            for left in (path, *path.parent.glob(f"{stem}-*-of-*.parquet")):
                 left.unlink(missing_ok=True)
             if table.is_empty():
                 continue
@@ -131,13 +176,13 @@ class Store:
                     "rows": pq.read_metadata(shard).num_rows,
                     "bytes": shard.stat().st_size,
                 }
-        sealed = {"format": FORMAT, "iteration": iteration, **manifest, "files": files}
-        write_json(self.manifest_path(iteration), sealed)
-        return sealed
+        return files
 
     def changed_files(self, iteration: int) -> list[str]:
-        """Files of an iteration that are missing or no longer what the manifest says."""
-        files = self.manifest(iteration)["files"]
+        """Files of an iteration, in all its revisions, that are missing or no longer what the manifests say."""
+        files: dict[str, Any] = {}
+        for revision in self.revisions(iteration):
+            files |= self.at(iteration, revision).manifest(iteration)["files"]
         return [
             name
             for name, entry in files.items()
@@ -172,3 +217,8 @@ class Store:
             yield
         finally:
             lock.release()
+
+
+def stem_of(iteration: int, revision: int) -> str:
+    """What files of a revision are called, without their suffix."""
+    return f"iter_{iteration}.r{revision}" if revision else f"iter_{iteration}"

@@ -105,6 +105,8 @@ def print_status(run: Run) -> None:
         counts = manifest["counts"]
         changed = store.changed_files(iteration)
         tables = f"{counts['prompts']} prompts, {counts['pairs']} pairs"
+        if "revision" in manifest:
+            tables += f"; r{manifest['revision']}, {manifest['review']['pairs']} pairs judged by people"
         if changed:
             tables += f"; CHANGED since: {', '.join(changed)}"
         table.add_row(str(iteration), tables, trained, _staleness(run, manifest, previous))
@@ -138,6 +140,8 @@ def _staleness(run: Run, manifest: Manifest, previous: Manifest | None) -> str:
         and made_from
         and (made_from["settings_hash"] != settings_hash(previous) or made_from["files"] != previous["files"])
     ):
+        if made_from.get("revision", 0) < previous.get("revision", 0):
+            return f"stale: iteration {previous['iteration']} was reviewed since, and is at r{previous['revision']}"
         return f"stale: iteration {previous['iteration']} is not the one it was built from"
     return "as they are now"
 

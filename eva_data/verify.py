@@ -13,11 +13,14 @@ import polars as pl
 
 from eva_data.config import Config, TableModel
 from eva_data.evolve.candidates import wrongly_judged
-from eva_data.files import sha256
-from eva_data.grow import estimate_and_sample, mix_prompts
+from eva_data.grow import answers_to, estimate_and_sample, good_prompts, mix_prompts
 from eva_data.judge import judge
 from eva_data.manifest import config_of
 from eva_data.records import ORDER, TABLES
+from eva_data.review.blind import ORDERS
+from eva_data.review.pull import ANSWERS, as_reviews
+from eva_data.review.spare import spare_pairs
+from eva_data.review.verdicts import merge
 from eva_data.rewrite import with_rewritten
 from eva_data.sample import next_in_line
 from eva_data.store import Manifest, Store
@@ -31,17 +34,26 @@ Tables = dict[str, pl.DataFrame]
 def verify_iteration(store: Store, iteration: int) -> list[str]:
     """What is not as it should be, one sentence per table; empty for an honest iteration.
 
+    All revisions are checked: the build by what it was made from, a later one by the build and its reviews.
+
     Raises StaleError where the iteration, or the one it was built from, is not there, and DataError where a table
     is missing or has other columns.
     """
-    manifest = store.manifest(iteration)
     problems = [
         f"{name}: its SHA-256 is not the one in the manifest, so it was changed after the build"
-        for name, entry in manifest["files"].items()
-        if (store.folder / name).exists() and sha256(store.folder / name) != entry["sha256"]
+        for name in store.changed_files(iteration)
+        if (store.folder / name).exists()
     ]
-    tables = {name: store.scan(name, iteration).collect() for name in TABLES}
-    return problems + replay(store, manifest, tables)
+    for revision in store.revisions(iteration):
+        seen = store.at(iteration, revision)
+        tables = {name: seen.scan(name, iteration).collect() for name in TABLES}
+        if revision == 0:
+            built = tables
+            problems += replay(store, seen.manifest(iteration), tables)
+        else:
+            found = replay_review(seen, seen.manifest(iteration), built, tables)
+            problems += [f"revision {revision}: {problem}" for problem in found]
+    return problems
 
 
 def verify_published(repo: str, iteration: int, revision: str | None = None) -> list[str]:
@@ -84,11 +96,28 @@ def replay(store: Store, manifest: Manifest, tables: Tables) -> list[str]:
     ]
 
 
+def replay_review(store: Store, manifest: Manifest, built: Tables, tables: Tables) -> list[str]:
+    """Where what follows from a build's tables and the reviews of a revision is not what that revision's tables say."""
+    iteration, reviews, pairs = manifest["iteration"], tables["reviews"], built["preferences"]
+    spare = spare_pairs(store.at(iteration, 0), config_of(manifest), iteration)
+    known = pl.concat([pairs, spare])
+    order = pl.when(pl.col("first_idx") == pl.col("chosen_idx")).then(pl.lit(ORDERS[0])).otherwise(pl.lit(ORDERS[1]))
+    shown = reviews.join(known.select("pair_id", "chosen_idx"), on="pair_id", how="left").with_columns(order=order)
+    merged = merge(pairs, spare, built["rejects"], reviews, iteration=iteration)
+    return [
+        *_compare("reviews", reviews, as_reviews(shown.select(*ANSWERS), known, iteration)),
+        *_compare("preferences", tables["preferences"], merged.preferences),
+        *_compare("rejects", tables["rejects"], merged.rejects),
+    ]
+
+
 def _replay_creator(store: Store, config: Config, iteration: int, tables: Tables) -> list[str]:
-    before = store.scan("prompts", iteration - 1).collect()
+    revision = (store.manifest(iteration)["previous"] or {}).get("revision", 0)
+    store = store.at(iteration - 1, revision)
+    before, _ = good_prompts(store, iteration - 1)
     counted = tables["responses"].filter(pl.col("stage") == "estimate")
     if config.estimate.source == "previous":
-        counted = store.scan("responses", iteration - 1).filter(pl.col("stage") == "respond").collect()
+        counted = answers_to(before, store, iteration - 1)
     assert config.model_solver is not None
     sampled = estimate_and_sample(config, iteration, before, counted, config.model_solver.responses)
     estimated = tables["informativeness"].filter(pl.col("stage") == "estimate")

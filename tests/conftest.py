@@ -3,10 +3,15 @@ checkouts."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import page
 import pytest
+from argilla_server import ArgillaServer, missing
 from hypothesis import settings
+from playwright.sync_api import Browser
 from sandbox import eva
 
 settings.register_profile("same_every_time", derandomize=True, deadline=None)
@@ -31,3 +36,26 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder.parent / "stdout").write_text(done.stdout)
     (folder.parent / "stderr").write_text(done.stderr)
     return folder
+
+
+@pytest.fixture(scope="session")
+def argilla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArgillaServer]:
+    """A real Argilla server for all tests, each of which keeps to a workspace of its own."""
+    _needs(missing())
+    with ArgillaServer(tmp_path_factory.mktemp("argilla") / "server") as server:
+        yield server
+        assert server.elastic.unknown == []
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium."""
+    _needs([] if page.chromium() else ["Chromium or Chrome (Debian: `apt-get install chromium`)"])
+    with page.browser() as opened:
+        yield opened
+
+
+def _needs(absent: list[str]) -> None:
+    """Skip a test for what this machine has not, but not where `.ci/run` has installed it."""
+    if absent:
+        (pytest.fail if "EVA_REQUIRE_ARGILLA" in os.environ else pytest.skip)(f"needs {' and '.join(absent)}")

@@ -51,7 +51,8 @@ def small_store(
 
 def write(store: Store, config: Config, iteration: int, tables: dict[str, pl.DataFrame], **manifest: Any) -> None:
     record = {"config": config.data() | {"name": config.name}, "settings": what_counts(config, iteration)}
-    store.write_iteration(iteration, tables, record | {"spent": [], "licences": {}, "previous": None} | manifest)
+    bare: dict[str, Any] = {"counts": {}, "flow": [], "spent": [], "licences": {}, "previous": None}
+    store.write_iteration(iteration, tables, record | bare | manifest)
 
 
 def prompt(prompt_id: str, text: str, **columns: Any) -> dict[str, Any]:

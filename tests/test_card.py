@@ -342,7 +342,8 @@ def test_datasets_takes_the_columns_from_the_card(tmp_path: Path) -> None:
     store = small_store(tmp_path / "small")
     kinds = {pl.String: "string", pl.Int32: "int32", pl.Float64: "float64", pl.Boolean: "bool"}
     turn = {"role": Value("string"), "content": Value("string")}
-    for name, schema in TABLES.items():
+    for name in BUILT:
+        schema = TABLES[name]
         builder = load_dataset_builder(str(store.folder), name, cache_dir=str(tmp_path / "cache"))
         assert builder.info.features == {
             column: List(turn) if isinstance(dtype, pl.List) else Value(kinds[type(dtype)])
@@ -355,6 +356,9 @@ def test_datasets_takes_the_columns_from_the_card(tmp_path: Path) -> None:
             if f"{name}/iter_{iteration}.parquet" in store.manifest(iteration)["files"]
         }
 
+
+BUILT = [name for name in TABLES if name != "reviews"]
+"""The tables of a dataset that nobody has reviewed."""
 
 HOSTILE = [
     "---\nlicense: mit\n---\n# Not a heading",
@@ -401,7 +405,7 @@ def test_no_text_of_the_data_breaks_the_card(text: str, tmp_path: Path) -> None:
     data = DatasetCard(card).data.to_dict()
     assert data["pretty_name"] == text
     assert "license" not in data
-    assert [config["config_name"] for config in data["configs"]] == list(TABLES)
+    assert [config["config_name"] for config in data["configs"]] == BUILT
     example = cells(section(card, "Examples"))
     assert [len(row) for row in example] == [2] * 6
     assert example[1] == ["seed", visible(seed)]

@@ -46,19 +46,30 @@ def tree(text: str) -> dict[str, str]:
     return paths
 
 
+def called(words: list[str]) -> tuple[click.Command, list[str]]:
+    """The command that a command line runs, one of a group perhaps, and the words after it."""
+    command: click.Command = main
+    while isinstance(command, click.Group) and words:
+        name, *words = words
+        assert name in command.commands, name
+        command = command.commands[name]
+    return command, words
+
+
 def test_every_eva_data_command_in_the_docs_exists_with_its_options() -> None:
     found = commands(README, "eva-data") + commands(CONTRIBUTING, "eva-data")
     assert found
-    for name, *arguments in found:
-        assert name in main.commands, f"eva-data {name}"
-        options = {option for parameter in main.commands[name].params for option in parameter.opts}
+    for words in found:
+        command, arguments = called(words)
+        options = {option for parameter in command.params for option in parameter.opts}
         for argument in arguments:
-            assert not argument.startswith("--") or argument in options, f"eva-data {name} {argument}"
+            assert not argument.startswith("--") or argument in options, f"eva-data {' '.join(words)}"
 
 
 def test_every_command_is_in_the_readme_and_explains_itself_and_its_options() -> None:
     assert {name for name, *_ in commands(README, "eva-data")} == set(main.commands)
-    for name, command in main.commands.items():
+    groups = [command for command in main.commands.values() if isinstance(command, click.Group)]
+    for name, command in [*main.commands.items(), *(pair for group in groups for pair in group.commands.items())]:
         assert command.get_short_help_str(), name
         for option in command.params:
             explained = isinstance(option, click.Argument) or (isinstance(option, click.Option) and option.help)

@@ -10,6 +10,7 @@ import click
 
 from eva_data import __version__
 from eva_data.cli import hub, look, play
+from eva_data.cli.review import review
 from eva_data.errors import EvaError
 
 _DEBUG = "--debug"
@@ -55,5 +56,6 @@ for command in (
     *(play.init, play.build, play.plan, play.train, play.online, play.run),
     *(look.status, look.show, look.verify),
     *(hub.publish, hub.pull),
+    review,
 ):
     main.add_command(command)

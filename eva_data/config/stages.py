@@ -164,3 +164,19 @@ class Publish(Settings):
     """Whether only those see the repo who may; false needs a `licence`."""
     licence: str | None = None
     """The dataset's licence by the Hub's name, such as `cc-by-4.0`; it is yours to choose."""
+
+
+class Review(Settings):
+    """The Argilla server on which people judge pairs. Nothing here changes what is built."""
+
+    api_url: str | None = None
+    """Where it is; default the environment variable ARGILLA_API_URL."""
+    api_key_env: str = "ARGILLA_API_KEY"
+    """The environment variable that holds the key of an owner, or an admin of the workspace."""
+    workspace: str | None = None
+    """Whose members review; default the first that the key may use."""
+    min_submitted: int | None = Field(None, ge=1)
+    """Answers after which a pair is done, each by another reviewer; default 1, or what the server's dataset has."""
+    markdown: bool = True
+    """Whether prompts and responses are Markdown, rendered for the reviewer; false shows them character by character.
+    """

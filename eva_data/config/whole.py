@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from eva_data.config.base import Execution, Settings
 from eva_data.config.models import ApiModel, Model, Solver, TableModel, TransformersModel, VllmModel
 from eva_data.config.rewards import Pairwise, Reward, Several
-from eva_data.config.stages import Estimate, Evolve, Mix, Pair, Publish, Sample, Seeds, Train
+from eva_data.config.stages import Estimate, Evolve, Mix, Pair, Publish, Review, Sample, Seeds, Train
 
 
 class Config(Settings):
@@ -37,6 +37,7 @@ class Config(Settings):
     pair: Pair = Pair()
     train: Train = Train()
     publish: Publish = Field(Publish(), json_schema_extra=Execution)
+    review: Review = Field(Review(), json_schema_extra=Execution)
 
     @model_validator(mode="before")
     @classmethod

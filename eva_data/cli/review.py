@@ -1,0 +1,153 @@
+"""`eva-data review`: put pairs before people in Argilla, see how far they are, bring their verdicts back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from eva_data.cli.options import F, config_options, iteration_option, read_config, start
+
+if TYPE_CHECKING:
+    from eva_data.run import Run
+
+
+@click.group()
+def review() -> None:
+    """Let people judge pairs in Argilla, and bring their verdicts back as a revision.
+
+    \b
+    export ARGILLA_API_URL=http://127.0.0.1:6900 ARGILLA_API_KEY=...
+    eva-data review push --iter 2
+    eva-data review status --iter 2
+    eva-data review pull --iter 2
+    """
+
+
+def _server_options(command: F) -> F:
+    """Where Argilla is; its key comes only from the environment."""
+    for option in (
+        click.option("--workspace", metavar="NAME", help="Whose members review. Default: the first of the key's user."),
+        click.option("--api-url", metavar="URL", help="The Argilla server. Default: ARGILLA_API_URL."),
+    ):
+        command = option(command)
+    return command
+
+
+def _open(config_path: Path | None, overrides: tuple[str, ...], api_url: str | None, workspace: str | None) -> Run:
+    given = {"review.api_url": api_url, "review.workspace": workspace}
+    named = [f"{key}={value}" for key, value in given.items() if value is not None]
+    return start(read_config(config_path, (*overrides, *named)))
+
+
+@review.command()
+@iteration_option
+@click.option(
+    "--limit", default=200, show_default=True, type=click.IntRange(min=1), metavar="PAIRS", help="The most to push."
+)
+@click.option(
+    "--order",
+    default="informativeness",
+    show_default=True,
+    type=click.Choice(["informativeness", "gap", "random", "rejects"]),
+    help="Which first: the most informative, the least gap in reward, any, or pairs that the build rejected.",
+)
+@click.option("--suggest", is_flag=True, help="Show what the reward prefers, pre-selected. It sways people.")
+@click.option(
+    "--min-submitted", type=click.IntRange(min=1), metavar="PEOPLE", help="Answers to a pair after which it is done."
+)
+@_server_options
+@config_options
+def push(
+    iteration: int,
+    limit: int,
+    order: str,
+    suggest: bool,
+    min_submitted: int | None,
+    api_url: str | None,
+    workspace: str | None,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Put an iteration's pairs before reviewers, the two responses in blind order.
+
+    \b
+    eva-data review push --iter 2
+    eva-data review push --iter 2 --limit 500 --order random --min-submitted 2
+
+    Safe to repeat: what is there is not added twice, and answers stay with the texts they were given to.
+    """
+    from eva_data.review.push import push
+    from eva_data.review.receipt import pushed_text
+
+    pushed = push(
+        _open(config_path, overrides, api_url, workspace),
+        iteration,
+        limit=limit,
+        order=order,  # type: ignore[arg-type]
+        suggest=suggest,
+        min_submitted=min_submitted,
+    )
+    click.echo(pushed_text(pushed, iteration))
+
+
+@review.command()
+@click.option("--iter", "iteration", type=click.IntRange(min=1), help="Iteration, from 1. Default: all in review.")
+@_server_options
+@config_options
+def status(
+    iteration: int | None,
+    api_url: str | None,
+    workspace: str | None,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Say who has answered how much, and how far people agree with each other and with the reward."""
+    from eva_data.review.receipt import print_progress
+    from eva_data.review.status import review_progress
+
+    run = _open(config_path, overrides, api_url, workspace)
+    print_progress(review_progress(run, [iteration] if iteration else run.store.iterations()))
+
+
+@review.command()
+@iteration_option
+@_server_options
+@config_options
+def pull(
+    iteration: int,
+    api_url: str | None,
+    workspace: str | None,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Merge people's verdicts into a new revision of an iteration; nothing that is there is changed.
+
+    \b
+    eva-data review pull --iter 2
+    eva-data publish --iter 2
+
+    The next build and training take the newest revision. Safe to repeat: without new answers there is none.
+    """
+    from eva_data.review.pull import pull_reviews
+    from eva_data.review.receipt import pulled_text
+
+    run = _open(config_path, overrides, api_url, workspace)
+    click.echo(pulled_text(run.store, iteration, pull_reviews(run, iteration)))
+
+
+@review.command()
+@click.option("--start", "begin", is_flag=True, help="Run it here by docker compose, instead of saying how.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=Path("argilla"),
+    show_default=True,
+    help="With --start: where its compose file, password and key go.",
+)
+def serve(begin: bool, folder: Path) -> None:
+    """Say how to run an Argilla server on this machine, or run it."""
+    from eva_data.review.serve import instructions, start_server
+
+    click.echo(start_server(folder) if begin else instructions())

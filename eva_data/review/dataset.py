@@ -1,0 +1,171 @@
+"""The Argilla dataset of an iteration: what reviewers read, what they are asked, and what comes with each record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from eva_data.config import Config
+from eva_data.errors import ReviewError
+from eva_data.records import METRICS
+from eva_data.review.connection import Argilla
+from eva_data.review.verdicts import QUALITIES, VERDICTS
+
+FIELDS = {
+    "prompt": "Prompt",
+    "parent": "Parent prompt",
+    "first": "First response",
+    "second": "Second response",
+}
+"""Texts of a record, in the order of the page; `parent` only of an evolved prompt."""
+
+_LABELS = {
+    "first": "First is better",
+    "second": "Second is better",
+    "tie": "Equally good",
+    "both_bad": "Both bad",
+    "good": "Good",
+    "unclear": "Unclear",
+    "unanswerable": "Cannot be answered",
+    "unsafe": "Unsafe",
+}
+
+QUESTIONS: dict[str, dict[str, Any]] = {
+    "verdict": {"title": "Which response is better?", "required": True, "labels": VERDICTS},
+    "prompt_quality": {"title": "Is the prompt good?", "required": False, "labels": QUALITIES},
+    "comment": {"title": "Anything else?", "required": False, "labels": None},
+}
+
+SHOWN = {"iteration": "integer", "origin": "terms", "mutation": "terms", "depth": "integer"}
+"""Metadata that reviewers may see and filter by, and its type."""
+
+HIDDEN = {
+    **dict.fromkeys(METRICS, "float"),
+    "score_first": "float",
+    "score_second": "float",
+    "length_first": "integer",
+    "length_second": "integer",
+    "order": "terms",
+    "content": "terms",
+}
+"""Metadata that only owners and admins see: it would tell reviewers which response the reward prefers."""
+
+GUIDELINES = """\
+Two responses to the same prompt stand one below the other, in random order. Say which one you would rather have \
+received.
+
+- **Which response is better?** Judge what is said, not how long it is: first whether it does what the prompt asks and \
+is right, then whether it is clear. *Equally good* is an answer too; *Both bad* means that you would want neither.
+- **Is the prompt good?** *Unclear*: one cannot tell what is asked. *Cannot be answered*: it contradicts itself, or \
+needs what nobody can know. *Unsafe*: nobody should answer it. You may leave this open.
+- The parent prompt is what this prompt was made from. It is there to compare; do not judge it.
+- Discard a pair that you cannot judge, for example for want of knowledge of the matter.
+
+Do not paste the texts into a model to decide: people's judgement is what is missing here. Comments are published with \
+the dataset, without your name.
+"""
+
+
+def dataset_name(config: Config, iteration: int) -> str:
+    return f"{config.name.rpartition('/')[2]}-iter-{iteration}"
+
+
+def find_dataset(argilla: Argilla, name: str) -> dict[str, Any] | None:
+    """The published dataset of that name in the workspace."""
+    found = argilla.get("me/datasets", workspace_id=argilla.workspace_id, name=name)["items"]
+    return next((each for each in found if each["name"] == name and each["status"] == "ready"), None)
+
+
+def ensure_dataset(argilla: Argilla, name: str, min_submitted: int | None) -> dict[str, Any]:
+    """The dataset of that name, made unless it is there; without `min_submitted` it wants what it did, at first 1.
+
+    Raises ReviewError where one is there that asks something else.
+    """
+    found = find_dataset(argilla, name)
+    if found is None:
+        return _create(argilla, name, min_submitted or 1)
+    refuse_other_dataset(argilla, found)
+    if min_submitted is not None and min_submitted != found["distribution"]["min_submitted"]:
+        overlap = {"distribution": _overlap(min_submitted)}
+        found = argilla.call("PATCH", f"datasets/{found['id']}", json=overlap)
+    return found
+
+
+def refuse_other_dataset(argilla: Argilla, found: Mapping[str, Any]) -> None:
+    """Raise ReviewError where a dataset does not hold or ask what eva-data's do."""
+    path = f"datasets/{found['id']}"
+    there = {
+        "field": {each["name"]: each["settings"]["type"] for each in argilla.get(f"{path}/fields")["items"]},
+        "question": {
+            each["name"]: tuple(option["value"] for option in each["settings"].get("options") or ()) or None
+            for each in argilla.get(f"{path}/questions")["items"]
+        },
+        "metadata": {
+            each["name"]: each["settings"]["type"] for each in argilla.get(f"me/{path}/metadata-properties")["items"]
+        },
+    }
+    expected = {
+        "field": dict.fromkeys(FIELDS, "text"),
+        "question": {question: settings["labels"] for question, settings in QUESTIONS.items()},
+        "metadata": SHOWN | HIDDEN,
+    }
+    other = [
+        f"{kind} `{name}` is {there[kind].get(name, 'missing')}, expected {expected[kind].get(name, 'none')}"
+        for kind in expected
+        for name in sorted(there[kind].keys() | expected[kind].keys())
+        if there[kind].get(name, "missing") != expected[kind].get(name, "missing")
+    ]
+    if other:
+        raise ReviewError(
+            f"the dataset {found['name']} in the workspace {argilla.workspace} has other settings "
+            f"({'; '.join(other[:3])}{', ...' if len(other) > 3 else ''}), so it is left as it is: rename or delete it "
+            "on the server, or use another `--workspace`"
+        )
+
+
+def _create(argilla: Argilla, name: str, min_submitted: int) -> dict[str, Any]:
+    """Make and publish it; what an interrupted push left of it, which nobody can have answered, goes first."""
+    drafts = argilla.get("me/datasets", workspace_id=argilla.workspace_id, name=name)["items"]
+    for draft in (each for each in drafts if each["name"] == name):
+        argilla.call("DELETE", f"datasets/{draft['id']}")
+    made = argilla.call(
+        "POST",
+        "datasets",
+        json={
+            "name": name,
+            "workspace_id": argilla.workspace_id,
+            "guidelines": GUIDELINES,
+            "allow_extra_metadata": False,
+            "distribution": _overlap(min_submitted),
+        },
+    )
+    path = f"datasets/{made['id']}"
+    for field, title in FIELDS.items():
+        # Without Markdown the page would run the HTML of a text as its own.
+        settings = {"type": "text", "use_markdown": True}
+        required = field != "parent"
+        body = {"name": field, "title": title, "required": required, "settings": settings}
+        argilla.call("POST", f"{path}/fields", json=body)
+    for question, asked in QUESTIONS.items():
+        body = {"name": question, "title": asked["title"], "required": asked["required"], "settings": _question(asked)}
+        argilla.call("POST", f"{path}/questions", json=body)
+    for properties, visible in ((SHOWN, True), (HIDDEN, False)):
+        for key, kind in properties.items():
+            body = {"name": key, "title": key, "settings": {"type": kind}, "visible_for_annotators": visible}
+            argilla.call("POST", f"{path}/metadata-properties", json=body)
+    published: dict[str, Any] = argilla.call("PUT", f"{path}/publish")
+    return published
+
+
+def _question(asked: Mapping[str, Any]) -> dict[str, Any]:
+    if asked["labels"] is None:
+        return {"type": "text", "use_markdown": False}
+    return {
+        "type": "label_selection",
+        "options": [{"value": label, "text": _LABELS[label]} for label in asked["labels"]],
+        "visible_options": len(asked["labels"]),
+    }
+
+
+def _overlap(min_submitted: int) -> dict[str, Any]:
+    return {"strategy": "overlap", "min_submitted": min_submitted}

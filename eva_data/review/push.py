@@ -1,0 +1,173 @@
+"""Puts pairs before reviewers: each is one record of the iteration's Argilla dataset, its two responses in blind order.
+
+A record is called by its `pair_id`, so a push that is repeated, or was cut off, adds only what is missing. What people
+answered stays with what they saw: a record with answers is never given other texts or another order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from eva_data.config import Config
+from eva_data.errors import DataError, ReviewError
+from eva_data.jobs import Progress
+from eva_data.manifest import config_of
+from eva_data.review import display
+from eva_data.review.blind import blind_order
+from eva_data.review.choice import Order, choose
+from eva_data.review.connection import Argilla, connect
+from eva_data.review.dataset import dataset_name, ensure_dataset
+from eva_data.review.record import Record, Sheet, change_of, records_by_pair
+from eva_data.review.spare import spare_pairs
+from eva_data.run import Run
+from eva_data.store import Store
+
+BATCH_RECORDS = 100
+BATCH_CHARACTERS = 2_000_000
+"""Records sent by one call are at most so many, and as many characters unless one alone has more."""
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What is before the reviewers now."""
+
+    name: str
+    workspace: str
+    url: str
+    """Of the page that a reviewer opens."""
+    chosen: int
+    """Pairs that were to be there."""
+    added: int
+    changed: int
+    """Records that were there with other metadata, suggestions or, unanswered, other texts."""
+    renewed: int
+    """Records added beside one of the same pair that has answers to other texts."""
+
+
+def push(
+    run: Run,
+    iteration: int,
+    *,
+    limit: int,
+    order: Order = "informativeness",
+    suggest: bool = False,
+    min_submitted: int | None = None,
+) -> Pushed:
+    """Push at most `limit` pairs of an iteration, as it was built, to the Argilla server of the settings.
+
+    `suggest` shows which response the reward prefers, pre-selected. Raises StaleError where the iteration is not
+    built, DataError where its tables were changed since or give no such pair, and what `connect` raises.
+    """
+    config, store = run.config, run.store
+    built = store.at(iteration, 0)
+    manifest = built.manifest(iteration)
+    if changed := store.changed_files(iteration):
+        raise DataError(
+            f"{', '.join(changed)} in {store.folder} was changed or lost since iteration {iteration} was built, so it "
+            "is not reviewed: restore it"
+        )
+    chosen = _chosen(built, config_of(manifest), iteration, limit, order)
+    rows = chosen.to_dicts()
+    with connect(config.review) as argilla:
+        name = dataset_name(config, iteration)
+        dataset = ensure_dataset(argilla, name, min_submitted or config.review.min_submitted)
+        questions = {each["name"]: each["id"] for each in argilla.get(f"datasets/{dataset['id']}/questions")["items"]}
+        there = records_by_pair(argilla.records(dataset["id"]))
+        sheet = Sheet(
+            parents=_parents(run, iteration, chosen),
+            markdown=config.review.markdown,
+            question_id=questions["verdict"],
+            agent=_agent(manifest["models"]["reward"]) if suggest else None,
+        )
+        if not suggest:
+            _withdraw_suggestions(argilla, [record for row in rows for record in there.get(row["pair_id"], [])])
+        changes = [change_of(row, there.get(row["pair_id"], []), sheet) for row in rows]
+        _send(argilla, dataset["id"], changes, run.reporter.stage("push", iteration))
+        kinds = [kind for kind, _ in changes]
+        return Pushed(
+            name=name,
+            workspace=argilla.workspace,
+            url=f"{argilla.url}/dataset/{dataset['id']}/annotation-mode",
+            chosen=len(rows),
+            added=kinds.count("added"),
+            changed=kinds.count("changed"),
+            renewed=kinds.count("renewed"),
+        )
+
+
+def _chosen(built: Store, settings: Config, iteration: int, limit: int, order: Order) -> pl.DataFrame:
+    """The pairs to be seen, and the `order` in which each is shown if nobody has seen it yet."""
+    pairs = built.scan("preferences", iteration).collect()
+    spare = spare_pairs(built, settings, iteration) if order == "rejects" else pairs.clear()
+    chosen = choose(pairs, spare, order, limit, metric=settings.estimate.metric, seed=settings.seed)
+    if chosen.is_empty():
+        what = "rejected pairs with two different responses" if order == "rejects" else "pairs"
+        raise DataError(f"iteration {iteration} has no {what}, so there is nothing to review")
+    return chosen.with_columns(order=blind_order(settings.seed))
+
+
+def _agent(model: str) -> str:
+    """A model's name in the characters that the server allows."""
+    return re.sub(r"[^a-zA-Z0-9_:./-]", "-", model)[:200]
+
+
+def _parents(run: Run, iteration: int, pairs: pl.DataFrame) -> dict[str, str]:
+    """What the prompts were made from, ready for the page, by id."""
+    ids = pairs["parent_id"].drop_nulls().unique()
+    tables = [run.store.scan_until(name, iteration) for name in ("prompts", "evolutions")]
+    rows = [
+        table.filter(pl.col("prompt_id").is_in(ids.implode()) & pl.col("prompt").is_not_null()).select(
+            "prompt_id", "prompt"
+        )
+        for table in tables
+    ]
+    found = pl.concat(rows).unique("prompt_id", keep="first", maintain_order=True).collect()
+    return {
+        row["prompt_id"]: display.conversation(row["prompt"], markdown=run.config.review.markdown)
+        for row in found.to_dicts()
+    }
+
+
+def _withdraw_suggestions(argilla: Argilla, records: Sequence[Record]) -> None:
+    """Remove what an earlier push suggested: records that are sent without suggestions keep those they have."""
+    for record in records:
+        if record["suggestions"]:
+            argilla.call("PATCH", f"records/{record['id']}", json={"suggestions": []})
+            record["suggestions"] = []
+
+
+def _send(argilla: Argilla, dataset_id: str, changes: Sequence[tuple[str, Record]], on_progress: Progress) -> None:
+    wanted = [record for kind, record in changes if kind != "kept"]
+    done = len(changes) - len(wanted)
+    on_progress(done, len(changes))
+    for batch in _batches(wanted):
+        try:
+            argilla.call("PUT", f"datasets/{dataset_id}/records/bulk", json={"items": batch})
+        except ReviewError as error:
+            if error.status != 404:
+                raise
+            raise ReviewError(
+                f"the dataset was deleted on the server after {done} of {len(changes)} records: push again to make it "
+                "anew; answers that were pulled before are kept",
+                404,
+            ) from None
+        done += len(batch)
+        on_progress(done, len(changes))
+
+
+def _batches(records: Sequence[Record]) -> Iterator[list[Record]]:
+    batch: list[Record] = []
+    characters = 0
+    for record in records:
+        size = sum(map(len, record["fields"].values()))
+        if batch and (len(batch) == BATCH_RECORDS or characters + size > BATCH_CHARACTERS):
+            yield batch
+            batch, characters = [], 0
+        batch.append(record)
+        characters += size
+    if batch:
+        yield batch

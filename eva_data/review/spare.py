@@ -1,0 +1,66 @@
+"""Pairs that the build rejected although a prompt has two different answers: people may see what the reward does not.
+
+Pairing rejects them because the rewards lie too near together or are the same, or because the best one is too low.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from eva_data.config import Config, TableModel
+from eva_data.identify import uniform_draw
+from eva_data.pair import ALL_EQUAL, BELOW_MARGIN, BEST_TOO_LOW, pair
+from eva_data.records import PREFERENCES, conform
+from eva_data.store import Store
+
+
+def spare_pairs(built: Store, config: Config, iteration: int) -> pl.DataFrame:
+    """PREFERENCES of what pairing rejected as `below_margin`, `best_below_min_chosen` or `all_rewards_equal`.
+
+    `built` reads the iteration as it was built, and `config` is what it was built with.
+    Chosen is the better one by the reward; of answers with the same reward two are drawn by keyed hash. Only texts
+    that could be chosen in a build are: prompts without one are not among them.
+    """
+    rejects = built.scan("rejects", iteration).filter(pl.col("stage") == "pair").collect()
+    answers = built.scan("responses", iteration).filter(pl.col("stage") == "respond").collect()
+    low = rejects.filter(pl.col("reason").is_in([BELOW_MARGIN, BEST_TOO_LOW])).select("prompt_id")
+    equal = rejects.filter(pl.col("reason") == ALL_EQUAL).select("prompt_id")
+    drawn = uniform_draw(pl.col("response"), seed=config.seed, stage="review", iteration=iteration)
+    finite = pl.col("reward").is_finite()
+    found = [
+        _pairs(built, config, iteration, answers.join(low, on="prompt_id", how="semi")),
+        _with_scores(
+            _pairs(
+                built,
+                config,
+                iteration,
+                answers.join(equal, on="prompt_id", how="semi").with_columns(reward=pl.when(finite).then(drawn)),
+            ),
+            answers,
+        ),
+    ]
+    return pl.concat(found).sort("prompt_id")
+
+
+def _pairs(built: Store, config: Config, iteration: int, answers: pl.DataFrame) -> pl.DataFrame:
+    ids = answers.select("prompt_id").unique().lazy()
+    return pair(
+        built.scan("prompts", iteration).join(ids, on="prompt_id", how="semi"),
+        answers.lazy(),
+        built.scan("informativeness", iteration),
+        seed=config.seed,
+        iteration=iteration,
+        on_policy=not (isinstance(config.solver, TableModel) and iteration < config.first_answered),
+    ).preferences
+
+
+def _with_scores(pairs: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
+    """The pairs with the rewards that their answers really have."""
+    for side in ("chosen", "rejected"):
+        rewards = answers.select("prompt_id", pl.col("response_idx").alias(f"{side}_idx"), real="reward")
+        pairs = (
+            pairs.join(rewards, on=["prompt_id", f"{side}_idx"], how="left", maintain_order="left")
+            .with_columns(pl.col("real").alias(f"score_{side}"))
+            .drop("real")
+        )
+    return conform(pairs, PREFERENCES)

@@ -1,0 +1,78 @@
+"""How far a review is: who has answered how much, and how far they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from eva_data.errors import ReviewError
+from eva_data.review.agreement import figures
+from eva_data.review.connection import connect
+from eva_data.review.dataset import dataset_name, find_dataset
+from eva_data.review.pull import answers, reviewable
+from eva_data.run import Run
+
+STATUSES = ("submitted", "draft", "discarded")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Of one iteration."""
+
+    iteration: int
+    name: str
+    records: int
+    completed: int
+    """Records with as many answers as were wanted."""
+    reviewers: Mapping[str, Mapping[str, int]]
+    """Answers by status of everyone who gave any, by the name on the server."""
+    figures: Mapping[str, Any]
+    """Of all answers, those that were not pulled yet among them."""
+    outdated: int
+
+
+def review_progress(run: Run, iterations: Sequence[int]) -> list[Progress]:
+    """The state of these iterations' datasets on the server, of those that have one; nothing is written.
+
+    Raises ReviewError where none has one, and what `connect` raises.
+    """
+    with connect(run.config.review) as argilla:
+        found = []
+        for iteration in iterations:
+            name = dataset_name(run.config, iteration)
+            dataset = find_dataset(argilla, name)
+            if dataset is None:
+                continue
+            records = argilla.records(dataset["id"])
+            users = argilla.get(f"datasets/{dataset['id']}/users/progress")["users"]
+            pairs, spare = reviewable(run.store, iteration)
+            manifest = run.store.at(iteration, 0).manifest(iteration)
+            known, config = pl.concat([pairs, spare]), manifest["config"]
+            said = answers(run.store, iteration, known, records, name=config["name"])
+            found.append(
+                Progress(
+                    iteration=iteration,
+                    name=name,
+                    records=len(records),
+                    completed=sum(record["status"] == "completed" for record in records),
+                    reviewers={
+                        user["username"]: {
+                            status: user["completed"][status] + user["pending"][status] for status in STATUSES
+                        }
+                        for user in users
+                    },
+                    figures=figures(pairs, spare, said.reviews, config["estimate"]["metric"]),
+                    outdated=said.outdated,
+                )
+            )
+        if not found:
+            numbers = ", ".join(map(str, iterations)) or "none is built"
+            raise ReviewError(
+                f"nothing is in review in the workspace {argilla.workspace} of {argilla.url} (iterations: {numbers}): "
+                "push an iteration with `eva-data review push`, or name its `--workspace`",
+                404,
+            )
+        return found

@@ -1,0 +1,155 @@
+"""Argilla's page for reviewers, driven as a reviewer does: in the system's Chromium, without a window.
+
+with browser() as chromium, Page(chromium, url, "ann", password) as page:
+    page.open(dataset)
+    while page.record:
+        page.choose("verdict", "first")
+        page.submit()
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Response, Route, expect, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_FIELD = ".record__content .text_field_component"
+_MILLISECONDS = 120_000.0
+"""What may pass before a page is given up."""
+
+
+def chromium() -> str | None:
+    """The system's browser, where there is one."""
+    return next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium(), headless=True)
+        yield opened
+        opened.close()
+
+
+class Page:
+    """One reviewer's session, on a screen of 1440 x 900."""
+
+    def __init__(self, browser: Browser, url: str, user: str, password: str) -> None:
+        self.url = url
+        self.faults: list[str] = []
+        """Scripts that failed, and what the server refused."""
+        self._context = browser.new_context(viewport={"width": 1440, "height": 900})
+        self.outside: list[str] = []
+        """Addresses of other hosts that the page asked for, in vain."""
+        self._context.route(lambda address: not address.startswith(url), self._refuse)
+        self._page = self._context.new_page()
+        self._page.set_default_timeout(_MILLISECONDS)
+        self._page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self._page.on("response", self._note)
+        self._page.goto(f"{url}/sign-in")
+        self._page.fill("input:not([type=password])", user)
+        self._page.fill("input[type=password]", password)
+        self._page.keyboard.press("Enter")
+        self._page.wait_for_url(lambda where: "sign-in" not in where)
+
+    def __enter__(self) -> Page:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._context.close()
+
+    def open(self, dataset: str) -> None:
+        """Go to the records of a dataset (its id) that this reviewer has not answered, if only by a draft."""
+        self._page.goto(f"{self.url}/dataset/{dataset}/annotation-mode?page=1&status=pending")
+        self._settled()
+
+    @property
+    def record(self) -> str | None:
+        """The server's id of the record that is shown; None where none is left."""
+        found = self._page.evaluate(f"document.querySelector('{_FIELD} .content-area')?.id")
+        return None if found is None else str(found)[-36:]
+
+    def shown(self) -> dict[str, str]:
+        """What is to be read, by its heading, from top to bottom, as text without the markup."""
+        fields = self._page.locator(_FIELD).all()
+        return {
+            field.locator(".text_field_component__title-content").inner_text(): field.locator(".content-area")
+            .inner_text()
+            .strip()
+            for field in fields
+        }
+
+    def html(self, heading: str) -> str:
+        """The markup of what stands below a heading."""
+        return self._page.locator(_FIELD).filter(has_text=heading).locator(".content-area").first.inner_html()
+
+    def chosen(self) -> list[str]:
+        """The labels that are chosen, as question_label."""
+        return [str(box.get_attribute("id")) for box in self._page.locator("form input[type=checkbox]:checked").all()]
+
+    def choose(self, question: str, label: str) -> None:
+        self._page.locator(f"label[for={question}_{label}]").click()
+
+    def write(self, question: str, text: str) -> None:
+        area = self._page.locator(f"[aria-label='Question: {question}']")
+        area.locator(".content-area, [contenteditable]").first.click()
+        self._page.keyboard.type(text)
+        # A key pressed in the text must not be taken for a shortcut of the page.
+        self._page.keyboard.press("Escape")
+
+    def submit(self) -> None:
+        self._answer("Submit")
+
+    def save_draft(self) -> None:
+        """Keep what is chosen; the record stays in view."""
+        self._answer("Save as draft", stays=True)
+
+    def discard(self) -> None:
+        self._answer("Discard")
+
+    def skip(self) -> None:
+        """Go on to the next record without an answer."""
+        before = self.record
+        self._page.get_by_role("button", name="Next").click()
+        self._gone(before)
+
+    def too_wide(self) -> list[str]:
+        """Headings of fields that go beyond the side of their box or of the screen."""
+        script = "box => box.scrollWidth > box.clientWidth + 1 || box.getBoundingClientRect().right > window.innerWidth"
+        fields = self._page.locator(_FIELD).all()
+        return [
+            field.locator(".text_field_component__title-content").inner_text()
+            for field in fields
+            if field.evaluate(script)
+        ]
+
+    def screenshot(self, path: Path) -> None:
+        self._page.screenshot(path=path)
+
+    def _refuse(self, route: Route) -> None:
+        self.outside.append(route.request.url)
+        route.abort()
+
+    def _note(self, reply: Response) -> None:
+        if reply.status >= 400:
+            self.faults.append(f"{reply.status} {reply.url}")
+
+    def _answer(self, button: str, stays: bool = False) -> None:
+        """Press a button below the questions; wait until the answer is kept and, unless it stays, the record gone."""
+        before = self.record
+        with self._page.expect_response(lambda reply: reply.request.method in ("POST", "PUT") and reply.ok):
+            self._page.get_by_role("button", name=button).click()
+        if not stays:
+            self._gone(before)
+
+    def _gone(self, record: str | None) -> None:
+        expect(self._page.locator(f"{_FIELD} [id$='{record}']")).to_have_count(0, timeout=_MILLISECONDS)
+        self._settled()
+
+    def _settled(self) -> None:
+        """Wait until there is a record, or the words that none is left."""
+        self._page.locator(f"{_FIELD}, .wrapper__text").first.wait_for()

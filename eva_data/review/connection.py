@@ -1,19 +1,21 @@
-"""The REST API of an Argilla server: the few calls that a review needs, and every refusal in one sentence.
+"""An Argilla server: the few calls that a review needs, and every refusal in one sentence.
 
-Not by Argilla's Python client: 2.8 inverts rankings, loses ties, and cannot read a dataset any more in which one
-answer was discarded without values.
+Argilla's Python client makes the dataset. Records and answers go by the REST API: the client 2.8 inverts rankings,
+loses ties, and cannot read a dataset any more in which one answer was discarded without values.
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from eva_data.config import Review
-from eva_data.errors import ConfigError, ReviewError
+from eva_data.errors import ConfigError, MissingExtraError, ReviewError
 from eva_data.keys import read_key, without_keys
 
 if TYPE_CHECKING:
@@ -94,6 +96,26 @@ class Argilla:
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
         return self.api.call(method, path, **arguments)
+
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        """Argilla's own client, for what it does well: making a dataset."""
+        import httpx
+
+        if find_spec("argilla") is None:
+            raise MissingExtraError("argilla", "review")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import argilla as rg
+            from argilla._exceptions import ArgillaError
+        try:
+            yield rg.Argilla(api_url=self.api.url, api_key=self.api.key, timeout=int(SECONDS), retries=0)
+        except (ArgillaError, httpx.HTTPError) as error:
+            reason = without_keys(" ".join(str(error.__cause__ or error).split()), self.api.key)[:300]
+            raise ReviewError(
+                f"the Argilla server at {self.api.url} did not make the dataset ({reason}): repeat the "
+                "command, nothing is done twice"
+            ) from None
 
     def records(self, dataset_id: str) -> list[dict[str, Any]]:
         """All records of a dataset, each with all of its responses and suggestions."""

@@ -86,7 +86,7 @@ def ensure_dataset(argilla: Argilla, name: str, min_submitted: int | None) -> di
         return _create(argilla, name, min_submitted or 1)
     refuse_other_dataset(argilla, found)
     if min_submitted is not None and min_submitted != found["distribution"]["min_submitted"]:
-        overlap = {"distribution": _overlap(min_submitted)}
+        overlap = {"distribution": {"strategy": "overlap", "min_submitted": min_submitted}}
         found = argilla.call("PATCH", f"datasets/{found['id']}", json=overlap)
     return found
 
@@ -128,44 +128,46 @@ def _create(argilla: Argilla, name: str, min_submitted: int) -> dict[str, Any]:
     drafts = argilla.get("me/datasets", workspace_id=argilla.workspace_id, name=name)["items"]
     for draft in (each for each in drafts if each["name"] == name):
         argilla.call("DELETE", f"datasets/{draft['id']}")
-    made = argilla.call(
-        "POST",
-        "datasets",
-        json={
-            "name": name,
-            "workspace_id": argilla.workspace_id,
-            "guidelines": GUIDELINES,
-            "allow_extra_metadata": False,
-            "distribution": _overlap(min_submitted),
-        },
-    )
-    path = f"datasets/{made['id']}"
-    for field, title in FIELDS.items():
-        # Without Markdown the page would run the HTML of a text as its own.
-        settings = {"type": "text", "use_markdown": True}
-        required = field != "parent"
-        body = {"name": field, "title": title, "required": required, "settings": settings}
-        argilla.call("POST", f"{path}/fields", json=body)
-    for question, asked in QUESTIONS.items():
-        body = {"name": question, "title": asked["title"], "required": asked["required"], "settings": _question(asked)}
-        argilla.call("POST", f"{path}/questions", json=body)
-    for properties, visible in ((SHOWN, True), (HIDDEN, False)):
-        for key, kind in properties.items():
-            body = {"name": key, "title": key, "settings": {"type": kind}, "visible_for_annotators": visible}
-            argilla.call("POST", f"{path}/metadata-properties", json=body)
-    published: dict[str, Any] = argilla.call("PUT", f"{path}/publish")
-    return published
+    with argilla.client() as client:
+        import argilla as rg
+
+        settings = _settings(client, min_submitted)
+        rg.Dataset(name=name, workspace=argilla.workspace, settings=settings, client=client).create()
+    made = find_dataset(argilla, name)
+    if made is None:
+        raise ReviewError(f"the dataset {name} was made, but the server does not show it yet: repeat the command")
+    return made
 
 
-def _question(asked: Mapping[str, Any]) -> dict[str, Any]:
-    if asked["labels"] is None:
-        return {"type": "text", "use_markdown": False}
-    return {
-        "type": "label_selection",
-        "options": [{"value": label, "text": _LABELS[label]} for label in asked["labels"]],
-        "visible_options": len(asked["labels"]),
+def _settings(client: Any, min_submitted: int) -> Any:
+    import argilla as rg
+
+    kinds = {
+        "integer": rg.IntegerMetadataProperty,
+        "float": rg.FloatMetadataProperty,
+        "terms": rg.TermsMetadataProperty,
     }
+    return rg.Settings(
+        guidelines=GUIDELINES,
+        fields=[
+            # Without Markdown the page would run the HTML of a text as its own.
+            rg.TextField(field, title=title, use_markdown=True, required=field != "parent", client=client)
+            for field, title in FIELDS.items()
+        ],
+        questions=[_question(name, asked, client) for name, asked in QUESTIONS.items()],
+        metadata=[
+            kinds[kind](key, title=key, visible_for_annotators=visible, client=client)
+            for properties, visible in ((SHOWN, True), (HIDDEN, False))
+            for key, kind in properties.items()
+        ],
+        distribution=rg.TaskDistribution(min_submitted=min_submitted),
+    )
 
 
-def _overlap(min_submitted: int) -> dict[str, Any]:
-    return {"strategy": "overlap", "min_submitted": min_submitted}
+def _question(name: str, asked: Mapping[str, Any], client: Any) -> Any:
+    import argilla as rg
+
+    labels, common = asked["labels"], {"title": asked["title"], "required": asked["required"], "client": client}
+    if labels is None:
+        return rg.TextQuestion(name, use_markdown=False, **common)
+    return rg.LabelQuestion(name, {label: _LABELS[label] for label in labels}, visible_labels=len(labels), **common)

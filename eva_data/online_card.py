@@ -16,17 +16,23 @@ from eva_data.store import Store
 def finish_online(store: Store, base: str, theta: Path) -> None:
     """Write into theta's folder what it was trained from (`base`, a fingerprint), and its card."""
     path = theta / "training.json"
-    training = json.loads(path.read_text(encoding="utf-8")) | {"base": base}
-    write_json(path, training)
-    manifest = store.manifest(ITERATION)
+    write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"base": base})
+    write_text(theta / "README.md", online_card(store, theta, licence=None))
+
+
+def online_card(store: Store, theta: Path, *, licence: str | None) -> str:
+    """The card of the solver in `theta`, finished, whose dataset is `store`; writes nothing."""
+    training = json.loads((theta / "training.json").read_text(encoding="utf-8"))
+    manifest, base = store.manifest(ITERATION), training["base"]
     hub_base = hub_name(base)
     front = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
+        **({"license": licence} if licence else {}),
         **({"base_model": hub_base, "base_model_relation": "finetune"} if hub_base else {}),
         "tags": ["eva", training["algorithm"], "trl", "self-play"],
     }
-    card = (
+    return (
         environment()
         .get_template("online.md.jinja")
         .render(
@@ -44,4 +50,3 @@ def finish_online(store: Store, base: str, theta: Path) -> None:
             bibtex=BIBTEX,
         )
     )
-    write_text(theta / "README.md", card)

@@ -14,6 +14,7 @@ from eva_data.errors import ConfigError, HubError
 from eva_data.files import write_text
 from eva_data.hub import HubRepo, Snapshot
 from eva_data.model_card import model_card
+from eva_data.online_card import online_card
 from eva_data.run import Run
 
 CARD = "README.md"
@@ -58,15 +59,18 @@ def model_target(run: Run, name: str, *, private: bool | None, licence: str | No
 def push_model(run: Run, iteration: int, target: Target) -> Pushed:
     """Push theta_t, which must be trained. Raises HubError where the Hub refuses, or has another model of that tag."""
     repo, tag, theta = target.repo, f"iter-{iteration}", run.store.solver_folder(iteration)
-    card = model_card(
-        run.store,
-        iteration,
-        theta,
-        repo=repo.name,
-        revision=tag,
-        dataset=run.config.publish.repo,
-        licence=target.licence,
-    )
+    if "online" in run.store.manifest(iteration):
+        card = online_card(run.store, theta, licence=target.licence)
+    else:
+        card = model_card(
+            run.store,
+            iteration,
+            theta,
+            repo=repo.name,
+            revision=tag,
+            dataset=run.config.publish.repo,
+            licence=target.licence,
+        )
     with tempfile.TemporaryDirectory() as pages:
         page = Path(pages) / CARD
         write_text(page, card)

@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 import torch
 import torch.nn.functional as F
+from hub import Hub
 from misbehaving import Misbehaving
 from online_game import arguments, make_run, recipe
 from safetensors.torch import load_file
@@ -341,6 +342,18 @@ def test_an_online_run_is_a_dataset_like_any_other(tmp_path: Path) -> None:
     assert (theta / "model.safetensors").stat().st_mtime_ns == written
     with pytest.raises(StaleError, match=r"holds another run: `steps` is 7, was 6; .*`--set folder=...`"):
         train_online(same, Online(7, str(file)))
+
+    again = ("online", "--steps", "6", "--recipe", str(file), *small, "--set", f"folder={tmp_path / 'data'}")
+    with Hub(tmp_path / "hub") as hub:
+        pushed = hub.run(tmp_path, *again, "--push", "alice/online")
+        assert pushed.returncode == 0, pushed.stderr
+        model = hub.repos["alice/online"]
+        assert (model.private, model.tags) == (True, {"iter-1": model.commits[-1].sha})
+        card = model.commits[-1].files["README.md"].decode()
+        assert "trained online by `rloo` for 6 steps on 24 prompts" in card
+        assert model.commits[-1].files["model.safetensors"] == (theta / "model.safetensors").read_bytes()
+        public = hub.run(tmp_path, *again, "--push", "alice/online", "--public")
+        assert public.stderr.strip().splitlines()[-1].startswith("Error: what is public needs a licence")
 
 
 def test_what_cannot_be_trained_online_is_said_in_a_sentence(online: ModuleType, tmp_path: Path) -> None:

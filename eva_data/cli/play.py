@@ -172,6 +172,9 @@ def train(
 @click.option("--algorithm", default="rloo", show_default=True, help="rloo or oaif (online DPO).")
 @click.option("--recipe", metavar="NAME", help="A recipe of your own, instead of the algorithm's.")
 @click.option("--static", is_flag=True, help="Evolve nothing: the same algorithm on the seeds alone, for comparison.")
+@click.option("--push", "repo", metavar="OWNER/NAME", help="Push it to this model repo on the Hub, private by default.")
+@visibility_option
+@click.option("--licence", help="With --push: the model's licence by the Hub's name; a public repo needs one.")
 @solver_option
 @budget_option
 @config_options
@@ -180,6 +183,9 @@ def online(
     algorithm: str,
     recipe: str | None,
     static: bool,
+    repo: str | None,
+    private: bool | None,
+    licence: str | None,
     solver: str | None,
     budget: float | None,
     config_path: Path | None,
@@ -191,6 +197,7 @@ def online(
     eva-data online --steps 400
     eva-data online --steps 400 --algorithm oaif
     eva-data online --steps 400 --static
+    eva-data online --steps 400 --push my-org/my-solver
 
     What it trained on and answered becomes a dataset of its own, in `folder` with the algorithm's name behind, and
     the trained model its theta_1. Safe to repeat: what was cut off goes on from its last checkpoint.
@@ -200,9 +207,17 @@ def online(
 
     config, ready = online_config(read_config(config_path, overrides), algorithm, static)
     game = start(config, solver, budget)
+    if repo is not None:
+        from eva_data.push_model import model_target, push_model
+
+        # Before hours of training.
+        target = model_target(game, repo, private=private, licence=licence)
     with game.store.locked():
         manifest = train_online(game, Online(steps, recipe or ready, static))
     click.echo(online_text(game, manifest))
+    if repo is not None:
+        pushed = push_model(game, manifest["iteration"], target)
+        click.echo(f"{pushed.url} holds it at {pushed.tag}; {pushed.files} files were uploaded.")
 
 
 @click.command()

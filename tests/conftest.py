@@ -47,9 +47,9 @@ def argilla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArgillaServer]
         assert server.elastic.unknown == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium."""
+    """The system's Chromium, for one module: while it is open asyncio has a loop running in this thread."""
     _needs([] if page.chromium() else ["Chromium or Chrome (Debian: `apt-get install chromium`)"])
     with page.browser() as opened:
         yield opened

@@ -127,7 +127,7 @@ PREFERENCES = _schema(
         "chosen_idx": pl.Int32,
         "rejected_idx": pl.Int32,
         "on_policy": pl.Boolean,  # false where the responses came from a table
-        "rewritten": pl.Boolean,  # chosen is the response of stage rewrite that was made from `chosen_idx`
+        "rewritten": pl.Boolean,  # a response of stage rewrite took the place of the one that it was made from
         "verdict_by": pl.String,  # reward | human
         "iteration": pl.Int32,
     }

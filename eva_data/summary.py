@@ -168,11 +168,17 @@ def print_lineages(store: Store, iteration: int, rows: int) -> None:
 
 
 def _mark(pair: Mapping[str, Any], response: Mapping[str, Any]) -> str:
-    """What a response is in its prompt's pair, in eight characters."""
-    if response["stage"] == "rewrite":
-        return "chosen  " if pair["rewritten"] else "rewrite "
-    marks = {pair["chosen_idx"]: "original" if pair["rewritten"] else "chosen  ", pair["rejected_idx"]: "rejected"}
-    return marks.get(response["response_idx"], " " * 8)
+    """What a response is in its prompt's pair, in eight characters.
+
+    A rewriting has the index of the response that it was made from: which of the two is in the pair, its text says.
+    """
+    sides = {pair["chosen_idx"]: "chosen", pair["rejected_idx"]: "rejected"}
+    side = sides.get(response["response_idx"])
+    if side is None:
+        return " " * 8
+    if response["response"] != pair[side][-1]["content"]:
+        return "rewrite " if response["stage"] == "rewrite" else "original"
+    return f"{side:<8}"
 
 
 def _texts(store: Store, iteration: int) -> dict[str, dict[str, Any]]:

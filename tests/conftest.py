@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import page
 import pytest
@@ -13,6 +14,7 @@ from argilla_server import ArgillaServer, missing
 from hypothesis import settings
 from playwright.sync_api import Browser
 from sandbox import eva
+from scripts import load_script
 
 settings.register_profile("same_every_time", derandomize=True, deadline=None)
 settings.load_profile("same_every_time")
@@ -36,6 +38,30 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder.parent / "stdout").write_text(done.stdout)
     (folder.parent / "stderr").write_text(done.stderr)
     return folder
+
+
+@pytest.fixture(scope="session")
+def preference() -> ModuleType:
+    """`train/preference.py`."""
+    return load_script("preference")
+
+
+@pytest.fixture(scope="session")
+def online() -> ModuleType:
+    """`train/online.py`."""
+    return load_script("online")
+
+
+@pytest.fixture
+def one_thread_and_a_cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For training in this process: the same weights every time, and data that no other test has left."""
+    import torch
+
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

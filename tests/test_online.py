@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +22,7 @@ from misbehaving import Misbehaving
 from online_game import arguments, make_run, recipe
 from safetensors.torch import load_file
 from sandbox import eva, tables
-from scripts import RECIPES, load_script
+from scripts import RECIPES
 from tiny import Architecture, save_model, save_reward_model
 from transformers import PreTrainedModel
 
@@ -38,10 +37,13 @@ from eva_data.store import Store
 from eva_data.verify import verify_iteration
 
 # TRL 1.16 calls by their old names what transformers 5.23 has renamed.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*gradient_checkpointing.*:FutureWarning",
-    "ignore:The configuration has `max_new_tokens`",
-)
+pytestmark = [
+    pytest.mark.usefixtures("one_thread_and_a_cache_of_its_own"),
+    pytest.mark.filterwarnings(
+        "ignore:.*gradient_checkpointing.*:FutureWarning",
+        "ignore:The configuration has `max_new_tokens`",
+    ),
+]
 
 SMALL = {"prompts": 4, "capacity": 6, "per_device_train_batch_size": 4, "save_steps": 3, "logging_steps": 2}
 NOISE: dict[str, Any] = {
@@ -55,20 +57,6 @@ NOISE: dict[str, Any] = {
     "estimate": {"count_truncated": True},
 }
 """For models of random weights: short requests, long rewrites, some of which end, and responses that seldom do."""
-
-
-@pytest.fixture(scope="module")
-def online() -> ModuleType:
-    return load_script("online")
-
-
-@pytest.fixture(autouse=True)
-def one_thread_and_a_cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def record(job: Path) -> list[dict[str, Any]]:

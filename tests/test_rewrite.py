@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+from small_store import small_store
 
 from eva_data.errors import ConfigError
 from eva_data.identify import pair_id
@@ -18,6 +19,7 @@ from eva_data.replies import Unparsable
 from eva_data.respond import COMPLETIONS
 from eva_data.rewrite import ask, read_replies, read_reply, with_rewritten
 from eva_data.settings import parse_config
+from eva_data.summary import print_lineages
 
 
 def turn(role: str, text: str) -> list[dict[str, str]]:
@@ -183,3 +185,29 @@ def test_rewards_that_compare_responses_with_each_other_cannot_decide(several: b
     with pytest.raises(ConfigError, match=r"`pair\.rewrite` compares the reward of a response with that of its"):
         parse_config(values, "the test")
     parse_config(values | {"pair": {}}, "the test")
+
+
+def test_show_marks_a_rewriting_by_its_side_also_where_people_preferred_the_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = small_store(tmp_path / "small")
+    responses, pairs = (store.table_path(name, 2) for name in ("responses", "preferences"))
+    found = pl.read_parquet(responses)
+    of_chosen = found.filter((pl.col("response") == "good one") & (pl.col("stage") == "respond")).tail(1)
+    written = of_chosen.with_columns(stage=pl.lit("rewrite"), response=pl.lit("better one"), reward=pl.lit(0.95))
+    pl.concat([found, written]).write_parquet(responses)
+    in_pair = pl.read_parquet(pairs)
+    better = pl.Series([turn("assistant", "better one")], dtype=PREFERENCES["chosen"])
+    taken = in_pair.with_columns(chosen=better, rewritten=pl.lit(True))
+    sides = {"chosen": "rejected", "rejected": "chosen", "chosen_idx": "rejected_idx", "rejected_idx": "chosen_idx"}
+    swapped = taken.rename(sides).select(in_pair.columns)
+
+    for table, marks in (
+        (taken, {"better one": "chosen", "good one": "original", "bad": "rejected"}),
+        (swapped, {"better one": "rejected", "good one": "original", "bad": "chosen"}),
+        (in_pair, {"better one": "rewrite", "good one": "chosen", "bad": "rejected"}),
+    ):
+        table.write_parquet(pairs)
+        print_lineages(store, 2, 1)
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+        assert {line[18:]: line[2:10].strip() for line in lines} == marks

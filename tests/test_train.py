@@ -6,7 +6,6 @@ import json
 import math
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from scripts import RECIPES, arguments, load_script
+from scripts import RECIPES, arguments
 from tiny import Architecture, pairs, preferences, save_dataset, save_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig
@@ -29,21 +28,10 @@ from eva_data.settings import parse_config
 from eva_data.train import failure, launch_arguments, train
 
 # TRL 1.16 calls by their old names what transformers 5.23 has renamed.
-pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")
-
-
-@pytest.fixture(scope="module")
-def preference() -> ModuleType:
-    return load_script("preference")
-
-
-@pytest.fixture(autouse=True)
-def one_thread_and_a_cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = [
+    pytest.mark.usefixtures("one_thread_and_a_cache_of_its_own"),
+    pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning"),
+]
 
 
 COLUMNS = ("prompt", "chosen", "rejected")

@@ -5,37 +5,24 @@ from __future__ import annotations
 import json
 import resource
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import polars as pl
 import pytest
-import torch
-from scripts import arguments, load_script
+from scripts import arguments
 from tiny import pairs, preferences, save_dataset, save_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eva_data.train import failure
 
 # TRL 1.16 calls by their old names what transformers 5.23 has renamed.
-pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread_and_a_cache_of_its_own"),
+    pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning"),
+]
 
 SANDBOX = ["sandbox", "sandbox_sppo", "sandbox_simpo", "sandbox_orpo"]
-
-
-@pytest.fixture(scope="module")
-def preference() -> ModuleType:
-    return load_script("preference")
-
-
-@pytest.fixture(autouse=True)
-def one_thread_and_a_cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("recipe", SANDBOX)

@@ -38,8 +38,9 @@ _SETTINGS_HEAD = """# Settings
 These are all keys of `eva.yaml`. A key without a default must be given. An unknown key is an error.
 `--set block.key=value` sets a key for one command.
 
-The column *data* says what a change of the key does. **Yes**: the key changes what is built, so an iteration that was
-built before becomes stale. **No**: the key changes only how or where the work is done.
+The column *data* says what a key changes. **yes**: it changes what is built, and an iteration that was built with
+another value is stale if the key counts for it; `eva-data status` names the key. **no**: it changes only how or where
+the work is done.
 """
 
 _COMMANDS_HEAD = """# Commands

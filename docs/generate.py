@@ -47,7 +47,7 @@ _COMMANDS_HEAD = """# Commands
 
 <!-- docs/generate.py writes this file: run `make docs` after a change of eva_data/cli/. -->
 
-This is what `eva-data COMMAND --help` prints.
+Every command prints its part of this page with `--help`.
 """
 
 

@@ -54,7 +54,7 @@ $(READY): pyproject.toml constraints.txt
 # The server that the tests of the review run against; without it they are skipped.
 argilla: $(ARGILLA)
 
-$(ARGILLA): tests/argilla-constraints.txt
+$(ARGILLA): tests/servers/argilla-constraints.txt
 	@echo "environment .venv-argilla: installing argilla-server"
 	@$(PYTHON) -m venv .venv-argilla
 	@.venv-argilla/bin/python $(PIP) install -c $< argilla-server==2.8.0

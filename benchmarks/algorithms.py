@@ -23,8 +23,8 @@ from types import ModuleType
 import click
 import polars as pl
 
-from eva_data.algorithm import OFFLINE
 from eva_data.project import train_dir
+from eva_data.training.recipes import OFFLINE
 
 SOURCES = {"static": 1, "eva": 2}
 """Where pairs come from, and the iteration that holds them."""

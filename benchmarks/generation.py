@@ -164,7 +164,7 @@ def prompt(number: int) -> str:
 
 def run_ours(server: str, requests: int, in_flight: int) -> dict[str, Any]:
     from eva_data.calls import Chain, Request
-    from eva_data.llms.remote import RemoteLLM
+    from eva_data.models.remote.llm import RemoteLLM
 
     def chain(number: int) -> Chain[str | None]:
         (completion,) = yield [Request(({"role": "user", "content": prompt(number)},))]

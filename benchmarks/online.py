@@ -23,12 +23,12 @@ import click
 import polars as pl
 
 from benchmarks.algorithms import THETA_0, accuracy, gains, summary
-from eva_data.console import ConsoleReporter
-from eva_data.online import ALGORITHMS, prepare
-from eva_data.players import solver_of
+from eva_data.cli.text.progress import ConsoleReporter
+from eva_data.config.reading import load_config
+from eva_data.game.online import ALGORITHMS, prepare
+from eva_data.iteration.players import solver_of
+from eva_data.iteration.run import Run
 from eva_data.project import train_dir
-from eva_data.run import Run
-from eva_data.settings import load_config
 
 ARMS = {"static": "true", "eva": "false"}
 """What `--static` is for each."""

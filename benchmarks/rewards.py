@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 if TYPE_CHECKING:
-    from eva_data.rewards.batches import Item
+    from eva_data.rewards.local.batches import Item
 
 Row = dict[str, Any]
 
@@ -116,7 +116,7 @@ def least(ways: Sequence[Way]) -> Way:
 
 
 def report(found: dict[str, Way], items: Sequence[Item], batch_tokens: int, batch_size: int) -> None:
-    from eva_data.rewards.batches import cut, padding
+    from eva_data.rewards.local.batches import cut, padding
 
     in_order = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
     ours, alone, _ = found.values()
@@ -135,7 +135,7 @@ def report(found: dict[str, Way], items: Sequence[Item], batch_tokens: int, batc
 
 def by_job(folder: Path, settings: dict[str, Any], rows: Sequence[Row]) -> list[float]:
     """A reward job, in this process, with a ledger of its own."""
-    from eva_data.jobs import Job
+    from eva_data.jobs.job import Job
     from eva_data.rewards import score_rows
 
     folder.mkdir()
@@ -228,8 +228,8 @@ def make_model(folder: Path, rows: Sequence[Row], hidden: int, layers: int) -> N
 
 def tokenised(settings: dict[str, Any], rows: list[Row]) -> list[Item]:
     """All rows in order; those over the model's length are taken out of `rows`."""
-    from eva_data.rewards.conversation import items, write
-    from eva_data.rewards.loading import load_tokenizer
+    from eva_data.rewards.local.conversation import items, write
+    from eva_data.rewards.local.loading import load_tokenizer
 
     tokenizer = load_tokenizer(settings["path"], trust_remote_code=False)
     wanted = {str(place).encode(): conversation(row) for place, row in enumerate(rows)}

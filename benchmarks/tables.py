@@ -94,11 +94,11 @@ def measure_eva(folder: Path, parts: int) -> dict[str, tuple[float, float]]:
     """Each stage reads the files of those before it and writes one file per range."""
     import polars as pl
 
-    from eva_data.estimate import informativeness
-    from eva_data.mix import mix
-    from eva_data.pair import pair
-    from eva_data.ranges import id_ranges
-    from eva_data.sample import sample
+    from eva_data.method.estimate import informativeness
+    from eva_data.method.mix import mix
+    from eva_data.method.pair import pair
+    from eva_data.method.sample import sample
+    from eva_data.tables.ranges import id_ranges
 
     ranges = id_ranges(parts)
     # An evolved prompt may lie in any range, so each range scans all evolutions: a quarter of the ranges will do.
@@ -262,7 +262,7 @@ def _responses(ids: pl.Series, number: int) -> pl.DataFrame:
     import numpy as np
     import polars as pl
 
-    from eva_data.records import RESPONSES, conform
+    from eva_data.tables.schemas import RESPONSES, conform
 
     random = np.random.default_rng(number)
     n = ids.len() * RESPONSES_PER_PROMPT
@@ -292,7 +292,7 @@ def _responses(ids: pl.Series, number: int) -> pl.DataFrame:
 def _prompts(ids: pl.Series, number: int) -> pl.DataFrame:
     import polars as pl
 
-    from eva_data.records import PROMPTS, conform
+    from eva_data.tables.schemas import PROMPTS, conform
 
     columns = ids.to_frame().with_columns(
         prompt=_ask(pl.col("prompt_id")),
@@ -312,7 +312,7 @@ def _evolutions(ids: pl.Series, number: int) -> pl.DataFrame:
     import numpy as np
     import polars as pl
 
-    from eva_data.records import EVOLUTIONS, conform
+    from eva_data.tables.schemas import EVOLUTIONS, conform
 
     chains = ids.gather_every(4).to_frame("chain_id").select(pl.col("chain_id").repeat_by(4).explode())
     random = np.random.default_rng(number)

@@ -65,3 +65,34 @@ def merge_system(messages: Sequence[Message]) -> list[Message]:
         return list(messages)
     system, first, *rest = messages
     return [{"role": first["role"], "content": f"{system['content']}\n\n{first['content']}"}, *rest]
+
+
+_THOUGHTS_BEGIN, _THOUGHTS_END = "<think>", "</think>"
+
+
+@dataclass(frozen=True)
+class Unparsable:
+    """The reply does not hold what was asked for."""
+
+    why: str
+
+
+def without_thoughts(reply: str) -> str | Unparsable:
+    """What follows a reasoning model's thoughts; chat templates may have opened them before the reply begins."""
+    if _THOUGHTS_END in reply:
+        return reply.rpartition(_THOUGHTS_END)[2]
+    if reply.lstrip().startswith(_THOUGHTS_BEGIN):
+        return Unparsable("the reasoning has no end")
+    return reply
+
+
+def valid_unicode(text: str) -> str:
+    """The text with lone surrogates, which no file can hold, replaced by "?"."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def conversation_text(messages: Sequence[Message]) -> str:
+    """A prompt as the judge sees it: a single user turn as it is, else every turn under its role."""
+    if len(messages) == 1 and messages[0]["role"] == "user":
+        return messages[0]["content"]
+    return "\n\n".join(f"[{message['role'].capitalize()}]\n{message['content']}" for message in messages)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from distilabel.pipeline import Pipeline
 
 from eva_data.evolve.task import Evolve
-from eva_data.jobs import Job
-from eva_data.steps import ReadRows
+from eva_data.jobs.distilabel_steps import ReadRows
+from eva_data.jobs.job import Job
 
 
 def build(job: Job) -> Pipeline:

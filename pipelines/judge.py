@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from distilabel.pipeline import Pipeline
 
-from eva_data.jobs import Job
+from eva_data.jobs.distilabel_steps import ReadRows
+from eva_data.jobs.job import Job
 from eva_data.rewards.judge import JudgeResponses
-from eva_data.steps import ReadRows
 
 
 def build(job: Job) -> Pipeline:

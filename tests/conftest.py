@@ -13,7 +13,7 @@ import pytest
 from argilla_server import ArgillaServer, missing
 from hypothesis import settings
 from playwright.sync_api import Browser
-from sandbox import eva
+from sandbox_runs import eva
 from scripts import load_script
 
 settings.register_profile("same_every_time", derandomize=True, deadline=None)

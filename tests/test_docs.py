@@ -20,8 +20,8 @@ import yaml
 
 from eva_data.cli import main
 from eva_data.config import Config
-from eva_data.records import TABLES
-from eva_data.settings import parse_config
+from eva_data.config.reading import parse_config
+from eva_data.tables.schemas import TABLES
 
 CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs"

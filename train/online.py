@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from play import CURRICULUM, OnlineArguments, Play
+from growing_prompts import CURRICULUM, OnlineArguments, Play
 from training import (
     Bookkeeping,
     Json,
@@ -44,7 +44,7 @@ from trl import ModelConfig, RLOOConfig, RLOOTrainer, get_peft_config
 from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 
 from eva_data.errors import EvaError
-from eva_data.records import PROMPTS
+from eva_data.tables.schemas import PROMPTS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

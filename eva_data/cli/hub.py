@@ -10,7 +10,7 @@ import click
 from eva_data.cli.options import config_options, iteration_option, read_config, repo_option, start, visibility_option
 
 if TYPE_CHECKING:
-    from eva_data.run import Run
+    from eva_data.iteration.run import Run
 
 
 @click.command()
@@ -44,8 +44,8 @@ def publish(
 def push_iteration(
     run: Run, iteration: int, repo: str | None = None, private: bool | None = None, *, dry_run: bool = False
 ) -> None:
-    from eva_data.publish import publish
-    from eva_data.receipt import published_text
+    from eva_data.cli.text.hub import published_text
+    from eva_data.hub.publish import publish
 
     published = publish(run, iteration, repo=repo, private=private, dry_run=dry_run)
     click.echo(published_text(published, iteration, dry_run=dry_run))
@@ -67,10 +67,10 @@ def pull(repo: str, revision: str | None, folder: Path | None) -> None:
     Every file is compared with the SHA-256 in its manifest. Where this folder has no eva.yaml, one is written that
     holds the dataset's settings.
     """
-    from eva_data.console import ConsoleReporter
+    from eva_data.cli.text.hub import pulled_text
+    from eva_data.cli.text.progress import ConsoleReporter
     from eva_data.files import write_text
-    from eva_data.pull import pull, settings_text
-    from eva_data.receipt import pulled_text
+    from eva_data.hub.pull import pull, settings_text
 
     place = folder or Path("data") / repo.rpartition("/")[2]
     pulled = pull(repo, place, revision=revision, on_progress=ConsoleReporter().stage("pull", 0))

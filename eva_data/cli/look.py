@@ -13,7 +13,7 @@ from eva_data.cli.options import config_options, iteration_option, read_config, 
 @config_options
 def status(config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Say what exists, what is missing, and what is stale because the settings changed."""
-    from eva_data.summary import print_status
+    from eva_data.cli.text.build import print_status
 
     print_status(start(read_config(config_path, overrides)))
 
@@ -32,7 +32,7 @@ def verify(
     eva-data verify --iter 2
     eva-data verify my-org/my-curriculum --iter 2
     """
-    from eva_data.verify import verify_iteration, verify_published
+    from eva_data.hub.verify import verify_iteration, verify_published
 
     if repo is not None:
         problems, where = verify_published(repo, iteration, revision), repo
@@ -52,6 +52,6 @@ def verify(
 @config_options
 def show(iteration: int, rows: int, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Show a few lineages: a seed, its evolutions, their responses with rewards, and the pair."""
-    from eva_data.summary import print_lineages
+    from eva_data.cli.text.build import print_lineages
 
     print_lineages(start(read_config(config_path, overrides)).store, iteration, rows)

@@ -11,7 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from eva_data.config import Config
-    from eva_data.run import Run
+    from eva_data.iteration.run import Run
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -72,7 +72,7 @@ budget_option = click.option(
 
 
 def read_config(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
-    from eva_data.settings import load_config
+    from eva_data.config.reading import load_config
 
     default = Path("eva.yaml")
     if config_path is None and default.exists():
@@ -83,7 +83,7 @@ def read_config(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
 
 
 def start(config: Config, solver: str | None = None, budget: float | None = None) -> Run:
-    from eva_data.console import ConsoleReporter
-    from eva_data.run import Run
+    from eva_data.cli.text.progress import ConsoleReporter
+    from eva_data.iteration.run import Run
 
     return Run(config, ConsoleReporter(), solver, budget)

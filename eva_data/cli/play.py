@@ -29,7 +29,7 @@ def init(recipe: str | None, force: bool) -> None:
     eva-data init --recipe paper        # the paper's: gemma-2-9b-it, ArmoRM, UltraFeedback, a Gemini creator
     eva-data init --recipe vllm         # all on your own GPUs, served by vLLM
     """
-    from eva_data.settings import write_template
+    from eva_data.config.reading import write_template
 
     path = Path("eva.yaml")
     write_template(path, recipe, force=force)
@@ -64,12 +64,12 @@ def build(
 
     Safe to repeat: a finished iteration is left as it is, and after a kill no finished model call is made again.
     """
-    from eva_data.play import outline, play
-    from eva_data.summary import print_build
+    from eva_data.cli.text.build import print_build
+    from eva_data.game.play import outline, play
 
     run = start(read_config(config_path, overrides), solver, budget)
     if push:
-        from eva_data.publish import refuse_unready
+        from eva_data.hub.publish import refuse_unready
 
         # Before anything is paid for.
         refuse_unready(run)
@@ -110,9 +110,9 @@ def plan(
     eva-data plan --iter 1
     eva-data plan --iter 2 --pilot 8 --budget 20
     """
-    from eva_data.money import print_plan
-    from eva_data.pilot import ask_pilot
-    from eva_data.plan import plan_iteration
+    from eva_data.cli.text.costs import print_plan
+    from eva_data.game.pilot import ask_pilot
+    from eva_data.game.plan import plan_iteration
 
     run = start(read_config(config_path, overrides), solver, budget)
     piloted = ask_pilot(run, iteration, prompts)
@@ -149,13 +149,13 @@ def train(
 
     Safe to repeat: what is trained is not trained again, so --push may come later.
     """
-    from eva_data.algorithm import with_algorithm
-    from eva_data.play import train_iteration
+    from eva_data.game.play import train_iteration
+    from eva_data.training.recipes import with_algorithm
 
     config = read_config(config_path, overrides)
     run = start(config if algorithm is None else with_algorithm(config, algorithm))
     if repo is not None:
-        from eva_data.push_model import model_target, push_model
+        from eva_data.hub.push_model import model_target, push_model
 
         # Before an hour of training.
         target = model_target(run, repo, private=private, licence=licence)
@@ -202,13 +202,13 @@ def online(
     What it trained on and answered becomes a dataset of its own, in `folder` with the algorithm's name behind, and
     the trained model its theta_1. Safe to repeat: what was cut off goes on from its last checkpoint.
     """
-    from eva_data.online import Online, online_config, train_online
-    from eva_data.online_dataset import online_text
+    from eva_data.cli.text.online import online_text
+    from eva_data.game.online import Online, online_config, train_online
 
     config, ready = online_config(read_config(config_path, overrides), algorithm, static)
     game = start(config, solver, budget)
     if repo is not None:
-        from eva_data.push_model import model_target, push_model
+        from eva_data.hub.push_model import model_target, push_model
 
         # Before hours of training.
         target = model_target(game, repo, private=private, licence=licence)
@@ -226,8 +226,8 @@ def online(
 @config_options
 def run(iters: int, budget: float | None, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Build and train in turn, from what is there up to the given iteration."""
-    from eva_data.play import play
-    from eva_data.summary import print_build
+    from eva_data.cli.text.build import print_build
+    from eva_data.game.play import play
 
     game = start(read_config(config_path, overrides), budget=budget)
     manifest = play(game, iters, only=False, train_last=True)

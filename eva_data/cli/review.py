@@ -10,7 +10,7 @@ import click
 from eva_data.cli.options import F, config_options, iteration_option, read_config, start
 
 if TYPE_CHECKING:
-    from eva_data.run import Run
+    from eva_data.iteration.run import Run
 
 
 @click.group()
@@ -78,8 +78,8 @@ def push(
 
     Safe to repeat: what is there is not added twice, and answers stay with the texts they were given to.
     """
+    from eva_data.cli.text.review import pushed_text
     from eva_data.review.push import push
-    from eva_data.review.receipt import pushed_text
 
     pushed = push(
         _open(config_path, overrides, api_url, workspace),
@@ -104,7 +104,7 @@ def status(
     overrides: tuple[str, ...],
 ) -> None:
     """Say who has answered how much, and how far people agree with each other and with the reward."""
-    from eva_data.review.receipt import print_progress
+    from eva_data.cli.text.review import print_progress
     from eva_data.review.status import review_progress
 
     run = _open(config_path, overrides, api_url, workspace)
@@ -130,8 +130,8 @@ def pull(
 
     The next build and training take the newest revision. Safe to repeat: without new answers there is none.
     """
+    from eva_data.cli.text.review import pulled_text
     from eva_data.review.pull import pull_reviews
-    from eva_data.review.receipt import pulled_text
 
     run = _open(config_path, overrides, api_url, workspace)
     click.echo(pulled_text(run.store, iteration, pull_reviews(run, iteration)))

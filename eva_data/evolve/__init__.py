@@ -5,12 +5,12 @@
 """
 
 from eva_data.evolve.chain import evolve_chain, start_chains
-from eva_data.evolve.contamination import ReferenceSet, read_reference_set
-from eva_data.evolve.eliminate import eliminate
-from eva_data.evolve.identity import prompt_id_of
+from eva_data.evolve.elimination.contamination import ReferenceSet, read_reference_set
+from eva_data.evolve.elimination.eliminate import eliminate
 from eva_data.evolve.methods import METHODS, build_method, user_strategy
 from eva_data.evolve.rules import Limits
 from eva_data.evolve.strategy import Method, Strategy
+from eva_data.tables.ids import prompt_id_of
 
 __all__ = [
     "METHODS",

@@ -10,9 +10,7 @@ import polars as pl
 from eva_data.calls import Row
 from eva_data.evolve.conversation import Conversation
 from eva_data.evolve.scorer import Scores
-
-NOT_BEST = "not_best"
-"""The reason of a candidate that nothing speaks against but a better one of the same step."""
+from eva_data.tables.reasons import NOT_BEST
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from eva_data.calls import Chain, Completion, Request, Row
+from eva_data.calls import Chain, Completion, Request, Row, valid_unicode
 from eva_data.evolve.candidates import Candidate, Prompt, one_goes_on
 from eva_data.evolve.conversation import Conversation, read_conversation
-from eva_data.evolve.identity import draw_of, prompt_id_of
 from eva_data.evolve.rules import Ancestor, Limits, Verdict, judge, read_reply
 from eva_data.evolve.scorer import score_prompts
 from eva_data.evolve.strategy import Method, Strategy
-from eva_data.replies import valid_unicode
+from eva_data.tables.ids import draw_of, prompt_id_of
 
 
 def start_chains(

@@ -11,8 +11,7 @@ import re
 from collections.abc import Callable
 from typing import TypeAlias
 
-from eva_data.replies import Unparsable as Unparsable
-from eva_data.replies import without_thoughts
+from eva_data.calls import Unparsable, without_thoughts
 
 Parser: TypeAlias = Callable[[str], "str | Unparsable"]
 

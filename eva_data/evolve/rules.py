@@ -21,9 +21,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eva_data.calls import Completion
+from eva_data.calls import Completion, Unparsable, valid_unicode
 from eva_data.evolve.strategy import Strategy
-from eva_data.replies import Unparsable, valid_unicode
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from eva_data.calls import Chain, Message
-from eva_data.rewards.rating import Rated, conversation_text, rate
+from eva_data.calls import Chain, Message, conversation_text
+from eva_data.models.rating import Rated, rate
 
 Aspect: TypeAlias = Literal["complexity", "quality"]
 

@@ -7,7 +7,7 @@ from eva_data.calls import Chain, Row
 from eva_data.evolve.chain import start_chains
 from eva_data.evolve.methods import build_method, user_strategy
 from eva_data.evolve.rules import Limits
-from eva_data.steps import ChainTask
+from eva_data.jobs.distilabel_steps import ChainTask
 
 
 class Evolve(ChainTask):

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from eva_data.errors import MissingExtraError
-from eva_data.review.verdicts import COUNTED, DISAGREE, decide, vote
+from eva_data.method.verdicts import COUNTED, DISAGREE, decide, vote
 
 QUARTILES = 4
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from eva_data.config import Review
 from eva_data.errors import ConfigError, MissingExtraError, ReviewError
-from eva_data.keys import read_key, without_keys
+from eva_data.models.keys import read_key, without_keys
 
 if TYPE_CHECKING:
     import httpx

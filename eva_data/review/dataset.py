@@ -7,9 +7,9 @@ from typing import Any
 
 from eva_data.config import Config
 from eva_data.errors import ReviewError
-from eva_data.records import METRICS
+from eva_data.method.verdicts import QUALITIES, VERDICTS
 from eva_data.review.connection import Argilla
-from eva_data.review.verdicts import QUALITIES, VERDICTS
+from eva_data.tables.schemas import METRICS
 
 FIELDS = {
     "prompt": "Prompt",

@@ -13,19 +13,20 @@ from typing import Any
 
 import polars as pl
 
+from eva_data.dataset.manifest import config_of, rejects_by_reason
+from eva_data.dataset.store import Manifest, Store
 from eva_data.errors import ReviewError, StaleError
-from eva_data.flow import Flow
-from eva_data.manifest import config_of, rejects_by_reason
-from eva_data.records import ORDER, REVIEWS
+from eva_data.iteration.run import Run
+from eva_data.method.verdicts import COUNTED, QUALITIES, VERDICTS, merge
+from eva_data.report.card import write_card
 from eva_data.review.agreement import figures
 from eva_data.review.blind import preferred, sides
 from eva_data.review.connection import Argilla, connect
 from eva_data.review.dataset import dataset_name, find_dataset, refuse_other_dataset
 from eva_data.review.record import Record, content_of, is_current, records_by_pair
 from eva_data.review.spare import spare_pairs
-from eva_data.review.verdicts import COUNTED, QUALITIES, VERDICTS, merge
-from eva_data.run import Run
-from eva_data.store import Manifest, Store
+from eva_data.tables.flow import Flow
+from eva_data.tables.schemas import ORDER, REVIEWS
 
 ANSWERS = pl.Schema(
     {
@@ -86,7 +87,7 @@ def pull_reviews(run: Run, iteration: int) -> PulledReviews:
         new, summary = add_revision(store, iteration, found.reviews)
         if store.revision(iteration):
             # Again, in case that the last pull was cut off before it.
-            store.write_card(run.config.publish.licence)
+            write_card(store, run.config.publish.licence)
     return PulledReviews(name, store.revision(iteration), new, summary, found.outdated)
 
 

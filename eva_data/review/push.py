@@ -13,18 +13,17 @@ from dataclasses import dataclass
 import polars as pl
 
 from eva_data.config import Config
+from eva_data.dataset.manifest import config_of
+from eva_data.dataset.store import Store
 from eva_data.errors import DataError, ReviewError
-from eva_data.jobs import Progress
-from eva_data.manifest import config_of
+from eva_data.iteration.run import Run
+from eva_data.jobs.job import Progress
 from eva_data.review import display
-from eva_data.review.blind import blind_order
-from eva_data.review.choice import Order, choose
+from eva_data.review.blind import Order, blind_order, choose
 from eva_data.review.connection import Argilla, connect
 from eva_data.review.dataset import dataset_name, ensure_dataset
 from eva_data.review.record import Record, Sheet, change_of, records_by_pair
 from eva_data.review.spare import spare_pairs
-from eva_data.run import Run
-from eva_data.store import Store
 
 BATCH_RECORDS = 100
 BATCH_CHARACTERS = 2_000_000

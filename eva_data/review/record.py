@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eva_data.records import METRICS
 from eva_data.review import display
-from eva_data.review.blind import ORDERS
+from eva_data.review.blind import SLOT_ORDERS
+from eva_data.tables.schemas import METRICS
 
 Record = dict[str, Any]
 
@@ -46,7 +46,7 @@ def content_of(row: Mapping[str, Any]) -> str:
 def is_current(record: Record, content: str) -> bool:
     """Whether a record shows the texts of that hash in a known order."""
     metadata = record["metadata"] or {}
-    return metadata.get("content") == content and metadata.get("order") in ORDERS
+    return metadata.get("content") == content and metadata.get("order") in SLOT_ORDERS
 
 
 def change_of(row: Mapping[str, Any], there: Sequence[Record], sheet: Sheet) -> tuple[str, Record]:
@@ -67,7 +67,7 @@ def change_of(row: Mapping[str, Any], there: Sequence[Record], sheet: Sheet) -> 
 
 
 def _record(row: Mapping[str, Any], content: str, sheet: Sheet) -> Record:
-    first, second = ("chosen", "rejected") if row["order"] == ORDERS[0] else ("rejected", "chosen")
+    first, second = ("chosen", "rejected") if row["order"] == SLOT_ORDERS[0] else ("rejected", "chosen")
     texts = {slot: row[side][-1]["content"] for slot, side in (("first", first), ("second", second))}
     fields = {"prompt": display.conversation(row["prompt"], markdown=sheet.markdown)}
     if row["parent_id"] in sheet.parents:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import polars as pl
 
 from eva_data.config import Config, TableModel
-from eva_data.identify import uniform_draw
-from eva_data.pair import ALL_EQUAL, BELOW_MARGIN, BEST_TOO_LOW, pair
-from eva_data.records import PREFERENCES, conform
-from eva_data.store import Store
+from eva_data.dataset.store import Store
+from eva_data.method.pair import ALL_EQUAL, BELOW_MARGIN, BEST_TOO_LOW, pair
+from eva_data.tables.ids import uniform_draw
+from eva_data.tables.schemas import PREFERENCES, conform
 
 
 def spare_pairs(built: Store, config: Config, iteration: int) -> pl.DataFrame:

@@ -9,17 +9,17 @@ from typing import Any
 import polars as pl
 
 from eva_data.errors import ReviewError
+from eva_data.iteration.run import Run
 from eva_data.review.agreement import figures
 from eva_data.review.connection import connect
 from eva_data.review.dataset import dataset_name, find_dataset
 from eva_data.review.pull import answers, reviewable
-from eva_data.run import Run
 
 STATUSES = ("submitted", "draft", "discarded")
 
 
 @dataclass(frozen=True)
-class Progress:
+class ReviewProgress:
     """Of one iteration."""
 
     iteration: int
@@ -34,7 +34,7 @@ class Progress:
     outdated: int
 
 
-def review_progress(run: Run, iterations: Sequence[int]) -> list[Progress]:
+def review_progress(run: Run, iterations: Sequence[int]) -> list[ReviewProgress]:
     """The state of these iterations' datasets on the server, of those that have one; nothing is written.
 
     Raises ReviewError where none has one, and what `connect` raises.
@@ -53,7 +53,7 @@ def review_progress(run: Run, iterations: Sequence[int]) -> list[Progress]:
             known, config = pl.concat([pairs, spare]), manifest["config"]
             said = answers(run.store, iteration, known, records, name=config["name"])
             found.append(
-                Progress(
+                ReviewProgress(
                     iteration=iteration,
                     name=name,
                     records=len(records),

@@ -17,8 +17,8 @@ from itertools import product
 from types import FrameType
 from typing import Any
 
+from eva_data.calls import Unparsable, without_thoughts
 from eva_data.errors import MissingExtraError
-from eva_data.replies import Unparsable, without_thoughts
 
 
 def final_number(prompt: str, response: str, answer: object) -> float | None:

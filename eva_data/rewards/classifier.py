@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from eva_data.calls import Message
 from eva_data.errors import ModelError
-from eva_data.jobs import Job
+from eva_data.jobs.job import Job
 from eva_data.ledger import Score, call_key
-from eva_data.rewards.batches import Item, padded
-from eva_data.rewards.conversation import items, write
-from eva_data.rewards.loading import (
+from eva_data.rewards.local.batches import Item, padded
+from eva_data.rewards.local.conversation import items, write
+from eva_data.rewards.local.loading import (
     dtype_of,
     load_model,
     load_tokenizer,
@@ -20,7 +20,7 @@ from eva_data.rewards.loading import (
     read_config,
     refuse_other_models,
 )
-from eva_data.rewards.local import Loaded, scores
+from eva_data.rewards.local.scoring import Loaded, scores
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +64,7 @@ def load(settings: Mapping[str, Any], config: Mapping[str, Any], tokenizer: PreT
     """The model of a job's settings; ModelError where it is no reward model or needs code that is not allowed."""
     from transformers import AutoModelForSequenceClassification
 
-    from eva_data.rewards import armorm
+    from eva_data.rewards.local import armorm
 
     path, trusted = settings["path"], settings["trust_remote_code"]
     if armorm.ARCHITECTURE in (config.get("architectures") or []):

@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from eva_data.calls import Chain, Row
-from eva_data.rewards.rating import Rated, conversation_text, rate
-from eva_data.steps import ChainTask
+from eva_data.calls import Chain, Row, conversation_text
+from eva_data.jobs.distilabel_steps import ChainTask
+from eva_data.models.rating import Rated, rate
 
 TEMPLATE = """\
 Rate how good an assistant's reply is. Below are a conversation and the assistant's reply to its last message. Both \

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import permutations
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 from eva_data.calls import Message
-from eva_data.jobs import Job
+from eva_data.jobs.job import Job
 from eva_data.ledger import Score, call_key
-from eva_data.rewards.batches import Item
-from eva_data.rewards.local import Loaded, scores
-
-
-class Comparison(NamedTuple):
-    """Two different responses to one prompt, in the order in which the model sees them."""
-
-    prompt: Sequence[Message]
-    first: str
-    second: str
-
-
-Read: TypeAlias = Callable[[Mapping[bytes, Comparison]], Iterator[Item]]
-"""Comparisons as the model reads them, one Item per key."""
+from eva_data.rewards.local.comparisons import Comparison, Read
+from eva_data.rewards.local.scoring import Loaded, scores
 
 
 def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
@@ -61,10 +49,10 @@ def comparison_key(fingerprint: str, prompt: Sequence[Message], response: str, o
 
 def _model_of(settings: Mapping[str, Any]) -> tuple[Read, Callable[[], Loaded]]:
     if settings["kind"] == "pairrm":
-        from eva_data.rewards.pairrm import reader
+        from eva_data.rewards.local.pairrm import reader
 
         return reader(settings)
-    from eva_data.rewards.causal import reader as causal_reader
+    from eva_data.rewards.local.causal import reader as causal_reader
 
     return causal_reader(settings)
 

@@ -15,21 +15,19 @@ from typing import Any
 
 from eva_data.calls import GAVE_UP, Message, Sampling
 from eva_data.errors import EndpointError, EvaError, ModelError
-from eva_data.jobs import Job
-from eva_data.keys import read_key
+from eva_data.jobs.job import Job, ProgressFile
 from eva_data.ledger import Ledger, Score
-from eva_data.llms.endpoints import Pool
-from eva_data.llms.faults import Fault, Refused, Transient
-from eva_data.llms.openai_server import OpenAIServer
-from eva_data.llms.patience import Patience
-from eva_data.llms.rounds import Rounds
-from eva_data.rewards.batches import Item
+from eva_data.models.keys import read_key
+from eva_data.models.remote.endpoints import Pool
+from eva_data.models.remote.faults import Fault, Refused, Transient
+from eva_data.models.remote.openai_server import OpenAIServer
+from eva_data.models.remote.retries import Patience, Rounds
+from eva_data.models.vllm.command import SERVED_NAME
 from eva_data.rewards.classifier import reward_key
-from eva_data.rewards.conversation import CHUNK, items, write
-from eva_data.rewards.invariance import BOUNDS
-from eva_data.rewards.loading import load_tokenizer, longest_input, read_config
-from eva_data.rewards.progress import Progress
-from eva_data.run import SERVED_NAME
+from eva_data.rewards.local.batches import Item
+from eva_data.rewards.local.conversation import CHUNK, items, write
+from eva_data.rewards.local.invariance import BOUNDS
+from eva_data.rewards.local.loading import load_tokenizer, longest_input, read_config
 
 Conversation = Sequence[Message]
 
@@ -58,7 +56,7 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
         for key, response in zip(keys, row["responses"], strict=True)
     }
     assert job.ledger is not None
-    progress, total = Progress(job), sum(len(keys) for keys in keys_R)
+    progress, total = ProgressFile(job), sum(len(keys) for keys in keys_R)
     with Ledger(job.ledger) as ledger:
         kept = ledger.scores([*wanted])
         missing = {key: conversation for key, conversation in wanted.items() if key not in kept}

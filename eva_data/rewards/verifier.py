@@ -12,9 +12,8 @@ from typing import Any
 
 from eva_data.config.rewards import Answers
 from eva_data.errors import ConfigError, DataError, EvaError, JobError
-from eva_data.jobs import Job
+from eva_data.jobs.job import Job, ProgressFile
 from eva_data.ledger import Ledger, Score, call_key
-from eva_data.rewards.progress import Progress
 
 Verify = Callable[..., float | None]
 """(text of the prompt's last turn, response) or (..., answer) -> reward; None where there is no telling."""
@@ -62,7 +61,7 @@ def reward_key(fingerprint: str, prompt: str, response: str) -> bytes:
 def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
     """One Score per response. Raises JobError where the function raises on every one of them."""
     verdicts = _Verdicts(job, rows)
-    progress = Progress(job)
+    progress = ProgressFile(job)
     total = sum(len(row["responses"]) for row in rows)
     results: list[list[Score]] = []
     done = 0
@@ -161,8 +160,8 @@ def read_answers(answers: Answers, prompts: Sequence[str]) -> dict[str, Any]:
     """
     import polars as pl
 
-    from eva_data.identify import normalise
-    from eva_data.seeds import read_file
+    from eva_data.tables.ids import normalise
+    from eva_data.tables.reading import read_file
 
     frame = read_file(answers.path, "reward.answers.path")
     columns = frame.collect_schema().names()

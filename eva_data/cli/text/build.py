@@ -1,0 +1,207 @@
+"""What a person reads after a build: tables of the flow, the state of a folder, a few lineages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from eva_data.cli.text.costs import spent_table
+from eva_data.dataset.manifest import differences, settings_hash
+from eva_data.dataset.store import Manifest, Store
+from eva_data.iteration.run import Run
+from eva_data.ledger import Ledger
+
+
+def print_build(run: Run, manifest: Manifest) -> None:
+    """The short table at the end of a build, and the next command."""
+    console = Console()
+    iteration = manifest["iteration"]
+    console.print(_flow_table(manifest))
+    console.print(_rejects_table(manifest))
+    console.print(_informativeness_table(manifest))
+    heldout = run.store.state / "heldout.csv"
+    if run.config.train.heldout and heldout.exists():
+        console.print(_heldout_table(pl.read_csv(heldout)))
+    for note in manifest["notes"]:
+        console.print(f"Note: {note}", markup=False)
+    folder = run.config.folder
+    console.print(f"\nThe data is in {folder}:", markup=False, highlight=False)
+    console.print(f'  load_dataset("{folder}", "preferences", split="iter_{iteration}")', markup=False, highlight=False)
+    trainable = run.config.trains and iteration >= run.config.first_answered
+    trained = run.store.solver_folder(iteration).exists()
+    following = f"train --iter {iteration}" if trainable and not trained else f"build --iter {iteration + 1}"
+    console.print(f"Next: eva-data {following}, or look at it with: eva-data show --iter {iteration}", markup=False)
+
+
+def _flow_table(manifest: Mapping[str, Any]) -> Table:
+    table = Table(title=f"Iteration {manifest['iteration']}: where every row went", title_justify="left")
+    table.add_column("stage")
+    table.add_column("of")
+    for column in ("in", "out", "rejected", "set aside"):
+        table.add_column(column, justify="right")
+    for flow in manifest["flow"]:
+        counts = (flow[key] for key in ("rows_in", "rows_out", "rejected", "set_aside"))
+        table.add_row(flow["stage"], flow["unit"], *map(str, counts))
+    return table
+
+
+def _rejects_table(manifest: Mapping[str, Any]) -> Table:
+    table = Table(title="Rejected, by reason", title_justify="left")
+    table.add_column("stage")
+    table.add_column("reason")
+    table.add_column("rows", justify="right")
+    for stage, reasons in manifest["counts"]["rejects_by_reason"].items():
+        for reason, count in reasons.items():
+            table.add_row(stage, reason, str(count))
+    for reason, count in ((manifest["evolving"] or {}).get("eliminated") or {}).items():
+        table.add_row("evolve", reason, str(count))
+    return table
+
+
+def _informativeness_table(manifest: Mapping[str, Any]) -> Table:
+    rows = manifest["informativeness"]
+    metric = rows[0]["metric"] if rows else "informativeness"
+    table = Table(title=f"Informativeness ({metric})", title_justify="left")
+    table.add_column("prompts")
+    for column in ("count", "mean", "q25", "median", "q75"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        values = (f"{row[key]:.4g}" if row[key] is not None else "-" for key in ("mean", "q25", "median", "q75"))
+        table.add_row(row["prompts"], str(row["count"]), *values)
+    return table
+
+
+def _heldout_table(accuracy: pl.DataFrame) -> Table:
+    table = Table(title="Right on held-out prompts, greedily", title_justify="left")
+    table.add_column("solver")
+    depths = accuracy["depth"].unique().sort().to_list()
+    for depth in depths:
+        table.add_column(f"depth {depth}", justify="right")
+    for theta, group in accuracy.group_by("theta", maintain_order=True):
+        right = {row["depth"]: f"{100 * row['right'] / row['prompts']:.1f} %" for row in group.to_dicts()}
+        table.add_row(f"theta_{theta[0]}", *(right[depth] for depth in depths))
+    return table
+
+
+def print_status(run: Run) -> None:
+    """What exists, what is missing and what is stale."""
+    console = Console()
+    store = run.store
+    built = store.iterations()
+    table = Table(title=f"{run.config.name} in {run.config.folder}", title_justify="left")
+    for column in ("iteration", "tables", "theta", "settings"):
+        table.add_column(column)
+    previous: Manifest | None = None
+    for iteration in range(1, max(built, default=0) + 2):
+        trained = "trained" if store.solver_folder(iteration).exists() else "missing"
+        if iteration not in built:
+            table.add_row(str(iteration), "missing", trained, "")
+            continue
+        manifest = store.manifest(iteration)
+        counts = manifest["counts"]
+        changed = store.changed_files(iteration)
+        tables = f"{counts['prompts']} prompts, {counts['pairs']} pairs"
+        if "revision" in manifest:
+            tables += f"; r{manifest['revision']}, {manifest['review']['pairs']} pairs judged by people"
+        if changed:
+            tables += f"; CHANGED since: {', '.join(changed)}"
+        table.add_row(str(iteration), tables, trained, _staleness(run, manifest, previous))
+        previous = manifest
+    console.print(table)
+    if run.ledger.exists():
+        with Ledger(run.ledger) as ledger:
+            totals = ledger.totals()
+            print_spent(console, ledger)
+        console.print(
+            f"Ledger: {totals['generations']} completions, {totals['rewards']} rewards, "
+            f"{totals['repeated']} made twice",
+            highlight=False,
+        )
+
+
+def print_spent(console: Console, ledger: Ledger) -> None:
+    """What every stage of every iteration took, and what it cost."""
+    bills = ledger.bills()
+    if bills:
+        console.print(spent_table(bills))
+
+
+def _staleness(run: Run, manifest: Manifest, previous: Manifest | None) -> str:
+    changed = differences(run.config, manifest)
+    if changed:
+        return "stale: " + "; ".join(changed)
+    made_from = manifest["previous"]
+    if (
+        previous is not None
+        and made_from
+        and (made_from["settings_hash"] != settings_hash(previous) or made_from["files"] != previous["files"])
+    ):
+        if made_from.get("revision", 0) < previous.get("revision", 0):
+            return f"stale: iteration {previous['iteration']} was reviewed since, and is at r{previous['revision']}"
+        return f"stale: iteration {previous['iteration']} is not the one it was built from"
+    return "as they are now"
+
+
+def print_lineages(store: Store, iteration: int, rows: int) -> None:
+    """The most informative pairs of an iteration, each from its seed through its evolutions to its responses."""
+    console = Console()
+    store.manifest(iteration)
+    pairs = store.scan("preferences", iteration).sort("a_min", "prompt_id", descending=[True, False]).collect()
+    if pairs.is_empty():
+        console.print(f"Iteration {iteration} has no pairs; see its `rejects` for the reasons.")
+    evolved = pairs.filter(pl.col("mix_role") == "evolved")
+    chosen = (evolved if evolved.height else pairs).head(rows)
+    texts = _texts(store, iteration)
+    responses = store.scan("responses", iteration).filter(pl.col("stage") != "estimate").collect()
+    for pair in chosen.to_dicts():
+        console.rule(f"pair {pair['pair_id']}")
+        for prompt_id, mutation in reversed(_lineage(texts, pair["prompt_id"])):
+            console.print(f"[{mutation or 'seed'}] {texts[prompt_id]['text']}", markup=False, soft_wrap=True)
+        for row in responses.filter(pl.col("prompt_id") == pair["prompt_id"]).sort("stage", "response_idx").to_dicts():
+            mark = _mark(pair, row)
+            reward = "null" if row["reward"] is None else f"{row['reward']:.3f}"
+            console.print(f"  {mark} {reward}  {row['response'][:500]}", markup=False, soft_wrap=True)
+
+
+def _mark(pair: Mapping[str, Any], response: Mapping[str, Any]) -> str:
+    """What a response is in its prompt's pair, in eight characters.
+
+    A rewriting has the index of the response that it was made from: which of the two is in the pair, its text says.
+    """
+    sides = {pair["chosen_idx"]: "chosen", pair["rejected_idx"]: "rejected"}
+    side = sides.get(response["response_idx"])
+    if side is None:
+        return " " * 8
+    if response["response"] != pair[side][-1]["content"]:
+        return "rewrite " if response["stage"] == "rewrite" else "original"
+    return f"{side:<8}"
+
+
+def _texts(store: Store, iteration: int) -> dict[str, dict[str, Any]]:
+    """Every prompt that a lineage can pass: text, mutation and parent by id."""
+    columns = [
+        "prompt_id",
+        "parent_id",
+        "mutation",
+        pl.col("prompt").list.last().struct.field("content").alias("text"),
+    ]
+    prompts = store.scan_until("prompts", iteration).select(columns)
+    # One that did not survive may repeat its own ancestor: with it a lineage would go round in a circle.
+    survivors = store.scan_until("evolutions", iteration).filter(pl.col("reason").is_null())
+    evolutions = survivors.filter(pl.col("prompt").is_not_null()).select(columns)
+    known = pl.concat([prompts, evolutions]).unique("prompt_id", keep="first", maintain_order=True).collect()
+    return {row["prompt_id"]: row for row in known.to_dicts()}
+
+
+def _lineage(texts: Mapping[str, dict[str, Any]], prompt_id: str) -> list[tuple[str, str | None]]:
+    """(id, mutation) of a prompt and its ancestors, the seed last."""
+    lineage: list[tuple[str, str | None]] = []
+    current: str | None = prompt_id
+    while current is not None and current in texts:
+        lineage.append((current, texts[current]["mutation"]))
+        current = texts[current]["parent_id"]
+    return lineage

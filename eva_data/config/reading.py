@@ -1,0 +1,171 @@
+"""Reads `eva.yaml` and `--set key=value`, and says in one sentence what is wrong with them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from eva_data.config import Config
+from eva_data.errors import ConfigError
+from eva_data.files import write_text
+
+TEMPLATE = Path(__file__).parent / "template.yaml"
+RECIPES = Path(__file__).parent.parent / "recipes"
+"""Ready settings, one file each."""
+SANDBOX_CONFIG = Path(__file__).parent.parent / "sandbox" / "eva.yaml"
+
+
+def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """The config in `path` (the sandbox's own when None) with `overrides` such as `sample.fraction=0.5` on top.
+
+    Raises ConfigError, naming the key and the nearest valid one.
+    """
+    source = path or SANDBOX_CONFIG
+    try:
+        text = source.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"there is no config file {source}: write one with `eva-data init`, or leave `--config` out "
+            "to use eva.yaml in this folder, or else the sandbox"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{source} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8"
+        ) from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{source} holds {type(values).__name__}, expected keys and values such as `name: my-dataset`"
+        )
+    for override in overrides:
+        _set(values, override)
+    return parse_config(values, str(source))
+
+
+def parse_config(values: Mapping[str, Any], source: str) -> Config:
+    """A validated Config from plain values; `source` names them in errors."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {'; '.join(_sentences(error.errors(), values))}") from None
+
+
+def dump_config(config: Config) -> dict[str, Any]:
+    """The resolved config as plain values that `parse_config` reads back."""
+    return config.model_dump(mode="json")
+
+
+def _set(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"`--set {override}` has no value: write it as `--set sample.fraction=0.5`")
+    *parents, last = key.split(".")
+    block = values
+    for parent in parents:
+        inner = block.get(parent)
+        if inner is None:
+            inner = block[parent] = {}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"`--set {override}`: `{parent}` is `{inner}`, which holds no keys")
+        block = inner
+    try:
+        block[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"`--set {override}`: the value is not valid YAML; quote it") from None
+
+
+def _sentences(problems: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> list[str]:
+    """What is wrong, one sentence per key; a key that fits no variant of a union is named once."""
+    by_key: dict[str, list[Mapping[str, Any]]] = {}
+    for problem in problems:
+        by_key.setdefault(".".join(_path(problem, values)), []).append(problem)
+    # A block where also a word may stand fails for the word as well, which is no news.
+    blocks = {key for key in by_key if any(other.startswith(f"{key}.") for other in by_key)}
+    return [_sentence(key, found) for key, found in by_key.items() if key not in blocks or not _is_choice(found)]
+
+
+def _is_choice(problems: Sequence[Mapping[str, Any]]) -> bool:
+    return all(problem["type"] == "literal_error" for problem in problems)
+
+
+def _path(problem: Mapping[str, Any], values: Any) -> list[str]:
+    """The keys as the user wrote them: pydantic puts the names of variants between them."""
+    path: list[str] = []
+    loc = problem["loc"]
+    for place, part in enumerate(loc):
+        in_list = isinstance(values, list | tuple) and isinstance(part, int)
+        if in_list or (isinstance(values, Mapping) and part in values):
+            values = values[part]
+        elif place < len(loc) - 1 or problem["type"] != "missing":
+            continue
+        path.append(str(part))
+    return path
+
+
+def _sentence(key: str, problems: Sequence[Mapping[str, Any]]) -> str:
+    problem = problems[0]
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        name = key.rpartition(".")[2]
+        near = difflib.get_close_matches(name, _keys_beside(problem["loc"]), n=1, cutoff=0.5)
+        if near:
+            return f"unknown key `{key}`; did you mean `{key.removesuffix(name)}{near[0]}`?"
+        return f"unknown key `{key}`; known here are {', '.join(_keys_beside(problem['loc']))}"
+    if kind == "value_error":
+        return str(problem["ctx"]["error"])
+    if kind == "missing":
+        return f"the key `{key}` is missing"
+    if kind == "union_tag_not_found":
+        return f"the key `{key}.backend` is missing"
+    if kind == "union_tag_invalid":
+        return f"`{key}.backend` is `{problem['ctx']['tag']}`: expected one of {problem['ctx']['expected_tags']}"
+    expected = [found["msg"] for found in problems if found["type"] != "model_attributes_type"]
+    message = " or ".join(message[0].lower() + message[1:] for message in expected or [problem["msg"]])
+    block = " or a block of keys" if len(expected) < len(problems) and expected else ""
+    return f"`{key}` is `{problem['input']}`: {message}{block}"
+
+
+def _keys_beside(loc: Sequence[Any]) -> list[str]:
+    """The valid keys of the block in which the last part of `loc` was found."""
+    block: Any = Config
+    for part in loc[:-1]:
+        models = _models_of(block)
+        if isinstance(part, int):
+            continue
+        named = [model for model in models if part in model.model_fields]
+        if named:
+            block = named[0].model_fields[part].annotation
+        else:
+            tagged = [m for m in models if part in (m.__name__, _tag(m))]
+            block = tagged[0] if tagged else block
+    return sorted({key for model in _models_of(block) for key in model.model_fields})
+
+
+def _tag(model: type[BaseModel]) -> str:
+    field = model.model_fields.get("backend")
+    return str(get_args(field.annotation)[0]) if field else ""
+
+
+def _models_of(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_of(argument)]
+
+
+def write_template(path: Path, recipe: str | None = None, *, force: bool) -> None:
+    """Write a commented `eva.yaml`, the template or a ready recipe; ConfigError where there is one, unless `force`."""
+    source = TEMPLATE if recipe is None else RECIPES / f"{recipe}.yaml"
+    if not source.is_file():
+        names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.yaml")))
+        raise ConfigError(f"there is no recipe `{recipe}`: the ready ones are {names}")
+    if path.exists() and not force:
+        raise ConfigError(f"{path} is there already: edit it, or overwrite it with `eva-data init --force`")
+    write_text(path, source.read_text(encoding="utf-8"))

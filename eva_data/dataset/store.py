@@ -1,0 +1,211 @@
+"""The dataset on disk: a folder laid out as the Hub repo is, and its working state beside it in `.eva`.
+
+<folder>/README.md                    card; its YAML lists configs and splits for load_dataset
+<folder>/<config>/iter_t.parquet      one file per table and iteration; a large one is iter_t-00001-of-00003.parquet ...
+<folder>/<config>/iter_t.r1.parquet   a table that people's verdicts changed, as of their first revision
+<folder>/manifests/iter_t.json        what made it, with the SHA-256 of every file; written last
+<folder>/manifests/iter_t.r1.json     the same of a revision: all of its files, those of the build among them
+<folder>/.eva/                        ledger, lock, jobs, trained solvers, logs; never published
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from eva_data.errors import DataError, LockedError, StaleError
+from eva_data.files import sha256, write_json, write_shards
+from eva_data.tables.schemas import ORDER, TABLES, check
+
+SHARD_BYTES = 400_000_000
+"""A table goes on in another file beyond this, as the Hub wants it."""
+
+FORMAT = 1
+"""Version of the folder's layout and of the manifest; a newer one is refused."""
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A dataset folder.
+
+    An iteration is as it was built, revision 0, or as of a later revision that merged people's verdicts into it. What
+    is read is the newest revision of each iteration, unless `at` says another.
+    """
+
+    folder: Path
+    pinned: tuple[tuple[int, int], ...] = ()
+    """(iteration, revision) of the iterations that are not read at their newest revision."""
+
+    def at(self, iteration: int, revision: int) -> Store:
+        """The same folder, with that iteration as of that revision."""
+        others = tuple(pin for pin in self.pinned if pin[0] != iteration)
+        return replace(self, pinned=(*others, (iteration, revision)))
+
+    @property
+    def state(self) -> Path:
+        return self.folder / ".eva"
+
+    def solver_folder(self, iteration: int) -> Path:
+        """Where theta_t lies once it is trained."""
+        return self.state / "solvers" / f"iter_{iteration}"
+
+    def log(self, name: str) -> Path:
+        return self.state / "logs" / f"{name}.log"
+
+    def job_folder(self, iteration: int, name: str) -> Path:
+        return self.state / "jobs" / f"iter_{iteration}" / name
+
+    def table_files(self, name: str, iteration: int) -> list[Path]:
+        """The files of a table of a finished iteration, in order; none where it has no rows."""
+        return [self.folder / file for file in self.manifest(iteration)["files"] if file.startswith(f"{name}/")]
+
+    def manifest_path(self, iteration: int) -> Path:
+        return self.folder / "manifests" / f"{stem_of(iteration, self.revision(iteration))}.json"
+
+    def iterations(self) -> list[int]:
+        """The finished iterations, ascending."""
+        found = (self.folder / "manifests").glob("iter_*.json")
+        return sorted(int(path.stem.removeprefix("iter_")) for path in found if path.stem[5:].isdigit())
+
+    def revisions(self, iteration: int) -> list[int]:
+        """The revisions of an iteration, ascending; the first is 0, the build."""
+        prefix = f"iter_{iteration}.r"
+        found = (path.stem.removeprefix(prefix) for path in (self.folder / "manifests").glob(f"{prefix}*.json"))
+        return [0, *sorted(int(number) for number in found if number.isdigit())]
+
+    def revision(self, iteration: int) -> int:
+        """The revision at which an iteration is read."""
+        return dict(self.pinned).get(iteration, self.revisions(iteration)[-1])
+
+    def manifest(self, iteration: int) -> Manifest:
+        """The manifest of a finished iteration; StaleError where there is none, DataError where it is newer."""
+        path = self.manifest_path(iteration)
+        try:
+            manifest: Manifest = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise StaleError(
+                f"{self.folder} has no iteration {iteration}: make it with `eva-data build --iter {iteration}`"
+            ) from None
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path} is not valid JSON ({error}): restore it, or remove it and build again") from None
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+            raise DataError(f"{path} is no manifest of eva-data: restore it, or remove it and build again")
+        if manifest.get("format", 0) > FORMAT:
+            raise DataError(
+                f"{path} was written by a newer eva-data (format {manifest['format']}, this one knows {FORMAT}): "
+                "update eva-data"
+            )
+        return manifest
+
+    def scan(self, name: str, iteration: int) -> pl.LazyFrame:
+        """A table of a finished iteration, lazily, its schema checked; no rows where it has no file."""
+        files = self.table_files(name, iteration)
+        if not files:
+            return pl.LazyFrame(schema=TABLES[name])
+        for path in files:
+            if not path.exists():
+                raise DataError(f"the table {path} is missing: restore it, or build iteration {iteration} again")
+        frame = pl.scan_parquet(files)
+        check(frame, TABLES[name], ", ".join(map(str, files)))
+        return frame
+
+    def scan_until(self, name: str, iteration: int) -> pl.LazyFrame:
+        """A table of all finished iterations up to and with `iteration`."""
+        return pl.concat([self.scan(name, earlier) for earlier in self.iterations() if earlier <= iteration])
+
+    def write_iteration(
+        self,
+        iteration: int,
+        tables: Mapping[str, pl.DataFrame],
+        manifest: Manifest,
+        *,
+        shard_bytes: int = SHARD_BYTES,
+    ) -> Manifest:
+        """Write all tables in canonical order, then the manifest with their hashes: its rename is the commit.
+
+        A table without rows has no file, since `load_dataset` fails on a split without rows.
+        """
+        files = self._write_tables(stem_of(iteration, 0), tables, shard_bytes)
+        sealed = {"format": FORMAT, "iteration": iteration, **manifest, "files": files}
+        write_json(self.at(iteration, 0).manifest_path(iteration), sealed)
+        return sealed
+
+    def write_revision(self, iteration: int, tables: Mapping[str, pl.DataFrame], changes: Manifest) -> Manifest:
+        """Write the tables that a new revision has otherwise than the build, then its manifest; returns that.
+
+        `changes` are what its manifest says otherwise than the build's. Nothing that is there is written again.
+        """
+        built = self.at(iteration, 0).manifest(iteration)
+        number = self.revisions(iteration)[-1] + 1
+        kept = {name: entry for name, entry in built["files"].items() if name.partition("/")[0] not in tables}
+        files = kept | self._write_tables(stem_of(iteration, number), tables, SHARD_BYTES)
+        sealed = built | changes | {"revision": number, "files": files}
+        write_json(self.at(iteration, number).manifest_path(iteration), sealed)
+        return sealed
+
+    def _write_tables(
+        self, stem: str, tables: Mapping[str, pl.DataFrame], shard_bytes: int
+    ) -> dict[str, dict[str, Any]]:
+        """Write tables under one name each, and return what the manifest says of their files."""
+        files: dict[str, dict[str, Any]] = {}
+        for name, table in tables.items():
+            check(table, TABLES[name], name)
+            path = self.folder / name / f"{stem}.parquet"
+            for left in (path, *path.parent.glob(f"{stem}-*-of-*.parquet")):
+                left.unlink(missing_ok=True)
+            if table.is_empty():
+                continue
+            rows = table.sort(ORDER[name], nulls_last=True, maintain_order=True).to_arrow()
+            for shard in write_shards(path, rows, shard_bytes):
+                files[str(shard.relative_to(self.folder))] = {
+                    "sha256": sha256(shard),
+                    "rows": pq.read_metadata(shard).num_rows,
+                    "bytes": shard.stat().st_size,
+                }
+        return files
+
+    def changed_files(self, iteration: int) -> list[str]:
+        """Files of an iteration, in all its revisions, that are missing or no longer what the manifests say."""
+        files: dict[str, Any] = {}
+        for revision in self.revisions(iteration):
+            files |= self.at(iteration, revision).manifest(iteration)["files"]
+        return [
+            name
+            for name, entry in files.items()
+            if not (self.folder / name).exists() or sha256(self.folder / name) != entry["sha256"]
+        ]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; LockedError at once where another has it.
+
+        The lock is the kernel's: it is free the moment its holder ends, however it ends.
+        """
+        self.state.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.state / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise LockedError(
+                f"another eva-data is at work in {self.folder}: wait for it, or use another folder with "
+                "`--set folder=...`"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def stem_of(iteration: int, revision: int) -> str:
+    """What files of a revision are called, without their suffix."""
+    return f"iter_{iteration}.r{revision}" if revision else f"iter_{iteration}"

@@ -1,0 +1,82 @@
+"""Evolutions that repeat another prompt, or a benchmark: what only a look at all prompts can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from eva_data.evolve.elimination.contamination import ReferenceSet, contaminated
+from eva_data.evolve.elimination.near_duplicates import near_duplicates
+from eva_data.tables import schemas
+
+_KEY = ("chain_id", "step", "candidate")
+
+
+def eliminate(
+    evolutions: pl.DataFrame,
+    *,
+    known: pl.LazyFrame,
+    near_duplicate: float | None,
+    benchmarks: Sequence[ReferenceSet] = (),
+    ngram: int = 13,
+) -> pl.DataFrame:
+    """All rows of `evolutions` (schemas.EVOLUTIONS), in canonical order, repetitions now `eliminated`.
+
+    Judged are rows whose status is null, in this order of reasons:
+
+    - `duplicate`: the prompt_id is known, or an earlier row has it, in the order (step, prompt_id, chain_id);
+    - `contamination:<set>`: a run of `ngram` words is in that one of the `benchmarks` (`contaminated`);
+    - `near_duplicate`: its Jaccard similarity to a known or an earlier surviving prompt, in the order (step,
+      prompt_id), is at least `near_duplicate`, and it did not grow out of that (`near_duplicates`); None is
+      off.
+
+    `duplicate_of` names the repeated prompt, of an exact duplicate its own id. `known` has `prompt_id`,
+    `prompt`, `root_id` and `depth` of all seeds and all prompts of earlier iterations, X_{t-1} included;
+    repeated rows do no harm. Rows that the chain eliminated take no part, nor do candidates that were not its best,
+    also where the best is eliminated here. A chain that went on from a row
+    eliminated here keeps its later rows: they are judged by what they say, and their parent stays in this
+    table with its text, so lineage never dangles.
+
+    The result does not depend on row order. Judge the evolutions of an iteration together: where more chains
+    were run later, give the rows of all of them as the chains made them, not the result of an earlier call.
+    Raises DataError for other columns, ConfigError for settings out of range.
+    """
+    schemas.check(evolutions, schemas.EVOLUTIONS, "evolutions")
+    open_rows = evolutions.filter(pl.col("status").is_null()).sort("step", "prompt_id", "chain_id")
+    fresh, repeated = _split_duplicates(open_rows, known)
+    met = contaminated(fresh, benchmarks, words=ngram).select(
+        "prompt_id", reason="contamination:" + pl.col("set"), duplicate_of=pl.lit(None, pl.String)
+    )
+    found = [met]
+    if near_duplicate is not None:
+        clean = fresh.join(met, on="prompt_id", how="anti", maintain_order="left")
+        near = near_duplicates(clean, known, threshold=near_duplicate)
+        found.append(near.select("prompt_id", pl.lit("near_duplicate").alias("reason"), "duplicate_of"))
+    judged = fresh.select(*_KEY, "prompt_id").join(pl.concat(found), on="prompt_id").drop("prompt_id")
+    return _with_verdicts(evolutions, pl.concat([repeated, judged]))
+
+
+def _split_duplicates(open_rows: pl.DataFrame, known: pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows with a new prompt_id, each id once, and the verdicts on the others."""
+    ids = open_rows.lazy().select("prompt_id")
+    known_ids = known.select("prompt_id").join(ids, on="prompt_id", how="semi").unique().collect()
+    new = open_rows.join(known_ids, on="prompt_id", how="anti", maintain_order="left")
+    fresh = new.unique("prompt_id", keep="first", maintain_order=True)
+    others = open_rows.join(fresh, on=_KEY, how="anti")
+    return fresh, others.select(*_KEY, reason=pl.lit("duplicate"), duplicate_of=pl.col("prompt_id"))
+
+
+def _with_verdicts(evolutions: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
+    """The evolutions in canonical order, with the verdicts on some of them written in."""
+    joined = evolutions.join(verdicts, on=_KEY, how="left", suffix="_found")
+    found = pl.col("reason_found").is_not_null()
+    return (
+        joined.with_columns(
+            status=pl.when(found).then(pl.lit("eliminated")).otherwise("status"),
+            reason=pl.coalesce("reason_found", "reason"),
+            duplicate_of=pl.coalesce("duplicate_of_found", "duplicate_of"),
+        )
+        .select(schemas.EVOLUTIONS.names())
+        .sort(_KEY)
+    )

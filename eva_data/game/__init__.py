@@ -1,0 +1,1 @@
+"""The whole game: iterations and trainings in turn, and what they will take."""

@@ -1,0 +1,214 @@
+"""Trains online (paper 3.3.2): one run of `train/online.py`, and the dataset of what it trained on.
+
+The dataset is a folder of its own with one iteration. Its prompts are those that were trained on, seeds and evolved
+ones; its responses are the answers that were trained with; every attempt to evolve is in `evolutions`. The trained
+model is theta_1 of that folder, so that `build --iter 2` there goes on from it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from eva_data.config import Config, RewardServer
+from eva_data.dataset.seeds import read_seeds, seed_block
+from eva_data.dataset.store import Manifest
+from eva_data.errors import ConfigError, MissingExtraError, StaleError
+from eva_data.files import sha256, write_json, write_parquet, write_text
+from eva_data.iteration.players import creator_of, solver_of
+from eva_data.iteration.run import Run
+from eva_data.jobs.job import Job
+from eva_data.ledger import call_key
+from eva_data.models.player import Player, connection, llm_fields
+from eva_data.project import train_dir
+from eva_data.report.card import write_card
+from eva_data.report.model_card import finish_online
+from eva_data.rewards.scorers import reward_model
+from eva_data.rewards.while_training import refuse_others
+from eva_data.training.launch import launch_arguments, run_script, script_arguments, take_model
+from eva_data.training.online_dataset import policy_name, write_dataset
+from eva_data.training.online_tables import ITERATION
+from eva_data.training.recipes import find_recipe
+
+ALGORITHMS = ("rloo", "oaif")
+_SEEDS_CARD = """\
+---
+configs:
+- config_name: prompts
+  data_files: [{split: iter_1, path: prompts/iter_1.parquet}]
+---
+"""
+
+
+@dataclass(frozen=True)
+class Online:
+    """What is asked of an online run."""
+
+    steps: int
+    recipe: str
+    """Name or path; its `algorithm` is one of ALGORITHMS."""
+    static: bool = False
+    """Evolve nothing: the same algorithm on the seeds alone, for comparison."""
+
+
+def online_config(config: Config, algorithm: str, static: bool) -> tuple[Config, str]:
+    """The settings with name and folder of the online run's own dataset, and the recipe that is meant."""
+    if algorithm not in ALGORITHMS:
+        raise ConfigError(f"`--algorithm` is `{algorithm}`: known are {', '.join(ALGORITHMS)}")
+    suffix = f"-{algorithm}" + ("-static" if static else "")
+    folder = config.folder.with_name(config.folder.name + suffix)
+    recipe = f"sandbox_{algorithm}" if config.train.recipe.startswith("sandbox") else algorithm
+    return config.model_copy(update={"name": config.name + suffix, "folder": folder}), recipe
+
+
+def train_online(run: Run, online: Online) -> Manifest:
+    """The manifest of the online run's dataset, after training whatever is missing of it.
+
+    The trained model is then in `run.store.solver_folder(1)`. A run that was cut off goes on from its last checkpoint,
+    buffer included. Raises StaleError where the folder holds something else, ConfigError where the solver cannot be
+    trained here or the reward not be given while it trains, and JobError where training fails.
+    """
+    recipe = find_recipe(online.recipe)
+    store, start = run.store, solver_of(run, ITERATION)
+    content = _content(run, start)
+    asked = {
+        "steps": online.steps,
+        "static": online.static,
+        "recipe_sha256": sha256(recipe),
+        "seed": run.config.seed,
+        "settings": call_key(content).hex()[:16],
+    }
+    if ITERATION in store.iterations():
+        _refuse_another(run, asked)
+    else:
+        _train(run, online, recipe, start)
+        write_dataset(run, asked, start)
+    write_card(store, run.config.publish.licence)
+    job = store.job_folder(ITERATION, "online")
+    if not store.solver_folder(ITERATION).exists():
+        if not (job / "output" / "training.json").exists():
+            _train(run, online, recipe, start)
+        take_model(job / "output", store.solver_folder(ITERATION), partial(finish_online, store, start.fingerprint))
+    shutil.rmtree(job, ignore_errors=True)
+    return store.manifest(ITERATION)
+
+
+def _refuse_another(run: Run, asked: dict[str, Any]) -> None:
+    manifest = run.store.manifest(ITERATION)
+    done = manifest.get("online", {})
+    changed = [f"`{key}` is {asked[key]!r}, was {done.get(key)!r}" for key in asked if asked[key] != done.get(key)]
+    if changed:
+        raise StaleError(
+            f"{run.store.folder} holds another run: {'; '.join(changed)}; train into a folder of its own with "
+            "`--set folder=...`"
+        )
+
+
+def _train(run: Run, online: Online, recipe: Path, start: Player) -> None:
+    """Run the script; what it leaves is in the job folder: `output`, `record.jsonl`, `too_long.json`."""
+    config, store = run.config, run.store
+    for package in ("trl", "accelerate", "peft"):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "train")
+    job = store.job_folder(ITERATION, "online").resolve()
+    arguments, environment = launch_arguments(config, os.environ)
+    prepare(run, start, job)
+    command = [
+        *(sys.executable, "-m", "accelerate.commands.launch", *arguments),
+        *(str(train_dir() / "online.py"), "--config", str(recipe), "--game", str(job / "game.json")),
+        *("--dataset", str(job / "seeds"), "--split", "iter_1", "--static", str(online.static).lower()),
+        *("--model_name_or_path", str(start.path), "--max_steps", str(online.steps)),
+        *("--output_dir", str(job / "output"), "--progress", str(job / "progress.json"), "--resume", "true"),
+        *("--seed", str(config.seed), *script_arguments(config)),
+    ]
+    environment |= {"HF_DATASETS_CACHE": str(job / "datasets")}
+    progress = run.reporter.stage("online training", 0)
+    run_script(command, job, store.log("online"), environment, "online", progress)
+
+
+def prepare(run: Run, start: Player, job: Path) -> None:
+    """Write what the script reads into the job folder: `seeds`, a dataset, and `game.json`; `start` is theta_0."""
+    seeds_of = run.config.seeds
+    if seeds_of is None:
+        raise ConfigError("`solver` is a table of responses: training online needs `seeds`, prompts to begin with")
+    seeds, _ = read_seeds(seeds_of, run.config.seed)
+    game = _game(run, start, job)
+    write_parquet(job / "seeds" / "prompts" / "iter_1.parquet", seed_block(seeds, 1, seeds_of.per_iteration).to_arrow())
+    write_text(job / "seeds" / "README.md", _SEEDS_CARD)
+    write_json(job / "game.json", game)
+
+
+def _game(run: Run, start: Player, job: Path) -> dict[str, Any]:
+    """What the script is told beside its arguments; `content` is what the weights depend on."""
+    reward = _reward_job(run, job / "reward")
+    reward.save()
+    creator = None if run.config.creator == "shared" else _creator_job(run, start, job / "creator")
+    if creator is not None:
+        creator.save()
+    return {
+        "reward": str(reward.folder),
+        "creator": None if creator is None else str(creator.folder),
+        "evolve": run.config.evolve.model_dump(mode="json"),
+        "content": _content(run, start),
+    }
+
+
+def _content(run: Run, start: Player) -> dict[str, Any]:
+    config = run.config
+    shared = config.creator == "shared"
+    return {
+        "policy": policy_name(start),
+        "system": start.block.system,
+        "count_truncated": config.estimate.count_truncated,
+        "reward": reward_model(run.scorers),
+        "creator": None if shared else _creator_fields(run, creator_of(run, start)),
+        "evolve": config.evolve.data(),
+    }
+
+
+def _reward_job(run: Run, folder: Path) -> Job:
+    if len(run.scorers) != 1:
+        raise ConfigError("`reward` is several rewards, which are standardised over a whole iteration: use one of them")
+    (scorer,) = run.scorers
+    refuse_others(scorer.block.backend)
+    settings = scorer.block.model_dump(mode="json") | {
+        "fingerprint": scorer.fingerprint,
+        "path": None if scorer.path is None else str(scorer.path),
+    }
+    if isinstance(scorer.block, RewardServer):
+        if not scorer.block.urls:
+            raise ConfigError(
+                "`reward` is a server to be started here, beside the training: start it yourself and name its "
+                "`base_url`, or use `backend: classifier`"
+            )
+        settings["urls"] = list(scorer.block.urls)
+    folder.mkdir(parents=True, exist_ok=True)
+    return Job(folder, "reward", settings, ledger=run.ledger.resolve())
+
+
+def _creator_job(run: Run, start: Player, folder: Path) -> Job:
+    creator = creator_of(run, start)
+    if creator.started_here:
+        raise ConfigError(
+            "`creator` is a vLLM server to be started here, beside the training: start it yourself and name its "
+            "`base_url`"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return Job(
+        folder,
+        "evolve",
+        model=_creator_fields(run, creator),
+        connection=connection(creator, url=None, budget=run.budget),
+        ledger=run.ledger.resolve(),
+    )
+
+
+def _creator_fields(run: Run, creator: Player) -> dict[str, Any]:
+    config = run.config
+    return llm_fields(creator, config.evolve, seed=config.seed, stage="evolve", iteration=ITERATION, framed=True)

@@ -1,0 +1,78 @@
+"""Asks a few prompts as the build would, so that a plan rests on measured answers.
+
+The jobs are the build's own, so what a pilot pays for is in the ledger under the keys by which the build looks it
+up. They lie in a folder of their own, `.eva/pilot`, so that the state of an interrupted build stays as it is.
+
+Models in this process are the exception: their batches must follow from the build's inputs alone, or it would not end
+with the same bits. Where no other model plays, a pilot has a ledger of its own and the build computes all anew.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+
+from eva_data.config import TransformersModel
+from eva_data.game.plan import pilot_ledger
+from eva_data.game.starting import first_prompts
+from eva_data.iteration.answer import answer
+from eva_data.iteration.build import refuse_stale
+from eva_data.iteration.create import evolve_prompts
+from eva_data.iteration.players import creator_of, solver_of
+from eva_data.iteration.run import Run
+from eva_data.iteration.stages import good_prompts
+from eva_data.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Piloted:
+    """What a pilot asked."""
+
+    prompts: int
+    cost: float
+    """Dollars of the replies with a known price."""
+    unpriced: int
+    """Replies without one."""
+
+
+def ask_pilot(run: Run, iteration: int, prompts: int) -> Piloted:
+    """Have `prompts` of the prompts that an iteration starts from answered, scored and, from iteration 2 on, evolved.
+
+    Asks nothing where the iteration is built already. Raises whatever stops a build, BudgetError among them.
+    """
+    for earlier in range(1, iteration + 1):
+        refuse_stale(run, earlier)
+    config = run.config
+    if not prompts or iteration in run.store.iterations() or iteration < config.first_answered:
+        return Piloted(0, 0.0, 0)
+    # What is not built yet begins with iteration 1, which asks the first prompts.
+    built = iteration - 1 in run.store.iterations()
+    number = iteration if built else config.first_answered
+    table = good_prompts(run.store, iteration - 1)[0] if built else first_prompts(config)
+    few = table.sort("prompt_id").head(prompts)
+    solver = solver_of(run, number)
+    creator = creator_of(run, solver)
+    judges = [scorer.judge.block for scorer in run.scorers if scorer.judge is not None]
+    alone = all(isinstance(block, TransformersModel) for block in (solver.block, creator.block, *judges))
+    ledger = pilot_ledger(run) if alone else run.ledger
+    aside = replace(
+        run,
+        config=config.model_copy(update={"folder": pilot_ledger(run).parent, "ledger": ledger}),
+        notes=[],
+        # The mean of several rewards is not kept, so any scale will do.
+        reward_scales={scorer.fingerprint: [0.0, 1.0] for scorer in run.scorers},
+    )
+    before = _spent(aside)
+    stage = "estimate" if number > 1 and config.estimate.source == "fresh" else "respond"
+    with run.store.locked(), aside.servers:
+        answer(aside, solver, few, stage=stage, iteration=number)
+        if iteration > 1 and config.mix.source == "evolved":
+            evolve_prompts(aside, max(2, number), creator, few, "evolve")
+    shutil.rmtree(aside.store.state / "jobs", ignore_errors=True)
+    cost, unpriced = (now - then for now, then in zip(_spent(aside), before, strict=True))
+    return Piloted(few.height, cost, int(unpriced))
+
+
+def _spent(run: Run) -> tuple[float, int]:
+    with Ledger(run.ledger) as ledger:
+        return ledger.spent()

@@ -1,0 +1,215 @@
+"""What an iteration will take and cost, stage by stage, before anything of it is asked.
+
+How often each model is asked follows from the settings (`workload`). What an answer takes is the mean of what the
+ledger holds of that stage, or else as much as it can be. Nothing here asks, resolves or downloads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from eva_data.config import Judge, Several, TransformersModel
+from eva_data.game.play import to_train
+from eva_data.game.starting import Start, starting_prompts
+from eva_data.game.workload import Computed, Player, Work, is_known, survival, workload
+from eva_data.iteration.build import refuse_stale
+from eva_data.iteration.run import Run
+from eva_data.ledger import Ledger
+from eva_data.models.remote.budget import Price, cost
+from eva_data.models.remote.litellm_provider import price_of
+
+_SIBLINGS = {"estimate": "respond", "judge (estimate)": "judge (respond)"}
+_SIBLINGS |= {sibling: stage for stage, sibling in _SIBLINGS.items()}
+"""Stages that ask the same of the same models."""
+
+Bill = Mapping[str, Any]
+"""A row of Ledger.bills()."""
+
+Source = Literal["ledger", "bound", "reused", "computed"]
+"""Where a line's numbers come from: what was measured; the most that can be; there is nothing to ask; it is scored
+without a language model."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a completion of a stage took on average."""
+
+    calls: float
+    tokens_in: float | None
+    tokens_out: float | None
+    """Null where the servers did not say."""
+    seconds: float | None
+    """Of its share of a reply, from request to answer; null where only other models were measured."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one stage will take in all."""
+
+    stage: str
+    model: str
+    """As the settings call it."""
+    calls: int
+    completions: int | None
+    tokens_in: int | None
+    tokens_out: int | None
+    """Null where no language model is asked."""
+    cost: float | None
+    """Dollars; null where the price is unknown."""
+    seconds: float | None
+    """Null where nothing was measured."""
+    source: Source
+    own_hardware: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an iteration will take."""
+
+    iteration: int
+    start: Start
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+    """What else a reader should know."""
+    spent: float
+    """Dollars that the ledger holds, of all iterations."""
+    paid: float
+    """Those of them that this iteration has cost already, by a pilot or an interrupted build."""
+
+    @property
+    def cost(self) -> float:
+        """Dollars of all lines whose price is known."""
+        return sum(line.cost or 0.0 for line in self.lines)
+
+    @property
+    def unpriced(self) -> bool:
+        """Whether there are others."""
+        return any(line.cost is None for line in self.lines)
+
+
+def pilot_ledger(run: Run) -> Path:
+    """Where a pilot keeps what the build must compute anew (see `pilot`)."""
+    return run.store.state / "pilot" / "ledger.sqlite"
+
+
+def plan_iteration(run: Run, iteration: int) -> Plan:
+    """What iteration t will take, by the settings and by what the ledger holds now.
+
+    Raises StaleError where an iteration is there that was made with other settings, DataError where the prompts are
+    on this machine and cannot be used.
+    """
+    for earlier in range(1, iteration + 1):
+        refuse_stale(run, earlier)
+    start = starting_prompts(run, iteration)
+    bills = [bill for path in (run.ledger, pilot_ledger(run)) if path.exists() for bill in _bills(path)]
+    spent = sum(bill["cost"] for bill in bills)
+    paid = sum(bill["cost"] for bill in bills if bill["iteration"] == iteration)
+    if iteration in run.store.iterations():
+        done = f"iteration {iteration} is built, and building it again asks nothing: `eva-data status` has what it took"
+        return Plan(iteration, start, (), (done,), spent, paid)
+    works = workload(run, iteration, start)
+    lines = tuple(_computed(work) if isinstance(work, Computed) else _line(work, bills) for work in works)
+    return Plan(iteration, start, lines, tuple(_notes(run, iteration, works)), spent, paid)
+
+
+def _bills(path: Path) -> list[dict[str, Any]]:
+    with Ledger(path) as ledger:
+        return ledger.bills()
+
+
+def _computed(work: Computed) -> Line:
+    return Line(work.stage, work.model, work.calls, None, None, None, 0.0, None, "computed", own_hardware=True)
+
+
+def _line(work: Work, bills: Sequence[Bill]) -> Line:
+    return foresee(work, rates_of(bills, work.stage, work.player), price_of(work.player.block))
+
+
+def rates_of(bills: Sequence[Bill], stage: str, player: Player) -> Rates | None:
+    """The means of a stage's bills: of the same model if there are any, else of whatever model; null without any.
+
+    For *estimate* also *respond* can speak, and the other way round: both ask the same.
+    """
+    for same_model in (True, False):
+        for name in (stage, _SIBLINGS.get(stage)):
+            found = [bill for bill in bills if bill["stage"] == name and bill["completions"]]
+            if same_model:
+                found = [bill for bill in found if player.is_called(bill["model"])]
+            if found:
+                return _means(found, same_model)
+    return None
+
+
+def _means(bills: Sequence[Bill], same_model: bool) -> Rates:
+    replies, completions, tokens_in, tokens_out, seconds = (
+        sum(bill[key] for bill in bills)
+        for key in ("replies", "completions", "prompt_tokens", "completion_tokens", "seconds")
+    )
+    return Rates(
+        calls=replies / completions,
+        # Nothing is said in no tokens: 0 means that they were not counted.
+        tokens_in=tokens_in / completions or None,
+        tokens_out=tokens_out / completions or None,
+        seconds=seconds / completions if same_model else None,
+    )
+
+
+def foresee(work: Work, rates: Rates | None, price: Price | None) -> Line:
+    """The line of a stage by what its completions took so far; where that is not known, by the most they can."""
+    block, own = work.player.block, price == (0.0, 0.0)
+    if not work.completions:
+        return Line(work.stage, block.model, 0, 0, 0, 0, 0.0, 0.0, "reused", own)
+    calls, tokens_in, tokens_out, seconds = work.calls, work.tokens_in, work.tokens_out, None
+    if rates is not None:
+        if not isinstance(block, TransformersModel):
+            calls = round(rates.calls * work.completions)
+        if rates.tokens_in is not None:
+            tokens_in = round(rates.tokens_in * work.completions)
+        if rates.tokens_out is not None:
+            tokens_out = round(rates.tokens_out * work.completions)
+        if rates.seconds is not None:
+            seconds = rates.seconds * work.completions / work.at_once
+    counted = rates is not None and rates.tokens_in is not None and rates.tokens_out is not None
+    return Line(
+        stage=work.stage,
+        model=block.model,
+        calls=calls,
+        completions=work.completions,
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        cost=cost(price, tokens_in, tokens_out),
+        seconds=seconds,
+        source="ledger" if counted else "bound",
+        own_hardware=own,
+    )
+
+
+def _notes(run: Run, iteration: int, works: Sequence[Work | Computed]) -> list[str]:
+    config, before = run.config, iteration - 1
+    if not works:
+        return ["its responses come from a table, so nothing is asked"]
+    notes = []
+    if iteration > 1:
+        if before not in run.store.iterations():
+            notes.append(f"iteration {before} is not built: `eva-data plan --iter {before}` says what it takes")
+        if missing := to_train(run, iteration):
+            thetas = " and ".join(f"theta_{theta}" for theta in missing)
+            notes.append(f"{thetas} {'have' if len(missing) > 1 else 'has'} to be trained first, which this leaves out")
+        if is_known(run, iteration):
+            notes.append(f"the solver is that of iteration {before}: what it said to those prompts is kept")
+    if any(work.stage == "evolve" for work in works):
+        share = config.mix.evolved / (config.sample.fraction * config.evolve.evolutions)
+        survived = survival(run, iteration)
+        notes.append(
+            f"more prompts are evolved where fewer than {share:.0%} of the evolutions survive"
+            + ("" if survived is None else f"; in iteration {before} {survived:.0%} did")
+        )
+    rewards = config.reward.rewards if isinstance(config.reward, Several) else (config.reward,)
+    if any(isinstance(reward, Judge) for reward in rewards):
+        notes.append("a judge that gives no rating is asked once more, which this leaves out")
+    if config.evolve.rated and any(work.stage == "evolve" for work in works):
+        notes.append("the creator rates every candidate that survives, and once more where it gives no rating")
+    return notes

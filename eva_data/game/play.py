@@ -1,0 +1,160 @@
+"""The game: build and train in turn, doing only what is missing."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+import yaml
+
+from eva_data.config.reading import dump_config
+from eva_data.dataset.store import Manifest
+from eva_data.errors import ConfigError, StaleError
+from eva_data.iteration.build import build_iteration, refuse_stale
+from eva_data.iteration.players import solver_of
+from eva_data.iteration.run import Run
+from eva_data.training.heldout import heldout_accuracy
+from eva_data.training.recipes import refuse_another
+
+
+def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
+    """The manifest of `iteration`, after building and training whatever it needs and is missing.
+
+    `only` raises StaleError instead of building or training for an earlier one. `train_last` also trains the
+    solver on the iteration itself.
+    """
+    missing = _missing(run, iteration)
+    if only and missing:
+        raise StaleError(
+            f"iteration {iteration} needs what is missing ({'; '.join(missing)}): "
+            "leave `--only` out to have it made, or name a solver with `--solver`"
+        )
+    with run.store.locked(), run.servers:
+        for number in range(1, iteration + 1):
+            for theta in to_train(run, number):
+                train_iteration(run, theta)
+            manifest = build_iteration(run, number)
+        if train_last and run.config.trains and iteration >= run.config.first_answered:
+            train_iteration(run, iteration)
+        if run.config.train.heldout and run.config.model_solver is not None:
+            test_solvers(run)
+    return manifest
+
+
+def to_train(run: Run, iteration: int) -> list[int]:
+    """The thetas that have still to be trained for the solver of iteration t, in order; the last is theta_{t-1}."""
+    if run.solver_override is not None or iteration in run.store.iterations():
+        return []
+    return untrained(run, iteration - 1)
+
+
+def untrained(run: Run, theta: int) -> list[int]:
+    """The given theta and those that it is trained from, as far as they are missing, in order.
+
+    theta_t is trained from the solver that answered in iteration t. Where that was theta_{t-1}, and it is not here
+    (a pulled dataset comes without solvers), it has to be trained first. From scratch it is trained from theta_0.
+    """
+    missing: list[int] = []
+    while run.config.trains and theta >= run.config.first_answered and not run.store.solver_folder(theta).exists():
+        missing.insert(0, theta)
+        if _from_scratch(run) or (theta in run.store.iterations() and not _answered_by_theta(run, theta)):
+            break
+        theta -= 1
+    return missing
+
+
+def _from_scratch(run: Run) -> bool:
+    return run.config.train.mode == "scratch"
+
+
+def _answered_by_theta(run: Run, iteration: int) -> bool:
+    """Whether iteration t was answered by a theta_{t-1} that was trained by eva-data."""
+    solver: str = run.store.manifest(iteration)["models"]["solver"]
+    return solver.startswith(f"{run.store.solver_folder(iteration - 1).name}@")
+
+
+def _missing(run: Run, iteration: int) -> list[str]:
+    built = run.store.iterations()
+    found = [f"iteration {number} is not built" for number in range(1, iteration) if number not in built]
+    return found + [f"theta_{theta} is not trained" for theta in to_train(run, iteration)]
+
+
+def train_iteration(run: Run, iteration: int) -> Path:
+    """The folder of theta_t, trained unless it is there already; and before it whatever it is trained from."""
+    if run.config.model_solver is None:
+        raise ConfigError("`solver` is a table of responses, so there is no model to train: name one in `solver.then`")
+    if not run.config.trains:
+        raise ConfigError(
+            f"the solver `{run.config.model_solver.model}` runs behind a URL, so there are no weights to train here: "
+            "train it where they are, serve the result, and name it with `--solver` or a new `solver.revision`; or use "
+            "`backend: vllm` or `transformers` with a model folder or Hub id"
+        )
+    if iteration < run.config.first_answered:
+        raise ConfigError(
+            f"iteration {iteration} holds the responses of a table, so there is no solver of its own to train on it: "
+            "build iteration 2 and train on that, with `train.mode: scratch` on both"
+        )
+    run.store.manifest(iteration)
+    refuse_stale(run, iteration)
+    solver = run.store.solver_folder(iteration)
+    if solver.exists():
+        refuse_another(run.config, run.store, iteration)
+    for theta in untrained(run, iteration):
+        refuse_stale(run, theta)
+        _train(run, theta)
+    return solver
+
+
+def _train(run: Run, iteration: int) -> Path:
+    from eva_data.report.model_card import finish_model
+    from eva_data.training.offline import train
+
+    source = run.config.first_answered if _from_scratch(run) else iteration
+    start, answered = solver_of(run, source), run.store.manifest(source)["models"]["solver"]
+    assert start.path is not None
+    if start.fingerprint != answered:
+        run.note(
+            f"iteration {source} was answered by {answered}, and theta_{iteration} is trained from "
+            f"{start.fingerprint}: what follows will not be, byte for byte, what follows there"
+        )
+    # Training may need the memory that a server holds.
+    run.servers.stop()
+    return train(
+        run.config,
+        iteration,
+        folder=run.config.folder,
+        model=start.path,
+        on_progress=run.reporter.stage("train", iteration),
+        finish=partial(finish_model, run.store, iteration, base=start.fingerprint, dataset=run.config.publish.repo),
+    )
+
+
+def test_solvers(run: Run) -> pl.DataFrame:
+    """Held-out accuracy of theta_0 and of every trained theta: one row per (theta, depth)."""
+    results = []
+    last = max(run.store.iterations(), default=0)
+    for number in range(last + 1):
+        if number and not run.store.solver_folder(number).exists():
+            continue
+        player = solver_of(Run(run.config, run.reporter), number + 1)
+        accuracy = heldout_accuracy(run, player, f"theta_{number}")
+        results.append(accuracy.with_columns(theta=pl.lit(number, dtype=pl.Int32)))
+    table = pl.concat(results)
+    table.write_csv(run.store.state / "heldout.csv")
+    return table
+
+
+def outline(run: Run, iteration: int, *, only: bool) -> str:
+    """What `play` would do, and the resolved settings, as text."""
+    built = run.store.iterations()
+    steps = []
+    for number in range(1, iteration + 1):
+        refuse_stale(run, number)
+        training = [f"train theta_{theta} on iteration {theta}" for theta in to_train(run, number)]
+        steps += [step for step in training if step not in steps]
+        steps.append(f"iteration {number}: " + ("is there" if number in built else "build"))
+    if only and _missing(run, iteration):
+        steps = [f"refuse: {'; '.join(_missing(run, iteration))}"]
+    settings = yaml.safe_dump(dump_config(run.config), sort_keys=False, allow_unicode=True)
+    return "\n".join([settings, *(f"- {step}" for step in steps)])

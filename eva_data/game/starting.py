@@ -1,0 +1,95 @@
+"""The prompts that an iteration starts from, as far as this machine knows them: nothing is asked or downloaded.
+
+A Hub dataset is read offline, which takes a process of its own: `python -m eva_data.game.starting` with a config as
+JSON on its standard input.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import polars as pl
+
+from eva_data.config import Config, TableModel
+from eva_data.dataset.seeds import read_seeds, read_table, seed_block
+from eva_data.iteration.run import Run
+
+CHARACTERS_PER_TOKEN = 4
+UNKNOWN = 1000
+"""Prompts to plan for where nobody knows how many there are."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """X_{t-1}; in iteration 1, and where that is not built yet, X_1."""
+
+    count: int
+    tokens: int | None
+    """Mean length, at 4 characters a token; null where no prompt can be read."""
+    known: str
+    """Where this comes from, for a person to read."""
+
+
+def starting_prompts(run: Run, iteration: int) -> Start:
+    """How many prompts an iteration starts from, and how long they are.
+
+    Raises DataError where there is a file of prompts that cannot be used.
+    """
+    if iteration > 1 and iteration - 1 in run.store.iterations():
+        built = run.store.scan("prompts", iteration - 1)
+        return Start(*measure(built), f"the prompts of iteration {iteration - 1} in {run.store.folder}")
+    config, read = run.config, None
+    source = config.solver if isinstance(config.solver, TableModel) else config.seeds
+    assert source is not None
+    if source.dataset is not None:
+        read = _read_offline(config)
+    elif source.path is None or source.path.is_file():
+        read = measure(first_prompts(config).lazy())
+    name = source.dataset or source.path or "the sandbox's world"
+    if read is not None:
+        return Start(*read, f"{name}")
+    missing = f"{name} is not on this machine"
+    if config.seeds is not None and config.seeds.per_iteration is not None:
+        return Start(config.seeds.per_iteration, None, f"`seeds.per_iteration`; {missing}")
+    return Start(UNKNOWN, None, f"{missing}, so how many there are is unknown: this is per {UNKNOWN}")
+
+
+def first_prompts(config: Config) -> pl.DataFrame:
+    """PROMPTS of X_1, as the build draws them."""
+    if isinstance(config.solver, TableModel):
+        return read_table(config.solver, config.seed).prompts
+    assert config.seeds is not None
+    return seed_block(read_seeds(config.seeds, config.seed)[0], 1, config.seeds.per_iteration)
+
+
+def measure(prompts: pl.LazyFrame) -> tuple[int, int]:
+    """The number of prompts and their mean length in tokens, rounded up."""
+    characters = pl.col("prompt").list.eval(pl.element().struct.field("content").str.len_chars()).list.sum()
+    count, mean = prompts.select(pl.len(), mean=characters.mean()).collect(engine="streaming").row(0)
+    return count, math.ceil((mean or 0) / CHARACTERS_PER_TOKEN)
+
+
+def _read_offline(config: Config) -> tuple[int, int] | None:
+    """What `measure` says of X_1, from the datasets that were downloaded earlier; None where it is not among them."""
+    child = subprocess.run(
+        [sys.executable, "-m", "eva_data.game.starting"],
+        input=config.model_dump_json(),
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=False,
+    )
+    if child.returncode != 0:
+        return None
+    count, tokens = json.loads(child.stdout.splitlines()[-1])
+    return count, tokens
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(first_prompts(Config.model_validate_json(sys.stdin.read())).lazy())))

@@ -1,0 +1,272 @@
+"""How often each stage of an iteration asks its model, and with how much text: at most, by the settings alone.
+
+What the ledger has under the same key is not counted: the answers of an unchanged solver to X_{t-1} are those that it
+gave in iteration t - 1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from eva_data.config import (
+    ApiModel,
+    Config,
+    Judge,
+    Model,
+    OneReward,
+    Pairwise,
+    Several,
+    TransformersModel,
+    Verifier,
+    VllmModel,
+)
+from eva_data.errors import ConfigError
+from eva_data.evolve.scorer import ASPECTS, QUESTIONS
+from eva_data.game.starting import CHARACTERS_PER_TOKEN, Start
+from eva_data.iteration.players import solver_block
+from eva_data.iteration.run import Run
+from eva_data.method.rewrite import TEMPLATE as REWRITE_TEMPLATE
+from eva_data.models.remote.endpoints import START
+from eva_data.models.remote.litellm_provider import import_litellm
+from eva_data.models.resolve import resolve
+from eva_data.tables.draws import share_of
+
+EVOLVE_TEMPLATE = 1000
+"""Characters of an instruction to the creator; no method's own is longer."""
+JUDGE_TEMPLATE = 1700
+"""Characters of the question to a judge where the settings give none."""
+
+
+@dataclass(frozen=True)
+class Player:
+    """Who is asked, as far as the settings tell."""
+
+    block: Model
+    names: tuple[str, ...]
+    """What its fingerprint can begin with; a solver that is trained here has one for each theta."""
+
+    def is_called(self, fingerprint: str) -> bool:
+        """Whether a fingerprint can be this model's."""
+        return any(fingerprint == name or fingerprint.startswith((f"{name}@", f"{name}+")) for name in self.names)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage asks of a language model."""
+
+    stage: str
+    player: Player
+    calls: int
+    """Requests to a server; batches of a model in this process."""
+    completions: int
+    tokens_in: int
+    tokens_out: int
+    at_once: int
+    """Calls that run at the same time."""
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What a stage scores without a language model."""
+
+    stage: str
+    model: str
+    calls: int
+    """Responses to score; comparisons, for a pairwise reward model."""
+
+
+def workload(run: Run, iteration: int, start: Start) -> list[Work | Computed]:
+    """Every stage of an iteration that asks or scores, in order; none where a table holds the responses."""
+    config = run.config
+    if iteration < config.first_answered:
+        return []
+    solver = _solver(run, iteration)
+    length = solver.block.max_prompt_tokens if start.tokens is None else start.tokens
+    if iteration == 1:
+        tokens = start.count * length
+        return [
+            *_answering(config, solver, "respond", start.count, tokens),
+            *_rewriting(config, solver, start.count, tokens),
+        ]
+    known = is_known(run, iteration)
+    works: list[Work | Computed] = []
+    if config.estimate.source == "fresh":
+        asked = 0 if known else start.count
+        works += _answering(config, solver, "estimate", asked, asked * length)
+    grown = length
+    if config.mix.source == "evolved":
+        creator = solver if config.creator == "shared" else Player(config.creator, (_name(config.creator),))
+        chains = chains_needed(config, start.count, survival(run, iteration))
+        works.append(_evolving(config, creator, chains, length))
+        grown = min(config.evolve.max_tokens, solver.block.max_prompt_tokens)
+    new = share_of(config.mix.evolved, start.count)
+    originals = 0 if known or _estimated(config, iteration) else start.count - new
+    tokens = new * grown + originals * length
+    answering = _answering(config, solver, "respond", new + originals, tokens)
+    shown = new * grown + (start.count - new) * length
+    return [*works, *answering, *_rewriting(config, solver, start.count, shown)]
+
+
+def chains_needed(config: Config, prompts: int, survival: float | None) -> int:
+    """How many prompts are evolved: the sampled fraction, or as many more as it takes for enough survivors."""
+    first = max(1, share_of(config.sample.fraction, prompts))
+    if survival is None:
+        return first
+    each = config.evolve.evolutions * survival
+    needed = share_of(config.mix.evolved, prompts) / each if each else math.inf
+    return max(first, math.ceil(min(needed, prompts)))
+
+
+def survival(run: Run, iteration: int) -> float | None:
+    """The share of the steps of iteration t - 1's chains that gave a prompt; null where there were none."""
+    if iteration - 1 not in run.store.iterations():
+        return None
+    manifest = run.store.manifest(iteration - 1)
+    attempts = sum(flow["rows_in"] for flow in manifest["flow"] if flow["stage"] == "evolve")
+    if not attempts:
+        return None
+    # Of all candidates of a step one goes on.
+    return float(manifest["evolving"]["found"] * manifest["settings"].get("evolve.candidates", 1) / attempts)
+
+
+def is_known(run: Run, iteration: int) -> bool:
+    """Whether the solver of iteration t is the one that answered in t - 1, so that X_{t-1} need not be asked again."""
+    if run.config.trains and run.solver_override is None:
+        return False
+    if iteration - 1 not in run.store.iterations():
+        return run.solver_override is None and iteration > run.config.first_answered
+    if not run.ledger.exists():
+        return False
+    answered = run.store.manifest(iteration - 1)["models"]["solver"]
+    block = solver_block(run, iteration)
+    if not _is_remote(block) and (block.model == "sandbox" or Path(block.model).expanduser().is_dir()):
+        # Folders of one name are many.
+        return bool(resolve(block.model).fingerprint == answered)
+    return Player(block, (_name(block),)).is_called(answered)
+
+
+def _estimated(config: Config, iteration: int) -> bool:
+    """Whether this iteration's *estimate* has already answered the prompts that X_t takes over."""
+    return config.estimate.source == "fresh" and (config.mix.original == "previous" or iteration == 2)
+
+
+def _solver(run: Run, iteration: int) -> Player:
+    block, configured = solver_block(run, iteration), run.config.model_solver
+    names = [_name(block)]
+    if run.config.trains and run.solver_override is None and configured is not None:
+        names += [_name(configured), *(f"iter_{number}" for number in range(1, iteration))]
+    return Player(block, tuple(dict.fromkeys(names)))
+
+
+def _name(block: Model) -> str:
+    """What the fingerprint of a block's model begins with."""
+    if _is_remote(block):
+        return f"{block.model}@{block.revision or 'unknown'}"
+    path = Path(block.model).expanduser()
+    return path.resolve().name if path.is_dir() and block.model != "sandbox" else block.model
+
+
+def _is_remote(block: Model) -> bool:
+    return isinstance(block, ApiModel) or (isinstance(block, VllmModel) and bool(block.urls))
+
+
+def _answering(config: Config, solver: Player, stage: str, prompts: int, tokens: int) -> list[Work | Computed]:
+    """The solver's and the rewards' work for some prompts of `tokens` tokens together."""
+    n, block = solver.block.responses, solver.block
+    completions = prompts * n
+    alone = isinstance(block, TransformersModel) or not _takes_n(block)
+    asked = _work(
+        stage,
+        solver,
+        requests=completions if alone else prompts,
+        completions=completions,
+        tokens_in=tokens * (n if alone else 1),
+        tokens_out=completions * block.max_tokens,
+    )
+    shown = n * tokens + completions * block.max_tokens
+    return [asked, *(_scoring(reward, stage, prompts, completions, shown, n) for reward in _rewards(config))]
+
+
+def _rewriting(config: Config, solver: Player, prompts: int, tokens: int) -> list[Work | Computed]:
+    """The work for a rewritten response to each of so many prompts, of `tokens` together: no more pairs can be."""
+    if not config.pair.rewrite:
+        return []
+    longest = solver.block.max_tokens
+    template = math.ceil(len(REWRITE_TEMPLATE) / CHARACTERS_PER_TOKEN)
+    shown = tokens + prompts * longest
+    asked = _work(
+        "rewrite",
+        solver,
+        requests=prompts,
+        completions=prompts,
+        tokens_in=shown + prompts * template,
+        tokens_out=prompts * longest,
+    )
+    return [asked, *(_scoring(reward, "rewrite", prompts, prompts, shown, 1) for reward in _rewards(config))]
+
+
+def _rewards(config: Config) -> tuple[OneReward, ...]:
+    if config.reward is None:
+        raise ConfigError("`reward` is missing: name what scores a response, for example a verifier")
+    return config.reward.rewards if isinstance(config.reward, Several) else (config.reward,)
+
+
+def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown: int, n: int) -> Work | Computed:
+    """`shown` is the length of all responses with their prompts, in tokens."""
+    if not isinstance(reward, Judge):
+        name = reward.function if isinstance(reward, Verifier) else reward.model
+        return Computed(f"reward ({stage})", name, prompts * n * (n - 1) if isinstance(reward, Pairwise) else responses)
+    template = len(reward.template) if reward.template else JUDGE_TEMPLATE
+    return _work(
+        f"judge ({stage})",
+        Player(reward.judge, (_name(reward.judge),)),
+        requests=responses,
+        completions=responses,
+        tokens_in=shown + responses * math.ceil(template / CHARACTERS_PER_TOKEN),
+        tokens_out=responses * reward.judge.max_tokens,
+    )
+
+
+def _evolving(config: Config, creator: Player, chains: int, length: int) -> Work:
+    """Chains from prompts of `length` tokens; each step rewrites what the one before it wrote, and may be rated."""
+    evolve = config.evolve
+    own = max((len(strategy.template) for strategy in evolve.strategies), default=0)
+    template = math.ceil(max(own, 0 if evolve.only_own else EVOLVE_TEMPLATE) / CHARACTERS_PER_TOKEN)
+    steps, each = chains * evolve.evolutions, evolve.candidates
+    later = max(length, evolve.max_tokens)
+    rated = steps * each * len(ASPECTS) if evolve.rated else 0
+    rating = math.ceil(max(map(len, QUESTIONS.values())) / CHARACTERS_PER_TOKEN) + evolve.max_tokens
+    requests = steps * each + rated
+    return _work(
+        "evolve",
+        creator,
+        requests=requests,
+        completions=requests,
+        tokens_in=each * (steps * template + chains * (length + (evolve.evolutions - 1) * later)) + rated * rating,
+        tokens_out=requests * evolve.max_tokens,
+        in_turn=evolve.evolutions * (2 if rated else 1),
+    )
+
+
+def _work(
+    stage: str, player: Player, *, requests: int, completions: int, tokens_in: int, tokens_out: int, in_turn: int = 1
+) -> Work:
+    """Work of so many requests, each of which waits for the one before it in groups of `in_turn`."""
+    block = player.block
+    side_by_side = requests // in_turn
+    if isinstance(block, TransformersModel):
+        calls = in_turn * math.ceil(side_by_side / block.batch_size)
+        return Work(stage, player, calls, completions, tokens_in, tokens_out, 1)
+    bound = START if block.max_in_flight == "auto" else block.max_in_flight
+    at_once = min(bound * max(1, len(block.urls)), side_by_side)
+    return Work(stage, player, requests, completions, tokens_in, tokens_out, at_once)
+
+
+def _takes_n(block: Model) -> bool:
+    """Whether one request can bring several samples; a provider that litellm does not know is asked so."""
+    if not isinstance(block, ApiModel) or block.urls:
+        return True
+    known = import_litellm().get_supported_openai_params(model=block.model)
+    return known is None or "n" in known

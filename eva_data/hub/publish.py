@@ -1,0 +1,276 @@
+"""Publishes iterations: each is one commit to a dataset repo on the Hub, and a tag, `iter-1`, `iter-2`, ...
+
+So is each revision that people's verdicts made of one, tagged `iter-2.r1`, ...
+
+What is published is never overwritten. A publish that was cut off at any point can be repeated: what the repo has
+is not sent again, and a tag is given only to a commit that holds the whole iteration.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+
+from eva_data.dataset.store import Store, stem_of
+from eva_data.errors import ConfigError, DataError, HubError, MissingExtraError
+from eva_data.files import write_text
+from eva_data.hub.repo import HubRepo, Snapshot
+from eva_data.iteration.run import Run
+from eva_data.report.card import dataset_card
+from eva_data.report.plots import write_plots
+
+MAX_FILES = 100
+"""Files in one commit, as the Hub recommends; an iteration of more takes several, and is to be seen after the last."""
+
+_MANIFEST = re.compile(r"manifests/iter_[1-9]\d*\.json")
+
+Files = dict[str, Path]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What publishing one iteration, or one revision of it, still takes."""
+
+    iteration: int
+    revision: int
+    files: Files
+    """To be uploaded, by their names in the repo; none where all of them are there and only the tag is missing."""
+    sizes: Mapping[str, int]
+    """Of these files, in bytes."""
+    card: str
+    """The README of the commit."""
+
+    @property
+    def tag(self) -> str:
+        return tag_of(self.iteration, self.revision)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was done, or would be."""
+
+    repo: str
+    url: str
+    private: bool
+    tag: str
+    """Of the newest revision of the iteration that was asked for."""
+    steps: tuple[Step, ...]
+    """One per iteration and revision that was not published and tagged already."""
+
+
+def tag_of(iteration: int, revision: int = 0) -> str:
+    """The tag of an iteration as it was built, or of a revision of it."""
+    return f"iter-{iteration}.r{revision}" if revision else f"iter-{iteration}"
+
+
+def target(run: Run, repo: str | None = None, private: bool | None = None) -> HubRepo:
+    """The repo to publish to; what is not given comes from the settings.
+
+    Raises ConfigError where none is named, or where a public one is to have no licence.
+    """
+    settings = run.config.publish
+    name = repo or settings.repo
+    if name is None:
+        raise ConfigError("no repo is named: say which with `--repo owner/name`, or as `publish.repo` in eva.yaml")
+    if not _is_private(run, private) and settings.licence is None:
+        raise ConfigError(
+            "`publish.licence` is not set, and what is public needs one: choose it, for example with "
+            "`--set publish.licence=cc-by-4.0`, or publish with `--private`"
+        )
+    return HubRepo(name)
+
+
+def refuse_unready(run: Run, repo: str | None = None, private: bool | None = None) -> None:
+    """Raise what `publish` would raise without a look at the Hub, so that it is known before a build is paid for."""
+    target(run, repo, private).refuse_without_login()
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib", "publish")
+
+
+def _is_private(run: Run, private: bool | None) -> bool:
+    return run.config.publish.private if private is None else private
+
+
+def publish(
+    run: Run,
+    iteration: int,
+    *,
+    repo: str | None = None,
+    private: bool | None = None,
+    dry_run: bool = False,
+) -> Published:
+    """Publish an iteration, and before it every earlier one that is not published yet, each as a commit and a tag.
+
+    Revisions are published so too, each after the iteration that it is of.
+
+    Raises StaleError where an iteration is not built, DataError where its files are not what was built, and HubError
+    where the repo holds another iteration of that number, changed meanwhile, or the Hub refuses. `dry_run` only
+    looks.
+    """
+    hub, private = target(run, repo, private), _is_private(run, private)
+    if not dry_run:
+        refuse_unready(run, repo, private)
+    # No lock: a finished iteration is never written again, so that it can be published while the next one is built.
+    _check_built(run.store, iteration)
+    tag = tag_of(iteration, run.store.revision(iteration))
+    with tempfile.TemporaryDirectory() as pages:
+        found = hub.look()
+        if found is None and not dry_run:
+            found = hub.create(private=private)
+        if found is not None and private and not found.private:
+            raise HubError(
+                f"{hub.name} is public, and `publish.private` is true: publish there with `--public`, name another "
+                "repo, or make it private in its settings on the Hub"
+            )
+        steps = _plan(run, hub, found, iteration, Path(pages))
+        if found is not None and not dry_run:
+            head = found.commit
+            for step in steps:
+                head = _take(run.store, hub, step, head)
+        return Published(hub.name, hub.url, found.private if found else private, tag, tuple(steps))
+
+
+def _check_built(store: Store, iteration: int) -> None:
+    for number in range(1, iteration + 1):
+        previous = store.manifest(number)["previous"]
+        if changed := store.changed_files(number):
+            raise DataError(
+                f"{', '.join(changed)} in {store.folder} was changed or lost since iteration {number} was built, so "
+                "it is not published: restore it, or build again in a folder of its own"
+            )
+        if previous and all(
+            previous["files"] != store.at(number - 1, revision).manifest(number - 1)["files"]
+            for revision in store.revisions(number - 1)
+        ):
+            raise DataError(
+                f"iteration {number} in {store.folder} was not built from the iteration {number - 1} beside it, so "
+                "the two are not published together: build it again in a folder of its own"
+            )
+
+
+def _plan(run: Run, hub: HubRepo, found: Snapshot | None, iteration: int, pages: Path) -> list[Step]:
+    """What is missing, iteration by iteration, each followed by its revisions.
+
+    Raises HubError where the repo has another one of the same number.
+    """
+    tags = hub.tags() if found else []
+    main = found or Snapshot("", True, {})
+    local: Files = {}
+    steps = []
+    for number, revision in _in_order(run.store, iteration):
+        seen, tag = run.store.at(number, revision), tag_of(number, revision)
+        ours = _files(seen, number)
+        tagged = hub.look(tag) if tag in tags else None
+        _refuse_other(hub, number, tag, ours, main, tagged)
+        local |= ours
+        if tagged is not None:
+            continue
+        new = {name: path for name, path in local.items() if name not in main.files}
+        card = ""
+        if new:
+            card, page = _page(seen, run, hub, main.files.keys() | new, tag, pages / tag)
+            new |= {name: path for name, path in page.items() if not main.holds(name, path)}
+            main = main.after(new)
+        steps.append(Step(number, revision, new, {name: path.stat().st_size for name, path in new.items()}, card))
+    return steps
+
+
+def _in_order(store: Store, iteration: int) -> list[tuple[int, int]]:
+    """(iteration, revision) of all that goes out with an iteration."""
+    return [(number, revision) for number in range(1, iteration + 1) for revision in store.revisions(number)]
+
+
+def _refuse_other(
+    hub: HubRepo, number: int, tag: str, ours: Files, main: Snapshot | None, tagged: Snapshot | None
+) -> None:
+    other = {name for name, path in ours.items() if main and name in main.files and not main.holds(name, path)}
+    where = "main"
+    if tagged is not None:
+        lacking = {name for name, path in ours.items() if not tagged.holds(name, path)}
+        where = tag if lacking else where
+        other |= lacking
+    if other:
+        raise HubError(
+            f"{hub.name} holds something else as iteration {number}, at {where} ({', '.join(sorted(other))}), and what "
+            "is published is never overwritten: publish yours to another repo with `--repo`, or go on from that one "
+            f"with `eva-data pull {hub.name}`"
+        )
+
+
+def _files(store: Store, iteration: int) -> Files:
+    """An iteration's tables and manifest, by their names in the repo."""
+    manifest = store.manifest_path(iteration)
+    names = [*store.manifest(iteration)["files"], str(manifest.relative_to(store.folder))]
+    return {name: store.folder / name for name in names}
+
+
+def _page(store: Store, run: Run, hub: HubRepo, names: Set[str], tag: str, folder: Path) -> tuple[str, Files]:
+    """The README and the plots of a repo that holds files of these `names`, written to `folder`.
+
+    Raises HubError where it holds an iteration that is not here.
+    """
+    iterations = [number for number in store.iterations() if _manifest(number, 0) in names]
+    held = sum(1 for name in names if _MANIFEST.fullmatch(name))
+    if held != len(iterations):
+        raise HubError(
+            f"{hub.name} holds iterations that {store.folder} does not, so their card cannot be written: get them with "
+            f"`eva-data pull {hub.name} --folder {store.folder}`, then repeat the command"
+        )
+    seen = store
+    for number in iterations:
+        there = [revision for revision in store.revisions(number) if _manifest(number, revision) in names]
+        seen = seen.at(number, there[-1])
+    card = dataset_card(seen, iterations, repo=hub.name, revision=tag, licence=run.config.publish.licence)
+    write_text(folder / "README.md", card)
+    plots = write_plots(seen, iterations, folder)
+    return card, {name: folder / name for name in ["README.md", *plots]}
+
+
+def _manifest(iteration: int, revision: int) -> str:
+    """The name of a manifest in the repo."""
+    return f"manifests/{stem_of(iteration, revision)}.json"
+
+
+def _take(store: Store, hub: HubRepo, step: Step, head: str) -> str:
+    """Do a step and return the head of main after it."""
+    # Tables first, then the README, by which `load_dataset` sees them, and the manifest, which says that all is there.
+    place = {".parquet": 0, ".png": 1, ".md": 2, ".json": 3}
+    names = sorted(step.files, key=lambda name: place[PurePosixPath(name).suffix])
+    parts = [names[start : start + MAX_FILES] for start in range(0, len(names), MAX_FILES)]
+    for number, part in enumerate(parts, 1):
+        of = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
+        head = _commit(store, hub, step, part, head, of)
+    try:
+        hub.tag(step.tag, head)
+    except HubError as error:
+        if error.status != 409:
+            raise
+        files = _files(store.at(step.iteration, step.revision), step.iteration)
+        _refuse_other(hub, step.iteration, step.tag, files, None, hub.look(step.tag))
+    return head
+
+
+def _commit(store: Store, hub: HubRepo, step: Step, part: Sequence[str], head: str, of: str) -> str:
+    iteration, store = step.iteration, store.at(step.iteration, step.revision)
+    counts = store.manifest(iteration)["counts"]
+    which = f"Iteration {iteration}" + (f", reviewed by people (r{step.revision})" if step.revision else "")
+    message = f"{which}: {counts['prompts']} prompts, {counts['pairs']} pairs{of}"
+    try:
+        return hub.commit({name: step.files[name] for name in part}, message, parent=head)
+    except HubError as error:
+        if error.status != 412:
+            raise
+    now = hub.look()
+    ours = _files(store, iteration)
+    if now is not None and all(now.holds(name, ours[name]) for name in part if name in ours):
+        # Somebody published the same, or it was this commit and only its answer was lost.
+        return now.commit
+    raise HubError(
+        f"somebody else committed to {hub.name} while iteration {iteration} was uploaded, so it was not "
+        "published, and nothing there was changed: repeat the command, which looks at the repo anew",
+        412,
+    )

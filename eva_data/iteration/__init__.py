@@ -1,0 +1,1 @@
+"""One iteration: its stages in turn, from the prompts to the pairs."""

@@ -1,0 +1,67 @@
+"""Prompts in, scored responses out: the solver's and the reward's jobs of a stage, and where every row went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from eva_data.calls import GAVE_UP
+from eva_data.iteration.players import work_with
+from eva_data.iteration.run import Run
+from eva_data.iteration.score import score
+from eva_data.method.responses import completions_frame, failures, responses
+from eva_data.models.player import Player, llm_fields
+from eva_data.tables.flow import Flow
+from eva_data.tables.reasons import RESPONSE_FAILED
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Scored responses of a stage."""
+
+    responses: pl.DataFrame
+    """RESPONSES; `reward` is null where there is no usable one."""
+    rejects: pl.DataFrame
+    """REJECTS: prompts without a response, failed completions, responses without a reward."""
+    flows: list[Flow]
+
+
+def answer(run: Run, solver: Player, prompts: pl.DataFrame, *, stage: str, iteration: int) -> Answered:
+    """Ask the solver for its n responses to every prompt and score them."""
+    rows = prompts.select("prompt_id", "prompt").sort("prompt_id")
+    job = run.job(
+        "respond",
+        iteration,
+        stage,
+        settings={"responses": solver.block.responses},
+        model=llm_fields(solver, solver.block, seed=run.config.seed, stage=stage, iteration=iteration),
+    )
+    results: Any = work_with(run, solver, job, rows, iteration, stage, key="solver")
+    completions = completions_frame(results)
+    answered = responses(completions, stage=stage, iteration=iteration, solver=solver.fingerprint)
+    failed = failures(completions, prompts, stage=stage, iteration=iteration)
+    given_up = completions.filter(pl.col("error").str.starts_with(GAVE_UP)).height
+    if given_up:
+        run.note(
+            f"{given_up} of {completions.height} responses of the {stage} stage were given up after all attempts; "
+            "they are in `rejects` with the last error"
+        )
+    flow = Flow(
+        stage,
+        "prompts",
+        rows.height,
+        answered["prompt_id"].n_unique(),
+        failed.filter(~pl.col("reason").str.starts_with(RESPONSE_FAILED)).height,
+    )
+    scored, unusable = score(run, answered, prompts, stage=stage, iteration=iteration)
+    reward_flow = Flow(f"reward ({stage})", "responses", scored.height, scored["reward"].count(), unusable.height)
+    return Answered(scored, pl.concat([failed, unusable]), [flow, reward_flow])
+
+
+def carry_over(estimated: pl.DataFrame, carried: pl.DataFrame, *, iteration: int) -> pl.DataFrame:
+    """RESPONSES of the respond stage for carried prompts, copied from those the same solver gave in *estimate*."""
+    return estimated.join(carried.select("prompt_id"), on="prompt_id", how="semi").with_columns(
+        stage=pl.lit("respond"), reused=pl.lit(True), iteration=pl.lit(iteration, dtype=pl.Int32)
+    )

@@ -1,0 +1,179 @@
+"""The creator step (paper 3.3.2, algorithm 1): from X_{t-1} to X_t by estimating, sampling, evolving and mixing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import polars as pl
+
+from eva_data.dataset.seeds import as_prompts, read_seeds, seed_block
+from eva_data.errors import ConfigError, DataError
+from eva_data.evolve.candidates import unrated
+from eva_data.evolve.elimination.contamination import read_reference_set
+from eva_data.evolve.elimination.eliminate import eliminate
+from eva_data.iteration.answer import answer
+from eva_data.iteration.players import work_with
+from eva_data.iteration.run import Run
+from eva_data.iteration.stages import answers_to, estimate_and_sample, good_prompts, mix_prompts
+from eva_data.jobs.job import rows_of
+from eva_data.method.mix import shortage
+from eva_data.method.sample import next_in_line
+from eva_data.models.player import Player, llm_fields
+from eva_data.tables.flow import Flow
+from eva_data.tables.schemas import EVOLUTIONS, REJECTS, RESPONSES, empty
+
+_KNOWN = ("prompt_id", "prompt", "root_id", "depth")
+
+
+@dataclass(frozen=True)
+class Grown:
+    """X_t and how it came about."""
+
+    prompts: pl.DataFrame
+    evolutions: pl.DataFrame
+    informativeness: pl.DataFrame
+    """INFORMATIVENESS rows of the estimate stage, with the draw."""
+    responses: pl.DataFrame
+    """RESPONSES rows of the estimate stage; none where the rewards of t - 1 were taken."""
+    rejects: pl.DataFrame
+    flows: list[Flow]
+    record: dict[str, Any]
+    """For the manifest: how many were needed, found and taken, and eliminated by reason."""
+
+
+def grow(run: Run, iteration: int, solver: Player, creator: Player) -> Grown:
+    """X_t from X_{t-1}; the tables of iteration t - 1 must be there."""
+    config, store = run.config, run.store
+    before, bad = good_prompts(store, iteration - 1)
+    if bad:
+        run.note(f"reviewers judged {bad} prompts of iteration {iteration - 1} bad: they do not go on")
+    if config.estimate.source == "fresh":
+        answered = answer(run, solver, before, stage="estimate", iteration=iteration)
+        responses, rejects, flows = answered.responses, answered.rejects, answered.flows
+        counted = responses
+    else:
+        responses, rejects, flows = empty(RESPONSES), empty(REJECTS), []
+        counted = answers_to(before, store, iteration - 1)
+    sampled = estimate_and_sample(config, iteration, before, counted, solver.block.responses)
+    for note in sampled.notes:
+        run.note(note)
+    drawn = sampled.informativeness.collect()
+    if config.mix.source == "new_seeds":
+        evolutions = empty(EVOLUTIONS)
+    else:
+        drawn, evolutions = _evolve_enough(run, iteration, creator, before, drawn)
+    selected = int(drawn["selected"].sum())
+    flows = [*flows, Flow("sample", "prompts", drawn.height, selected, 0, drawn.height - selected)]
+    needs_seeds = config.mix.source == "new_seeds" or config.mix.original == "seeds"
+    seeds = seed_prompts(run, iteration) if needs_seeds else None
+    mixed = mix_prompts(config, iteration, before, evolutions, seeds)
+    final = mixed.evolutions.collect()
+    status = final["status"]
+    flows += [
+        Flow(
+            "evolve",
+            "evolutions",
+            final.height,
+            int((status == "mixed").sum()),
+            int((status == "eliminated").sum()),
+            int((status == "unused").sum()),
+        )
+    ]
+    if unscored := unrated(final):
+        run.note(unscored)
+    result = mixed.result
+    if result.shrunk:
+        run.note(
+            f"only {result.found} of {result.needed} new prompts survived: X_{iteration} has {result.shrunk + bad} "
+            f"prompts fewer than X_{iteration - 1}"
+        )
+    record = asdict(result) | {"shrunk": result.shrunk, "eliminated": _eliminated(final)}
+    return Grown(mixed.prompts.collect(), final, drawn, responses, rejects, flows, record)
+
+
+def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
+    """PROMPTS of the seeds of iteration 1, and of the block of this iteration where it needs new ones."""
+    config = run.config
+    if config.seeds is None:
+        raise ConfigError("`mix` asks for seeds, but the prompts came from a table of responses: name `seeds`")
+    seeds, _ = read_seeds(config.seeds, config.seed)
+    first = as_prompts(seeds.head(config.seeds.per_iteration or seeds.height), 1)
+    if config.mix.source == "evolved":
+        return first
+    return pl.concat([first, seed_block(seeds, iteration, config.seeds.per_iteration)])
+
+
+def _evolve_enough(
+    run: Run, iteration: int, creator: Player, before: pl.DataFrame, drawn: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Evolve the selected prompts, and further ones in the order of the draw while too few evolutions survive.
+
+    Returns the informativeness with all evolved prompts `selected`, and all attempts, judged together.
+    """
+    attempts, done, judged = empty(EVOLUTIONS), 0, empty(EVOLUTIONS)
+    count = int(drawn["selected"].sum())
+    while True:
+        chosen = next_in_line(drawn.lazy(), after=done, count=count)
+        if chosen.is_empty():
+            break
+        rows = before.join(chosen.select("prompt_id"), on="prompt_id", how="semi")
+        attempts = pl.concat([attempts, evolve_prompts(run, iteration, creator, rows, f"evolve-{done}")])
+        done += chosen.height
+        judged = _eliminate(run, iteration, attempts)
+        missing = shortage(judged.lazy(), previous=before.height, evolved=run.config.mix.evolved)
+        if not missing:
+            break
+        # As many again as are missing at the rate at which they survived so far, at least one.
+        survived = judged["status"].null_count()
+        count = max(1, round(missing * done / max(survived, 1)))
+    if not judged["status"].null_count():
+        reasons = ", ".join(f"{reason} {count}" for reason, count in _eliminated(judged).items())
+        raise DataError(
+            f"none of {judged.height} evolutions survived ({reasons}), so there is no next prompt set: use another "
+            "`creator` or `evolve.method`, or raise `evolve.max_tokens` where they were truncated"
+        )
+    extended = next_in_line(drawn.lazy(), after=0, count=done)["prompt_id"]
+    return drawn.with_columns(selected=pl.col("prompt_id").is_in(extended.implode())), judged
+
+
+def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, name: str) -> pl.DataFrame:
+    """EVOLUTIONS of the chains that start at `rows`, judged by what the chains themselves can tell."""
+    settings = run.config.evolve
+    job = run.job(
+        "evolve",
+        iteration,
+        name,
+        settings=settings.data() | {"iteration": iteration, "seed": run.config.seed},
+        model=llm_fields(creator, settings, seed=run.config.seed, stage="evolve", iteration=iteration, framed=True),
+    )
+    needed = rows.select("prompt_id", "prompt", "root_id", "depth").sort("prompt_id")
+    key = "solver" if run.config.creator == "shared" else "creator"
+    results: Any = work_with(run, creator, job, needed, iteration, "evolve", key=key)
+    return pl.DataFrame(rows_of(results), schema=EVOLUTIONS)
+
+
+def _eliminate(run: Run, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame:
+    """The attempts, judged against all seeds, all earlier prompts and the named benchmark sets."""
+    config, store = run.config, run.store
+    known = [store.scan_until("prompts", iteration - 1).select(_KNOWN)]
+    if config.seeds is not None:
+        seeds, _ = read_seeds(config.seeds, config.seed)
+        known.append(as_prompts(seeds, 1).lazy().select(_KNOWN))
+    return eliminate(
+        attempts,
+        known=pl.concat(known),
+        near_duplicate=config.evolve.near_duplicate,
+        benchmarks=[
+            read_reference_set(benchmark.name, benchmark.path, column=benchmark.column)
+            for benchmark in config.evolve.benchmarks
+        ],
+        ngram=config.evolve.ngram,
+    )
+
+
+def _eliminated(evolutions: pl.DataFrame) -> dict[str, int]:
+    # What follows a colon is the particular case; of a failed call, what follows the next one.
+    reason = pl.col("reason").str.extract(r"^(call_failed:[a-z_]+|[^:]+)")
+    eliminated = evolutions.filter(pl.col("status") == "eliminated").group_by(reason.alias("reason"))
+    return dict(eliminated.len().sort("reason").iter_rows())

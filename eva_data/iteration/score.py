@@ -1,0 +1,110 @@
+"""The reward stage: every response scored by the configured reward, or by each of several, and by nothing twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from eva_data.config import Judge, LocalReward, RewardServer
+from eva_data.iteration.players import work_with
+from eva_data.iteration.run import Run
+from eva_data.jobs.job import name_of
+from eva_data.method.responses import rewarded, unscored
+from eva_data.models.player import llm_fields
+from eva_data.rewards import score_rows
+from eva_data.rewards.scorers import Scorer, reward_model
+
+SCORES = pl.Schema(
+    {
+        "prompt_id": pl.String,
+        "response_idx": pl.Int32,
+        "reward_model": pl.String,
+        "reward": pl.Float64,
+        "reason": pl.String,
+        "raw": pl.String,
+    }
+)
+"""One row per response and reward model; `reason` says why `reward` is null, `raw` is what a judge wrote then."""
+
+
+def score(
+    run: Run, answered: pl.DataFrame, prompts: pl.DataFrame, *, stage: str, iteration: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """RESPONSES with rewards, and the REJECTS of those that got none."""
+    rows = (
+        answered.sort("prompt_id", "response_idx")
+        .group_by("prompt_id", maintain_order=True)
+        .agg("response_idx", responses=pl.col("response"))
+        .join(prompts.select("prompt_id", "prompt"), on="prompt_id", maintain_order="left")
+        .select("prompt_id", "prompt", "response_idx", "responses")
+    )
+    found = pl.concat(
+        [
+            _score_by(run, scorer, rows, stage=stage, name=f"reward-{stage}-{number}", iteration=iteration)
+            for number, scorer in enumerate(run.scorers)
+        ]
+    )
+    if len(run.scorers) > 1:
+        found = _averaged(run, found)
+    scores = found.with_columns(reward_model=pl.lit(reward_model(run.scorers)))
+    return rewarded(answered, scores, reward_model=reward_model(run.scorers)), unscored(
+        answered, scores, iteration=iteration
+    )
+
+
+def _averaged(run: Run, found: pl.DataFrame) -> pl.DataFrame:
+    """SCORES of several rewards as one: standardised by the constants of the first iteration that had them."""
+    from eva_data.rewards.several import averaged, reward_scales
+
+    if not run.reward_scales:
+        run.reward_scales.update(reward_scales(found))
+    raw = found.group_by("prompt_id", "response_idx").agg(raw=pl.col("raw").drop_nulls().first())
+    return averaged(found, run.reward_scales).join(raw, on=["prompt_id", "response_idx"], how="left")
+
+
+def _score_by(run: Run, scorer: Scorer, rows: pl.DataFrame, *, stage: str, name: str, iteration: int) -> pl.DataFrame:
+    """SCORES of one reward."""
+    block = scorer.block
+    if isinstance(block, LocalReward):
+        # It may need the memory that a server holds.
+        run.servers.stop()
+    if isinstance(block, Judge):
+        assert scorer.judge is not None
+        job = run.job(
+            "judge",
+            iteration,
+            name,
+            settings={"template": block.template, "lowest": block.lowest, "highest": block.highest},
+            model=llm_fields(
+                scorer.judge,
+                block.judge,
+                seed=run.config.seed,
+                stage=f"judge ({stage})",
+                iteration=iteration,
+                framed=True,
+            ),
+        )
+        results: Any = work_with(run, scorer.judge, job, rows, iteration, "judge", key="reward.judge")
+        verdicts = [[(score["reward"], score["reason"], score["raw"]) for score in scores] for _, scores in results]
+    else:
+        settings = block.model_dump(mode="json") | {
+            "fingerprint": scorer.fingerprint,
+            "path": None if scorer.path is None else str(scorer.path),
+        }
+        job = run.job("reward", iteration, name, settings=settings, function=name_of(score_rows))
+        if isinstance(block, RewardServer):
+            urls = list(block.urls) or [run.served(block, scorer.path, job, rows, key="reward")]
+            job = replace(job, connection={"urls": urls})
+        results = run.work(job, rows, iteration, "reward")
+        verdicts = [[(reward, reason, None) for reward, reason in scores] for _, scores in results]
+    return pl.DataFrame(
+        [
+            (row["prompt_id"], index, scorer.fingerprint, *verdict)
+            for (row, _), scores in zip(results, verdicts, strict=True)
+            for index, verdict in zip(row["response_idx"], scores, strict=True)
+        ],
+        schema=SCORES,
+        orient="row",
+    )

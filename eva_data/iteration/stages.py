@@ -1,0 +1,79 @@
+"""The stages of an iteration that need no model, with the settings of a config."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from eva_data.config import Config
+from eva_data.dataset.store import Store
+from eva_data.errors import DataError
+from eva_data.method.estimate import informativeness
+from eva_data.method.mix import Mixed, mix
+from eva_data.method.sample import Sampled, sample
+from eva_data.method.verdicts import bad_prompts
+
+
+def good_prompts(store: Store, iteration: int) -> tuple[pl.DataFrame, int]:
+    """PROMPTS of an iteration without those that people judged bad, and how many these are.
+
+    DataError where none is left.
+    """
+    prompts = store.scan("prompts", iteration).collect()
+    bad = bad_prompts(store.scan("reviews", iteration).collect())
+    good = prompts.filter(~pl.col("prompt_id").is_in(bad.implode()))
+    if good.is_empty():
+        raise DataError(
+            f"reviewers judged all {prompts.height} prompts of iteration {iteration} bad, so none is left to go on from"
+        )
+    return good, prompts.height - good.height
+
+
+def estimate_and_sample(
+    config: Config, iteration: int, before: pl.DataFrame, counted: pl.DataFrame, responses: int
+) -> Sampled:
+    """Informativeness of X_{t-1} by the rewards `counted`, and the draw from it."""
+    informative = informativeness(
+        counted.lazy(),
+        prompt_ids=before.lazy().select("prompt_id"),
+        stage="estimate",
+        iteration=iteration,
+        n=responses,
+        seed=config.seed,
+        count_truncated=config.estimate.count_truncated,
+        unequal=config.estimate.unequal,
+    )
+    return sample(
+        informative.collect().lazy(),
+        metric=config.estimate.metric,
+        fraction=config.sample.fraction,
+        method=config.sample.method,
+        weights=config.sample.weights,
+        strata=config.sample.strata,
+        seed=config.seed,
+        iteration=iteration,
+    )
+
+
+def mix_prompts(
+    config: Config, iteration: int, before: pl.DataFrame, evolutions: pl.DataFrame, seeds: pl.DataFrame | None
+) -> Mixed:
+    """X_t from the survivors (or new seeds) and the originals."""
+    new = seeds.filter(pl.col("created_iteration") == iteration).lazy() if seeds is not None else None
+    return mix(
+        before.lazy(),
+        evolutions.lazy(),
+        evolved=config.mix.evolved,
+        source=config.mix.source,
+        original=config.mix.original,
+        shortfall=config.mix.shortfall,
+        new_seeds=new,
+        seeds=seeds.lazy() if seeds is not None else None,
+        seed=config.seed,
+        iteration=iteration,
+    )
+
+
+def answers_to(prompts: pl.DataFrame, store: Store, iteration: int) -> pl.DataFrame:
+    """RESPONSES of an iteration's respond stage to these prompts."""
+    answers = store.scan("responses", iteration).filter(pl.col("stage") == "respond")
+    return answers.join(prompts.lazy().select("prompt_id"), on="prompt_id", how="semi", maintain_order="left").collect()

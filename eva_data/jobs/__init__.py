@@ -1,0 +1,1 @@
+"""Work that needs a process of its own."""

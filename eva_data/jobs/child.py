@@ -1,0 +1,63 @@
+"""The child process of a job: `python -m eva_data.jobs.child FOLDER`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from eva_data.files import write_parquet
+from eva_data.jobs.job import ENDING, INPUT, OUTPUT, Job, write_error
+
+
+def run_pipeline(job: Job) -> None:
+    """Run the job's Distilabel pipeline; nothing may be computed in this process before it forks."""
+    from eva_data.project import load_pipeline
+
+    pipeline = load_pipeline(job.kind).build(job)
+    # Distilabel installs a traceback printer that shows local variables, the environment's keys among them.
+    sys.excepthook = sys.__excepthook__
+    teardown: Callable[[], None] = pipeline._teardown
+
+    def announced_teardown() -> None:
+        (job.folder / ENDING).touch()
+        teardown()
+
+    # From here on workers end because they are told to, which the watchdog must not take for a death.
+    pipeline._teardown = announced_teardown
+    # Distilabel's cache gives back rows of other inputs and settings; the ledger is what a rerun goes by.
+    distiset = pipeline.run(use_cache=False)
+    table = distiset["default"]["train"].data.table.select(["row", "result"])
+    write_parquet(job.folder / OUTPUT, table)
+
+
+def run_function(job: Job, name: str) -> None:
+    """Call the function `module:name` with the job and its rows, which returns one result per row."""
+    texts = pq.read_table(job.folder / INPUT)["row"]
+    module, _, function = name.partition(":")
+    results = getattr(import_module(module), function)(job, [json.loads(text) for text in texts.to_pylist()])
+    table = pa.table({"row": texts, "result": [json.dumps(result) for result in results]})
+    write_parquet(job.folder / OUTPUT, table)
+
+
+def main() -> int:
+    job = Job.load(Path(sys.argv[1]))
+    try:
+        if job.function is None:
+            run_pipeline(job)
+        else:
+            run_function(job, job.function)
+    except Exception as error:
+        # The edge of the process: what went wrong must reach the parent, whatever it is.
+        write_error(job.folder, error)
+        raise
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

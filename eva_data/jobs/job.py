@@ -1,0 +1,275 @@
+"""Work that needs a process of its own: written to a folder, run there under a watchdog, read back.
+
+Polars or torch used in a process before Distilabel forks hangs the forked step for ever, and models must leave
+memory when their stage ends; so every stage that runs a model is a fresh child. The parent only waits: it sees
+a dead worker, an `error.json` or a job that stands still, ends the whole process group and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import psutil
+
+from eva_data.calls import GAVE_UP
+from eva_data.errors import EvaError, JobError
+from eva_data.files import write_text
+from eva_data.supervise import Supervised, last_lines
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from eva_data.models.base import LedgerLLM
+
+INPUT, OUTPUT, ERROR, PROGRESS, WORKERS, ENDING, JOB = (
+    "input.parquet",
+    "output.parquet",
+    "error.json",
+    "progress.json",
+    "workers.json",
+    "ending",
+    "job.json",
+)
+"""The files of a job folder."""
+
+POLL_SECONDS = 0.2
+
+Progress = Callable[[int, int], None]
+"""Told (done, total) now and then."""
+
+Kind = Literal["respond", "evolve", "judge", "reward", "evaluate"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work for a child process; all of it is plain values."""
+
+    folder: Path
+    kind: Kind
+    settings: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] | None = None
+    """Fields of the LLM class; None where no model generates."""
+    connection: dict[str, Any] = field(default_factory=dict, compare=False)
+    """How its server is reached: URLs, the name of the key's variable, bounds. It does not change the result."""
+    ledger: Path | None = None
+    shard_rows: int = 5000
+    """Rows in memory at once; more wait in the input file."""
+    function: str | None = None
+    """What is called with (job, rows), as `module:name`; None runs the Distilabel pipeline that is called as `kind`."""
+
+    def llm(self) -> LedgerLLM:
+        """The LLM of this job, not loaded yet."""
+        assert self.model is not None
+        fields = {key: value for key, value in self.model.items() if key != "backend"} | self.connection
+        places = {"ledger": str(self.ledger), "progress": str(self.folder / PROGRESS)}
+        if self.model["backend"] == "remote":
+            from eva_data.models.remote.llm import RemoteLLM
+
+            return RemoteLLM(**fields, **places)
+        from eva_data.models.local import TransformersLLM
+
+        return TransformersLLM(**fields, **places)
+
+    def save(self) -> None:
+        from eva_data.files import write_json
+
+        write_json(self.folder / JOB, {**asdict(self), "folder": str(self.folder), "ledger": str(self.ledger)})
+
+    @classmethod
+    def load(cls, folder: Path) -> Job:
+        values = json.loads((folder / JOB).read_text(encoding="utf-8"))
+        paths = {name: Path(values[name]) if values[name] else None for name in ("folder", "ledger")}
+        return cls(**values | paths)
+
+
+def run_job(
+    job: Job,
+    rows: pl.DataFrame,
+    *,
+    log: Path,
+    stalled_seconds: float,
+    progress: Progress | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> list[tuple[dict[str, Any], Any]]:
+    """Do `job` on `rows` in a child process; (row, result) for every row, in order.
+
+    `check` is called while it works, and may raise what makes its end pointless to wait for.
+    What the folder already holds of the same job on the same rows is read instead of done again.
+    Raises JobError where the child died, stood still or returned other rows, and the child's own error where it
+    was one meant for the user.
+    """
+    import polars as pl
+
+    if rows.height == 0:
+        return []
+    if is_done(job, rows):
+        return _results(job)
+    texts = _texts(rows)
+    shutil.rmtree(job.folder, ignore_errors=True)
+    job.folder.mkdir(parents=True)
+    texts.write_parquet(job.folder / INPUT)
+    job.save()
+    environment = os.environ | {
+        "HF_DATASETS_CACHE": str(job.folder / "datasets"),
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+        # Idle OpenMP threads that spin take the processor from whatever else runs on it.
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    started = log.stat().st_size if log.exists() else 0
+    command = [sys.executable, "-m", "eva_data.jobs.child", str(job.folder)]
+    with Supervised(command, log=log, env=environment) as child:
+        status = _wait(child, job, stalled_seconds, progress, check)
+    _raise_error(job, log, status, started)
+    if not pl.read_parquet(job.folder / OUTPUT, columns=["row"]).equals(texts):
+        raise JobError(f"the {job.kind} stage returned other rows than the {rows.height} it was given; see {log}")
+    return _results(job)
+
+
+def name_of(function: Callable[[Job, list[dict[str, Any]]], list[Any]]) -> str:
+    """The function as `Job.function` names it; it is importable by that name."""
+    return f"{function.__module__}:{function.__qualname__}"
+
+
+def is_done(job: Job, rows: pl.DataFrame) -> bool:
+    """Whether the folder holds the result of this very job on these very rows, with nothing given up in it."""
+    import polars as pl
+
+    if rows.height == 0:
+        return True
+    if not (job.folder / OUTPUT).exists() or Job.load(job.folder) != job:
+        return False
+    output = pl.read_parquet(job.folder / OUTPUT)
+    given_up = output["result"].str.contains(GAVE_UP, literal=True).any()
+    return not given_up and output.select("row").equals(_texts(rows))
+
+
+def _texts(rows: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    return rows.select(row=pl.struct(rows.columns).struct.json_encode())
+
+
+def _wait(
+    child: Supervised, job: Job, stalled_seconds: float, progress: Progress | None, check: Callable[[], None]
+) -> int:
+    seen, since = (0, 0), time.monotonic()
+    while True:
+        try:
+            return child.wait(POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        if (job.folder / ERROR).exists():
+            return -1
+        check()
+        dead = _dead_workers(job)
+        if dead:
+            raise JobError(
+                f"a worker process of the {job.kind} stage died (pid {', '.join(map(str, dead))}), perhaps for want "
+                "of memory; what was finished is kept: run the same command again"
+            )
+        now = _read(job.folder / PROGRESS)
+        current = (now["done"], now["total"]) if now else (0, 0)
+        if current != seen:
+            seen, since = current, time.monotonic()
+            if progress:
+                progress(*current)
+        if time.monotonic() - since > stalled_seconds:
+            raise JobError(
+                f"the {job.kind} stage made no progress for {stalled_seconds:.0f} s at {seen[0]} of {seen[1]}; "
+                "what was finished is kept: run the same command again, or raise `stalled_minutes`"
+            )
+
+
+def _dead_workers(job: Job) -> list[int]:
+    workers = _read(job.folder / WORKERS) or []
+    dead = [pid for pid, started in workers if not _is_alive(pid, started)]
+    # Looked for last: workers that were told to end do so after the file is there.
+    return [] if (job.folder / ENDING).exists() else dead
+
+
+def _is_alive(pid: int, started: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return bool(process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < 1)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def _raise_error(job: Job, log: Path, status: int, started: int) -> None:
+    error = _read(job.folder / ERROR)
+    if error is not None:
+        if error["expected"]:
+            raise _error_class(error["kind"])(error["message"])
+        raise JobError(f"the {job.kind} stage failed: {error['kind']}: {error['message']}; the whole story is in {log}")
+    if status != 0 or not (job.folder / OUTPUT).exists():
+        tail = last_lines(log, 3).replace("\n", " | ") if log.stat().st_size > started else "nothing in its log"
+        raise JobError(f"the {job.kind} stage ended with status {status} and no result ({tail}); see {log}")
+
+
+def _error_class(name: str) -> type[EvaError]:
+    known = {kind.__name__: kind for kind in EvaError.__subclasses__()}
+    return known.get(name, JobError)
+
+
+def _results(job: Job) -> list[tuple[dict[str, Any], Any]]:
+    import polars as pl
+
+    table = pl.read_parquet(job.folder / OUTPUT)
+    if table["result"].null_count():
+        raise JobError(f"{table['result'].null_count()} rows of the {job.kind} stage came back empty")
+    return [(json.loads(row), json.loads(result)) for row, result in table.select("row", "result").iter_rows()]
+
+
+def write_error(job: Path, error: BaseException) -> None:
+    """Leave what went wrong for the parent process to read."""
+    from eva_data.files import write_json
+
+    write_json(
+        job / ERROR,
+        {
+            "kind": type(error).__name__,
+            "message": str(error),
+            "traceback": "".join(traceback.format_exception(error)),
+            "expected": isinstance(error, EvaError),
+        },
+    )
+
+
+def rows_of(results: Sequence[tuple[dict[str, Any], Any]]) -> list[dict[str, Any]]:
+    """The results of a job whose result is a list of rows, as one list."""
+    return [row for _, rows in results for row in rows]
+
+
+PROGRESS_SECONDS = 0.5
+"""Between two reports, at least."""
+
+
+class ProgressFile:
+    """Called with (done, total) as often as one likes; writes the job's progress file now and then, and at the end."""
+
+    def __init__(self, job: Job) -> None:
+        self._path = job.folder / PROGRESS
+        self._written = -PROGRESS_SECONDS
+
+    def __call__(self, done: int, total: int) -> None:
+        if done == total or time.monotonic() - self._written >= PROGRESS_SECONDS:
+            write_text(self._path, json.dumps({"done": done, "total": total}))
+            self._written = time.monotonic()

@@ -1,0 +1,208 @@
+"""Mix: make X_t from evolved prompts and originals (paper: algorithm 1, appendix A)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, TypeAlias
+
+import polars as pl
+
+from eva_data.errors import DataError
+from eva_data.tables.draws import share_of, smallest
+from eva_data.tables.ids import uniform_draw
+from eva_data.tables.reasons import NOT_BEST
+from eva_data.tables.schemas import EVOLUTIONS, ORDER, PROMPTS
+
+Shortfall: TypeAlias = Literal["shrink", "fill_original", "error"]
+
+
+@dataclass(frozen=True)
+class Yield:
+    """What evolving gave and what X_t took of it, in prompts."""
+
+    previous: int
+    """N = |X_{t-1}|."""
+    needed: int
+    """New prompts that X_t should hold: round(evolved x N), halves up."""
+    found: int
+    """New prompts there are: surviving evolutions, or new seeds."""
+    taken: int
+    """New prompts in X_t."""
+    originals: int
+    """Prompts of X_t that are not new."""
+
+    @property
+    def shrunk(self) -> int:
+        """How many prompts X_t has fewer than X_{t-1}."""
+        return self.previous - self.taken - self.originals
+
+
+@dataclass(frozen=True)
+class Mixed:
+    prompts: pl.LazyFrame
+    """PROMPTS: X_t."""
+    evolutions: pl.LazyFrame
+    """EVOLUTIONS with the final `status`."""
+    result: Yield
+
+
+def mix(
+    prompts: pl.LazyFrame,
+    evolutions: pl.LazyFrame,
+    *,
+    evolved: float,
+    source: Literal["evolved", "new_seeds"] = "evolved",
+    original: Literal["previous", "seeds"] = "previous",
+    shortfall: Shortfall = "shrink",
+    new_seeds: pl.LazyFrame | None = None,
+    seeds: pl.LazyFrame | None = None,
+    seed: int,
+    iteration: int,
+) -> Mixed:
+    """X_t: round(evolved x N) new prompts and originals for the rest, N being the number of X_{t-1}.
+
+    `prompts` is X_{t-1} (PROMPTS), `evolutions` all attempts of iteration t (EVOLUTIONS, whatever their
+    `status` so far); those that survive (`surviving`) are the new prompts, a surplus is cut by the smallest
+    keyed hash, so uniformly. `source="new_seeds"` takes the new prompts from `new_seeds` (PROMPTS) instead,
+    the paper's baseline of table 2, and leaves every survivor unused.
+
+    Originals are drawn uniformly by keyed hash from the whole of X_{t-1}, parents of evolved prompts included
+    (the paper leaves it open), or from `seeds` (PROMPTS) without the new ones. They keep `origin`,
+    `created_iteration` and lineage; `mix_role` is carried for those of X_{t-1} and seed for all seeds.
+
+    With fewer new prompts than needed, `shrink` takes as many originals as keep the ratio, `fill_original`
+    fills up to N, `error` raises DataError. DataError also where X_{t-1} or the shrunk X_t has no prompts,
+    where there are too few `seeds`, where a survivor has no prompt or comes from outside X_{t-1}, and where
+    a prompt would be there twice.
+
+    Both tables are lazy; large ones are written by `ranges`, on `prompt_id` and on `chain_id`.
+    """
+    key = uniform_draw(pl.col("prompt_id"), seed=seed, stage="mix", iteration=iteration)
+    survivors = evolutions.filter(surviving())
+    new = survivors if source == "evolved" else _given(new_seeds, "mix.source: new_seeds")
+    pool = prompts if original == "previous" else _given(seeds, "mix.original: seeds")
+    if source == "new_seeds" and original == "seeds":
+        pool = pool.join(new, on="prompt_id", how="anti")
+    _require_distinct(new, pool, key)
+    result = _divide(_count(prompts), _count(new), _count(pool), evolved, shortfall)
+    is_new = smallest(new, key, result.taken)
+    is_original = smallest(pool, key, result.originals)
+
+    carried_role = "carried" if original == "previous" else "seed"
+    originals = pool.filter(is_original).with_columns(mix_role=pl.lit(carried_role))
+    if source == "evolved":
+        added = _as_prompts(survivors.filter(is_new), _sources(prompts, survivors))
+    else:
+        added = new.filter(is_new).with_columns(mix_role=pl.lit("seed"))
+    both = [_conform(part.with_columns(iteration=iteration), PROMPTS) for part in (added, originals)]
+    mixed = is_new if source == "evolved" else pl.lit(False)
+    return Mixed(
+        prompts=pl.concat(both).sort(ORDER["prompts"]),
+        evolutions=_conform(evolutions.with_columns(status=_status(mixed)), EVOLUTIONS).sort(ORDER["evolutions"]),
+        result=result,
+    )
+
+
+def surviving() -> pl.Expr:
+    """Whether an attempt (EVOLUTIONS) gave a prompt that nothing speaks against."""
+    return pl.col("reason").is_null() & pl.col("status").ne_missing("eliminated")
+
+
+def shortage(evolutions: pl.LazyFrame, *, previous: int, evolved: float) -> int:
+    """How many survivors are missing to the round(evolved x N) of `mix`; `previous` is N, 0 means enough."""
+    return max(0, share_of(evolved, previous) - _count(evolutions.filter(surviving())))
+
+
+def _given(seeds: pl.LazyFrame | None, setting: str) -> pl.LazyFrame:
+    if seeds is None:
+        raise DataError(f"`{setting}` needs seed prompts, and none were given: name them in `seeds`")
+    return seeds
+
+
+def _count(table: pl.LazyFrame) -> int:
+    return int(table.select(pl.len()).collect(engine="streaming").item())
+
+
+def _divide(previous: int, found: int, pool: int, evolved: float, shortfall: Shortfall) -> Yield:
+    needed = share_of(evolved, previous)
+    taken, originals = min(found, needed), previous - needed
+    if found < needed:
+        if shortfall == "error":
+            raise DataError(
+                f"{needed} new prompts are needed and {found} were found: sample or evolve more, "
+                "or let `mix.shortfall` be `shrink` or `fill_original`"
+            )
+        share = Fraction(str(evolved))
+        originals = previous - found if shortfall == "fill_original" else share_of((1 - share) / share, found)
+    if taken + originals == 0:
+        raise DataError(
+            f"the next prompt set would be empty: of {previous} prompts, {found} gave a new one; "
+            "look at the reasons in `evolutions`"
+        )
+    if originals > pool:
+        raise DataError(
+            f"{originals} original prompts are needed and there are {pool}: add seeds, or set `mix.original: previous`"
+        )
+    return Yield(previous=previous, needed=needed, found=found, taken=taken, originals=originals)
+
+
+def _require_distinct(new: pl.LazyFrame, pool: pl.LazyFrame, key: pl.Expr) -> None:
+    """Raise DataError where a prompt id is missing or occurs twice.
+
+    Equal ids have equal keys, which take a sixth of the memory: ids are compared only where keys are equal.
+    """
+    ids = pl.concat([table.select("prompt_id") for table in (new, pool)])
+    keys = ids.select(key=key).collect(engine="streaming").to_series()
+    if keys.null_count():
+        raise DataError(
+            f"{keys.null_count()} prompts have no `prompt_id`: an attempt without a prompt needs a `reason`"
+        )
+    ordered = keys.sort()
+    repeated = ordered.filter(ordered == ordered.shift(1))
+    if repeated.is_empty():
+        return
+    suspects = ids.filter(key.is_in(repeated.implode())).collect(engine="streaming")
+    twice = suspects.filter(pl.col("prompt_id").is_duplicated())["prompt_id"].unique().sort()
+    if not twice.is_empty():
+        raise DataError(
+            f"{twice.len()} prompts would be in the next prompt set twice, among them {twice[0]}: "
+            "eliminate duplicates before mixing"
+        )
+
+
+def _sources(prompts: pl.LazyFrame, survivors: pl.LazyFrame) -> pl.DataFrame:
+    """One row per chain with a survivor: `chain_id` and the `source` of the prompt at which it started."""
+    starts = prompts.select("source", chain_id="prompt_id", known=True)
+    chains = survivors.select("chain_id").unique().join(starts, on="chain_id", how="left")
+    sources = chains.collect(engine="streaming")
+    unknown = sources.filter(pl.col("known").is_null())["chain_id"].sort()
+    if not unknown.is_empty():
+        raise DataError(
+            f"{unknown.len()} chains of evolutions start at prompts outside the previous prompt set, among "
+            f"them {unknown[0]}: evolve prompts that were sampled from it"
+        )
+    return sources.select("chain_id", "source")
+
+
+def _as_prompts(taken: pl.LazyFrame, sources: pl.DataFrame) -> pl.LazyFrame:
+    """PROMPTS rows of survivors; the source is that of the prompt from which the chain started."""
+    return taken.join(sources.lazy(), on="chain_id", how="left").with_columns(
+        origin=pl.lit("evolved"), mix_role=pl.lit("evolved"), created_iteration="iteration"
+    )
+
+
+def _status(mixed: pl.Expr) -> pl.Expr:
+    return (
+        pl.when(pl.col("reason").eq_missing(NOT_BEST))
+        .then(pl.lit("unused"))
+        .when(~surviving())
+        .then(pl.lit("eliminated"))
+        .when(mixed)
+        .then(pl.lit("mixed"))
+        .otherwise(pl.lit("unused"))
+    )
+
+
+def _conform(table: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
+    return table.select(pl.col(column).cast(dtype) for column, dtype in schema.items())

@@ -1,0 +1,62 @@
+"""What a solver's scored responses say of X_t: its informativeness and its preference pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from eva_data.config import Config
+from eva_data.method.estimate import informativeness
+from eva_data.method.pair import pair
+from eva_data.tables.flow import Flow
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The tables that follow from prompts and their scored responses."""
+
+    informativeness: pl.DataFrame
+    """INFORMATIVENESS rows of the respond stage."""
+    preferences: pl.DataFrame
+    rejects: pl.DataFrame
+    """REJECTS of the pair stage."""
+    flow: Flow
+
+
+def judge(
+    config: Config,
+    iteration: int,
+    prompts: pl.DataFrame,
+    responses: pl.DataFrame,
+    *,
+    n: int | None,
+    on_policy: bool,
+) -> Judged:
+    """Informativeness and pairs of X_t; `responses` are those of the respond stage, `n` as many as were asked for.
+
+    `n` None takes all that a prompt has.
+    """
+    counted = config.estimate.count_truncated
+    informative = informativeness(
+        responses.lazy(),
+        prompt_ids=prompts.lazy().select("prompt_id"),
+        stage="respond",
+        iteration=iteration,
+        n=int(responses["response_idx"].n_unique()) if n is None else n,
+        seed=config.seed,
+        count_truncated=counted,
+        unequal=config.estimate.unequal,
+    ).collect()
+    paired = pair(
+        prompts.lazy(),
+        responses.lazy(),
+        informative.lazy(),
+        margin=config.pair.margin,
+        min_chosen=config.pair.min_chosen,
+        seed=config.seed,
+        iteration=iteration,
+        on_policy=on_policy,
+    )
+    flow = Flow("pair", "prompts", prompts.height, paired.preferences.height, paired.rejects.height)
+    return Judged(informative, paired.preferences, paired.rejects, flow)

@@ -1,0 +1,213 @@
+"""Pair: the best and the worst response of each prompt become a preference pair (paper: 3.3.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from eva_data.tables.ids import last_turn, pair_id, uniform_draw
+from eva_data.tables.schemas import METRICS, ORDER, PREFERENCES, REJECTS, conform
+
+NO_SCORED = "no_scored_response"
+ONE_DISTINCT = "one_distinct_response"
+ALL_EQUAL = "all_rewards_equal"
+BEST_INCOMPLETE = "best_is_truncated_or_empty"
+BELOW_MARGIN = "below_margin"
+BEST_TOO_LOW = "best_below_min_chosen"
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Every prompt, in exactly one of the two."""
+
+    preferences: pl.DataFrame
+    """PREFERENCES."""
+    rejects: pl.DataFrame
+    """REJECTS of stage pair; `text` is the prompt's last turn, the user's."""
+
+
+def pair(
+    prompts: pl.LazyFrame,
+    responses: pl.LazyFrame,
+    informativeness: pl.LazyFrame,
+    *,
+    margin: float | None = None,
+    min_chosen: float | None = None,
+    seed: int,
+    iteration: int,
+    on_policy: bool,
+) -> Paired:
+    """Chosen is the response of the highest reward, rejected that of the lowest, for each of `prompts`.
+
+    `prompts` is X_t (PROMPTS); of `responses` (RESPONSES) and `informativeness` (INFORMATIVENESS) the rows of
+    stage respond are read. Candidates are the texts with a finite reward, but those of failed calls
+    (`finish_reason` error). Equal texts are one candidate: its reward is the mean of theirs, its index the
+    lowest, and it is complete if all of them are. Only a complete text is chosen: not blank, and not
+    cut short (`finish_reason` stop, or null where unknown); any candidate may be rejected. Ties are broken by
+    keyed hash of the text.
+
+    A prompt without a pair goes to `rejects`, with the first reason that holds: `no_scored_response`;
+    `one_distinct_response`; `all_rewards_equal`; `best_is_truncated_or_empty`, no complete text has more than
+    the lowest reward; `best_below_min_chosen`, the best has less than `min_chosen`; `below_margin`, the rewards
+    differ by less than `margin`.
+
+    The texts of the given responses are held in memory; large tables are paired by `ranges` of `prompt_id`,
+    with the same result.
+    """
+    answers = _answers(responses, seed, iteration)
+    verdicts = _verdicts(_ranked(answers), answers, margin, min_chosen)
+    metrics = informativeness.filter(pl.col("stage") == "respond").select("prompt_id", *METRICS)
+    return Paired(
+        preferences=_preferences(verdicts, prompts, metrics, iteration, on_policy),
+        rejects=_rejects(verdicts, prompts, iteration),
+    )
+
+
+def _answers(responses: pl.LazyFrame, seed: int, iteration: int) -> pl.DataFrame:
+    """One row per response that is a candidate, those of one prompt together."""
+    scored = pl.col("reward").is_finite() & pl.col("response").is_not_null()
+    failed = pl.col("finish_reason").eq_missing("error")
+    stopped = pl.col("finish_reason").is_null() | (pl.col("finish_reason") == "stop")
+    blank = pl.col("response").str.strip_chars() == ""
+    answers = (
+        responses.filter((pl.col("stage") == "respond") & scored & ~failed)
+        .select(
+            "prompt_id",
+            "response_idx",
+            "response",
+            "reward",
+            complete=stopped & ~blank,
+            draw=uniform_draw(pl.col("response"), seed=seed, stage="pair", iteration=iteration),
+        )
+        .collect(engine="streaming")
+    )
+    return _in_order(answers)
+
+
+def _ranked(answers: pl.DataFrame) -> pl.DataFrame:
+    """One row per prompt with a candidate, its responses named by their rows in `answers`.
+
+    Columns: `texts` (how many distinct ones), `best` (the highest reward, complete or not), `chosen` and
+    `score_chosen` (the best complete candidate; null where none is), `rejected` and `score_rejected`.
+    """
+    ranking = _candidates(answers).sort("prompt", "reward", "draw", descending=[False, True, False])
+    complete = pl.col("complete")
+    return ranking.group_by("prompt", maintain_order=True).agg(
+        texts=pl.len(),
+        best=pl.col("reward").first(),
+        chosen=pl.col("row").filter(complete).first(),
+        score_chosen=pl.col("reward").filter(complete).first(),
+        rejected=pl.col("row").last(),
+        score_rejected=pl.col("reward").last(),
+    )
+
+
+def _candidates(answers: pl.DataFrame) -> pl.DataFrame:
+    """One row per distinct text of a prompt: `prompt`, `draw`, `row` in answers, `reward`, `complete`.
+
+    Numbers stand in for prompts and texts: they sort and group ten times as fast as strings. Two texts of one
+    prompt share a 53-bit draw once in 10^14 prompts, and then pass as one.
+    """
+    rows = answers.select(
+        "response_idx",
+        "draw",
+        "reward",
+        "complete",
+        row=pl.int_range(pl.len(), dtype=pl.UInt32),
+        prompt=pl.col("prompt_id").rle_id(),
+    ).sort("prompt", "draw", "response_idx")
+    as_before = (pl.col("prompt") == pl.col("prompt").shift()) & (pl.col("draw") == pl.col("draw").shift())
+    rows = rows.with_columns(as_before=as_before.fill_null(False))
+    repeated = pl.col("as_before") | pl.col("as_before").shift(-1, fill_value=False)
+    lowest = pl.col("reward").min()
+    merged = (
+        rows.with_columns(text=(~pl.col("as_before")).cum_sum())
+        .filter(repeated)
+        .group_by("text", maintain_order=True)
+        .agg(
+            pl.col("prompt", "draw", "row").first(),
+            pl.col("complete").all(),
+            # A plain mean of equal rewards may differ from them in the last bit, and so make a pair of a tie.
+            reward=lowest + (pl.col("reward") - lowest).mean(),
+        )
+    )
+    columns = ("prompt", "draw", "row", "reward", "complete")
+    return pl.concat([rows.filter(~repeated).select(columns), merged.select(columns)])
+
+
+def _verdicts(
+    ranked: pl.DataFrame, answers: pl.DataFrame, margin: float | None, min_chosen: float | None
+) -> pl.DataFrame:
+    """`ranked` with `prompt_id`, indices and texts in the place of rows, and a `reason` where there is no pair."""
+    chosen, rejected = ranked["chosen"], ranked["rejected"]
+    gap = pl.col("score_chosen") - pl.col("score_rejected")
+    reason = (
+        pl.when(pl.col("texts") == 1)
+        .then(pl.lit(ONE_DISTINCT))
+        .when(pl.col("best") == pl.col("score_rejected"))
+        .then(pl.lit(ALL_EQUAL))
+        .when(pl.col("score_chosen").is_null() | (gap == 0.0))
+        .then(pl.lit(BEST_INCOMPLETE))
+        .when(pl.lit(min_chosen, dtype=pl.Float64) > pl.col("score_chosen"))
+        .then(pl.lit(BEST_TOO_LOW))
+        .when(gap < (margin or 0.0))
+        .then(pl.lit(BELOW_MARGIN))
+    )
+    return ranked.select(
+        "score_chosen",
+        "score_rejected",
+        prompt_id=answers["prompt_id"].gather(rejected),
+        chosen_idx=answers["response_idx"].gather(chosen),
+        rejected_idx=answers["response_idx"].gather(rejected),
+        chosen=answers["response"].gather(chosen),
+        rejected=answers["response"].gather(rejected),
+        reason=reason,
+    )
+
+
+def _preferences(
+    verdicts: pl.DataFrame, prompts: pl.LazyFrame, metrics: pl.LazyFrame, iteration: int, on_policy: bool
+) -> pl.DataFrame:
+    pairs = verdicts.lazy().filter(pl.col("reason").is_null()).drop("reason")
+    preferences = (
+        prompts.drop("iteration")
+        .join(pairs, on="prompt_id", how="inner", maintain_order="left")
+        .join(metrics, on="prompt_id", how="left", maintain_order="left")
+        .with_columns(
+            pair_id=pair_id(pl.col("prompt_id"), pl.col("chosen"), pl.col("rejected")),
+            chosen=one_answer(pl.col("chosen")),
+            rejected=one_answer(pl.col("rejected")),
+            on_policy=pl.lit(on_policy),
+            rewritten=pl.lit(False),
+            verdict_by=pl.lit("reward"),
+            iteration=pl.lit(iteration),
+        )
+    )
+    return _in_order(conform(preferences.collect(engine="streaming"), PREFERENCES))
+
+
+def one_answer(text: pl.Expr) -> pl.Expr:
+    """A conversation of one assistant turn."""
+    return pl.concat_list(pl.struct(role=pl.lit("assistant"), content=text))
+
+
+def _rejects(verdicts: pl.DataFrame, prompts: pl.LazyFrame, iteration: int) -> pl.DataFrame:
+    paired = verdicts.lazy().filter(pl.col("reason").is_null()).select("prompt_id")
+    failed = (
+        prompts.select("prompt_id", "prompt")
+        .join(paired, on="prompt_id", how="anti")
+        .join(verdicts.lazy().select("prompt_id", "reason"), on="prompt_id", how="left")
+        .with_columns(
+            reason=pl.col("reason").fill_null(NO_SCORED),
+            text=last_turn(pl.col("prompt")),
+            stage=pl.lit("pair"),
+            iteration=pl.lit(iteration),
+        )
+    )
+    return conform(failed.collect(engine="streaming"), REJECTS).sort(ORDER["rejects"])
+
+
+def _in_order(table: pl.DataFrame) -> pl.DataFrame:
+    """`table` by `prompt_id`; files are, and sorting texts again costs more than all else."""
+    return table if table["prompt_id"].is_sorted() else table.sort("prompt_id")

@@ -1,0 +1,109 @@
+"""Asks the solver n times per prompt (paper 3.3.1); the tables that its job makes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from eva_data.calls import Row
+from eva_data.tables.ids import last_turn
+from eva_data.tables.reasons import RESPONSE_FAILED
+from eva_data.tables.schemas import REJECTS, RESPONSES, conform
+
+COMPLETIONS = pl.Schema(
+    {
+        "prompt_id": pl.String,
+        "response_idx": pl.Int32,
+        "response": pl.String,
+        "finish_reason": pl.String,
+        "prompt_tokens": pl.Int32,
+        "completion_tokens": pl.Int32,
+        "error": pl.String,
+    }
+)
+"""One row per completion as the job returned it; `error` says why `response` is null."""
+
+
+def completions_frame(results: Sequence[tuple[Row, list[dict[str, Any]]]]) -> pl.DataFrame:
+    """One row per completion from a job's (row, result) pairs."""
+    return pl.DataFrame(
+        [
+            (
+                row["prompt_id"],
+                index,
+                answer["text"],
+                answer["finish_reason"],
+                answer["prompt_tokens"],
+                answer["completion_tokens"],
+                answer["error"],
+            )
+            for row, answers in results
+            for index, answer in enumerate(answers)
+        ],
+        schema=COMPLETIONS,
+        orient="row",
+    )
+
+
+def responses(completions: pl.DataFrame, *, stage: str, iteration: int, solver: str) -> pl.DataFrame:
+    """RESPONSES of a stage without rewards: one row per completion that did not fail."""
+    answered = completions.filter(pl.col("error").is_null()).with_columns(
+        stage=pl.lit(stage), iteration=pl.lit(iteration), solver=pl.lit(solver), reused=pl.lit(False)
+    )
+    return conform(answered, RESPONSES)
+
+
+def failures(completions: pl.DataFrame, prompts: pl.DataFrame, *, stage: str, iteration: int) -> pl.DataFrame:
+    """REJECTS of a stage: what got no response.
+
+    One row per prompt of which every completion failed, with its first error; for other prompts one row per
+    failed completion, its error behind `response_failed: `.
+    """
+    failed = (
+        completions.sort("prompt_id", "response_idx")
+        .with_columns(wholly=pl.col("error").is_not_null().all().over("prompt_id"))
+        .filter(pl.col("error").is_not_null())
+    )
+    reasons = pl.concat(
+        [
+            failed.filter(pl.col("wholly")).unique("prompt_id", keep="first", maintain_order=True),
+            failed.filter(~pl.col("wholly")).with_columns(error=pl.lit(RESPONSE_FAILED) + pl.col("error")),
+        ]
+    ).select("prompt_id", reason="error", stage=pl.lit(stage), iteration=pl.lit(iteration))
+    texts = prompts.select("prompt_id", text=last_turn(pl.col("prompt")))
+    return conform(reasons.join(texts, on="prompt_id", how="left"), REJECTS)
+
+
+def rewarded(responses: pl.DataFrame, scores: pl.DataFrame, *, reward_model: str) -> pl.DataFrame:
+    """RESPONSES with `reward` and `reward_model`; null rewards where there is no usable one.
+
+    `scores` has one row per (`prompt_id`, `response_idx`) with `reward` and `reason`.
+    """
+    joined = responses.drop("reward", "reward_model").join(
+        scores.select("prompt_id", "response_idx", "reward"), on=["prompt_id", "response_idx"], how="left"
+    )
+    return conform(joined.with_columns(reward_model=pl.lit(reward_model)), RESPONSES)
+
+
+def unscored(responses: pl.DataFrame, scores: pl.DataFrame, *, iteration: int) -> pl.DataFrame:
+    """REJECTS of the reward stage: one row per response without a usable reward.
+
+    `scores` as in `rewarded`, with `raw`: what a judge wrote that could not be read, which follows the response in
+    `text`.
+    """
+    judged = pl.lit("\n\n[the judge] ") + pl.col("raw").str.slice(0, 1000)
+    failed = (
+        scores.filter(pl.col("reason").is_not_null())
+        .join(responses.select("prompt_id", "response_idx", "response"), on=["prompt_id", "response_idx"])
+        .select(
+            "prompt_id",
+            "reason",
+            text=pl.when(pl.col("raw").is_null())
+            .then(pl.col("response").str.slice(0, 2000))
+            .otherwise(pl.col("response").str.slice(0, 980) + judged),
+        )
+        .with_columns(stage=pl.lit("reward"), iteration=pl.lit(iteration))
+    )
+    return conform(failed, REJECTS)

@@ -1,0 +1,199 @@
+"""Sample: draw the informative prompts that will be evolved (paper: algorithm 1, appendix A)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import polars as pl
+
+from eva_data.errors import ConfigError, DataError
+from eva_data.tables.draws import share_of, smallest
+from eva_data.tables.ids import uniform_draw
+from eva_data.tables.schemas import INFORMATIVENESS, ORDER
+
+Method: TypeAlias = Literal["weighted", "greedy", "uniform", "stratified"]
+Weights: TypeAlias = Literal["proportional", "minmax"]
+
+_ESTIMATED = pl.col("stage") == "estimate"
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The informativeness of every prompt with its draw, and what came of the draw."""
+
+    informativeness: pl.LazyFrame
+    """INFORMATIVENESS with `weight`, `draw` and `selected` filled in the rows of stage estimate."""
+    prompts: int
+    """N, the number of rows of stage estimate."""
+    drawable: int
+    """How many of them have a `draw`."""
+    wanted: int
+    """round(fraction x N), at least 1."""
+    notes: tuple[str, ...]
+    """What a person should know about this draw, one sentence each."""
+
+    @property
+    def selected(self) -> int:
+        """How many prompts are selected: the wanted ones, or all that can be drawn."""
+        return min(self.wanted, self.drawable)
+
+
+def sample(
+    informativeness: pl.LazyFrame,
+    *,
+    metric: str,
+    fraction: float,
+    method: Method = "weighted",
+    weights: Weights = "proportional",
+    strata: int | str = 4,
+    seed: int,
+    iteration: int,
+) -> Sampled:
+    """Select round(fraction x N) prompts, halves up and at least one, without replacement.
+
+    `draw` orders all prompts that can be drawn, the largest first, equal ones by `prompt_id`, and
+    `selected` marks the first of that order; `next_in_line` walks on from there. The methods:
+
+    - `weighted`: `draw` = log(u) / weight with a u in (0, 1) that belongs to the prompt (Efraimidis and
+      Spirakis 2006). This is drawing one prompt after another, each time with probabilities proportional to
+      the weights of those left; the probability of being selected at all is therefore *not* exactly
+      proportional to the weight, the less so the larger the fraction. Weights are `proportional` to the
+      metric, or `minmax`, (m - min) / (max - min), which never draws the least informative. Weight 0 is not
+      drawn. Where every prompt has the same metric the draw is uniform, and a note says so.
+    - `greedy`: the largest metric first, equal ones in random order; `draw` is minus the rank.
+    - `stratified`: uniform within each of `strata`, in proportion to their sizes. A number makes that many
+      equally large strata by rank of the metric, equal ones divided at random; a name takes the values of
+      that column of the input, null being one of them. The j-th of the n prompts of a stratum, in random
+      order, has `draw` = -(j - 1/2) / n, which divides any number over the strata by Webster's method.
+    - `uniform`: `draw` = u.
+
+    A prompt whose metric is null or infinite cannot be drawn where the metric is read: always but with
+    `uniform` and with `stratified` by a column. `weight` is null for such prompts and with `greedy`, and 1
+    with `uniform` and `stratified`. Rows of stage respond pass through with nulls.
+
+    Raises ConfigError where proportional weights would be negative or the column of strata is missing,
+    DataError where no prompt can be drawn.
+    """
+    reads_metric = method in ("weighted", "greedy") or (method == "stratified" and isinstance(strata, int))
+    pool = _ESTIMATED & (pl.col(metric).is_finite().fill_null(False) if reads_metric else True)
+    facts = _facts(informativeness, metric, pool)
+    u = uniform_draw(pl.col("prompt_id"), seed=seed, stage="sample", iteration=iteration)
+    weight: pl.Expr = pl.when(pool).then(1.0)
+    draw: pl.Expr = pl.when(pool).then(u)
+    table = informativeness
+    if method == "weighted":
+        weight = pl.when(pool).then(_weight(metric, weights, facts))
+        draw = pl.when(weight > 0).then(u.log() / weight)
+    elif method == "greedy":
+        weight = pl.lit(None)
+        table, draw = _with_ranks(table, _greedy(table.filter(pool), metric, u))
+    elif method == "stratified":
+        table, draw = _with_ranks(table, _stratified(table.filter(pool), metric, strata, u))
+    drawn = table.with_columns(weight=weight, draw=draw)
+    drawable = int(drawn.select(pl.col("draw").count()).collect(engine="streaming").item())
+    wanted = max(1, share_of(fraction, facts.prompts))
+    selected = smallest(drawn, -pl.col("draw"), wanted)
+    return Sampled(
+        informativeness=drawn.with_columns(selected=pl.when(_ESTIMATED).then(selected))
+        .select(pl.col(column).cast(dtype) for column, dtype in INFORMATIVENESS.items())
+        .sort(ORDER["informativeness"]),
+        prompts=facts.prompts,
+        drawable=drawable,
+        wanted=wanted,
+        notes=_notes(metric, method, facts, drawable, wanted),
+    )
+
+
+def next_in_line(sampled: pl.LazyFrame, *, after: int, count: int) -> pl.DataFrame:
+    """The prompts at places `after` + 1 to `after` + `count` of the draw: `prompt_id`, `draw`, in that order.
+
+    `sampled` is INFORMATIVENESS after `sample`; with `after` = the number of selected prompts, these are
+    the ones to evolve next where too few evolutions survived. Fewer rows than `count` where the draw runs
+    dry. Walking on is the same draw: the first k of a larger fraction are those of the smaller one.
+    """
+    estimated = sampled.filter(_ESTIMATED).select("prompt_id", "draw")
+    first = estimated.filter(smallest(estimated, -pl.col("draw"), after + count))
+    return first.sort(-pl.col("draw"), "prompt_id").slice(after, count).collect(engine="streaming")
+
+
+@dataclass(frozen=True)
+class _Facts:
+    prompts: int
+    pooled: int
+    low: float
+    high: float
+
+    @property
+    def constant(self) -> bool:
+        return self.low == self.high
+
+
+def _facts(informativeness: pl.LazyFrame, metric: str, pool: pl.Expr) -> _Facts:
+    in_pool = pl.col(metric).filter(pool)
+    prompts, pooled, low, high = (
+        informativeness.select(prompts=_ESTIMATED.sum(), pooled=pool.sum(), low=in_pool.min(), high=in_pool.max())
+        .collect(engine="streaming")
+        .row(0)
+    )
+    if pooled == 0:
+        raise DataError(
+            f"none of {prompts} prompts has a finite `{metric}`, so none can be drawn: "
+            "the column `reason` of the informativeness says why"
+        )
+    return _Facts(prompts, pooled, low, high)
+
+
+def _weight(metric: str, weights: Weights, facts: _Facts) -> pl.Expr:
+    if facts.low < 0 and weights == "proportional":
+        raise ConfigError(
+            f"`estimate.metric: {metric}` goes down to {facts.low:g}, and `sample.weights: proportional` "
+            "needs values of 0 or more: use `sample.weights: minmax`"
+        )
+    if facts.constant:
+        return pl.lit(1.0)
+    if weights == "proportional":
+        return pl.col(metric)
+    return (pl.col(metric) - facts.low) / (facts.high - facts.low)
+
+
+def _greedy(pool: pl.LazyFrame, metric: str, u: pl.Expr) -> pl.DataFrame:
+    """One row per prompt of the pool: `prompt_id`, `rank` = -1 for the largest metric, -2 for the next."""
+    order = pool.select("prompt_id", metric=-pl.col(metric), u=u).sort("metric", "u", "prompt_id")
+    ranked = order.select("prompt_id", rank=-pl.int_range(1, pl.len() + 1).cast(pl.Float64))
+    return ranked.collect(engine="streaming")
+
+
+def _stratified(pool: pl.LazyFrame, metric: str, strata: int | str, u: pl.Expr) -> pl.DataFrame:
+    """One row per prompt of the pool: `prompt_id`, `rank` = -(j - 1/2) / n within its stratum."""
+    if isinstance(strata, str):
+        if strata not in pool.collect_schema():
+            raise ConfigError(
+                f"`sample.strata: {strata}` is no column of the informativeness: "
+                "name one of its columns, or a number of strata"
+            )
+        members = pool.select("prompt_id", u=u, stratum=pl.col(strata))
+    else:
+        by_metric = pool.select("prompt_id", metric=pl.col(metric), u=u).sort("metric", "u", "prompt_id")
+        stratum = pl.int_range(pl.len()) * strata // pl.len()
+        members = by_metric.select("prompt_id", "u", stratum=stratum)
+    place = pl.int_range(pl.len()).over("stratum") + 0.5
+    ranked = members.sort("u", "prompt_id").select("prompt_id", rank=-place / pl.len().over("stratum"))
+    return ranked.collect(engine="streaming")
+
+
+def _with_ranks(table: pl.LazyFrame, ranks: pl.DataFrame) -> tuple[pl.LazyFrame, pl.Expr]:
+    joined = table.join(ranks.lazy(), on="prompt_id", how="left", maintain_order="left")
+    return joined, pl.when(_ESTIMATED).then("rank")
+
+
+def _notes(metric: str, method: Method, facts: _Facts, drawable: int, wanted: int) -> tuple[str, ...]:
+    notes = []
+    if facts.pooled < facts.prompts:
+        absent = facts.prompts - facts.pooled
+        notes.append(f"{absent} of {facts.prompts} prompts have no finite `{metric}` and cannot be drawn")
+    if method == "weighted" and facts.constant:
+        notes.append(f"all prompts have the same `{metric}`, {facts.low:g}, so the draw is uniform")
+    if drawable < wanted:
+        notes.append(f"{wanted} prompts were wanted but only {drawable} can be drawn: all of them are selected")
+    return tuple(notes)

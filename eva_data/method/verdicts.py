@@ -1,0 +1,161 @@
+"""What people's answers decide: pure functions from the tables of a build and its reviews to those of a revision.
+
+The verdict with the most votes wins. Where no single one has the most, or where as many reviewers call the prompt bad
+as call it good, nothing is decided, and the pair goes to `rejects` with the reason `reviewers_disagree`: another
+answer may still decide it, since every revision is made anew from the build and all reviews.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from eva_data.tables.ids import last_turn
+from eva_data.tables.schemas import ORDER, PREFERENCES, REJECTS, conform
+
+VERDICTS = ("first", "second", "tie", "both_bad")
+QUALITIES = ("good", "unclear", "unanswerable", "unsafe")
+"""What may be wrong with a prompt, the gravest last."""
+
+DISAGREE = "reviewers_disagree"
+
+COUNTED = (pl.col("status") == "submitted") & pl.col("verdict").is_not_null()
+"""Whether an answer counts: drafts and discarded ones do not."""
+
+_BY_PERSON = pl.lit("human").alias("verdict_by")
+_SIDES = ("chosen", "rejected")
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The tables of a revision."""
+
+    preferences: pl.DataFrame
+    rejects: pl.DataFrame
+
+
+def decide(reviews: pl.DataFrame) -> pl.DataFrame:
+    """One row per pair with an answer that counts: what the reviewers say together.
+
+    `pair_id`, `prompt_id`; `reviewers`, how many answers count; `preferred_idx`, the response that most prefer, null
+    where another verdict has the most votes or none has; `reason`, why there is no pair, null where there is one;
+    `bad_prompt`, whether more than half of those who answered that question call the prompt bad.
+    """
+    counted = reviews.filter(COUNTED)
+    return (
+        _verdicts(counted)
+        .join(_prompts(counted), on="pair_id", how="left")
+        .with_columns(
+            bad_prompt=(2 * pl.col("bad") > pl.col("asked")).fill_null(False),
+            split=(2 * pl.col("bad") == pl.col("asked")).fill_null(False),
+        )
+        .select(
+            "pair_id",
+            "prompt_id",
+            "reviewers",
+            pl.when(_reason().is_null()).then("vote").cast(pl.Int32).alias("preferred_idx"),
+            _reason().alias("reason"),
+            "bad_prompt",
+        )
+        .sort("pair_id")
+    )
+
+
+def bad_prompts(reviews: pl.DataFrame) -> pl.Series:
+    """Ids of the prompts that people judged bad, ascending: they do not go on into the next iteration."""
+    return decide(reviews).filter("bad_prompt")["prompt_id"].unique().sort()
+
+
+def merge(
+    pairs: pl.DataFrame, spare: pl.DataFrame, rejects: pl.DataFrame, reviews: pl.DataFrame, *, iteration: int
+) -> Merged:
+    """PREFERENCES and REJECTS after the verdicts of `reviews`, of those of the build.
+
+    A decided pair has `verdict_by` human, and where people prefer the other response its sides are swapped, scores
+    with them: `score_chosen` may then be the lower one. A pair that people reject is a row of `rejects`, stage review.
+    Of `spare` (pairs that the build rejected, as PREFERENCES) those with a preferred response become pairs, and leave
+    `rejects`. All other pairs stay as they are.
+    """
+    decided = decide(reviews).drop("prompt_id")
+    judged = pairs.join(decided, on="pair_id", how="left", maintain_order="left")
+    rescued = spare.join(decided.filter(pl.col("preferred_idx").is_not_null()), on="pair_id", how="inner")
+    settled = pl.concat([judged.filter(pl.col("reason").is_null()), rescued])
+    refused = judged.filter(pl.col("reason").is_not_null()).with_columns(
+        stage=pl.lit("review"), text=last_turn(pl.col("prompt")), iteration=pl.lit(iteration)
+    )
+    in_pair_stage = (pl.col("stage") == "pair") & pl.col("prompt_id").is_in(rescued["prompt_id"].implode())
+    return Merged(
+        preferences=conform(_sided(settled), PREFERENCES).sort(ORDER["preferences"]),
+        rejects=pl.concat([rejects.filter(~in_pair_stage), conform(refused, REJECTS)]).sort(
+            ORDER["rejects"], nulls_last=True
+        ),
+    )
+
+
+def _sided(settled: pl.DataFrame) -> pl.DataFrame:
+    """The pairs with their sides as people decided, those without a decision as they are."""
+    swapped = pl.col("preferred_idx").eq_missing(pl.col("rejected_idx"))
+    sides = [
+        pl.when(swapped).then(pattern.format(other)).otherwise(pattern.format(side)).alias(pattern.format(side))
+        for pattern in ("{}", "score_{}", "{}_idx")
+        for side, other in zip(_SIDES, reversed(_SIDES), strict=True)
+    ]
+    by_people = pl.when(pl.col("preferred_idx").is_not_null()).then(_BY_PERSON).otherwise("verdict_by")
+    return settled.with_columns(*sides, by_people.alias("verdict_by"))
+
+
+def _verdicts(counted: pl.DataFrame) -> pl.DataFrame:
+    """Per pair the `vote` with the most `votes`, how many have as many (`winners`), and all `reviewers`.
+
+    A vote is the index of the preferred response, as text, or tie or both_bad.
+    """
+    most = pl.col("votes") == pl.col("votes").max()
+    return (
+        counted.group_by("pair_id", "prompt_id", vote=vote())
+        .agg(votes=pl.len())
+        .group_by("pair_id", "prompt_id")
+        .agg(
+            reviewers=pl.col("votes").sum(),
+            votes=pl.col("votes").max(),
+            winners=most.sum(),
+            vote=pl.col("vote").filter(most).min(),
+        )
+    )
+
+
+def vote() -> pl.Expr:
+    """What an answer says whatever the order in which it was shown: the preferred response's index, or its verdict."""
+    return pl.coalesce(pl.col("preferred_idx").cast(pl.String), pl.col("verdict"))
+
+
+def _prompts(counted: pl.DataFrame) -> pl.DataFrame:
+    """Per pair how many were `asked` about the prompt, how many find it `bad`, and the `quality` that most of those
+    name, of equally many the gravest."""
+    return (
+        counted.filter(pl.col("prompt_quality").is_not_null())
+        .with_columns(quality=pl.col("prompt_quality").cast(pl.Enum(QUALITIES)))
+        .group_by("pair_id", "quality")
+        .agg(votes=pl.len())
+        .sort("votes", "quality", descending=True)
+        .group_by("pair_id", maintain_order=True)
+        .agg(
+            asked=pl.col("votes").sum(),
+            bad=pl.col("votes").filter(pl.col("quality") != "good").sum(),
+            quality=pl.col("quality").filter(pl.col("quality") != "good").first().cast(pl.String),
+        )
+    )
+
+
+def _reason() -> pl.Expr:
+    """Why a pair is rejected; null where it is not. The numbers follow the colon, as the particulars of a reason do."""
+    return (
+        pl.when("bad_prompt")
+        .then(pl.format("prompt_{}: {} of {} reviewers", "quality", "bad", "asked"))
+        .when("split")
+        .then(pl.format(DISAGREE + ": {} of {} say that the prompt is {}", "bad", "asked", "quality"))
+        .when(pl.col("winners") > 1)
+        .then(pl.format(DISAGREE + ": {} verdicts have {} of {} votes each", "winners", "votes", "reviewers"))
+        .when(pl.col("vote").is_in(["tie", "both_bad"]))
+        .then(pl.format("{}: {} of {} reviewers", "vote", "votes", "reviewers"))
+    )

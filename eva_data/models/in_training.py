@@ -1,0 +1,63 @@
+"""The very model that is being trained, as a model that can be asked: who rewrites prompts in an online run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from eva_data.calls import Completion, Request, Sampling
+from eva_data.models.local import TransformersLLM
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Policy(TransformersLLM):
+    """Asks a model that is in memory already, on its own device and in its own dtype; it is not loaded.
+
+    Nothing is kept in a ledger: after the next step the same question gets another answer. Each sample has a
+    generator of its own, seeded by the request and its salt, so that a resumed run asks and hears the same.
+    """
+
+    @classmethod
+    def of(
+        cls,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        sampling: Sampling,
+        *,
+        fingerprint: str,
+        seed: int,
+        batch_size: int,
+        system: str,
+    ) -> Policy:
+        """The policy, sampling as told; `batch_size` completions at once."""
+        policy = cls(
+            fingerprint=fingerprint,
+            engine={},
+            sampling=vars(sampling),
+            max_prompt_tokens=None,
+            system=system,
+            seed=seed,
+            ledger="",
+            progress="",
+            path="",
+            device="",
+            dtype="",
+            batch_size=batch_size,
+            threads=None,
+            trust_remote_code=False,
+        )
+        policy.take(model, tokenizer)
+        return policy
+
+    def _complete(self, wave: Sequence[Request], done: int, expected: int) -> list[Completion]:
+        prompts = [self.tokenise(request) for request in wave]
+        keys = [self.key(request) for request in wave]
+        answers = {place: prompt for place, prompt in enumerate(prompts) if isinstance(prompt, Completion)}
+        fitting = sorted(set(range(len(wave))) - answers.keys(), key=lambda place: (len(prompts[place]), keys[place]))
+        for start in range(0, len(fitting), self.batch_size):
+            batch = fitting[start : start + self.batch_size]
+            computed = self._compute([prompts[place] for place in batch], [keys[place] for place in batch])
+            answers |= {place: computed[keys[place]] for place in batch}
+        return [answers[place] for place in range(len(wave))]

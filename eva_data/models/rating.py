@@ -1,0 +1,87 @@
+"""Ratings by a language model: asked for, read from the last line of the reply, asked once more where it has none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TypedDict
+
+from eva_data.calls import GAVE_UP, Chain, Completion, Request, Unparsable, valid_unicode, without_thoughts
+
+RETRY = "judge:retry"
+"""Salt of the second and last request of a question to which no rating came back."""
+
+UNPARSABLE = "unparsable: "
+
+_RATING = re.compile(r"\**Rating:\**\s*\**(-?[0-9]+(?:\.[0-9]+)?)(?:\s*/\s*([0-9]+(?:\.[0-9]+)?))?\**")
+
+
+class Rated(TypedDict):
+    """What became of one response: its reward, or the reason why it has none."""
+
+    reward: float | None
+    """On the scale as it was given."""
+    reason: str | None
+    """`unparsable: ...`; `gave_up: ...` where the call failed for a reason that may pass, else `call_failed: ...`."""
+    raw: str | None
+    """Where there is no reward: the judge's last reply, if it gave any."""
+
+
+def rate(questions: Sequence[str], lowest: float, highest: float) -> Chain[list[Rated]]:
+    """Asks all questions at once, equal ones together, and once more where the reply held no rating."""
+    found: dict[str, Rated] = {}
+    asked = list(dict.fromkeys(questions))
+    for salt in ("", RETRY):
+        if not asked:
+            break
+        completions = yield [Request(({"role": "user", "content": text},), salt=salt) for text in asked]
+        for question, completion in zip(asked, completions, strict=True):
+            rated = read_rating(completion, lowest, highest)
+            if rated["reward"] is None and rated["raw"] is None and question in found:
+                rated["raw"] = found[question]["raw"]
+            found[question] = rated
+        asked = [text for text in asked if (found[text]["reason"] or "").startswith(UNPARSABLE)]
+    return [found[question] for question in questions]
+
+
+def read_rating(completion: Completion, lowest: float, highest: float) -> Rated:
+    """What a judge's reply comes to; one that was cut holds no rating, since its last line may be half of one."""
+    if completion.text is None or completion.finish_reason == "error":
+        error = completion.error or "the reply has no text"
+        reason = error if error.startswith(GAVE_UP) else f"call_failed: {error}"
+        return Rated(reward=None, reason=reason, raw=None)
+    rating: float | Unparsable
+    if completion.finish_reason == "length":
+        rating = Unparsable("the reply was cut at max_tokens")
+    elif completion.finish_reason == "content_filter":
+        rating = Unparsable("the reply was cut by a content filter")
+    else:
+        rating = parse_rating(completion.text, lowest, highest)
+    if isinstance(rating, Unparsable):
+        return Rated(reward=None, reason=f"{UNPARSABLE}{rating.why}", raw=valid_unicode(completion.text))
+    return Rated(reward=rating, reason=None, raw=None)
+
+
+def parse_rating(text: str, lowest: float, highest: float) -> float | Unparsable:
+    """The rating on the last line that is not blank, after the thoughts of a reasoning model.
+
+    The line is `Rating: 7`, `Rating: 7.5` or `Rating: 7/10`, emphasised by asterisks or not, and nothing else; what
+    is divided by must be `highest`. A rating beyond lowest or highest is none, nor is one of several.
+    """
+    answer = without_thoughts(text)
+    if isinstance(answer, Unparsable):
+        return answer
+    lines = [line.strip() for line in answer.splitlines() if line.strip()]
+    if not lines:
+        return Unparsable("the reply is empty")
+    last = _RATING.fullmatch(lines[-1])
+    if last is None:
+        return Unparsable("the last line is no rating")
+    if any(_RATING.fullmatch(line) for line in lines[:-1]):
+        return Unparsable("several ratings")
+    rating = float(last[1])
+    if last[2] is not None and float(last[2]) != highest:
+        return Unparsable(f"a rating out of {last[2][:20]} where the highest is {highest:g}")
+    if not lowest <= rating <= highest:
+        return Unparsable(f"the rating {last[1][:20]} is not from {lowest:g} to {highest:g}")
+    return rating

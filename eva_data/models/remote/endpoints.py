@@ -1,0 +1,280 @@
+"""Which server a request goes to, and when: one adaptive bound per URL, choice by load, and a breaker.
+
+A bound is halved when its server says that it is busy, and grows again by one for every bound's worth of answers
+(additive increase, multiplicative decrease, as TCP does). A server that is gone is asked by one request at a time,
+less and less often, until it answers or has been gone for too long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Literal
+
+from eva_data.errors import EndpointError
+from eva_data.models.remote.faults import Fault, Outage, Refused, Throttled
+
+LONGEST_PAUSE = 30.0
+"""Seconds between two requests to a server that fails, unless it asks for more."""
+
+FEWEST_FAILURES = 5
+"""A server is given up only after as many failures in a row."""
+
+
+@dataclass(eq=False)
+class Endpoint:
+    """One server: how many requests it is sent at once, and how it has been doing."""
+
+    url: str
+    most: int
+    limit: float
+    growth: Growth | None = None
+    """The search for the bound, where it is `auto`."""
+    in_flight: int = 0
+    paused_until: float = 0.0
+    gone: bool = False
+    """Whether only one request at a time looks if the server is back."""
+    looking: bool = False
+    """Whether one does now."""
+    given_up: bool = False
+    failures: int = 0
+    """Failures in a row."""
+    setbacks: int = 0
+    """The same, counting those that were under way together once."""
+    set_back_at: float = 0.0
+    failing_since: float = 0.0
+    shrunk_at: float = 0.0
+    answered: int = 0
+    last_error: str = ""
+
+    @property
+    def capacity(self) -> int:
+        """Requests that may be in flight now."""
+        return 1 if self.gone else max(1, int(self.limit))
+
+    @property
+    def free(self) -> bool:
+        """Whether it may be sent one more request."""
+        # Requests from before it was gone may hang for long, and must not keep others from looking.
+        return not self.looking if self.gone else self.in_flight < self.capacity
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The right to have one request in flight at an endpoint."""
+
+    endpoint: Endpoint
+    started: float
+    looks: bool
+    """Whether it is the one that looks if the server is back."""
+
+
+class Pool:
+    """The servers of one model. All methods belong to one event loop."""
+
+    def __init__(self, urls: Sequence[str], max_in_flight: int | Literal["auto"], *, give_up_seconds: float) -> None:
+        if max_in_flight == "auto":
+            self.endpoints = [Endpoint(url, MOST, START, growth=Growth()) for url in urls]
+        else:
+            self.endpoints = [Endpoint(url, max_in_flight, max_in_flight) for url in urls]
+        self._give_up_seconds = give_up_seconds
+        self._queue: deque[asyncio.Future[Slot]] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
+
+    @property
+    def capacity(self) -> int:
+        """Requests that may be in flight in all, now."""
+        return sum(endpoint.capacity for endpoint in self.endpoints if not endpoint.given_up)
+
+    @property
+    def most(self) -> int:
+        """Requests that may ever be in flight in all."""
+        return sum(endpoint.most for endpoint in self.endpoints)
+
+    @property
+    def answered(self) -> int:
+        """Answers so far, of all servers."""
+        return sum(endpoint.answered for endpoint in self.endpoints)
+
+    @property
+    def last_error(self) -> str:
+        """What went wrong last, for a person to read."""
+        return next((endpoint.last_error for endpoint in self.endpoints if endpoint.last_error), "")
+
+    async def acquire(self) -> Slot:
+        """Wait for the turn of a request: first come, first served, at the server with the smallest load."""
+        if not self._queue and (endpoint := self._freest()):
+            return self._take(endpoint)
+        turn: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        self._serve()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._free(turn.result())
+            raise
+
+    def release(self, slot: Slot, fault: Fault | None) -> None:
+        """Give a slot back and say how it went.
+
+        Raises EndpointError when that was the failure with which the last server is given up.
+        """
+        endpoint, now = slot.endpoint, time.monotonic()
+        if fault is None or isinstance(fault, Refused):
+            self._answered(slot, now)
+        else:
+            self._failed(endpoint, fault, slot.started, now)
+        self._free(slot)
+
+    def _free(self, slot: Slot) -> None:
+        slot.endpoint.in_flight -= 1
+        if slot.looks:
+            slot.endpoint.looking = False
+        self._serve()
+
+    def _answered(self, slot: Slot, now: float) -> None:
+        endpoint = slot.endpoint
+        endpoint.answered += 1
+        endpoint.failures = endpoint.setbacks = 0
+        if endpoint.gone:
+            endpoint.gone, endpoint.paused_until = False, now
+        if endpoint.growth is not None:
+            endpoint.growth.answered(slot.started, now, full=endpoint.in_flight >= endpoint.capacity)
+            endpoint.limit = endpoint.growth.limit
+            if endpoint.growth.settled:
+                endpoint.growth, endpoint.most = None, int(endpoint.limit)
+        else:
+            endpoint.limit = min(endpoint.most, endpoint.limit + 1 / endpoint.limit)
+
+    def _failed(self, endpoint: Endpoint, fault: Fault, started: float, now: float) -> None:
+        if endpoint.failures == 0:
+            endpoint.failing_since = now
+        endpoint.failures += 1
+        endpoint.last_error = str(fault)
+        # Requests that were under way together fail together, which says no more than one failure.
+        if started >= endpoint.set_back_at:
+            endpoint.setbacks, endpoint.set_back_at = endpoint.setbacks + 1, now
+        pause = random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.5 * 2 ** min(endpoint.setbacks, 10))
+        if isinstance(fault, Throttled):
+            # Requests that were sent before the bound shrank say nothing about the smaller one.
+            if started >= endpoint.shrunk_at:
+                endpoint.limit, endpoint.shrunk_at, endpoint.growth = max(1.0, endpoint.limit / 2), now, None
+                wait = pause if fault.retry_after is None else fault.retry_after
+                endpoint.paused_until = max(endpoint.paused_until, now + wait)
+            elif fault.retry_after is not None:
+                endpoint.paused_until = max(endpoint.paused_until, now + fault.retry_after)
+        elif isinstance(fault, Outage):
+            endpoint.gone = True
+            endpoint.paused_until = max(endpoint.paused_until, now + pause)
+        if endpoint.failures >= FEWEST_FAILURES and now - endpoint.failing_since >= self._give_up_seconds:
+            self._give_up(endpoint, now)
+
+    def _give_up(self, endpoint: Endpoint, now: float) -> None:
+        endpoint.given_up = True
+        if all(other.given_up for other in self.endpoints):
+            raise EndpointError(
+                f"{endpoint.url} has done nothing but fail for {now - endpoint.failing_since:.0f} seconds, last with: "
+                f"{endpoint.last_error}; what was finished is kept: when the server is well, run the same command again"
+            )
+
+    def _freest(self) -> Endpoint | None:
+        now = time.monotonic()
+        ready = [
+            endpoint
+            for endpoint in self.endpoints
+            if not endpoint.given_up and endpoint.free and endpoint.paused_until <= now
+        ]
+        return min(ready, key=lambda endpoint: endpoint.in_flight / endpoint.limit, default=None)
+
+    def _take(self, endpoint: Endpoint) -> Slot:
+        endpoint.in_flight += 1
+        endpoint.looking |= endpoint.gone
+        return Slot(endpoint, time.monotonic(), looks=endpoint.gone)
+
+    def _serve(self) -> None:
+        """Give slots to those who wait, as far as there are any; come back when the next pause ends."""
+        while self._queue:
+            if self._queue[0].done():
+                self._queue.popleft()
+                continue
+            endpoint = self._freest()
+            if endpoint is None:
+                self._set_alarm()
+                return
+            self._queue.popleft().set_result(self._take(endpoint))
+
+    def _set_alarm(self) -> None:
+        now = time.monotonic()
+        pauses = [
+            endpoint.paused_until - now
+            for endpoint in self.endpoints
+            if not endpoint.given_up and endpoint.paused_until > now
+        ]
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if pauses:
+            self._alarm = asyncio.get_running_loop().call_later(min(pauses) + 0.001, self._serve)
+
+
+START, MOST = 8, 1024
+"""The bound begins with the first and never goes beyond the second."""
+
+
+FACTOR = 1.5
+
+
+GAIN = 1.15
+"""Half as many requests again must make the server faster by this factor, or the growth was in vain."""
+
+
+VAIN = 2
+"""Growths in vain, one after the other, that end the search."""
+
+
+FEWEST = 16
+"""Answers by which a bound is judged, at least; twice the bound if that is more."""
+
+
+@dataclass
+class Growth:
+    """The search for one server's bound.
+
+    A server's speed is the bound over the median time to an answer (Little's law), which a few slow answers do not
+    shift. Only requests that were sent under the present bound, while it was full, tell of it.
+    """
+
+    limit: float = START
+    settled: bool = False
+    """Whether the search is over; `limit` is then the last bound that made the server faster."""
+    _since: float = 0.0
+    _seconds: list[float] = field(default_factory=list)
+    _speed: float = 0.0
+    _best: float = START
+    _vain: int = 0
+
+    def answered(self, started: float, now: float, *, full: bool) -> None:
+        """A request that was sent at `started` is answered; `full`: as many are under way as may be."""
+        if self.settled or started < self._since:
+            return
+        if not full:
+            self._seconds.clear()
+            return
+        self._seconds.append(now - started)
+        if len(self._seconds) < max(FEWEST, 2 * self.limit):
+            return
+        speed = self.limit / max(median(self._seconds), 1e-6)
+        if speed >= GAIN * self._speed:
+            self._speed, self._best, self._vain = speed, self.limit, 0
+        else:
+            self._vain += 1
+        self.settled = self._vain == VAIN or self.limit >= MOST
+        self.limit = self._best if self.settled else min(MOST, self.limit * FACTOR)
+        self._since = now
+        self._seconds.clear()

@@ -1,0 +1,82 @@
+"""What runs behind a URL: asked of the server itself, before a build relies on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from eva_data.config import ApiModel, RewardServer, VllmModel
+from eva_data.errors import EndpointError, ModelError
+from eva_data.models.keys import read_key
+
+_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model as its server describes it."""
+
+    fingerprint: str
+    """`model@revision+hash`: the hash of the folder that is served, where it can be read here."""
+    is_vllm: bool
+
+
+def look(block: ApiModel | VllmModel | RewardServer) -> Served:
+    """Ask the servers of a block what they serve under its model's name.
+
+    Those that cannot be reached now are left to be found later, as long as one can. Raises EndpointError where
+    none can, where one refuses the key or serves other models, and ModelError where they serve different ones.
+    """
+    entries = [entry for url in block.urls if (entry := _entry(url, block)) is not None]
+    if not entries:
+        raise EndpointError(
+            f"no server answers at {', '.join(block.urls)}: start it, or correct `base_url`; it ends where "
+            "`/chat/completions` begins, usually in /v1"
+        )
+    roots = {str(entry.get("root") or "") for entry in entries}
+    prints = {_folder_hash(root) for root in roots}
+    if len(prints) > 1:
+        raise ModelError(
+            f"the servers of `{block.model}` serve different folders under that name ({', '.join(sorted(roots))}): "
+            "give all of `base_url` the same model"
+        )
+    name = f"{block.model}@{block.revision or 'unknown'}"
+    (content,) = prints
+    return Served(name + (f"+{content}" if content else ""), all(entry.get("owned_by") == "vllm" for entry in entries))
+
+
+def _entry(url: str, block: ApiModel | VllmModel | RewardServer) -> dict[str, Any] | None:
+    """What the server's list says of the model; empty where it keeps no list, None where nobody answers."""
+    key = read_key(block.api_key_env, block.model)
+    try:
+        reply = requests.get(
+            f"{url}/models", headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=_SECONDS
+        )
+    except (requests.ConnectionError, requests.Timeout):
+        return None
+    if reply.status_code in (401, 403):
+        raise EndpointError(
+            f"{url} refuses the key (HTTP {reply.status_code}): put a valid one into the environment variable "
+            f"{block.api_key_env or 'that `api_key_env` names (none is named)'}"
+        )
+    if reply.status_code >= 500:
+        return None
+    try:
+        listed = [entry for entry in reply.json()["data"] if isinstance(entry, dict)]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    found = next((entry for entry in listed if entry.get("id") == block.model), None)
+    if found is None and listed:
+        names = ", ".join(sorted(str(entry.get("id")) for entry in listed)[:10])
+        raise EndpointError(f"{url} does not serve `{block.model}`; it serves {names}: correct `model`")
+    return found or {}
+
+
+def _folder_hash(root: str) -> str:
+    from eva_data.models.resolve import folder_fingerprint
+
+    path = Path(root)
+    return folder_fingerprint(path) if path.is_absolute() and (path / "config.json").is_file() else ""

@@ -1,0 +1,161 @@
+"""Every provider that litellm knows: Gemini, Anthropic, OpenAI and a hundred more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from socket import gaierror
+from types import ModuleType
+from typing import Any
+
+from eva_data.calls import Message, Sampling
+from eva_data.config import ApiModel, Model
+from eva_data.errors import ConfigError, EndpointError
+from eva_data.models.keys import read_key, without_keys
+from eva_data.models.remote.budget import Price
+from eva_data.models.remote.faults import Outage, Refused, Throttled, Transient, fault_of, retry_after
+from eva_data.models.remote.openai_server import read_reply
+from eva_data.models.remote.transport import Reply
+
+
+class Provider:
+    """Chat completions of one model, by litellm."""
+
+    def __init__(
+        self,
+        model: str,
+        sampling: Sampling,
+        *,
+        key: str | None,
+        key_name: str,
+        extra_body: Mapping[str, Any],
+        timeout_seconds: float,
+    ) -> None:
+        self._litellm = import_litellm()
+        self._model, self._key, self._key_name = model, key, key_name
+        self._fields: dict[str, Any] = {
+            "model": model,
+            "temperature": sampling.temperature,
+            "max_tokens": sampling.max_tokens,
+            # Retries are counted and paced by the pool.
+            "num_retries": 0,
+            "max_retries": 0,
+            "timeout": timeout_seconds,
+            "api_key": key,
+        } | dict(extra_body)
+        if sampling.top_p < 1:
+            # 1 is every provider's default, and some refuse it beside a temperature.
+            self._fields["top_p"] = sampling.top_p
+        _, provider, _, _ = self._litellm.get_llm_provider(model)
+        known = self._litellm.get_supported_openai_params(model=model, custom_llm_provider=provider) or []
+        self.answers_n = "n" in known
+
+    async def close(self) -> None:
+        await self._litellm.close_litellm_async_clients()
+
+    async def ask(self, url: str, messages: Sequence[Message], n: int, *, greedy: int | None = None) -> Reply:
+        """See Transport."""
+        fields = self._fields | {"messages": list(messages)}
+        if n > 1:
+            fields["n"] = n
+        if greedy is not None:
+            fields |= {"temperature": 0.0, "max_tokens": greedy}
+            fields.pop("top_p", None)
+        errors = self._litellm.exceptions
+        try:
+            response = await self._litellm.acompletion(**fields)
+        except errors.ContextWindowExceededError as error:
+            raise Refused(f"context_length_exceeded: {self._words(error)}") from None
+        except errors.ContentPolicyViolationError as error:
+            raise Refused(f"content_filter: {self._words(error)}") from None
+        except errors.Timeout:
+            raise Transient(f"no reply within {fields['timeout']:g} seconds") from None
+        except (errors.RateLimitError, errors.ServiceUnavailableError) as error:
+            raise Throttled(self._words(error), retry_after(_headers(error))) from None
+        except (errors.APIConnectionError, errors.InternalServerError) as error:
+            # litellm has these two names for a server that is not there, and for much else.
+            kind = Outage if _is_no_connection(error) else Transient
+            raise kind(self._words(error)) from None
+        except errors.UnsupportedParamsError as error:
+            raise EndpointError(f"{self._model} cannot be asked like that: {self._words(error)}") from None
+        except self._litellm.openai.APIStatusError as error:
+            raise fault_of(
+                error.status_code,
+                self._words(error),
+                _headers(error),
+                key_name=self._key_name,
+                model=self._model,
+                url=url,
+            ) from None
+        except self._litellm.openai.APIError as error:
+            raise Transient(self._words(error)) from None
+        return read_reply(response.model_dump(), n)
+
+    def _words(self, error: Exception) -> str:
+        return without_keys(" ".join(str(error).split()), self._key)[:300]
+
+
+def _is_no_connection(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, is that nobody was there to connect to."""
+    import httpx
+
+    while error is not None:
+        if isinstance(error, httpx.ConnectError | ConnectionRefusedError | gaierror):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _headers(error: Exception) -> Mapping[str, str]:
+    """The reply's headers; litellm puts them on most of its errors, not on all."""
+    found: Mapping[str, str] | None = vars(error).get("litellm_response_headers")
+    return found or {}
+
+
+def key_variable(block: ApiModel) -> str:
+    """The environment variable that litellm takes the key of a provider's model from, or that the block names.
+
+    Raises ConfigError where there is no such provider, or no key.
+    """
+    if block.api_key_env is not None:
+        read_key(block.api_key_env, block.model)
+        return block.api_key_env
+    litellm = import_litellm()
+    try:
+        _, provider, _, _ = litellm.get_llm_provider(block.model)
+    except litellm.exceptions.BadRequestError:
+        raise ConfigError(
+            f"litellm knows no provider of the model `{block.model}`: write it as `provider/model`, such as "
+            "`gemini/gemini-2.5-flash`, or give the server's `base_url`"
+        ) from None
+    found = litellm.validate_environment(block.model)
+    if not found["keys_in_environment"] and found["missing_keys"]:
+        names = " or ".join(found["missing_keys"])
+        raise ConfigError(f"the key of `{block.model}` is not set: export {names}, or name another in `api_key_env`")
+    return f"{provider.upper()}_API_KEY"
+
+
+def import_litellm() -> ModuleType:
+    """The library, told not to fetch its table of prices from the network and not to print."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    os.environ.setdefault("LITELLM_LOG", "ERROR")
+    import litellm
+
+    litellm.suppress_debug_info = True
+    litellm.telemetry = False
+    return litellm
+
+
+def price_of(block: Model) -> Price | None:
+    """Dollars per million tokens, in and out: 0 on own hardware, None where nobody knows."""
+    if not isinstance(block, ApiModel):
+        return (0.0, 0.0)
+    if block.prices is not None:
+        return (block.prices.input, block.prices.output)
+    if block.urls:
+        return None
+    litellm = import_litellm()
+    entry = litellm.model_cost.get(block.model) or litellm.model_cost.get(block.model.partition("/")[2])
+    if not entry or "input_cost_per_token" not in entry or "output_cost_per_token" not in entry:
+        return None
+    return (entry["input_cost_per_token"] * 1e6, entry["output_cost_per_token"] * 1e6)

@@ -1,0 +1,78 @@
+"""Models on this machine: where their files are and what they are, by content."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from eva_data.errors import ModelError
+from eva_data.files import sha256
+
+SANDBOX_MODEL = Path(__file__).parent.parent / "sandbox" / "model"
+
+_NOT_THE_MODEL = {"README.md", "training.json", "training_args.bin", ".gitattributes"}
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model on this disk."""
+
+    name: str
+    """As the config calls it."""
+    path: Path
+    fingerprint: str
+    """`name@commit` of a Hub model, `name@hash` of a folder: the same fingerprint gives the same answers."""
+
+
+def resolve(model: str, revision: str | None = None) -> ResolvedModel:
+    """The model of a name in the settings, downloaded if it is a Hub id.
+
+    Raises ModelError where it cannot be found or is no model folder.
+    """
+    path = SANDBOX_MODEL if model == "sandbox" else Path(model).expanduser()
+    if path.is_dir():
+        return ResolvedModel(model, path, f"{_label(model, path)}@{folder_fingerprint(path)}")
+    if model.count("/") != 1 or model.startswith((".", "~", "/")):
+        raise ModelError(
+            f"there is no model folder {model}: name a folder with config.json and weights, a Hub id such as "
+            "`org/name`, or `sandbox`"
+        )
+    snapshot = _download(model, revision)
+    return ResolvedModel(model, snapshot, f"{model}@{snapshot.name}")
+
+
+def folder_fingerprint(path: Path) -> str:
+    """Hash of a folder's weights, tokenizer, chat template and configs, not of its path or card."""
+    if not (path / "config.json").exists():
+        raise ModelError(f"{path} is no model folder: it has no config.json")
+    files = sorted(file for file in path.iterdir() if file.is_file() and file.name not in _NOT_THE_MODEL)
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name} {sha256(file)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _label(name: str, path: Path) -> str:
+    """What a folder is called in tables: its last two parts, so that no path of a machine is published."""
+    return name if name == "sandbox" else path.resolve().name
+
+
+def _download(model: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, revision=revision, ignore_patterns=["*.gguf", "*.pth", "original/*"]))
+    except LocalEntryNotFoundError:
+        raise ModelError(
+            f"the model {model} is not on this machine and the Hub cannot be reached: check the network, "
+            "or name a local folder"
+        ) from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        raise ModelError(
+            f"the Hub answered {status} for the model {model}"
+            + (f" at revision {revision}" if revision else "")
+            + ": check its name and revision, and log in with `hf auth login` if it is private or gated"
+        ) from None

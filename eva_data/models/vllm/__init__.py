@@ -1,0 +1,1 @@
+"""vLLM servers that are started for a build."""

@@ -1,0 +1,228 @@
+"""The dataset's README: what the Hub shows, and what tells `load_dataset` where the tables are.
+
+The words are in `cards/dataset.md.jinja`, the numbers come from `report`, and every text out of the data passes
+through `markdown`, so that it can only be read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import polars as pl
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from eva_data.dataset.store import Manifest, Store
+from eva_data.files import write_text
+from eva_data.project import cards_dir
+from eva_data.report import markdown, numbers
+from eva_data.report.distributions import shift
+from eva_data.report.examples import examples
+from eva_data.report.figures import dollars
+from eva_data.report.pictures import MEANING, ROLES
+from eva_data.report.plots import plot_names
+from eva_data.tables.schemas import TABLES
+
+BIBTEX = """\
+@article{ye2024evolving,
+  title   = {Evolving Alignment via Asymmetric Self-Play},
+  author  = {Ye, Ziyu and Agarwal, Rishabh and Liu, Tianqi and Joshi, Rishabh and Velury, Sarmishta and
+             Le, Quoc V. and Tan, Qijun and Liu, Yuan},
+  journal = {arXiv preprint arXiv:2411.00062},
+  year    = {2024}
+}"""
+
+_SIZES = ((10**3, "1K"), (10**4, "10K"), (10**5, "100K"), (10**6, "1M"), (10**7, "10M"), (10**8, "100M"))
+
+
+def write_card(store: Store, licence: str | None = None) -> None:
+    """Write the README whose YAML tells `load_dataset` the configs and splits of all finished iterations."""
+    text = dataset_card(store, store.iterations(), repo=None, revision=None, licence=licence)
+    path = store.folder / "README.md"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
+def dataset_card(
+    store: Store, iterations: Sequence[int], *, repo: str | None, revision: str | None, licence: str | None
+) -> str:
+    """The README of these iterations, in order and at least one; writes nothing.
+
+    `repo` and `revision` are what the snippets load: without them the folder itself, and no plots are shown.
+    """
+    manifests = [store.manifest(iteration) for iteration in iterations]
+    overview = numbers.overview(store, iterations)
+    with_pairs = overview.filter(pl.col("pairs") > 0)["iteration"].to_list()
+    example_of = with_pairs[-1] if with_pairs else None
+    metric = manifests[-1]["config"]["estimate"]["metric"]
+    return (
+        environment()
+        .get_template("dataset.md.jinja")
+        .render(
+            front=yaml.safe_dump(
+                _front(manifests, overview, licence), sort_keys=False, allow_unicode=True, width=10**6
+            ),
+            name=manifests[-1]["config"]["name"],
+            manifests=manifests,
+            last=manifests[-1],
+            config=manifests[-1]["config"],
+            overview=overview.to_dicts(),
+            total=overview.select("pairs", "rejects").sum().row(0, named=True),
+            paid={manifest["iteration"]: _paid(manifest) for manifest in manifests},
+            metric=metric,
+            meaning=MEANING,
+            roles=ROLES,
+            informativeness=numbers.informativeness_summary(store, iterations, metric).to_dicts(),
+            scores=numbers.prompt_scores(store, iterations).to_dicts(),
+            rejects=_by_iteration(numbers.rejects_by_reason(store, iterations)),
+            contaminated=numbers.contaminated(store, iterations),
+            models=_models(manifests),
+            sources=numbers.sources(store, iterations),
+            lengths=numbers.lengths(store, example_of) if example_of else None,
+            medians={(row["what"], row["iteration"]): row["median"] for row in shift(store, iterations).to_dicts()},
+            off_policy=numbers.pairs_where(store, iterations, ~pl.col("on_policy")),
+            by_people=numbers.pairs_where(store, iterations, pl.col("verdict_by") == "human"),
+            reviews=[manifest for manifest in manifests if "review" in manifest],
+            example_of=example_of,
+            examples=examples(store, example_of) if example_of else [],
+            source=json.dumps(repo or store.folder.resolve().name, ensure_ascii=False),
+            repo=repo,
+            revision=revision,
+            starting_model=json.dumps(hub_name(manifests[0]["models"]["solver"]) or "your/model"),
+            plots=plot_names(iterations) if repo else [],
+            licence=licence,
+            bibtex=BIBTEX,
+        )
+    )
+
+
+def environment() -> Environment:
+    """Where the templates of cards are rendered; a name that is not given is an error."""
+    found = Environment(
+        loader=FileSystemLoader(cards_dir()),
+        undefined=StrictUndefined,
+        autoescape=False,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {
+        "prose": markdown.prose,
+        "code": markdown.code,
+        "model": lambda name: markdown.code(_without_path(name)),
+        "count": lambda number: "unknown" if number is None else f"{number:,}",
+        "number": _number,
+        "percent": lambda share: "unknown" if share is None else f"{100 * share:.0f} %",
+    }
+    return found
+
+
+def _without_path(name: str) -> str:
+    """A model or recipe as it is called; of one that lies on this machine the last part, as in its fingerprint."""
+    return name.rstrip("/").rpartition("/")[2] if name.startswith(("/", ".", "~")) else name
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "none"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _front(manifests: Sequence[Manifest], overview: pl.DataFrame, licence: str | None) -> dict[str, Any]:
+    """The card's metadata: for the Hub what the dataset is, for `load_dataset` its files and columns."""
+    files = [name for manifest in manifests for name in manifest["files"]]
+    tables = [name for name in TABLES if any(path.startswith(f"{name}/") for path in files)]
+    pairs = sum(overview["pairs"].to_list())
+    return {
+        "pretty_name": manifests[-1]["config"]["name"],
+        **({"license": licence} if licence else {}),
+        "tags": ["eva", "preference", "dpo", "trl", "self-play", "synthetic", "distilabel"],
+        "task_categories": ["text-generation"],
+        "size_categories": [_size(pairs)],
+        "configs": [
+            {
+                "config_name": name,
+                **({"default": True} if name == tables[0] else {}),
+                "data_files": _splits([path for path in files if path.startswith(f"{name}/")]),
+            }
+            for name in tables
+        ],
+        "dataset_info": [
+            {"config_name": name, "features": [_feature(*column) for column in TABLES[name].items()]} for name in tables
+        ],
+    }
+
+
+def _splits(files: Sequence[str]) -> list[dict[str, Any]]:
+    """The splits of a table, with the file of each, or the list of its files."""
+    found: dict[str, list[str]] = {}
+    for path in files:
+        # After the iteration may stand which revision a file is of, and which part.
+        found.setdefault(re.split("[.-]", PurePosixPath(path).name, maxsplit=1)[0], []).append(path)
+    return [{"split": split, "path": paths if len(paths) > 1 else paths[0]} for split, paths in found.items()]
+
+
+def _feature(name: str, dtype: pl.DataType) -> dict[str, Any]:
+    """A column as `datasets` writes it in a card."""
+    if isinstance(dtype, pl.List):
+        assert isinstance(dtype.inner, pl.Struct)
+        return {"name": name, "list": [_feature(field.name, field.dtype) for field in dtype.inner.fields]}  # type: ignore[arg-type]
+    return {"name": name, "dtype": _DTYPES[dtype]}
+
+
+_DTYPES: dict[Any, str] = {pl.String: "string", pl.Int32: "int32", pl.Float64: "float64", pl.Boolean: "bool"}
+
+
+def _size(rows: int) -> str:
+    """The Hub's name for a number of rows."""
+    below = "n"
+    for most, name in _SIZES:
+        if rows < most:
+            return f"{below}<{name}"
+        below = f"{name}<n"
+    return "n>100M"
+
+
+def _paid(manifest: Manifest) -> str:
+    """What an iteration cost, as far as prices are known."""
+    bills = manifest.get("spent", [])
+    cost, unpriced = sum(bill["cost"] for bill in bills), sum(bill["unpriced"] for bill in bills)
+    if not unpriced:
+        return dollars(cost)
+    return f"{dollars(cost)} and {unpriced:,} replies of unknown price"
+
+
+def _by_iteration(rejects: pl.DataFrame) -> list[dict[str, Any]]:
+    """One row per stage and reason, with the `rows` of each iteration."""
+    found: dict[tuple[str, str], dict[int, int]] = {}
+    for stage, reason, iteration, rows in rejects.iter_rows():
+        found.setdefault((stage, reason), {})[iteration] = rows
+    return [{"stage": stage, "reason": reason, "rows": rows} for (stage, reason), rows in found.items()]
+
+
+def _models(manifests: Sequence[Manifest]) -> list[dict[str, Any]]:
+    """Who played: one row per model, with its roles, iterations, and the licences known for it."""
+    found: dict[str, dict[str, Any]] = {}
+    for manifest in manifests:
+        for role in ("solver", "creator", "reward"):
+            name = manifest["models"][role]
+            if name is None:
+                continue
+            # Several rewards stand in one name.
+            stated = [licence for model, licence in manifest.get("licences", {}).items() if model in name]
+            new = {"roles": [role], "iterations": [manifest["iteration"]], "licences": stated}
+            row = found.setdefault(name, {"name": name, "trained": name.startswith("iter_")})
+            for key, values in new.items():
+                before = row.get(key, [])
+                row[key] = before + [value for value in values if value not in before]
+    return list(found.values())
+
+
+def hub_name(fingerprint: str) -> str | None:
+    """The Hub id in a fingerprint; null for a folder or what runs behind a URL."""
+    name, _, commit = fingerprint.rpartition("@")
+    return name if name.count("/") == 1 and len(commit) == 40 else None

@@ -1,0 +1,225 @@
+"""What each picture shows: drawn from the binned tables of `distributions`, under a title that says what is seen.
+
+Colours are those of Okabe and Ito, which are told apart with any colour vision; what is outlined in one picture is
+not filled, so that nothing is said by colour alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from eva_data.report.distributions import Axis, axis_of, correlations, grid, histogram
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MEANING = {
+    "a_min": "best minus worst reward",
+    "a_avg": "best minus mean reward",
+    "a_dis": "best minus second best",
+    "var": "variance of the rewards",
+    "avg": "mean reward",
+    "inv_avg": "1 / mean reward",
+    "inv_a_min": "1 / (best minus worst)",
+    "uniform": "1 for every prompt",
+}
+"""The metrics in words, of the rewards of the answers to one prompt."""
+
+ROLES = {"evolved": "evolved", "carried": "carried over", "seed": "seeds"}
+"""Kinds of prompts in words."""
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
+_ROLE_COLOURS = {"evolved": ORANGE, "carried": BLUE, "seed": GREEN}
+_SMALL_BINS = 25
+_FILL = 0.5
+
+
+def metrics(figure: Figure, values: pl.LazyFrame, iteration: int) -> None:
+    """As the paper's figure 9: the distribution of every metric, by kind of prompt."""
+    prompts = dict(values.group_by("mix_role").len().collect().iter_rows())
+    _title(figure, f"How informative the {sum(prompts.values()):,} prompts of iteration {iteration} are, by metric")
+    *places, last = figure.subplots(2, 4).flat
+    for name, axes in zip((name for name in MEANING if name != "uniform"), places, strict=True):
+        axes.set_title(name, fontweight="bold", pad=14)
+        axes.text(0, 1.02, MEANING[name], transform=axes.transAxes, fontsize=8.5, color="#404040")
+        axes.tick_params(labelsize=8.5)
+        axis = axis_of(values, name, _SMALL_BINS)
+        if axis is None:
+            _nothing(axes)
+            continue
+        counts = histogram(values, name, "mix_role", axis)
+        for role, colour in _ROLE_COLOURS.items():
+            _shares(axes, counts.filter(pl.col("mix_role") == role), axis, colour, fill=role != "evolved")
+    for axes in places[::4]:
+        axes.set_ylabel("share of its kind")
+    _legend(last, prompts)
+
+
+def agreement(figure: Figure, values: pl.LazyFrame, iteration: int) -> None:
+    """As the paper's figure 10: a_min against the variance of the rewards."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap, LogNorm
+    from matplotlib.ticker import StrMethodFormatter
+
+    rows, pearson, spearman = correlations(values, "a_min", "var")
+    _title(
+        figure,
+        f"Iteration {iteration}: correlation of a_min and variance {_number(pearson)}, by rank {_number(spearman)}",
+    )
+    axes = figure.subplots()
+    x, y = axis_of(values, "a_min"), axis_of(values, "var")
+    if x is None or y is None:
+        _nothing(axes)
+        return
+    counts = grid(values, "a_min", "var", (x, y))
+    matrix = [[float("nan")] * x.bins for _ in range(y.bins)]
+    for column, row, count in counts.iter_rows():
+        matrix[row][column] = count
+    # The palest quarter of the colours could not be told from the paper.
+    blues = ListedColormap([colormaps["YlGnBu"](shade / 255) for shade in range(64, 256)])
+    most = max(counts["count"].to_list())
+    drawn = axes.pcolormesh(x.edges, y.edges, matrix, cmap=blues, norm=LogNorm(1, max(most, 2)))
+    figure.colorbar(drawn, ax=axes, label="prompts", format=StrMethodFormatter("{x:,.0f}"))
+    axes.set_title(f"{rows:,} prompts by the rewards of their answers")
+    axes.set_xlabel(f"a_min: {MEANING['a_min']}")
+    axes.set_ylabel(MEANING["var"])
+
+
+def draw(figure: Figure, estimated: pl.LazyFrame, metric: str, iteration: int) -> None:
+    """Where the prompts that were drawn for evolving lie among all of X_{t-1}."""
+    value, drawn = pl.col(metric), pl.col("selected").fill_null(False)
+    means = estimated.select(value.mean(), drawn=value.filter(drawn).mean(), all=pl.len(), chosen=drawn.sum())
+    mean, mean_drawn, prompts, chosen = means.collect(engine="streaming").row(0)
+    _title(
+        figure,
+        f"Iteration {iteration} evolved {chosen:,} of {prompts:,} prompts, with a mean {metric} of "
+        f"{_number(mean_drawn)} where all have {_number(mean)}",
+    )
+    axes = figure.subplots()
+    axis = axis_of(estimated, metric)
+    if axis is None:
+        _nothing(axes)
+        return
+    counts = histogram(estimated.with_columns(drawn=drawn), metric, "drawn", axis)
+    everyone = counts.group_by("bin").agg(pl.col("count").sum())
+    _shares(axes, everyone, axis, BLUE, fill=True, label=f"all {prompts:,} prompts of iteration {iteration - 1}")
+    _shares(axes, counts.filter("drawn"), axis, ORANGE, fill=False, label=f"the {chosen:,} drawn for evolving")
+    axes.set_xlabel(f"{metric}: {MEANING[metric]}")
+    axes.set_ylabel("share of each")
+    axes.legend(frameon=False, loc="upper center")
+
+
+def shift(figure: Figure, table: pl.DataFrame) -> None:
+    """How rewards and lengths move from iteration to iteration."""
+    _title(
+        figure,
+        f"Medians by iteration: reward gap {_moves(table, 'reward_gap', '.2f')}, "
+        f"prompt {_moves(table, 'prompt_characters', ',.0f')} characters",
+    )
+    gap, prompt, answer = figure.subplots(1, 3)
+    _boxes(gap, table, {"reward_gap": BLUE}, "Reward gap of the pairs", "chosen minus rejected")
+    _boxes(prompt, table, {"prompt_characters": BLUE}, "Prompt length", "characters")
+    sides = {"chosen_characters": GREEN, "rejected_characters": ORANGE}
+    _boxes(answer, table, sides, "Answer length", "characters")
+    figure.supxlabel(
+        "box: middle half of the values; line: median; whiskers: 5 % to 95 %; dot: mean",
+        fontsize=8.5,
+        color="#404040",
+    )
+
+
+def _title(figure: Figure, text: str) -> None:
+    figure.suptitle(text, x=0.01, ha="left", fontsize=11, fontweight="bold")
+
+
+def _shares(axes: Axes, counts: pl.DataFrame, axis: Axis, colour: str, *, fill: bool, label: str = "") -> None:
+    """The shares of one group's rows that lie in each bin, as bars or as an outline."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    if counts.is_empty():
+        return
+    found, whole = dict(counts.select("bin", "count").iter_rows()), counts["count"].sum()
+    shares = [found.get(place, 0) / whole for place in range(axis.bins)]
+    style: dict[str, Any] = {"alpha": _FILL, "linewidth": 0} if fill else {"linewidth": 1.5}
+    axes.stairs(shares, axis.edges, fill=fill, color=colour, label=label, **style)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    if axis.cut:
+        beyond = f"last bar:\n{axis.edges[-2]:.3g} and above"
+        axes.text(1, 0.85, beyond, transform=axes.transAxes, ha="right", va="top", fontsize=8, color="#404040")
+
+
+def _legend(axes: Axes, prompts: dict[str, int]) -> None:
+    from matplotlib.patches import Patch
+
+    def patch(role: str, colour: str) -> Patch:
+        label = f"{ROLES[role]} ({prompts[role]:,})"
+        if role == "evolved":
+            return Patch(facecolor="none", edgecolor=colour, linewidth=1.5, label=label)
+        return Patch(color=colour, alpha=_FILL, linewidth=0, label=label)
+
+    handles = [patch(role, colour) for role, colour in _ROLE_COLOURS.items() if role in prompts]
+    axes.axis("off")
+    axes.legend(handles=handles, loc="center", frameon=False, title="Prompts", alignment="left")
+
+
+def _boxes(axes: Axes, table: pl.DataFrame, series: dict[str, str], title: str, unit: str) -> None:
+    """One box per iteration and series; a second series is hatched."""
+    from matplotlib.patches import Patch
+
+    axes.set_title(title)
+    axes.set_ylabel(unit)
+    axes.set_xlabel("iteration")
+    axes.set_xticks(table["iteration"].unique().sort().to_list())
+    width, handles = 0.55 / len(series), []
+    for number, (what, colour) in enumerate(series.items()):
+        rows = table.filter((pl.col("what") == what) & (pl.col("count") > 0)).to_dicts()
+        hatch = "///" if number else ""
+        box = {"facecolor": colour, "alpha": _FILL, "hatch": hatch}
+        handles.append(Patch(**box, label=what.partition("_")[0]))  # type: ignore[arg-type]
+        axes.bxp(
+            [_statistics(row) for row in rows],
+            positions=[row["iteration"] + (number - (len(series) - 1) / 2) * width * 1.2 for row in rows],
+            widths=width,
+            showmeans=True,
+            showfliers=False,
+            manage_ticks=False,
+            patch_artist=True,
+            boxprops=box | {"edgecolor": colour},
+            medianprops={"color": "black", "linewidth": 1.6},
+            meanprops={"marker": "o", "markerfacecolor": "white", "markeredgecolor": "black", "markersize": 4.5},
+            whiskerprops={"color": colour},
+            capprops={"color": colour},
+        )
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(0, low), high)
+    if len(series) > 1:
+        axes.set_ylim(top=1.2 * high)
+        axes.legend(handles=handles, frameon=False, ncols=2, loc="upper center")
+
+
+def _statistics(row: dict[str, Any]) -> dict[str, float]:
+    """A row of SHIFT as matplotlib calls it."""
+    names = {"med": "median", "q1": "q25", "q3": "q75", "whislo": "q05", "whishi": "q95", "mean": "mean"}
+    return {name: row[column] for name, column in names.items()}
+
+
+def _moves(table: pl.DataFrame, what: str, form: str) -> str:
+    """The first and the last median of a series, as in `0.40 to 0.58`."""
+    rows = table.filter((pl.col("what") == what) & pl.col("median").is_not_null()).sort("iteration")
+    ends = [format(value, form) for value in (rows["median"].to_list())[:: max(rows.height - 1, 1)]]
+    return " to ".join(ends) or "none"
+
+
+def _nothing(axes: Axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=GREY)
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"

@@ -1,0 +1,106 @@
+"""The picture files of a dataset's card: which there are, and what makes their bytes the same every time.
+
+The same tables give the same bytes with the same versions, whatever this user's matplotlib settings are.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from eva_data.dataset.store import Store
+from eva_data.errors import MissingExtraError
+from eva_data.files import replacing
+from eva_data.report import pictures
+from eva_data.report.distributions import shift
+from eva_data.report.numbers import measured
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHIFT = "plots/shift.png"
+DOTS_PER_INCH = 144
+COLOURS = 64
+"""In a file's palette: so few are a third of the bytes, and enough for smooth letters."""
+
+_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": pictures.GREY,
+    "axes.linewidth": 0.8,
+    "xtick.color": "#404040",
+    "ytick.color": "#404040",
+    "figure.facecolor": "white",
+}
+
+
+def plot_names(iterations: Sequence[int]) -> list[str]:
+    """The pictures of these iterations; the first one has no draw."""
+    return [
+        *(
+            f"plots/{name}_iter_{iteration}.png"
+            for iteration in iterations
+            for name in ("metrics", "agreement", "draw")
+            if name != "draw" or iteration > 1
+        ),
+        *([SHIFT] if iterations else []),
+    ]
+
+
+def require_matplotlib() -> None:
+    """Raise MissingExtraError without it."""
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib", "publish")
+
+
+def write_plots(store: Store, iterations: Sequence[int], folder: Path) -> list[str]:
+    """Draw the pictures of these iterations below `folder`, and return their names, those of `plot_names`.
+
+    Raises MissingExtraError without matplotlib.
+    """
+    require_matplotlib()
+    with _own_style():
+        for iteration in iterations:
+            values = measured(store, iteration)
+            _write(folder, f"metrics_iter_{iteration}", 4.6, pictures.metrics, values, iteration)
+            _write(folder, f"agreement_iter_{iteration}", 3.6, pictures.agreement, values, iteration)
+            if iteration > 1:
+                metric = store.manifest(iteration)["config"]["estimate"]["metric"]
+                estimated = store.scan("informativeness", iteration).filter(pl.col("stage") == "estimate")
+                _write(folder, f"draw_iter_{iteration}", 3.0, pictures.draw, estimated, metric, iteration)
+        if iterations:
+            _write(folder, Path(SHIFT).stem, 3.4, pictures.shift, shift(store, iterations))
+    return plot_names(iterations)
+
+
+@contextmanager
+def _own_style() -> Iterator[None]:
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def _write(folder: Path, name: str, inches_high: float, draw: Callable[..., None], *of: object) -> None:
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    figure: Figure = Figure(figsize=(8.4, inches_high), layout="constrained")
+    draw(figure, *of)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DOTS_PER_INCH)
+    with replacing(folder / "plots" / f"{name}.png") as temporary:
+        # Neither a date nor the name of a program is written.
+        Image.open(drawn).convert("RGB").quantize(COLOURS).save(temporary, format="PNG", optimize=True)

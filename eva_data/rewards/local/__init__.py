@@ -1,0 +1,1 @@
+"""Reward models that run on this machine."""

@@ -1,0 +1,102 @@
+"""ArmoRM (Wang et al. 2024, arXiv 2406.12845): one score out of several objectives, weighted by the prompt.
+
+The code that RLHFlow/ArmoRM-Llama3-8B-v0.1 brings does not import under transformers 5 (it wants
+`LLAMA_INPUTS_DOCSTRING`), so its published weights are loaded into a model of our own, with the same names of weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import LlamaConfig, LlamaModel, LlamaPreTrainedModel, PreTrainedTokenizerBase
+
+from eva_data.errors import ModelError
+from eva_data.rewards.local.batches import Item, padded
+from eva_data.rewards.local.loading import dtype_of, load_model
+from eva_data.rewards.local.scoring import Loaded
+
+ARCHITECTURE = "LlamaForRewardModelWithGating"
+TURN = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+"""What the gating reads the prompt at: the start of the answer's turn."""
+
+
+class Gating(nn.Module):
+    """The weight of each objective, from the hidden state at the end of the prompt; they sum to `logit_scale`."""
+
+    def __init__(self, inputs: int, outputs: int, *, temperature: float, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.logit_scale = nn.Parameter(torch.ones(1))
+        widths = [inputs, *[hidden] * layers, outputs]
+        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
+
+    def forward(self, prompts: torch.Tensor) -> torch.Tensor:
+        *inner, last = self.layers
+        for layer in inner:
+            prompts = layer(prompts).relu()
+        weights: torch.Tensor = last(prompts).div(self.temperature).softmax(-1)
+        return weights * self.logit_scale
+
+
+class ArmoRM(LlamaPreTrainedModel):
+    """(rows,) scores of conversations, given where each prompt ends and each text ends."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__(config)
+        given = config.to_dict()
+        objectives = given.get("num_objectives", 19)
+        self.model = LlamaModel(config)
+        self.regression_layer = nn.Linear(config.hidden_size, objectives, bias=False)
+        self.reward_transform_matrix = nn.Parameter(torch.zeros(objectives, objectives), requires_grad=False)
+        self.gating = Gating(
+            config.hidden_size,
+            objectives,
+            temperature=given.get("gating_temperature", 10),
+            hidden=given.get("gating_hidden_dim", 1024),
+            layers=given.get("gating_n_hidden", 3),
+        )
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, prompt_ends: torch.Tensor) -> torch.Tensor:
+        states = self.model(input_ids, attention_mask=attention_mask).last_hidden_state
+        rows = torch.arange(len(input_ids), device=states.device)
+        rewards = self.regression_layer(states[rows, attention_mask.sum(1) - 1]) @ self.reward_transform_matrix
+        scores: torch.Tensor = (self.gating(states[rows, prompt_ends]) * rewards).sum(1)
+        return scores
+
+
+class Scores:
+    """The score of every conversation of a batch, in one forward pass; NaN where no turn of an assistant begins."""
+
+    def __init__(self, model: ArmoRM, turn: Sequence[int]) -> None:
+        self._model = model
+        self._turn = torch.tensor(turn, dtype=torch.int32)
+
+    def __call__(self, batch: Sequence[Item]) -> list[float]:
+        ends = [self._prompt_end(item) for item in batch]
+        ids, mask = padded(batch, 0, self._model.device)
+        with torch.inference_mode():
+            places = torch.tensor([end or 0 for end in ends], device=self._model.device)
+            values = self._model(ids, mask, places).float().tolist()
+        return [float("nan") if end is None else value for end, value in zip(ends, values, strict=True)]
+
+    def _prompt_end(self, item: Item) -> int | None:
+        tokens = torch.frombuffer(item.tokens, dtype=torch.int32)
+        if len(tokens) < len(self._turn):
+            return None
+        found = (tokens.unfold(0, len(self._turn), 1) == self._turn).all(1).nonzero()
+        return int(found[-1]) if len(found) else None
+
+
+def load(settings: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Loaded:
+    """ArmoRM from a folder of its published layout."""
+    turn = tokenizer.encode(TURN, add_special_tokens=False)
+    if len(turn) < 2:
+        raise ModelError(f"the tokenizer of {settings['path']} does not know Llama 3's turns: it is no ArmoRM")
+    model = load_model(ArmoRM, settings)
+    assert isinstance(model, ArmoRM)
+    return Loaded(Scores(model, turn), dtype_of(model))

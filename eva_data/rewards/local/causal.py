@@ -1,0 +1,101 @@
+"""A language model that answers which of two responses is better, A or B.
+
+The question is written as RLHFlow's pair-preference models were trained on it (Dong et al. 2024, arXiv 2405.07863;
+the form is on the card of RLHFlow/pair-preference-model-LLaMA3-8B): one user turn, no token at the beginning of
+the text, and the answer's turn begun. Their own templates begin that turn unasked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from eva_data.calls import Message, merge_system
+from eva_data.errors import ModelError
+from eva_data.rewards.local.batches import Item, padded
+from eva_data.rewards.local.comparisons import Comparison, Read
+from eva_data.rewards.local.conversation import items, write
+from eva_data.rewards.local.loading import (
+    dtype_of,
+    load_model,
+    load_tokenizer,
+    longest_input,
+    read_config,
+    refuse_other_models,
+)
+from eva_data.rewards.local.scoring import Loaded
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def question(comparison: Comparison) -> str:
+    """The text of the user turn."""
+    return (
+        f"[CONTEXT] {_context(comparison.prompt)} [RESPONSE A] {comparison.first} [RESPONSE B] {comparison.second} \n"
+    )
+
+
+def _context(prompt: Sequence[Message]) -> str:
+    if prompt[0]["role"] == "system":
+        # Its module imports Distilabel, which takes seconds.
+        prompt = merge_system(prompt)
+    return "\n" + "".join(f"\n<turn> {message['role']}\n {message['content']}" for message in prompt) + "\n"
+
+
+def reader(settings: Mapping[str, Any]) -> tuple[Read, Callable[[], Loaded]]:
+    """How comparisons are written for the model of a job's settings, and how it is loaded."""
+    path, trusted = settings["path"], settings["trust_remote_code"]
+    config = read_config(path)
+    tokenizer = load_tokenizer(path, trust_remote_code=trusted)
+
+    def text_of(comparison: Comparison) -> str:
+        text = write(tokenizer, [{"role": "user", "content": question(comparison)}], ask=True)
+        return text.replace(str(tokenizer.bos_token), "") if tokenizer.bos_token else text
+
+    def load() -> Loaded:
+        from transformers import AutoModelForCausalLM
+
+        refuse_other_models(
+            path,
+            config,
+            endings=("ForCausalLM", "LMHeadModel", "ForConditionalGeneration"),
+            wanted="a language model, a `...ForCausalLM`, with `kind: causal`",
+            trust_remote_code=trusted,
+        )
+        answers = [_only_token(tokenizer, answer, path) for answer in "AB"]
+        model = load_model(AutoModelForCausalLM, settings, trust_remote_code=trusted)
+        return Loaded(Prefer(model, *answers), dtype_of(model))
+
+    return lambda wanted: items(tokenizer, wanted, text_of, longest_input(settings, config)), load
+
+
+def _only_token(tokenizer: PreTrainedTokenizerBase, answer: str, path: str) -> int:
+    tokens = tokenizer.encode(answer, add_special_tokens=False)
+    if len(tokens) != 1:
+        raise ModelError(
+            f"the tokenizer of the reward model {path} writes the answer `{answer}` as {len(tokens)} tokens: a model "
+            "that compares by answering A or B needs one token for each"
+        )
+    return int(tokens[0])
+
+
+class Prefer:
+    """The probability of A where the answer is A or B, for every question of a batch, in one forward pass."""
+
+    def __init__(self, model: PreTrainedModel, a: int, b: int) -> None:
+        self._model = model
+        self._a = a
+        self._b = b
+
+    def __call__(self, batch: Sequence[Item]) -> list[float]:
+        import torch
+
+        ids, mask = padded(batch, 0, self._model.device)
+        # Logits of all positions take rows x tokens x vocabulary numbers; batches have texts of like length, so
+        # there are few different last positions.
+        places, place = (mask.sum(1) - 1).unique(return_inverse=True)
+        with torch.inference_mode():
+            logits = self._model(input_ids=ids, attention_mask=mask, logits_to_keep=places).logits
+        answers = logits[torch.arange(len(batch), device=logits.device), place].float()
+        return (answers[:, self._a] - answers[:, self._b]).sigmoid().tolist()  # type: ignore[no-any-return]

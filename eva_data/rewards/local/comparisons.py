@@ -1,0 +1,21 @@
+"""A comparison of two responses, as a pairwise reward model reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+from eva_data.calls import Message
+from eva_data.rewards.local.batches import Item
+
+
+class Comparison(NamedTuple):
+    """Two different responses to one prompt, in the order in which the model sees them."""
+
+    prompt: Sequence[Message]
+    first: str
+    second: str
+
+
+Read: TypeAlias = Callable[[Mapping[bytes, Comparison]], Iterator[Item]]
+"""Comparisons as the model reads them, one Item per key."""

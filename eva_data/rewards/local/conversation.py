@@ -1,0 +1,68 @@
+"""Conversations as a model's own chat template writes them, as tokens."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from jinja2.exceptions import TemplateError
+
+from eva_data.calls import Message, merge_system
+from eva_data.rewards.local.batches import Item
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+W = TypeVar("W")
+
+CHUNK = 256
+"""Texts tokenised together."""
+
+
+def write(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, ask: bool = False) -> str:
+    """The conversation; with `ask` it ends where the assistant begins to speak.
+
+    A system message goes before the first user turn's text where the template has no such role. Raises jinja2's
+    TemplateError where the template refuses the conversation all the same.
+    """
+    try:
+        text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=ask)
+    except TemplateError:
+        if messages[0]["role"] != "system":
+            raise
+        text = tokenizer.apply_chat_template(merge_system(messages), tokenize=False, add_generation_prompt=ask)
+    assert isinstance(text, str)
+    return text
+
+
+def items(
+    tokenizer: PreTrainedTokenizerBase, wanted: Mapping[bytes, W], text_of: Callable[[W], str], longest: int
+) -> Iterator[Item]:
+    """Each of `wanted` as tokens, one Item per key; the template writes its own special tokens, none are added."""
+    remaining = iter(wanted)
+    while keys := list(islice(remaining, CHUNK)):
+        texts: dict[bytes, str] = {}
+        for key in keys:
+            try:
+                texts[key] = encodable(text_of(wanted[key]))
+            except TemplateError as error:
+                yield Item(key, refused=f"chat_template_refuses: {error}")
+            except UnicodeEncodeError:
+                yield Item(key, refused="not_unicode")
+        if texts:
+            found = tokenizer([*texts.values()], add_special_tokens=False, return_attention_mask=False)
+            for key, tokens in zip(texts, found["input_ids"], strict=True):
+                yield fitted(key, tokens, longest)
+
+
+def fitted(key: bytes, tokens: Sequence[int], longest: int) -> Item:
+    """The Item of these tokens, unless they are too many."""
+    return Item(key, array("i", tokens)) if len(tokens) <= longest else Item(key, refused="too_long")
+
+
+def encodable(text: str) -> str:
+    """The text itself; UnicodeEncodeError where it holds half a surrogate pair, which no tokenizer takes."""
+    text.encode()
+    return text

@@ -1,0 +1,68 @@
+"""Rewards during training: a reward job's scores in this process, its model loaded once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from eva_data.calls import Message
+from eva_data.errors import ConfigError
+from eva_data.jobs.job import Job
+from eva_data.ledger import Score
+from eva_data.rewards import classifier, score_rows
+from eva_data.rewards.local.conversation import items, write
+from eva_data.rewards.local.loading import load_tokenizer, longest_input, read_config
+from eva_data.rewards.local.scoring import Loaded, scores
+
+LIVE = ("verifier", "classifier", "server")
+"""The backends whose reward is of one response alone and that need no pipeline of their own."""
+
+
+def refuse_others(backend: str) -> None:
+    """Raise ConfigError for a reward that cannot be given while a model trains."""
+    if backend not in LIVE:
+        raise ConfigError(
+            f"`reward` has `backend: {backend}`, which cannot score while a model trains: use one of {', '.join(LIVE)}"
+        )
+
+
+class LiveReward:
+    """A function of prompts and responses, one Score each."""
+
+    def __init__(self, job: Job) -> None:
+        refuse_others(job.settings["backend"])
+        self._job = job
+        job.folder.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, prompts: Sequence[Sequence[Message]], responses: Sequence[str]) -> list[Score]:
+        rows = [
+            {"prompt": list(prompt), "response_idx": [0], "responses": [response]}
+            for prompt, response in zip(prompts, responses, strict=True)
+        ]
+        found = self._classified(rows) if self._job.settings["backend"] == "classifier" else score_rows(self._job, rows)
+        return [score for (score,) in found]
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Mapping[str, Any], Loaded]:
+        settings = self._job.settings
+        config = read_config(settings["path"])
+        tokenizer = load_tokenizer(settings["path"], trust_remote_code=settings["trust_remote_code"])
+        return tokenizer, config, classifier.load(settings, config, tokenizer)
+
+    def _classified(self, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
+        """As `classifier.score_rows`, which loads the model anew."""
+        tokenizer, config, loaded = self._loaded
+        settings = self._job.settings
+        keys = [classifier.reward_key(settings["fingerprint"], row["prompt"], row["responses"][0]) for row in rows]
+        wanted = {
+            key: [*row["prompt"], {"role": "assistant", "content": row["responses"][0]}]
+            for key, row in zip(keys, rows, strict=True)
+        }
+
+        def text_of(conversation: Sequence[Message]) -> str:
+            return write(tokenizer, conversation)
+
+        texts = items(tokenizer, wanted, text_of, longest_input(settings, config))
+        found = scores(self._job, [*wanted], texts, lambda: loaded, responses=len(rows))
+        return [[found[key]] for key in keys]

@@ -1,0 +1,196 @@
+"""The prompts of an online run, step by step: a batch goes out, scored answers come back, new prompts grow of them.
+
+What to train on is decided in `buffer`; here are the prompts themselves, the creator's chains, and the record of all
+that happened, from which the run's dataset is made. A curriculum's state with the record up to it is all that a
+resumed run needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import polars as pl
+
+from eva_data.calls import FinishReason, Row
+from eva_data.errors import ConfigError
+from eva_data.method.buffer import Batch, Rules, State, after_step, next_batch, static_batch, to_evolve
+from eva_data.method.metrics import a_avg
+
+Evolve: TypeAlias = Callable[[Sequence[Row], int, int, Sequence[Row], frozenset[str]], list[Row]]
+"""(parents, evolutions of each, step, prompts to compare with, ids that exist) -> judged rows of EVOLUTIONS."""
+
+Estimate: TypeAlias = Callable[[Sequence[Row], int], "dict[str, float | None]"]
+"""(prompts, step) -> the informativeness of each, by id."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response of the policy to a prompt of the batch, with the reward that it was trained with."""
+
+    prompt_id: str
+    text: str
+    reward: float | None
+    reason: str | None
+    """Why there is no reward."""
+    finish_reason: FinishReason
+    tokens: int | None
+
+
+@dataclass
+class Curriculum:
+    """Which prompts an online run trains on; see `buffer` for the rules."""
+
+    seeds: Mapping[str, Row]
+    """Rows of PROMPTS by id: `prompt`, `root_id`, `depth`, `source` and the rest of its columns."""
+    rules: Rules
+    seed: int
+    record: Path | None
+    """JSON lines, one per step: what was trained on, answered and evolved; None where another process writes them."""
+    evolve: Evolve | None
+    """None for a static run: the same algorithm on the seeds alone."""
+    estimate: Estimate | None = None
+    """Gives a fresh prompt its priority; without it a prompt inherits its parent's informativeness."""
+    count_truncated: bool = False
+    state: State = field(default_factory=State)
+    waiting: dict[str, Row] = field(default_factory=dict)
+    """The prompts in the buffer, by id."""
+    made: set[str] = field(default_factory=set)
+    """Ids of all prompts that were ever evolved."""
+    recorded: int = 0
+    """Bytes of the record that belong to the steps done."""
+    step: int = 0
+    """The last step whose batch went out, from 1."""
+    batch: Batch | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.seeds) < self.rules.batch:
+            raise ConfigError(
+                f"{len(self.seeds)} seeds can be trained on, fewer than the {self.rules.batch} prompts of a step: add "
+                "seeds, or lower `prompts` or raise `max_prompt_length` in the recipe"
+            )
+
+    def begin(self, step: int) -> list[Row]:
+        """The prompts of a step, as rows of PROMPTS."""
+        ids = tuple(self.seeds)
+        if self.evolve is None:
+            self.batch = static_batch(self.state, ids, self.rules, seed=self.seed)
+        else:
+            self.batch = next_batch(self.state, ids, self.rules, seed=self.seed, step=step)
+        self.step = step
+        return self._rows(self.batch.prompt_ids)
+
+    def finish(self, answers: Sequence[Answer]) -> None:
+        """End the step that was begun: evolve its most informative prompts, move the buffer on, and write it down."""
+        assert self.batch is not None
+        batch, answered = self._rows(self.batch.prompt_ids), _by_prompt(self.batch, answers)
+        informative = informativeness(answered, count_truncated=self.count_truncated)
+        parents = to_evolve(self.batch, informative, self.rules) if self.evolve else ()
+        attempts = self._evolved(parents)
+        survived = [row for row in attempts if row["status"] is None]
+        fresh = {row["prompt_id"]: _prompt(row, self._row(row["chain_id"])) for row in survived}
+        if self.estimate is None:
+            priorities = {row["prompt_id"]: informative[row["chain_id"]] for row in survived}
+        else:
+            priorities = self.estimate([*fresh.values()], self.step)
+        entering = [(name, priorities[name] or 0.0) for name in fresh]
+        self.state = after_step(self.state, self.batch, entering, self.rules, step=self.step)
+        self.made |= fresh.keys()
+        kept = self.waiting | fresh
+        self.waiting = {entry.prompt_id: kept[entry.prompt_id] for entry in self.state.entries}
+        self._write(
+            {
+                "step": self.step,
+                "phase": self.batch.phase,
+                "prompts": batch,
+                "answers": [asdict(answer) for answers in answered.values() for answer in answers],
+                "informativeness": informative,
+                "evolutions": attempts,
+                "waiting": len(self.waiting),
+            }
+        )
+        self.batch = None
+
+    def dump(self) -> dict[str, Any]:
+        """The state between two steps, as plain values."""
+        return {
+            "buffer": self.state.dump(),
+            "waiting": list(self.waiting.values()),
+            "made": sorted(self.made),
+            "recorded": self.recorded,
+            "step": self.step,
+        }
+
+    def load(self, values: Mapping[str, Any]) -> None:
+        """Go on from what `dump` gave; later lines of the record are overwritten."""
+        self.state = State.load(values["buffer"])
+        self.waiting = {row["prompt_id"]: row for row in values["waiting"]}
+        self.made = set(values["made"])
+        self.recorded, self.step = values["recorded"], values["step"]
+
+    def _row(self, name: str) -> Row:
+        return self.waiting.get(name) or self.seeds[name]
+
+    def _rows(self, names: Iterable[str]) -> list[Row]:
+        return [self._row(name) for name in names]
+
+    def _evolved(self, parents: Sequence[str]) -> list[Row]:
+        if self.evolve is None or self.batch is None or not parents:
+            return []
+        alive = [*self.waiting.values(), *self._rows(self.batch.from_seeds)]
+        exist = frozenset(self.made | self.seeds.keys())
+        return self.evolve(self._rows(parents), self.batch.n_new, self.step, alive, exist)
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        if self.record is None:
+            return
+        text = json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n"
+        self.record.touch()
+        with self.record.open("r+b") as file:
+            file.truncate(self.recorded)
+            file.seek(self.recorded)
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+            self.recorded = file.tell()
+
+
+def informativeness(
+    answers: Mapping[str, Sequence[Answer]], *, count_truncated: bool = False
+) -> dict[str, float | None]:
+    """a_avg of each prompt (paper, table 3), null with fewer than two rewards that count, as in `estimate`."""
+    rewards = [
+        sorted(a.reward for a in given if a.reward is not None and (count_truncated or a.finish_reason == "stop"))
+        for given in answers.values()
+    ]
+    table = pl.DataFrame({"rewards": rewards}, schema={"rewards": pl.List(pl.Float64)})
+    return dict(zip(answers, table.select(a_avg(pl.col("rewards"))).to_series(), strict=True))
+
+
+def _by_prompt(batch: Batch, answers: Iterable[Answer]) -> dict[str, list[Answer]]:
+    found: dict[str, list[Answer]] = {name: [] for name in batch.prompt_ids}
+    for answer in answers:
+        found[answer.prompt_id].append(answer)
+    return found
+
+
+def _prompt(evolution: Row, sampled: Row) -> Row:
+    """An evolution that survived, as a row of PROMPTS."""
+    return {
+        "prompt_id": evolution["prompt_id"],
+        "prompt": evolution["prompt"],
+        "origin": "evolved",
+        "mix_role": "evolved",
+        "created_iteration": sampled["created_iteration"],
+        "iteration": sampled["iteration"],
+        "parent_id": evolution["parent_id"],
+        "root_id": evolution["root_id"],
+        "depth": evolution["depth"],
+        "mutation": evolution["mutation"],
+        "creator": evolution["creator"],
+        "source": sampled["source"],
+    }

@@ -1,0 +1,61 @@
+"""Exact accuracy of a solver on the sandbox's held-out prompts, by depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from eva_data.calls import Chain, Request
+from eva_data.iteration.players import work_with
+from eva_data.iteration.run import Run
+from eva_data.jobs.job import Job, name_of
+from eva_data.models.player import Player, llm_fields
+
+ACCURACY = pl.Schema({"depth": pl.Int32, "prompts": pl.Int32, "right": pl.Int32})
+"""One row per depth: held-out prompts of that depth and how many the greedy answer was right."""
+
+
+def heldout_accuracy(run: Run, solver: Player, name: str) -> pl.DataFrame:
+    """ACCURACY of a solver, answering greedily in a job of its own; finished answers come from the ledger."""
+    from eva_data.sandbox.verifier import score
+    from eva_data.sandbox.world import depth, heldout_prompts, parse
+
+    prompts = heldout_prompts(run.config.train.heldout)
+    rows = pl.DataFrame({"number": range(len(prompts)), "text": prompts})
+    job = run.job(
+        "evaluate",
+        0,
+        f"evaluate-{name}",
+        function=name_of(answer_rows),
+        model=llm_fields(
+            solver, solver.block, seed=run.config.seed, stage="held-out test", iteration=0, temperature=0.0
+        ),
+    )
+    results: Any = work_with(run, solver, job, rows, 0, f"held-out test of {name}", key="solver")
+    judged = []
+    for row, response in results:
+        task = parse(row["text"])
+        assert task is not None
+        judged.append((depth(task), response is not None and score(row["text"], response) == 1.0))
+    return (
+        pl.DataFrame(judged, schema={"depth": pl.Int32, "right": pl.Boolean}, orient="row")
+        .group_by("depth")
+        .agg(prompts=pl.len().cast(pl.Int32), right=pl.col("right").sum().cast(pl.Int32))
+        .sort("depth")
+    )
+
+
+def answer_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[str | None]:
+    """One response per row {text}; runs in a child process."""
+    llm = job.llm()
+    llm.load()
+    answers = llm.drive([_ask(row["text"]) for row in rows], len(rows))
+    llm.unload()
+    return answers
+
+
+def _ask(text: str) -> Chain[str | None]:
+    (completion,) = yield [Request(({"role": "user", "content": text},))]
+    return completion.text

@@ -1,0 +1,167 @@
+"""Starts a training script, waits for it, and says why it failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from eva_data.config import ApiModel, Config, TransformersModel, VllmModel
+from eva_data.errors import ConfigError, JobError
+from eva_data.jobs.job import Progress
+from eva_data.supervise import Supervised
+
+POLL_SECONDS = 0.2
+
+
+_LEFT_BEHIND = {"README.md"}
+"""TRL's card speaks of the job's folder as the model's name."""
+
+
+_REASON = re.compile(r"error: .|(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b")
+
+
+_LAUNCHER = re.compile(r"(?:\w+\.)*(?:CalledProcessError|ChildFailedError)\b")
+
+
+_UNWRITTEN = re.compile(
+    r"No space left on device|Disk quota exceeded|File too large|PytorchStreamWriter failed|inline_container"
+)
+
+
+_KILLED = re.compile(r"died with <Signals\.(SIG\w+): \d+>|Signal \d+ \((SIG\w+)\) received")
+
+
+def launch_arguments(config: Config, environment: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """The arguments of `accelerate launch` and the environment: one process on the solver's device, or as
+    `train.accelerate` has it."""
+    block = _solver(config)
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    threads = block.threads if isinstance(block, TransformersModel) else None
+    # Every value is given, so that none is taken from this user's accelerate config or announced in the log.
+    arguments = [
+        *("--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+        *("--num_cpu_threads_per_process", str(threads or usable)),
+    ]
+    always = {
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        # Threads that spin while they wait take the processor from whatever else runs on it.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TQDM_DISABLE": "1",
+        "TRL_EXPERIMENTAL_SILENCE": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if config.train.accelerate is not None:
+        file = config.train.accelerate.expanduser()
+        if not file.is_file():
+            raise ConfigError(
+                f"`train.accelerate` is {file}, but there is no such file: `accelerate config` writes one"
+            )
+        return ["--config_file", str(file.resolve())], {**environment, **always}
+    kind, _, number = block.device.partition(":")
+    if kind == "cpu":
+        # The script takes float32 where it sees no GPU.
+        return [*arguments, "--cpu"], {**environment, **always, "CUDA_VISIBLE_DEVICES": ""}
+    if kind == "cuda":
+        # One GPU only: with more in sight, one process would ask for DataParallel, which TRL refuses.
+        visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        chosen = visible[int(number or 0)] if visible != [""] else number or "0"
+        return [*arguments, "--gpu_ids", chosen], {**environment, **always}
+    return arguments, {**environment, **always}
+
+
+def failure(text: str, status: int) -> str:
+    """Why a training failed, from what it wrote: its own words, or else the last exception, in one line."""
+    lines = [line.rsplit("]: ", 1)[-1].strip() for line in text.splitlines()]
+    reasons = [line for line in lines if _REASON.match(line) and not _LAUNCHER.match(line)]
+    # What it ends with may be another library's exception, which does not say why.
+    if unwritten := [line for line in reasons if _UNWRITTEN.search(line)]:
+        return f"it could not write a file ({unwritten[-1]}), most often because no space is left: make room"
+    if reasons:
+        return reasons[-1].removeprefix("error: ")
+    killed = _KILLED.search(text)
+    if killed or status > 128:
+        name = killed.group(killed.lastindex or 0) if killed else signal.Signals(status - 128).name
+        return f"it was killed ({name}), most often for want of memory: take a smaller batch or an adapter"
+    return " | ".join(line for line in lines[-3:] if line) or f"it ended with status {status} and no word"
+
+
+def _solver(config: Config) -> TransformersModel | VllmModel:
+    solver = config.model_solver
+    if not config.trains or solver is None or isinstance(solver, ApiModel):
+        raise ConfigError("`solver` is no model on this machine: there is nothing here to train")
+    return solver
+
+
+def script_arguments(config: Config) -> list[str]:
+    block = _solver(config)
+    return [
+        *("--trust_remote_code", str(block.trust_remote_code).lower()),
+        *("--use_cpu", str(block.device == "cpu").lower()),
+        *(("--report_to", *config.train.report_to) if config.train.report_to else ()),
+    ]
+
+
+def run_script(
+    command: Sequence[str],
+    job: Path,
+    log: Path,
+    environment: Mapping[str, str],
+    name: str,
+    on_progress: Progress | None,
+) -> None:
+    before = log.stat().st_size if log.exists() else 0
+    (job / "progress.json").unlink(missing_ok=True)
+    seen = None
+    with Supervised(command, log=log, env=environment, cwd=job) as child:
+        while (status := _status(child)) is None:
+            seen = _tell(on_progress, job / "progress.json", seen)
+    _tell(on_progress, job / "progress.json", seen)
+    if status != 0:
+        with log.open("rb") as file:
+            file.seek(before)
+            text = file.read().decode("utf-8", errors="replace")
+        raise JobError(
+            f"training {name} failed: {failure(text, status)}; its log is {log}; "
+            "run the same command again to go on from its last checkpoint"
+        )
+
+
+def _status(child: Supervised) -> int | None:
+    try:
+        return child.wait(POLL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _tell(on_progress: Progress | None, path: Path, told: tuple[int, int] | None) -> tuple[int, int] | None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return told
+    now = (values["done"], values["total"])
+    if on_progress and now != told:
+        on_progress(*now)
+    return now
+
+
+def take_model(output: Path, solver: Path, finish: Callable[[Path], None] | None) -> None:
+    """Give the trained model its name, once all of it is on the disk."""
+    whole = solver.with_name(f".{solver.name}.tmp")
+    shutil.rmtree(whole, ignore_errors=True)
+    whole.mkdir(parents=True)
+    for file in output.iterdir():
+        if file.is_file() and file.name not in _LEFT_BEHIND:
+            with file.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            file.replace(whole / file.name)
+    if finish:
+        finish(whole)
+    whole.rename(solver)

@@ -1,0 +1,118 @@
+"""The dataset of an online run, written from its record as an iteration that loads, verifies and publishes like any."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from eva_data.config import Config, TransformersModel, VllmModel
+from eva_data.dataset.manifest import compose
+from eva_data.dataset.seeds import read_seeds, seed_block
+from eva_data.iteration.build import bills_of, content_hash, licences_of
+from eva_data.iteration.players import creator_of
+from eva_data.iteration.run import Run
+from eva_data.method.outcome import judge
+from eva_data.models.player import Player
+from eva_data.rewards.scorers import reward_model
+from eva_data.tables.flow import Flow
+from eva_data.training.online_tables import (
+    ITERATION,
+    Line,
+    evolutions_table,
+    prompts_table,
+    read_record,
+    responses_table,
+    too_long_table,
+    unscored_table,
+)
+
+
+def write_dataset(run: Run, asked: dict[str, Any], start: Player) -> None:
+    """Write the tables of the record that is in the job folder, and their manifest; `asked` stands in it."""
+    job = run.store.job_folder(ITERATION, "online")
+    training = json.loads((job / "output" / "training.json").read_text(encoding="utf-8"))
+    lines = read_record(job / "record.jsonl")
+    config = _as_sampled(run.config, training["sampling"])
+    assert config.seeds is not None
+    seeds, rejected = read_seeds(config.seeds, config.seed)
+    block = seed_block(seeds, 1, config.seeds.per_iteration)
+    too_long = too_long_table(block, json.loads((job / "too_long.json").read_text(encoding="utf-8")))
+    solver = f"{start.fingerprint}+{training['algorithm']}"
+    tables, paired = _tables(config, lines, solver, reward_model(run.scorers))
+    creator = creator_of(run, start)
+    creator_name = policy_name(start) if config.creator == "shared" else creator.fingerprint
+    eliminated = tables["evolutions"].filter(pl.col("status") == "eliminated")["reason"].str.extract(r"^([^:]+)")
+    flows = [_seeds_flow(seeds, rejected, too_long, tables["prompts"]), *_flows(tables), paired]
+    tables["rejects"] = pl.concat([rejected, too_long, tables["rejects"]])
+    manifest = compose(
+        config,
+        ITERATION,
+        tables=tables,
+        flows=flows,
+        models={
+            "solver": solver,
+            "creator": None if asked["static"] else creator_name,
+            "reward": reward_model(run.scorers),
+        },
+        licences=licences_of(run, start, creator),
+        previous=None,
+        inputs={"prompts": content_hash(block)},
+        notes=run.notes,
+        evolving={"eliminated": dict(eliminated.value_counts(sort=True).iter_rows())},
+        reward_scales={},
+        bills=bills_of(run, ITERATION),
+    )
+    online = asked | {
+        "algorithm": training["algorithm"],
+        "training": training["settings"],
+        "prompts_trained": sum(len(line["prompts"]) for line in lines),
+        "steps_by_phase": Counter(line["phase"] for line in lines),
+    }
+    run.store.write_iteration(ITERATION, tables, manifest | {"online": online})
+
+
+def _tables(config: Config, lines: list[Line], solver: str, reward: str) -> tuple[dict[str, pl.DataFrame], Flow]:
+    """All tables, the seeds' rejects left out, and where the pairs went."""
+    prompts = prompts_table(lines)
+    responses = responses_table(lines, solver=solver, reward_model=reward)
+    assert config.model_solver is not None
+    judged = judge(config, ITERATION, prompts, responses, n=config.model_solver.responses, on_policy=True)
+    tables = {
+        "preferences": judged.preferences,
+        "prompts": prompts,
+        "evolutions": evolutions_table(lines, prompts),
+        "informativeness": judged.informativeness,
+        "responses": responses,
+        "rejects": pl.concat([unscored_table(lines), judged.rejects]),
+    }
+    return tables, judged.flow
+
+
+def _seeds_flow(seeds: pl.DataFrame, rejected: pl.DataFrame, too_long: pl.DataFrame, trained: pl.DataFrame) -> Flow:
+    used, failed = trained.filter(pl.col("origin") == "seed").height, rejected.height + too_long.height
+    return Flow("seeds", "prompts", seeds.height + rejected.height, used, failed, seeds.height - used - too_long.height)
+
+
+def _flows(tables: Mapping[str, pl.DataFrame]) -> list[Flow]:
+    status, rewards = tables["evolutions"]["status"], tables["responses"]["reward"]
+    by_status = [int((status == name).sum()) for name in ("mixed", "eliminated", "unused")]
+    return [
+        Flow("evolve", "evolutions", status.len(), *by_status),
+        Flow("reward", "responses", rewards.len(), rewards.count(), rewards.null_count()),
+    ]
+
+
+def policy_name(start: Player) -> str:
+    """What the model in training is called where it rewrites prompts."""
+    return f"{start.fingerprint}+online"
+
+
+def _as_sampled(config: Config, sampling: dict[str, Any]) -> Config:
+    """The settings with the solver as the recipe had it sample."""
+    solver = config.model_solver
+    assert isinstance(solver, TransformersModel | VllmModel)
+    return config.model_copy(update={"solver": solver.model_copy(update=sampling)})

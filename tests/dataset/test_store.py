@@ -1,0 +1,94 @@
+"""The dataset folder: tables in one file or several, and what is left of a write that was cut off."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from datasets import load_dataset
+from small_store import small_store
+
+from eva_data import files
+from eva_data.dataset.store import Store
+from eva_data.errors import DataError
+from eva_data.report.card import write_card
+from eva_data.tables.schemas import REJECTS, conform
+
+
+def rejects(count: int) -> pl.DataFrame:
+    rows = [
+        {"stage": "pair", "reason": f"reason {row:03}", "prompt_id": f"{row:03}", "iteration": 1}
+        for row in range(count)
+    ]
+    return conform(pl.DataFrame(rows), REJECTS)
+
+
+def test_a_table_that_grows_too_large_goes_on_in_further_files_and_is_read_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = small_store(tmp_path / "small")
+    manifest = {key: value for key, value in store.manifest(1).items() if key != "files"}
+    tables = {
+        name: store.scan(name, 1).collect() for name in ("prompts", "preferences", "informativeness", "responses")
+    }
+    # Any byte is too many here: a file ends with its first row group, which has 20,000 rows otherwise.
+    monkeypatch.setattr(files, "ROW_GROUP_ROWS", 40)
+    sealed = store.write_iteration(1, tables | {"rejects": rejects(100)}, manifest, shard_bytes=1)
+
+    names = [f"rejects/iter_1-0000{number}-of-00003.parquet" for number in (1, 2, 3)]
+    assert [(name, sealed["files"][name]["rows"]) for name in names] == list(zip(names, (40, 40, 20), strict=True))
+    assert sorted(path.name for path in (store.folder / "rejects").iterdir() if "iter_1" in path.name) == [
+        name.removeprefix("rejects/") for name in names
+    ]
+    assert store.changed_files(1) == []
+    assert store.scan("rejects", 1).collect().equals(rejects(100))
+    assert store.scan_until("rejects", 1).collect().height == 100
+
+    write_card(store)
+    front = yaml.safe_load((store.folder / "README.md").read_text().split("---")[1])
+    splits = next(config["data_files"] for config in front["configs"] if config["config_name"] == "rejects")
+    assert {"split": "iter_1", "path": names} in splits
+    loaded = load_dataset(str(store.folder), "rejects", split="iter_1", cache_dir=str(tmp_path / "cache"))
+    assert loaded["reason"] == [f"reason {row:03}" for row in range(100)]
+
+    # The same table in one file again: no file of the other writing stays.
+    store.write_iteration(1, tables | {"rejects": rejects(100)}, manifest)
+    assert [path.name for path in (store.folder / "rejects").glob("*iter_1*")] == ["iter_1.parquet"]
+
+
+def test_a_missing_part_of_a_table_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    monkeypatch.setattr(files, "ROW_GROUP_ROWS", 2)
+    store.write_iteration(1, {"rejects": rejects(4)}, {}, shard_bytes=1)
+    (tmp_path / "rejects" / "iter_1-00002-of-00002.parquet").unlink()
+    with pytest.raises(DataError, match=r"the table .*iter_1-00002-of-00002\.parquet is missing: restore it, or build"):
+        store.scan("rejects", 1)
+    assert store.changed_files(1) == ["rejects/iter_1-00002-of-00002.parquet"]
+
+
+FULL_DISK = """
+import random, resource, sys
+from pathlib import Path
+import polars as pl
+from eva_data import files
+from eva_data.tables.schemas import REJECTS, conform
+from eva_data.dataset.store import Store
+from eva_data.report.card import write_card
+
+files.ROW_GROUP_ROWS = 2
+noise = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=50_000))
+rows = [{"stage": "pair", "text": text} for text in ("a", "b", "c", "d", "e", noise)]
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+Store(Path(sys.argv[1])).write_iteration(1, {"rejects": conform(pl.DataFrame(rows), REJECTS)}, {}, shard_bytes=1)
+"""
+
+
+def test_a_write_that_fails_leaves_no_part_of_a_table(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "OSError: [Errno 27] File too large"
+    assert list((tmp_path / "rejects").iterdir()) == []
+    assert Store(tmp_path).iterations() == []

@@ -1,0 +1,98 @@
+"""Whole builds whose responses are scored by models: a judge behind a server beside a reward model, averaged."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import polars as pl
+import pytest
+from misbehaving import Misbehaving, Seen
+from sandbox_runs import eva, tables
+from tiny import save_reward_model
+
+
+class Judging(Misbehaving):
+    """Rates what it is asked to rate: mostly with a number from 1 to 10, for some responses without any."""
+
+    def _say(self, seen: Seen, choice: int) -> str:
+        if "<reply>" not in seen.prompt:
+            return super()._say(seen, choice)
+        number = int(sha256(seen.prompt.encode()).hexdigest(), 16) % 11
+        return "It is what it is.\nRating: " + (f"{number}" if number else "hard to say")
+
+
+def test_a_judge_and_a_reward_model_are_averaged_by_constants_of_the_first_iteration(tmp_path: Path) -> None:
+    folder = tmp_path / "judged"
+    save_reward_model(tmp_path / "reward", "llama")
+    prompts = [f"Tell me all that you know of the number {number} and of its square." for number in range(12)]
+    pl.DataFrame({"prompt": prompts}).write_parquet(tmp_path / "prompts.parquet")
+    with Judging() as solver, Judging(voice="creator") as creator:
+        (tmp_path / "eva.yaml").write_text(
+            "name: acme/judged\n"
+            "seeds: {path: prompts.parquet}\n"
+            f"solver: {{backend: api, model: tiny, base_url: '{solver.url}', responses: 3}}\n"
+            f"creator: {{backend: api, model: tiny, revision: creator, base_url: '{creator.url}'}}\n"
+            "evolve: {near_duplicate: null, min_chars: 1}\n"
+            "reward:\n"
+            "  backend: several\n"
+            "  rewards:\n"
+            f"  - {{backend: classifier, model: '{tmp_path / 'reward'}', threads: 1}}\n"
+            "  - backend: judge\n"
+            f"    judge: {{backend: api, model: tiny, revision: judge, base_url: '{solver.url}', temperature: 0}}\n"
+        )
+        done = eva(folder, "build", "--iter", "2", settings=("--config", str(tmp_path / "eva.yaml")))
+        assert done.returncode == 0, done.stderr
+    first, second = (json.loads((folder / "manifests" / f"iter_{number}.json").read_text()) for number in (1, 2))
+    assert first["reward_scales"] == second["reward_scales"]
+    assert [name.partition(":")[0] for name in first["reward_scales"]] == ["classifier", "judge"]
+    assert second["models"]["creator"] == "tiny@creator"
+    responses, rejects = tables(folder, 1)["responses"], tables(folder, 1)["rejects"]
+    scored = responses["reward"].drop_nulls()
+    # Both are standardised by these very rewards, so that their mean is 0, but for those that the judge did not rate.
+    assert abs(scored.mean()) < 0.5  # type: ignore[operator, arg-type]
+    unrated = rejects.filter(pl.col("stage") == "reward")
+    assert unrated.height == responses["reward"].null_count()
+    assert unrated["reason"].str.contains(r"^unscored_by: judge:.*: unparsable: the last line is no rating$").all()
+    assert unrated["text"].str.contains("[the judge] It is what it is.", literal=True).all()
+
+
+def test_a_judge_that_never_rates_leaves_a_build_without_pairs_and_with_its_words(tmp_path: Path) -> None:
+    folder = tmp_path / "mute"
+    pl.DataFrame({"prompt": ["Tell me of the number 1.", "Tell me of 2."]}).write_parquet(tmp_path / "prompts.parquet")
+    with Misbehaving() as server:
+        (tmp_path / "eva.yaml").write_text(
+            "name: acme/mute\n"
+            "seeds: {path: prompts.parquet}\n"
+            f"solver: {{backend: api, model: tiny, base_url: '{server.url}', responses: 2}}\n"
+            f"reward: {{backend: judge, judge: {{backend: api, model: tiny, base_url: '{server.url}'}}}}\n"
+        )
+        done = eva(folder, "build", "--iter", "1", settings=("--config", str(tmp_path / "eva.yaml")))
+        assert done.returncode == 0, done.stderr
+        # Every response is asked about twice, and no third time.
+        assert sum("<reply>" in seen.prompt for seen in server.seen) == 2 * 4
+    assert tables(folder, 1)["preferences"].is_empty()
+    reasons = tables(folder, 1)["rejects"].group_by("stage", "reason").len().sort("stage").rows()
+    assert reasons == [("pair", "no_scored_response", 2), ("reward", "unparsable: the last line is no rating", 4)]
+
+
+@pytest.mark.parametrize("kind", ["causal", "pairrm"])
+def test_a_preference_model_scores_a_build(tmp_path: Path, kind: str) -> None:
+    from tiny import save_model, save_pairrm
+
+    folder = tmp_path / "pairwise"
+    model = save_model(tmp_path / "model") if kind == "causal" else save_pairrm(tmp_path / "model")
+    pl.DataFrame({"prompt": ["Say one.", "Say two."]}).write_parquet(tmp_path / "prompts.parquet")
+    with Misbehaving() as server:
+        (tmp_path / "eva.yaml").write_text(
+            "name: acme/pairwise\n"
+            "seeds: {path: prompts.parquet}\n"
+            f"solver: {{backend: api, model: tiny, base_url: '{server.url}', responses: 3}}\n"
+            f"reward: {{backend: pairwise, kind: {kind}, model: '{model}', threads: 1}}\n"
+        )
+        done = eva(folder, "build", "--iter", "1", settings=("--config", str(tmp_path / "eva.yaml")))
+        assert done.returncode == 0, done.stderr
+    rewards = tables(folder, 1)["responses"].group_by("prompt_id").agg(pl.col("reward").sum())
+    # Every comparison gives one win in all: three responses, two opponents each, so 3 x 0.5 in the mean.
+    assert rewards["reward"].to_list() == pytest.approx([1.5, 1.5])

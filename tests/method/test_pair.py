@@ -1,0 +1,327 @@
+"""Preference pairs, and the prompts that give none."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from eva_data.method.estimate import informativeness
+from eva_data.method.pair import Paired, pair
+from eva_data.tables.ids import pair_id
+from eva_data.tables.ranges import id_ranges
+from eva_data.tables.schemas import METRICS, PREFERENCES, PROMPTS, REJECTS, RESPONSES, check, conform
+
+Answer = tuple[str, int, str | None, float | None, str | None]
+
+
+def _prompts(ids: list[str]) -> pl.LazyFrame:
+    """X_2: evolved prompts."""
+    table = pl.DataFrame({"prompt_id": ids}, schema={"prompt_id": pl.String}).select(
+        "prompt_id",
+        prompt=pl.concat_list(pl.struct(role=pl.lit("user"), content=pl.concat_str(pl.lit("ask "), "prompt_id"))),
+        origin=pl.lit("evolved"),
+        mix_role=pl.lit("evolved"),
+        created_iteration=2,
+        iteration=2,
+        parent_id=pl.lit("parent"),
+        root_id=pl.lit("root"),
+        depth=1,
+        mutation=pl.lit("deepen"),
+    )
+    return conform(table, PROMPTS).lazy()
+
+
+def _responses(rows: list[Answer]) -> pl.LazyFrame:
+    columns = ["prompt_id", "response_idx", "response", "reward", "finish_reason"]
+    types = {"prompt_id": pl.String, "response": pl.String, "reward": pl.Float64, "finish_reason": pl.String}
+    table = pl.DataFrame(rows, schema=columns, orient="row", schema_overrides=types)
+    return conform(table.with_columns(stage=pl.lit("respond"), solver=pl.lit("theta")), RESPONSES).lazy()
+
+
+def _pair(ids: list[str], rows: list[Answer], **settings: object) -> Paired:
+    responses = _responses(rows)
+    informative = informativeness(responses, stage="respond", iteration=2, n=9, seed=1)
+    given_settings = {"seed": 1, "iteration": 2, "on_policy": True} | settings
+    return pair(_prompts(ids), responses, informative, **given_settings)  # type: ignore[arg-type]
+
+
+def _texts(paired: Paired) -> list[tuple[str, str]]:
+    pairs = paired.preferences.iter_rows(named=True)
+    return [(pair["chosen"][0]["content"], pair["rejected"][0]["content"]) for pair in pairs]
+
+
+def _reasons(paired: Paired) -> dict[str, str]:
+    return dict(paired.rejects.select("prompt_id", "reason").iter_rows())
+
+
+TEXTS = ["", "  ", "yes", "no", "perhaps"]
+ANSWERS = st.builds(
+    lambda rows: [(f"{p:x}0", index, *rest) for index, (p, *rest) in enumerate(rows)],
+    st.lists(
+        st.tuples(
+            st.integers(0, 3),
+            st.one_of(st.none(), st.sampled_from(TEXTS)),
+            st.sampled_from([None, math.nan, math.inf, 0.1, 0.1, 0.7, -2.0]),
+            st.sampled_from([None, "stop", "length", "error", "content_filter"]),
+        ),
+        max_size=20,
+    ),
+)
+IDS = ["00", "10", "20", "30", "f0"]
+
+
+def test_the_best_and_the_worst_response_are_a_pair() -> None:
+    paired = _pair(["a"], [("a", 0, "so-so", 2.0, "stop"), ("a", 1, "bad", 1.0, "stop"), ("a", 2, "good", 4.0, None)])
+    id_ = pl.select(pair_id(pl.lit("a"), pl.lit("bad"), pl.lit("good"))).item()
+    expected = pl.DataFrame(
+        {
+            "prompt": [[{"role": "user", "content": "ask a"}]],
+            "chosen": [[{"role": "assistant", "content": "good"}]],
+            "rejected": [[{"role": "assistant", "content": "bad"}]],
+            "score_chosen": [4.0],
+            "score_rejected": [1.0],
+            "pair_id": [id_],
+            "prompt_id": ["a"],
+            "parent_id": ["parent"],
+            "root_id": ["root"],
+            "depth": [1],
+            "origin": ["evolved"],
+            "mix_role": ["evolved"],
+            "mutation": ["deepen"],
+            "a_min": [3.0],
+            "a_avg": [5 / 3],
+            "a_dis": [2.0],
+            "var": [14 / 9],
+            "avg": [7 / 3],
+            "inv_avg": [3 / 7],
+            "inv_a_min": [1 / 3],
+            "uniform": [1.0],
+            "chosen_idx": [2],
+            "rejected_idx": [1],
+            "on_policy": [True],
+            "rewritten": [False],
+            "verdict_by": ["reward"],
+            "iteration": [2],
+        },
+        schema=PREFERENCES,
+    )
+    assert_frame_equal(paired.preferences, expected)
+    assert paired.rejects.is_empty()
+
+
+def test_every_failure_has_its_reason() -> None:
+    rows: list[Answer] = [
+        ("blank_best", 0, " \n", 9.0, "stop"),
+        ("blank_best", 1, "low", 1.0, "stop"),
+        ("cut_best", 0, "high but cut", 9.0, "length"),
+        ("cut_best", 1, "low", 1.0, "stop"),
+        ("equal", 0, "x", 0.1, "stop"),
+        ("equal", 1, "y", 0.1, "stop"),
+        ("equal", 2, "x", 0.1, "stop"),
+        ("equal", 3, "x", 0.1, "stop"),
+        ("failed", 0, None, 3.0, "error"),
+        ("failed", 1, "half", 3.0, "error"),
+        ("failed", 2, "unscored", None, "stop"),
+        ("failed", 3, "not a number", math.nan, "stop"),
+        ("near", 0, "x", 1.0, "stop"),
+        ("near", 1, "y", 1.25, "stop"),
+        ("none_complete", 0, "x", 1.0, "length"),
+        ("none_complete", 1, "y", 2.0, "content_filter"),
+        ("same", 0, "x", 1.0, "stop"),
+        ("same", 1, "x", 2.0, "stop"),
+    ]
+    ids = ["blank_best", "cut_best", "equal", "failed", "near", "none_complete", "same", "silent"]
+    reasons = [
+        ("all_rewards_equal", "equal"),
+        ("below_margin", "near"),
+        ("best_is_truncated_or_empty", "blank_best"),
+        ("best_is_truncated_or_empty", "cut_best"),
+        ("best_is_truncated_or_empty", "none_complete"),
+        ("no_scored_response", "failed"),
+        ("no_scored_response", "silent"),
+        ("one_distinct_response", "same"),
+    ]
+    paired = _pair(ids, rows, margin=0.5)
+    expected = pl.DataFrame(
+        [("pair", reason, id_, None, f"ask {id_}", 2) for reason, id_ in reasons], schema=REJECTS, orient="row"
+    )
+    assert_frame_equal(paired.rejects, expected)
+    assert paired.preferences.is_empty()
+    check(paired.preferences, PREFERENCES, "preferences")
+
+
+def test_a_chosen_response_has_at_least_min_chosen() -> None:
+    rows: list[Answer] = [
+        ("a", 0, "x", 0.0, "stop"),
+        ("a", 1, "y", 1.0, "stop"),
+        ("b", 0, "x", 0.0, "stop"),
+        ("b", 1, "y", 0.9, "stop"),
+    ]
+    paired = _pair(["a", "b"], rows, min_chosen=1.0)
+    assert _texts(paired) == [("y", "x")]
+    assert paired.rejects["reason"].to_list() == ["best_below_min_chosen"]
+
+
+def test_the_margin_itself_is_enough() -> None:
+    rows: list[Answer] = [("a", 0, "x", 1.0, "stop"), ("a", 1, "y", 1.5, "stop")]
+    assert _texts(_pair(["a"], rows, margin=0.5)) == [("y", "x")]
+
+
+def test_what_was_cut_or_is_blank_is_never_chosen_but_may_be_rejected() -> None:
+    rows: list[Answer] = [
+        ("a", 0, "cut", 9.0, "length"),
+        ("a", 1, "complete", 5.0, "stop"),
+        ("a", 2, "", 1.0, "stop"),
+        ("b", 0, "complete", 5.0, None),
+        ("b", 1, "cut", 1.0, "length"),
+    ]
+    assert _texts(_pair(["a", "b"], rows)) == [("complete", ""), ("complete", "cut")]
+
+
+def test_equal_texts_are_one_candidate_with_their_mean_reward() -> None:
+    rows: list[Answer] = [
+        ("a", 0, "twice", 1.0, "stop"),
+        ("a", 1, "once", 4.0, "stop"),
+        ("a", 2, "twice", 5.0, "stop"),
+    ]
+    paired = _pair(["a"], rows)
+    columns = ["score_chosen", "score_rejected", "chosen_idx", "rejected_idx"]
+    assert paired.preferences.select(columns).row(0) == (4.0, 3.0, 1, 0)
+
+
+def test_equal_texts_are_complete_only_together() -> None:
+    rows: list[Answer] = [
+        ("a", 0, "twice", 5.0, "stop"),
+        ("a", 1, "twice", 5.0, "length"),
+        ("a", 2, "once", 4.0, "stop"),
+        ("a", 3, "low", 1.0, "stop"),
+    ]
+    assert _texts(_pair(["a"], rows)) == [("once", "low")]
+
+
+def test_ties_are_broken_by_the_text_and_the_seed_and_not_by_place() -> None:
+    texts = [f"best {n}" for n in range(6)]
+    rows: list[Answer] = [("a", n, text, 1.0, "stop") for n, text in enumerate([*texts, "worst"])]
+    rows[-1] = ("a", 6, "worst", 0.0, "stop")
+    turned: list[Answer] = [("a", n, *row[2:]) for n, row in enumerate(reversed(rows))]
+    chosen = [_texts(_pair(["a"], rows, seed=seed))[0] for seed in range(8)]
+    assert chosen == [_texts(_pair(["a"], turned, seed=seed))[0] for seed in range(8)]
+    assert len(set(chosen)) > 2
+
+
+def test_only_the_respond_stage_is_read() -> None:
+    rows: list[Answer] = [("a", 0, "x", 1.0, "stop"), ("a", 1, "y", 2.0, "stop")]
+    responses = _responses(rows)
+    estimated = _responses([("a", 0, "old", 9.0, "stop")]).with_columns(stage=pl.lit("estimate"))
+    informative = informativeness(responses, stage="respond", iteration=2, n=2, seed=1)
+    settings = {"seed": 1, "iteration": 2, "on_policy": True}
+    both = pair(
+        _prompts(["a"]),
+        pl.concat([estimated, responses]),
+        pl.concat([informative.with_columns(stage=pl.lit("estimate"), a_min=9.0), informative]),
+        **settings,  # type: ignore[arg-type]
+    )
+    alone = pair(_prompts(["a"]), responses, informative, **settings)  # type: ignore[arg-type]
+    assert_frame_equal(both.preferences, alone.preferences)
+
+
+def test_a_reject_shows_the_last_user_turn_cut_short() -> None:
+    turns = [
+        {"role": "user", "content": "first"},
+        {"role": "assistant", "content": "reply"},
+        {"role": "user", "content": "last " * 1000},
+    ]
+    prompts = _prompts(["a"]).with_columns(prompt=pl.lit(pl.Series([turns], dtype=PROMPTS["prompt"])))
+    nothing = _responses([])
+    informative = informativeness(nothing, stage="respond", iteration=2, n=2, seed=1)
+    paired = pair(prompts, nothing, informative, seed=1, iteration=2, on_policy=True)
+    assert paired.rejects["text"].to_list() == ["last " * 400]
+
+
+@given(ANSWERS, st.sampled_from([None, 0.5]))
+def test_every_prompt_is_in_exactly_one_table_and_every_pair_is_a_preference(
+    rows: list[Answer], margin: float | None
+) -> None:
+    paired = _pair(IDS, rows, margin=margin)
+    assert sorted([*paired.preferences["prompt_id"], *paired.rejects["prompt_id"]]) == IDS
+    finite = {(id_, index): (text, reward, finish) for id_, index, text, reward, finish in rows if reward is not None}
+    for row in paired.preferences.iter_rows(named=True):
+        chosen, rejected = row["chosen"][0]["content"], row["rejected"][0]["content"]
+        assert chosen != rejected
+        assert row["score_chosen"] > row["score_rejected"]
+        assert row["score_chosen"] - row["score_rejected"] >= (margin or 0)
+        assert chosen.strip()
+        text, _, finish = finite[row["prompt_id"], row["chosen_idx"]]
+        assert text == chosen
+        assert finish in (None, "stop")
+        assert finite[row["prompt_id"], row["rejected_idx"]][0] == rejected
+
+
+@given(ANSWERS)
+def test_a_slow_loop_gives_the_same_scores_and_reasons(rows: list[Answer]) -> None:
+    paired = _pair(IDS, rows)
+    scores = {
+        row["prompt_id"]: (row["score_chosen"], row["score_rejected"])
+        for row in paired.preferences.iter_rows(named=True)
+    }
+    for id_ in IDS:
+        texts: dict[str, list[tuple[float, bool]]] = {}
+        for prompt_id, _, text, reward, finish in rows:
+            if reward is None or not math.isfinite(reward):
+                continue
+            if prompt_id == id_ and text is not None and finish != "error":
+                complete = finish in (None, "stop") and text.strip() != ""
+                texts.setdefault(text, []).append((reward, complete))
+        means = {text: sum(r for r, _ in found) / len(found) for text, found in texts.items()}
+        eligible = [means[text] for text, found in texts.items() if all(complete for _, complete in found)]
+        if not texts:
+            assert _reasons(paired)[id_] == "no_scored_response"
+        elif len(texts) == 1:
+            assert _reasons(paired)[id_] == "one_distinct_response"
+        elif max(means.values()) - min(means.values()) < 1e-9:
+            assert _reasons(paired)[id_] == "all_rewards_equal"
+        elif not eligible or max(eligible) - min(means.values()) < 1e-9:
+            assert _reasons(paired)[id_] == "best_is_truncated_or_empty"
+        else:
+            assert scores[id_] == pytest.approx((max(eligible), min(means.values())))
+
+
+@given(ANSWERS, st.randoms(use_true_random=False), st.integers(1, 3))
+def test_neither_the_order_of_rows_nor_ranges_matter(rows: list[Answer], random, parts: int) -> None:  # type: ignore[no-untyped-def]
+    whole = _pair(IDS, rows)
+    shuffled = _responses(random.sample(rows, len(rows)))
+    ids = _prompts(random.sample(IDS, len(IDS)))
+    informative = informativeness(shuffled, stage="respond", iteration=2, n=9, seed=1)
+    pieces = [
+        pair(r.of(ids), r.of(shuffled), r.of(informative), seed=1, iteration=2, on_policy=True)
+        for r in id_ranges(parts)
+    ]
+    assert_frame_equal(pl.concat([piece.preferences for piece in pieces]), whole.preferences, check_exact=True)
+    rejects = pl.concat([piece.rejects for piece in pieces]).sort("reason", "prompt_id")
+    assert_frame_equal(rejects, whole.rejects, check_exact=True)
+
+
+def test_real_responses_give_the_best_and_the_worst_of_each_prompt(shared_data: Path) -> None:
+    real = pl.read_parquet(shared_data / "responses_alpaca_eval.parquet").with_columns(
+        response_idx=pl.int_range(pl.len()).over("prompt_id"), stage=pl.lit("respond")
+    )
+    responses = conform(real.select(c for c in RESPONSES if c in real.columns), RESPONSES)
+    ids = responses["prompt_id"].unique().sort().to_list()
+    informative = informativeness(responses.lazy(), stage="respond", iteration=1, n=55, seed=1)
+    paired = pair(_prompts(ids), responses.lazy(), informative, seed=1, iteration=1, on_policy=False)
+    assert paired.preferences.height + paired.rejects.height == 805
+    # One reward per text: the mean over equal texts, so that the loop below is the definition.
+    means = responses.group_by("prompt_id", "response").agg(pl.col("reward").mean())
+    nonblank = means.filter(pl.col("response").str.strip_chars() != "")
+    best = dict(nonblank.group_by("prompt_id").agg(pl.col("reward").max()).iter_rows())
+    worst = dict(means.group_by("prompt_id").agg(pl.col("reward").min()).iter_rows())
+    for row in paired.preferences.iter_rows(named=True):
+        assert row["score_chosen"] == pytest.approx(best[row["prompt_id"]], abs=1e-12)
+        assert row["score_rejected"] == pytest.approx(worst[row["prompt_id"]], abs=1e-12)
+        assert all(row[metric] is not None for metric in METRICS)

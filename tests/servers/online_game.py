@@ -1,0 +1,47 @@
+"""Online runs at a size for tests: what the script reads, and its arguments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from scripts import RECIPES
+
+from eva_data.cli.text.progress import ConsoleReporter
+from eva_data.config.reading import load_config, parse_config
+from eva_data.game.online import prepare
+from eva_data.iteration.players import solver_of
+from eva_data.iteration.run import Run
+
+
+def make_run(folder: Path, model: str = "sandbox", *, seeds: int = 24, **more: Any) -> Run:
+    """A sandbox run with another model, and other blocks of the settings."""
+    values = load_config().model_dump(mode="json") | {"folder": str(folder), "seeds": {"sandbox": seeds}}
+    values["solver"]["model"] = model
+    values["train"] |= {"heldout": 0}
+    return Run(parse_config(values | more, "the test"), ConsoleReporter())
+
+
+def recipe(folder: Path, name: str, **changes: Any) -> Path:
+    """A recipe with some keys changed, written into `folder`."""
+    values = yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8")) | changes
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
+
+
+def arguments(job: Path, run: Run, recipe: Path, *more: str) -> list[str]:
+    """The script's arguments, after writing what it reads into `job`."""
+    start = solver_of(run, 1)
+    prepare(run, start, job)
+    return [
+        *("--config", str(recipe), "--game", str(job / "game.json"), "--dataset", str(job / "seeds")),
+        *("--split", "iter_1", "--model_name_or_path", str(start.path), "--output_dir", str(job / "output")),
+        *("--use_cpu", "true", "--seed", "42", *more),
+    ]
+
+
+def by_letters(prompt: str, response: str) -> float:
+    """A reward that differs from text to text, between 0 and 1."""
+    return sum(response.encode()) % 97 / 96

@@ -1,0 +1,191 @@
+"""The curriculum: scored answers in, new prompts out, and a record and a state from which a run goes on exactly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from eva_data.calls import FinishReason, Row
+from eva_data.errors import ConfigError
+from eva_data.method.buffer import Rules
+from eva_data.tables.schemas import EVOLUTIONS, PROMPTS, REJECTS, RESPONSES, check
+from eva_data.training.curriculum import Answer, Curriculum, informativeness
+from eva_data.training.online_tables import (
+    evolutions_table,
+    prompts_table,
+    read_record,
+    responses_table,
+    unscored_table,
+)
+
+RULES = Rules(batch=2, evolved=0.5, n_new=2, n_new_bootstrap=1, capacity=3)
+
+
+def answer(name: str, reward: float | None, finish: FinishReason = "stop", text: str = "yes") -> Answer:
+    return Answer(name, text, reward, None if reward is not None else "unverifiable", finish, len(text))
+
+
+def seeds(names: str) -> dict[str, Row]:
+    empty = dict.fromkeys(PROMPTS)
+    return {
+        name: empty
+        | {"prompt_id": name, "prompt": turns(name), "origin": "seed", "mix_role": "seed"}
+        | {"root_id": name, "depth": 0, "source": "here", "created_iteration": 1, "iteration": 1}
+        for name in names
+    }
+
+
+def turns(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+def grow(parents: Sequence[Row], n_new: int, step: int, alive: Sequence[Row], exist: frozenset[str]) -> list[Row]:
+    """A creator that writes numbers behind its prompts; each second rewrite comes to nothing where there are two."""
+    rows = []
+    for parent in parents:
+        for number in range(1, n_new + 1):
+            name = f"{parent['prompt_id']}.{step}"
+            bad = number == 2
+            row = dict.fromkeys(EVOLUTIONS) | {"chain_id": parent["prompt_id"], "step": number, "creator": "c"}
+            row |= {"parent_id": parent["prompt_id"], "root_id": parent["root_id"], "depth": parent["depth"] + 1}
+            row |= {"status": "eliminated", "reason": "empty"} if bad else {"prompt_id": name, "prompt": turns(name)}
+            rows.append(row | {"mutation": "again", "iteration": step})
+    return rows
+
+
+def curriculum(folder: Path, **more: Any) -> Curriculum:
+    return Curriculum(seeds("abcdef"), RULES, 7, folder / "record.jsonl", grow, **more)
+
+
+def play(one: Curriculum, first: int, last: int) -> None:
+    """Steps in which the prompt with the smaller id gets rewards 0 and 1, the other 1 and 1."""
+    for step in range(first, last + 1):
+        names = sorted(row["prompt_id"] for row in one.begin(step))
+        rewards = dict(zip(names, (0.0, 1.0), strict=True))
+        one.finish([answer(name, reward) for name in names for reward in (rewards[name], 1.0)])
+
+
+def test_informativeness_is_best_less_mean_of_what_counts() -> None:
+    given = {
+        "a": [answer("a", 0.0), answer("a", 1.0), answer("a", 0.5)],
+        "b": [answer("b", 1.0), answer("b", 0.0, "length")],
+        "c": [answer("c", 1.0), answer("c", None)],
+        "d": [],
+        "e": [answer("e", 0.1), answer("e", 0.1), answer("e", 0.1)],
+    }
+    assert informativeness(given) == {"a": 0.5, "b": None, "c": None, "d": None, "e": 0.0}
+    assert informativeness(given, count_truncated=True)["b"] == 0.5
+
+
+def test_a_new_prompt_has_its_parents_informativeness(tmp_path: Path) -> None:
+    one = curriculum(tmp_path)
+    (first, second) = sorted(row["prompt_id"] for row in one.begin(1))
+    one.finish([answer(first, 0.0), answer(first, 1.0), answer(second, 1.0), answer(second, 0.9)])
+    # The first leads its mean by 0.5, the second by 0.05: the first is evolved, and one of two rewrites survives.
+    (entry,) = one.state.entries
+    assert (entry.prompt_id, entry.priority, entry.entered) == (f"{first}.1", 0.5, 1)
+    assert one.waiting[entry.prompt_id]["prompt"] == turns(f"{first}.1")
+    assert (one.waiting[entry.prompt_id]["origin"], one.waiting[entry.prompt_id]["root_id"]) == ("evolved", first)
+
+
+def test_or_its_own_where_that_is_estimated(tmp_path: Path) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def estimate(rows: Sequence[Row], step: int) -> dict[str, float | None]:
+        asked.extend((row["prompt_id"], step) for row in rows)
+        return {row["prompt_id"]: None if step == 2 else 0.125 for row in rows}
+
+    one = curriculum(tmp_path, estimate=estimate)
+    play(one, 1, 2)
+    assert [entry.priority for entry in one.state.entries] == [0.125, 0.0]
+    assert asked == [(entry.prompt_id, step) for step, entry in enumerate(one.state.entries, 1)]
+
+
+def test_a_loaded_state_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    whole = curriculum(tmp_path)
+    play(whole, 1, 3)
+    kept = json.loads(json.dumps(whole.dump()))
+    play(whole, 4, 9)
+    expected = (tmp_path / "record.jsonl").read_bytes()
+    assert {line["phase"] for line in read_record(tmp_path / "record.jsonl")} >= {"warm-up", "bootstrap"}
+
+    # Killed while it wrote a line, long after the state was kept.
+    with (tmp_path / "record.jsonl").open("ab") as file:
+        file.write(b'{"step": 10, "pro')
+    resumed = curriculum(tmp_path)
+    resumed.load(kept)
+    play(resumed, 4, 9)
+    assert (tmp_path / "record.jsonl").read_bytes() == expected
+    assert resumed.dump() == whole.dump()
+
+
+def test_a_run_from_the_beginning_overwrites_the_record_of_another(tmp_path: Path) -> None:
+    play(curriculum(tmp_path), 1, 5)
+    play(curriculum(tmp_path), 1, 1)
+    assert [line["step"] for line in read_record(tmp_path / "record.jsonl")] == [1]
+
+
+def test_without_a_creator_nothing_grows(tmp_path: Path) -> None:
+    one = Curriculum(seeds("abcdef"), RULES, 7, tmp_path / "record.jsonl", None)
+    play(one, 1, 6)
+    assert (one.state.entries, one.made) == ((), set())
+    lines = read_record(tmp_path / "record.jsonl")
+    assert [line["evolutions"] for line in lines] == [[]] * 6
+    assert sorted(row["prompt_id"] for line in lines[:3] for row in line["prompts"]) == list("abcdef")
+
+
+def test_too_few_seeds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="1 seeds can be trained on, fewer than the 2 prompts of a step"):
+        Curriculum(seeds("a"), RULES, 7, tmp_path / "record.jsonl", grow)
+
+
+def test_the_tables_hold_each_prompt_once_with_its_last_answers(tmp_path: Path) -> None:
+    one = Curriculum(seeds("ab"), RULES, 7, tmp_path / "record.jsonl", None)
+    play(one, 1, 1)
+    # The second time through both seeds, `a` cannot be scored.
+    one.begin(2)
+    ugly = "\x00\u2028 " + "x" * 3000
+    one.finish([answer("a", None, text=ugly), answer("a", 0.25), answer("b", 0.5, "length"), answer("b", 0.75)])
+    lines = read_record(tmp_path / "record.jsonl")
+    prompts, responses = prompts_table(lines), responses_table(lines, solver="theta_0+rloo", reward_model="r")
+    check(prompts, PROMPTS, "prompts")
+    check(responses, RESPONSES, "responses")
+    assert prompts["prompt_id"].to_list() == ["a", "b"]
+    rows = responses.select("prompt_id", "response_idx", "reward", "finish_reason", "solver").rows()
+    assert rows == [
+        ("a", 0, None, "stop", "theta_0+rloo-1"),
+        ("a", 1, 0.25, "stop", "theta_0+rloo-1"),
+        ("b", 0, 0.5, "length", "theta_0+rloo-1"),
+        ("b", 1, 0.75, "stop", "theta_0+rloo-1"),
+    ]
+    unscored = unscored_table(lines)
+    check(unscored, REJECTS, "rejects")
+    assert unscored.select("stage", "reason", "prompt_id", "text").rows() == [
+        ("reward", "unverifiable", "a", ugly[:2000])
+    ]
+
+
+def test_a_second_chain_from_a_prompt_goes_on_counting(tmp_path: Path) -> None:
+    one = Curriculum(seeds("ab"), Rules(2, 0.5, 2, 2, 3, 0.0), 7, tmp_path / "record.jsonl", grow)
+    for step in (1, 2):
+        one.begin(step)
+        one.finish([answer(name, reward) for name, other in (("a", 0.0), ("b", 1.0)) for reward in (other, 1.0)])
+        # Whatever waits is lost, so that the seeds come again.
+        one.state, one.waiting = type(one.state)((), one.state.seeds_used, one.state.warm), {}
+    lines = read_record(tmp_path / "record.jsonl")
+    evolutions = evolutions_table(lines, prompts_table(lines))
+    check(evolutions, EVOLUTIONS, "evolutions")
+    assert evolutions.select("chain_id", "step", "prompt_id", "status").rows() == [
+        ("a", 1, "a.1", "unused"),
+        ("a", 2, None, "eliminated"),
+        ("a", 3, "a.2", "unused"),
+        ("a", 4, None, "eliminated"),
+    ]
+    assert evolutions["iteration"].unique().to_list() == [1]
+    mixed = evolutions_table(lines, pl.DataFrame({"prompt_id": ["a.2"]}))
+    assert mixed.filter(pl.col("status") == "mixed")["prompt_id"].to_list() == ["a.2"]

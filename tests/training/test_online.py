@@ -1,0 +1,367 @@
+"""Online training: TRL's losses on the curriculum's prompts, the buffer checkpointed with the weights, and what comes
+out is a dataset like any other."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+import torch.nn.functional as F
+from hub_server import Hub
+from misbehaving import Misbehaving
+from online_game import arguments, make_run, recipe
+from safetensors.torch import load_file
+from sandbox_runs import eva, tables
+from scripts import RECIPES
+from tiny import Architecture, save_model, save_reward_model
+from transformers import PreTrainedModel
+
+from eva_data.cli.text.progress import ConsoleReporter
+from eva_data.config.reading import load_config
+from eva_data.dataset.store import Store
+from eva_data.errors import ConfigError, StaleError
+from eva_data.game.online import Online, online_config, train_online
+from eva_data.hub.verify import verify_iteration
+from eva_data.iteration.run import Run
+from eva_data.models.player import player_of
+from eva_data.project import train_dir
+
+# TRL 1.16 calls by their old names what transformers 5.23 has renamed.
+pytestmark = [
+    pytest.mark.usefixtures("one_thread_and_a_cache_of_its_own"),
+    pytest.mark.filterwarnings(
+        "ignore:.*gradient_checkpointing.*:FutureWarning",
+        "ignore:The configuration has `max_new_tokens`",
+    ),
+]
+
+SMALL = {"prompts": 4, "capacity": 6, "per_device_train_batch_size": 4, "save_steps": 3, "logging_steps": 2}
+NOISE: dict[str, Any] = {
+    "evolve": {
+        "strategies": [{"name": "again", "template": "Rewrite: {prompt}", "kind": "in_depth"}],
+        "only_own": True,
+        "max_tokens": 128,
+        "min_chars": 0,
+        "near_duplicate": None,
+    },
+    "estimate": {"count_truncated": True},
+}
+"""For models of random weights: short requests, long rewrites, some of which end, and responses that seldom do."""
+
+
+def record(job: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (job / "record.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def finished(job: Path) -> int:
+    """Steps whose line in the record is whole."""
+    path = job / "record.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+@pytest.mark.parametrize(("algorithm", "rows"), [("rloo", 32), ("oaif", 8)])
+def test_the_recipes_have_the_papers_sizes(online: ModuleType, tmp_path: Path, algorithm: str, rows: int) -> None:
+    given = arguments(tmp_path, make_run(tmp_path), RECIPES / f"{algorithm}.yaml", "--max_steps", "400")
+    own, training, _ = online.parse_arguments(given)
+    assert (own.prompts, own.evolved, own.n_new, own.n_new_bootstrap) == (8, 0.5, 4, 2)
+    assert (own.capacity, own.from_buffer, own.priority, own.static) == (3200, 0.5, "parent", False)
+    assert training.per_device_train_batch_size * training.gradient_accumulation_steps == rows
+    assert training.max_steps == 400
+
+
+class Heard:
+    """What TRL gave the reward function, beside what it got."""
+
+    def __init__(self, play: Any) -> None:
+        self.score, self.ids, self.rewards = play.reward, list[list[int]](), list[float]()
+
+    def __call__(self, **given: Any) -> list[float]:
+        self.ids += given["completion_ids"]
+        rewards: list[float] = self.score(**given)
+        self.rewards += rewards
+        return rewards
+
+
+def ready(online: ModuleType, tmp_path: Path, algorithm: str) -> tuple[Any, Heard]:
+    """A trainer whose reference is not its policy, and what its reward function hears."""
+    model = save_model(tmp_path / "model")
+    run = make_run(tmp_path / "data", str(model), reward={"function": "online_game:by_letters"})
+    changes = {"prompts": 4, "capacity": 6, "per_device_train_batch_size": 16 if algorithm == "rloo" else 4}
+    file = recipe(tmp_path, f"sandbox_{algorithm}", **changes)
+    given = arguments(tmp_path / "job", run, file, "--max_steps", "2")
+    own, training, model_arguments = online.parse_arguments(given)
+    play = online.Play(own, training, json.loads(Path(own.game).read_text()))
+    play.reward = heard = Heard(play)
+    trainer = online.build_trainer(own, training, model_arguments, play)
+    seeds, _ = online.load_table(own, "prompts", online.PROMPTS.names())
+    play.start(trainer, seeds.to_list(), model_arguments)
+    shift(trainer.ref_model, 1)
+    return trainer, heard
+
+
+def shift(model: PreTrainedModel, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+
+
+def log_likelihood(model: PreTrainedModel, prompt: list[int], completion: list[int]) -> torch.Tensor:
+    """log pi(completion | prompt), its end token included, of one sequence without padding."""
+    ids = torch.tensor([prompt + completion])
+    log_probabilities: torch.Tensor = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+    return log_probabilities.gather(-1, torch.tensor(completion)[:, None]).sum()
+
+
+def prompt_tokens(trainer: Any) -> list[list[int]]:
+    return [
+        list(trainer.processing_class.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False))
+        for row in trainer.play.rows
+    ]
+
+
+def test_rloo_is_the_clipped_ratio_times_the_lead_over_the_others(online: ModuleType, tmp_path: Path) -> None:
+    trainer, heard = ready(online, tmp_path, "rloo")
+    trainer.model.train()
+    rows = [row for row in trainer.play.batch(trainer) for _ in range(4)]
+    batch = trainer._generate_and_score_completions(rows)
+    prompts = [ids for ids in prompt_tokens(trainer) for _ in range(4)]
+    both = list(zip(prompts, heard.ids, strict=True))
+    with torch.no_grad():
+        old = torch.stack([log_likelihood(trainer.model, *pair) for pair in both])
+        reference = torch.stack([log_likelihood(trainer.ref_model, *pair) for pair in both])
+    # r - beta KL, less the mean of the three other responses to the prompt (Ahmadian et al. 2024).
+    value = (torch.tensor(heard.rewards) - 0.02 * (old - reference)).view(4, 4)
+    advantage = (value - (value.sum(1, keepdim=True) - value) / 3).view(-1)
+    assert len(set(heard.rewards)) > 4
+    torch.testing.assert_close(batch["advantages"], advantage, atol=1e-4, rtol=1e-4)
+
+    # After an update the policy is another one than the one that sampled.
+    shift(trainer.model, 2)
+    with torch.no_grad():
+        ratio = (torch.stack([log_likelihood(trainer.model, *pair) for pair in both]) - old).exp()
+        expected = -torch.min(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage).mean()
+        loss = trainer.compute_loss(trainer.model, batch)
+    assert ((ratio > 1.2) | (ratio < 0.8)).any()
+    torch.testing.assert_close(loss, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_online_dpo_prefers_the_better_of_two(online: ModuleType, tmp_path: Path) -> None:
+    trainer, heard = ready(online, tmp_path, "oaif")
+    loss = trainer.training_step(trainer.model, None)
+    # TRL has the first response to each of the four prompts, then the second.
+    end = trainer.eos_token_ids[0]
+    complete = [ids[: ids.index(end) + 1] if end in ids else ids for ids in heard.ids]
+    expected = []
+    for place, prompt in enumerate(prompt_tokens(trainer)):
+        first, second = place, place + 4
+        chosen, rejected = (first, second) if heard.rewards[first] >= heard.rewards[second] else (second, first)
+        with torch.no_grad():
+            lead = [
+                log_likelihood(model, prompt, complete[chosen]) - log_likelihood(model, prompt, complete[rejected])
+                for model in (trainer.model, trainer.ref_model)
+            ]
+        expected.append(-F.logsigmoid(0.1 * (lead[0] - lead[1])))
+    assert heard.rewards[:4] != heard.rewards[4:]
+    torch.testing.assert_close(loss, torch.stack(expected).mean(), atol=1e-4, rtol=1e-4)
+
+
+def test_of_two_responses_one_without_a_reward_neither_wins_nor_loses(online: ModuleType) -> None:
+    assert sys.modules["play"].tied([-2.0, None, -3.0, None, -1.0, -4.0, None, None]) == [
+        *(-2.0, -4.0, -3.0, None),
+        *(-1.0, -4.0, -3.0, None),
+    ]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "qwen3"])
+@pytest.mark.parametrize("algorithm", ["rloo", "oaif"])
+def test_three_steps_train_and_evolve(
+    online: ModuleType, tmp_path: Path, algorithm: str, architecture: Architecture
+) -> None:
+    model = save_model(tmp_path / "model", architecture)
+    run = make_run(tmp_path / "data", str(model), **NOISE)
+    file = recipe(tmp_path, f"sandbox_{algorithm}", **SMALL, save_strategy="no", learning_rate=1e-3)
+    online.main(arguments(tmp_path / "job", run, file, "--max_steps", "3"))
+
+    theta = tmp_path / "job" / "output"
+    before, after = (load_file(folder / "model.safetensors") for folder in (model, theta))
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    training = json.loads((theta / "training.json").read_text())
+    assert (training["algorithm"], training["steps"]) == (algorithm, 3)
+    assert training["seeds"] == {"read": 24, "prompt_too_long": 0}
+    responses = 4 if algorithm == "rloo" else 2
+    assert training["sampling"] == {"responses": responses, "temperature": 1.0, "top_p": 1.0, "max_tokens": 48}
+    assert str(tmp_path) not in json.dumps(training)
+    lines = record(tmp_path / "job")
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert [len(line["answers"]) for line in lines] == [4 * responses] * 3
+    assert [len(line["evolutions"]) for line in lines] == [2 * 4] * 3
+    assert lines[-1]["waiting"] > 0
+
+
+def test_without_evolving_the_seeds_are_trained_on_in_order(online: ModuleType, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "data", str(save_model(tmp_path / "model")), seeds=8)
+    file = recipe(tmp_path, "sandbox_oaif", **SMALL, save_strategy="no")
+    online.main(arguments(tmp_path / "job", run, file, "--max_steps", "2", "--static", "true"))
+    lines = record(tmp_path / "job")
+    assert len({row["prompt_id"] for line in lines for row in line["prompts"]}) == 8
+    assert [line["evolutions"] for line in lines] == [[], []]
+
+
+def test_a_creator_of_its_own_a_reward_model_and_estimated_priorities(online: ModuleType, tmp_path: Path) -> None:
+    model, reward = save_model(tmp_path / "model"), save_reward_model(tmp_path / "reward")
+    settings = {"backend": "classifier", "model": str(reward), "batch_tokens": 2048}
+    blocks = {"creator": {"model": "sandbox", "threads": 1}, "estimate": NOISE["estimate"]}
+    run = make_run(tmp_path / "data", str(model), reward=settings, **blocks)
+    file = recipe(tmp_path, "sandbox_rloo", **SMALL | {"save_steps": 1, "priority": "estimate"})
+    online.main(arguments(tmp_path / "job", run, file, "--max_steps", "1"))
+    (line,) = record(tmp_path / "job")
+    assert all(isinstance(answer["reward"], float) for answer in line["answers"])
+    state = json.loads((tmp_path / "job" / "output" / "checkpoint-1" / "curriculum.json").read_text())
+    given = {entry["priority"] for entry in state["buffer"]["entries"]}
+    # Each its own, and none its parent's.
+    assert len(given) == len(state["buffer"]["entries"]) == 6
+    creator = run.config.creator
+    assert not isinstance(creator, str)
+    assert {row["creator"] for row in line["evolutions"]} == {player_of(creator).fingerprint}
+    assert not given & set(line["informativeness"].values())
+
+
+def test_a_creator_behind_a_url_is_asked_once_and_its_key_is_nowhere(
+    online: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "sk-planted-0123456789"
+    monkeypatch.setenv("EVA_TEST_KEY", key)
+    model = save_model(tmp_path / "model")
+    file = recipe(tmp_path, "sandbox_oaif", **SMALL, save_strategy="no")
+    with Misbehaving(key=key) as server:
+        creator = {"backend": "api", "model": "tiny", "base_url": server.url, "api_key_env": "EVA_TEST_KEY"}
+        run = make_run(tmp_path / "data", str(model), creator=creator, estimate=NOISE["estimate"])
+        online.main(arguments(tmp_path / "first", run, file, "--max_steps", "2"))
+        asked = len(server.seen)
+        online.main(arguments(tmp_path / "second", run, file, "--max_steps", "2"))
+        # Beside the canary, which is asked at every start: nothing, since the ledger has it all.
+        assert {seen.body["temperature"] for seen in server.seen[asked:]} == {0.0}
+    lines = record(tmp_path / "first")
+    assert lines == record(tmp_path / "second")
+    attempts = [row for line in lines for row in line["evolutions"]]
+    assert len(attempts) == 2 * 2 * 4
+    assert {str(row["creator"]).partition("@")[0] for row in attempts} == {"tiny"}
+    assert any(row["status"] is None for row in attempts)
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in written if key.encode() in path.read_bytes()]
+
+
+def test_a_killed_run_goes_on_with_the_same_buffer_to_the_same_weights(online: ModuleType, tmp_path: Path) -> None:
+    file = recipe(tmp_path, "sandbox_rloo", **SMALL, learning_rate=1e-4)
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+
+    def given(job: Path) -> list[str]:
+        return arguments(job, make_run(tmp_path / "data"), file, "--max_steps", "6", "--resume", "true")
+
+    def launch() -> subprocess.Popen[bytes]:
+        one_thread = {"OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache"), "CUDA_VISIBLE_DEVICES": ""}
+        with (tmp_path / "log").open("ab") as log:
+            command = [sys.executable, str(train_dir() / "online.py"), *given(killed)]
+            return subprocess.Popen(command, env=os.environ | one_thread, stdout=log, stderr=log)
+
+    process = launch()
+    # Between two checkpoints, so that the record is longer than what is gone on from.
+    while process.poll() is None and finished(killed) < 4:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, (tmp_path / "log").read_text()
+    assert (killed / "output" / "checkpoint-3" / "trained_on.json").exists()
+    assert not (killed / "output" / "training.json").exists()
+
+    assert launch().wait() == 0, (tmp_path / "log").read_text()
+    online.main(given(undisturbed))
+    for name in ("record.jsonl", "output/checkpoint-6/curriculum.json", "output/training.json"):
+        assert (killed / name).read_bytes() == (undisturbed / name).read_bytes()
+    resumed, whole = (load_file(job / "output" / "model.safetensors") for job in (killed, undisturbed))
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+    phases = [line["phase"] for line in record(killed)]
+    assert phases == ["warm-up"] + ["mix-up"] * 5
+
+
+def test_an_online_run_is_a_dataset_like_any_other(tmp_path: Path) -> None:
+    file = recipe(tmp_path, "sandbox_rloo", **SMALL, learning_rate=1e-4)
+    overrides = ("seeds.sandbox=12", "pair.min_chosen=null")
+    small = [word for override in overrides for word in ("--set", override)]
+    done = eva(tmp_path / "data", "online", "--steps", "6", "--recipe", str(file), settings=small)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "data-rloo"
+    assert "online training: 6/6" in done.stderr
+
+    store = Store(folder)
+    assert verify_iteration(store, 1) == []
+    found = tables(folder, 1)
+    manifest = store.manifest(1)
+    assert manifest["online"]["steps_by_phase"] == {"bootstrap": 1, "mix-up": 4, "warm-up": 1}
+    assert manifest["online"]["prompts_trained"] == 24
+    assert manifest["counts"]["prompts"] == found["prompts"].height
+    evolved = found["prompts"].filter(pl.col("origin") == "evolved")
+    assert evolved.height > 6
+    mixed = found["evolutions"].filter(pl.col("status") == "mixed")
+    assert sorted(mixed["prompt_id"]) == sorted(evolved["prompt_id"])
+    known = [*found["prompts"]["prompt_id"], *found["evolutions"]["prompt_id"]]
+    assert evolved["parent_id"].is_in(known).all()
+    assert found["evolutions"].select("chain_id", "step").is_unique().all()
+    per_prompt = found["responses"].group_by("prompt_id").len()
+    assert (per_prompt.height, per_prompt["len"].unique().to_list()) == (found["prompts"].height, [4])
+    theta = folder / ".eva" / "solvers" / "iter_1"
+    assert "trained online by `rloo` for 6 steps on 24 prompts" in (theta / "README.md").read_text()
+    assert not (folder / ".eva" / "jobs" / "iter_1" / "online").exists()
+
+    written = (theta / "model.safetensors").stat().st_mtime_ns
+    config, _ = online_config(load_config(None, [*overrides, f"folder={tmp_path / 'data'}"]), "rloo", static=False)
+    same = Run(config, ConsoleReporter())
+    assert train_online(same, Online(6, str(file))) == manifest
+    assert (theta / "model.safetensors").stat().st_mtime_ns == written
+    with pytest.raises(StaleError, match=r"holds another run: `steps` is 7, was 6; .*`--set folder=...`"):
+        train_online(same, Online(7, str(file)))
+
+    again = ("online", "--steps", "6", "--recipe", str(file), *small, "--set", f"folder={tmp_path / 'data'}")
+    with Hub(tmp_path / "hub") as hub:
+        pushed = hub.run(tmp_path, *again, "--push", "alice/online")
+        assert pushed.returncode == 0, pushed.stderr
+        model = hub.repos["alice/online"]
+        assert (model.private, model.tags) == (True, {"iter-1": model.commits[-1].sha})
+        card = model.commits[-1].files["README.md"].decode()
+        assert "trained online by `rloo` for 6 steps on 24 prompts" in card
+        assert model.commits[-1].files["model.safetensors"] == (theta / "model.safetensors").read_bytes()
+        public = hub.run(tmp_path, *again, "--push", "alice/online", "--public")
+        assert public.stderr.strip().splitlines()[-1].startswith("Error: what is public needs a licence")
+
+
+def test_what_cannot_be_trained_online_is_said_in_a_sentence(online: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="`--algorithm` is `dpo`: known are rloo, oaif"):
+        online_config(load_config(), "dpo", static=False)
+    config, ready_recipe = online_config(load_config(), "oaif", static=True)
+    assert (config.folder.name, config.name, ready_recipe) == (
+        "eva-sandbox-oaif-static",
+        "eva-sandbox-oaif-static",
+        "sandbox_oaif",
+    )
+    judge = {"backend": "judge", "judge": {"backend": "transformers", "model": "sandbox"}}
+    with pytest.raises(ConfigError, match="`backend: judge`, which cannot score while a model trains: use one of"):
+        train_online(make_run(tmp_path / "data", reward=judge), Online(2, "sandbox_rloo"))
+
+    file = recipe(tmp_path, "sandbox_rloo", prompts=3)
+    given = arguments(tmp_path / "job", make_run(tmp_path / "data", seeds=8), file, "--max_steps", "2")
+    with pytest.raises(SystemExit, match="a step has `prompts` 3, 12 rows, which 1 devices cannot share"):
+        online.parse_arguments(given)
+    few = recipe(tmp_path, "sandbox_rloo", **SMALL)
+    run = make_run(tmp_path / "data", str(save_model(tmp_path / "model")), seeds=3)
+    with pytest.raises(ConfigError, match="3 seeds can be trained on, fewer than the 4 prompts of a step"):
+        online.main(arguments(tmp_path / "job", run, few, "--max_steps", "2"))

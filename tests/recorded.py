@@ -18,7 +18,7 @@ Json = dict[str, Any]
 def contents(folder: Path) -> Json:
     """Of every table of a dataset folder: its columns, how many rows it has, and the SHA-256 of what they hold."""
     return {
-        str(path.relative_to(folder)): content(path, pl.read_parquet_schema(path).names())
+        str(path.relative_to(folder)): content(path, list(pl.read_parquet_schema(path)))
         for path in sorted(folder.glob("*/iter_*.parquet"))
     }
 

@@ -6,7 +6,7 @@ of these schemas it reads and which it writes; `check` is called where data ente
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import polars as pl
@@ -174,6 +174,10 @@ TABLES: Mapping[str, pl.Schema] = {
 }
 """Configs of the dataset; the first is the default."""
 
+LATER: Mapping[str, frozenset[str]] = {}
+"""Columns that a table of release 0.1.0 did not have, by table. They are nullable, and a file leaves each of them out
+in which it holds nothing, as the files of earlier releases do."""
+
 ORDER: Mapping[str, tuple[str, ...]] = {
     "preferences": ("prompt_id",),
     "prompts": ("prompt_id",),
@@ -186,10 +190,13 @@ ORDER: Mapping[str, tuple[str, ...]] = {
 """The canonical row order of each table: files of the same content are the same bytes."""
 
 
-def check(table: pl.DataFrame | pl.LazyFrame, schema: pl.Schema, name: str) -> None:
-    """Raise DataError unless `table` has exactly the columns and types of `schema`."""
+def check(table: pl.DataFrame | pl.LazyFrame, schema: pl.Schema, name: str, *, absent: Set[str] = frozenset()) -> None:
+    """Raise DataError unless `table` has exactly the columns and types of `schema`.
+
+    The columns of `absent` may be missing.
+    """
     found = table.collect_schema()
-    missing = [column for column in schema if column not in found]
+    missing = [column for column in schema if column not in found and column not in absent]
     extra = [column for column in found if column not in schema]
     wrong = [
         f"{column} is {found[column]}, expected {schema[column]}"
@@ -201,6 +208,30 @@ def check(table: pl.DataFrame | pl.LazyFrame, schema: pl.Schema, name: str) -> N
     )
     if problems:
         raise DataError(f"the table `{name}` is not what it should be: {'; '.join(problems)}")
+
+
+def read_table(found: pl.LazyFrame, table: str, name: str) -> pl.LazyFrame:
+    """A table as it was found in files, in its full schema: a column of LATER that the files lack is null.
+
+    Raises DataError where another column is missing, unknown or of another type; `name` says which table in errors.
+    """
+    schema = TABLES[table]
+    check(found, schema, name, absent=LATER.get(table, frozenset()))
+    there = found.collect_schema()
+    absent = [pl.lit(None, dtype=dtype).alias(column) for column, dtype in schema.items() if column not in there]
+    return found.with_columns(absent).select(schema.names()) if absent else found
+
+
+def table_to_write(rows: pl.DataFrame, table: str) -> pl.DataFrame:
+    """A table as it is written: without the columns of LATER that hold nothing.
+
+    So a table in which nothing new was said is the same file whichever release wrote it.
+
+    Raises DataError where a column is missing, unknown or of another type.
+    """
+    check(rows, TABLES[table], table)
+    later = sorted(LATER.get(table, frozenset()))
+    return rows.drop([column for column in later if rows[column].null_count() == rows.height])
 
 
 def empty(schema: pl.Schema) -> pl.DataFrame:

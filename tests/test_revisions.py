@@ -27,6 +27,7 @@ REPO = "alice/game"
 def answered(store: Store, iteration: int, *verdicts: tuple[str, str]) -> pl.DataFrame:
     """REVIEWS in which one person gives these (verdict, what the prompt is) to the first pairs of an iteration."""
     known = pl.concat(reviewable(store, iteration))
+    assert known.height >= len(verdicts), f"iteration {iteration} has {known.height} pairs to judge"
     given = [
         {"pair_id": pair, "reviewer": "someone", "status": "submitted", "order": "chosen_first"}
         | {"verdict": verdict, "prompt_quality": quality}

@@ -7,18 +7,21 @@ import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 from argilla_server import PASSWORD, REVIEWERS, ArgillaServer
 from page import Page
-from playwright.sync_api import Browser
 from polars.testing import assert_frame_equal
 from reviewing import NAMED, answer, dataset, records, review
 from sandbox import SMALL
 from small_store import small_store
 
 from eva_data.store import Store
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.argilla
 

@@ -1,4 +1,4 @@
-# make demo | test | check | docs | wheel-test | venv | argilla | clean. Needs CPython >= 3.11 with venv, git and make, nothing else.
+# make demo | test | test-fast | test-long | check | docs | wheel-test | venv | argilla | clean. Needs CPython >= 3.11 with venv, git and make, nothing else.
 #
 # PYTHON        the interpreter to build the environment with
 # TORCH_INDEX   the index to take torch from, for example https://download.pytorch.org/whl/cpu
@@ -8,6 +8,8 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 DEMO ?=
 TEST ?=
+# Tests run in so many processes; 0 runs them in the one of pytest.
+WORKERS ?= 2
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -17,14 +19,23 @@ ARGILLA := .venv-argilla/ready
 PIP := -m pip --disable-pip-version-check -qq
 TORCH := --no-deps torch==2.13.0 $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)")
 
-.PHONY: demo test check lint docs wheel-test venv argilla clean
+.PHONY: demo test test-fast test-long check lint docs wheel-test venv argilla clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
 	$(BIN)/eva-data build --iter 2 $(DEMO)
 
+# Everything but `long`, on all processors.
 test: $(READY)
-	$(BIN)/python -m pytest $(TEST)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TEST)
+
+# What neither runs a model nor needs a server of others: in a minute and a half of one processor.
+test-fast: $(READY)
+	$(BIN)/python -m pytest -m "not slow and not long and not argilla" $(TEST)
+
+# What takes longer than a minute a test.
+test-long: $(READY)
+	$(BIN)/python -m pytest -m long $(TEST)
 
 check: lint test
 
@@ -65,4 +76,4 @@ wheel-test: $(READY)
 	.ci/wheel-test
 
 clean:
-	rm -rf .venv .venv-argilla build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-argilla .venv-lowest build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

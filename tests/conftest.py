@@ -7,14 +7,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-import page
 import pytest
-from argilla_server import ArgillaServer, missing
 from hypothesis import settings
-from playwright.sync_api import Browser
+from once import made_once
 from sandbox_runs import eva
 from scripts import load_script
+
+if TYPE_CHECKING:
+    # Tests that need neither run where neither is installed.
+    from argilla_server import ArgillaServer
+    from playwright.sync_api import Browser
 
 settings.register_profile("same_every_time", derandomize=True, deadline=None)
 settings.load_profile("same_every_time")
@@ -32,12 +36,15 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two iterations of the sandbox, built once for all tests; copy before you change it."""
-    folder = tmp_path_factory.mktemp("built") / "sandbox"
-    done = eva(folder, "build", "--iter", "2")
+    return made_once(tmp_path_factory, "built", _build) / "sandbox"
+
+
+def _build(folder: Path) -> None:
+    """Build them, and keep what was printed beside them."""
+    done = eva(folder / "sandbox", "build", "--iter", "2")
     assert done.returncode == 0, done.stderr
-    (folder.parent / "stdout").write_text(done.stdout)
-    (folder.parent / "stderr").write_text(done.stderr)
-    return folder
+    (folder / "stdout").write_text(done.stdout)
+    (folder / "stderr").write_text(done.stderr)
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +74,8 @@ def one_thread_and_a_cache_of_its_own(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.fixture(scope="session")
 def argilla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArgillaServer]:
     """A real Argilla server for all tests, each of which keeps to a workspace of its own."""
+    from argilla_server import ArgillaServer, missing
+
     _needs(missing())
     with ArgillaServer(tmp_path_factory.mktemp("argilla") / "server") as server:
         yield server
@@ -76,6 +85,8 @@ def argilla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArgillaServer]
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The system's Chromium, for one module: while it is open asyncio has a loop running in this thread."""
+    import page
+
     _needs([] if page.chromium() else ["Chromium or Chrome (Debian: `apt-get install chromium`)"])
     with page.browser() as opened:
         yield opened

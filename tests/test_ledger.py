@@ -83,6 +83,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_two_writers_killed_in_the_middle_lose_nothing_that_was_committed(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     writers = [

@@ -70,6 +70,7 @@ def test_the_installed_version_is_the_one_in_the_package() -> None:
     assert version("eva-data") == eva_data.__version__
 
 
+@pytest.mark.slow
 def test_the_wheel_installs_one_package_and_nothing_of_a_generic_name(wheel: Path) -> None:
     assert {path.name for path in wheel.iterdir()} == {
         "eva_data",
@@ -97,6 +98,7 @@ def test_an_installed_wheel_takes_the_folders_that_it_carries(wheel: Path, tmp_p
     assert ran.stdout.splitlines() == [str(wheel / "eva_data" / "_bundled" / name) for name in FOLDERS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", FOLDERS)
 def test_a_wheel_without_one_of_the_folders_is_not_built(missing: str, tmp_path: Path) -> None:
     source = copy_of_checkout(tmp_path / "source")

@@ -17,6 +17,8 @@ from sandbox_runs import SMALL, command, eva, hashes, tables
 from eva_data.models.resolve import SANDBOX_MODEL
 from eva_data.sandbox.world import seed_prompts
 
+pytestmark = pytest.mark.slow
+
 ODD_VERIFIER = """
 def score(prompt, response):
     if "backwards" in prompt:

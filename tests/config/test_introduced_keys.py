@@ -41,7 +41,10 @@ def data_keys(block: type[Settings]) -> list[str]:
     return [name for name, field in block.model_fields.items() if (field.json_schema_extra or {}) != Execution]
 
 
-@pytest.mark.parametrize("block", sorted(set(blocks()), key=lambda block: block.__name__), ids=str)
+BLOCKS = [block for _, block in sorted({block.__name__: block for block in blocks()}.items())]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
 def test_every_data_key_that_0_1_0_had_not_or_had_with_another_default_says_what_it_meant_then(
     block: type[Settings],
 ) -> None:

@@ -54,6 +54,7 @@ def test_a_recipe_explains_itself_to_a_newcomer(name: str) -> None:
     assert all(len(line) <= 130 for line in text.splitlines())
 
 
+@pytest.mark.slow
 @recipes
 def test_a_recipe_is_written_by_init_and_planned_without_network_or_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -208,6 +208,7 @@ def test_models_that_are_not_on_this_machine_can_be_planned_for(tmp_path: Path) 
     )
 
 
+@pytest.mark.slow
 def test_a_provider_without_n_is_asked_for_every_sample(tmp_path: Path) -> None:
     solver = API | {"model": "anthropic/claude-3-haiku-20240307", "base_url": None}
     plan = plan_iteration(run_of(tmp_path, solver=solver), 1)
@@ -405,6 +406,7 @@ def test_evolving_is_no_faster_than_its_chains(tmp_path: Path) -> None:
 # --- the prompts to begin with -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_seeds_that_are_not_here_are_not_fetched(tmp_path: Path) -> None:
     environment = {"HF_DATASETS_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
     with pytest.MonkeyPatch.context() as patch:
@@ -559,6 +561,7 @@ def test_a_budget_is_a_positive_number_of_dollars(budget: str) -> None:
         assert "'--budget'" in result.output
 
 
+@pytest.mark.slow
 def test_a_pilot_is_paid_once_and_keeps_to_the_budget(tmp_path: Path) -> None:
     with Misbehaving() as server:
         solver = API | {"base_url": server.url, "responses": 2, "max_tokens": 16, "canary": False}

@@ -16,6 +16,9 @@ from sandbox_runs import error_of, tables
 from tiny import save_model
 
 from eva_data.dataset.store import Store
+from eva_data.files import write_json
+
+pytestmark = pytest.mark.slow
 
 REPO = "alice/game"
 
@@ -42,9 +45,8 @@ def publish(
 def other_content(folder: Path, iteration: int) -> None:
     """Make an iteration another one, as a build with other settings would have."""
     path = Store(folder).manifest_path(iteration)
-    path.write_text(
-        path.read_text().replace('"notes": [', '"notes": ["another run"' + (", " if iteration > 1 else ""), 1)
-    )
+    manifest = json.loads(path.read_text())
+    write_json(path, manifest | {"notes": ["another run", *manifest["notes"]]})
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ print(len(both), set(both["iteration"]), both[0]["chosen"][0]["role"])
 print(load_dataset(repo, split="iter_2").to_list() == both.filter(lambda row: row["iteration"] == 2).to_list())
 first = load_dataset(repo, "preferences", revision="iter-1")
 print(list(first), first["iter_1"].to_list() == both.filter(lambda row: row["iteration"] == 1).to_list())
-for name in ("prompts", "evolutions", "informativeness", "responses", "rejects"):
+for name in sys.argv[2:]:
     print(name, len(load_dataset(repo, name, split="iter_2", revision="iter-2")))
 try:
     load_dataset(repo, "preferences", split="iter_2", revision="iter-1")
@@ -101,17 +103,16 @@ except ValueError as error:
 def test_datasets_loads_every_table_by_tag_and_by_main(
     published: tuple[Hub, str, str], built: Path, tmp_path: Path
 ) -> None:
-    done = published[0].python(tmp_path, "-c", LOAD, REPO)
-    assert done.returncode == 0, done.stderr
     one, two = tables(built, 1), tables(built, 2)
+    # A table without rows has no file, so no split: nothing may have been rejected.
+    filled = [name for name, table in two.items() if name != "preferences" and not table.is_empty()]
+    done = published[0].python(tmp_path, "-c", LOAD, REPO, *filled)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         f"{one['preferences'].height + two['preferences'].height} {{1, 2}} assistant",
         "True",
         "['iter_1'] True",
-        *(
-            f"{name} {two[name].height}"
-            for name in ("prompts", "evolutions", "informativeness", "responses", "rejects")
-        ),
+        *(f"{name} {two[name].height}" for name in filled),
         "Unknown split \"iter_2\". Should be one of ['iter_1'].",
     ]
 

@@ -21,6 +21,8 @@ from eva_data.dataset.store import Store
 from eva_data.game.play import to_train, untrained
 from eva_data.iteration.run import Run
 
+pytestmark = pytest.mark.slow
+
 REPO = "alice/game"
 
 

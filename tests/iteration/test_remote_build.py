@@ -13,6 +13,8 @@ import pytest
 from misbehaving import Misbehaving, Seen
 from sandbox_runs import command, processes_of, tables, totals
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-planted-0123456789"
 
 VERIFIER = """

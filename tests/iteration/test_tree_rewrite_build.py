@@ -12,6 +12,8 @@ import pytest
 from misbehaving import Misbehaving, Seen
 from sandbox_runs import eva, tables, totals
 
+pytestmark = pytest.mark.slow
+
 VERIFIER = """
 from hashlib import sha256
 

@@ -178,6 +178,7 @@ def test_the_order_of_rows_does_not_matter(rows: list[Response], n: int, random)
     )
 
 
+@pytest.mark.slow
 @given(PROMPTS_OF_RESPONSES, st.integers(1, 4))
 def test_ranges_of_prompts_give_the_whole(rows: list[Response], parts: int) -> None:
     # Of one prompt all responses are another solver's: a range knows one solver, the whole table two.

@@ -244,6 +244,7 @@ def test_size_and_ratio(previous: int, found: int, evolved: float, shortfall: st
     assert statuses == Counter(mixed=roles["evolved"], unused=found - roles["evolved"])
 
 
+@pytest.mark.slow
 @given(st.randoms(use_true_random=False), st.integers(1, 3))
 def test_neither_the_order_of_rows_nor_ranges_matter(random, parts: int) -> None:  # type: ignore[no-untyped-def]
     previous, evolutions = _previous(_NAMES).collect(), _survivors(50, _NAMES[:10]).collect()

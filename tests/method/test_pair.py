@@ -244,6 +244,7 @@ def test_a_reject_shows_the_last_user_turn_cut_short() -> None:
     assert paired.rejects["text"].to_list() == ["last " * 400]
 
 
+@pytest.mark.slow
 @given(ANSWERS, st.sampled_from([None, 0.5]))
 def test_every_prompt_is_in_exactly_one_table_and_every_pair_is_a_preference(
     rows: list[Answer], margin: float | None
@@ -263,6 +264,7 @@ def test_every_prompt_is_in_exactly_one_table_and_every_pair_is_a_preference(
         assert finite[row["prompt_id"], row["rejected_idx"]][0] == rejected
 
 
+@pytest.mark.slow
 @given(ANSWERS)
 def test_a_slow_loop_gives_the_same_scores_and_reasons(rows: list[Answer]) -> None:
     paired = _pair(IDS, rows)
@@ -292,6 +294,7 @@ def test_a_slow_loop_gives_the_same_scores_and_reasons(rows: list[Answer]) -> No
             assert scores[id_] == pytest.approx((max(eligible), min(means.values())))
 
 
+@pytest.mark.slow
 @given(ANSWERS, st.randoms(use_true_random=False), st.integers(1, 3))
 def test_neither_the_order_of_rows_nor_ranges_matter(rows: list[Answer], random, parts: int) -> None:  # type: ignore[no-untyped-def]
     whole = _pair(IDS, rows)

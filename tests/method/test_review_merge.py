@@ -175,6 +175,7 @@ def test_drafts_and_discarded_answers_are_kept_and_do_not_count() -> None:
     assert bad_prompts(reviews).to_list() == []
 
 
+@pytest.mark.slow
 @given(st.permutations(range(6)))
 def test_what_is_decided_does_not_depend_on_the_order_of_answers_or_pairs(order: Sequence[int]) -> None:
     known = pairs("p", "q", "r")

@@ -155,6 +155,7 @@ def test_rows_of_the_respond_stage_pass_through(method: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_inclusion_probabilities_are_those_of_efraimidis_and_spirakis() -> None:
     # Of the weights 1, 2, 3 two are drawn in sequence: for the first prompt 1/6 + 2/6 * 1/4 + 3/6 * 1/3 = 5/12.
     expected = {"a": 5 / 12, "b": 11 / 15, "c": 17 / 20}
@@ -168,6 +169,7 @@ def test_inclusion_probabilities_are_those_of_efraimidis_and_spirakis() -> None:
         assert found[prompt_id] / draws == pytest.approx(probability, abs=0.063)
 
 
+@pytest.mark.slow
 def test_one_of_two_is_drawn_in_proportion_to_its_weight() -> None:
     table = _estimated({"a": 1.0, "b": 4.0})
     found = Counter(prompt_id for seed in range(800) for prompt_id in _selected(_sample(table, seed=seed)))
@@ -190,6 +192,7 @@ def test_exactly_the_wanted_number_or_all_that_can_be_drawn(
     assert sorted(in_order[: sampled.selected]) == table.filter("selected")["prompt_id"].to_list()
 
 
+@pytest.mark.slow
 @given(METRIC_VALUES, st.sampled_from(METHODS), st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(values: list[float | None], method: str, random) -> None:  # type: ignore[no-untyped-def]
     rows = list(_many(values).items())
@@ -209,6 +212,7 @@ def test_the_seed_and_the_iteration_decide(method: str) -> None:
     assert _selected(_sample(table, method=method)) != _selected(_sample(table, method=method, iteration=3))
 
 
+@pytest.mark.slow
 @given(METRIC_VALUES, st.sampled_from(METHODS), st.integers(0, 10))
 def test_next_in_line_walks_on_where_the_selection_ended(values: list[float | None], method: str, count: int) -> None:
     sampled = _sample(_estimated(_many(values)), method=method)

@@ -282,6 +282,7 @@ def test_licence_and_contamination_are_said_as_they_are(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_table_of_answers_without_a_single_pair_has_a_card_that_loads_its_prompts(tmp_path: Path) -> None:
     store = Store(tmp_path / "scored")
     settings = {"name": "scored", "solver": {"backend": "table", "dataset": "acme/answers", "reward": "score"}}
@@ -309,6 +310,7 @@ def test_a_table_of_answers_without_a_single_pair_has_a_card_that_loads_its_prom
     assert done.stdout == "[{'role': 'user', 'content': 'Say ab.'}]\n", done.stderr
 
 
+@pytest.mark.slow
 def test_the_snippets_of_the_card_run(tmp_path: Path) -> None:
     store = small_store(tmp_path / "small")
     load, train = snippets((store.folder / "README.md").read_text())

@@ -110,6 +110,7 @@ def test_what_is_measured_of_a_prompt_comes_with_its_kind(tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.slow
 def test_the_same_tables_give_the_same_bytes_whatever_the_users_own_settings_are(tmp_path: Path) -> None:
     store = small_store(tmp_path / "small")
     names = write_plots(store, [1, 2], tmp_path / "first")
@@ -138,6 +139,7 @@ def test_the_same_tables_give_the_same_bytes_whatever_the_users_own_settings_are
             assert set(image.info) <= {"dpi", "transparency"}
 
 
+@pytest.mark.slow
 def test_pictures_of_tables_without_a_single_value_say_so_and_do_not_fail(tmp_path: Path) -> None:
     store = small_store(tmp_path / "small")
     for iteration in (1, 2):

@@ -22,12 +22,15 @@ from eva_data.report.card import write_card
 from eva_data.review.pull import ANSWERS, add_revision, as_reviews, reviewable
 from eva_data.tables.schemas import REVIEWS, TABLES, empty
 
+pytestmark = pytest.mark.slow
+
 REPO = "alice/game"
 
 
 def answered(store: Store, iteration: int, *verdicts: tuple[str, str]) -> pl.DataFrame:
     """REVIEWS in which one person gives these (verdict, what the prompt is) to the first pairs of an iteration."""
     known = pl.concat(reviewable(store, iteration))
+    assert known.height >= len(verdicts), f"iteration {iteration} has {known.height} pairs to judge"
     given = [
         {"pair_id": pair, "reviewer": "someone", "status": "submitted", "order": "chosen_first"}
         | {"verdict": verdict, "prompt_quality": quality}

@@ -39,6 +39,8 @@ from eva_data.rewards.local.batches import MOST_PADDING, Halving, Item, cut, pad
 from eva_data.rewards.local.conversation import write
 from eva_data.rewards.local.scoring import Loaded, scores
 
+pytestmark = pytest.mark.slow
+
 TINY = (
     "from transformers import LlamaForSequenceClassification\n\n\nclass TinyReward(LlamaForSequenceClassification):\n"
 )

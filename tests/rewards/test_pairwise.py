@@ -24,6 +24,8 @@ from eva_data.rewards.local.comparisons import Comparison
 from eva_data.rewards.local.pairrm import LONGEST, PairRM, encoder_config, texts_of
 from eva_data.rewards.pairwise import mean_wins
 
+pytestmark = pytest.mark.slow
+
 USER = [{"role": "user", "content": "Say a word."}]
 TURNS = [
     {"role": "system", "content": "Be brief."},

@@ -139,6 +139,7 @@ def test_a_number_equals_itself_in_every_form_and_no_other(number: int, other: i
     assert {final_number("", form, str(other)) for form in forms} == {float(number == other)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["1,", "####", "\\boxed{", "answer is ", "1 ", "1/", "- ", "{", "\\frac{1}{", "1,000"])
 def test_a_hundred_thousand_characters_are_read(text: str) -> None:
     assert final_number("", text * (100_000 // len(text)) + " so 7", "7") == 1.0
@@ -190,6 +191,7 @@ def in_a_child(code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_to_read_or_compare_has_no_verdict() -> None:
     pytest.importorskip("math_verify")
     code = r"""
@@ -200,6 +202,7 @@ def test_what_takes_too_long_to_read_or_compare_has_no_verdict() -> None:
     assert in_a_child(code) == "[None, None, 1.0]\n"
 
 
+@pytest.mark.slow
 def test_an_alarm_that_the_garbage_collector_swallows_rings_again() -> None:
     pytest.importorskip("math_verify")
     code = r"""
@@ -320,6 +323,7 @@ def test_checking_instructions_leaves_random_numbers_and_logging_as_they_were(ca
     assert caplog.messages == []
 
 
+@pytest.mark.slow
 def test_on_ifeval_every_verdict_is_a_share_and_comes_out_the_same_again(shared_data: Path) -> None:
     pytest.importorskip("if_verifiable")
     prompts = pl.read_parquet(shared_data / "prompts_ifeval.parquet")

@@ -22,6 +22,8 @@ from eva_data.models.remote.retries import ATTEMPTS, Patience, Rounds
 from eva_data.rewards import score_rows
 from eva_data.rewards.server import read_score
 
+pytestmark = pytest.mark.slow
+
 Rows = list[dict[str, Any]]
 
 BUSY: Reply = (503, {"error": {"message": "overloaded"}})

@@ -145,6 +145,7 @@ REWARDS = st.integers(2, 6).flatmap(
 )
 
 
+@pytest.mark.slow
 @given(REWARDS, st.sampled_from([0.25, 1.0, 3.0, 1000.0]), NUMBERS)
 def test_another_unit_and_zero_of_one_model_change_nothing(
     rewards: list[list[float]], unit: float, zero: float

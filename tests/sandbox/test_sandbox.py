@@ -256,6 +256,7 @@ def model() -> LlamaForCausalLM:
     return loaded
 
 
+@pytest.mark.slow
 @given(text=st.text(), seed=st.integers(0, 10**9))
 @settings(deadline=None)
 def test_decoding_gives_every_text_back(tokenizer: PreTrainedTokenizerBase, text: str, seed: int) -> None:
@@ -265,6 +266,7 @@ def test_decoding_gives_every_text_back(tokenizer: PreTrainedTokenizerBase, text
         assert tokenizer.batch_decode([ids]) == [whole]
 
 
+@pytest.mark.slow
 def test_a_prompt_is_one_token_a_phrase_and_one_a_letter(tokenizer: PreTrainedTokenizerBase) -> None:
     ids = tokenizer("Write the word tiger backwards, then put it in capital letters.")["input_ids"]
     assert [tokenizer.decode([i]) for i in ids] == [
@@ -277,6 +279,7 @@ def test_a_prompt_is_one_token_a_phrase_and_one_a_letter(tokenizer: PreTrainedTo
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", ["kept", "stripped"])
 def test_a_rewrite_request_in_distilabels_words_is_short_and_decodes_to_itself(
     tokenizer: PreTrainedTokenizerBase, ends: str
@@ -290,6 +293,7 @@ def test_a_rewrite_request_in_distilabels_words_is_short_and_decodes_to_itself(
         assert len(ids) <= 7 + 6
 
 
+@pytest.mark.slow
 def test_the_chat_template_marks_turns_and_refuses_a_system_message(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
@@ -301,12 +305,14 @@ def test_the_chat_template_marks_turns_and_refuses_a_system_message(
         tokenizer.apply_chat_template([{"role": "system", "content": "s"}, *turns])
 
 
+@pytest.mark.slow
 def test_the_model_folder_is_small_and_says_how_it_ends(model: LlamaForCausalLM) -> None:
     assert sum(file.stat().st_size for file in MODEL.iterdir()) < 4 * 2**20
     assert model.num_parameters() <= 2_000_000
     assert model.generation_config.eos_token_id == model.config.eos_token_id == 259
 
 
+@pytest.mark.slow
 def test_the_model_answers_most_heldout_prompts_of_depth_one(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase
 ) -> None:

@@ -13,8 +13,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from playwright.sync_api import Browser, Response, Route, expect, sync_playwright
+if TYPE_CHECKING:
+    # Imported where it is used, so that the other tests can be collected without it.
+    from playwright.sync_api import Browser, Response, Route
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _FIELD = ".record__content .text_field_component"
@@ -29,6 +32,8 @@ def chromium() -> str | None:
 
 @contextmanager
 def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=chromium(), headless=True)
         yield opened
@@ -147,6 +152,8 @@ class Page:
             self._gone(before)
 
     def _gone(self, record: str | None) -> None:
+        from playwright.sync_api import expect
+
         expect(self._page.locator(f"{_FIELD} [id$='{record}']")).to_have_count(0, timeout=_MILLISECONDS)
         self._settled()
 

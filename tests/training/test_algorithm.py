@@ -117,6 +117,7 @@ def test_where_and_by_what_launch_it_is_trained_makes_no_other_dataset() -> None
     assert changed.data() == config().data()
 
 
+@pytest.mark.slow
 def test_no_solver_is_trained_on_a_table_alone(tmp_path: Path) -> None:
     rows = {"prompt": ["Say ab."] * 2, "response": ["ab", "ba"], "reward": [1.0, 0.0]}
     pl.DataFrame(rows).write_parquet(tmp_path / "table.parquet")
@@ -131,6 +132,7 @@ def test_no_solver_is_trained_on_a_table_alone(tmp_path: Path) -> None:
     assert "iteration 1 holds the responses of a table, so there is no solver of its own" in refused.stderr
 
 
+@pytest.mark.slow
 def test_orpo_from_scratch_in_the_sandbox(built: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(built, tmp_path / "game")
     refused = eva(folder, "train", "--iter", "1", "--algorithm", "simpo")

@@ -69,6 +69,31 @@ def finished(job: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
+def survivors(line: dict[str, Any]) -> list[str]:
+    """Ids of the prompts that were new in a step."""
+    return sorted(row["prompt_id"] for row in line["evolutions"] if row["status"] is None)
+
+
+def waiting_by_the_rules(lines: list[dict[str, Any]]) -> list[list[str]]:
+    """What is in the buffer after each step: what survived and was not trained on since, the newest if it is full."""
+    found: list[list[str]] = [[]]
+    for line in lines:
+        trained = {row["prompt_id"] for row in line["prompts"]}
+        left = [name for name in found[-1] if name not in trained]
+        found.append([*left, *survivors(line)][-SMALL["capacity"] :])
+    return found[1:]
+
+
+def phases_by_the_rules(lines: list[dict[str, Any]], seeds: int) -> list[str]:
+    """The phase of each step, from what was waiting and which seeds were trained on before it."""
+    found, warm, used = [], False, 0
+    for line, waiting in zip(lines, waiting_by_the_rules(lines), strict=True):
+        found.append("bootstrap" if used >= seeds else "mix-up" if warm else "warm-up")
+        warm |= len(waiting) == SMALL["capacity"]
+        used += sum(row["origin"] == "seed" for row in line["prompts"])
+    return found
+
+
 @pytest.mark.parametrize(("algorithm", "rows"), [("rloo", 32), ("oaif", 8)])
 def test_the_recipes_have_the_papers_sizes(online: ModuleType, tmp_path: Path, algorithm: str, rows: int) -> None:
     given = arguments(tmp_path, make_run(tmp_path), RECIPES / f"{algorithm}.yaml", "--max_steps", "400")
@@ -206,7 +231,8 @@ def test_three_steps_train_and_evolve(
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert [len(line["answers"]) for line in lines] == [4 * responses] * 3
     assert [len(line["evolutions"]) for line in lines] == [2 * 4] * 3
-    assert lines[-1]["waiting"] > 0
+    assert any(survivors(line) for line in lines)
+    assert [line["waiting"] for line in lines] == [len(names) for names in waiting_by_the_rules(lines)]
 
 
 def test_without_evolving_the_seeds_are_trained_on_in_order(online: ModuleType, tmp_path: Path) -> None:
@@ -228,9 +254,11 @@ def test_a_creator_of_its_own_a_reward_model_and_estimated_priorities(online: Mo
     (line,) = record(tmp_path / "job")
     assert all(isinstance(answer["reward"], float) for answer in line["answers"])
     state = json.loads((tmp_path / "job" / "output" / "checkpoint-1" / "curriculum.json").read_text())
-    given = {entry["priority"] for entry in state["buffer"]["entries"]}
+    entries = state["buffer"]["entries"]
+    assert [entry["prompt_id"] for entry in entries] == waiting_by_the_rules([line])[-1]
     # Each its own, and none its parent's.
-    assert len(given) == len(state["buffer"]["entries"]) == 6
+    given = {entry["priority"] for entry in entries}
+    assert len(given) == len(entries) > 1
     creator = run.config.creator
     assert not isinstance(creator, str)
     assert {row["creator"] for row in line["evolutions"]} == {player_of(creator).fingerprint}
@@ -290,8 +318,11 @@ def test_a_killed_run_goes_on_with_the_same_buffer_to_the_same_weights(online: M
         assert (killed / name).read_bytes() == (undisturbed / name).read_bytes()
     resumed, whole = (load_file(job / "output" / "model.safetensors") for job in (killed, undisturbed))
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
-    phases = [line["phase"] for line in record(killed)]
-    assert phases == ["warm-up"] + ["mix-up"] * 5
+    # What was gone on from was a buffer with something in it.
+    entries = json.loads((killed / "output" / "checkpoint-3" / "curriculum.json").read_text())["buffer"]["entries"]
+    lines = record(killed)
+    assert [entry["prompt_id"] for entry in entries] == waiting_by_the_rules(lines)[2] != []
+    assert [line["phase"] for line in lines] == phases_by_the_rules(lines, seeds=24)
 
 
 def test_an_online_run_is_a_dataset_like_any_other(tmp_path: Path) -> None:
@@ -308,7 +339,10 @@ def test_an_online_run_is_a_dataset_like_any_other(tmp_path: Path) -> None:
     found = tables(folder, 1)
     manifest = store.manifest(1)
     assert manifest.online is not None
-    assert manifest.online["steps_by_phase"] == {"bootstrap": 1, "mix-up": 4, "warm-up": 1}
+    # Four seeds a step until the buffer has been full, then two, and none once all twelve are used.
+    warm_up = manifest.online["steps_by_phase"]["warm-up"]
+    by_phase = {"bootstrap": warm_up, "mix-up": 6 - 2 * warm_up, "warm-up": warm_up}
+    assert manifest.online["steps_by_phase"] == {phase: steps for phase, steps in by_phase.items() if steps}
     assert manifest.online["prompts_trained"] == 24
     assert manifest.counts.prompts == found["prompts"].height
     evolved = found["prompts"].filter(pl.col("origin") == "evolved")

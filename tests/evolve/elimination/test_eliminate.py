@@ -202,6 +202,7 @@ texts = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from("abcd"), texts), max_size=14), st.randoms(use_true_random=False))
 def test_the_result_does_not_depend_on_row_order(drawn: list[tuple[str, str | None]], random: Any) -> None:
     steps = dict.fromkeys("abcd", 0)

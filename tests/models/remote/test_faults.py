@@ -49,6 +49,7 @@ def test_what_passes_is_asked_again_and_takes_nothing_else_with_it(tmp_path: Pat
     assert kept(tmp_path) == {"generations": 2 * (13 + 30), "repeated": 0}
 
 
+@pytest.mark.slow
 def test_what_does_not_pass_is_given_up_after_three_rounds_and_asked_again_by_a_rerun(tmp_path: Path) -> None:
     prompts = ["[500] A", "[null] B", "[cut length] C", "D"]
     with Misbehaving() as server:
@@ -205,6 +206,7 @@ def test_fewer_requests_are_sent_at_once_to_a_busy_server(tmp_path: Path) -> Non
     assert Counter(server.answered) == dict.fromkeys(prompts, 1)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_gone_for_a_while_loses_nothing(tmp_path: Path) -> None:
     prompts = [f"A{number}" for number in range(80)]
     with Misbehaving(faults=[None] * 30 + ["stop 5"], delay=0.05) as server:
@@ -339,6 +341,7 @@ ask(remote(Path(sys.argv[1]), sys.argv[2]), [f"A{number}" for number in range(20
 """
 
 
+@pytest.mark.slow
 def test_a_killed_job_repeats_no_finished_call_and_at_most_what_was_in_flight(tmp_path: Path) -> None:
     job = [sys.executable, "-W", "ignore", "-c", _JOB, str(tmp_path)]
     with Misbehaving(delay=0.1) as server:

@@ -37,6 +37,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Misbehaving]:
         yield server
 
 
+@pytest.mark.slow
 def test_what_passes_is_asked_again(tmp_path: Path, server: Misbehaving) -> None:
     faults = ("429", "429 after 0.2", "503", "500", "hang up", "cut length", "late 3", "invalid json", "null")
     prompts = [f"[{fault} x1] {number}" for number, fault in enumerate(faults)]
@@ -46,6 +47,7 @@ def test_what_passes_is_asked_again(tmp_path: Path, server: Misbehaving) -> None
     ]
 
 
+@pytest.mark.slow
 def test_a_provider_that_is_not_there_is_waited_for_and_then_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

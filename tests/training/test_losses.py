@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 # TRL 1.16 calls by their old names what transformers 5.23 has renamed.
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("one_thread_and_a_cache_of_its_own"),
     pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning"),
 ]

@@ -16,6 +16,7 @@ from eva_data.config import Config, TableModel
 from eva_data.config.reading import parse_config
 from eva_data.ledger import call_key
 from eva_data.tables.flow import Flow
+from eva_data.tables.reasons import kind
 
 _LIBRARIES = ("distilabel", "transformers", "torch", "trl", "polars", "pyarrow", "datasets")
 
@@ -147,9 +148,8 @@ def settings_hash(manifest: Mapping[str, Any]) -> str:
 
 
 def rejects_by_reason(rejects: pl.DataFrame) -> dict[str, dict[str, int]]:
-    # What follows a colon is the particular case: an error's text, a duplicate's similarity.
-    reason = pl.col("reason").str.split(": ").list.first()
-    counts = rejects.group_by("stage", reason.alias("reason")).len().sort("stage", "reason")
+    """How many rows of REJECTS there are by stage and kind of reason."""
+    counts = rejects.group_by("stage", kind(pl.col("reason"))).len().sort("stage", "reason")
     found: dict[str, dict[str, int]] = {}
     for stage, cause, number in counts.iter_rows():
         found.setdefault(stage, {})[cause] = number

@@ -9,7 +9,7 @@ import polars as pl
 
 from eva_data.dataset.store import Store
 from eva_data.tables.ranges import IdRange, id_ranges
-from eva_data.tables.reasons import NOT_BEST
+from eva_data.tables.reasons import CONTAMINATION, NOT_BEST, kind
 from eva_data.tables.schemas import METRICS
 
 READ_PROMPTS = 50_000
@@ -158,7 +158,7 @@ def pairs_where(store: Store, iterations: Sequence[int], condition: pl.Expr) -> 
 def contaminated(store: Store, iterations: Sequence[int]) -> tuple[int, int]:
     """Evolution attempts that repeat a benchmark, and all that were made."""
     attempts = [store.scan("evolutions", iteration) for iteration in iterations]
-    repeats = pl.col("reason").str.starts_with("contamination")
+    repeats = kind(pl.col("reason")) == CONTAMINATION
     return sum(_height(table.filter(repeats)) for table in attempts), sum(map(_height, attempts))
 
 
@@ -215,8 +215,7 @@ def _height(table: pl.LazyFrame) -> int:
 
 
 def _rejects(store: Store, iteration: int) -> tuple[pl.LazyFrame, pl.LazyFrame]:
-    # What follows a colon is the particular case: an error's text, a benchmark's name.
-    reason = pl.col("reason").str.extract(r"^(call_failed:[a-z_]+|[^:]+)").fill_null(pl.col("reason"))
+    reason = kind(pl.col("reason"))
     failed = store.scan("rejects", iteration).select("stage", reason, "iteration")
     eliminated = store.scan("evolutions", iteration).filter(pl.col("status") == "eliminated")
     return failed, eliminated.select(pl.lit("evolve").alias("stage"), reason, "iteration")

@@ -19,6 +19,7 @@ from eva_data.method.outcome import judge
 from eva_data.models.player import Player
 from eva_data.rewards.scorers import reward_model
 from eva_data.tables.flow import Flow
+from eva_data.tables.reasons import kind
 from eva_data.training.online_tables import (
     ITERATION,
     Line,
@@ -45,7 +46,7 @@ def write_dataset(run: Run, asked: dict[str, Any], start: Player) -> None:
     tables, paired = _tables(config, lines, solver, reward_model(run.scorers))
     creator = creator_of(run, start)
     creator_name = policy_name(start) if config.creator == "shared" else creator.fingerprint
-    eliminated = tables["evolutions"].filter(pl.col("status") == "eliminated")["reason"].str.extract(r"^([^:]+)")
+    eliminated = tables["evolutions"].filter(pl.col("status") == "eliminated").select(kind(pl.col("reason")))
     flows = [_seeds_flow(seeds, rejected, too_long, tables["prompts"]), *_flows(tables), paired]
     tables["rejects"] = pl.concat([rejected, too_long, tables["rejects"]])
     manifest = compose(
@@ -62,7 +63,7 @@ def write_dataset(run: Run, asked: dict[str, Any], start: Player) -> None:
         previous=None,
         inputs={"prompts": content_hash(block)},
         notes=run.notes,
-        evolving={"eliminated": dict(eliminated.value_counts(sort=True).iter_rows())},
+        evolving={"eliminated": dict(eliminated["reason"].value_counts(sort=True).iter_rows())},
         reward_scales={},
         bills=bills_of(run, ITERATION),
     )

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from eva_data.tables.ids import last_turn
+from eva_data.tables.reasons import PROMPT_TOO_LONG
 from eva_data.tables.schemas import EVOLUTIONS, PROMPTS, REJECTS, RESPONSES, conform
 
 Line = Mapping[str, Any]
@@ -83,7 +84,7 @@ def too_long_table(seeds: pl.DataFrame, too_long: Iterable[str]) -> pl.DataFrame
             "prompt_id",
             text=last_turn(pl.col("prompt")),
             stage=pl.lit("seeds"),
-            reason=pl.lit("prompt_too_long"),
+            reason=pl.lit(PROMPT_TOO_LONG),
             iteration=pl.lit(ITERATION),
         ),
         REJECTS,

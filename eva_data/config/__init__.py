@@ -31,10 +31,10 @@ from eva_data.config.rewards import (
     Verifier,
 )
 from eva_data.config.stages import (
-    METRICS,
     BenchmarkSet,
     Estimate,
     Evolve,
+    EvolvingMethod,
     Metric,
     Mix,
     Pair,
@@ -49,7 +49,6 @@ from eva_data.config.stages import (
 from eva_data.config.whole import Config
 
 __all__ = [
-    "METRICS",
     "Answers",
     "ApiModel",
     "BenchmarkSet",
@@ -58,6 +57,7 @@ __all__ = [
     "Endpoint",
     "Estimate",
     "Evolve",
+    "EvolvingMethod",
     "Execution",
     "Generation",
     "Judge",

@@ -27,7 +27,8 @@ class Verifier(Settings):
 
     backend: Literal["verifier"] = "verifier"
     function: str
-    """`package.module:function`; ready ones are in `eva_data.rewards.answers`."""
+    """`package.module:function`, or `file.py:function` with a path from the folder of eva.yaml; ready ones are in
+    `eva_data.rewards.answers`."""
     version: str = ""
     """Change it when the function's verdicts change: it is part of the key under which a reward is kept."""
     answers: Answers | None = None
@@ -37,9 +38,9 @@ class Verifier(Settings):
     @field_validator("function")
     @classmethod
     def _named(cls, value: str) -> str:
-        module, _, function = value.partition(":")
-        if not module or not function:
-            raise ValueError(f"a verifier is named `package.module:function`, found `{value}`")
+        place, _, function = value.rpartition(":")
+        if not place or not function:
+            raise ValueError(f"a verifier is named `package.module:function` or `file.py:function`, found `{value}`")
         return value
 
 

@@ -16,6 +16,7 @@ from eva_data.config import Config, TableModel
 from eva_data.config.reading import parse_config
 from eva_data.ledger import call_key
 from eva_data.tables.flow import Flow
+from eva_data.tables.metrics import column_of
 from eva_data.tables.reasons import kind
 
 _LIBRARIES = ("distilabel", "transformers", "torch", "trl", "polars", "pyarrow", "datasets")
@@ -23,8 +24,8 @@ _LIBRARIES = ("distilabel", "transformers", "torch", "trl", "polars", "pyarrow",
 UNKNOWN_PATH = "unknown"
 """What stands in a recorded config where the path of a file was."""
 
-_MAY_BE_PATHS = ("model", "recipe")
-"""Keys that hold a name on the Hub, or a path."""
+_MAY_BE_PATHS = ("model", "recipe", "function", "metric", "method")
+"""Keys that hold a name of something that eva-data, Python or the Hub knows, or a path."""
 
 _BLOCKS_OF_FIRST = ("seed", "seeds", "solver", "reward", "pair")
 
@@ -159,7 +160,7 @@ def rejects_by_reason(rejects: pl.DataFrame) -> dict[str, dict[str, int]]:
 def _summary(informativeness: pl.DataFrame, prompts: pl.DataFrame, metric: str) -> list[dict[str, Any]]:
     """Mean and quartiles of the metric that sampling uses, for evolved and other prompts of X_t."""
     group = pl.when(pl.col("mix_role") == "evolved").then(pl.lit("evolved")).otherwise(pl.lit("original"))
-    value = pl.col(metric)
+    value = pl.col(column_of(metric))
     summary = (
         informativeness.filter(pl.col("stage") == "respond")
         .join(prompts.select("prompt_id", "mix_role"), on="prompt_id")

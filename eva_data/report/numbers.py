@@ -10,7 +10,7 @@ import polars as pl
 from eva_data.dataset.store import Store
 from eva_data.tables.ranges import IdRange, id_ranges
 from eva_data.tables.reasons import CONTAMINATION, NOT_BEST, kind
-from eva_data.tables.schemas import METRICS
+from eva_data.tables.schemas import metric_columns
 
 READ_PROMPTS = 50_000
 """Texts are measured on about so many prompts. Ids are hashes, so the first ones are a uniform sample."""
@@ -85,11 +85,11 @@ def overview(store: Store, iterations: Sequence[int]) -> pl.DataFrame:
 
 
 def informativeness_summary(store: Store, iterations: Sequence[int], metric: str) -> pl.DataFrame:
-    """INFORMATIVENESS_SUMMARY of a metric over X_t: one row per iteration and kind of prompt."""
+    """INFORMATIVENESS_SUMMARY of a metric's column over X_t: one row per kind of prompt and iteration that has it."""
     value = pl.col(metric)
+    tables = ((iteration, measured(store, iteration)) for iteration in iterations)
     found = [
-        measured(store, iteration)
-        .group_by("mix_role")
+        table.group_by("mix_role")
         .agg(
             count=value.count(),
             mean=value.mean(),
@@ -98,7 +98,8 @@ def informativeness_summary(store: Store, iterations: Sequence[int], metric: str
         .select(pl.lit(iteration, pl.Int32).alias("iteration"), pl.all())
         .cast(INFORMATIVENESS_SUMMARY)
         .collect(engine="streaming")
-        for iteration in iterations
+        for iteration, table in tables
+        if metric in table.collect_schema()
     ]
     return pl.concat(found or [pl.DataFrame(schema=INFORMATIVENESS_SUMMARY)]).sort("iteration", "mix_role")
 
@@ -176,8 +177,9 @@ def measured(store: Store, iteration: int) -> pl.LazyFrame:
     rows = store.scan("informativeness", iteration).filter(pl.col("stage") == "respond")
     roles = store.scan("prompts", iteration)
     kinds = pl.col("mix_role").cast(pl.Enum(MIX_ROLES))
+    metrics = metric_columns(rows.collect_schema())
     parts = [
-        part.of(rows).join(part.of(roles), on="prompt_id", how="left").select(kinds, *METRICS)
+        part.of(rows).join(part.of(roles), on="prompt_id", how="left").select(kinds, *metrics)
         for part in id_ranges(-(-max(_height(roles), 1) // JOINED_PROMPTS))
     ]
     return pl.concat([part.collect(engine="streaming") for part in parts]).lazy()

@@ -9,6 +9,7 @@ import polars as pl
 
 from eva_data.errors import MissingExtraError
 from eva_data.method.verdicts import COUNTED, DISAGREE, decide, vote
+from eva_data.tables.metrics import column_of
 from eva_data.tables.reasons import kind
 
 QUARTILES = 4
@@ -44,7 +45,7 @@ def figures(pairs: pl.DataFrame, spare: pl.DataFrame, reviews: pl.DataFrame, met
         "alpha": alpha(known, reviews),
         "agreement": _share(decided),
         "metric": metric,
-        "quartiles": _quartiles(decided, metric),
+        "quartiles": _quartiles(decided, column_of(metric)),
     }
 
 

@@ -6,18 +6,25 @@ of these schemas it reads and which it writes; `check` is called where data ente
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
 
 from eva_data.errors import DataError
+from eva_data.tables import metrics
 
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 """A conversation: one struct per turn, in order; roles are `system`, `user`, `assistant`."""
 
-METRICS = ("a_min", "a_avg", "a_dis", "var", "avg", "inv_avg", "inv_a_min", "uniform")
+METRICS = tuple(metrics.METRICS)
 """Informativeness metrics of the paper's tables 3 and 4, in column order."""
+
+OWN_METRIC = {
+    metrics.CUSTOM: pl.Float64,  # its value, null with fewer than two finite rewards
+    f"{metrics.CUSTOM}_metric": pl.String,  # which function gave it: its name and a hash of its source file
+}
+"""Columns that follow the metrics, in a table that was made with an `estimate.metric` of the user's own only."""
 
 _METRIC_TYPES = dict.fromkeys(METRICS, pl.Float64)
 
@@ -186,9 +193,24 @@ ORDER: Mapping[str, tuple[str, ...]] = {
 """The canonical row order of each table: files of the same content are the same bytes."""
 
 
+def with_own_metric(schema: pl.Schema, columns: Iterable[str]) -> pl.Schema:
+    """The schema with the columns OWN_METRIC behind its metrics, if it has metrics and one of these is in `columns`."""
+    if METRICS[-1] not in schema or not set(OWN_METRIC) & set(columns):
+        return schema
+    place = schema.names().index(METRICS[-1]) + 1
+    items = list(schema.items())
+    return pl.Schema([*items[:place], *OWN_METRIC.items(), *items[place:]])
+
+
+def metric_columns(columns: Iterable[str]) -> list[str]:
+    """The columns of METRICS, and of OWN_METRIC where `columns` has them."""
+    return [*METRICS, *(column for column in OWN_METRIC if column in set(columns))]
+
+
 def check(table: pl.DataFrame | pl.LazyFrame, schema: pl.Schema, name: str) -> None:
-    """Raise DataError unless `table` has exactly the columns and types of `schema`."""
+    """Raise DataError unless `table` has exactly the columns and types of `schema`, with or without OWN_METRIC."""
     found = table.collect_schema()
+    schema = with_own_metric(schema, found)
     missing = [column for column in schema if column not in found]
     extra = [column for column in found if column not in schema]
     wrong = [
@@ -209,7 +231,8 @@ def empty(schema: pl.Schema) -> pl.DataFrame:
 
 
 def conform(table: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
-    """The columns of `schema` in its order and types; absent columns become null."""
+    """The columns of `schema`, and of OWN_METRIC if it has them, in order and types; absent columns become null."""
+    schema = with_own_metric(schema, table.columns)
     missing = [
         pl.lit(None, dtype=dtype).alias(column) for column, dtype in schema.items() if column not in table.columns
     ]

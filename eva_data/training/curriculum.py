@@ -19,7 +19,7 @@ import polars as pl
 from eva_data.calls import FinishReason, Row
 from eva_data.errors import ConfigError
 from eva_data.method.buffer import Batch, Rules, State, after_step, next_batch, static_batch, to_evolve
-from eva_data.method.metrics import a_avg
+from eva_data.tables.metrics import a_avg
 
 Evolve: TypeAlias = Callable[[Sequence[Row], int, int, Sequence[Row], frozenset[str]], list[Row]]
 """(parents, evolutions of each, step, prompts to compare with, ids that exist) -> judged rows of EVOLUTIONS."""

@@ -79,7 +79,7 @@ def main(
         make_model(folder / "model", rows, hidden, layers)
         settings = {
             "backend": "classifier",
-            "fingerprint": "benchmark",
+            "model": str(folder / "model"),
             "path": str(folder / "model"),
             "dtype": dtype,
             "device": device,
@@ -135,11 +135,14 @@ def report(found: dict[str, Way], items: Sequence[Item], batch_tokens: int, batc
 
 def by_job(folder: Path, settings: dict[str, Any], rows: Sequence[Row]) -> list[float]:
     """A reward job, in this process, with a ledger of its own."""
+    from eva_data.config.rewards import Classifier
     from eva_data.jobs.job import Job
     from eva_data.rewards import score_rows
 
     folder.mkdir()
-    job = Job(folder, "reward", settings=settings, ledger=folder / "ledger.sqlite")
+    block = Classifier.model_validate({name: value for name, value in settings.items() if name != "path"})
+    path = Path(settings["path"])
+    job = Job(folder, "reward", block, ledger=folder / "ledger.sqlite", scorer="benchmark", scorer_path=path)
     return [score.reward or 0.0 for scores in score_rows(job, rows) for score in scores]
 
 

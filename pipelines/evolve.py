@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from distilabel.pipeline import Pipeline
 
-from eva_data.evolve.task import Evolve
+from eva_data.evolve.task import EvolvePrompts
 from eva_data.jobs.distilabel_steps import ReadRows
 from eva_data.jobs.job import Job
 
@@ -12,11 +12,13 @@ from eva_data.jobs.job import Job
 def build(job: Job) -> Pipeline:
     with Pipeline(name="evolve", cache_dir=job.folder / "distilabel") as pipeline:
         prompts = ReadRows(name="prompts", job=str(job.folder), batch_size=job.shard_rows)
-        evolve = Evolve(
+        evolve = EvolvePrompts(
             name="evolve",
             llm=job.llm(),
             job=str(job.folder),
             settings=job.settings,
+            iteration=job.iteration,
+            seed=job.seed,
             input_batch_size=job.shard_rows,
             add_raw_input=False,
             add_raw_output=False,

@@ -16,6 +16,8 @@ def build(job: Job) -> Pipeline:
             llm=job.llm(),
             job=str(job.folder),
             settings=job.settings,
+            iteration=job.iteration,
+            seed=job.seed,
             input_batch_size=job.shard_rows,
             add_raw_input=False,
             add_raw_output=False,

@@ -216,7 +216,7 @@ def online(
         manifest = train_online(game, Online(steps, recipe or ready, static))
     click.echo(online_text(game, manifest))
     if repo is not None:
-        pushed = push_model(game, manifest["iteration"], target)
+        pushed = push_model(game, manifest.iteration, target)
         click.echo(f"{pushed.url} holds it at {pushed.tag}; {pushed.files} files were uploaded.")
 
 

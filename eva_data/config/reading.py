@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from eva_data.config import Config
+from eva_data.config.introduced import RECORDED
 from eva_data.errors import ConfigError
 from eva_data.files import write_text
 from eva_data.own_code import look_beside
@@ -54,10 +55,13 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
     return parse_config(values, str(source))
 
 
-def parse_config(values: Mapping[str, Any], source: str) -> Config:
-    """A validated Config from plain values; `source` names them in errors."""
+def parse_config(values: Mapping[str, Any], source: str, *, recorded: bool = False) -> Config:
+    """A validated Config from plain values; `source` names them in errors.
+
+    `recorded`: the values stand in a manifest, and a key that they lack counts as what it meant before it existed.
+    """
     try:
-        return Config.model_validate(values)
+        return Config.model_validate(values, context={RECORDED: recorded})
     except ValidationError as error:
         raise ConfigError(f"{source}: {'; '.join(_sentences(error.errors(), values))}") from None
 

@@ -1,183 +1,212 @@
-"""What made an iteration: the record beside its tables, by which it is checked, compared and built again."""
+"""The record beside an iteration's tables, by which the iteration is checked, compared and built again."""
 
 from __future__ import annotations
 
-import copy
-import platform
-from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import PurePath
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
-from eva_data import __version__
-from eva_data.config import Config, TableModel
-from eva_data.config.reading import parse_config
-from eva_data.ledger import call_key
+from eva_data.errors import DataError
 from eva_data.tables.flow import Flow
-from eva_data.tables.metrics import column_of
-from eva_data.tables.reasons import kind
+from eva_data.tables.rules import RULES
 
-_LIBRARIES = ("distilabel", "transformers", "torch", "trl", "polars", "pyarrow", "datasets")
+FORMAT = 2
+"""Version of the folder's layout and of the manifest. Older ones are read; a newer one is refused.
 
-UNKNOWN_PATH = "unknown"
-"""What stands in a recorded config where the path of a file was."""
+1   as of 0.1.0
+2   `rules` and `theta` were added
+"""
 
-_MAY_BE_PATHS = ("model", "recipe", "function", "metric", "method")
-"""Keys that hold a name of something that eva-data, Python or the Hub knows, or a path."""
-
-_BLOCKS_OF_FIRST = ("seed", "seeds", "solver", "reward", "pair")
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-def what_counts(config: Config, iteration: int) -> dict[str, Any]:
-    """The settings that determine an iteration, as flat `block.key` values.
+class Record(BaseModel):
+    """Base of a manifest and its parts: plain values, frozen, and an unknown key is an error."""
 
-    Iteration 1 has no creator step, so how prompts are sampled, evolved and mixed cannot make it stale. How the
-    solver is trained shows in the solver's fingerprint, which the manifest holds beside these.
-    """
-    values = config.data()
-    values.pop("name")
-    values.pop("train")
-    if iteration == 1:
-        values = {key: values[key] for key in _BLOCKS_OF_FIRST} | {
-            "estimate": {key: values["estimate"][key] for key in ("count_truncated", "unequal")}
-        }
-        if isinstance(config.solver, TableModel):
-            values["reward"] = None
-            values["solver"].pop("then")
-    flat: dict[str, Any] = {}
-    for block, value in values.items():
-        flat |= {f"{block}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {block: value}
-    return {key: without_folders(value, key) for key, value in flat.items()}
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True)
 
 
-def without_folders(values: Any, key: str = "") -> Any:
-    """Settings as they are published: of a model or recipe that lies on this machine only its own name, `./name`."""
-    if isinstance(values, Mapping):
-        return {name: without_folders(value, name) for name, value in values.items()}
-    if isinstance(values, list):
-        return [without_folders(value, key) for value in values]
-    if key.rpartition(".")[2] in _MAY_BE_PATHS and isinstance(values, str) and values.startswith(("/", ".", "~")):
-        return f"./{PurePath(values).name}"
-    return values
+class FileEntry(Record):
+    """One file of an iteration's tables."""
+
+    sha256: Sha256
+    rows: NonNegativeInt
+    bytes: NonNegativeInt
 
 
-def config_of(manifest: Mapping[str, Any]) -> Config:
-    """The config that an iteration was built with; where its inputs lay is not recorded, and is called `unknown`."""
-    values = copy.deepcopy(manifest["config"])
-    seeds, solver, reward = values["seeds"], values["solver"], values["reward"] or {}
-    if seeds and not seeds["dataset"] and not seeds["sandbox"]:
-        seeds["path"] = UNKNOWN_PATH
-    if solver["backend"] == "table" and not solver["dataset"]:
-        solver["path"] = UNKNOWN_PATH
-    for verifier in (reward, *reward.get("rewards", ())):
-        if verifier.get("answers"):
-            verifier["answers"]["path"] = UNKNOWN_PATH
-    for benchmark in values["evolve"]["benchmarks"]:
-        benchmark["path"] = UNKNOWN_PATH
-    return parse_config(values, "the manifest")
+class Models(Record):
+    """Who played, as fingerprints."""
+
+    solver: str
+    creator: str | None = None
+    """None where nothing was rewritten."""
+    reward: str | None = None
 
 
-def differences(config: Config, manifest: Mapping[str, Any]) -> list[str]:
-    """What of the settings that count for an iteration is not what it was made with, in words."""
-    now, then = what_counts(config, manifest["iteration"]), without_folders(manifest["settings"])
-    return [
-        f"`{key}` is {now.get(key)!r}, was {then.get(key)!r}"
-        for key in sorted(now.keys() | then.keys())
-        if now.get(key) != then.get(key)
-    ]
+class Counts(Record):
+    """Rows of the tables."""
+
+    prompts: NonNegativeInt
+    evolved: NonNegativeInt
+    pairs: NonNegativeInt
+    rejects: NonNegativeInt
+    rejects_by_reason: dict[str, dict[str, NonNegativeInt]]
+    """Stage -> reason without its particulars -> rows."""
 
 
-def compose(
-    config: Config,
-    iteration: int,
-    *,
-    tables: Mapping[str, pl.DataFrame],
-    flows: Sequence[Flow],
-    models: Mapping[str, str | None],
-    licences: Mapping[str, str],
-    previous: Mapping[str, Any] | None,
-    inputs: Mapping[str, str],
-    notes: Sequence[str],
-    evolving: Mapping[str, Any] | None,
-    reward_scales: Mapping[str, Sequence[float]],
-    bills: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    """The manifest of an iteration but for its files. No time and no path of this machine is in it."""
-    prompts, responses = tables["prompts"], tables["responses"]
-    fresh = responses.filter(~pl.col("reused"))
-    return {
-        "eva_data": __version__,
-        "config": without_folders(config.data() | {"name": config.name}),
-        "settings": what_counts(config, iteration),
-        "models": dict(models),
-        "licences": dict(licences),
-        "previous": _consumed(previous) if previous else None,
-        "inputs": dict(inputs),
-        "counts": {
-            "prompts": prompts.height,
-            "evolved": prompts.filter(pl.col("mix_role") == "evolved").height,
-            "pairs": tables["preferences"].height,
-            "rejects": tables["rejects"].height,
-            "rejects_by_reason": rejects_by_reason(tables["rejects"]),
-        },
-        "flow": [flow.record() for flow in flows],
-        "evolving": dict(evolving) if evolving else None,
-        "tokens": {
-            "responses_prompt": fresh["prompt_tokens"].sum(),
-            "responses_completion": fresh["completion_tokens"].sum(),
-            "evolutions_completion": tables["evolutions"]["completion_tokens"].sum(),
-        },
-        "reward_scales": {name: list(scale) for name, scale in reward_scales.items()},
-        "spent": list(bills),
-        "informativeness": _summary(tables["informativeness"], prompts, config.estimate.metric),
-        "notes": list(notes),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _LIBRARIES},
-    }
+class Consumed(Record):
+    """The iteration that an iteration was built from."""
+
+    settings_hash: str
+    files: dict[str, FileEntry]
+    revision: NonNegativeInt = 0
+    """Which revision of it; 0 is the build."""
 
 
-def _consumed(previous: Mapping[str, Any]) -> dict[str, Any]:
-    """What the next iteration records of the one it was built from; of a revision, which."""
-    record = {"settings_hash": settings_hash(previous), "files": previous["files"]}
-    return record | ({"revision": previous["revision"]} if "revision" in previous else {})
+class Evolving(Record):
+    """What evolving gave and what X_t took of it, in prompts."""
+
+    previous: NonNegativeInt = 0
+    needed: NonNegativeInt = 0
+    found: NonNegativeInt = 0
+    taken: NonNegativeInt = 0
+    originals: NonNegativeInt = 0
+    shrunk: int = 0
+    eliminated: dict[str, NonNegativeInt] = {}
+    """Reason without its particulars -> attempts."""
 
 
-def settings_hash(manifest: Mapping[str, Any]) -> str:
-    """One hash of the settings and models that an iteration was made with."""
-    return call_key({"settings": manifest["settings"], "models": manifest["models"]}).hex()[:16]
+class Tokens(Record):
+    """Tokens of what was generated, as far as they were counted."""
+
+    responses_prompt: NonNegativeInt
+    responses_completion: NonNegativeInt
+    evolutions_completion: NonNegativeInt
 
 
-def rejects_by_reason(rejects: pl.DataFrame) -> dict[str, dict[str, int]]:
-    """How many rows of REJECTS there are by stage and kind of reason."""
-    counts = rejects.group_by("stage", kind(pl.col("reason"))).len().sort("stage", "reason")
-    found: dict[str, dict[str, int]] = {}
-    for stage, cause, number in counts.iter_rows():
-        found.setdefault(stage, {})[cause] = number
-    return found
+class Spent(Record):
+    """What a stage asked of one model, by the ledger."""
+
+    stage: str
+    model: str
+    replies: NonNegativeInt
+    completions: NonNegativeInt
+    prompt_tokens: NonNegativeInt
+    completion_tokens: NonNegativeInt
+    cost: float
+    """Dollars, of the replies with a known price."""
+    unpriced: NonNegativeInt
+    """Replies without a known price."""
 
 
-def _summary(informativeness: pl.DataFrame, prompts: pl.DataFrame, metric: str) -> list[dict[str, Any]]:
-    """Mean and quartiles of the metric that sampling uses, for evolved and other prompts of X_t."""
-    group = pl.when(pl.col("mix_role") == "evolved").then(pl.lit("evolved")).otherwise(pl.lit("original"))
-    value = pl.col(column_of(metric))
-    summary = (
-        informativeness.filter(pl.col("stage") == "respond")
-        .join(prompts.select("prompt_id", "mix_role"), on="prompt_id")
-        .group_by(group.alias("prompts"))
-        .agg(
-            metric=pl.lit(metric).first(),
-            count=value.count(),
-            mean=value.mean(),
-            **{name: value.quantile(q, "linear") for name, q in (("q25", 0.25), ("median", 0.5), ("q75", 0.75))},
-        )
-        .sort("prompts")
-    )
-    return summary.to_dicts()
+class Summary(Record):
+    """Mean and quartiles of the metric that sampling uses, for one kind of prompts of X_t."""
+
+    prompts: str
+    """evolved or original"""
+    metric: str
+    count: NonNegativeInt
+    mean: float | None
+    q25: float | None
+    median: float | None
+    q75: float | None
 
 
-def _version(package: str) -> str | None:
+class Manifest(Record):
+    """What made an iteration. It holds no time and no path of the machine that built it."""
+
+    format: PositiveInt = FORMAT
+    rules: PositiveInt = 1
+    """Version of the rules that made the tables; absent in format 1, which means 1."""
+    eva_data: str
+    """The version of eva-data."""
+    iteration: PositiveInt
+    revision: NonNegativeInt = 0
+    """0 is the build, 1 and more what people's verdicts made of it."""
+    config: dict[str, Any]
+    """The resolved settings."""
+    settings: dict[str, Any]
+    """Those of them that determine the iteration, as flat `block.key` values."""
+    models: Models
+    theta: NonNegativeInt | None = None
+    """t - 1 where the solver is the theta_{t-1} that eva-data trained; None where it is another model."""
+    licences: dict[str, str] = {}
+    """Fingerprint -> licence, as far as the models' cards state one."""
+    previous: Consumed | None = None
+    inputs: dict[str, str] = {}
+    """Name of an input -> hash of its content."""
+    counts: Counts
+    flow: tuple[Flow, ...]
+    evolving: Evolving | None = None
+    tokens: Tokens | None = None
+    reward_scales: dict[str, tuple[float, float]] = {}
+    """Mean and deviation of each of several rewards; empty with one reward."""
+    spent: tuple[Spent, ...] = ()
+    informativeness: tuple[Summary, ...] = ()
+    notes: tuple[str, ...] = ()
+    versions: dict[str, str | None] = {}
+    files: dict[str, FileEntry] = {}
+    """Every file of the tables, by its path in the folder."""
+    review: dict[str, Any] | None = None
+    """What people's reviews come to; None in a build."""
+    online: dict[str, Any] | None = None
+    """What was asked of an online run; None where the iteration was built."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _say_who_answered(cls, values: Any) -> Any:
+        """Format 1 did not say whether a theta answered; its name, `iter_t`, did."""
+        if not isinstance(values, dict) or "theta" in values or values.get("format") != 1:
+            return values
+        models, iteration = values.get("models"), values.get("iteration")
+        solver = models.get("solver") if isinstance(models, dict) else None
+        if isinstance(iteration, int) and isinstance(solver, str) and solver.startswith(f"iter_{iteration - 1}@"):
+            return values | {"theta": iteration - 1}
+        return values
+
+    def values(self) -> dict[str, Any]:
+        """The manifest as plain values, for its file."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in a file. Raises FileNotFoundError, and DataError where the file holds something else."""
+    remedy = "restore it, or remove it and build again"
+    content = path.read_bytes()
     try:
-        return version(package)
-    except PackageNotFoundError:
+        return Manifest.model_validate_json(content)
+    except DataError as error:
+        raise DataError(f"{path} is no manifest of eva-data ({error}): {remedy}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        newer = _format_of(content)
+        if newer is not None and newer > FORMAT:
+            raise DataError(
+                f"{path} was written by a newer eva-data (format {newer}, this one knows {FORMAT}): update eva-data"
+            ) from None
+        if first["type"] == "json_invalid":
+            raise DataError(f"{path} is not valid JSON ({first['ctx']['error']}): {remedy}") from None
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise DataError(f"{path} is no manifest of eva-data (`{place}`: {first['msg']}): {remedy}") from None
+
+
+class _Format(BaseModel):
+    format: int
+
+
+def _format_of(content: bytes) -> int | None:
+    try:
+        return _Format.model_validate_json(content).format
+    except ValidationError:
         return None
+
+
+def refuse_newer(manifest: Manifest, path: Path) -> Manifest:
+    """The manifest; DataError where this eva-data does not know its format or its rules."""
+    if manifest.format > FORMAT or manifest.rules > RULES:
+        raise DataError(
+            f"{path} was written by a newer eva-data (format {manifest.format}, rules {manifest.rules}; this one knows "
+            f"format {FORMAT}, rules {RULES}): update eva-data"
+        )
+    return manifest

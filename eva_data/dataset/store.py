@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,17 +20,13 @@ import polars as pl
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from eva_data.dataset.manifest import FileEntry, Manifest, read_manifest, refuse_newer
 from eva_data.errors import DataError, LockedError, StaleError
 from eva_data.files import sha256, write_json, write_shards
 from eva_data.tables.schemas import ORDER, TABLES, check
 
 SHARD_BYTES = 400_000_000
 """A table goes on in another file beyond this, as the Hub wants it."""
-
-FORMAT = 1
-"""Version of the folder's layout and of the manifest; a newer one is refused."""
-
-Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ class Store:
 
     def table_files(self, name: str, iteration: int) -> list[Path]:
         """The files of a table of a finished iteration, in order; none where it has no rows."""
-        return [self.folder / file for file in self.manifest(iteration)["files"] if file.startswith(f"{name}/")]
+        return [self.folder / file for file in self.manifest(iteration).files if file.startswith(f"{name}/")]
 
     def manifest_path(self, iteration: int) -> Path:
         return self.folder / "manifests" / f"{stem_of(iteration, self.revision(iteration))}.json"
@@ -91,21 +86,11 @@ class Store:
         """The manifest of a finished iteration; StaleError where there is none, DataError where it is newer."""
         path = self.manifest_path(iteration)
         try:
-            manifest: Manifest = json.loads(path.read_text(encoding="utf-8"))
+            return refuse_newer(read_manifest(path), path)
         except FileNotFoundError:
             raise StaleError(
                 f"{self.folder} has no iteration {iteration}: make it with `eva-data build --iter {iteration}`"
             ) from None
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path} is not valid JSON ({error}): restore it, or remove it and build again") from None
-        if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-            raise DataError(f"{path} is no manifest of eva-data: restore it, or remove it and build again")
-        if manifest.get("format", 0) > FORMAT:
-            raise DataError(
-                f"{path} was written by a newer eva-data (format {manifest['format']}, this one knows {FORMAT}): "
-                "update eva-data"
-            )
-        return manifest
 
     def scan(self, name: str, iteration: int) -> pl.LazyFrame:
         """A table of a finished iteration, lazily, its schema checked; no rows where it has no file."""
@@ -124,40 +109,34 @@ class Store:
         return pl.concat([self.scan(name, earlier) for earlier in self.iterations() if earlier <= iteration])
 
     def write_iteration(
-        self,
-        iteration: int,
-        tables: Mapping[str, pl.DataFrame],
-        manifest: Manifest,
-        *,
-        shard_bytes: int = SHARD_BYTES,
+        self, manifest: Manifest, tables: Mapping[str, pl.DataFrame], *, shard_bytes: int = SHARD_BYTES
     ) -> Manifest:
         """Write all tables in canonical order, then the manifest with their hashes: its rename is the commit.
 
         A table without rows has no file, since `load_dataset` fails on a split without rows.
         """
-        files = self._write_tables(stem_of(iteration, 0), tables, shard_bytes)
-        sealed = {"format": FORMAT, "iteration": iteration, **manifest, "files": files}
-        write_json(self.at(iteration, 0).manifest_path(iteration), sealed)
-        return sealed
+        files = self._write_tables(stem_of(manifest.iteration, 0), tables, shard_bytes)
+        return self._seal(manifest, files, revision=0)
 
-    def write_revision(self, iteration: int, tables: Mapping[str, pl.DataFrame], changes: Manifest) -> Manifest:
-        """Write the tables that a new revision has otherwise than the build, then its manifest; returns that.
+    def write_revision(self, iteration: int, tables: Mapping[str, pl.DataFrame], **changes: Any) -> Manifest:
+        """Write the tables that differ from the build, then the revision's manifest, and return it.
 
-        `changes` are what its manifest says otherwise than the build's. Nothing that is there is written again.
+        `changes` are the fields in which the manifest differs from the build's. No file that is there is written again.
         """
         built = self.at(iteration, 0).manifest(iteration)
         number = self.revisions(iteration)[-1] + 1
-        kept = {name: entry for name, entry in built["files"].items() if name.partition("/")[0] not in tables}
+        kept = {name: entry for name, entry in built.files.items() if name.partition("/")[0] not in tables}
         files = kept | self._write_tables(stem_of(iteration, number), tables, SHARD_BYTES)
-        sealed = built | changes | {"revision": number, "files": files}
-        write_json(self.at(iteration, number).manifest_path(iteration), sealed)
+        return self._seal(built.model_copy(update=changes | {"revision": number}), files, revision=number)
+
+    def _seal(self, manifest: Manifest, files: Mapping[str, FileEntry], *, revision: int) -> Manifest:
+        sealed = manifest.model_copy(update={"files": dict(files)})
+        write_json(self.at(manifest.iteration, revision).manifest_path(manifest.iteration), sealed.values())
         return sealed
 
-    def _write_tables(
-        self, stem: str, tables: Mapping[str, pl.DataFrame], shard_bytes: int
-    ) -> dict[str, dict[str, Any]]:
+    def _write_tables(self, stem: str, tables: Mapping[str, pl.DataFrame], shard_bytes: int) -> dict[str, FileEntry]:
         """Write tables under one name each, and return what the manifest says of their files."""
-        files: dict[str, dict[str, Any]] = {}
+        files: dict[str, FileEntry] = {}
         for name, table in tables.items():
             check(table, TABLES[name], name)
             path = self.folder / name / f"{stem}.parquet"
@@ -167,22 +146,20 @@ class Store:
                 continue
             rows = table.sort(ORDER[name], nulls_last=True, maintain_order=True).to_arrow()
             for shard in write_shards(path, rows, shard_bytes):
-                files[str(shard.relative_to(self.folder))] = {
-                    "sha256": sha256(shard),
-                    "rows": pq.read_metadata(shard).num_rows,
-                    "bytes": shard.stat().st_size,
-                }
+                files[str(shard.relative_to(self.folder))] = FileEntry(
+                    sha256=sha256(shard), rows=pq.read_metadata(shard).num_rows, bytes=shard.stat().st_size
+                )
         return files
 
     def changed_files(self, iteration: int) -> list[str]:
         """Files of an iteration, in all its revisions, that are missing or no longer what the manifests say."""
-        files: dict[str, Any] = {}
+        files: dict[str, FileEntry] = {}
         for revision in self.revisions(iteration):
-            files |= self.at(iteration, revision).manifest(iteration)["files"]
+            files |= self.at(iteration, revision).manifest(iteration).files
         return [
             name
             for name, entry in files.items()
-            if not (self.folder / name).exists() or sha256(self.folder / name) != entry["sha256"]
+            if not (self.folder / name).exists() or sha256(self.folder / name) != entry.sha256
         ]
 
     @contextmanager

@@ -4,33 +4,36 @@ from collections.abc import Sequence
 from typing import Any
 
 from eva_data.calls import Chain, Row
+from eva_data.config import Evolve
 from eva_data.evolve.chain import start_chains
 from eva_data.evolve.methods import build_method, user_strategy
 from eva_data.evolve.rules import Limits
 from eva_data.jobs.distilabel_steps import ChainTask
 
 
-class Evolve(ChainTask):
+class EvolvePrompts(ChainTask):
     """Rewrites every sampled prompt `evolutions` times; all attempts come back, candidates that lost included."""
+
+    settings: Evolve
 
     def chains(self, rows: Sequence[Row]) -> list[Chain[Any]]:
         settings = self.settings
-        own = [user_strategy(s["name"], s["template"], s["kind"]) for s in settings["strategies"]]
+        own = [user_strategy(strategy.name, strategy.template, strategy.kind) for strategy in settings.strategies]
         return start_chains(
             rows,
-            build_method(settings["method"], own, keep_own=not settings["only_own"]),
-            evolutions=settings["evolutions"],
-            iteration=settings["iteration"],
-            seed=settings["seed"],
+            build_method(settings.method, own, keep_own=not settings.only_own),
+            evolutions=settings.evolutions,
+            iteration=self.iteration,
+            seed=self.seed,
             creator=self.llm.fingerprint,
-            limits=Limits(settings["min_chars"], settings["max_chars"]),
-            candidates=settings["candidates"],
-            score=settings["score"],
+            limits=Limits(settings.min_chars, settings.max_chars),
+            candidates=settings.candidates,
+            score=settings.score,
         )
 
     def completions(self, row: Row) -> int:
-        candidates = int(self.settings["evolutions"]) * int(self.settings["candidates"])
-        if not self.settings["score"] and self.settings["candidates"] == 1:
+        candidates = self.settings.evolutions * self.settings.candidates
+        if not self.settings.score and self.settings.candidates == 1:
             return candidates
         # Each may be rated too, by two questions that may be asked once more.
         return candidates * (1 + 2 * 2)

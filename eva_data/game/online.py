@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from eva_data.config import Config, RewardServer
+from eva_data.dataset.manifest import Manifest
 from eva_data.dataset.seeds import read_seeds, seed_block
-from eva_data.dataset.store import Manifest
 from eva_data.errors import ConfigError, MissingExtraError, StaleError
 from eva_data.files import sha256, write_json, write_parquet, write_text
 from eva_data.iteration.players import creator_of, solver_of
@@ -101,7 +101,7 @@ def train_online(run: Run, online: Online) -> Manifest:
 
 def _refuse_another(run: Run, asked: dict[str, Any]) -> None:
     manifest = run.store.manifest(ITERATION)
-    done = manifest.get("online", {})
+    done = manifest.online or {}
     changed = [f"`{key}` is {asked[key]!r}, was {done.get(key)!r}" for key in asked if asked[key] != done.get(key)]
     if changed:
         raise StaleError(
@@ -168,7 +168,7 @@ def _content(run: Run, start: Player) -> dict[str, Any]:
         "count_truncated": config.estimate.count_truncated,
         "reward": reward_model(run.scorers),
         "creator": None if shared else _creator_fields(run, creator_of(run, start)),
-        "evolve": config.evolve.data(),
+        "evolve": config.evolve.identity(),
     }
 
 
@@ -177,19 +177,24 @@ def _reward_job(run: Run, folder: Path) -> Job:
         raise ConfigError("`reward` is several rewards, which are standardised over a whole iteration: use one of them")
     (scorer,) = run.scorers
     refuse_others(scorer.block.backend)
-    settings = scorer.block.model_dump(mode="json") | {
-        "fingerprint": scorer.fingerprint,
-        "path": None if scorer.path is None else str(scorer.path),
-    }
+    connection: dict[str, Any] = {}
     if isinstance(scorer.block, RewardServer):
         if not scorer.block.urls:
             raise ConfigError(
                 "`reward` is a server to be started here, beside the training: start it yourself and name its "
                 "`base_url`, or use `backend: classifier`"
             )
-        settings["urls"] = list(scorer.block.urls)
+        connection["urls"] = list(scorer.block.urls)
     folder.mkdir(parents=True, exist_ok=True)
-    return Job(folder, "reward", settings, ledger=run.ledger.resolve())
+    return Job(
+        folder,
+        "reward",
+        scorer.block,
+        connection=connection,
+        ledger=run.ledger.resolve(),
+        scorer=scorer.fingerprint,
+        scorer_path=scorer.path,
+    )
 
 
 def _creator_job(run: Run, start: Player, folder: Path) -> Job:

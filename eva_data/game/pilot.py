@@ -58,14 +58,13 @@ def ask_pilot(run: Run, iteration: int, prompts: int) -> Piloted:
     aside = replace(
         run,
         config=config.model_copy(update={"folder": pilot_ledger(run).parent, "ledger": ledger}),
-        notes=[],
-        # The mean of several rewards is not kept, so any scale will do.
-        reward_scales={scorer.fingerprint: [0.0, 1.0] for scorer in run.scorers},
     )
+    # The mean of several rewards is not kept, so any scale will do.
+    scales = {scorer.fingerprint: (0.0, 1.0) for scorer in run.scorers}
     before = _spent(aside)
     stage = "estimate" if number > 1 and config.estimate.source == "fresh" else "respond"
     with run.store.locked(), aside.servers:
-        answer(aside, solver, few, stage=stage, iteration=number)
+        answer(aside, solver, few, stage=stage, iteration=number, scales=scales)
         if iteration > 1 and config.mix.source == "evolved":
             evolve_prompts(aside, max(2, number), creator, few, "evolve")
     shutil.rmtree(aside.store.state / "jobs", ignore_errors=True)

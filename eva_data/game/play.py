@@ -9,7 +9,7 @@ import polars as pl
 import yaml
 
 from eva_data.config.reading import dump_config
-from eva_data.dataset.store import Manifest
+from eva_data.dataset.manifest import Manifest
 from eva_data.errors import ConfigError, StaleError
 from eva_data.iteration.build import build_iteration, refuse_stale
 from eva_data.iteration.players import solver_of
@@ -58,7 +58,7 @@ def untrained(run: Run, theta: int) -> list[int]:
     missing: list[int] = []
     while run.config.trains and theta >= run.config.first_answered and not run.store.solver_folder(theta).exists():
         missing.insert(0, theta)
-        if _from_scratch(run) or (theta in run.store.iterations() and not _answered_by_theta(run, theta)):
+        if _from_scratch(run) or (theta in run.store.iterations() and run.store.manifest(theta).theta is None):
             break
         theta -= 1
     return missing
@@ -66,12 +66,6 @@ def untrained(run: Run, theta: int) -> list[int]:
 
 def _from_scratch(run: Run) -> bool:
     return run.config.train.mode == "scratch"
-
-
-def _answered_by_theta(run: Run, iteration: int) -> bool:
-    """Whether iteration t was answered by a theta_{t-1} that was trained by eva-data."""
-    solver: str = run.store.manifest(iteration)["models"]["solver"]
-    return solver.startswith(f"{run.store.solver_folder(iteration - 1).name}@")
 
 
 def _missing(run: Run, iteration: int) -> list[str]:
@@ -111,7 +105,7 @@ def _train(run: Run, iteration: int) -> Path:
     from eva_data.training.offline import train
 
     source = run.config.first_answered if _from_scratch(run) else iteration
-    start, answered = solver_of(run, source), run.store.manifest(source)["models"]["solver"]
+    start, answered = solver_of(run, source), run.store.manifest(source).models.solver
     assert start.path is not None
     if start.fingerprint != answered:
         run.note(
@@ -126,7 +120,7 @@ def _train(run: Run, iteration: int) -> Path:
         folder=run.config.folder,
         model=start.path,
         on_progress=run.reporter.stage("train", iteration),
-        finish=partial(finish_model, run.store, iteration, base=start.fingerprint, dataset=run.config.publish.repo),
+        finish=partial(finish_model, run.store, iteration, base=start, dataset=run.config.publish.repo),
     )
 
 

@@ -124,11 +124,11 @@ def survival(run: Run, iteration: int) -> float | None:
     if iteration - 1 not in run.store.iterations():
         return None
     manifest = run.store.manifest(iteration - 1)
-    attempts = sum(flow["rows_in"] for flow in manifest["flow"] if flow["stage"] == "evolve")
-    if not attempts:
+    attempts = sum(flow.rows_in for flow in manifest.flow if flow.stage == "evolve")
+    if not attempts or manifest.evolving is None:
         return None
     # Of all candidates of a step one goes on.
-    return float(manifest["evolving"]["found"] * manifest["settings"].get("evolve.candidates", 1) / attempts)
+    return float(manifest.evolving.found * manifest.settings.get("evolve.candidates", 1) / attempts)
 
 
 def is_known(run: Run, iteration: int) -> bool:
@@ -139,7 +139,7 @@ def is_known(run: Run, iteration: int) -> bool:
         return run.solver_override is None and iteration > run.config.first_answered
     if not run.ledger.exists():
         return False
-    answered = run.store.manifest(iteration - 1)["models"]["solver"]
+    answered = run.store.manifest(iteration - 1).models.solver
     block = solver_block(run, iteration)
     if not _is_remote(block) and (block.model == "sandbox" or Path(block.model).expanduser().is_dir()):
         # Folders of one name are many.

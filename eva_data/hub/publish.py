@@ -136,14 +136,14 @@ def publish(
 
 def _check_built(store: Store, iteration: int) -> None:
     for number in range(1, iteration + 1):
-        previous = store.manifest(number)["previous"]
+        previous = store.manifest(number).previous
         if changed := store.changed_files(number):
             raise DataError(
                 f"{', '.join(changed)} in {store.folder} was changed or lost since iteration {number} was built, so "
                 "it is not published: restore it, or build again in a folder of its own"
             )
         if previous and all(
-            previous["files"] != store.at(number - 1, revision).manifest(number - 1)["files"]
+            previous.files != store.at(number - 1, revision).manifest(number - 1).files
             for revision in store.revisions(number - 1)
         ):
             raise DataError(
@@ -204,7 +204,7 @@ def _refuse_other(
 def _files(store: Store, iteration: int) -> Files:
     """An iteration's tables and manifest, by their names in the repo."""
     manifest = store.manifest_path(iteration)
-    names = [*store.manifest(iteration)["files"], str(manifest.relative_to(store.folder))]
+    names = [*store.manifest(iteration).files, str(manifest.relative_to(store.folder))]
     return {name: store.folder / name for name in names}
 
 
@@ -256,9 +256,9 @@ def _take(store: Store, hub: HubRepo, step: Step, head: str) -> str:
 
 def _commit(store: Store, hub: HubRepo, step: Step, part: Sequence[str], head: str, of: str) -> str:
     iteration, store = step.iteration, store.at(step.iteration, step.revision)
-    counts = store.manifest(iteration)["counts"]
+    counts = store.manifest(iteration).counts
     which = f"Iteration {iteration}" + (f", reviewed by people (r{step.revision})" if step.revision else "")
-    message = f"{which}: {counts['prompts']} prompts, {counts['pairs']} pairs{of}"
+    message = f"{which}: {counts.prompts} prompts, {counts.pairs} pairs{of}"
     try:
         return hub.commit({name: step.files[name] for name in part}, message, parent=head)
     except HubError as error:

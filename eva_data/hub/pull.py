@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from eva_data.dataset.manifest import config_of
-from eva_data.dataset.store import Manifest, Store, stem_of
+from eva_data.dataset.manifest import FileEntry, Manifest
+from eva_data.dataset.staleness import config_of
+from eva_data.dataset.store import Store, stem_of
 from eva_data.errors import DataError, HubError
 from eva_data.files import sha256
 from eva_data.hub.repo import HubRepo
@@ -74,7 +74,7 @@ def pull(repo: str, folder: Path, *, revision: str | None = None, on_progress: P
             if on_progress:
                 on_progress(done, len(wanted))
         for number, review in wholes:
-            files = downloads.at(number, review).manifest(number)["files"]
+            files = downloads.at(number, review).manifest(number).files
             # A revision names the tables of its build as well.
             _move(downloads, store, [name for name in files if wanted.pop(name, None)])
             _move(downloads, store, [_manifest_name(number, review)])
@@ -124,13 +124,11 @@ def _refuse_other(repo: str, store: Store, downloads: Store, number: int, revisi
         )
 
 
-def _missing(
-    repo: str, store: Store, downloads: Store, wholes: Sequence[tuple[int, int]]
-) -> dict[str, Mapping[str, Any]]:
+def _missing(repo: str, store: Store, downloads: Store, wholes: Sequence[tuple[int, int]]) -> dict[str, FileEntry]:
     """The tables that the folder lacks, with what their manifests say of them."""
-    missing: dict[str, Mapping[str, Any]] = {}
+    missing: dict[str, FileEntry] = {}
     for number, revision in wholes:
-        files = downloads.at(number, revision).manifest(number)["files"]
+        files = downloads.at(number, revision).manifest(number).files
         known = re.compile(rf"({'|'.join(TABLES)})/iter_{number}(\.r[1-9]\d*)?(-\d{{5}}-of-\d{{5}})?\.parquet")
         unknown = sorted(name for name in files if not known.fullmatch(name))
         if unknown:
@@ -148,11 +146,11 @@ def _files_of(store: Store, number: int) -> set[str]:
     """The tables that the folder's manifests of an iteration name."""
     if number not in store.iterations():
         return set()
-    return {name for each in store.revisions(number) for name in store.at(number, each).manifest(number)["files"]}
+    return {name for each in store.revisions(number) for name in store.at(number, each).manifest(number).files}
 
 
-def _refuse_damaged(repo: str, downloads: Store, name: str, entry: Mapping[str, Any]) -> None:
-    if sha256(downloads.folder / name) != entry["sha256"]:
+def _refuse_damaged(repo: str, downloads: Store, name: str, entry: FileEntry) -> None:
+    if sha256(downloads.folder / name) != entry.sha256:
         (downloads.folder / name).unlink()
         raise DataError(
             f"{name} of {repo} is not the file that its manifest names, by SHA-256, so nothing was put into the "

@@ -58,7 +58,7 @@ def model_target(run: Run, name: str, *, private: bool | None, licence: str | No
 def push_model(run: Run, iteration: int, target: Target) -> Pushed:
     """Push theta_t, which must be trained. Raises HubError where the Hub refuses, or has another model of that tag."""
     repo, tag, theta = target.repo, f"iter-{iteration}", run.store.solver_folder(iteration)
-    if "online" in run.store.manifest(iteration):
+    if run.store.manifest(iteration).online is not None:
         card = online_card(run.store, theta, licence=target.licence)
     else:
         card = model_card(

@@ -12,11 +12,12 @@ from pathlib import Path
 import polars as pl
 
 from eva_data.config import Config, TableModel
-from eva_data.dataset.manifest import config_of
-from eva_data.dataset.store import Manifest, Store
+from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.staleness import config_of
+from eva_data.dataset.store import Store
 from eva_data.evolve.candidates import wrongly_judged
 from eva_data.iteration.stages import answers_to, estimate_and_sample, good_prompts, mix_prompts
-from eva_data.method.outcome import judge
+from eva_data.method.outcome import outcome_of
 from eva_data.method.rewrite import with_rewritten
 from eva_data.method.sample import next_in_line
 from eva_data.method.verdicts import merge
@@ -71,13 +72,13 @@ def verify_published(repo: str, iteration: int, revision: str | None = None) -> 
 
 def replay(store: Store, manifest: Manifest, tables: Tables) -> list[str]:
     """Where what follows from an iteration's tables and settings is not what the tables say."""
-    iteration = manifest["iteration"]
+    iteration = manifest.iteration
     config = config_of(manifest)
     found = _replay_creator(store, config, iteration, tables) if iteration > 1 else []
     answers = tables["responses"].filter(pl.col("stage") == "respond")
     solver = config.model_solver if iteration >= config.first_answered else config.solver
     assert solver is not None
-    judged = judge(
+    paired = outcome_of(
         config,
         iteration,
         tables["prompts"],
@@ -90,15 +91,15 @@ def replay(store: Store, manifest: Manifest, tables: Tables) -> list[str]:
     pair_rejects = tables["rejects"].filter(pl.col("stage") == "pair")
     return [
         *found,
-        *_compare("informativeness", informative, judged.informativeness),
-        *_compare("preferences", tables["preferences"], with_rewritten(judged.preferences, rewritten)),
-        *_compare("rejects", pair_rejects, judged.rejects),
+        *_compare("informativeness", informative, paired.informativeness),
+        *_compare("preferences", tables["preferences"], with_rewritten(paired.preferences, rewritten)),
+        *_compare("rejects", pair_rejects, paired.rejects),
     ]
 
 
 def replay_review(store: Store, manifest: Manifest, built: Tables, tables: Tables) -> list[str]:
     """Where what follows from a build's tables and the reviews of a revision is not what that revision's tables say."""
-    iteration, reviews, pairs = manifest["iteration"], tables["reviews"], built["preferences"]
+    iteration, reviews, pairs = manifest.iteration, tables["reviews"], built["preferences"]
     spare = spare_pairs(store.at(iteration, 0), config_of(manifest), iteration)
     known = pl.concat([pairs, spare])
     order = (
@@ -116,8 +117,8 @@ def replay_review(store: Store, manifest: Manifest, built: Tables, tables: Table
 
 
 def _replay_creator(store: Store, config: Config, iteration: int, tables: Tables) -> list[str]:
-    revision = (store.manifest(iteration)["previous"] or {}).get("revision", 0)
-    store = store.at(iteration - 1, revision)
+    previous = store.manifest(iteration).previous
+    store = store.at(iteration - 1, previous.revision if previous else 0)
     before, _ = good_prompts(store, iteration - 1)
     counted = tables["responses"].filter(pl.col("stage") == "estimate")
     if config.estimate.source == "previous":

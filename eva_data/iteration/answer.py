@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
 from eva_data.calls import GAVE_UP
-from eva_data.iteration.players import work_with
 from eva_data.iteration.run import Run
-from eva_data.iteration.score import score
+from eva_data.iteration.score import Scales, score
+from eva_data.jobs.job import Responses
 from eva_data.method.responses import completions_frame, failures, responses
-from eva_data.models.player import Player, llm_fields
+from eva_data.models.player import Player
 from eva_data.tables.flow import Flow
 from eva_data.tables.reasons import RESPONSE_FAILED
 
@@ -26,28 +25,39 @@ class Answered:
     rejects: pl.DataFrame
     """REJECTS: prompts without a response, failed completions, responses without a reward."""
     flows: list[Flow]
+    scales: Scales
+    """By which several rewards were standardised; empty with one reward."""
+    notes: list[str]
 
 
-def answer(run: Run, solver: Player, prompts: pl.DataFrame, *, stage: str, iteration: int) -> Answered:
-    """Ask the solver for its n responses to every prompt and score them."""
+def answer(
+    run: Run, solver: Player, prompts: pl.DataFrame, *, stage: str, iteration: int, scales: Scales | None = None
+) -> Answered:
+    """Ask the solver for its n responses to every prompt and score them.
+
+    `scales` are the constants by which several rewards are standardised; without them these responses decide.
+    """
     rows = prompts.select("prompt_id", "prompt").sort("prompt_id")
-    job = run.job(
+    results = run.ask(
+        solver,
         "respond",
-        iteration,
-        stage,
-        settings={"responses": solver.block.responses},
-        model=llm_fields(solver, solver.block, seed=run.config.seed, stage=stage, iteration=iteration),
+        rows,
+        iteration=iteration,
+        stage=stage,
+        settings=Responses(responses=solver.block.responses),
+        key="solver",
     )
-    results: Any = work_with(run, solver, job, rows, iteration, stage, key="solver")
     completions = completions_frame(results)
     answered = responses(completions, stage=stage, iteration=iteration, solver=solver.fingerprint)
     failed = failures(completions, prompts, stage=stage, iteration=iteration)
     given_up = completions.filter(pl.col("error").str.starts_with(GAVE_UP)).height
+    notes = []
     if given_up:
-        run.note(
+        note = run.note(
             f"{given_up} of {completions.height} responses of the {stage} stage were given up after all attempts; "
             "they are in `rejects` with the last error"
         )
+        notes.append(note)
     flow = Flow(
         stage,
         "prompts",
@@ -55,9 +65,10 @@ def answer(run: Run, solver: Player, prompts: pl.DataFrame, *, stage: str, itera
         answered["prompt_id"].n_unique(),
         failed.filter(~pl.col("reason").str.starts_with(RESPONSE_FAILED)).height,
     )
-    scored, unusable = score(run, answered, prompts, stage=stage, iteration=iteration)
-    reward_flow = Flow(f"reward ({stage})", "responses", scored.height, scored["reward"].count(), unusable.height)
-    return Answered(scored, pl.concat([failed, unusable]), [flow, reward_flow])
+    scored = score(run, answered, prompts, stage=stage, iteration=iteration, scales=scales)
+    rewards, unusable = scored.responses["reward"], scored.rejects
+    reward_flow = Flow(f"reward ({stage})", "responses", rewards.len(), rewards.count(), unusable.height)
+    return Answered(scored.responses, pl.concat([failed, unusable]), [flow, reward_flow], scored.scales, notes)
 
 
 def carry_over(estimated: pl.DataFrame, carried: pl.DataFrame, *, iteration: int) -> pl.DataFrame:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from eva_data.config import TableModel
-from eva_data.dataset.manifest import compose, differences
+from eva_data.dataset.compose import Built, compose
+from eva_data.dataset.manifest import Manifest, Models
 from eva_data.dataset.seeds import read_seeds, read_table, seed_block
-from eva_data.dataset.store import Manifest
+from eva_data.dataset.staleness import differences
 from eva_data.errors import StaleError
 from eva_data.iteration.answer import answer, carry_over
 from eva_data.iteration.create import grow
 from eva_data.iteration.players import creator_of, solver_of
 from eva_data.iteration.rewrite import rewrite_chosen
 from eva_data.iteration.run import Run
+from eva_data.iteration.score import Scales
 from eva_data.ledger import Ledger
-from eva_data.method.outcome import judge
+from eva_data.method.outcome import outcome_of
 from eva_data.models.licences import stated_licences
 from eva_data.models.player import Player
 from eva_data.report.card import write_card
@@ -39,8 +42,8 @@ def build_iteration(run: Run, iteration: int) -> Manifest:
     if iteration in run.store.iterations():
         write_card(run.store, run.config.publish.licence)
         return run.store.manifest(iteration)
-    run.notes.clear()
-    manifest = _build_first(run) if iteration == 1 else _build_next(run, iteration)
+    built = _build_first(run) if iteration == 1 else _build_next(run, iteration)
+    manifest = run.store.write_iteration(compose(run.config, built), built.tables)
     write_card(run.store, run.config.publish.licence)
     shutil.rmtree(run.store.state / "jobs" / f"iter_{iteration}", ignore_errors=True)
     return manifest
@@ -59,131 +62,121 @@ def refuse_stale(run: Run, iteration: int) -> None:
         )
 
 
-def _build_first(run: Run) -> Manifest:
-    config = run.config
+@dataclass(frozen=True)
+class _Started:
+    """X_1 with its responses, from a solver or from a table."""
+
+    prompts: pl.DataFrame
+    responses: pl.DataFrame
+    rejects: pl.DataFrame
+    flows: list[Flow]
+    models: Models
     solver: Player | None
-    if isinstance(config.solver, TableModel):
-        prompts, responses, rejects, flow = read_table(config.solver, config.seed)
-        solver, flows = None, [flow]
-        models: dict[str, str | None] = {
-            "solver": f"table:{prompts['source'][0]}",
-            "creator": None,
-            "reward": f"table:{config.solver.reward}",
-        }
-        licences: dict[str, str] = {}
-        per_prompt, on_policy = config.solver.responses, False
-    else:
-        solver = solver_of(run, 1)
-        seeds, rejects = read_seeds(run.config.seeds, config.seed)  # type: ignore[arg-type]
-        prompts = seed_block(seeds, 1, config.seeds.per_iteration)  # type: ignore[union-attr]
-        flows = [
-            Flow(
-                "seeds",
-                "prompts",
-                seeds.height + rejects.height,
-                prompts.height,
-                rejects.height,
-                seeds.height - prompts.height,
-            )
-        ]
-        answered = answer(run, solver, prompts, stage="respond", iteration=1)
-        responses, rejects = answered.responses, pl.concat([rejects, answered.rejects])
-        flows += answered.flows
-        models = {"solver": solver.fingerprint, "creator": None, "reward": reward_model(run.scorers)}
-        licences = licences_of(run, solver)
-        per_prompt, on_policy = solver.block.responses, True
-    judged = judge(config, 1, prompts, responses, n=per_prompt, on_policy=on_policy)
-    rewritten = rewrite_chosen(run, solver, judged, prompts, iteration=1)
-    flows += [judged.flow, *rewritten.flows]
-    tables = {
-        "preferences": rewritten.preferences,
-        "prompts": prompts,
-        "evolutions": empty(EVOLUTIONS),
-        "informativeness": judged.informativeness,
-        "responses": pl.concat([responses, rewritten.responses]),
-        "rejects": pl.concat([rejects, judged.rejects, rewritten.rejects]),
-    }
-    inputs = {"prompts": content_hash(prompts)}
-    return run.store.write_iteration(
-        1,
-        tables,
-        compose(
-            config,
-            1,
-            tables=tables,
-            flows=flows,
-            models=models,
-            licences=licences,
-            previous=None,
-            inputs=inputs,
-            notes=run.notes,
-            evolving=None,
-            reward_scales=run.reward_scales,
-            bills=bills_of(run, 1),
-        ),
+    """None where a table answered."""
+    per_prompt: int | None
+    """Responses per prompt; None takes all that a prompt has."""
+    scales: Scales
+    notes: list[str]
+
+
+def _from_table(run: Run, table: TableModel) -> _Started:
+    prompts, responses, rejects, flow = read_table(table, run.config.seed)
+    models = Models(solver=f"table:{prompts['source'][0]}", creator=None, reward=f"table:{table.reward}")
+    return _Started(prompts, responses, rejects, [flow], models, None, table.responses, {}, [])
+
+
+def _from_seeds(run: Run) -> _Started:
+    block = run.config.seeds
+    assert block is not None
+    solver = solver_of(run, 1)
+    seeds, unusable = read_seeds(block, run.config.seed)
+    prompts = seed_block(seeds, 1, block.per_iteration)
+    read, rejected = seeds.height + unusable.height, unusable.height
+    flow = Flow("seeds", "prompts", read, prompts.height, rejected, seeds.height - prompts.height)
+    answered = answer(run, solver, prompts, stage="respond", iteration=1)
+    return _Started(
+        prompts,
+        answered.responses,
+        pl.concat([unusable, answered.rejects]),
+        [flow, *answered.flows],
+        Models(solver=solver.fingerprint, creator=None, reward=reward_model(run.scorers)),
+        solver,
+        solver.block.responses,
+        answered.scales,
+        answered.notes,
     )
 
 
-def _build_next(run: Run, iteration: int) -> Manifest:
-    config, previous = run.config, run.store.manifest(iteration - 1)
+def _build_first(run: Run) -> Built:
+    config = run.config
+    table = config.solver if isinstance(config.solver, TableModel) else None
+    begun = _from_seeds(run) if table is None else _from_table(run, table)
+    paired = outcome_of(config, 1, begun.prompts, begun.responses, n=begun.per_prompt, on_policy=table is None)
+    rewritten = rewrite_chosen(run, begun.solver, paired.preferences, begun.prompts, iteration=1, scales=begun.scales)
+    return Built(
+        iteration=1,
+        tables={
+            "preferences": rewritten.preferences,
+            "prompts": begun.prompts,
+            "evolutions": empty(EVOLUTIONS),
+            "informativeness": paired.informativeness,
+            "responses": pl.concat([begun.responses, rewritten.responses]),
+            "rejects": pl.concat([begun.rejects, paired.rejects, rewritten.rejects]),
+        },
+        flows=[*begun.flows, paired.flow, *rewritten.flows],
+        models=begun.models,
+        licences=licences_of(run, begun.solver) if begun.solver else {},
+        inputs={"prompts": content_hash(begun.prompts)},
+        notes=[*begun.notes, *rewritten.notes],
+        reward_scales=begun.scales,
+        bills=bills_of(run, 1),
+    )
+
+
+def _build_next(run: Run, iteration: int) -> Built:
+    config, previous, notes = run.config, run.store.manifest(iteration - 1), []
     solver = solver_of(run, iteration)
     creator = creator_of(run, solver)
     if not config.trains and run.solver_override is None:
-        run.note(f"`{solver.name}` is not trained here: iteration {iteration} asks the same model as before")
-    run.reward_scales.update(earlier_scales(run, iteration))
-    grown = grow(run, iteration, solver, creator)
+        note = f"`{solver.name}` is not trained here: iteration {iteration} asks the same model as before"
+        notes.append(run.note(note))
+    grown = grow(run, iteration, solver, creator, scales=earlier_scales(run, iteration))
     carried = grown.prompts.filter(pl.col("mix_role") == "carried")
     new = grown.prompts.filter(pl.col("mix_role") != "carried")
     if config.estimate.source == "previous":
         new, carried = grown.prompts, carried.clear()
-    answered = answer(run, solver, new, stage="respond", iteration=iteration)
+    answered = answer(run, solver, new, stage="respond", iteration=iteration, scales=grown.scales)
     responses = pl.concat([answered.responses, carry_over(grown.responses, carried, iteration=iteration)])
-    flows = [*grown.flows, *answered.flows]
-    rejects = pl.concat([grown.rejects, answered.rejects])
-    judged = judge(config, iteration, grown.prompts, responses, n=solver.block.responses, on_policy=True)
-    rewritten = rewrite_chosen(run, solver, judged, grown.prompts, iteration=iteration)
-    flows += [judged.flow, *rewritten.flows]
-    tables = {
-        "preferences": rewritten.preferences,
-        "prompts": grown.prompts,
-        "evolutions": grown.evolutions,
-        "informativeness": pl.concat([grown.informativeness, judged.informativeness]),
-        "responses": pl.concat([grown.responses, responses, rewritten.responses]),
-        "rejects": pl.concat([rejects, judged.rejects, rewritten.rejects]),
-    }
-    models = {
-        "solver": solver.fingerprint,
-        "creator": creator.fingerprint,
-        "reward": reward_model(run.scorers),
-    }
-    return run.store.write_iteration(
-        iteration,
-        tables,
-        compose(
-            config,
-            iteration,
-            tables=tables,
-            flows=flows,
-            models=models,
-            licences=licences_of(run, solver, creator),
-            previous=previous,
-            inputs={},
-            notes=run.notes,
-            evolving=grown.record,
-            reward_scales=run.reward_scales,
-            bills=bills_of(run, iteration),
-        ),
+    paired = outcome_of(config, iteration, grown.prompts, responses, n=solver.block.responses, on_policy=True)
+    rewritten = rewrite_chosen(
+        run, solver, paired.preferences, grown.prompts, iteration=iteration, scales=answered.scales
+    )
+    return Built(
+        iteration=iteration,
+        tables={
+            "preferences": rewritten.preferences,
+            "prompts": grown.prompts,
+            "evolutions": grown.evolutions,
+            "informativeness": pl.concat([grown.informativeness, paired.informativeness]),
+            "responses": pl.concat([grown.responses, responses, rewritten.responses]),
+            "rejects": pl.concat([grown.rejects, answered.rejects, paired.rejects, rewritten.rejects]),
+        },
+        flows=[*grown.flows, *answered.flows, paired.flow, *rewritten.flows],
+        models=Models(solver=solver.fingerprint, creator=creator.fingerprint, reward=reward_model(run.scorers)),
+        theta=solver.theta,
+        licences=licences_of(run, solver, creator),
+        previous=previous,
+        notes=[*notes, *grown.notes, *answered.notes, *rewritten.notes],
+        evolving=grown.record,
+        reward_scales=answered.scales,
+        bills=bills_of(run, iteration),
     )
 
 
-def earlier_scales(run: Run, iteration: int) -> dict[str, list[float]]:
+def earlier_scales(run: Run, iteration: int) -> Scales:
     """The constants by which several rewards are standardised, frozen by the first iteration that had them."""
-    for earlier in range(1, iteration):
-        frozen = run.store.manifest(earlier).get("reward_scales")
-        if frozen:
-            scales: dict[str, list[float]] = frozen
-            return scales
-    return {}
+    frozen = (run.store.manifest(earlier).reward_scales for earlier in range(1, iteration))
+    return next((scales for scales in frozen if scales), {})
 
 
 def licences_of(run: Run, *players: Player) -> dict[str, str]:

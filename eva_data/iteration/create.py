@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import polars as pl
 
+from eva_data.dataset.manifest import Evolving
 from eva_data.dataset.seeds import as_prompts, read_seeds, seed_block
 from eva_data.errors import ConfigError, DataError
 from eva_data.evolve.candidates import unrated
 from eva_data.evolve.elimination.contamination import read_reference_set
 from eva_data.evolve.elimination.eliminate import eliminate
 from eva_data.iteration.answer import answer
-from eva_data.iteration.players import work_with
 from eva_data.iteration.run import Run
+from eva_data.iteration.score import Scales
 from eva_data.iteration.stages import answers_to, estimate_and_sample, good_prompts, mix_prompts
 from eva_data.jobs.job import rows_of
 from eva_data.method.mix import shortage
 from eva_data.method.sample import next_in_line
-from eva_data.models.player import Player, llm_fields
+from eva_data.models.player import Player
 from eva_data.tables.flow import Flow
 from eva_data.tables.reasons import kind
 from eva_data.tables.schemas import EVOLUTIONS, REJECTS, RESPONSES, empty
@@ -39,26 +39,29 @@ class Grown:
     """RESPONSES rows of the estimate stage; none where the rewards of t - 1 were taken."""
     rejects: pl.DataFrame
     flows: list[Flow]
-    record: dict[str, Any]
-    """For the manifest: how many were needed, found and taken, and eliminated by reason."""
+    record: Evolving
+    """How many prompts were needed, found and taken, and attempts eliminated by reason."""
+    scales: Scales
+    """By which several rewards were standardised; empty with one reward."""
+    notes: list[str]
 
 
-def grow(run: Run, iteration: int, solver: Player, creator: Player) -> Grown:
+def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: Scales | None = None) -> Grown:
     """X_t from X_{t-1}; the tables of iteration t - 1 must be there."""
-    config, store = run.config, run.store
+    config, store, notes = run.config, run.store, []
     before, bad = good_prompts(store, iteration - 1)
     if bad:
-        run.note(f"reviewers judged {bad} prompts of iteration {iteration - 1} bad: they do not go on")
+        notes.append(run.note(f"reviewers judged {bad} prompts of iteration {iteration - 1} bad: they do not go on"))
     if config.estimate.source == "fresh":
-        answered = answer(run, solver, before, stage="estimate", iteration=iteration)
-        responses, rejects, flows = answered.responses, answered.rejects, answered.flows
+        answered = answer(run, solver, before, stage="estimate", iteration=iteration, scales=scales)
+        responses, rejects, flows, scales = answered.responses, answered.rejects, answered.flows, answered.scales
+        notes += answered.notes
         counted = responses
     else:
         responses, rejects, flows = empty(RESPONSES), empty(REJECTS), []
         counted = answers_to(before, store, iteration - 1)
     sampled = estimate_and_sample(config, iteration, before, counted, solver.block.responses)
-    for note in sampled.notes:
-        run.note(note)
+    notes += [run.note(note) for note in sampled.notes]
     drawn = sampled.informativeness.collect()
     if config.mix.source == "new_seeds":
         evolutions = empty(EVOLUTIONS)
@@ -82,15 +85,17 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player) -> Grown:
         )
     ]
     if unscored := unrated(final):
-        run.note(unscored)
+        notes.append(run.note(unscored))
     result = mixed.result
     if result.shrunk:
-        run.note(
+        note = run.note(
             f"only {result.found} of {result.needed} new prompts survived: X_{iteration} has {result.shrunk + bad} "
             f"prompts fewer than X_{iteration - 1}"
         )
-    record = asdict(result) | {"shrunk": result.shrunk, "eliminated": _eliminated(final)}
-    return Grown(mixed.prompts.collect(), final, drawn, responses, rejects, flows, record)
+        notes.append(note)
+    record = Evolving(**asdict(result), shrunk=result.shrunk, eliminated=_eliminated(final))
+    prompts = mixed.prompts.collect()
+    return Grown(prompts, final, drawn, responses, rejects, flows, record, scales or {}, notes)
 
 
 def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
@@ -141,16 +146,19 @@ def _evolve_enough(
 def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, name: str) -> pl.DataFrame:
     """EVOLUTIONS of the chains that start at `rows`, judged by what the chains themselves can tell."""
     settings = run.config.evolve
-    job = run.job(
-        "evolve",
-        iteration,
-        name,
-        settings=settings.data() | {"iteration": iteration, "seed": run.config.seed},
-        model=llm_fields(creator, settings, seed=run.config.seed, stage="evolve", iteration=iteration, framed=True),
-    )
     needed = rows.select("prompt_id", "prompt", "root_id", "depth").sort("prompt_id")
-    key = "solver" if run.config.creator == "shared" else "creator"
-    results: Any = work_with(run, creator, job, needed, iteration, "evolve", key=key)
+    results = run.ask(
+        creator,
+        "evolve",
+        needed,
+        iteration=iteration,
+        stage="evolve",
+        settings=settings,
+        key="solver" if run.config.creator == "shared" else "creator",
+        sampling=settings,
+        folder=name,
+        framed=True,
+    )
     return pl.DataFrame(rows_of(results), schema=EVOLUTIONS)
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import polars as pl
-
-from eva_data.config import Model, VllmModel
+from eva_data.config import Model
 from eva_data.errors import ConfigError
 from eva_data.iteration.run import Run
-from eva_data.jobs.job import Job
-from eva_data.models.player import Player, connection, player_of
+from eva_data.models.player import Player, player_of
 
 
 def solver_of(run: Run, iteration: int) -> Player:
     """Who answers in `iteration`: `--solver`, else the trained theta_{t-1}, else the configured model."""
-    return player_of(solver_block(run, iteration))
+    return replace(player_of(solver_block(run, iteration)), theta=theta_of(run, iteration))
+
+
+def theta_of(run: Run, iteration: int) -> int | None:
+    """t - 1 where the theta_{t-1} that was trained here answers in iteration t; None where another model does."""
+    here = run.solver_override is None and run.config.trains and run.store.solver_folder(iteration - 1).exists()
+    return iteration - 1 if here else None
 
 
 def solver_block(run: Run, iteration: int) -> Model:
@@ -27,11 +30,11 @@ def solver_block(run: Run, iteration: int) -> Model:
             "`solver` is a table of responses, which can make iteration 1 only: to evolve from there, name the model "
             "that answers from iteration 2 on, `solver.then: {backend: transformers, model: ...}`"
         )
-    trained = run.store.solver_folder(iteration - 1)
     if run.solver_override is not None:
         return block.model_copy(update=_named(run.solver_override))
-    if trained.exists() and run.config.trains:
-        return block.model_copy(update={"model": str(trained), "revision": None})
+    theta = theta_of(run, iteration)
+    if theta is not None:
+        return block.model_copy(update={"model": str(run.store.solver_folder(theta)), "revision": None})
     return block
 
 
@@ -48,14 +51,3 @@ def creator_of(run: Run, solver: Player) -> Player:
     if run.config.creator == "shared":
         return solver
     return player_of(run.config.creator)
-
-
-def work_with(
-    run: Run, player: Player, job: Job, rows: pl.DataFrame, iteration: int, name: str, *, key: str
-) -> list[tuple[dict[str, object], object]]:
-    """Do a job of a player, with its server started if it needs one; `key` is its block in the settings."""
-    url = None
-    if player.started_here:
-        assert isinstance(player.block, VllmModel)
-        url = run.served(player.block, player.path, job, rows, key=key)
-    return run.work(replace(job, connection=connection(player, url=url, budget=run.budget)), rows, iteration, name)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
 from eva_data.calls import GAVE_UP
-from eva_data.iteration.players import work_with
 from eva_data.iteration.run import Run
-from eva_data.iteration.score import score
-from eva_data.method.outcome import Judged
+from eva_data.iteration.score import Scales, score
+from eva_data.jobs.job import Responses
 from eva_data.method.responses import completions_frame
-from eva_data.method.rewrite import _text, ask, read_replies, with_rewritten
-from eva_data.models.player import Player, llm_fields
+from eva_data.method.rewrite import ask, last_text, read_replies, with_rewritten
+from eva_data.models.player import Player
 from eva_data.tables.flow import Flow
 from eva_data.tables.schemas import PREFERENCES, REJECTS, RESPONSES, conform, empty
 
@@ -30,41 +28,53 @@ class Rewritten:
     rejects: pl.DataFrame
     """REJECTS: what is no reply of that length, in stage rewrite, and what got no reward."""
     flows: list[Flow]
+    notes: list[str]
 
 
 def rewrite_chosen(
-    run: Run, solver: Player | None, judged: Judged, prompts: pl.DataFrame, *, iteration: int
+    run: Run,
+    solver: Player | None,
+    pairs: pl.DataFrame,
+    prompts: pl.DataFrame,
+    *,
+    iteration: int,
+    scales: Scales | None = None,
 ) -> Rewritten:
     """The pairs with the chosen response rewritten where its reward is not lower; the others as they are.
 
-    `prompts` is X_t. One more response for every pair, by the solver that answered; none where `pair.rewrite` is off,
-    and none where a table answered, without a `solver`.
+    `pairs` are PREFERENCES and `prompts` is X_t. The solver that answered gives one more response for every pair. It
+    gives none where `pair.rewrite` is off, and none where a table answered (`solver` is None).
     """
-    config, pairs = run.config, judged.preferences
+    config, notes = run.config, []
     if config.pair.rewrite and solver is None:
-        run.note(f"the responses of iteration {iteration} come from a table, so nobody rewrites the chosen ones")
+        note = run.note(f"the responses of iteration {iteration} come from a table, so nobody rewrites the chosen ones")
+        notes.append(note)
     if solver is None or not config.pair.rewrite:
-        return Rewritten(pairs, empty(RESPONSES), empty(REJECTS), [])
+        return Rewritten(pairs, empty(RESPONSES), empty(REJECTS), [], notes)
     bound = config.pair.rewrite_length
-    chosen = pairs.select("prompt_id", "chosen_idx", "prompt", text=_text(pl.col("chosen"))).sort("prompt_id")
+    chosen = pairs.select("prompt_id", "chosen_idx", "prompt", text=last_text(pl.col("chosen"))).sort("prompt_id")
     questions = [ask(prompt, text, bound) for prompt, text in chosen.select("prompt", "text").iter_rows()]
     rows = chosen.select("prompt_id", prompt=pl.Series(questions, dtype=PREFERENCES["prompt"]))
-    job = run.job(
+    results = run.ask(
+        solver,
         "respond",
-        iteration,
-        "rewrite",
-        settings={"responses": 1},
-        model=llm_fields(solver, solver.block, seed=config.seed, stage="rewrite", iteration=iteration, framed=True),
+        rows,
+        iteration=iteration,
+        stage="rewrite",
+        settings=Responses(responses=1),
+        key="solver",
+        framed=True,
     )
-    results: Any = work_with(run, solver, job, rows, iteration, "rewrite", key="solver")
     found, failed = read_replies(completions_frame(results), chosen, bound)
     given_up = failed.filter(pl.col("reason").str.starts_with(GAVE_UP)).height
     if given_up:
-        run.note(f"{given_up} of {failed.height + found.height} rewritten responses were given up after all attempts")
+        of = failed.height + found.height
+        notes.append(run.note(f"{given_up} of {of} rewritten responses were given up after all attempts"))
     common = {"stage": "rewrite", "iteration": iteration}
     written = found.with_columns(**{k: pl.lit(v) for k, v in common.items()}, solver=pl.lit(solver.fingerprint))
     answered = conform(written.with_columns(reused=pl.lit(False)), RESPONSES)
-    scored, unusable = score(run, answered, prompts, stage="rewrite", iteration=iteration)
+    rated = score(run, answered, prompts, stage="rewrite", iteration=iteration, scales=scales)
+    scored, unusable = rated.responses, rated.rejects
     preferences = with_rewritten(pairs, scored)
     taken = int(preferences["rewritten"].sum())
     usable = scored["reward"].count()
@@ -77,4 +87,5 @@ def rewrite_chosen(
             Flow("reward (rewrite)", "responses", scored.height, usable, unusable.height),
             Flow("pair (rewrite)", "responses", usable, taken, 0, usable - taken),
         ],
+        notes,
     )

@@ -1,23 +1,30 @@
-"""One build at work: its config, its folder, its servers, and who wants to hear how far it is."""
+"""A build at work: its config, its folder, its servers, and the reporter that hears how far it is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import polars as pl
 
-from eva_data.config import Config, RewardServer, VllmModel
+from eva_data.config import Config, Evolve, Generation, RewardServer, VllmModel
+from eva_data.config.base import Settings
 from eva_data.dataset.store import Store
-from eva_data.jobs.job import Job, Kind, Progress
+from eva_data.jobs.job import Job, Kind, Progress, is_done, name_of, run_job
+from eva_data.models.player import Player, connection, llm_fields
 from eva_data.models.vllm.command import SERVED_NAME
 from eva_data.models.vllm.server import Servers
+from eva_data.rewards import score_rows
+from eva_data.rewards.scorers import Scorer, scorers_of
 
-if TYPE_CHECKING:
-    from eva_data.rewards.scorers import Scorer
+Results = list[tuple[dict[str, Any], Any]]
+"""(row, result) of every row of a job, in order."""
+
+LOCAL_SHARD, REMOTE_SHARD = 5_000, 20_000
+"""Rows of a shard. A server waits for the slowest request of every shard, so there are few of them."""
 
 
 class Reporter(Protocol):
@@ -43,9 +50,6 @@ class Run:
     """`--solver`: a folder or Hub id that answers instead of the trained or configured model."""
     budget: float | None = None
     """`--budget`: the most dollars that the ledger may hold in all."""
-    notes: list[str] = field(default_factory=list)
-    reward_scales: dict[str, list[float]] = field(default_factory=dict)
-    """Mean and deviation of each of several rewards; set by the first iteration that has them."""
 
     @cached_property
     def store(self) -> Store:
@@ -57,54 +61,109 @@ class Run:
 
     @cached_property
     def servers(self) -> Servers:
-        """What is started for this run; whoever plays stops it."""
+        """The servers that are started for this run; whoever plays stops them."""
         waiting = self.reporter.waiting("vLLM starts")
         return Servers(on_wait=waiting)
 
     @cached_property
     def scorers(self) -> tuple[Scorer, ...]:
         """What scores responses, resolved once."""
-        from eva_data.rewards.scorers import scorers_of
-
         return scorers_of(self.config.reward)
 
-    def job(self, kind: Kind, iteration: int, name: str, **fields: object) -> Job:
-        """A job of this run, in its own folder."""
-        folder = self.store.job_folder(iteration, name).resolve()
-        model = fields.get("model")
-        # A server waits for the slowest request of every shard, so there are few of them.
-        shard_rows = 20_000 if isinstance(model, dict) and model["backend"] == "remote" else 5_000
-        return Job(folder, kind, ledger=self.ledger.resolve(), shard_rows=shard_rows, **fields)  # type: ignore[arg-type]
+    def ask(
+        self,
+        player: Player,
+        kind: Kind,
+        rows: pl.DataFrame,
+        *,
+        iteration: int,
+        stage: str,
+        settings: Settings | None,
+        key: str,
+        sampling: Generation | Evolve | None = None,
+        folder: str | None = None,
+        shown: str | None = None,
+        framed: bool = False,
+        function: Callable[[Job, list[dict[str, Any]]], list[Any]] | None = None,
+        **overrides: Any,
+    ) -> Results:
+        """Ask a player about every row, in a process of its own; its server is started if it needs one.
 
-    def work(self, job: Job, rows: pl.DataFrame, iteration: int, name: str) -> list[tuple[dict[str, object], object]]:
-        """Do a job, telling the reporter."""
-        from eva_data.jobs.job import run_job
+        `settings` is what the pipeline `kind`, or else `function`, goes by. `sampling` says how the player samples, its
+        own block unless another is given, and `overrides` changes single parameters. `stage` is the name under which
+        the ledger bills the calls, `folder` the name of the job's folder and `shown` what the user reads, both `stage`
+        unless they are given. `key` is the player's place in the settings, for error messages. `framed` says that rows
+        are asked about in a template, so that only the model's own length bounds them.
 
+        Raises what `run_job` raises.
+        """
+        model = llm_fields(
+            player,
+            sampling or player.block,
+            seed=self.config.seed,
+            stage=stage,
+            iteration=iteration,
+            framed=framed,
+            **overrides,
+        )
+        job = Job(
+            self.store.job_folder(iteration, folder or stage).resolve(),
+            kind,
+            settings,
+            model=model,
+            ledger=self.ledger.resolve(),
+            iteration=iteration,
+            seed=self.config.seed,
+            shard_rows=REMOTE_SHARD if model["backend"] == "remote" else LOCAL_SHARD,
+            function=name_of(function) if function else None,
+        )
+        url = None
+        if player.started_here:
+            assert isinstance(player.block, VllmModel)
+            url = self._server(player.block, player.path, job, rows, key=key)
+        job = replace(job, connection=connection(player, url=url, budget=self.budget))
+        return self._work(job, rows, shown or stage)
+
+    def score(self, scorer: Scorer, rows: pl.DataFrame, *, iteration: int, folder: str) -> Results:
+        """Have every response of the rows scored by a reward that is no judge, in a process of its own."""
+        block = scorer.block
+        job = Job(
+            self.store.job_folder(iteration, folder).resolve(),
+            "reward",
+            block,
+            ledger=self.ledger.resolve(),
+            iteration=iteration,
+            scorer=scorer.fingerprint,
+            scorer_path=scorer.path,
+            shard_rows=LOCAL_SHARD,
+            function=name_of(score_rows),
+        )
+        if isinstance(block, RewardServer):
+            urls = list(block.urls) or [self._server(block, scorer.path, job, rows, key="reward")]
+            job = replace(job, connection={"urls": urls})
+        return self._work(job, rows, "reward")
+
+    def note(self, text: str) -> str:
+        """Tell the user at once; the caller returns the note with its result, for the manifest."""
+        self.reporter.note(text)
+        return text
+
+    def _work(self, job: Job, rows: pl.DataFrame, shown: str) -> Results:
         return run_job(
             job,
             rows,
-            log=self.store.log(f"{name}-iter_{iteration}"),
+            log=self.store.log(f"{shown}-iter_{job.iteration}"),
             stalled_seconds=self.config.stalled_minutes * 60,
-            progress=self.reporter.stage(name, iteration),
+            progress=self.reporter.stage(shown, job.iteration),
             check=self.servers.check,
         )
 
-    def served(
+    def _server(
         self, block: VllmModel | RewardServer, path: Path | None, job: Job, rows: pl.DataFrame, *, key: str
     ) -> str:
-        """URL of the server of a job's model, started unless it runs; empty where the job is done already.
-
-        `key` is the block's place in the settings, for error messages.
-        """
-        from eva_data.jobs.job import is_done
-
+        """URL of the server of a job's model, started unless it runs; empty where the job is done already."""
         if is_done(job, rows):
             return ""
         assert path is not None
         log = self.store.log(f"server-{job.kind}")
         return self.servers.url_of(block, path, SERVED_NAME, log=log, key=key)
-
-    def note(self, text: str) -> None:
-        """Tell the user, and keep it for the manifest."""
-        self.notes.append(text)
-        self.reporter.note(text)

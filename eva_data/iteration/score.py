@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
-from eva_data.config import Judge, LocalReward, RewardServer
-from eva_data.iteration.players import work_with
+from eva_data.config import Judge, LocalReward
 from eva_data.iteration.run import Run
-from eva_data.jobs.job import name_of
 from eva_data.method.responses import rewarded, unscored
-from eva_data.models.player import llm_fields
-from eva_data.rewards import score_rows
 from eva_data.rewards.scorers import Scorer, reward_model
+from eva_data.rewards.several import averaged, reward_scales
 
 SCORES = pl.Schema(
     {
@@ -29,10 +26,34 @@ SCORES = pl.Schema(
 """One row per response and reward model; `reason` says why `reward` is null, `raw` is what a judge wrote then."""
 
 
+Scales = Mapping[str, Sequence[float]]
+"""Reward model -> mean and deviation by which its rewards are standardised."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Responses after the reward stage."""
+
+    responses: pl.DataFrame
+    """RESPONSES with rewards."""
+    rejects: pl.DataFrame
+    """REJECTS of the responses that got none."""
+    scales: Scales
+
+
 def score(
-    run: Run, answered: pl.DataFrame, prompts: pl.DataFrame, *, stage: str, iteration: int
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """RESPONSES with rewards, and the REJECTS of those that got none."""
+    run: Run,
+    answered: pl.DataFrame,
+    prompts: pl.DataFrame,
+    *,
+    stage: str,
+    iteration: int,
+    scales: Scales | None = None,
+) -> Scored:
+    """The responses with their rewards.
+
+    Several rewards are standardised by `scales`, or where there are none by the responses at hand, and averaged.
+    """
     rows = (
         answered.sort("prompt_id", "response_idx")
         .group_by("prompt_id", maintain_order=True)
@@ -46,22 +67,16 @@ def score(
             for number, scorer in enumerate(run.scorers)
         ]
     )
+    scales = scales or {}
     if len(run.scorers) > 1:
-        found = _averaged(run, found)
-    scores = found.with_columns(reward_model=pl.lit(reward_model(run.scorers)))
-    return rewarded(answered, scores, reward_model=reward_model(run.scorers)), unscored(
-        answered, scores, iteration=iteration
+        scales = scales or reward_scales(found)
+        raw = found.group_by("prompt_id", "response_idx").agg(raw=pl.col("raw").drop_nulls().first())
+        found = averaged(found, scales).join(raw, on=["prompt_id", "response_idx"], how="left")
+    name = reward_model(run.scorers)
+    scores = found.with_columns(reward_model=pl.lit(name))
+    return Scored(
+        rewarded(answered, scores, reward_model=name), unscored(answered, scores, iteration=iteration), scales
     )
-
-
-def _averaged(run: Run, found: pl.DataFrame) -> pl.DataFrame:
-    """SCORES of several rewards as one: standardised by the constants of the first iteration that had them."""
-    from eva_data.rewards.several import averaged, reward_scales
-
-    if not run.reward_scales:
-        run.reward_scales.update(reward_scales(found))
-    raw = found.group_by("prompt_id", "response_idx").agg(raw=pl.col("raw").drop_nulls().first())
-    return averaged(found, run.reward_scales).join(raw, on=["prompt_id", "response_idx"], how="left")
 
 
 def _score_by(run: Run, scorer: Scorer, rows: pl.DataFrame, *, stage: str, name: str, iteration: int) -> pl.DataFrame:
@@ -72,32 +87,21 @@ def _score_by(run: Run, scorer: Scorer, rows: pl.DataFrame, *, stage: str, name:
         run.servers.stop()
     if isinstance(block, Judge):
         assert scorer.judge is not None
-        job = run.job(
+        results = run.ask(
+            scorer.judge,
             "judge",
-            iteration,
-            name,
-            settings={"template": block.template, "lowest": block.lowest, "highest": block.highest},
-            model=llm_fields(
-                scorer.judge,
-                block.judge,
-                seed=run.config.seed,
-                stage=f"judge ({stage})",
-                iteration=iteration,
-                framed=True,
-            ),
+            rows,
+            iteration=iteration,
+            stage=f"judge ({stage})",
+            settings=block,
+            key="reward.judge",
+            folder=name,
+            shown="judge",
+            framed=True,
         )
-        results: Any = work_with(run, scorer.judge, job, rows, iteration, "judge", key="reward.judge")
         verdicts = [[(score["reward"], score["reason"], score["raw"]) for score in scores] for _, scores in results]
     else:
-        settings = block.model_dump(mode="json") | {
-            "fingerprint": scorer.fingerprint,
-            "path": None if scorer.path is None else str(scorer.path),
-        }
-        job = run.job("reward", iteration, name, settings=settings, function=name_of(score_rows))
-        if isinstance(block, RewardServer):
-            urls = list(block.urls) or [run.served(block, scorer.path, job, rows, key="reward")]
-            job = replace(job, connection={"urls": urls})
-        results = run.work(job, rows, iteration, "reward")
+        results = run.score(scorer, rows, iteration=iteration, folder=name)
         verdicts = [[(reward, reason, None) for reward, reason in scores] for _, scores in results]
     return pl.DataFrame(
         [

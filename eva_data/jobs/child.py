@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eva_data.files import write_parquet
-from eva_data.jobs.job import ENDING, INPUT, OUTPUT, Job, write_error
+from eva_data.jobs.job import ENDING, INPUT, OUTPUT, Job, named, write_error
 
 
 def run_pipeline(job: Job) -> None:
@@ -39,8 +38,7 @@ def run_pipeline(job: Job) -> None:
 def run_function(job: Job, name: str) -> None:
     """Call the function `module:name` with the job and its rows, which returns one result per row."""
     texts = pq.read_table(job.folder / INPUT)["row"]
-    module, _, function = name.partition(":")
-    results = getattr(import_module(module), function)(job, [json.loads(text) for text in texts.to_pylist()])
+    results = named(name)(job, [json.loads(text) for text in texts.to_pylist()])
     table = pa.table({"row": texts, "result": [json.dumps(result) for result in results]})
     write_parquet(job.folder / OUTPUT, table)
 

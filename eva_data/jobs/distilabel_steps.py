@@ -17,10 +17,12 @@ import psutil
 import pyarrow.parquet as pq
 from distilabel.steps.base import GeneratorStep, StepInput
 from distilabel.steps.tasks.base import Task
+from pydantic import SerializeAsAny
 
 from eva_data.calls import Chain, Completion, Message, Request, Row
+from eva_data.config.base import Settings
 from eva_data.files import write_json
-from eva_data.jobs.job import INPUT, WORKERS, write_error
+from eva_data.jobs.job import INPUT, WORKERS, Responses, write_error
 
 
 @contextmanager
@@ -64,7 +66,9 @@ class ChainTask(Task):  # type: ignore[misc]
     """
 
     job: str
-    settings: dict[str, Any]
+    settings: SerializeAsAny[Settings]
+    iteration: int = 0
+    seed: int = 0
 
     @property
     def inputs(self) -> list[str]:
@@ -109,11 +113,13 @@ class ChainTask(Task):  # type: ignore[misc]
 class Respond(ChainTask):
     """One prompt in, the solver's `responses` completions out (paper 3.3.1)."""
 
+    settings: Responses
+
     def chains(self, rows: Sequence[Row]) -> list[Chain[Any]]:
-        return [_ask(row, self.settings["responses"]) for row in rows]
+        return [_ask(row, self.settings.responses) for row in rows]
 
     def completions(self, row: Row) -> int:
-        return int(self.settings["responses"])
+        return self.settings.responses
 
 
 def _ask(row: Row, responses: int) -> Chain[list[dict[str, Any]]]:

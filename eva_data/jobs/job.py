@@ -15,13 +15,15 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
 from eva_data.calls import GAVE_UP
+from eva_data.config.base import Settings
 from eva_data.errors import EvaError, JobError
 from eva_data.files import write_text
 from eva_data.supervise import Supervised, last_lines
@@ -50,18 +52,32 @@ Progress = Callable[[int, int], None]
 Kind = Literal["respond", "evolve", "judge", "reward", "evaluate"]
 
 
+class Responses(Settings):
+    """What the pipeline `respond` goes by."""
+
+    responses: int
+    """Completions of each prompt."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One piece of work for a child process; all of it is plain values."""
 
     folder: Path
     kind: Kind
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: Settings | None = None
+    """The block of the config that the work goes by; None where it needs none."""
     model: dict[str, Any] | None = None
     """Fields of the LLM class; None where no model generates."""
     connection: dict[str, Any] = field(default_factory=dict, compare=False)
     """How its server is reached: URLs, the name of the key's variable, bounds. It does not change the result."""
     ledger: Path | None = None
+    iteration: int = 0
+    seed: int = 0
+    scorer: str = ""
+    """Fingerprint of the reward model; empty where nothing is scored."""
+    scorer_path: Path | None = None
+    """The reward model's folder on this machine; None where it has none."""
     shard_rows: int = 5000
     """Rows in memory at once; more wait in the input file."""
     function: str | None = None
@@ -83,13 +99,31 @@ class Job:
     def save(self) -> None:
         from eva_data.files import write_json
 
-        write_json(self.folder / JOB, {**asdict(self), "folder": str(self.folder), "ledger": str(self.ledger)})
+        values = {name: getattr(self, name) for name in (field.name for field in fields(self))}
+        block = None if self.settings is None else type(self.settings)
+        written = {
+            "settings": None if self.settings is None else self.settings.model_dump(mode="json"),
+            "block": None if block is None else f"{block.__module__}:{block.__qualname__}",
+            **{name: None if values[name] is None else str(values[name]) for name in _PATHS},
+        }
+        write_json(self.folder / JOB, values | written)
 
     @classmethod
     def load(cls, folder: Path) -> Job:
         values = json.loads((folder / JOB).read_text(encoding="utf-8"))
-        paths = {name: Path(values[name]) if values[name] else None for name in ("folder", "ledger")}
-        return cls(**values | paths)
+        paths = {name: Path(values[name]) if values[name] else None for name in _PATHS}
+        block = values.pop("block")
+        settings = None if block is None else named(block).model_validate(values["settings"])
+        return cls(**values | paths | {"settings": settings})
+
+
+_PATHS = ("folder", "ledger", "scorer_path")
+
+
+def named(name: str) -> Any:
+    """What is called `module:name`."""
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def run_job(
@@ -147,11 +181,19 @@ def is_done(job: Job, rows: pl.DataFrame) -> bool:
 
     if rows.height == 0:
         return True
-    if not (job.folder / OUTPUT).exists() or Job.load(job.folder) != job:
+    if not (job.folder / OUTPUT).exists() or not _is_same(job):
         return False
     output = pl.read_parquet(job.folder / OUTPUT)
     given_up = output["result"].str.contains(GAVE_UP, literal=True).any()
     return not given_up and output.select("row").equals(_texts(rows))
+
+
+def _is_same(job: Job) -> bool:
+    try:
+        return Job.load(job.folder) == job
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # Another version of eva-data wrote it; what it paid for is in the ledger.
+        return False
 
 
 def _texts(rows: pl.DataFrame) -> pl.DataFrame:

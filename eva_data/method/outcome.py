@@ -14,7 +14,7 @@ from eva_data.tables.flow import Flow
 
 
 @dataclass(frozen=True)
-class Judged:
+class Outcome:
     """The tables that follow from prompts and their scored responses."""
 
     informativeness: pl.DataFrame
@@ -25,7 +25,7 @@ class Judged:
     flow: Flow
 
 
-def judge(
+def outcome_of(
     config: Config,
     iteration: int,
     prompts: pl.DataFrame,
@@ -33,7 +33,7 @@ def judge(
     *,
     n: int | None,
     on_policy: bool,
-) -> Judged:
+) -> Outcome:
     """Informativeness and pairs of X_t; `responses` are those of the respond stage, `n` as many as were asked for.
 
     `n` None takes all that a prompt has.
@@ -61,4 +61,4 @@ def judge(
         on_policy=on_policy,
     )
     flow = Flow("pair", "prompts", prompts.height, paired.preferences.height, paired.rejects.height)
-    return Judged(informative, paired.preferences, paired.rejects, flow)
+    return Outcome(informative, paired.preferences, paired.rejects, flow)

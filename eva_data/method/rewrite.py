@@ -58,7 +58,7 @@ def with_rewritten(preferences: pl.DataFrame, rewritten: pl.DataFrame) -> pl.Dat
         chosen=pl.when(taken).then(one_answer(pl.col("new_text"))).otherwise("chosen"),
         score_chosen=pl.when(taken).then("new_reward").otherwise("score_chosen"),
         pair_id=pl.when(taken)
-        .then(pair_id(pl.col("prompt_id"), pl.col("new_text"), _text(pl.col("rejected"))))
+        .then(pair_id(pl.col("prompt_id"), pl.col("new_text"), last_text(pl.col("rejected"))))
         .otherwise("pair_id"),
     )
     return conform(changed, PREFERENCES)
@@ -127,6 +127,6 @@ def read_reply(completion: dict[str, Any], chosen: str, bound: float) -> str | U
     return text
 
 
-def _text(turns: pl.Expr) -> pl.Expr:
+def last_text(turns: pl.Expr) -> pl.Expr:
     """The text of a conversation's only turn."""
     return turns.list.first().struct.field("content")

@@ -25,6 +25,8 @@ class Player:
     """Its folder on this machine; null where it runs elsewhere."""
     is_vllm: bool = False
     """Whether the server takes vLLM's own sampling parameters."""
+    theta: int | None = None
+    """The iteration that it was trained on here; None for every other model."""
 
     @property
     def started_here(self) -> bool:

@@ -16,7 +16,8 @@ import polars as pl
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from eva_data.dataset.store import Manifest, Store
+from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.store import Store
 from eva_data.files import write_text
 from eva_data.project import cards_dir
 from eva_data.report import markdown, numbers
@@ -59,7 +60,7 @@ def dataset_card(
     overview = numbers.overview(store, iterations)
     with_pairs = overview.filter(pl.col("pairs") > 0)["iteration"].to_list()
     example_of = with_pairs[-1] if with_pairs else None
-    metric = manifests[-1]["config"]["estimate"]["metric"]
+    metric = manifests[-1].config["estimate"]["metric"]
     return (
         environment()
         .get_template("dataset.md.jinja")
@@ -67,13 +68,13 @@ def dataset_card(
             front=yaml.safe_dump(
                 _front(manifests, overview, licence), sort_keys=False, allow_unicode=True, width=10**6
             ),
-            name=manifests[-1]["config"]["name"],
+            name=manifests[-1].config["name"],
             manifests=manifests,
             last=manifests[-1],
-            config=manifests[-1]["config"],
+            config=manifests[-1].config,
             overview=overview.to_dicts(),
             total=overview.select("pairs", "rejects").sum().row(0, named=True),
-            paid={manifest["iteration"]: _paid(manifest) for manifest in manifests},
+            paid={manifest.iteration: _paid(manifest) for manifest in manifests},
             metric=metric,
             meaning=meaning_of(metric),
             roles=ROLES,
@@ -87,13 +88,13 @@ def dataset_card(
             medians={(row["what"], row["iteration"]): row["median"] for row in shift(store, iterations).to_dicts()},
             off_policy=numbers.pairs_where(store, iterations, ~pl.col("on_policy")),
             by_people=numbers.pairs_where(store, iterations, pl.col("verdict_by") == "human"),
-            reviews=[manifest for manifest in manifests if "review" in manifest],
+            reviews=[manifest for manifest in manifests if manifest.review is not None],
             example_of=example_of,
             examples=examples(store, example_of) if example_of else [],
             source=json.dumps(repo or store.folder.resolve().name, ensure_ascii=False),
             repo=repo,
             revision=revision,
-            starting_model=json.dumps(hub_name(manifests[0]["models"]["solver"]) or "your/model"),
+            starting_model=json.dumps(hub_name(manifests[0].models.solver) or "your/model"),
             plots=plot_names(iterations) if repo else [],
             licence=licence,
             bibtex=BIBTEX,
@@ -135,11 +136,11 @@ def _number(value: float | None) -> str:
 
 def _front(manifests: Sequence[Manifest], overview: pl.DataFrame, licence: str | None) -> dict[str, Any]:
     """The card's metadata: for the Hub what the dataset is, for `load_dataset` its files and columns."""
-    files = [name for manifest in manifests for name in manifest["files"]]
+    files = [name for manifest in manifests for name in manifest.files]
     tables = [name for name in TABLES if any(path.startswith(f"{name}/") for path in files)]
     pairs = sum(overview["pairs"].to_list())
     return {
-        "pretty_name": manifests[-1]["config"]["name"],
+        "pretty_name": manifests[-1].config["name"],
         **({"license": licence} if licence else {}),
         "tags": ["eva", "preference", "dpo", "trl", "self-play", "synthetic", "distilabel"],
         "task_categories": ["text-generation"],
@@ -190,8 +191,8 @@ def _size(rows: int) -> str:
 
 def _paid(manifest: Manifest) -> str:
     """What an iteration cost, as far as prices are known."""
-    bills = manifest.get("spent", [])
-    cost, unpriced = sum(bill["cost"] for bill in bills), sum(bill["unpriced"] for bill in bills)
+    bills = manifest.spent
+    cost, unpriced = sum(bill.cost for bill in bills), sum(bill.unpriced for bill in bills)
     if not unpriced:
         return dollars(cost)
     return f"{dollars(cost)} and {unpriced:,} replies of unknown price"
@@ -210,13 +211,14 @@ def _models(manifests: Sequence[Manifest]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for manifest in manifests:
         for role in ("solver", "creator", "reward"):
-            name = manifest["models"][role]
+            name = getattr(manifest.models, role)
             if name is None:
                 continue
             # Several rewards stand in one name.
-            stated = [licence for model, licence in manifest.get("licences", {}).items() if model in name]
-            new = {"roles": [role], "iterations": [manifest["iteration"]], "licences": stated}
-            row = found.setdefault(name, {"name": name, "trained": name.startswith("iter_")})
+            stated = [licence for model, licence in manifest.licences.items() if model in name]
+            new: dict[str, list[Any]] = {"roles": [role], "iterations": [manifest.iteration], "licences": stated}
+            trained = manifest.theta is not None and name == manifest.models.solver
+            row = found.setdefault(name, {"name": name, "trained": trained})
             for key, values in new.items():
                 before = row.get(key, [])
                 row[key] = before + [value for value in values if value not in before]

@@ -14,6 +14,7 @@ import yaml
 
 from eva_data.dataset.store import Store
 from eva_data.files import sha256, write_json, write_text
+from eva_data.models.player import Player
 from eva_data.report.card import BIBTEX, environment, hub_name
 
 _FINAL = {
@@ -28,10 +29,11 @@ SHORT = 200
 """Characters of a prompt that is asked in the snippet."""
 
 
-def finish_model(store: Store, iteration: int, theta: Path, *, base: str, dataset: str | None) -> None:
-    """Write into theta's folder what it was trained from (`base`, a fingerprint), and its card."""
+def finish_model(store: Store, iteration: int, theta: Path, *, base: Player, dataset: str | None) -> None:
+    """Write into theta's folder what it was trained from and its card."""
     path = theta / "training.json"
-    write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"base": base})
+    started = {"base": base.fingerprint, "base_theta": base.theta}
+    write_json(path, json.loads(path.read_text(encoding="utf-8")) | started)
     card = model_card(store, iteration, theta, repo=None, revision=None, dataset=dataset, licence=None)
     write_text(theta / "README.md", card)
 
@@ -54,9 +56,10 @@ def model_card(
     training = json.loads((theta / "training.json").read_text(encoding="utf-8"))
     manifest = store.manifest(iteration)
     base = training.get("base") or training["model"]["name"]
-    origin, origin_licence = _origin(store, iteration, base)
+    is_theta = training["base_theta"] is not None if "base_theta" in training else base.startswith("iter_")
+    origin, origin_licence = _origin(store, iteration, None if is_theta else base)
     algorithm = training.get("algorithm", "dpo")
-    title = f"theta_{iteration} of {manifest['config']['name']}"
+    title = f"theta_{iteration} of {manifest.config['name']}"
     hub_base = hub_name(origin or base)
     front = {
         "library_name": "transformers",
@@ -73,7 +76,7 @@ def model_card(
         .render(
             front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=10**6),
             title=title,
-            name=manifest["config"]["name"],
+            name=manifest.config["name"],
             iteration=iteration,
             base=base,
             origin=origin,
@@ -86,7 +89,7 @@ def model_card(
             algorithm=algorithm,
             split=training["split"],
             pairs=training["pairs"],
-            reward=manifest["models"]["reward"],
+            reward=manifest.models.reward,
             manifest_sha256=sha256(store.manifest_path(iteration)),
             files=sorted(training["files"].items()),
             training=training,
@@ -100,12 +103,15 @@ def model_card(
     )
 
 
-def _origin(store: Store, iteration: int, base: str) -> tuple[str | None, str | None]:
-    """The model from elsewhere that a chain of thetas goes back to, and the licence that its card states."""
+def _origin(store: Store, iteration: int, base: str | None) -> tuple[str | None, str | None]:
+    """The model from elsewhere that a chain of thetas goes back to, and the licence that its card states.
+
+    `base` is the model that the training began with; None where it is a theta too.
+    """
     manifests = [store.manifest(earlier) for earlier in range(iteration, 0, -1)]
-    chain = [base, *(manifest["models"]["solver"] for manifest in manifests)]
-    origin = next((name for name in chain if not name.startswith(("iter_", "table:"))), None)
-    licences = {name: licence for manifest in manifests for name, licence in manifest.get("licences", {}).items()}
+    others = (m.models.solver for m in manifests if m.theta is None and not m.models.solver.startswith("table:"))
+    origin = base or next(others, None)
+    licences = {name: licence for manifest in manifests for name, licence in manifest.licences.items()}
     return origin, licences.get(origin or "")
 
 
@@ -148,7 +154,7 @@ def online_card(store: Store, theta: Path, *, licence: str | None) -> str:
     """The card of the solver in `theta`, finished, whose dataset is `store`; writes nothing."""
     training = json.loads((theta / "training.json").read_text(encoding="utf-8"))
     manifests = (store.manifest(iteration) for iteration in store.iterations())
-    manifest = next(manifest for manifest in manifests if "online" in manifest)
+    manifest = next(manifest for manifest in manifests if manifest.online is not None)
     base = training["base"]
     hub_base = hub_name(base)
     front = {
@@ -163,14 +169,14 @@ def online_card(store: Store, theta: Path, *, licence: str | None) -> str:
         .get_template("online.md.jinja")
         .render(
             front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=10**6),
-            name=manifest["config"]["name"],
+            name=manifest.config["name"],
             base=base,
-            online=manifest["online"],
-            evolved=manifest["counts"]["evolved"],
-            prompts=manifest["counts"]["prompts"],
-            reward=manifest["models"]["reward"],
-            creator=manifest["models"]["creator"],
-            manifest_sha256=sha256(store.manifest_path(manifest["iteration"])),
+            online=manifest.online,
+            evolved=manifest.counts.evolved,
+            prompts=manifest.counts.prompts,
+            reward=manifest.models.reward,
+            creator=manifest.models.creator,
+            manifest_sha256=sha256(store.manifest_path(manifest.iteration)),
             settings=[(key, json.dumps(value)) for key, value in sorted(training["settings"].items())],
             versions=sorted(training["versions"].items()),
             bibtex=BIBTEX,

@@ -75,7 +75,7 @@ def write_plots(store: Store, iterations: Sequence[int], folder: Path) -> list[s
             _write(folder, f"metrics_iter_{iteration}", 4.6, pictures.metrics, values, iteration)
             _write(folder, f"agreement_iter_{iteration}", 3.6, pictures.agreement, values, iteration)
             if iteration > 1:
-                metric = store.manifest(iteration)["config"]["estimate"]["metric"]
+                metric = store.manifest(iteration).config["estimate"]["metric"]
                 estimated = store.scan("informativeness", iteration).filter(pl.col("stage") == "estimate")
                 _write(folder, f"draw_iter_{iteration}", 3.0, pictures.draw, estimated, metric, iteration)
         if iterations:

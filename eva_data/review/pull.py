@@ -13,8 +13,10 @@ from typing import Any
 
 import polars as pl
 
-from eva_data.dataset.manifest import config_of, rejects_by_reason
-from eva_data.dataset.store import Manifest, Store
+from eva_data.dataset.compose import rejects_by_reason
+from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.staleness import config_of
+from eva_data.dataset.store import Store
 from eva_data.errors import ReviewError, StaleError
 from eva_data.iteration.run import Run
 from eva_data.method.verdicts import COUNTED, QUALITIES, VERDICTS, merge
@@ -82,7 +84,7 @@ def pull_reviews(run: Run, iteration: int) -> PulledReviews:
         records = argilla.records(dataset["id"])
     with store.locked():
         found = answers(
-            store, iteration, pl.concat(reviewable(store, iteration)), records, name=manifest["config"]["name"]
+            store, iteration, pl.concat(reviewable(store, iteration)), records, name=manifest.config["name"]
         )
         new, summary = add_revision(store, iteration, found.reviews)
         if store.revision(iteration):
@@ -100,13 +102,13 @@ def add_revision(store: Store, iteration: int, reviews: pl.DataFrame) -> tuple[b
     built = store.at(iteration, 0)
     pairs, spare = reviewable(store, iteration)
     manifest, reviews = built.manifest(iteration), reviews.sort(ORDER["reviews"])
-    summary = figures(pairs, spare, reviews, manifest["config"]["estimate"]["metric"])
+    summary = figures(pairs, spare, reviews, manifest.config["estimate"]["metric"])
     before = store.scan("reviews", iteration).collect()
     if reviews.equals(before) or (before.is_empty() and reviews.filter(COUNTED).is_empty()):
         return False, summary
     merged = merge(pairs, spare, built.scan("rejects", iteration).collect(), reviews, iteration=iteration)
     tables = {"preferences": merged.preferences, "rejects": merged.rejects, "reviews": reviews}
-    store.write_revision(iteration, tables, _changes(manifest, tables, summary))
+    store.write_revision(iteration, tables, **_changes(manifest, tables, summary))
     return True, summary
 
 
@@ -177,15 +179,15 @@ def _answer(pair: str, record: Record, response: Mapping[str, Any], name: str) -
     }
 
 
-def _changes(built: Manifest, tables: Mapping[str, pl.DataFrame], summary: Mapping[str, Any]) -> Manifest:
+def _changes(built: Manifest, tables: Mapping[str, pl.DataFrame], summary: Mapping[str, Any]) -> dict[str, Any]:
     """What a revision's manifest says otherwise than the build's."""
     rejects, pairs = tables["rejects"], tables["preferences"].height
     by_people = rejects.filter(pl.col("stage") == "review").height
     flow = Flow("review", "pairs", pairs + by_people, pairs, by_people)
+    changed = {"pairs": pairs, "rejects": rejects.height, "rejects_by_reason": rejects_by_reason(rejects)}
     return {
-        "counts": built["counts"]
-        | {"pairs": pairs, "rejects": rejects.height, "rejects_by_reason": rejects_by_reason(rejects)},
-        "flow": [*built["flow"], flow.record()],
+        "counts": built.counts.model_copy(update=changed),
+        "flow": (*built.flow, flow),
         "review": dict(summary),
     }
 

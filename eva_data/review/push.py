@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from eva_data.config import Config
-from eva_data.dataset.manifest import config_of
+from eva_data.dataset.staleness import config_of
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, ReviewError
 from eva_data.iteration.run import Run
@@ -81,7 +81,7 @@ def push(
             parents=_parents(run, iteration, chosen),
             markdown=config.review.markdown,
             question_id=questions["verdict"],
-            agent=_agent(manifest["models"]["reward"]) if suggest else None,
+            agent=_agent(manifest.models.reward or "reward") if suggest else None,
         )
         if not suggest:
             _withdraw_suggestions(argilla, [record for row in rows for record in there.get(row["pair_id"], [])])

@@ -50,7 +50,7 @@ def review_progress(run: Run, iterations: Sequence[int]) -> list[ReviewProgress]
             users = argilla.get(f"datasets/{dataset['id']}/users/progress")["users"]
             pairs, spare = reviewable(run.store, iteration)
             manifest = run.store.at(iteration, 0).manifest(iteration)
-            known, config = pl.concat([pairs, spare]), manifest["config"]
+            known, config = pl.concat([pairs, spare]), manifest.config
             said = answers(run.store, iteration, known, records, name=config["name"])
             found.append(
                 ReviewProgress(

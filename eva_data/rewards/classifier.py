@@ -13,9 +13,11 @@ from eva_data.ledger import Score, call_key
 from eva_data.rewards.local.batches import Item, padded
 from eva_data.rewards.local.conversation import items, write
 from eva_data.rewards.local.loading import (
+    LocalModel,
     dtype_of,
     load_model,
     load_tokenizer,
+    local_model,
     longest_input,
     read_config,
     refuse_other_models,
@@ -29,12 +31,10 @@ if TYPE_CHECKING:
 
 def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
     """One Score per response; not_finite, too_long, not_unicode or chat_template_refuses where there is none."""
-    settings = job.settings
-    config = read_config(settings["path"])
-    tokenizer = load_tokenizer(settings["path"], trust_remote_code=settings["trust_remote_code"])
-    keys_R = [
-        [reward_key(settings["fingerprint"], row["prompt"], response) for response in row["responses"]] for row in rows
-    ]
+    model = local_model(job)
+    config = read_config(model.path)
+    tokenizer = load_tokenizer(model.path, trust_remote_code=model.block.trust_remote_code)
+    keys_R = [[reward_key(job.scorer, row["prompt"], response) for response in row["responses"]] for row in rows]
     wanted = {
         key: [*row["prompt"], {"role": "assistant", "content": response}]
         for row, keys in zip(rows, keys_R, strict=True)
@@ -47,8 +47,8 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
     found = scores(
         job,
         [*wanted],
-        items(tokenizer, wanted, text_of, longest_input(settings, config)),
-        lambda: load(settings, config, tokenizer),
+        items(tokenizer, wanted, text_of, longest_input(model.block.max_tokens, config)),
+        lambda: load(model, config, tokenizer),
         responses=sum(len(keys) for keys in keys_R),
     )
     return [[found[key] for key in keys] for keys in keys_R]
@@ -60,15 +60,15 @@ def reward_key(fingerprint: str, prompt: Sequence[Message], response: str) -> by
     return call_key({"reward_model": fingerprint, "prompt": turns, "response": response})
 
 
-def load(settings: Mapping[str, Any], config: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Loaded:
-    """The model of a job's settings; ModelError where it is no reward model or needs code that is not allowed."""
+def load(local: LocalModel, config: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Loaded:
+    """The model in memory; ModelError where it is no reward model or needs code that is not allowed."""
     from transformers import AutoModelForSequenceClassification
 
     from eva_data.rewards.local import armorm
 
-    path, trusted = settings["path"], settings["trust_remote_code"]
+    path, trusted = local.path, local.block.trust_remote_code
     if armorm.ARCHITECTURE in (config.get("architectures") or []):
-        return armorm.load(settings, tokenizer)
+        return armorm.load(local, tokenizer)
     refuse_other_models(
         path,
         config,
@@ -76,7 +76,7 @@ def load(settings: Mapping[str, Any], config: Mapping[str, Any], tokenizer: PreT
         wanted="a model with a reward head, a `...ForSequenceClassification`",
         trust_remote_code=trusted,
     )
-    model = load_model(AutoModelForSequenceClassification, settings, trust_remote_code=trusted)
+    model = load_model(AutoModelForSequenceClassification, local, trust_remote_code=trusted)
     return Loaded(Classify(model, path), dtype_of(model))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from eva_data.calls import Chain, Row, conversation_text
+from eva_data.config import Judge
 from eva_data.jobs.distilabel_steps import ChainTask
 from eva_data.models.rating import Rated, rate
 
@@ -43,13 +44,15 @@ _PLACE = re.compile(r"\{(prompt|response|lowest|highest)\}")
 class JudgeResponses(ChainTask):
     """One prompt with its responses in, one `Rated` per response out, in their order.
 
-    Settings: `template` (None: TEMPLATE), `lowest` and `highest`. A template is filled with `{prompt}`, `{response}`,
-    `{lowest}` and `{highest}`.
+    The template, TEMPLATE where the settings have none, is filled with `{prompt}`, `{response}`, `{lowest}` and
+    `{highest}`.
     """
 
+    settings: Judge
+
     def chains(self, rows: Sequence[Row]) -> list[Chain[Any]]:
-        template = self.settings["template"] or TEMPLATE
-        return [judge_chain(row, template, self.settings["lowest"], self.settings["highest"]) for row in rows]
+        template = self.settings.template or TEMPLATE
+        return [judge_chain(row, template, self.settings.lowest, self.settings.highest) for row in rows]
 
     def completions(self, row: Row) -> int:
         # Each may be asked about once more.

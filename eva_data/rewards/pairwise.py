@@ -8,9 +8,11 @@ from itertools import permutations
 from typing import Any
 
 from eva_data.calls import Message
+from eva_data.config import Pairwise
 from eva_data.jobs.job import Job
 from eva_data.ledger import Score, call_key
 from eva_data.rewards.local.comparisons import Comparison, Read
+from eva_data.rewards.local.loading import local_model
 from eva_data.rewards.local.scoring import Loaded, scores
 
 
@@ -21,7 +23,7 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
     """
     keys_R = [
         {
-            pair: comparison_key(job.settings["fingerprint"], row["prompt"], *pair)
+            pair: comparison_key(job.scorer, row["prompt"], *pair)
             for pair in permutations(dict.fromkeys(row["responses"]), 2)
         }
         for row in rows
@@ -31,7 +33,7 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
         for row, keys in zip(rows, keys_R, strict=True)
         for pair, key in keys.items()
     }
-    read, load = _model_of(job.settings)
+    read, load = _model_of(job)
     responses = sum(len(row["responses"]) for row in rows)
     found = scores(job, [*wanted], read(wanted), load, responses=responses)
     return [
@@ -47,14 +49,15 @@ def comparison_key(fingerprint: str, prompt: Sequence[Message], response: str, o
     return call_key(parts | {"order": "response_first"})
 
 
-def _model_of(settings: Mapping[str, Any]) -> tuple[Read, Callable[[], Loaded]]:
-    if settings["kind"] == "pairrm":
+def _model_of(job: Job) -> tuple[Read, Callable[[], Loaded]]:
+    assert isinstance(job.settings, Pairwise)
+    if job.settings.kind == "pairrm":
         from eva_data.rewards.local.pairrm import reader
 
-        return reader(settings)
+        return reader(local_model(job))
     from eva_data.rewards.local.causal import reader as causal_reader
 
-    return causal_reader(settings)
+    return causal_reader(local_model(job))
 
 
 def mean_wins(responses: Sequence[str], first_wins: Mapping[tuple[str, str], Score]) -> list[Score]:

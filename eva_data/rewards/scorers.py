@@ -47,7 +47,7 @@ def _scorer_of(block: OneReward) -> Scorer:
         return Scorer(block, fingerprint(block.function, block.version, block.answers))
     if isinstance(block, Judge):
         judge = player_of(block.judge)
-        asked = _short_hash(block.data() | {"judge": judge.block.data()})
+        asked = _short_hash(block.identity() | {"judge": judge.block.identity()})
         return Scorer(block, f"judge:{judge.fingerprint}:{asked}", judge=judge)
     if isinstance(block, RewardServer) and block.urls:
         from eva_data.models.remote.listing import look
@@ -55,7 +55,7 @@ def _scorer_of(block: OneReward) -> Scorer:
         return Scorer(block, f"server:{look(block).fingerprint}:{_short_hash({'tokenizer': block.tokenizer})}")
     found = resolve(block.model, block.revision)
     kept = {"model", "revision", "device"}
-    settings = {key: value for key, value in block.data().items() if key not in kept}
+    settings = {key: value for key, value in block.identity().items() if key not in kept}
     return Scorer(block, f"{block.backend}:{found.fingerprint}:{_short_hash(settings)}", found.path)
 
 

@@ -11,9 +11,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from eva_data.calls import GAVE_UP, Message, Sampling
+from eva_data.config import RewardServer
 from eva_data.errors import EndpointError, EvaError, ModelError
 from eva_data.jobs.job import Job, ProgressFile
 from eva_data.ledger import Ledger, Score
@@ -46,10 +48,7 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
     Raises EndpointError where the server refuses the key or the model, does nothing but fail, or scores not one
     response; ModelError where its model gives more than one number, or is not the one that it was.
     """
-    keys_R = [
-        [reward_key(job.settings["fingerprint"], row["prompt"], response) for response in row["responses"]]
-        for row in rows
-    ]
+    keys_R = [[reward_key(job.scorer, row["prompt"], response) for response in row["responses"]] for row in rows]
     wanted: dict[bytes, Conversation] = {
         key: [*row["prompt"], {"role": "assistant", "content": response}]
         for row, keys in zip(rows, keys_R, strict=True)
@@ -65,20 +64,27 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
             # Equal responses to a prompt are one text.
             progress(total * (len(kept) + done) // len(wanted), total)
 
-        fresh = asyncio.run(_score(job.settings, ledger, missing, report)) if missing else {}
+        fresh = asyncio.run(_score(job, ledger, missing, report)) if missing else {}
     progress(total, total)
     found = kept | fresh
     return [[found[key] for key in keys] for keys in keys_R]
 
 
+def _block(job: Job) -> RewardServer:
+    assert isinstance(job.settings, RewardServer)
+    return job.settings
+
+
 async def _score(
-    settings: Mapping[str, Any], ledger: Ledger, missing: Mapping[bytes, Conversation], report: Callable[[int], None]
+    job: Job, ledger: Ledger, missing: Mapping[bytes, Conversation], report: Callable[[int], None]
 ) -> dict[bytes, Score]:
     """A Score for each of `missing`, in the ledger where it is final."""
-    texts = _Texts(settings)
-    scorer = _Scorer(settings, ledger, report)
+    block = _block(job)
+    urls: list[str] = job.connection["urls"]
+    texts = _Texts(block, job.scorer_path)
+    scorer = _Scorer(block, urls, job.scorer, ledger, report)
     try:
-        if settings["base_url"] is not None:
+        if block.base_url is not None:
             await scorer.compare(texts.items(_probes()))
         await scorer.run(texts.items(missing))
     except BaseExceptionGroup as group:
@@ -87,7 +93,7 @@ async def _score(
     finally:
         await scorer.close()
     if scorer.last_failure and not scorer.answered:
-        raise EndpointError(f"not one response was scored at {settings['urls'][0]}: {scorer.last_failure}")
+        raise EndpointError(f"not one response was scored at {urls[0]}: {scorer.last_failure}")
     return scorer.found
 
 
@@ -101,19 +107,19 @@ def _probes() -> dict[bytes, Conversation]:
 class _Texts:
     """Conversations as the tokens of the reward model."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        source = settings["tokenizer"] or settings["path"] or settings["model"]
+    def __init__(self, block: RewardServer, path: Path | None) -> None:
+        source = block.tokenizer or (block.model if path is None else str(path))
         try:
-            self._tokenizer = load_tokenizer(source, trust_remote_code=settings["trust_remote_code"])
+            self._tokenizer = load_tokenizer(source, trust_remote_code=block.trust_remote_code)
         except ModelError as error:
-            if settings["tokenizer"] or settings["path"]:
+            if block.tokenizer or path is not None:
                 raise
             raise ModelError(
                 f"{error}; name the folder or Hub id that has the tokenizer in `reward.tokenizer`"
             ) from None
         # A server that was not started here says itself what is too long for it.
-        known = settings["path"] is not None
-        self._longest = longest_input(settings, read_config(settings["path"])) if known else settings["max_tokens"]
+        most = block.max_tokens
+        self._longest = most if path is None else longest_input(most, read_config(str(path)))
 
     def items(self, conversations: Mapping[bytes, Conversation]) -> Iterator[Item]:
         return items(self._tokenizer, conversations, partial(write, self._tokenizer), self._longest)
@@ -122,20 +128,22 @@ class _Texts:
 class _Scorer:
     """The requests of one job, in one event loop."""
 
-    def __init__(self, settings: Mapping[str, Any], ledger: Ledger, report: Callable[[int], None]) -> None:
-        self._ledger, self._report, self._fingerprint = ledger, report, settings["fingerprint"]
-        self._name = SERVED_NAME if settings["base_url"] is None else settings["model"]
-        self._pool = Pool(settings["urls"], settings["max_in_flight"], give_up_seconds=settings["give_up_minutes"] * 60)
+    def __init__(
+        self, block: RewardServer, urls: list[str], fingerprint: str, ledger: Ledger, report: Callable[[int], None]
+    ) -> None:
+        self._ledger, self._report, self._fingerprint = ledger, report, fingerprint
+        self._name = SERVED_NAME if block.base_url is None else block.model
+        self._pool = Pool(urls, block.max_in_flight, give_up_seconds=block.give_up_minutes * 60)
         self._rounds = Rounds()
         self._patience = Patience(self._pool, self._rounds)
         self._server = OpenAIServer(
             self._name,
             # Nothing is sampled here.
             Sampling(temperature=0.0, top_p=1.0, max_tokens=1),
-            key=read_key(settings["api_key_env"], settings["model"]),
-            key_name=settings["api_key_env"] or "that `api_key_env` names (none is named)",
+            key=read_key(block.api_key_env, block.model),
+            key_name=block.api_key_env or "that `api_key_env` names (none is named)",
             extra_body={},
-            timeout_seconds=settings["timeout_seconds"],
+            timeout_seconds=block.timeout_seconds,
         )
         self.found: dict[bytes, Score] = {}
         self.answered = 0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
-from eva_data.config.rewards import Answers
+from eva_data.config.rewards import Answers, Verifier
 from eva_data.errors import DataError, EvaError, JobError
 from eva_data.jobs.job import Job, ProgressFile
 from eva_data.ledger import Ledger, Score, call_key
@@ -98,11 +98,12 @@ class _Verdicts:
     """The function of a job, with its answers, and the first error it raised."""
 
     def __init__(self, job: Job, rows: Sequence[dict[str, Any]]) -> None:
-        self._function: str = job.settings["function"]
+        assert isinstance(job.settings, Verifier)
+        self._function = job.settings.function
         self._verify = load_verifier(self._function)
-        self._fingerprint: str = job.settings["fingerprint"]
-        answers = job.settings.get("answers")
-        self._answers = None if answers is None else read_answers(Answers(**answers), [_text(row) for row in rows])
+        self._fingerprint = job.scorer
+        answers = job.settings.answers
+        self._answers = None if answers is None else read_answers(answers, [_text(row) for row in rows])
         self._raised: Exception | None = None
 
     def key(self, row: Mapping[str, Any], response: str) -> bytes:

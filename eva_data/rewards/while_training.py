@@ -10,9 +10,9 @@ from eva_data.calls import Message
 from eva_data.errors import ConfigError
 from eva_data.jobs.job import Job
 from eva_data.ledger import Score
-from eva_data.rewards import classifier, score_rows
+from eva_data.rewards import backend_of, classifier, score_rows
 from eva_data.rewards.local.conversation import items, write
-from eva_data.rewards.local.loading import load_tokenizer, longest_input, read_config
+from eva_data.rewards.local.loading import load_tokenizer, local_model, longest_input, read_config
 from eva_data.rewards.local.scoring import Loaded, scores
 
 LIVE = ("verifier", "classifier", "server")
@@ -31,7 +31,7 @@ class LiveReward:
     """A function of prompts and responses, one Score each."""
 
     def __init__(self, job: Job) -> None:
-        refuse_others(job.settings["backend"])
+        refuse_others(backend_of(job))
         self._job = job
         job.folder.mkdir(parents=True, exist_ok=True)
 
@@ -40,21 +40,21 @@ class LiveReward:
             {"prompt": list(prompt), "response_idx": [0], "responses": [response]}
             for prompt, response in zip(prompts, responses, strict=True)
         ]
-        found = self._classified(rows) if self._job.settings["backend"] == "classifier" else score_rows(self._job, rows)
+        found = self._classified(rows) if backend_of(self._job) == "classifier" else score_rows(self._job, rows)
         return [score for (score,) in found]
 
     @cached_property
     def _loaded(self) -> tuple[Any, Mapping[str, Any], Loaded]:
-        settings = self._job.settings
-        config = read_config(settings["path"])
-        tokenizer = load_tokenizer(settings["path"], trust_remote_code=settings["trust_remote_code"])
-        return tokenizer, config, classifier.load(settings, config, tokenizer)
+        model = local_model(self._job)
+        config = read_config(model.path)
+        tokenizer = load_tokenizer(model.path, trust_remote_code=model.block.trust_remote_code)
+        return tokenizer, config, classifier.load(model, config, tokenizer)
 
     def _classified(self, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
         """As `classifier.score_rows`, which loads the model anew."""
         tokenizer, config, loaded = self._loaded
-        settings = self._job.settings
-        keys = [classifier.reward_key(settings["fingerprint"], row["prompt"], row["responses"][0]) for row in rows]
+        block = local_model(self._job).block
+        keys = [classifier.reward_key(self._job.scorer, row["prompt"], row["responses"][0]) for row in rows]
         wanted = {
             key: [*row["prompt"], {"role": "assistant", "content": row["responses"][0]}]
             for key, row in zip(keys, rows, strict=True)
@@ -63,6 +63,6 @@ class LiveReward:
         def text_of(conversation: Sequence[Message]) -> str:
             return write(tokenizer, conversation)
 
-        texts = items(tokenizer, wanted, text_of, longest_input(settings, config))
+        texts = items(tokenizer, wanted, text_of, longest_input(block.max_tokens, config))
         found = scores(self._job, [*wanted], texts, lambda: loaded, responses=len(rows))
         return [[found[key]] for key in keys]

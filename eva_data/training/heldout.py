@@ -8,10 +8,9 @@ from typing import Any
 import polars as pl
 
 from eva_data.calls import Chain, Request
-from eva_data.iteration.players import work_with
 from eva_data.iteration.run import Run
-from eva_data.jobs.job import Job, name_of
-from eva_data.models.player import Player, llm_fields
+from eva_data.jobs.job import Job
+from eva_data.models.player import Player
 
 ACCURACY = pl.Schema({"depth": pl.Int32, "prompts": pl.Int32, "right": pl.Int32})
 """One row per depth: held-out prompts of that depth and how many the greedy answer was right."""
@@ -24,16 +23,19 @@ def heldout_accuracy(run: Run, solver: Player, name: str) -> pl.DataFrame:
 
     prompts = heldout_prompts(run.config.train.heldout)
     rows = pl.DataFrame({"number": range(len(prompts)), "text": prompts})
-    job = run.job(
+    results = run.ask(
+        solver,
         "evaluate",
-        0,
-        f"evaluate-{name}",
-        function=name_of(answer_rows),
-        model=llm_fields(
-            solver, solver.block, seed=run.config.seed, stage="held-out test", iteration=0, temperature=0.0
-        ),
+        rows,
+        iteration=0,
+        stage="held-out test",
+        settings=None,
+        key="solver",
+        folder=f"evaluate-{name}",
+        shown=f"held-out test of {name}",
+        function=answer_rows,
+        temperature=0.0,
     )
-    results: Any = work_with(run, solver, job, rows, 0, f"held-out test of {name}", key="solver")
     judged = []
     for row, response in results:
         task = parse(row["text"])

@@ -10,12 +10,13 @@ from typing import Any
 import polars as pl
 
 from eva_data.config import Config, TransformersModel, VllmModel
-from eva_data.dataset.manifest import compose
+from eva_data.dataset.compose import Built, compose
+from eva_data.dataset.manifest import Evolving, Models
 from eva_data.dataset.seeds import read_seeds, seed_block
 from eva_data.iteration.build import bills_of, content_hash, licences_of
 from eva_data.iteration.players import creator_of
 from eva_data.iteration.run import Run
-from eva_data.method.outcome import judge
+from eva_data.method.outcome import outcome_of
 from eva_data.models.player import Player
 from eva_data.rewards.scorers import reward_model
 from eva_data.tables.flow import Flow
@@ -49,31 +50,29 @@ def write_dataset(run: Run, asked: dict[str, Any], start: Player) -> None:
     eliminated = tables["evolutions"].filter(pl.col("status") == "eliminated").select(kind(pl.col("reason")))
     flows = [_seeds_flow(seeds, rejected, too_long, tables["prompts"]), *_flows(tables), paired]
     tables["rejects"] = pl.concat([rejected, too_long, tables["rejects"]])
-    manifest = compose(
-        config,
-        ITERATION,
-        tables=tables,
-        flows=flows,
-        models={
-            "solver": solver,
-            "creator": None if asked["static"] else creator_name,
-            "reward": reward_model(run.scorers),
-        },
-        licences=licences_of(run, start, creator),
-        previous=None,
-        inputs={"prompts": content_hash(block)},
-        notes=run.notes,
-        evolving={"eliminated": dict(eliminated["reason"].value_counts(sort=True).iter_rows())},
-        reward_scales={},
-        bills=bills_of(run, ITERATION),
-    )
     online = asked | {
         "algorithm": training["algorithm"],
         "training": training["settings"],
         "prompts_trained": sum(len(line["prompts"]) for line in lines),
-        "steps_by_phase": Counter(line["phase"] for line in lines),
+        "steps_by_phase": dict(Counter(line["phase"] for line in lines)),
     }
-    run.store.write_iteration(ITERATION, tables, manifest | {"online": online})
+    built = Built(
+        iteration=ITERATION,
+        tables=tables,
+        flows=flows,
+        models=Models(
+            solver=solver,
+            creator=None if asked["static"] else creator_name,
+            reward=reward_model(run.scorers),
+        ),
+        licences=licences_of(run, start, creator),
+        inputs={"prompts": content_hash(block)},
+        notes=(),
+        evolving=Evolving(eliminated=dict(eliminated["reason"].value_counts(sort=True).iter_rows())),
+        bills=bills_of(run, ITERATION),
+        online=online,
+    )
+    run.store.write_iteration(compose(config, built), tables)
 
 
 def _tables(config: Config, lines: list[Line], solver: str, reward: str) -> tuple[dict[str, pl.DataFrame], Flow]:
@@ -81,16 +80,16 @@ def _tables(config: Config, lines: list[Line], solver: str, reward: str) -> tupl
     prompts = prompts_table(lines)
     responses = responses_table(lines, solver=solver, reward_model=reward)
     assert config.model_solver is not None
-    judged = judge(config, ITERATION, prompts, responses, n=config.model_solver.responses, on_policy=True)
+    paired = outcome_of(config, ITERATION, prompts, responses, n=config.model_solver.responses, on_policy=True)
     tables = {
-        "preferences": judged.preferences,
+        "preferences": paired.preferences,
         "prompts": prompts,
         "evolutions": evolutions_table(lines, prompts),
-        "informativeness": judged.informativeness,
+        "informativeness": paired.informativeness,
         "responses": responses,
-        "rejects": pl.concat([unscored_table(lines), judged.rejects]),
+        "rejects": pl.concat([unscored_table(lines), paired.rejects]),
     }
-    return tables, judged.flow
+    return tables, paired.flow
 
 
 def _seeds_flow(seeds: pl.DataFrame, rejected: pl.DataFrame, too_long: pl.DataFrame, trained: pl.DataFrame) -> Flow:

@@ -92,8 +92,7 @@ def test_the_file_of_gsm8k_is_both_the_prompts_and_their_answers(
     assert isinstance(config.reward, Verifier)
     (seed,), rejects = (frame.to_dicts() for frame in read_seeds(config.seeds, config.seed))
     assert (seed["prompt"], rejects) == ([{"role": "user", "content": "How many clips in all?"}], [])
-    settings = config.reward.model_dump(mode="json") | {"fingerprint": "verifier"}
-    job = Job(tmp_path, "reward", settings=settings, ledger=tmp_path / "ledger.sqlite")
+    job = Job(tmp_path, "reward", config.reward, ledger=tmp_path / "ledger.sqlite", scorer="verifier")
     rows = [{**seed, "response_idx": [0, 1, 2], "responses": ["72 clips.", "The answer is 71.", ""]}]
     assert score_rows(job, rows) == [[Score(1.0, None), Score(0.0, None), Score(0.0, None)]]
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from small_store import a_manifest
 
+from eva_data.config import Config
 from eva_data.config.reading import parse_config
-from eva_data.dataset.manifest import differences, what_counts, without_folders
+from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.staleness import differences, what_counts, without_folders
 
 OWN_MODELS: dict[str, Any] = {
     "name": "own",
@@ -29,6 +32,12 @@ def test_where_models_and_recipes_lie_on_a_machine_is_not_recorded() -> None:
     assert "anna" not in str(what_counts(config, 2))
 
 
+def recorded(config: Config) -> Manifest:
+    """Iteration 1 as a build with these settings records it."""
+    values = without_folders(config.data() | {"name": config.name})
+    return a_manifest(1, config=values, settings=what_counts(config, 1))
+
+
 @pytest.mark.parametrize(
     ("model", "found"),
     [
@@ -38,6 +47,6 @@ def test_where_models_and_recipes_lie_on_a_machine_is_not_recorded() -> None:
     ],
 )
 def test_a_model_may_move_to_another_folder_but_not_change_its_name(model: str, found: list[str]) -> None:
-    first = {"iteration": 1, "settings": what_counts(parse_config(OWN_MODELS, "the test"), 1)}
+    first = recorded(parse_config(OWN_MODELS, "the test"))
     moved = parse_config(OWN_MODELS | {"solver": {"backend": "transformers", "model": model}}, "the test")
     assert differences(moved, first) == found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import polars as pl
 import pytest
 import yaml
 from datasets import load_dataset
-from small_store import small_store
+from small_store import a_manifest, small_store
 
 from eva_data import files
 from eva_data.dataset.store import Store
@@ -31,16 +32,16 @@ def test_a_table_that_grows_too_large_goes_on_in_further_files_and_is_read_as_on
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = small_store(tmp_path / "small")
-    manifest = {key: value for key, value in store.manifest(1).items() if key != "files"}
+    manifest = store.manifest(1)
     tables = {
         name: store.scan(name, 1).collect() for name in ("prompts", "preferences", "informativeness", "responses")
     }
     # Any byte is too many here: a file ends with its first row group, which has 20,000 rows otherwise.
     monkeypatch.setattr(files, "ROW_GROUP_ROWS", 40)
-    sealed = store.write_iteration(1, tables | {"rejects": rejects(100)}, manifest, shard_bytes=1)
+    sealed = store.write_iteration(manifest, tables | {"rejects": rejects(100)}, shard_bytes=1)
 
     names = [f"rejects/iter_1-0000{number}-of-00003.parquet" for number in (1, 2, 3)]
-    assert [(name, sealed["files"][name]["rows"]) for name in names] == list(zip(names, (40, 40, 20), strict=True))
+    assert [(name, sealed.files[name].rows) for name in names] == list(zip(names, (40, 40, 20), strict=True))
     assert sorted(path.name for path in (store.folder / "rejects").iterdir() if "iter_1" in path.name) == [
         name.removeprefix("rejects/") for name in names
     ]
@@ -56,14 +57,14 @@ def test_a_table_that_grows_too_large_goes_on_in_further_files_and_is_read_as_on
     assert loaded["reason"] == [f"reason {row:03}" for row in range(100)]
 
     # The same table in one file again: no file of the other writing stays.
-    store.write_iteration(1, tables | {"rejects": rejects(100)}, manifest)
+    store.write_iteration(manifest, tables | {"rejects": rejects(100)})
     assert [path.name for path in (store.folder / "rejects").glob("*iter_1*")] == ["iter_1.parquet"]
 
 
 def test_a_missing_part_of_a_table_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
     monkeypatch.setattr(files, "ROW_GROUP_ROWS", 2)
-    store.write_iteration(1, {"rejects": rejects(4)}, {}, shard_bytes=1)
+    store.write_iteration(a_manifest(1), {"rejects": rejects(4)}, shard_bytes=1)
     (tmp_path / "rejects" / "iter_1-00002-of-00002.parquet").unlink()
     with pytest.raises(DataError, match=r"the table .*iter_1-00002-of-00002\.parquet is missing: restore it, or build"):
         store.scan("rejects", 1)
@@ -77,18 +78,21 @@ import polars as pl
 from eva_data import files
 from eva_data.tables.schemas import REJECTS, conform
 from eva_data.dataset.store import Store
-from eva_data.report.card import write_card
+from small_store import a_manifest
 
 files.ROW_GROUP_ROWS = 2
 noise = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=50_000))
 rows = [{"stage": "pair", "text": text} for text in ("a", "b", "c", "d", "e", noise)]
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-Store(Path(sys.argv[1])).write_iteration(1, {"rejects": conform(pl.DataFrame(rows), REJECTS)}, {}, shard_bytes=1)
+table = conform(pl.DataFrame(rows), REJECTS)
+Store(Path(sys.argv[1])).write_iteration(a_manifest(1), {"rejects": table}, shard_bytes=1)
 """
 
 
 def test_a_write_that_fails_leaves_no_part_of_a_table(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=paths, capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1] == "OSError: [Errno 27] File too large"
     assert list((tmp_path / "rejects").iterdir()) == []
     assert Store(tmp_path).iterations() == []

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+from small_store import a_manifest
 
 from eva_data.calls import Chain, Completion, Request, Row
 from eva_data.dataset.store import Store
@@ -325,7 +326,7 @@ def test_the_report_has_the_mean_scores_of_every_iteration_that_was_rated(tmp_pa
     for iteration, rows in ((1, []), (2, rated), (3, [("mixed", None, None, None)]), (4, rated[:1])):
         table = pl.DataFrame(rows, schema={name: EVOLUTIONS[name] for name in columns}, orient="row")
         tables = {name: empty(schema) for name, schema in TABLES.items()} | {"evolutions": conform(table, EVOLUTIONS)}
-        store.write_iteration(iteration, tables, {})
+        store.write_iteration(a_manifest(iteration), tables)
     expected = pl.DataFrame(
         [(2, 2, 4.5, 3.5, 1, 2.0, 2.5), (4, 1, 4.0, 3.0, 0, None, None)], schema=numbers.PROMPT_SCORES, orient="row"
     )

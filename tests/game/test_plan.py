@@ -15,13 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from misbehaving import Misbehaving
 from sandbox_runs import eva
+from small_store import a_manifest
 
 from eva_data.cli import main
 from eva_data.cli.text.costs import print_plan, spent_table
 from eva_data.cli.text.progress import ConsoleReporter
 from eva_data.config.reading import parse_config
-from eva_data.dataset.manifest import what_counts
 from eva_data.dataset.seeds import as_prompts, read_seeds
+from eva_data.dataset.staleness import what_counts
 from eva_data.errors import DataError, StaleError
 from eva_data.evolve.scorer import QUESTIONS
 from eva_data.game.pilot import Piloted
@@ -32,6 +33,7 @@ from eva_data.iteration.run import Run
 from eva_data.ledger import Bill, Ledger
 from eva_data.method.rewrite import TEMPLATE as REWRITE_TEMPLATE
 from eva_data.report.figures import dollars, duration, rounded
+from eva_data.tables.flow import Flow
 from eva_data.tables.schemas import TABLES, empty
 
 API: dict[str, Any] = {
@@ -76,16 +78,15 @@ def build(run: Run, iteration: int, *, solver: str = "tiny@unknown", survivors: 
     """An iteration of the seeds, without anything else in it; its `evolving` as given."""
     assert run.config.seeds is not None
     prompts = as_prompts(read_seeds(run.config.seeds, run.config.seed)[0], iteration)
-    run.store.write_iteration(
+    manifest = a_manifest(
         iteration,
-        {name: empty(schema) for name, schema in TABLES.items()} | {"prompts": prompts},
-        {
-            "settings": what_counts(run.config, iteration),
-            "models": {"solver": solver},
-            "flow": [{"stage": "evolve", "rows_in": attempts}] if attempts else [],
-            "evolving": {"found": survivors} if attempts else None,
-        },
+        config=run.config.data() | {"name": run.config.name},
+        settings=what_counts(run.config, iteration),
+        models={"solver": solver},
+        flow=[Flow("evolve", "evolutions", attempts, survivors, attempts - survivors)] if attempts else [],
+        evolving={"found": survivors} if attempts else None,
     )
+    run.store.write_iteration(manifest, {name: empty(schema) for name, schema in TABLES.items()} | {"prompts": prompts})
 
 
 def line(stage: str, calls: int, completions: int, tokens_in: int, tokens_out: int, **fields: Any) -> Line:

@@ -65,14 +65,14 @@ def test_an_iteration_is_one_commit_and_one_tag_of_a_private_repo(published: tup
     _, one, two = repo.commits
     assert repo.tags == {"iter-1": one.sha, "iter-2": two.sha}
     for commit, iterations in ((one, {1}), (two, {1, 2})):
-        names = {name for number in iterations for name in Store(built).manifest(number)["files"]}
+        names = {name for number in iterations for name in Store(built).manifest(number).files}
         names |= {f"manifests/iter_{number}.json" for number in iterations}
         plots = {name for name in commit.files if name.startswith("plots/")}
         assert plots
         assert set(commit.files) == names | plots | {"README.md", ".gitattributes"}
         assert all(commit.files[name] == (built / name).read_bytes() for name in names)
-    counts = Store(built).manifest(2)["counts"]
-    assert two.message == f"Iteration 2: {counts['prompts']} prompts, {counts['pairs']} pairs"
+    counts = Store(built).manifest(2).counts
+    assert two.message == f"Iteration 2: {counts.prompts} prompts, {counts.pairs} pairs"
     assert f"Published iteration 1 to {REPO} (private): a commit of {len(one.files) - 1} files" in first
     assert f"{hub.url}/datasets/{REPO}/tree/iter-2" in second
     assert not any(
@@ -220,19 +220,19 @@ def test_an_iteration_of_too_many_files_takes_several_commits_and_is_seen_after_
     repo = hub.repos[REPO]
     assert [each.message.rpartition(" pairs")[2] for each in repo.commits[1:]] == [" (1 of 2)"]
     first = repo.commits[-1].files
-    assert (set(Store(folder).manifest(1)["files"]) < set(first), "manifests/iter_1.json" in first) == (True, False)
+    assert (set(Store(folder).manifest(1).files) < set(first), "manifests/iter_1.json" in first) == (True, False)
     assert repo.tags == {}
 
     again = hub.python(folder.parent, *publishing)
     assert again.returncode == 0, again.stderr
     assert len(repo.commits) == 3
     assert repo.tags == {"iter-1": repo.commits[-1].sha}
-    names = {*Store(folder).manifest(1)["files"], "manifests/iter_1.json", "README.md"}
+    names = {*Store(folder).manifest(1).files, "manifests/iter_1.json", "README.md"}
     assert names < set(repo.commits[-1].files)
 
 
 def test_a_commit_by_somebody_else_meanwhile_stops_it_unless_it_is_the_same(hub: Hub, folder: Path) -> None:
-    files = [*Store(folder).manifest(1)["files"], "manifests/iter_1.json"]
+    files = [*Store(folder).manifest(1).files, "manifests/iter_1.json"]
 
     def add(message: str, added: Files) -> None:
         repo = hub.repos[REPO]
@@ -355,7 +355,7 @@ def test_build_push_publishes_and_looks_for_a_repo_and_a_login_first(hub: Hub, f
 
 def _config(folder: Path) -> Path:
     """The settings that the dataset was built with, as a file of the user's."""
-    values = Store(folder).manifest(2)["config"] | {"folder": str(folder), "publish": {"repo": REPO}}
+    values = Store(folder).manifest(2).config | {"folder": str(folder), "publish": {"repo": REPO}}
     values["train"]["heldout"] = 0
     path = folder.parent / "eva.json"
     path.write_text(json.dumps(values))

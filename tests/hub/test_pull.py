@@ -16,6 +16,7 @@ from sandbox_runs import error_of, hashes
 
 from eva_data.cli.text.progress import ConsoleReporter
 from eva_data.config.reading import load_config
+from eva_data.dataset.manifest import FileEntry
 from eva_data.dataset.store import Store
 from eva_data.game.play import to_train, untrained
 from eva_data.iteration.run import Run
@@ -30,7 +31,7 @@ def hub(built: Path, tmp_path: Path) -> Iterator[Hub]:
         repo = hub.repos[REPO] = Repo(private=True)
         files: Files = {"README.md": (built / "README.md").read_bytes(), "plots/shift.png": b"not pulled"}
         for iteration in (1, 2):
-            names = [*Store(built).manifest(iteration)["files"], f"manifests/iter_{iteration}.json"]
+            names = [*Store(built).manifest(iteration).files, f"manifests/iter_{iteration}.json"]
             files = files | {name: (built / name).read_bytes() for name in names}
             repo.tags[f"iter-{iteration}"] = repo.add(files, f"Iteration {iteration}").sha
         yield hub
@@ -100,9 +101,7 @@ def test_a_folder_that_has_some_of_it_gets_the_rest_and_keeps_its_own(hub: Hub, 
     done = pull(hub, home, "--folder", "mine")
     assert done.returncode == 0, done.stderr
     assert hashes(folder) == hashes(built)
-    assert len([call for call in hub.calls if call.startswith("GET /lfs/")]) == 1 + len(
-        Store(built).manifest(2)["files"]
-    )
+    assert len([call for call in hub.calls if call.startswith("GET /lfs/")]) == 1 + len(Store(built).manifest(2).files)
     assert (folder / ".eva" / "solvers" / "iter_1").is_dir()
     assert "eva.yaml was there already and is left as it is. To go on, set: " in done.stdout
     assert "`seeds.sandbox` is 5, was 24" in done.stdout
@@ -170,8 +169,8 @@ def test_a_folder_with_other_data_is_left_as_it_is(hub: Hub, home: Path, built: 
 
 def test_a_manifest_names_no_file_outside_the_dataset(hub: Hub, home: Path, built: Path) -> None:
     manifest = Store(built).manifest(1)
-    manifest["files"]["../../../stolen"] = {"sha256": sha256(b"x"), "rows": 1, "bytes": 1}
-    change(hub, "manifests/iter_1.json", json.dumps(manifest).encode())
+    manifest.files["../../../stolen"] = FileEntry(sha256=sha256(b"x"), rows=1, bytes=1)
+    change(hub, "manifests/iter_1.json", json.dumps(manifest.values()).encode())
     assert "names files that no dataset has: ['../../../stolen']" in error_of(pull(hub, home))
     change(hub, "manifests/iter_1.json", b"[1]")
     assert "iter_1.json is no manifest of eva-data" in error_of(pull(hub, home, "--folder", "another"))
@@ -179,9 +178,9 @@ def test_a_manifest_names_no_file_outside_the_dataset(hub: Hub, home: Path, buil
 
 def test_code_that_a_publisher_names_is_pointed_out(hub: Hub, home: Path, built: Path) -> None:
     manifest = Store(built).manifest(2)
-    manifest["config"]["reward"]["function"] = "os:execlp"
-    manifest["config"]["solver"]["trust_remote_code"] = True
-    change(hub, "manifests/iter_2.json", json.dumps(manifest).encode())
+    manifest.config["reward"]["function"] = "os:execlp"
+    manifest.config["solver"]["trust_remote_code"] = True
+    change(hub, "manifests/iter_2.json", json.dumps(manifest.values()).encode())
     assert (
         "Its settings name code that a build runs here: `reward.function` is os:execlp, `solver.trust_remote_code`. "
         "Look at it before you build."
@@ -195,9 +194,10 @@ def test_verify_replays_what_is_published(hub: Hub, home: Path, built: Path) -> 
     changed = pl.read_parquet(built / "preferences" / "iter_2.parquet").with_columns(pl.col("chosen_idx") + 1)
     changed.write_parquet(home / "changed.parquet")
     data, manifest = (home / "changed.parquet").read_bytes(), Store(built).manifest(2)
-    manifest["files"]["preferences/iter_2.parquet"]["sha256"] = sha256(data)
+    entry = manifest.files["preferences/iter_2.parquet"]
+    manifest.files["preferences/iter_2.parquet"] = entry.model_copy(update={"sha256": sha256(data)})
     change(hub, "preferences/iter_2.parquet", data)
-    change(hub, "manifests/iter_2.json", json.dumps(manifest).encode())
+    change(hub, "manifests/iter_2.json", json.dumps(manifest.values()).encode())
     lied = hub.run(home, "verify", REPO, "--iter", "2", "--revision", "main")
     assert lied.returncode == 1
     assert lied.stdout.startswith(f"preferences: {changed.height} rows are not what follows from the other tables, in ")

@@ -28,8 +28,8 @@ def test_every_table_has_its_schema_and_every_row_went_somewhere(built: Path) ->
     for iteration in (1, 2):
         for name, table in tables(built, iteration).items():
             check(table, TABLES[name], name)
-        for flow in Store(built).manifest(iteration)["flow"]:
-            assert flow["rows_in"] == flow["rows_out"] + flow["rejected"] + flow["set_aside"], flow
+        for flow in Store(built).manifest(iteration).flow:
+            assert flow.rows_in == flow.rows_out + flow.rejected + flow.set_aside, flow
     second = tables(built, 2)
     assert set(second["prompts"]["mix_role"]) == {"evolved", "carried"}
     pair_rejects = second["rejects"].filter(pl.col("stage") == "pair")

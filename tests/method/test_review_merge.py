@@ -15,9 +15,9 @@ from small_store import answers as responses_of
 from small_store import frame, messages, prompt, small_store, write
 
 from eva_data.config import Config
-from eva_data.dataset.manifest import config_of
+from eva_data.dataset.staleness import config_of
 from eva_data.dataset.store import Store
-from eva_data.method.outcome import judge
+from eva_data.method.outcome import outcome_of
 from eva_data.method.verdicts import VERDICTS, bad_prompts, merge
 from eva_data.review import display
 from eva_data.review.agreement import alpha, figures
@@ -259,7 +259,7 @@ def near_misses(tmp_path: Path) -> tuple[Store, Config]:
         *responses_of("dd", ("same", 0.5), ("same", 0.5)),
     ]
     responses = frame(rows, RESPONSES)
-    judged = judge(config, 1, prompts, responses, n=3, on_policy=True)
+    judged = outcome_of(config, 1, prompts, responses, n=3, on_policy=True)
     tables = {
         "preferences": judged.preferences,
         "prompts": prompts,
@@ -344,7 +344,7 @@ def test_answers_are_read_from_whatever_the_server_holds(tmp_path: Path) -> None
 def test_the_newer_answer_of_a_reviewer_stands_and_answers_pulled_before_are_not_lost(tmp_path: Path) -> None:
     store, known = small_store(tmp_path / "small"), pairs("p", "q")
     before = said(known, ("p", "gone from the server", "tie"), ("q", reviewer_id("small", "ann"), "tie"))
-    store.write_revision(1, {"reviews": before}, {})
+    store.write_revision(1, {"reviews": before})
     q = known.to_dicts()[1]
     again = q | {"external_id": "q.1234abcd"}
     records = [

@@ -22,7 +22,7 @@ from tiny import save_model
 from eva_data.cli.text.build import print_lineages
 from eva_data.config.reading import parse_config
 from eva_data.dataset.store import Store
-from eva_data.method.outcome import judge
+from eva_data.method.outcome import outcome_of
 from eva_data.models.licences import stated_licence
 from eva_data.models.resolve import SANDBOX_MODEL
 from eva_data.report import numbers
@@ -169,11 +169,11 @@ def test_reward_and_length_are_ranked_within_each_prompt(tmp_path: Path) -> None
 
 
 def test_the_correlation_of_three_ranks_is_spearmans(tmp_path: Path) -> None:
-    store, config = Store(tmp_path / "small"), small_store(tmp_path / "other").manifest(1)["config"]
+    store, config = Store(tmp_path / "small"), small_store(tmp_path / "other").manifest(1).config
     prompts = frame([prompt("11", "Say ab.")], PROMPTS)
     responses = frame(answers("11", ("aa", 0.1), ("a", 0.2), ("aaa", 0.3), ("", None)), RESPONSES)
     settings = parse_config(config, "the test")
-    judged = judge(settings, 1, prompts, responses, n=4, on_policy=False)
+    judged = outcome_of(settings, 1, prompts, responses, n=4, on_policy=False)
     tables = {"prompts": prompts, "responses": responses, "preferences": judged.preferences}
     write(store, settings, 1, tables)
     # Ranks 1 2 3 and 2 1 3: 1 - 6 * (1 + 1 + 0) / (3 * 8).
@@ -288,7 +288,7 @@ def test_a_table_of_answers_without_a_single_pair_has_a_card_that_loads_its_prom
     config = parse_config(settings, "the test")
     prompts = frame([prompt("11", "Say ab.", source="acme/answers")], PROMPTS)
     responses = frame(answers("11", ("ab", 1.0), ("ba", 1.0), completion_tokens=None), RESPONSES)
-    judged = judge(config, 1, prompts, responses, n=2, on_policy=False)
+    judged = outcome_of(config, 1, prompts, responses, n=2, on_policy=False)
     tables = {
         "prompts": prompts,
         "responses": responses,
@@ -353,7 +353,7 @@ def test_datasets_takes_the_columns_from_the_card(tmp_path: Path) -> None:
         assert {f"{split}": len(rows) for split, rows in loaded.items()} == {
             f"iter_{iteration}": store.scan(name, iteration).collect().height
             for iteration in (1, 2)
-            if f"{name}/iter_{iteration}.parquet" in store.manifest(iteration)["files"]
+            if f"{name}/iter_{iteration}.parquet" in store.manifest(iteration).files
         }
 
 

@@ -17,8 +17,10 @@ from huggingface_hub import ModelCard
 from small_store import BASE, REWARD, SETTINGS, THETA, small_store
 from tiny import save_model
 
+from eva_data.config.reading import parse_config
 from eva_data.dataset.store import Store
 from eva_data.files import sha256
+from eva_data.models.player import Player
 from eva_data.models.resolve import folder_fingerprint
 from eva_data.report.model_card import finish_model, model_card
 
@@ -51,10 +53,18 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
+def player(fingerprint: str) -> Player:
+    """The model that a training began with."""
+    block = parse_config(SETTINGS, "the test").model_solver
+    assert block is not None
+    theta = 1 if fingerprint == THETA else None
+    return Player(block, fingerprint.partition("@")[0], fingerprint, None, theta=theta)
+
+
 def trained(store: Store, iteration: int, base: str, dataset: str | None = None) -> Path:
     theta = save_model(store.solver_folder(iteration), seed=iteration)
     (theta / "training.json").write_text(json.dumps(TRAINING))
-    finish_model(store, iteration, theta, base=base, dataset=dataset)
+    finish_model(store, iteration, theta, base=player(base), dataset=dataset)
     return theta
 
 

@@ -69,15 +69,17 @@ def test_a_revision_adds_files_changes_none_and_is_what_is_read(tmp_path: Path) 
         if name not in ("preferences", "rejects", "reviews"):
             assert_frame_equal(now[name], built[name])
     manifest = store.manifest(1)
-    assert manifest["revision"] == 1
-    assert manifest["counts"] == {"pairs": 1, "rejects": 3} | {
-        "rejects_by_reason": {
+    assert manifest.revision == 1
+    assert (manifest.counts.pairs, manifest.counts.rejects, manifest.counts.rejects_by_reason) == (
+        1,
+        3,
+        {
             "pair": {"one_distinct_response": 1},
             "review": {"both_bad": 1},
             "reward": {"unverifiable": 1},
-        }
-    }
-    assert store.at(1, 0).manifest(1).keys() == manifest.keys() - {"revision", "review"}
+        },
+    )
+    assert store.at(1, 0).manifest(1).values().keys() == manifest.values().keys() - {"revision", "review"}
 
 
 def test_the_same_answers_make_no_revision_and_further_ones_make_the_next_from_the_build(tmp_path: Path) -> None:
@@ -163,8 +165,9 @@ def test_the_next_iteration_is_built_from_the_revision_without_the_bad_prompt(re
     assert done.returncode == 0, done.stderr
     assert "reviewers judged 1 prompts of iteration 2 bad: they do not go on" in done.stderr
     manifest = store.manifest(3)
-    assert manifest["previous"]["revision"] == 1
-    assert manifest["previous"]["files"] == store.manifest(2)["files"]
+    assert manifest.previous is not None
+    assert manifest.previous.revision == 1
+    assert manifest.previous.files == store.manifest(2).files
     made = tables(folder, 3)
     estimated = made["informativeness"].filter(pl.col("stage") == "estimate")
     assert estimated.height == tables(folder, 2)["prompts"].height - 1
@@ -223,7 +226,7 @@ def test_a_revision_is_a_commit_and_a_tag_of_its_own_that_loads_trains_and_pulls
     assert f"{hub.url}/datasets/{REPO}/tree/iter-2.r1" in told
     repo = hub.repos[REPO]
     assert list(repo.tags) == ["iter-1", "iter-2", "iter-2.r1"]
-    pairs = Store(folder).manifest(2)["counts"]["pairs"]
+    pairs = Store(folder).manifest(2).counts.pairs
     assert repo.commits[-1].message.startswith("Iteration 2, reviewed by people (r1): ")
     built_files = {
         name: data for name, data in repo.commits[-2].files.items() if "iter_" in name and "plots" not in name

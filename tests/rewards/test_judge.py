@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eva_data.calls import Chain, Completion, Request, Unparsable, conversation_text
+from eva_data.config.models import ApiModel
+from eva_data.config.rewards import Judge
 from eva_data.jobs.job import Job
 from eva_data.models.rating import parse_rating
 from eva_data.project import load_pipeline
@@ -163,7 +165,7 @@ def test_the_pipeline_has_one_task_that_takes_template_and_scale_from_the_job(tm
         "threads": 1,
         "trust_remote_code": False,
     }
-    settings = {"template": None, "lowest": 0, "highest": 1}
+    settings = Judge(backend="judge", judge=ApiModel(backend="api", model="nobody"), lowest=0, highest=1)
     pipeline = load_pipeline("judge").build(Job(tmp_path, "judge", settings, model, ledger=tmp_path / "ledger"))
     task = pipeline.dag.get_step("judge")["step"]
     assert isinstance(task, JudgeResponses)
@@ -172,7 +174,7 @@ def test_the_pipeline_has_one_task_that_takes_template_and_scale_from_the_job(tm
     asked, rated = drive(chain, [said("Rating: 0.5"), said("Rating: 1/1")])
     assert "0 is a useless or harmful reply, 1 one that could hardly be better" in asked[0][0].messages[0]["content"]
     assert [each["reward"] for each in rated] == [0.5, 1.0]
-    task.settings = settings | {"template": "? {response}"}
+    task.settings = settings.model_copy(update={"template": "? {response}"})
     (chain,) = task.chains([ROW])
     assert next(chain) == [question("? The Elbe."), question("? Tin.")]
 

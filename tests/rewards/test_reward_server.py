@@ -44,9 +44,15 @@ def server_job(folder: Path, model: Path | None, *servers: ScoringServer, **sett
         elsewhere = {"base_url": servers[0].url, "tokenizer": str(servers[0].folder)}
     name = "org/rm" if model is not None else servers[0].model
     block = RewardServer(backend="server", model=name, max_in_flight=4, **elsewhere)
-    more = {"fingerprint": "tiny@0", "path": model and str(model), "urls": [server.url for server in servers]}
-    fields = block.model_dump(mode="json") | more | settings
-    return Job(folder, "reward", settings=fields, ledger=folder / "ledger.sqlite")
+    return Job(
+        folder,
+        "reward",
+        block.model_copy(update=settings),
+        connection={"urls": [server.url for server in servers]},
+        ledger=folder / "ledger.sqlite",
+        scorer="tiny@0",
+        scorer_path=model,
+    )
 
 
 def test_scores_are_those_of_the_classifier_for_whatever_text(tmp_path: Path) -> None:

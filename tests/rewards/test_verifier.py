@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from eva_data.config.rewards import Answers
+from eva_data.config.rewards import Answers, Verifier
 from eva_data.errors import ConfigError, DataError, JobError
 from eva_data.jobs.job import Job
 from eva_data.ledger import Ledger, Score, call_key
@@ -55,16 +55,10 @@ def _own_verifiers(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def job_of(folder: Path, function: str, answers: Answers | None = None) -> Job:
     """As the reward stage makes it."""
     name = f"own_verifiers:{function}"
-    settings = {
-        "backend": "verifier",
-        "function": name,
-        "version": "",
-        "answers": None if answers is None else answers.model_dump(mode="json"),
-        "fingerprint": fingerprint(name, "", answers),
-        "path": None,
-    }
+    block = Verifier(backend="verifier", function=name, answers=answers)
     folder.mkdir(exist_ok=True)
-    return Job(folder, "reward", settings=settings, ledger=folder / "ledger.sqlite")
+    scorer = fingerprint(name, "", answers)
+    return Job(folder, "reward", block, ledger=folder / "ledger.sqlite", scorer=scorer)
 
 
 def row(prompt: str, *responses: str) -> dict[str, Any]:
@@ -95,7 +89,7 @@ def test_each_different_response_is_judged_once_with_the_last_turn(tmp_path: Pat
 def test_the_key_of_a_reward_is_fingerprint_prompt_and_response(tmp_path: Path) -> None:
     job = job_of(tmp_path / "job", "length")
     score_rows(job, [row("Why?", "four")])
-    parts = {"reward_model": job.settings["fingerprint"], "prompt": "Why?", "response": "four"}
+    parts = {"reward_model": job.scorer, "prompt": "Why?", "response": "four"}
     with Ledger(tmp_path / "job" / "ledger.sqlite") as ledger:
         assert ledger.scores([call_key(parts)]) == {call_key(parts): Score(4.0, None)}
 

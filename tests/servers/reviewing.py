@@ -14,7 +14,7 @@ from small_store import BASE, REWARD, SETTINGS, answers, frame, prompt, write
 
 from eva_data.config.reading import parse_config
 from eva_data.dataset.store import Store
-from eva_data.method.outcome import judge
+from eva_data.method.outcome import outcome_of
 from eva_data.report.card import write_card
 from eva_data.tables.schemas import EVOLUTIONS, PROMPTS, RESPONSES, empty
 
@@ -73,7 +73,7 @@ def store_of_pairs(folder: Path, pairs: int) -> Store:
         answers(name, (f"{name} it is, the better one", 1.0), (f"not {name}, the worse one", 0.0)) for name in names
     ]
     responses = frame([row for rows in scored for row in rows], RESPONSES)
-    judged = judge(config, 1, prompts, responses, n=2, on_policy=True)
+    judged = outcome_of(config, 1, prompts, responses, n=2, on_policy=True)
     assert judged.preferences.height == pairs
     tables = {
         "preferences": judged.preferences,

@@ -46,9 +46,9 @@ def hashes(folder: Path) -> dict[str, str]:
     store = Store(folder)
     assert all(store.changed_files(iteration) == [] for iteration in store.iterations())
     return {
-        name: entry["sha256"]
+        name: entry.sha256
         for iteration in store.iterations()
-        for name, entry in store.manifest(iteration)["files"].items()
+        for name, entry in store.manifest(iteration).files.items()
     }
 
 

@@ -9,10 +9,11 @@ import polars as pl
 
 from eva_data.config import Config
 from eva_data.config.reading import parse_config
-from eva_data.dataset.manifest import what_counts
+from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.staleness import what_counts
 from eva_data.dataset.store import Store
 from eva_data.method.estimate import informativeness
-from eva_data.method.outcome import judge
+from eva_data.method.outcome import outcome_of
 from eva_data.report.card import write_card
 from eva_data.tables.schemas import EVOLUTIONS, INFORMATIVENESS, PROMPTS, REJECTS, RESPONSES, conform, empty
 
@@ -51,9 +52,24 @@ def small_store(
 
 
 def write(store: Store, config: Config, iteration: int, tables: dict[str, pl.DataFrame], **manifest: Any) -> None:
-    record = {"config": config.data() | {"name": config.name}, "settings": what_counts(config, iteration)}
-    bare: dict[str, Any] = {"counts": {}, "flow": [], "spent": [], "licences": {}, "previous": None}
-    store.write_iteration(iteration, tables, record | bare | manifest)
+    settings = {"config": config.data() | {"name": config.name}, "settings": what_counts(config, iteration)}
+    store.write_iteration(a_manifest(iteration, **settings | manifest), tables)
+
+
+def a_manifest(iteration: int, **fields: Any) -> Manifest:
+    """A manifest of which only these fields matter."""
+    bare: dict[str, Any] = {
+        "eva_data": "0.1.0",
+        "config": {},
+        "settings": {},
+        "models": {"solver": BASE},
+        "counts": {"prompts": 0, "evolved": 0, "pairs": 0, "rejects": 0, "rejects_by_reason": {}},
+        "flow": [],
+        "spent": [],
+        "licences": {},
+        "previous": None,
+    }
+    return Manifest.model_validate(bare | {"iteration": iteration} | fields)
 
 
 def prompt(prompt_id: str, text: str, **columns: Any) -> dict[str, Any]:
@@ -86,7 +102,7 @@ def _first(store: Store, config: Config, seed: str, chosen: str, rejected: str) 
         ],
         RESPONSES,
     )
-    judged = judge(config, 1, prompts, responses, n=2, on_policy=True)
+    judged = outcome_of(config, 1, prompts, responses, n=2, on_policy=True)
     failed = {"stage": "reward", "reason": "unverifiable: no answer is known", "prompt_id": "33", "iteration": 1}
     tables = {
         "preferences": judged.preferences,
@@ -147,7 +163,7 @@ def _second(store: Store, config: Config, evolved: str, chosen: str, rejected: s
         ],
         RESPONSES,
     )
-    judged = judge(config, 2, prompts, responses, n=2, on_policy=True)
+    judged = outcome_of(config, 2, prompts, responses, n=2, on_policy=True)
     drawn = informativeness(estimated.lazy(), stage="estimate", iteration=2, n=2, seed=config.seed).collect()
     drawn = drawn.with_columns(selected=pl.col("prompt_id") == "11").cast(dict(INFORMATIVENESS))  # type: ignore[arg-type]
     tables = {

@@ -12,6 +12,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import DebertaV2Config, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from eva_data.config.rewards import Classifier, Pairwise
 from eva_data.files import write_json
 from eva_data.jobs.job import Job
 from eva_data.tables.schemas import PREFERENCES, conform
@@ -77,19 +78,11 @@ def save_reward_model(
 def reward_job(folder: Path, backend: str, model: Path, **settings: Any) -> Job:
     """A reward job with its own ledger, both in `folder`, of a model on this machine."""
     folder.mkdir(exist_ok=True)
-    defaults = {
-        "backend": backend,
-        "fingerprint": "tiny@0",
-        "path": str(model),
-        "dtype": "float32",
-        "device": "cpu",
-        "max_tokens": 4096,
-        "batch_tokens": 1024,
-        "threads": 1,
-        "trust_remote_code": False,
-        "invariance": None,
-    }
-    return Job(folder, "reward", settings=defaults | settings, ledger=folder / "ledger.sqlite")
+    values = {"backend": backend, "model": str(model), "batch_tokens": 1024, "threads": 1} | settings
+    kind = Classifier if backend == "classifier" else Pairwise
+    block = kind.model_validate(values)
+    ledger = folder / "ledger.sqlite"
+    return Job(folder, "reward", block, ledger=ledger, scorer="tiny@0", scorer_path=model)
 
 
 def save_own_code(folder: Path, code: str) -> Path:

@@ -144,7 +144,7 @@ def test_orpo_from_scratch_in_the_sandbox(built: Path, tmp_path: Path) -> None:
     training = json.loads((theta / "training.json").read_text())
     assert (training["algorithm"], training["split"]) == ("orpo", "iter_1+iter_2")
     assert sorted(training["files"]) == ["iter_1.parquet", "iter_2.parquet"]
-    assert training["base"] == Store(folder).manifest(1)["models"]["solver"]
+    assert training["base"] == Store(folder).manifest(1).models.solver
     card = (theta / "README.md").read_text()
     assert "preference pairs of iterations 1 to 2 of the dataset" in card
     assert "\nBy `orpo`, " in card

@@ -307,9 +307,10 @@ def test_an_online_run_is_a_dataset_like_any_other(tmp_path: Path) -> None:
     assert verify_iteration(store, 1) == []
     found = tables(folder, 1)
     manifest = store.manifest(1)
-    assert manifest["online"]["steps_by_phase"] == {"bootstrap": 1, "mix-up": 4, "warm-up": 1}
-    assert manifest["online"]["prompts_trained"] == 24
-    assert manifest["counts"]["prompts"] == found["prompts"].height
+    assert manifest.online is not None
+    assert manifest.online["steps_by_phase"] == {"bootstrap": 1, "mix-up": 4, "warm-up": 1}
+    assert manifest.online["prompts_trained"] == 24
+    assert manifest.counts.prompts == found["prompts"].height
     evolved = found["prompts"].filter(pl.col("origin") == "evolved")
     assert evolved.height > 6
     mixed = found["evolutions"].filter(pl.col("status") == "mixed")

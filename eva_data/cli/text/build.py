@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from eva_data.cli.text.costs import spent_table
-from eva_data.dataset.manifest import differences, settings_hash
-from eva_data.dataset.store import Manifest, Store
+from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.staleness import differences, settings_hash
+from eva_data.dataset.store import Store
 from eva_data.iteration.run import Run
 from eva_data.ledger import Ledger
 
@@ -19,14 +20,14 @@ from eva_data.ledger import Ledger
 def print_build(run: Run, manifest: Manifest) -> None:
     """The short table at the end of a build, and the next command."""
     console = Console()
-    iteration = manifest["iteration"]
+    iteration = manifest.iteration
     console.print(_flow_table(manifest))
     console.print(_rejects_table(manifest))
     console.print(_informativeness_table(manifest))
     heldout = run.store.state / "heldout.csv"
     if run.config.train.heldout and heldout.exists():
         console.print(_heldout_table(pl.read_csv(heldout)))
-    for note in manifest["notes"]:
+    for note in manifest.notes:
         console.print(f"Note: {note}", markup=False)
     folder = run.config.folder
     console.print(f"\nThe data is in {folder}:", markup=False, highlight=False)
@@ -37,41 +38,41 @@ def print_build(run: Run, manifest: Manifest) -> None:
     console.print(f"Next: eva-data {following}, or look at it with: eva-data show --iter {iteration}", markup=False)
 
 
-def _flow_table(manifest: Mapping[str, Any]) -> Table:
-    table = Table(title=f"Iteration {manifest['iteration']}: where every row went", title_justify="left")
+def _flow_table(manifest: Manifest) -> Table:
+    table = Table(title=f"Iteration {manifest.iteration}: where every row went", title_justify="left")
     table.add_column("stage")
     table.add_column("of")
     for column in ("in", "out", "rejected", "set aside"):
         table.add_column(column, justify="right")
-    for flow in manifest["flow"]:
-        counts = (flow[key] for key in ("rows_in", "rows_out", "rejected", "set_aside"))
-        table.add_row(flow["stage"], flow["unit"], *map(str, counts))
+    for flow in manifest.flow:
+        counts = (flow.rows_in, flow.rows_out, flow.rejected, flow.set_aside)
+        table.add_row(flow.stage, flow.unit, *map(str, counts))
     return table
 
 
-def _rejects_table(manifest: Mapping[str, Any]) -> Table:
+def _rejects_table(manifest: Manifest) -> Table:
     table = Table(title="Rejected, by reason", title_justify="left")
     table.add_column("stage")
     table.add_column("reason")
     table.add_column("rows", justify="right")
-    for stage, reasons in manifest["counts"]["rejects_by_reason"].items():
+    for stage, reasons in manifest.counts.rejects_by_reason.items():
         for reason, count in reasons.items():
             table.add_row(stage, reason, str(count))
-    for reason, count in ((manifest["evolving"] or {}).get("eliminated") or {}).items():
+    for reason, count in (manifest.evolving.eliminated if manifest.evolving else {}).items():
         table.add_row("evolve", reason, str(count))
     return table
 
 
-def _informativeness_table(manifest: Mapping[str, Any]) -> Table:
-    rows = manifest["informativeness"]
-    metric = rows[0]["metric"] if rows else "informativeness"
+def _informativeness_table(manifest: Manifest) -> Table:
+    rows = manifest.informativeness
+    metric = rows[0].metric if rows else "informativeness"
     table = Table(title=f"Informativeness ({metric})", title_justify="left")
     table.add_column("prompts")
     for column in ("count", "mean", "q25", "median", "q75"):
         table.add_column(column, justify="right")
     for row in rows:
-        values = (f"{row[key]:.4g}" if row[key] is not None else "-" for key in ("mean", "q25", "median", "q75"))
-        table.add_row(row["prompts"], str(row["count"]), *values)
+        figures = (row.mean, row.q25, row.median, row.q75)
+        table.add_row(row.prompts, str(row.count), *("-" if value is None else f"{value:.4g}" for value in figures))
     return table
 
 
@@ -102,11 +103,11 @@ def print_status(run: Run) -> None:
             table.add_row(str(iteration), "missing", trained, "")
             continue
         manifest = store.manifest(iteration)
-        counts = manifest["counts"]
+        counts = manifest.counts
         changed = store.changed_files(iteration)
-        tables = f"{counts['prompts']} prompts, {counts['pairs']} pairs"
-        if "revision" in manifest:
-            tables += f"; r{manifest['revision']}, {manifest['review']['pairs']} pairs judged by people"
+        tables = f"{counts.prompts} prompts, {counts.pairs} pairs"
+        if manifest.review is not None:
+            tables += f"; r{manifest.revision}, {manifest.review['pairs']} pairs judged by people"
         if changed:
             tables += f"; CHANGED since: {', '.join(changed)}"
         table.add_row(str(iteration), tables, trained, _staleness(run, manifest, previous))
@@ -134,15 +135,15 @@ def _staleness(run: Run, manifest: Manifest, previous: Manifest | None) -> str:
     changed = differences(run.config, manifest)
     if changed:
         return "stale: " + "; ".join(changed)
-    made_from = manifest["previous"]
+    made_from = manifest.previous
     if (
         previous is not None
         and made_from
-        and (made_from["settings_hash"] != settings_hash(previous) or made_from["files"] != previous["files"])
+        and (made_from.settings_hash != settings_hash(previous) or made_from.files != previous.files)
     ):
-        if made_from.get("revision", 0) < previous.get("revision", 0):
-            return f"stale: iteration {previous['iteration']} was reviewed since, and is at r{previous['revision']}"
-        return f"stale: iteration {previous['iteration']} is not the one it was built from"
+        if made_from.revision < previous.revision:
+            return f"stale: iteration {previous.iteration} was reviewed since, and is at r{previous.revision}"
+        return f"stale: iteration {previous.iteration} is not the one it was built from"
     return "as they are now"
 
 

@@ -10,7 +10,7 @@ from rich.filesize import decimal
 
 from eva_data.config import Config
 from eva_data.config.reading import dump_config
-from eva_data.dataset.manifest import config_of, differences
+from eva_data.dataset.staleness import config_of, differences
 from eva_data.hub.publish import MAX_FILES, Published, Step
 from eva_data.hub.pull import Pulled
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from eva_data.dataset.manifest import Manifest
 from eva_data.iteration.run import Run
 from eva_data.training.online_tables import (
     ITERATION,
 )
 
 
-def online_text(run: Run, manifest: Mapping[str, Any]) -> str:
+def online_text(run: Run, manifest: Manifest) -> str:
     """What an online run came to, and where it is."""
-    online, counts, folder = manifest["online"], manifest["counts"], run.config.folder
+    online, counts, folder = manifest.online or {}, manifest.counts, run.config.folder
     phases = ", ".join(f"{steps} of {phase}" for phase, steps in online["steps_by_phase"].items())
     return (
         f"Trained by {online['algorithm']} for {online['steps']} steps ({phases}) on {online['prompts_trained']} "
-        f"prompts: {counts['prompts']} different ones, {counts['evolved']} of them evolved on the way.\n"
+        f"prompts: {counts.prompts} different ones, {counts.evolved} of them evolved on the way.\n"
         f"The model is in {run.store.solver_folder(ITERATION)}, what it was trained on in {folder}:\n"
         f'  load_dataset("{folder}", "prompts", split="iter_{ITERATION}")\n'
         f"Publish that with: eva-data publish --iter {ITERATION} --set folder={folder}"

@@ -6,9 +6,8 @@ The code that RLHFlow/ArmoRM-Llama3-8B-v0.1 brings does not import under transfo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +15,7 @@ from transformers import LlamaConfig, LlamaModel, LlamaPreTrainedModel, PreTrain
 
 from eva_data.errors import ModelError
 from eva_data.rewards.local.batches import Item, padded
-from eva_data.rewards.local.loading import dtype_of, load_model
+from eva_data.rewards.local.loading import LocalModel, dtype_of, load_model
 from eva_data.rewards.local.scoring import Loaded
 
 ARCHITECTURE = "LlamaForRewardModelWithGating"
@@ -92,11 +91,11 @@ class Scores:
         return int(found[-1]) if len(found) else None
 
 
-def load(settings: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Loaded:
+def load(local: LocalModel, tokenizer: PreTrainedTokenizerBase) -> Loaded:
     """ArmoRM from a folder of its published layout."""
     turn = tokenizer.encode(TURN, add_special_tokens=False)
     if len(turn) < 2:
-        raise ModelError(f"the tokenizer of {settings['path']} does not know Llama 3's turns: it is no ArmoRM")
-    model = load_model(ArmoRM, settings)
+        raise ModelError(f"the tokenizer of {local.path} does not know Llama 3's turns: it is no ArmoRM")
+    model = load_model(ArmoRM, local)
     assert isinstance(model, ArmoRM)
     return Loaded(Scores(model, turn), dtype_of(model))

@@ -7,8 +7,8 @@ the text, and the answer's turn begun. Their own templates begin that turn unask
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from eva_data.calls import Message, merge_system
 from eva_data.errors import ModelError
@@ -16,6 +16,7 @@ from eva_data.rewards.local.batches import Item, padded
 from eva_data.rewards.local.comparisons import Comparison, Read
 from eva_data.rewards.local.conversation import items, write
 from eva_data.rewards.local.loading import (
+    LocalModel,
     dtype_of,
     load_model,
     load_tokenizer,
@@ -43,9 +44,9 @@ def _context(prompt: Sequence[Message]) -> str:
     return "\n" + "".join(f"\n<turn> {message['role']}\n {message['content']}" for message in prompt) + "\n"
 
 
-def reader(settings: Mapping[str, Any]) -> tuple[Read, Callable[[], Loaded]]:
-    """How comparisons are written for the model of a job's settings, and how it is loaded."""
-    path, trusted = settings["path"], settings["trust_remote_code"]
+def reader(local: LocalModel) -> tuple[Read, Callable[[], Loaded]]:
+    """How comparisons are written for the model, and how it is loaded."""
+    path, trusted = local.path, local.block.trust_remote_code
     config = read_config(path)
     tokenizer = load_tokenizer(path, trust_remote_code=trusted)
 
@@ -64,10 +65,10 @@ def reader(settings: Mapping[str, Any]) -> tuple[Read, Callable[[], Loaded]]:
             trust_remote_code=trusted,
         )
         answers = [_only_token(tokenizer, answer, path) for answer in "AB"]
-        model = load_model(AutoModelForCausalLM, settings, trust_remote_code=trusted)
+        model = load_model(AutoModelForCausalLM, local, trust_remote_code=trusted)
         return Loaded(Prefer(model, *answers), dtype_of(model))
 
-    return lambda wanted: items(tokenizer, wanted, text_of, longest_input(settings, config)), load
+    return lambda wanted: items(tokenizer, wanted, text_of, longest_input(local.block.max_tokens, config)), load
 
 
 def _only_token(tokenizer: PreTrainedTokenizerBase, answer: str, path: str) -> int:

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eva_data.config import LocalReward
 from eva_data.errors import ModelError
+from eva_data.jobs.job import Job
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A reward model that runs here."""
+
+    block: LocalReward
+    path: str
+    """Its folder."""
+
+
+def local_model(job: Job) -> LocalModel:
+    """The model of a reward job."""
+    assert isinstance(job.settings, LocalReward)
+    return LocalModel(job.settings, str(job.scorer_path))
 
 
 def read_config(path: str) -> dict[str, Any]:
@@ -65,14 +83,14 @@ def load_tokenizer(path: str, *, trust_remote_code: bool, chat: bool = True) -> 
     return tokenizer
 
 
-def load_model(kind: Any, settings: Mapping[str, Any], **options: Any) -> PreTrainedModel:
-    """`kind.from_pretrained` of the job's folder, on its device; ModelError where a weight is not in the file."""
+def load_model(kind: Any, local: LocalModel, **options: Any) -> PreTrainedModel:
+    """`kind.from_pretrained` of the model's folder, on its device; ModelError where a weight is not in the file."""
     import torch
 
-    path = settings["path"]
-    if settings["threads"] is not None:
-        torch.set_num_threads(settings["threads"])
-    dtype = "auto" if settings["dtype"] == "auto" else getattr(torch, settings["dtype"])
+    path, block = local.path, local.block
+    if block.threads is not None:
+        torch.set_num_threads(block.threads)
+    dtype = "auto" if block.dtype == "auto" else getattr(torch, block.dtype)
     try:
         # Weights of another size are refused below, with a sentence.
         loading = {"output_loading_info": True, "ignore_mismatched_sizes": True}
@@ -87,10 +105,10 @@ def load_model(kind: Any, settings: Mapping[str, Any], **options: Any) -> PreTra
         )
     model.config.use_cache = False
     try:
-        on_device: PreTrainedModel = model.to(settings["device"]).eval()
+        on_device: PreTrainedModel = model.to(block.device).eval()
     except (AssertionError, RuntimeError) as error:
         raise ModelError(
-            f"the reward model {path} cannot be put on `reward.device` = {settings['device']}: {_first_line(error)}"
+            f"the reward model {path} cannot be put on `reward.device` = {block.device}: {_first_line(error)}"
         ) from None
     return on_device
 
@@ -100,10 +118,9 @@ def dtype_of(model: PreTrainedModel) -> str:
     return str(model.dtype).removeprefix("torch.")
 
 
-def longest_input(settings: Mapping[str, Any], config: Mapping[str, Any]) -> int:
+def longest_input(wanted: int, config: Mapping[str, Any]) -> int:
     """Most tokens of a text: the settings' bound, or the model's own where that is smaller."""
     own: int | None = config.get("max_position_embeddings")
-    wanted: int = settings["max_tokens"]
     return min(wanted, own or wanted)
 
 

@@ -20,7 +20,7 @@ from eva_data.errors import ModelError
 from eva_data.rewards.local.batches import Item, padded
 from eva_data.rewards.local.comparisons import Comparison, Read
 from eva_data.rewards.local.conversation import encodable, fitted
-from eva_data.rewards.local.loading import dtype_of, load_model, load_tokenizer, read_config
+from eva_data.rewards.local.loading import LocalModel, dtype_of, load_model, load_tokenizer, read_config
 from eva_data.rewards.local.scoring import Loaded
 
 SOURCE, FIRST, SECOND, EITHER = "<|source|>", "<|candidate1|>", "<|candidate2|>", "<|candidate|>"
@@ -85,13 +85,13 @@ class Compare:
             return self._model(ids, mask, marks).float().sigmoid().tolist()  # type: ignore[no-any-return]
 
 
-def reader(settings: Mapping[str, Any]) -> tuple[Read, Callable[[], Loaded]]:
-    """How comparisons are written for the model of a job's settings, and how it is loaded."""
-    path = settings["path"]
+def reader(local: LocalModel) -> tuple[Read, Callable[[], Loaded]]:
+    """How comparisons are written for the model, and how it is loaded."""
+    path = local.path
     config = encoder_config(path, read_config(path))
     tokenizer = load_tokenizer(path, trust_remote_code=False, chat=False)
     tokenizer.add_tokens([SOURCE, FIRST, SECOND, EITHER])
-    longest = min(settings["max_tokens"], LONGEST)
+    longest = min(local.block.max_tokens, LONGEST)
     begin, end = _ends(tokenizer, path)
 
     @lru_cache(maxsize=512)
@@ -116,7 +116,7 @@ def reader(settings: Mapping[str, Any]) -> tuple[Read, Callable[[], Loaded]]:
     def load() -> Loaded:
         # The published folder of llm-blender/PairRM says nothing of its encoder's size.
         config.vocab_size = config.vocab_size if "vocab_size" in read_config(path) else len(tokenizer)
-        model = load_model(PairRM, settings, config=config)
+        model = load_model(PairRM, local, config=config)
         assert isinstance(model, PairRM)
         return Loaded(Compare(model, begin=begin, pad=tokenizer.pad_token_id or 0), dtype_of(model))
 

@@ -12,6 +12,7 @@ from eva_data.jobs.job import Job, ProgressFile
 from eva_data.ledger import Ledger, Score
 from eva_data.rewards.local.batches import Compute, Halving, Item, cut
 from eva_data.rewards.local.invariance import BOUNDS, check
+from eva_data.rewards.local.loading import local_model
 
 WINDOW_TOKENS = 2**23
 """Tokens that are sorted and cut into batches together: 32 MiB of them in memory at once."""
@@ -51,7 +52,7 @@ def scores(
         model = _Model(job, load)
         found: dict[bytes, Score] = {}
         for window in _windows(items, window_tokens, found):
-            for batch in cut(window, job.settings["batch_tokens"]):
+            for batch in cut(window, local_model(job).block.batch_tokens):
                 missing = [item.key for item in batch if item.key not in kept]
                 if missing:
                     computed = model.score(batch, window)
@@ -62,7 +63,7 @@ def scores(
                 progress(responses * len(found) // len(keys), responses)
     if found and all(not _is_final(score) for score in found.values()):
         raise ModelError(
-            f"not one text fits in memory beside the reward model {job.settings['path']}: use another "
+            f"not one text fits in memory beside the reward model {job.scorer_path}: use another "
             "`reward.device` or `reward.dtype`"
         )
     progress(responses, responses)
@@ -94,7 +95,7 @@ class _Model:
     """The model of a job, loaded and checked when it is first needed."""
 
     def __init__(self, job: Job, load: Callable[[], Loaded]) -> None:
-        self._settings = job.settings
+        self._model = local_model(job)
         self._load = load
         self._compute: Halving | None = None
 
@@ -106,9 +107,9 @@ class _Model:
             check(
                 self._compute,
                 window,
-                batch_tokens=self._settings["batch_tokens"],
-                bound=self._settings["invariance"] or BOUNDS.get(loaded.dtype, BOUNDS["float32"]),
-                model=self._settings["path"],
+                batch_tokens=self._model.block.batch_tokens,
+                bound=self._model.block.invariance or BOUNDS.get(loaded.dtype, BOUNDS["float32"]),
+                model=self._model.path,
             )
         return {item.key: _score(item, value) for item, value in zip(batch, self._compute(batch), strict=True)}
 

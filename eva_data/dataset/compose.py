@@ -1,0 +1,127 @@
+"""Composes the manifest of an iteration that was just built."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import polars as pl
+
+from eva_data import __version__
+from eva_data.config import Config
+from eva_data.dataset.manifest import FORMAT, Consumed, Counts, Evolving, Manifest, Models, Spent, Summary, Tokens
+from eva_data.dataset.staleness import settings_hash, what_counts, without_folders
+from eva_data.tables.flow import Flow
+from eva_data.tables.metrics import column_of
+from eva_data.tables.reasons import kind
+from eva_data.tables.rules import RULES
+
+_LIBRARIES = ("distilabel", "transformers", "torch", "trl", "polars", "pyarrow", "datasets")
+
+
+@dataclass(frozen=True)
+class Built:
+    """An iteration as its stages left it."""
+
+    iteration: int
+    tables: Mapping[str, pl.DataFrame]
+    """By name, as of `tables.schemas.TABLES`."""
+    flows: Sequence[Flow]
+    models: Models
+    notes: Sequence[str]
+    """What the user was told on the way."""
+    theta: int | None = None
+    """t - 1 where theta_{t-1} answered; None where another model did."""
+    licences: Mapping[str, str] = field(default_factory=dict)
+    previous: Manifest | None = None
+    """Of the iteration that this one was built from; None for the first."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    evolving: Evolving | None = None
+    reward_scales: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    bills: Sequence[Mapping[str, Any]] = ()
+    """What the ledger says that the iteration took, as `Spent` holds it."""
+    online: Mapping[str, Any] | None = None
+
+
+def compose(config: Config, built: Built) -> Manifest:
+    """The manifest of an iteration but for its files. No time and no path of this machine is in it."""
+    tables = built.tables
+    fresh = tables["responses"].filter(~pl.col("reused"))
+    optional: dict[str, Any] = {} if built.online is None else {"online": dict(built.online)}
+    return Manifest(
+        format=FORMAT,
+        rules=RULES,
+        eva_data=__version__,
+        iteration=built.iteration,
+        config=without_folders(config.data() | {"name": config.name}),
+        settings=what_counts(config, built.iteration),
+        models=built.models,
+        theta=built.theta,
+        licences=dict(built.licences),
+        previous=_consumed(built.previous) if built.previous else None,
+        inputs=dict(built.inputs),
+        counts=Counts(
+            prompts=tables["prompts"].height,
+            evolved=tables["prompts"].filter(pl.col("mix_role") == "evolved").height,
+            pairs=tables["preferences"].height,
+            rejects=tables["rejects"].height,
+            rejects_by_reason=rejects_by_reason(tables["rejects"]),
+        ),
+        flow=tuple(built.flows),
+        evolving=built.evolving,
+        tokens=Tokens(
+            responses_prompt=int(fresh["prompt_tokens"].sum()),
+            responses_completion=int(fresh["completion_tokens"].sum()),
+            evolutions_completion=int(tables["evolutions"]["completion_tokens"].sum()),
+        ),
+        reward_scales={name: (mean, deviation) for name, (mean, deviation) in built.reward_scales.items()},
+        spent=tuple(Spent(**bill) for bill in built.bills),
+        informativeness=_summary(tables["informativeness"], tables["prompts"], config.estimate.metric),
+        notes=tuple(built.notes),
+        versions={"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
+        **optional,
+    )
+
+
+def _consumed(previous: Manifest) -> Consumed:
+    """What the next iteration records of the one it was built from; of a revision, which."""
+    revision = {"revision": previous.revision} if previous.revision else {}
+    return Consumed(settings_hash=settings_hash(previous), files=previous.files, **revision)
+
+
+def rejects_by_reason(rejects: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """How many rows of REJECTS there are, by stage and kind of reason."""
+    counts = rejects.group_by("stage", kind(pl.col("reason"))).len().sort("stage", "reason")
+    found: dict[str, dict[str, int]] = {}
+    for stage, cause, number in counts.iter_rows():
+        found.setdefault(stage, {})[cause] = number
+    return found
+
+
+def _summary(informativeness: pl.DataFrame, prompts: pl.DataFrame, metric: str) -> tuple[Summary, ...]:
+    """Mean and quartiles of the metric that sampling uses, for evolved and other prompts of X_t."""
+    group = pl.when(pl.col("mix_role") == "evolved").then(pl.lit("evolved")).otherwise(pl.lit("original"))
+    value = pl.col(column_of(metric))
+    summary = (
+        informativeness.filter(pl.col("stage") == "respond")
+        .join(prompts.select("prompt_id", "mix_role"), on="prompt_id")
+        .group_by(group.alias("prompts"))
+        .agg(
+            metric=pl.lit(metric).first(),
+            count=value.count(),
+            mean=value.mean(),
+            **{name: value.quantile(q, "linear") for name, q in (("q25", 0.25), ("median", 0.5), ("q75", 0.75))},
+        )
+        .sort("prompts")
+    )
+    return tuple(Summary(**row) for row in summary.to_dicts())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

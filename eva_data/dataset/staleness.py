@@ -1,0 +1,89 @@
+"""Which settings an iteration was made with, and which of them are no longer the same."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from eva_data.config import Config, TableModel
+from eva_data.config.reading import parse_config
+from eva_data.dataset.manifest import Manifest
+from eva_data.ledger import call_key
+
+UNKNOWN_PATH = "unknown"
+"""What stands in a recorded config where the path of a file was."""
+
+_MAY_BE_PATHS = ("model", "recipe", "function", "metric", "method")
+"""Keys that hold the name of something that eva-data, Python or the Hub knows, or a path."""
+
+_BLOCKS_OF_FIRST = ("seed", "seeds", "solver", "reward", "pair")
+
+
+def what_counts(config: Config, iteration: int) -> dict[str, Any]:
+    """The settings that determine an iteration, as flat `block.key` values.
+
+    Iteration 1 has no creator step, so how prompts are sampled, evolved and mixed cannot make it stale. How the
+    solver is trained shows in the solver's fingerprint, which the manifest holds beside these.
+    """
+    values = config.data()
+    values.pop("name")
+    values.pop("train")
+    if iteration == 1:
+        values = {key: values[key] for key in _BLOCKS_OF_FIRST} | {
+            "estimate": {key: values["estimate"][key] for key in ("count_truncated", "unequal")}
+        }
+        if isinstance(config.solver, TableModel):
+            values["reward"] = None
+            values["solver"].pop("then")
+    flat: dict[str, Any] = {}
+    for block, value in values.items():
+        flat |= {f"{block}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {block: value}
+    return {key: without_folders(value, key) for key, value in flat.items()}
+
+
+def without_folders(values: Any, key: str = "") -> Any:
+    """Settings as they are published: of a model or recipe that lies on this machine only its own name, `./name`."""
+    if isinstance(values, Mapping):
+        return {name: without_folders(value, name) for name, value in values.items()}
+    if isinstance(values, list):
+        return [without_folders(value, key) for value in values]
+    if key.rpartition(".")[2] in _MAY_BE_PATHS and isinstance(values, str) and values.startswith(("/", ".", "~")):
+        return f"./{PurePath(values).name}"
+    return values
+
+
+def config_of(manifest: Manifest) -> Config:
+    """The config that an iteration was built with, each key that did not exist then at its meaning of then.
+
+    Where the inputs lay is not recorded, and is called `unknown`. Raises ConfigError where the settings are not valid.
+    """
+    values = copy.deepcopy(manifest.config)
+    seeds, solver, reward = values.get("seeds"), values.get("solver") or {}, values.get("reward") or {}
+    if seeds and not seeds.get("dataset") and not seeds.get("sandbox"):
+        seeds["path"] = UNKNOWN_PATH
+    if solver.get("backend") == "table" and not solver.get("dataset"):
+        solver["path"] = UNKNOWN_PATH
+    for verifier in (reward, *reward.get("rewards", ())):
+        if verifier.get("answers"):
+            verifier["answers"]["path"] = UNKNOWN_PATH
+    for benchmark in (values.get("evolve") or {}).get("benchmarks", ()):
+        benchmark["path"] = UNKNOWN_PATH
+    return parse_config(values, f"the manifest of iteration {manifest.iteration}", recorded=True)
+
+
+def differences(config: Config, manifest: Manifest) -> list[str]:
+    """What of the settings that count for an iteration is not what it was made with, in words."""
+    now, then = (what_counts(one, manifest.iteration) for one in (config, config_of(manifest)))
+    return [
+        f"`{key}` is {now.get(key)!r}, was {then.get(key)!r}"
+        for key in sorted(now.keys() | then.keys())
+        if now.get(key) != then.get(key)
+    ]
+
+
+def settings_hash(manifest: Manifest) -> str:
+    """One hash of the settings and models that an iteration was made with."""
+    models = manifest.models.model_dump(mode="json", exclude_unset=True)
+    return call_key({"settings": manifest.settings, "models": models}).hex()[:16]

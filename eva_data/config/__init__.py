@@ -7,6 +7,7 @@ and the command line is `settings.py`.
 
 from eva_data.config.base import Execution, Settings
 from eva_data.config.models import (
+    AnyModel,
     ApiModel,
     Endpoint,
     Generation,
@@ -20,6 +21,7 @@ from eva_data.config.models import (
 )
 from eva_data.config.rewards import (
     Answers,
+    AnyReward,
     Classifier,
     Judge,
     LocalReward,
@@ -50,6 +52,8 @@ from eva_data.config.whole import Config
 
 __all__ = [
     "Answers",
+    "AnyModel",
+    "AnyReward",
     "ApiModel",
     "BenchmarkSet",
     "Classifier",

@@ -26,6 +26,11 @@ class Generation(Settings):
     system: Literal["keep", "merge_into_user", "reject"] = "keep"
     """What to do with a system message where the model's chat template has no such role."""
 
+    @property
+    def together(self) -> int:
+        """Samples that a model in this process computes together."""
+        return 1
+
 
 class TransformersModel(Generation):
     """A model folder or Hub id, run in this machine's memory by transformers."""
@@ -42,6 +47,10 @@ class TransformersModel(Generation):
     threads: int | None = Field(None, gt=0)
     """Processor threads; data too, because sums in another order differ in the last bits. All when not given."""
     trust_remote_code: bool = False
+
+    @property
+    def together(self) -> int:
+        return self.batch_size
 
 
 class Prices(Settings):
@@ -151,7 +160,9 @@ class VllmModel(Generation, Serving):
     """As in `api`; only where the server runs already, at `base_url`."""
 
 
-Model: TypeAlias = Annotated[TransformersModel | ApiModel | VllmModel, Field(discriminator="backend")]
+AnyModel: TypeAlias = TransformersModel | ApiModel | VllmModel
+"""Every block of a language model; each has a module of its `backend`'s name in `models/backends`."""
+Model: TypeAlias = Annotated[AnyModel, Field(discriminator="backend")]
 
 
 class TableModel(Settings):
@@ -185,4 +196,4 @@ class TableModel(Settings):
         return self
 
 
-Solver: TypeAlias = Annotated[TransformersModel | ApiModel | VllmModel | TableModel, Field(discriminator="backend")]
+Solver: TypeAlias = Annotated[AnyModel | TableModel, Field(discriminator="backend")]

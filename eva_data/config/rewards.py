@@ -116,9 +116,9 @@ class Judge(Settings):
         return self
 
 
-OneReward: TypeAlias = Annotated[
-    Verifier | Classifier | Pairwise | RewardServer | Judge, Field(discriminator="backend")
-]
+AnyReward: TypeAlias = Verifier | Classifier | Pairwise | RewardServer | Judge
+"""Every block of one reward; each has a module of its `backend`'s name in `rewards`."""
+OneReward: TypeAlias = Annotated[AnyReward, Field(discriminator="backend")]
 
 
 class Several(Settings):
@@ -128,6 +128,4 @@ class Several(Settings):
     rewards: tuple[OneReward, ...] = Field(min_length=2)
 
 
-Reward: TypeAlias = Annotated[
-    Verifier | Classifier | Pairwise | RewardServer | Judge | Several, Field(discriminator="backend")
-]
+Reward: TypeAlias = Annotated[AnyReward | Several, Field(discriminator="backend")]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from eva_data.config import Judge, Several, TransformersModel
+from eva_data.config import Endpoint, Judge, Several
 from eva_data.game.play import to_train
 from eva_data.game.starting import Start, starting_prompts
 from eva_data.game.workload import Computed, Player, Work, is_known, survival, workload
@@ -164,7 +164,7 @@ def foresee(work: Work, rates: Rates | None, price: Price | None) -> Line:
         return Line(work.stage, block.model, 0, 0, 0, 0, 0.0, 0.0, "reused", own)
     calls, tokens_in, tokens_out, seconds = work.calls, work.tokens_in, work.tokens_out, None
     if rates is not None:
-        if not isinstance(block, TransformersModel):
+        if isinstance(block, Endpoint):
             calls = round(rates.calls * work.completions)
         if rates.tokens_in is not None:
             tokens_in = round(rates.tokens_in * work.completions)

@@ -13,12 +13,12 @@ from pathlib import Path
 from eva_data.config import (
     ApiModel,
     Config,
+    Endpoint,
     Judge,
     Model,
     OneReward,
     Pairwise,
     Several,
-    TransformersModel,
     Verifier,
     VllmModel,
 )
@@ -176,7 +176,7 @@ def _answering(config: Config, solver: Player, stage: str, prompts: int, tokens:
     """The solver's and the rewards' work for some prompts of `tokens` tokens together."""
     n, block = solver.block.responses, solver.block
     completions = prompts * n
-    alone = isinstance(block, TransformersModel) or not _takes_n(block)
+    alone = not isinstance(block, Endpoint) or not _takes_n(block)
     asked = _work(
         stage,
         solver,
@@ -256,8 +256,8 @@ def _work(
     """Work of so many requests, each of which waits for the one before it in groups of `in_turn`."""
     block = player.block
     side_by_side = requests // in_turn
-    if isinstance(block, TransformersModel):
-        calls = in_turn * math.ceil(side_by_side / block.batch_size)
+    if not isinstance(block, Endpoint):
+        calls = in_turn * math.ceil(side_by_side / block.together)
         return Work(stage, player, calls, completions, tokens_in, tokens_out, 1)
     bound = START if block.max_in_flight == "auto" else block.max_in_flight
     at_once = min(bound * max(1, len(block.urls)), side_by_side)

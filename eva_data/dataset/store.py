@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from eva_data.dataset.manifest import FileEntry, Manifest, read_manifest, refuse_newer
 from eva_data.errors import DataError, LockedError, StaleError
 from eva_data.files import sha256, write_json, write_shards
-from eva_data.tables.schemas import ORDER, TABLES, check
+from eva_data.tables.schemas import ORDER, TABLES, read_table, table_to_write
 
 SHARD_BYTES = 400_000_000
 """A table goes on in another file beyond this, as the Hub wants it."""
@@ -93,16 +93,17 @@ class Store:
             ) from None
 
     def scan(self, name: str, iteration: int) -> pl.LazyFrame:
-        """A table of a finished iteration, lazily, its schema checked; no rows where it has no file."""
+        """A table of a finished iteration, lazily, in its full schema; no rows where it has no file.
+
+        Raises DataError where a file is missing, or has other columns than any release wrote.
+        """
         files = self.table_files(name, iteration)
         if not files:
             return pl.LazyFrame(schema=TABLES[name])
         for path in files:
             if not path.exists():
                 raise DataError(f"the table {path} is missing: restore it, or build iteration {iteration} again")
-        frame = pl.scan_parquet(files)
-        check(frame, TABLES[name], ", ".join(map(str, files)))
-        return frame
+        return read_table(pl.scan_parquet(files), name, ", ".join(map(str, files)))
 
     def scan_until(self, name: str, iteration: int) -> pl.LazyFrame:
         """A table of all finished iterations up to and with `iteration`."""
@@ -138,13 +139,13 @@ class Store:
         """Write tables under one name each, and return what the manifest says of their files."""
         files: dict[str, FileEntry] = {}
         for name, table in tables.items():
-            check(table, TABLES[name], name)
+            written = table_to_write(table, name)
             path = self.folder / name / f"{stem}.parquet"
             for left in (path, *path.parent.glob(f"{stem}-*-of-*.parquet")):
                 left.unlink(missing_ok=True)
-            if table.is_empty():
+            if written.is_empty():
                 continue
-            rows = table.sort(ORDER[name], nulls_last=True, maintain_order=True).to_arrow()
+            rows = written.sort(ORDER[name], nulls_last=True, maintain_order=True).to_arrow()
             for shard in write_shards(path, rows, shard_bytes):
                 files[str(shard.relative_to(self.folder))] = FileEntry(
                     sha256=sha256(shard), rows=pq.read_metadata(shard).num_rows, bytes=shard.stat().st_size

@@ -12,7 +12,7 @@ from eva_data.errors import DataError
 from eva_data.method.own_metric import OwnMetric
 from eva_data.tables.ids import uniform_draw
 from eva_data.tables.metrics import METRICS, var
-from eva_data.tables.schemas import INFORMATIVENESS, OWN_METRIC, with_own_metric
+from eva_data.tables.schemas import INFORMATIVENESS, OWN_METRIC
 
 NO_RESPONSE = "no_response"
 TRUNCATED = "fewer_than_two_complete_responses"
@@ -50,7 +50,7 @@ def informativeness(
     or more finite rewards, but of responses that were cut), `fewer_than_two_finite_rewards`. `inv_avg` and
     `inv_a_min` can be null on their own (`metrics`). `reward_max`, `reward_min` and `reward_mean` are null
     where no reward counts, `reward_var` with fewer than two. `solver` and `reward_model` are null where a
-    prompt has no response or its responses name several. An `own` metric adds the columns OWN_METRIC.
+    prompt has no response or its responses name several. An `own` metric fills the columns OWN_METRIC.
     """
     rows = _rows(responses, prompt_ids, count_truncated)
     if unequal == "refuse":
@@ -170,7 +170,7 @@ def _measured(
         "reward_mean": rewards.list.mean(),
         "reward_var": var(rewards),
         **{name: metric(rewards) for name, metric in METRICS.items()},
-        **(dict(zip(OWN_METRIC, (own.value(rewards), pl.lit(own.name)), strict=True)) if own else {}),
+        **dict(zip(OWN_METRIC, _own(own, rewards), strict=True)),
         "reason": reason,
         "weight": pl.lit(None),
         "draw": pl.lit(None),
@@ -178,5 +178,11 @@ def _measured(
         **{model: _model(model, glance) for model in _MODELS},
         "iteration": pl.lit(iteration),
     }
-    schema = with_own_metric(INFORMATIVENESS, columns)
-    return prompts.select(columns[name].cast(dtype).alias(name) for name, dtype in schema.items()).sort("prompt_id")
+    return prompts.select(columns[name].cast(dtype).alias(name) for name, dtype in INFORMATIVENESS.items()).sort(
+        "prompt_id"
+    )
+
+
+def _own(own: OwnMetric | None, rewards: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    """The columns OWN_METRIC, null without such a metric."""
+    return (pl.lit(None), pl.lit(None)) if own is None else (own.value(rewards), pl.lit(own.name))

@@ -10,7 +10,7 @@ import polars as pl
 from eva_data.calls import Message, Unparsable, conversation_text, valid_unicode, without_thoughts
 from eva_data.method.pair import one_answer
 from eva_data.tables.ids import pair_id
-from eva_data.tables.schemas import PREFERENCES, REJECTS, RESPONSES, conform
+from eva_data.tables.schemas import PREFERENCES, REJECTS, RESPONSES
 
 TEMPLATE = """\
 Below are a conversation and an assistant's reply to its last message. Write a better reply in its place: correct what \
@@ -61,7 +61,7 @@ def with_rewritten(preferences: pl.DataFrame, rewritten: pl.DataFrame) -> pl.Dat
         .then(pair_id(pl.col("prompt_id"), pl.col("new_text"), last_text(pl.col("rejected"))))
         .otherwise("pair_id"),
     )
-    return conform(changed, PREFERENCES)
+    return changed.select(PREFERENCES.names())
 
 
 def ask(prompt: Sequence[Message], chosen: str, bound: float) -> list[Message]:

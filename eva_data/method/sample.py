@@ -10,7 +10,7 @@ import polars as pl
 from eva_data.errors import ConfigError, DataError
 from eva_data.tables.draws import share_of, smallest
 from eva_data.tables.ids import uniform_draw
-from eva_data.tables.schemas import INFORMATIVENESS, ORDER, with_own_metric
+from eva_data.tables.schemas import INFORMATIVENESS, ORDER
 
 Method: TypeAlias = Literal["weighted", "greedy", "uniform", "stratified"]
 Weights: TypeAlias = Literal["proportional", "minmax"]
@@ -94,10 +94,9 @@ def sample(
     drawable = int(drawn.select(pl.col("draw").count()).collect(engine="streaming").item())
     wanted = max(1, share_of(fraction, facts.prompts))
     selected = smallest(drawn, -pl.col("draw"), wanted)
-    schema = with_own_metric(INFORMATIVENESS, informativeness.collect_schema())
     return Sampled(
         informativeness=drawn.with_columns(selected=pl.when(_ESTIMATED).then(selected))
-        .select(pl.col(column).cast(dtype) for column, dtype in schema.items())
+        .select(pl.col(column).cast(dtype) for column, dtype in INFORMATIVENESS.items())
         .sort(ORDER["informativeness"]),
         prompts=facts.prompts,
         drawable=drawable,

@@ -135,7 +135,11 @@ def _number(value: float | None) -> str:
 
 
 def _front(manifests: Sequence[Manifest], overview: pl.DataFrame, licence: str | None) -> dict[str, Any]:
-    """The card's metadata: for the Hub what the dataset is, for `load_dataset` its files and columns."""
+    """The card's metadata: for the Hub what the dataset is, for `load_dataset` its files and columns.
+
+    The features of a config are all columns that the table has in any release: `load_dataset` then reads a file that
+    lacks some of them as null there, so that iterations of different age load together.
+    """
     files = [name for manifest in manifests for name in manifest.files]
     tables = [name for name in TABLES if any(path.startswith(f"{name}/") for path in files)]
     pairs = sum(overview["pairs"].to_list())

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from eva_data.dataset.store import Store
+from eva_data.tables.metrics import CUSTOM
 from eva_data.tables.ranges import IdRange, id_ranges
 from eva_data.tables.reasons import CONTAMINATION, NOT_BEST, kind
-from eva_data.tables.schemas import metric_columns
+from eva_data.tables.schemas import METRICS
 
 READ_PROMPTS = 50_000
 """Texts are measured on about so many prompts. Ids are hashes, so the first ones are a uniform sample."""
@@ -85,11 +86,11 @@ def overview(store: Store, iterations: Sequence[int]) -> pl.DataFrame:
 
 
 def informativeness_summary(store: Store, iterations: Sequence[int], metric: str) -> pl.DataFrame:
-    """INFORMATIVENESS_SUMMARY of a metric's column over X_t: one row per kind of prompt and iteration that has it."""
+    """INFORMATIVENESS_SUMMARY of a metric's column over X_t: one row per iteration and kind of prompt."""
     value = pl.col(metric)
-    tables = ((iteration, measured(store, iteration)) for iteration in iterations)
     found = [
-        table.group_by("mix_role")
+        measured(store, iteration)
+        .group_by("mix_role")
         .agg(
             count=value.count(),
             mean=value.mean(),
@@ -98,8 +99,7 @@ def informativeness_summary(store: Store, iterations: Sequence[int], metric: str
         .select(pl.lit(iteration, pl.Int32).alias("iteration"), pl.all())
         .cast(INFORMATIVENESS_SUMMARY)
         .collect(engine="streaming")
-        for iteration, table in tables
-        if metric in table.collect_schema()
+        for iteration in iterations
     ]
     return pl.concat(found or [pl.DataFrame(schema=INFORMATIVENESS_SUMMARY)]).sort("iteration", "mix_role")
 
@@ -177,9 +177,8 @@ def measured(store: Store, iteration: int) -> pl.LazyFrame:
     rows = store.scan("informativeness", iteration).filter(pl.col("stage") == "respond")
     roles = store.scan("prompts", iteration)
     kinds = pl.col("mix_role").cast(pl.Enum(MIX_ROLES))
-    metrics = metric_columns(rows.collect_schema())
     parts = [
-        part.of(rows).join(part.of(roles), on="prompt_id", how="left").select(kinds, *metrics)
+        part.of(rows).join(part.of(roles), on="prompt_id", how="left").select(kinds, *METRICS, CUSTOM)
         for part in id_ranges(-(-max(_height(roles), 1) // JOINED_PROMPTS))
     ]
     return pl.concat([part.collect(engine="streaming") for part in parts]).lazy()

@@ -6,7 +6,7 @@ of these schemas it reads and which it writes; `check` is called where data ente
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import polars as pl
@@ -21,12 +21,11 @@ METRICS = tuple(metrics.METRICS)
 """Informativeness metrics of the paper's tables 3 and 4, in column order."""
 
 OWN_METRIC = {
-    metrics.CUSTOM: pl.Float64,  # its value, null with fewer than two finite rewards
-    f"{metrics.CUSTOM}_metric": pl.String,  # which function gave it: its name and a hash of its source file
+    metrics.CUSTOM: pl.Float64,  # by the user's own `estimate.metric`; null without one
+    f"{metrics.CUSTOM}_metric": pl.String,  # that function: its name and a hash of its source file
 }
-"""Columns that follow the metrics, in a table that was made with an `estimate.metric` of the user's own only."""
 
-_METRIC_TYPES = dict.fromkeys(METRICS, pl.Float64)
+_METRIC_TYPES = dict.fromkeys(METRICS, pl.Float64) | OWN_METRIC
 
 
 def _schema(columns: Mapping[str, Any]) -> pl.Schema:
@@ -181,6 +180,10 @@ TABLES: Mapping[str, pl.Schema] = {
 }
 """Configs of the dataset; the first is the default."""
 
+LATER: Mapping[str, frozenset[str]] = dict.fromkeys(("informativeness", "preferences"), frozenset(OWN_METRIC))
+"""Columns that a table of release 0.1.0 did not have, by table. They are nullable, and a file leaves each of them out
+in which it holds nothing, as the files of earlier releases do."""
+
 ORDER: Mapping[str, tuple[str, ...]] = {
     "preferences": ("prompt_id",),
     "prompts": ("prompt_id",),
@@ -193,25 +196,13 @@ ORDER: Mapping[str, tuple[str, ...]] = {
 """The canonical row order of each table: files of the same content are the same bytes."""
 
 
-def with_own_metric(schema: pl.Schema, columns: Iterable[str]) -> pl.Schema:
-    """The schema with the columns OWN_METRIC behind its metrics, if it has metrics and one of these is in `columns`."""
-    if METRICS[-1] not in schema or not set(OWN_METRIC) & set(columns):
-        return schema
-    place = schema.names().index(METRICS[-1]) + 1
-    items = list(schema.items())
-    return pl.Schema([*items[:place], *OWN_METRIC.items(), *items[place:]])
+def check(table: pl.DataFrame | pl.LazyFrame, schema: pl.Schema, name: str, *, absent: Set[str] = frozenset()) -> None:
+    """Raise DataError unless `table` has exactly the columns and types of `schema`.
 
-
-def metric_columns(columns: Iterable[str]) -> list[str]:
-    """The columns of METRICS, and of OWN_METRIC where `columns` has them."""
-    return [*METRICS, *(column for column in OWN_METRIC if column in set(columns))]
-
-
-def check(table: pl.DataFrame | pl.LazyFrame, schema: pl.Schema, name: str) -> None:
-    """Raise DataError unless `table` has exactly the columns and types of `schema`, with or without OWN_METRIC."""
+    The columns of `absent` may be missing.
+    """
     found = table.collect_schema()
-    schema = with_own_metric(schema, found)
-    missing = [column for column in schema if column not in found]
+    missing = [column for column in schema if column not in found and column not in absent]
     extra = [column for column in found if column not in schema]
     wrong = [
         f"{column} is {found[column]}, expected {schema[column]}"
@@ -225,14 +216,37 @@ def check(table: pl.DataFrame | pl.LazyFrame, schema: pl.Schema, name: str) -> N
         raise DataError(f"the table `{name}` is not what it should be: {'; '.join(problems)}")
 
 
+def read_table(found: pl.LazyFrame, table: str, name: str) -> pl.LazyFrame:
+    """A table as it was found in files, in its full schema: a column of LATER that the files lack is null.
+
+    Raises DataError where another column is missing, unknown or of another type; `name` says which table in errors.
+    """
+    schema = TABLES[table]
+    check(found, schema, name, absent=LATER.get(table, frozenset()))
+    there = found.collect_schema()
+    absent = [pl.lit(None, dtype=dtype).alias(column) for column, dtype in schema.items() if column not in there]
+    return found.with_columns(absent).select(schema.names()) if absent else found
+
+
+def table_to_write(rows: pl.DataFrame, table: str) -> pl.DataFrame:
+    """A table as it is written: without the columns of LATER that hold nothing.
+
+    So a table in which nothing new was said is the same file whichever release wrote it.
+
+    Raises DataError where a column is missing, unknown or of another type.
+    """
+    check(rows, TABLES[table], table)
+    later = sorted(LATER.get(table, frozenset()))
+    return rows.drop([column for column in later if rows[column].null_count() == rows.height])
+
+
 def empty(schema: pl.Schema) -> pl.DataFrame:
     """A frame of no rows with the columns of `schema`."""
     return pl.DataFrame(schema=schema)
 
 
 def conform(table: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
-    """The columns of `schema`, and of OWN_METRIC if it has them, in order and types; absent columns become null."""
-    schema = with_own_metric(schema, table.columns)
+    """The columns of `schema` in its order and types; absent columns become null."""
     missing = [
         pl.lit(None, dtype=dtype).alias(column) for column, dtype in schema.items() if column not in table.columns
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,13 +12,14 @@ import polars as pl
 import pytest
 import yaml
 from datasets import load_dataset
+from hub_server import Hub, Repo
 from small_store import a_manifest, small_store
 
 from eva_data import files
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.report.card import write_card
-from eva_data.tables.schemas import REJECTS, conform
+from eva_data.tables.schemas import LATER, PREFERENCES, REJECTS, TABLES, conform
 
 
 def rejects(count: int) -> pl.DataFrame:
@@ -96,3 +98,67 @@ def test_a_write_that_fails_leaves_no_part_of_a_table(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1] == "OSError: [Errno 27] File too large"
     assert list((tmp_path / "rejects").iterdir()) == []
     assert Store(tmp_path).iterations() == []
+
+
+LATER_LOAD = """
+import json, sys
+from datasets import load_dataset
+loaded = {split: load_dataset(sys.argv[1], "preferences", split=split) for split in sys.argv[2:]}
+print(json.dumps({split: [list(table["iteration"]), list(table["later"])] for split, table in loaded.items()}))
+"""
+
+
+def test_iterations_without_and_with_a_later_column_are_read_and_loaded_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = small_store(tmp_path / "small")
+    before = {path: path.read_bytes() for path in store.folder.rglob("iter_*.parquet")}
+    pairs = store.scan("preferences", 2).collect()
+    manifest = {key: value for key, value in store.manifest(2).items() if key != "files"}
+    tables = {name: store.scan(name, 2).collect() for name in TABLES if name != "reviews"}
+
+    # A later release has one column more, and says something in it.
+    monkeypatch.setitem(TABLES, "preferences", pl.Schema(PREFERENCES | {"later": pl.Float64}))  # type: ignore[attr-defined]
+    monkeypatch.setitem(LATER, "preferences", frozenset({"later"}))  # type: ignore[attr-defined]
+    unsaid = tables | {"preferences": pairs.with_columns(later=pl.lit(None, pl.Float64))}
+    store.write_iteration(2, unsaid, manifest)
+    assert {path: path.read_bytes() for path in before} == before
+    store.write_iteration(2, tables | {"preferences": pairs.with_columns(later=pl.lit(0.5))}, manifest)
+    store.write_card()
+
+    assert store.scan("preferences", 1).collect()["later"].to_list() == [None, None]
+    both = store.scan_until("preferences", 2).select("iteration", "later").collect()
+    assert both.rows() == [(1, None), (1, None), (2, 0.5)]
+    splits = ("iter_1", "iter_2", "iter_1+iter_2", "iter_2+iter_1")
+    with Hub(tmp_path / "hub") as hub:
+        repo = hub.repos["alice/small"] = Repo(private=True)
+        paths = [path for path in store.folder.rglob("*") if path.is_file() and ".eva" not in path.parts]
+        repo.add({str(path.relative_to(store.folder)): path.read_bytes() for path in paths}, "both")
+        for source in (str(store.folder), "alice/small"):
+            done = hub.python(tmp_path, "-c", LATER_LOAD, source, *splits)
+            assert done.returncode == 0, done.stderr
+            assert json.loads(done.stdout) == {
+                "iter_1": [[1, 1], [None, None]],
+                "iter_2": [[2], [0.5]],
+                "iter_1+iter_2": [[1, 1, 2], [None, None, 0.5]],
+                "iter_2+iter_1": [[2, 1, 1], [0.5, None, None]],
+            }
+
+
+def test_other_columns_than_those_of_later_releases_are_still_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = small_store(tmp_path / "small")
+    monkeypatch.setitem(TABLES, "preferences", pl.Schema(PREFERENCES | {"later": pl.Float64}))  # type: ignore[attr-defined]
+    monkeypatch.setitem(LATER, "preferences", frozenset({"later"}))  # type: ignore[attr-defined]
+    path = store.folder / "preferences" / "iter_1.parquet"
+    pairs = pl.read_parquet(path)
+    for changed, problem in (
+        (pairs.drop("verdict_by"), r"columns \['verdict_by'\] are missing"),
+        (pairs.with_columns(strange=1), r"columns \['strange'\] are unknown"),
+        (pairs.with_columns(later=1), "later is Int32, expected Float64"),
+        (pairs.with_columns(pl.col("depth").cast(pl.Int64)), "depth is Int64, expected Int32"),
+    ):
+        changed.write_parquet(path)
+        with pytest.raises(DataError, match=problem):
+            store.scan("preferences", 1)

@@ -13,7 +13,16 @@ from eva_data.method.own_metric import own_metric
 from eva_data.method.pair import pair
 from eva_data.method.sample import sample
 from eva_data.own_code import FOLDER
-from eva_data.tables.schemas import INFORMATIVENESS, OWN_METRIC, PREFERENCES, PROMPTS, RESPONSES, check, conform
+from eva_data.tables.schemas import (
+    INFORMATIVENESS,
+    OWN_METRIC,
+    PREFERENCES,
+    PROMPTS,
+    RESPONSES,
+    check,
+    conform,
+    table_to_write,
+)
 
 CODE = """
 import polars as pl
@@ -57,7 +66,7 @@ def measured(metric: str, **rewards: list[float]) -> pl.DataFrame:
     ).collect()
 
 
-def test_its_columns_follow_the_metrics_and_are_not_there_without_it() -> None:
+def test_its_columns_follow_the_metrics_and_are_null_without_it() -> None:
     found = measured("mine.py:second_best", a=[0.0, 1.0, 5.0], b=[2.0], c=[3.0, 3.0])
     check(found, INFORMATIVENESS, "informativeness")
     assert found.columns[found.columns.index("uniform") :][1:3] == ["custom", "custom_metric"] == [*OWN_METRIC]
@@ -65,7 +74,12 @@ def test_its_columns_follow_the_metrics_and_are_not_there_without_it() -> None:
     (name,) = found["custom_metric"].unique()
     assert name.startswith("mine.py:second_best@")
     without = measured("a_min", a=[0.0, 1.0], b=[2.0])
-    assert without.columns == INFORMATIVENESS.names()
+    check(without, INFORMATIVENESS, "informativeness")
+    assert without.select(pl.col(*OWN_METRIC).null_count()).row(0) == (2, 2)
+    assert table_to_write(found, "informativeness").columns == INFORMATIVENESS.names()
+    assert table_to_write(without, "informativeness").columns == [
+        column for column in INFORMATIVENESS if column not in OWN_METRIC
+    ]
 
 
 def test_a_formula_without_rewards_is_null_too_where_no_metric_is_defined() -> None:

@@ -1,4 +1,4 @@
-# make demo | test | check | wheel-test | venv | argilla | clean. Needs CPython >= 3.11 with venv, git and make, nothing else.
+# make demo | test | check | docs | wheel-test | venv | argilla | clean. Needs CPython >= 3.11 with venv, git and make, nothing else.
 #
 # PYTHON        the interpreter to build the environment with
 # TORCH_INDEX   the index to take torch from, for example https://download.pytorch.org/whl/cpu
@@ -17,7 +17,7 @@ ARGILLA := .venv-argilla/ready
 PIP := -m pip --disable-pip-version-check -qq
 TORCH := --no-deps torch==2.13.0 $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)")
 
-.PHONY: demo test check lint wheel-test venv argilla clean
+.PHONY: demo test check lint docs wheel-test venv argilla clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -32,6 +32,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
+
+# The pages that follow from the code: docs/settings.md and docs/commands.md.
+docs: $(READY)
+	$(BIN)/python docs/generate.py
 
 venv: $(READY)
 

@@ -1,9 +1,18 @@
-"""What README and CONTRIBUTING name exists, and what exists is named there."""
+"""What the README and the other pages name exists, their snippets work, and the generated pages are current."""
 
 from __future__ import annotations
 
+import ast
+import json
 import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -15,35 +24,66 @@ from eva_data.config.reading import parse_config
 from eva_data.tables.schemas import TABLES
 
 CHECKOUT = Path(__file__).parents[1]
-README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-CONTRIBUTING = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-DOCUMENTED = ("eva_data", "pipelines", "train", "cards", "benchmarks")
+DOCS = CHECKOUT / "docs"
+PAGES = {
+    str(path.relative_to(CHECKOUT)): path.read_text(encoding="utf-8")
+    for path in (
+        CHECKOUT / "README.md",
+        CHECKOUT / "CONTRIBUTING.md",
+        CHECKOUT / "AGENTS.md",
+        *sorted(DOCS.glob("*.md")),
+    )
+}
+README = PAGES["README.md"]
+MINIMAL: dict[str, Any] = {
+    "name": "acme/minimal",
+    "seeds": {"path": "prompts.parquet"},
+    "solver": {"model": "sandbox"},
+    "reward": {"function": "my_rewards:score"},
+}
+"""What a config says at least; a block on a page stands in the place of its own."""
 
 
 def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def commands(text: str, program: str) -> list[list[str]]:
-    """The words after `program` in shell blocks and in inline code that starts with it."""
-    lines = [line for block in blocks(text, "bash") for line in block.splitlines()]
-    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
-    found = [re.search(rf"(?:^|=\S+ ){program} (.*)", line.partition("#")[0]) for line in lines + inline]
-    return [match[1].split() for match in found if match]
+def snippets(language: str) -> list[Any]:
+    """Every code block of a language, with the page that it is on."""
+    found = [(page, text) for page, whole in PAGES.items() for text in blocks(whole, language)]
+    return [pytest.param(text, id=f"{page}-{number}") for number, (page, text) in enumerate(found)]
 
 
-def tree(text: str) -> dict[str, str]:
-    """Path -> annotation of the file tree, whose folders are indented by two spaces per level."""
-    (block,) = [block for block in blocks(text, "text") if "eva_data/" in block]
-    paths: dict[str, str] = {}
-    folders: list[str] = []
-    for line in block.splitlines():
-        indent, name, note = re.fullmatch(r"( *)(\S+) *(.*)", line).groups()  # type: ignore[union-attr]
-        folders = folders[: len(indent) // 2]
-        paths["".join(folders) + name] = note
-        if name.endswith("/"):
-            folders.append(name)
-    return paths
+def command_lines(program: str) -> list[list[str]]:
+    """The words after `program` in every shell block, and in every example that a command's help gives."""
+    pages = [block for text in PAGES.values() for block in blocks(text, "bash")]
+    helps = [
+        line
+        for block in blocks(PAGES["docs/commands.md"], "text")
+        for line in re.findall(r"^ +(eva-data .*)", block, re.M)
+    ]
+    return [words for line in chain(helps, *(block.splitlines() for block in pages)) for words in runs(line, program)]
+
+
+def runs(line: str, program: str) -> Iterator[list[str]]:
+    """The words after `program`, each time that a line of shell runs it."""
+    words = shlex.split(line, comments=True)
+    while words:
+        end = next((place for place, word in enumerate(words) if word in ("&&", "||", ";", "|")), len(words))
+        simple, words = words[:end], words[end + 1 :]
+        while simple and re.fullmatch(r"[A-Z_]+=.*", simple[0]):
+            del simple[0]
+        if simple[:1] == [program]:
+            yield simple[1:]
+
+
+def inline_commands() -> list[list[str]]:
+    """The words after `eva-data` in inline code, which may hold placeholders."""
+    found: list[list[str]] = []
+    for text in PAGES.values():
+        prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+        found += [code.split()[1:] for code in re.findall(r"`(eva-data [^`\n]+)`", prose)]
+    return found
 
 
 def called(words: list[str]) -> tuple[click.Command, list[str]]:
@@ -56,8 +96,17 @@ def called(words: list[str]) -> tuple[click.Command, list[str]]:
     return command, words
 
 
-def test_every_eva_data_command_in_the_docs_exists_with_its_options() -> None:
-    found = commands(README, "eva-data") + commands(CONTRIBUTING, "eva-data")
+def test_every_command_line_is_one_that_eva_data_accepts() -> None:
+    lines = command_lines("eva-data")
+    assert lines
+    for words in lines:
+        command, arguments = called(words)
+        # Parses and checks every option and value, and runs nothing.
+        command.make_context("eva-data", list(arguments))
+
+
+def test_every_command_in_the_text_exists_with_its_options() -> None:
+    found = inline_commands()
     assert found
     for words in found:
         command, arguments = called(words)
@@ -66,10 +115,12 @@ def test_every_eva_data_command_in_the_docs_exists_with_its_options() -> None:
             assert not argument.startswith("--") or argument in options, f"eva-data {' '.join(words)}"
 
 
-def test_every_command_is_in_the_readme_and_explains_itself_and_its_options() -> None:
-    assert {name for name, *_ in commands(README, "eva-data")} == set(main.commands)
+def test_every_command_has_an_example_and_explains_itself_and_its_options() -> None:
+    shown = {called(words)[0] for words in command_lines("eva-data")}
     groups = [command for command in main.commands.values() if isinstance(command, click.Group)]
-    for name, command in [*main.commands.items(), *(pair for group in groups for pair in group.commands.items())]:
+    inner = [pair for group in groups for pair in group.commands.items()]
+    for name, command in [*main.commands.items(), *inner]:
+        assert command in shown or command in groups or ["review", name] in inline_commands(), name
         assert command.get_short_help_str(), name
         for option in command.params:
             explained = isinstance(option, click.Argument) or (isinstance(option, click.Option) and option.help)
@@ -79,48 +130,108 @@ def test_every_command_is_in_the_readme_and_explains_itself_and_its_options() ->
 def test_every_make_target_in_the_docs_exists() -> None:
     makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
-    found = {target for target, *_ in commands(README, "make") + commands(CONTRIBUTING, "make")}
-    assert {"demo", "test"} <= found <= targets
+    found = {target for target, *_ in command_lines("make")}
+    found |= {target for text in PAGES.values() for target in re.findall(r"`make ([a-z-]+)[^`]*`", text)}
+    assert {"demo", "test", "docs"} <= found <= targets
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_every_column_is_in_its_table_of_the_readme_and_no_other(table: str) -> None:
-    section = re.search(rf"^### `{table}`.*?(?=^##)", README, re.MULTILINE | re.DOTALL)
-    assert section, f"the README has no section on `{table}`"
+def test_every_column_is_described_in_its_table_and_no_other(table: str) -> None:
+    section = re.search(rf"^## `{table}`.*?(?=^## )", PAGES["docs/tables.md"], re.MULTILINE | re.DOTALL)
+    assert section, f"docs/tables.md has no section on `{table}`"
     cells = re.findall(r"^\| (`.*?) \|", section[0], re.MULTILINE)
     documented = [column for cell in cells for column in re.findall(r"`(\w+)`", cell)]
     assert sorted(documented) == sorted(TABLES[table])
 
 
-@pytest.mark.parametrize("text", blocks(README, "yaml"))
-def test_every_config_in_the_readme_is_valid(text: str) -> None:
-    assert isinstance(parse_config(yaml.safe_load(text), "README.md"), Config)
+@pytest.mark.parametrize("text", snippets("yaml"))
+def test_every_yaml_block_is_a_config_or_blocks_of_one(text: str) -> None:
+    values = yaml.safe_load(text)
+    if "name" not in values:
+        values = MINIMAL | values
+    assert isinstance(parse_config(values, "the page"), Config)
 
 
-def test_the_readme_loads_tables_and_splits_that_there_are() -> None:
-    calls = re.findall(r'load_dataset\("[^"]+", "(\w+)", split="([^"]+)"\)', README)
-    assert calls
-    for table, split in calls:
+@pytest.mark.parametrize("text", snippets("python"))
+def test_every_python_block_runs_or_loads_tables_and_splits_that_there_are(text: str) -> None:
+    loads = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    loads = [node for node in loads if isinstance(node.func, ast.Name) and node.func.id == "load_dataset"]
+    for call in loads:
+        table, split = ast.literal_eval(call.args[1]), ast.literal_eval(call.keywords[0].value)
         assert table in TABLES
-        assert re.fullmatch(r"iter_\d+(\+iter_\d+)*", split)
+        assert call.keywords[0].arg == "split" and re.fullmatch(r"iter_\d+(\+iter_\d+)*", split)
+    if not loads:
+        names: dict[str, Any] = {}
+        exec(compile(text, "the page", "exec"), names)
+        # The pages show rewards: a number for a response, None or a number for an empty one.
+        assert isinstance(names["score"]("Say hello.", "Hello."), float)
+        assert names["score"]("Say hello.", "") is None
 
 
-def test_the_file_tree_in_the_readme_is_the_one_that_is_there() -> None:
-    listed = tree(README)
-    assert [path for path in listed if not (CHECKOUT / path).exists()] == []
-    scripts = [path for folder in DOCUMENTED for path in (CHECKOUT / folder).rglob("*.*")]
-    there = {
-        str(path.relative_to(CHECKOUT))
-        for path in scripts
-        if path.suffix in {".py", ".yaml", ".jinja"}
-        and path.name != "__init__.py"
-        and "eva_data/sandbox/model" not in str(path)
-    }
-    assert there - set(listed) == set()
-    assert [path for path, note in listed.items() if not note] == []
+@pytest.mark.parametrize("text", snippets("json"))
+def test_every_json_block_is_prompts_one_a_line(text: str) -> None:
+    assert all(list(json.loads(line)) == ["prompt"] for line in text.splitlines())
 
 
-def test_every_path_in_contributing_exists() -> None:
-    paths = re.findall(r"`([\w.]+/[\w./]*)`", CONTRIBUTING)
+@pytest.mark.parametrize("page", PAGES)
+def test_every_relative_link_leads_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]+`", "", PAGES[page])):
+        path, _, anchor = target.partition("#")
+        if path.startswith(("http://", "https://")):
+            continue
+        linked = (CHECKOUT / page).parent / path if path else CHECKOUT / page
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings], (
+                target
+            )
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    (nav,) = (yaml.safe_load((CHECKOUT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"],)
+    named = [page for page in re.findall(r"[\w-]+\.md", json.dumps(nav))]
+    assert sorted(named) == sorted(path.name for path in DOCS.glob("*.md"))
+
+
+def test_the_generated_pages_are_current_and_an_old_one_is_named(tmp_path: Path) -> None:
+    def check(folder: Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(folder / "generate.py"), "--check"]
+        return subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=False)
+
+    assert (check(DOCS).returncode, check(DOCS).stderr) == (0, "")
+    older = shutil.copytree(DOCS, tmp_path / "docs")
+    text = PAGES["docs/settings.md"].replace("| `seed` | integer, at least 0 | `42` |", "| `seed` | integer | `41` |")
+    (older / "settings.md").write_text(text, encoding="utf-8")
+    found = check(older)
+    assert (found.returncode, found.stderr) == (1, "docs/settings.md is out of date: run `make docs`\n")
+
+
+def test_every_key_of_the_settings_has_a_meaning() -> None:
+    rows = re.findall(r"^\| `\w+` \|.*$", PAGES["docs/settings.md"], re.MULTILINE)
+    assert len(rows) > 100
+    assert [row for row in rows if not row.removesuffix(" |").rpartition(" | ")[2].strip()] == []
+
+
+def test_every_folder_is_named_in_the_architecture() -> None:
+    named = re.findall(r"^\| `([\w./]+/)` \| \S", PAGES["docs/architecture.md"], re.MULTILINE)
+    assert [folder for folder in named if not (CHECKOUT / folder).is_dir()] == []
+    package = {path.parent for path in (CHECKOUT / "eva_data").rglob("*") if path.suffix in {".py", ".yaml"}}
+    assert {f"{folder.relative_to(CHECKOUT)}/" for folder in package} - set(named) == set()
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "AGENTS.md"])
+def test_every_path_for_contributors_exists(page: str) -> None:
+    paths = re.findall(r"`([\w.]+/[\w./]*)`", PAGES[page])
     assert paths
     assert [path for path in paths if not (CHECKOUT / path).exists()] == []
+
+
+def test_the_citation_names_the_paper_and_its_authors() -> None:
+    citation = yaml.safe_load((CHECKOUT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors", "license"} <= set(citation)
+    paper = citation["references"][0]
+    assert [author["family-names"] for author in paper["authors"]] == (
+        ["Ye", "Agarwal", "Liu", "Joshi", "Velury", "Le", "Tan", "Liu"]
+    )
+    assert "2411.00062" in str(paper)

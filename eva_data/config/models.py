@@ -18,13 +18,15 @@ class Generation(Settings):
     responses: int = Field(6, ge=2)
     """Responses per prompt, n. The paper uses 6."""
     temperature: float = Field(0.7, ge=0)
+    """Sampling temperature; 0 takes the likeliest token."""
     top_p: float = Field(0.9, gt=0, le=1)
+    """Probability mass from which a token is sampled."""
     max_tokens: int = Field(1024, gt=0)
-    """Longest response, in tokens; one that was cut there is never chosen."""
+    """Longest response, in tokens. A response that was cut there is never chosen."""
     max_prompt_tokens: int = Field(1024, gt=0)
-    """Longer prompts go to `rejects` before anyone pays for them."""
+    """Longest prompt, in tokens. Longer prompts go to `rejects` before anyone pays for them."""
     system: Literal["keep", "merge_into_user", "reject"] = "keep"
-    """What to do with a system message where the model's chat template has no such role."""
+    """What happens to a system message if the model's chat template has no such role."""
 
     @property
     def together(self) -> int:
@@ -41,12 +43,15 @@ class TransformersModel(Generation):
     revision: str | None = None
     """Commit, tag or branch of a Hub id."""
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
+    """Number format of the weights."""
     device: str = Field("cpu", json_schema_extra=Execution)
+    """Where the model runs and is trained, such as `cpu` or `cuda`."""
     batch_size: int = Field(64, gt=0)
-    """Samples computed together. It is data: logits differ in the last bits with the company a row keeps."""
+    """Samples computed together. This is data, because logits differ in the last bits with the rest of the batch."""
     threads: int | None = Field(None, gt=0)
-    """Processor threads; data too, because sums in another order differ in the last bits. All when not given."""
+    """Processor threads; null takes all. This is data, because sums in another order differ in the last bits."""
     trust_remote_code: bool = False
+    """Whether code that comes with the model may run."""
 
     @property
     def together(self) -> int:
@@ -57,7 +62,9 @@ class Prices(Settings):
     """What a provider bills, in dollars per million tokens."""
 
     input: float = Field(ge=0)
+    """Dollars per million tokens of the prompt."""
     output: float = Field(ge=0)
+    """Dollars per million tokens of the response."""
 
 
 class Endpoint(Settings):
@@ -68,12 +75,12 @@ class Endpoint(Settings):
     api_key_env: str | None = Field(None, json_schema_extra=Execution)
     """Environment variable that holds the key; the key itself is never in a file."""
     max_in_flight: int | Literal["auto"] = Field(64, json_schema_extra=Execution)
-    """Requests at once per URL. It shrinks where the server says 429 or 503; `auto` begins at 8 and grows while that
-    makes the server faster."""
+    """Requests at once per URL. The number shrinks if the server says 429 or 503. `auto` begins at 8 and grows while
+    the server gets faster by it."""
     timeout_seconds: float = Field(600, gt=0, json_schema_extra=Execution)
-    """A request that takes longer is given up and made again."""
+    """Seconds after which a request is given up and made again."""
     give_up_minutes: float = Field(10, gt=0, json_schema_extra=Execution)
-    """A server that only fails for so long stops the build; what was finished is kept."""
+    """Minutes for which a server may only fail. Then the build stops and keeps everything finished."""
 
     @field_validator("max_in_flight")
     @classmethod
@@ -106,32 +113,35 @@ class ApiModel(Generation, Endpoint):
     model: str
     """As the server calls it; without `base_url` as litellm does, such as `gemini/gemini-2.5-flash`."""
     revision: str | None = None
-    """Whatever you call what is served under that name. Change it when the server's model changes."""
+    """Your own name for the state of the served model. Change it when the model behind the name changes."""
     tokenizer: str | None = None
-    """Folder or Hub id whose tokenizer counts prompts against `max_prompt_tokens`; 4 characters a token without it."""
+    """Folder or Hub id whose tokenizer counts prompts against `max_prompt_tokens`; null counts 4 characters a token."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further fields of each request, such as `{chat_template_kwargs: {enable_thinking: false}}`."""
     canary: bool = Field(True, json_schema_extra=Execution)
-    """Whether three short greedy answers are compared with those of the first time, at every start."""
+    """Whether three short greedy answers are compared at every start with the answers of the first start."""
     prices: Prices | None = Field(None, json_schema_extra=Execution)
-    """What it costs; litellm's table where a provider is named and nothing is said here."""
+    """What the model costs; null takes the price from litellm's table, which knows most providers."""
 
 
 class Serving(Endpoint):
     """A model that vLLM serves: started here, or running already at `base_url`."""
 
     python: Path | None = Field(None, json_schema_extra=Execution)
-    """Interpreter of the environment that vLLM is installed in; this one when not given."""
+    """Python interpreter of the environment that vLLM is installed in; null takes the running interpreter."""
     tensor_parallel: int = Field(1, ge=1, json_schema_extra=Execution)
+    """GPUs that share each layer of the model."""
     data_parallel: int = Field(1, ge=1, json_schema_extra=Execution)
+    """Copies of the model that share the requests."""
     quantization: str | None = None
     """vLLM's `--quantization`."""
     max_model_len: int | None = Field(None, gt=0, json_schema_extra=Execution)
+    """Longest prompt and response together, in tokens; null leaves it to vLLM."""
     arguments: tuple[str, ...] = Field((), json_schema_extra=Execution)
     """Further flags of `vllm serve` that do not change what the model says, such as
     `--gpu-memory-utilization=0.85`."""
     start_minutes: float = Field(30, gt=0, json_schema_extra=Execution)
-    """How long the server may take until it answers."""
+    """Minutes that the server may take until it answers."""
 
     @field_validator("arguments")
     @classmethod
@@ -151,13 +161,17 @@ class VllmModel(Generation, Serving):
     model: str
     """A local folder, a Hub id, or `sandbox`."""
     revision: str | None = None
+    """Commit, tag or branch of a Hub id."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the weights."""
     device: str = Field("cuda", json_schema_extra=Execution)
-    """Where this solver is trained; vLLM itself takes what it was built for."""
+    """Where this solver is trained. vLLM itself uses the device that it was built for."""
     max_in_flight: int | Literal["auto"] = Field(256, json_schema_extra=Execution)
+    """Requests at once per URL, as in `api`."""
     trust_remote_code: bool = False
+    """Whether code that comes with the model may run."""
     canary: bool = Field(True, json_schema_extra=Execution)
-    """As in `api`; only where the server runs already, at `base_url`."""
+    """As in `api`; used only if the server runs already, at `base_url`."""
 
 
 AnyModel: TypeAlias = TransformersModel | ApiModel | VllmModel
@@ -174,8 +188,11 @@ class TableModel(Settings):
     dataset: str | None = None
     """A Hub dataset id with one row per response."""
     config: str | None = None
+    """Config name of the Hub dataset."""
     split: str = "train"
+    """Split of the Hub dataset."""
     revision: str | None = None
+    """Commit, tag or branch of the Hub dataset."""
     prompt: str = "prompt"
     """Column of the prompt: text or messages."""
     response: str = "response"
@@ -185,7 +202,7 @@ class TableModel(Settings):
     model: str | None = None
     """Column that names the model that gave the response, if there is one."""
     responses: int | None = Field(None, ge=2)
-    """Responses per prompt to use, drawn by hash where there are more; all of them when not given."""
+    """Responses per prompt to use. Surplus responses are left out by hash; null uses all of them."""
     then: Model | None = None
     """The model that answers from iteration 2 on."""
 

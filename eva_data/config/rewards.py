@@ -19,21 +19,21 @@ class Answers(Settings):
     prompt: str = "prompt"
     """Column of the prompt's text."""
     answer: str = "answer"
-    """Column of what the function is given as `answer`."""
+    """Column of the reference answer, which the function receives as `answer`."""
 
 
 class Verifier(Settings):
-    """A Python callable `function(prompt, response) -> float | None`; None means it cannot be scored."""
+    """A Python function `function(prompt, response) -> float | None`; None means that the response cannot be scored."""
 
     backend: Literal["verifier"] = "verifier"
     function: str
-    """`package.module:function`, or `file.py:function` with a path from the folder of eva.yaml; ready ones are in
-    `eva_data.rewards.answers`."""
+    """`package.module:function`, or `file.py:function` with a path from the folder of eva.yaml. The modules
+    `eva_data.rewards.answers` and `eva_data.rewards.instructions` have ready functions."""
     version: str = ""
-    """Change it when the function's verdicts change: it is part of the key under which a reward is kept."""
+    """Your own version of the function; change it when the rewards change. Empty takes the hash of the source file."""
     answers: Answers | None = None
-    """Reference answers: the function is then called as `function(prompt, response, answer)`, and a prompt that has
-    none, such as an evolved one, is unverifiable."""
+    """Reference answers. The function is then called as `function(prompt, response, answer)`. A prompt without an
+    answer, such as an evolved prompt, cannot be verified."""
 
     @field_validator("function")
     @classmethod
@@ -50,18 +50,23 @@ class LocalReward(Settings):
     model: str
     """A local folder or a Hub id."""
     revision: str | None = None
+    """Commit, tag or branch of a Hub id."""
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
+    """Number format of the weights."""
     device: str = Field("cpu", json_schema_extra=Execution)
+    """Where the reward model runs, such as `cpu` or `cuda`."""
     max_tokens: int = Field(4096, gt=0)
-    """Longest conversation, in tokens; a longer one has no reward, and its row goes to `rejects`."""
+    """Longest conversation, in tokens. A longer conversation has no reward, and its row goes to `rejects`."""
     batch_tokens: int = Field(16384, gt=0)
-    """Tokens computed together, padding included. It is data: scores differ in the last bits with the company."""
+    """Tokens computed together, with padding. This is data, because scores differ in the last bits with the rest of the
+    batch."""
     threads: int | None = Field(None, gt=0)
+    """Processor threads; null takes all."""
     trust_remote_code: bool = False
-    """ArmoRM and the like bring their own code; it runs only where this is true."""
+    """Whether code that comes with the model may run. ArmoRM, for example, brings its own code."""
     invariance: float | None = Field(None, gt=0)
-    """How far scores of the same text alone and in a mixed batch may lie apart, relative to scores beyond 1; when not
-    given 1e-4 in float32, 0.1 in bfloat16 and 0.02 in float16."""
+    """How far the scores of a text alone and in a mixed batch may differ, relative to scores beyond 1. Null means 1e-4
+    in float32, 0.1 in bfloat16 and 0.02 in float16."""
 
 
 class Classifier(LocalReward):
@@ -84,13 +89,17 @@ class RewardServer(Serving):
 
     backend: Literal["server"]
     model: str
-    """A local folder or a Hub id; where the server runs already, as it calls the model."""
+    """A local folder or a Hub id. For a server that runs already: the model's name at the server."""
     revision: str | None = None
+    """Commit, tag or branch of a Hub id."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the weights."""
     max_tokens: int = Field(4096, gt=0)
+    """Longest conversation, in tokens. A longer conversation has no reward, and its row goes to `rejects`."""
     tokenizer: str | None = None
-    """Folder or Hub id of the tokenizer whose chat template writes the conversation; `model` when not given."""
+    """Folder or Hub id of the tokenizer whose chat template writes the conversation; null takes `model`."""
     trust_remote_code: bool = False
+    """Whether code that comes with the model may run."""
 
 
 class Judge(Settings):
@@ -98,13 +107,14 @@ class Judge(Settings):
 
     backend: Literal["judge"]
     judge: Model
-    """Who judges: a block like `solver`."""
+    """The model that judges: a block like `solver`."""
     template: str | None = None
-    """The question to the judge, with `{prompt}` and `{response}` where they go, and `{lowest}` and
-    `{highest}` if you like; it must ask for `Rating: <number>`
-    on the last line. A general one when not given."""
+    """The question to the judge. It holds `{prompt}` and `{response}`, and may hold `{lowest}` and `{highest}`. It must
+    ask for `Rating: <number>` on the last line. Null takes a general question."""
     lowest: float = 1
+    """The lowest rating."""
     highest: float = 10
+    """The highest rating."""
 
     @model_validator(mode="after")
     def _a_scale(self) -> Judge:
@@ -126,6 +136,7 @@ class Several(Settings):
 
     backend: Literal["several"]
     rewards: tuple[OneReward, ...] = Field(min_length=2)
+    """The rewards to average."""
 
 
 Reward: TypeAlias = Annotated[AnyReward | Several, Field(discriminator="backend")]

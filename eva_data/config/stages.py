@@ -28,12 +28,13 @@ class Seeds(Settings):
     config: str | None = None
     """Config name of the Hub dataset."""
     split: str = "train"
+    """Split of the Hub dataset."""
     revision: str | None = None
     """Commit, tag or branch of the Hub dataset."""
     column: str = "prompt"
     """A column of text (one user turn) or of messages (lists of role and content)."""
     per_iteration: int | None = Field(None, gt=0)
-    """Seeds drawn for iteration 1, and for each later one where it needs new ones; all of them when not given."""
+    """Prompts drawn for iteration 1, and for each later iteration that needs new prompts; null draws all of them."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Seeds:
@@ -46,6 +47,8 @@ class Seeds(Settings):
 
 
 class Estimate(Settings):
+    """How informative a prompt is for the solver."""
+
     metric: Metric = "a_min"
     """The informativeness that sampling uses (paper, tables 3 and 4); all metrics are stored. A function of your own,
     `my_module:function`, is given the sorted rewards of a prompt as a polars expression and returns another; its values
@@ -55,14 +58,19 @@ class Estimate(Settings):
     count_truncated: bool = False
     """Whether responses cut at `max_tokens` count in the metric; they are never chosen."""
     unequal: Literal["draw", "refuse"] = "draw"
-    """Where prompts have unequal numbers of usable responses: draw n of them by hash, or refuse the input."""
+    """What happens if prompts have unequal numbers of usable responses: draw n of them by hash, or refuse the input."""
 
 
 class Sample(Settings):
+    """Which prompts the creator rewrites."""
+
     fraction: Share = 0.25
+    """Share of the prompts that is drawn."""
     method: Literal["weighted", "greedy", "uniform", "stratified"] = "weighted"
+    """`weighted` draws without replacement by the metric; `greedy` takes the highest; `uniform` ignores the metric;
+    `stratified` draws the same share of each stratum of the metric."""
     weights: Literal["proportional", "minmax"] = "proportional"
-    """`proportional` to the metric (the paper's text), or `minmax` (the authors' code: the least gets 0)."""
+    """`proportional` to the metric (the paper's text), or `minmax` (the authors' code: the lowest metric weighs 0)."""
     strata: int = Field(4, ge=2)
     """Number of equal-frequency strata of the metric for `method: stratified`."""
 
@@ -71,23 +79,30 @@ class Strategy(Settings):
     """A way of rewriting prompts that the user adds."""
 
     name: str
+    """The strategy's name, which the column `mutation` holds."""
     template: str
-    """The instruction to the creator, with `{prompt}` where the prompt goes."""
+    """The instruction to the creator, with `{prompt}` in the place of the prompt."""
     kind: Literal["in_depth", "in_breadth"] = "in_depth"
+    """Whether the new prompt is a harder form of the old prompt, or another prompt of its kind."""
 
 
 class BenchmarkSet(Settings):
-    """Prompts that evolved ones must not repeat."""
+    """Prompts of a benchmark, which evolved prompts must not repeat."""
 
     name: str
+    """The benchmark's name, which appears in the reason of a reject."""
     path: Path = Field(json_schema_extra=Execution)
+    """A parquet, jsonl or csv file with one row per prompt."""
     column: str = "prompt"
+    """Column of the prompt's text."""
 
 
 class Evolve(Settings):
+    """How the creator rewrites prompts, and which attempts are eliminated."""
+
     method: EvolvingMethod = "evol_instruct"
-    """How prompts are rewritten. A function of your own, `my_module:function`, returns an
-    `eva_data.evolve.strategy.Method`."""
+    """The published method whose strategies are used; `eva` is the paper's appendix F. A function of your own,
+    `my_module:function`, returns an `eva_data.evolve.strategy.Method`."""
     strategies: tuple[Strategy, ...] = ()
     """Strategies of your own, beside the method's."""
     only_own: bool = False
@@ -95,20 +110,26 @@ class Evolve(Settings):
     evolutions: int = Field(4, ge=1)
     """Rewrites of each sampled prompt, in sequence; all are kept."""
     candidates: int = Field(1, ge=1)
-    """Rewrites tried in each step, by different strategies; the one that the creator rates best goes on (the paper's
-    tree, appendix F). From 2 on every survivor costs two more calls, its ratings."""
+    """Rewrites tried in each step, by different strategies. The creator rates them, and the best rewrite goes on (the
+    paper's tree, appendix F). With 2 or more, the ratings cost two more calls for every survivor."""
     score: bool = False
-    """Have the creator rate the complexity and quality of its prompts with one candidate too (the paper's table 7)."""
+    """Whether the creator rates complexity and quality even with a single candidate (the paper's table 7)."""
     temperature: float = Field(1.0, ge=0)
+    """Sampling temperature of the creator."""
     top_p: float = Field(1.0, gt=0, le=1)
+    """Probability mass from which the creator samples a token."""
     max_tokens: int = Field(512, gt=0)
+    """Longest reply of the creator, in tokens."""
     min_chars: int = Field(10, ge=0)
+    """Shortest new prompt, in characters."""
     max_chars: int = Field(8000, gt=0)
+    """Longest new prompt, in characters."""
     near_duplicate: float | None = Field(0.9, gt=0, le=1)
-    """Jaccard similarity from which a prompt counts as repeated; null turns it off."""
+    """Jaccard similarity from which a prompt counts as repeated; null turns the check off."""
     benchmarks: tuple[BenchmarkSet, ...] = ()
+    """Benchmarks that evolved prompts must not repeat."""
     ngram: int = Field(13, gt=0)
-    """Words in a row shared with a benchmark prompt that make an evolved one contaminated."""
+    """Number of consecutive words that an evolved prompt must not share with a benchmark prompt."""
 
     @model_validator(mode="after")
     def _some_strategy(self) -> Evolve:
@@ -123,66 +144,72 @@ class Evolve(Settings):
 
 
 class Mix(Settings):
+    """What X_t consists of."""
+
     evolved: Share = 0.8
-    """Share of X_t that is evolved; the rest are originals."""
+    """Share of X_t that is evolved; the rest are original prompts."""
     source: Literal["evolved", "new_seeds"] = "evolved"
     """`new_seeds` fills the share with new human prompts instead: the paper's baseline of table 2."""
     original: Literal["previous", "seeds"] = "previous"
-    """Where the originals come from: X_{t-1}, or the seeds."""
+    """Where the original prompts come from: X_{t-1}, or the seeds."""
     shortfall: Literal["shrink", "fill_original", "error"] = "shrink"
-    """When too few evolved prompts survive: a smaller X_t of the same ratio, more originals, or an error."""
+    """What happens if too few evolved prompts survive: a smaller X_t of the same ratio, more original prompts, or an
+    error."""
 
 
 class Pair(Settings):
+    """Which responses become a pair."""
+
     margin: float | None = Field(None, ge=0)
     """Least difference in reward between chosen and rejected; null keeps every pair."""
     min_chosen: float | None = None
-    """Least reward of a chosen response; null takes the best one, however bad. Where rewards say right and wrong,
-    this keeps a solver from being trained on the better of two wrong answers."""
+    """Least reward of a chosen response; null takes the best response, however bad. If rewards mean right and wrong,
+    this key keeps a solver from being trained on the better of two wrong answers."""
     rewrite: bool = False
-    """Have the solver rewrite every chosen response to a better one of the same length (the paper's H.2.1). That one is
-    chosen instead where its reward is not lower; one more response, and reward, for every pair."""
+    """Whether the solver rewrites every chosen response at the same length (the paper's H.2.1). The rewritten response
+    is chosen instead if its reward is not lower. It costs one more response, and reward, for every pair."""
     rewrite_length: float = Field(0.1, ge=0)
-    """What counts as the same length: the share of its characters by which it may be longer or shorter (our choice; the
-    paper gives none)."""
+    """Share of its characters by which a rewritten response may be longer or shorter (our choice; the paper gives no
+    number)."""
 
 
 class Train(Settings):
+    """How the solver is trained."""
+
     recipe: str = "dpo"
     """A recipe of `train/recipes`, such as `dpo`, `sppo`, `simpo` or `orpo`, or the path of your own."""
     mode: Literal["incremental", "scratch"] = "incremental"
     """`incremental`: theta_t is theta_{t-1} trained on iteration t; `scratch`: theta_0 on iterations 1 to t (the
     paper's table 6)."""
     accelerate: Path | None = Field(None, json_schema_extra=Execution)
-    """A config file of `accelerate launch`, for several GPUs, FSDP or DeepSpeed; one process when not given."""
+    """A config file of `accelerate launch`, for several GPUs, FSDP or DeepSpeed; null trains in one process."""
     report_to: tuple[str, ...] = Field((), json_schema_extra=Execution)
-    """Trackers that are told of a training, such as `wandb` or `tensorboard`; each must be installed."""
+    """Trackers that receive the training's metrics, such as `wandb` or `tensorboard`; each must be installed."""
     heldout: int = Field(0, ge=0)
-    """Sandbox only: held-out prompts per depth on which each solver is tested after a build; 0 for none."""
+    """Held-out prompts per depth on which each solver is tested after a build, in the sandbox only; 0 tests nothing."""
 
 
 class Publish(Settings):
     """Where the dataset goes on the Hub. Nothing here changes what is built."""
 
     repo: str | None = None
-    """`owner/name` of the dataset repo, which is created where it does not exist."""
+    """`owner/name` of the dataset repo. A missing repo is created."""
     private: bool = True
-    """Whether only those see the repo who may; false needs a `licence`."""
+    """Whether a new repo is private. A public repo needs a `licence`."""
     licence: str | None = None
-    """The dataset's licence by the Hub's name, such as `cc-by-4.0`; it is yours to choose."""
+    """The dataset's licence by the Hub's name, such as `cc-by-4.0`. The choice is yours."""
 
 
 class Review(Settings):
     """The Argilla server on which people judge pairs. Nothing here changes what is built."""
 
     api_url: str | None = None
-    """Where it is; default the environment variable ARGILLA_API_URL."""
+    """URL of the server; null takes the environment variable ARGILLA_API_URL."""
     api_key_env: str = "ARGILLA_API_KEY"
-    """The environment variable that holds the key of an owner, or an admin of the workspace."""
+    """Environment variable that holds the key of an owner, or of an admin of the workspace."""
     workspace: str | None = None
-    """Whose members review; default the first that the key may use."""
+    """The workspace whose members review; null takes the first workspace that the key may use."""
     min_submitted: int | None = Field(None, ge=1)
-    """Answers after which a pair is done, each by another reviewer; default 1, or what the server's dataset has."""
+    """Number of reviewers after whose answers a pair is done; null means 1, or the number in the server's dataset."""
     markdown: bool = True
-    """Whether prompts and responses are Markdown, rendered for the reviewer; false shows them character by character.
-    """
+    """Whether prompts and responses are rendered as Markdown for the reviewer; false shows every character."""

@@ -19,25 +19,37 @@ class Config(Settings):
     name: str
     """What the dataset is called, `owner/name` or `name`."""
     folder: Path = Field(Path(), json_schema_extra=Execution)
-    """Where the dataset lies; default `data/<last part of name>`."""
+    """Where the dataset lies; the default is `data/<last part of name>`."""
     ledger: Path | None = Field(None, json_schema_extra=Execution)
-    """The ledger's file; default `<folder>/.eva/ledger.sqlite`. Several folders may share one."""
+    """The ledger's file; null means `<folder>/.eva/ledger.sqlite`. Several folders may share a ledger."""
     stalled_minutes: float = Field(30, gt=0, json_schema_extra=Execution)
-    """A job that makes no progress for so long is ended with an error."""
+    """Minutes without progress after which a job is ended with an error."""
     seed: int = Field(42, ge=0)
+    """The seed of every draw and of every sampled response."""
     seeds: Seeds | None = None
+    """The human prompts to begin with. Must be given, unless the solver's backend is `table`."""
     solver: Solver
+    """Who answers, and is trained."""
     creator: Literal["shared"] | Model = "shared"
     """Who rewrites prompts: the solver itself, or a model block of its own."""
     reward: Reward | None = None
+    """What scores a response. Must be given, unless the solver's backend is `table`."""
     estimate: Estimate = Estimate()
+    """How informative a prompt is for the solver."""
     sample: Sample = Sample()
+    """Which prompts the creator rewrites."""
     evolve: Evolve = Evolve()
+    """How the creator rewrites them."""
     mix: Mix = Mix()
+    """What X_t consists of."""
     pair: Pair = Pair()
+    """Which responses become a pair."""
     train: Train = Train()
+    """How the solver is trained."""
     publish: Publish = Field(Publish(), json_schema_extra=Execution)
+    """Where the dataset goes on the Hub."""
     review: Review = Field(Review(), json_schema_extra=Execution)
+    """The Argilla server on which people judge pairs."""
 
     @model_validator(mode="before")
     @classmethod

@@ -174,9 +174,9 @@ def test_the_pipeline_has_one_task_that_takes_template_and_scale_from_the_job(tm
     asked, rated = drive(chain, [said("Rating: 0.5"), said("Rating: 1/1")])
     assert "0 is a useless or harmful reply, 1 one that could hardly be better" in asked[0][0].messages[0]["content"]
     assert [each["reward"] for each in rated] == [0.5, 1.0]
-    task.settings = settings.model_copy(update={"template": "? {response}"})
+    task.settings = settings.model_copy(update={"template": "{prompt}? {response}"})
     (chain,) = task.chains([ROW])
-    assert next(chain) == [question("? The Elbe."), question("? Tin.")]
+    assert next(chain) == [question("Name a river.? The Elbe."), question("Name a river.? Tin.")]
 
 
 @pytest.mark.parametrize(

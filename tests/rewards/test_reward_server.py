@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,7 @@ def test_a_server_that_runs_elsewhere_must_score_as_it_did_the_first_time(tmp_pa
     with ScoringServer(other, model="org/rm") as server:
         with pytest.raises(ModelError, match=r"the reward model `org/rm` scores a text with .* that it once scored wi"):
             score_rows(server_job(tmp_path / "job", None, server), [prompt("Hi", "c")])
-        score_rows(server_job(tmp_path / "job", None, server, fingerprint="tiny@1"), [prompt("Hi", "c")])
+        score_rows(replace(server_job(tmp_path / "job", None, server), scorer="tiny@1"), [prompt("Hi", "c")])
 
 
 def test_a_server_that_runs_elsewhere_needs_a_tokenizer_that_can_be_had(tmp_path: Path) -> None:

@@ -69,7 +69,10 @@ def a_manifest(iteration: int, **fields: Any) -> Manifest:
         "licences": {},
         "previous": None,
     }
-    return Manifest.model_validate(bare | {"iteration": iteration} | fields)
+    bill: dict[str, Any] = {"stage": "respond", "model": BASE}
+    bill |= dict.fromkeys(("replies", "completions", "prompt_tokens", "completion_tokens"), 0)
+    given = bare | {"iteration": iteration} | fields
+    return Manifest.model_validate(given | {"spent": [bill | each for each in given["spent"]]})
 
 
 def prompt(prompt_id: str, text: str, **columns: Any) -> dict[str, Any]:
@@ -175,4 +178,4 @@ def _second(store: Store, config: Config, evolved: str, chosen: str, rejected: s
         "rejects": judged.rejects,
     }
     models = {"solver": THETA, "creator": THETA, "reward": REWARD}
-    write(store, config, 2, tables, models=models, spent=[{"cost": 0.0, "unpriced": 4}])
+    write(store, config, 2, tables, models=models, theta=1, spent=[{"cost": 0.0, "unpriced": 4}])

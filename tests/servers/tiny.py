@@ -14,7 +14,8 @@ from transformers import DebertaV2Config, GenerationConfig, PreTrainedModel, Pre
 
 from eva_data.config.rewards import Classifier, Pairwise
 from eva_data.files import write_json
-from eva_data.jobs.job import Job
+from eva_data.jobs.job import Job, name_of
+from eva_data.rewards import score_rows
 from eva_data.tables.schemas import PREFERENCES, conform
 
 Architecture = Literal["llama", "gemma2", "qwen2", "qwen3"]
@@ -82,7 +83,8 @@ def reward_job(folder: Path, backend: str, model: Path, **settings: Any) -> Job:
     kind = Classifier if backend == "classifier" else Pairwise
     block = kind.model_validate(values)
     ledger = folder / "ledger.sqlite"
-    return Job(folder, "reward", block, ledger=ledger, scorer="tiny@0", scorer_path=model)
+    function = name_of(score_rows)
+    return Job(folder, "reward", block, ledger=ledger, scorer="tiny@0", scorer_path=model, function=function)
 
 
 def save_own_code(folder: Path, code: str) -> Path:

@@ -1,0 +1,229 @@
+"""Write docs/settings.md from the settings' models, and docs/commands.md from the commands.
+
+python docs/generate.py            # writes both
+python docs/generate.py --check    # exits with 1 and names the file that is out of date
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from eva_data.cli import main as eva_data
+from eva_data.config import Config, Execution
+from eva_data.config.choices import OWN_FUNCTION, OneOf
+
+DOCS = Path(__file__).parent
+WIDTH = 100
+_BOUNDS = {
+    "ge": "at least {}",
+    "gt": "above {}",
+    "le": "at most {}",
+    "lt": "below {}",
+    "min_length": "at least {} of them",
+}
+
+_SETTINGS_HEAD = """# Settings
+
+<!-- docs/generate.py writes this file: run `make docs` after a change of eva_data/config/. -->
+
+These are all keys of `eva.yaml`. A key without a default must be given. An unknown key is an error.
+`--set block.key=value` sets a key for one command.
+
+The column *data* says what a key changes. **yes**: it changes what is built, and an iteration that was built with
+another value is stale if the key counts for it; `eva-data status` names the key. **no**: it changes only how or where
+the work is done.
+"""
+
+_COMMANDS_HEAD = """# Commands
+
+<!-- docs/generate.py writes this file: run `make docs` after a change of eva_data/cli/. -->
+
+Every command prints its part of this page with `--help`.
+"""
+
+
+def settings_page() -> str:
+    """Every block of the settings with its keys."""
+    return "\n".join([_SETTINGS_HEAD, *(_section(block, places) for block, places in blocks().items())])
+
+
+def blocks() -> dict[type[BaseModel], dict[str, bool]]:
+    """Each block's model, the key paths where it may stand, and whether it changes what is built there."""
+    found: dict[type[BaseModel], dict[str, bool]] = {}
+
+    def visit(block: type[BaseModel], path: str, data: bool) -> None:
+        places = found.setdefault(block, {})
+        if path in places:
+            return
+        places[path] = data
+        for key, field in block.model_fields.items():
+            for inner in _models(field.annotation):
+                below = f"{path}.{key}" if path else key
+                visit(inner, f"{below}[]" if _is_list(field.annotation) else below, data and _is_data(field))
+
+    visit(Config, "", True)
+    return found
+
+
+def _section(block: type[BaseModel], places: dict[str, bool]) -> str:
+    rows = [_row(key, field, any(places.values())) for key, field in block.model_fields.items()]
+    doc = " ".join((block.__doc__ or "").split())
+    place = "" if block is Config else f"Stands at {', '.join(f'`{path}`' for path in sorted(places))}."
+    text = "\n\n".join(part for part in (doc, place) if part)
+    head = "| key | type | default | data | meaning |\n|---|---|---|---|---|"
+    return f"## {title(block)}\n\n{text}\n\n{head}\n" + "\n".join(rows) + "\n"
+
+
+def title(block: type[BaseModel]) -> str:
+    """The heading of the block: its backend, or else the name of its class in words."""
+    if block is Config:
+        return "Top level"
+    words = re.sub(r"(?<!^)(?=[A-Z])", " ", block.__name__).lower()
+    return f"Backend {backend}" if (backend := _backend(block)) else f"{words[0].upper()}{words[1:]}"
+
+
+def meaning(key: str, field: FieldInfo) -> str:
+    """The docstring under the field; what `backend` means is the same in every block."""
+    if key == "backend":
+        return "Tells this block from the other kinds of block at its place."
+    return " ".join((field.description or "").split())
+
+
+def _row(key: str, field: FieldInfo, block_is_data: bool) -> str:
+    data = "yes" if block_is_data and _is_data(field) else "no"
+    cells = (_choices(field) or type_text(field.annotation) + _bounds(field), _default(field), data, meaning(key, field))
+    return " | ".join([f"| `{key}`", *(cell.replace("|", "\\|") for cell in cells)]) + " |"
+
+
+def _choices(field: FieldInfo) -> str:
+    """What the key may be where a registry names it; empty elsewhere."""
+    return " or ".join(
+        f"`{name}`" for mark in field.metadata if isinstance(mark, OneOf) for name in (*mark.names, OWN_FUNCTION)
+    )
+
+
+def _is_data(field: FieldInfo) -> bool:
+    return (field.json_schema_extra or {}) != Execution
+
+
+def type_text(annotation: Any) -> str:
+    """The type as a reader of YAML knows it; a block is a link to its section."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_text(arguments[0])
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in arguments)
+    if origin in (Union, UnionType):
+        kinds = [type_text(argument) for argument in arguments if argument is not NoneType]
+        return " or ".join(kinds) + (" or null" if NoneType in arguments else "")
+    if origin is tuple:
+        return f"list of {type_text(arguments[0])}"
+    if origin is dict:
+        return "mapping"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        name = title(annotation)
+        return f"[{name.removeprefix('Backend ').lower()}](#{anchor(name)})"
+    if isinstance(annotation, type) and issubclass(annotation, PurePath):
+        return "path"
+    return {str: "text", int: "integer", float: "number", bool: "true or false"}[annotation]
+
+
+def anchor(heading: str) -> str:
+    """The id that GitHub and MkDocs both give a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def _bounds(field: FieldInfo) -> str:
+    limits = [
+        words.format(value)
+        for bound in field.metadata
+        for name, words in _BOUNDS.items()
+        if (value := getattr(bound, name, None)) is not None
+    ]
+    return f", {', '.join(limits)}" if limits else ""
+
+
+def _default(field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if default is PydanticUndefined:
+        return "must be given"
+    if default is None:
+        return "null"
+    if isinstance(default, BaseModel):
+        return "its own defaults"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if default == PurePath():
+        return "see the meaning"
+    if default in ((), {}, ""):
+        return "empty"
+    return f"`{default}`"
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+def _is_list(annotation: Any) -> bool:
+    return get_origin(annotation) is tuple or any(_is_list(argument) for argument in get_args(annotation))
+
+
+def _backend(block: type[BaseModel]) -> str | None:
+    field = block.model_fields.get("backend")
+    return str(get_args(field.annotation)[0]) if field else None
+
+
+def commands_page() -> str:
+    """The help of every command and of every command in a group."""
+    sections = [f"## `{name}`\n\n```text\n{text}\n```\n" for name, text in helps(eva_data, "eva-data", None)]
+    return "\n".join([_COMMANDS_HEAD, *sections])
+
+
+def helps(command: click.Command, name: str, parent: click.Context | None) -> Iterator[tuple[str, str]]:
+    """Full name and help text of a command and of all commands below it."""
+    settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    context = click.Context(command, parent=parent, info_name=name, **settings)
+    yield context.command_path, "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+    if isinstance(command, click.Group):
+        for inner in command.list_commands(context):
+            yield from helps(command.commands[inner], inner, context)
+
+
+PAGES = {"settings.md": settings_page, "commands.md": commands_page}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or with --check compare them; returns the exit status."""
+    if arguments not in ([], ["--check"]):
+        print(__doc__, file=sys.stderr)
+        return 2
+    stale = [name for name, page in PAGES.items() if not _is_current(DOCS / name, page())]
+    if arguments:
+        for name in stale:
+            print(f"docs/{name} is out of date: run `make docs`", file=sys.stderr)
+        return 1 if stale else 0
+    for name in stale:
+        (DOCS / name).write_text(PAGES[name](), encoding="utf-8")
+        print(f"docs/{name} was written")
+    return 0
+
+
+def _is_current(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -101,7 +101,12 @@ def meaning(key: str, field: FieldInfo) -> str:
 
 def _row(key: str, field: FieldInfo, block_is_data: bool) -> str:
     data = "yes" if block_is_data and _is_data(field) else "no"
-    cells = (_choices(field) or type_text(field.annotation) + _bounds(field), _default(field), data, meaning(key, field))
+    cells = (
+        _choices(field) or type_text(field.annotation) + _bounds(field),
+        _default(field),
+        data,
+        meaning(key, field),
+    )
     return " | ".join([f"| `{key}`", *(cell.replace("|", "\\|") for cell in cells)]) + " |"
 
 

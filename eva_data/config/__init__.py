@@ -20,6 +20,7 @@ from eva_data.config.models import (
     VllmModel,
 )
 from eva_data.config.rewards import (
+    REWARD_BACKENDS,
     Answers,
     AnyReward,
     Classifier,
@@ -51,6 +52,7 @@ from eva_data.config.stages import (
 from eva_data.config.whole import Config
 
 __all__ = [
+    "REWARD_BACKENDS",
     "Answers",
     "AnyModel",
     "AnyReward",

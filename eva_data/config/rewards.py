@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -128,6 +128,9 @@ class Judge(Settings):
 
 AnyReward: TypeAlias = Verifier | Classifier | Pairwise | RewardServer | Judge
 """Every block of one reward; each has a module of its `backend`'s name in `rewards`."""
+REWARD_BACKENDS: tuple[str, ...] = tuple(
+    get_args(block.model_fields["backend"].annotation)[0] for block in get_args(AnyReward)
+)
 OneReward: TypeAlias = Annotated[AnyReward, Field(discriminator="backend")]
 
 

@@ -15,9 +15,11 @@ from eva_data.config import (
     Config,
     Endpoint,
     Judge,
+    LocalReward,
     Model,
     OneReward,
     Pairwise,
+    RewardServer,
     Several,
     Verifier,
     VllmModel,
@@ -216,7 +218,8 @@ def _rewards(config: Config) -> tuple[OneReward, ...]:
 def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown: int, n: int) -> Work | Computed:
     """`shown` is the length of all responses with their prompts, in tokens."""
     if not isinstance(reward, Judge):
-        name = reward.function if isinstance(reward, Verifier) else reward.model
+        name = reward.model if isinstance(reward, LocalReward | RewardServer) else reward.backend
+        name = reward.function if isinstance(reward, Verifier) else name
         return Computed(f"reward ({stage})", name, prompts * n * (n - 1) if isinstance(reward, Pairwise) else responses)
     template = len(reward.template) if reward.template else JUDGE_TEMPLATE
     return _work(

@@ -22,6 +22,7 @@ from eva_data.ledger import Ledger, Score
 from eva_data.models.keys import read_key
 from eva_data.models.remote.endpoints import Pool
 from eva_data.models.remote.faults import Fault, Refused, Transient
+from eva_data.models.remote.listing import look
 from eva_data.models.remote.openai_server import OpenAIServer
 from eva_data.models.remote.retries import Patience, Rounds
 from eva_data.models.vllm.command import SERVED_NAME
@@ -30,6 +31,9 @@ from eva_data.rewards.local.batches import Item
 from eva_data.rewards.local.conversation import CHUNK, items, write
 from eva_data.rewards.local.invariance import BOUNDS
 from eva_data.rewards.local.loading import load_tokenizer, longest_input, read_config
+from eva_data.rewards.scorers import Scorer, model_here, short_hash
+
+WHILE_TRAINING = True
 
 Conversation = Sequence[Message]
 
@@ -39,6 +43,13 @@ PROBES = {
     "long": ("How do I boil an egg?", "Put it into boiling water for seven minutes. " * 10),
 }
 """What a server that was not started here scores at every start, to notice another model under the same name."""
+
+
+def scorer_of(block: RewardServer) -> Scorer:
+    """The model that the server at `base_url` answers for, or else the one that is to be served."""
+    if not block.urls:
+        return model_here(block)
+    return Scorer(block, f"server:{look(block).fingerprint}:{short_hash({'tokenizer': block.tokenizer})}")
 
 
 def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:

@@ -13,6 +13,9 @@ from eva_data.errors import DataError, EvaError, JobError
 from eva_data.jobs.job import Job, ProgressFile
 from eva_data.ledger import Ledger, Score, call_key
 from eva_data.own_code import identity, load_function
+from eva_data.rewards.scorers import Scorer
+
+WHILE_TRAINING = True
 
 Verify = Callable[..., float | None]
 """(text of the prompt's last turn, response) or (..., answer) -> reward; None where there is no telling."""
@@ -26,6 +29,11 @@ COMMIT_SECONDS = 1.0
 def load_verifier(function: str) -> Verify:
     """The callable of that name (`own_code`); ConfigError where there is none."""
     return load_function(function, "reward.function")
+
+
+def scorer_of(block: Verifier) -> Scorer:
+    """The function, as its name, version and answers have it."""
+    return Scorer(block, fingerprint(block.function, block.version, block.answers))
 
 
 def fingerprint(function: str, version: str, answers: Answers | None = None) -> str:

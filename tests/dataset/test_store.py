@@ -114,17 +114,17 @@ def test_iterations_without_and_with_a_later_column_are_read_and_loaded_together
     store = small_store(tmp_path / "small")
     before = {path: path.read_bytes() for path in store.folder.rglob("iter_*.parquet")}
     pairs = store.scan("preferences", 2).collect()
-    manifest = {key: value for key, value in store.manifest(2).items() if key != "files"}
+    manifest = store.manifest(2)
     tables = {name: store.scan(name, 2).collect() for name in TABLES if name != "reviews"}
 
     # A later release has one column more, and says something in it.
-    monkeypatch.setitem(TABLES, "preferences", pl.Schema(PREFERENCES | {"later": pl.Float64}))  # type: ignore[attr-defined]
-    monkeypatch.setitem(LATER, "preferences", frozenset({"later"}))  # type: ignore[attr-defined]
+    monkeypatch.setitem(TABLES, "preferences", pl.Schema(PREFERENCES | {"later": pl.Float64}))
+    monkeypatch.setitem(LATER, "preferences", LATER["preferences"] | {"later"})
     unsaid = tables | {"preferences": pairs.with_columns(later=pl.lit(None, pl.Float64))}
-    store.write_iteration(2, unsaid, manifest)
+    store.write_iteration(manifest, unsaid)
     assert {path: path.read_bytes() for path in before} == before
-    store.write_iteration(2, tables | {"preferences": pairs.with_columns(later=pl.lit(0.5))}, manifest)
-    store.write_card()
+    store.write_iteration(manifest, tables | {"preferences": pairs.with_columns(later=pl.lit(0.5))})
+    write_card(store)
 
     assert store.scan("preferences", 1).collect()["later"].to_list() == [None, None]
     both = store.scan_until("preferences", 2).select("iteration", "later").collect()
@@ -149,8 +149,8 @@ def test_other_columns_than_those_of_later_releases_are_still_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = small_store(tmp_path / "small")
-    monkeypatch.setitem(TABLES, "preferences", pl.Schema(PREFERENCES | {"later": pl.Float64}))  # type: ignore[attr-defined]
-    monkeypatch.setitem(LATER, "preferences", frozenset({"later"}))  # type: ignore[attr-defined]
+    monkeypatch.setitem(TABLES, "preferences", pl.Schema(PREFERENCES | {"later": pl.Float64}))
+    monkeypatch.setitem(LATER, "preferences", LATER["preferences"] | {"later"})
     path = store.folder / "preferences" / "iter_1.parquet"
     pairs = pl.read_parquet(path)
     for changed, problem in (

@@ -152,7 +152,7 @@ def test_a_conversation_of_several_turns_is_shown_with_its_roles() -> None:
 
 def test_the_pipeline_has_one_task_that_takes_template_and_scale_from_the_job(tmp_path: Path) -> None:
     model = {
-        "backend": "transformers",
+        "llm": "eva_data.models.local:TransformersLLM",
         "fingerprint": "nobody",
         "engine": {},
         "sampling": {"temperature": 0.0, "top_p": 1.0, "max_tokens": 256},

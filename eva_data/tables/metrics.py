@@ -24,6 +24,9 @@ METRICS: dict[str, Formula] = {}
 MEANING: dict[str, str] = {}
 """The metrics in a few words, of the rewards of the answers to one prompt."""
 
+LATER: list[str] = []
+"""Metrics that release 0.1.0 did not have, so that its tables are without them."""
+
 CUSTOM = "custom"
 """The column of the user's own metric, which is there only where `estimate.metric` names a function."""
 
@@ -38,8 +41,11 @@ def meaning_of(metric: str) -> str:
     return MEANING.get(metric, "a metric of our own")
 
 
-def _metric(meaning: str) -> Callable[[Formula], Formula]:
+def _metric(meaning: str, *, later: bool = False) -> Callable[[Formula], Formula]:
+    """Enter a metric under the name of its function; `later` if release 0.1.0 did not have it."""
+
     def register(formula: Formula) -> Formula:
+        LATER.extend([formula.__name__] * later)
         METRICS[formula.__name__] = formula
         MEANING[formula.__name__] = meaning
         return formula

@@ -180,7 +180,9 @@ TABLES: Mapping[str, pl.Schema] = {
 }
 """Configs of the dataset; the first is the default."""
 
-LATER: Mapping[str, frozenset[str]] = dict.fromkeys(("informativeness", "preferences"), frozenset(OWN_METRIC))
+LATER: Mapping[str, frozenset[str]] = dict.fromkeys(
+    ("informativeness", "preferences"), frozenset([*metrics.LATER, *OWN_METRIC])
+)
 """Columns that a table of release 0.1.0 did not have, by table. They are nullable, and a file leaves each of them out
 in which it holds nothing, as the files of earlier releases do."""
 

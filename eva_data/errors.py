@@ -77,8 +77,10 @@ class StaleError(EvaError):
 class MissingExtraError(EvaError):
     """An optional dependency is not installed."""
 
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
+    @classmethod
+    def of(cls, package: str, extra: str) -> MissingExtraError:
+        """The error that names the extra by which the package is installed."""
+        return cls(
             f"this needs the package `{package}`, which is not installed: "
             f"install it with `pip install 'eva-data[{extra}]'`"
         )

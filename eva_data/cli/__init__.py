@@ -23,13 +23,15 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except EvaError as error:
+            raised: Exception = error
             message = str(error)
         except OSError as error:
+            raised = error
             # No space, no permission, a file-size limit: the machine's fault, and everything finished is kept.
             where = f" ({error.filename})" if error.filename else ""
             message = f"{error.strerror or error}{where}; what was finished is kept: make room or mend it, then repeat"
         if ctx.params.get("debug"):
-            traceback.print_exc()
+            traceback.print_exception(raised)
         click.echo(f"Error: {message}", err=True)
         sys.exit(1)
 

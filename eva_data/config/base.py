@@ -35,7 +35,9 @@ class Settings(BaseModel):
             return values
         renamed = {old: new for old, new in RENAMED.get(cls.__name__, {}).items() if old in values}
         for old, new in renamed.items():
-            warnings.warn(f"the key `{old}` is called `{new}` now: rename it, the old name will go", stacklevel=2)
+            warnings.warn(
+                f"the key `{old}` is called `{new}` now: rename it, the old name will go", FutureWarning, stacklevel=2
+            )
         values = {renamed.get(key, key): value for key, value in values.items()}
         if info.context and info.context.get(RECORDED):
             values = dict(INTRODUCED.get(cls.__name__, {})) | values

@@ -115,7 +115,7 @@ def _train(run: Run, online: Online, recipe: Path, start: Player) -> None:
     config, store = run.config, run.store
     for package in ("trl", "accelerate", "peft"):
         if find_spec(package) is None:
-            raise MissingExtraError(package, "train")
+            raise MissingExtraError.of(package, "train")
     job = store.job_folder(ITERATION, "online").resolve()
     arguments, environment = launch_arguments(config, os.environ)
     prepare(run, start, job)

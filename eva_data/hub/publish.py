@@ -88,7 +88,7 @@ def refuse_unready(run: Run, repo: str | None = None, private: bool | None = Non
     """Raise what `publish` would raise without a look at the Hub, so that it is known before a build is paid for."""
     target(run, repo, private).refuse_without_login()
     if find_spec("matplotlib") is None:
-        raise MissingExtraError("matplotlib", "publish")
+        raise MissingExtraError.of("matplotlib", "publish")
 
 
 def _is_private(run: Run, private: bool | None) -> bool:

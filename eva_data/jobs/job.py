@@ -263,7 +263,11 @@ def _raise_error(job: Job, log: Path, status: int, started: int) -> None:
 
 
 def _error_class(name: str) -> type[EvaError]:
-    known = {kind.__name__: kind for kind in EvaError.__subclasses__()}
+    waiting, known = [EvaError], dict[str, type[EvaError]]()
+    while waiting:
+        kind = waiting.pop()
+        known[kind.__name__] = kind
+        waiting += kind.__subclasses__()
     return known.get(name, JobError)
 
 

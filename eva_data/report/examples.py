@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from eva_data.dataset.store import Store
+from eva_data.report.lineage import lineage, relatives
 
 LOOKED_AT = 1000
 """Pairs from which the examples are taken; among so many there are some of different seeds."""
@@ -41,8 +42,8 @@ def examples(store: Store, iteration: int, count: int = 3) -> list[Example]:
     evolved = pl.col("mix_role") == "evolved"
     drawn = pl.concat([pairs.filter(evolved).head(LOOKED_AT), pairs.filter(~evolved).head(LOOKED_AT)])
     rows = drawn.unique("root_id", keep="first", maintain_order=True).head(count).collect()
-    relatives = _relatives(store, iteration, rows["root_id"])
-    return [_example(row, relatives) for row in rows.to_dicts()]
+    known = relatives(store, iteration, rows["root_id"])
+    return [_example(row, known) for row in rows.to_dicts()]
 
 
 def conversation(messages: Sequence[Mapping[str, str]]) -> str:
@@ -52,29 +53,12 @@ def conversation(messages: Sequence[Mapping[str, str]]) -> str:
     return "\n".join(f"{message['role']}: {message['content']}" for message in messages)
 
 
-def _relatives(store: Store, iteration: int, roots: pl.Series) -> dict[str, dict[str, Any]]:
-    """All prompts and surviving evolutions with one of these roots, by their id.
-
-    One that did not survive may repeat its own ancestor: with it a lineage would go round in a circle.
-    """
-    columns = ("prompt_id", "parent_id", "mutation", "prompt")
-    survivors = store.scan_until("evolutions", iteration).filter(pl.col("reason").is_null())
-    tables = [store.scan_until("prompts", iteration), survivors]
-    rows = [
-        table.filter(pl.col("root_id").is_in(roots.implode()) & pl.col("prompt").is_not_null()).select(columns)
-        for table in tables
-    ]
-    return {row["prompt_id"]: row for row in pl.concat(rows).collect().to_dicts()}
-
-
-def _example(pair: Mapping[str, Any], relatives: Mapping[str, Mapping[str, Any]]) -> Example:
-    lineage = [{key: pair[key] for key in ("prompt_id", "parent_id", "mutation", "prompt")}]
-    while (parent := relatives.get(lineage[0]["parent_id"])) is not None:
-        lineage.insert(0, dict(parent))
-    shown = lineage if len(lineage) <= 1 + SHOWN_STEPS else [lineage[0], *lineage[-SHOWN_STEPS:]]
+def _example(pair: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> Example:
+    line = lineage(pair, known)
+    shown = line if len(line) <= 1 + SHOWN_STEPS else [line[0], *line[-SHOWN_STEPS:]]
     return Example(
         steps=tuple((row["mutation"] or "seed", conversation(row["prompt"])) for row in shown),
-        left_out=len(lineage) - len(shown),
+        left_out=len(line) - len(shown),
         chosen=conversation(pair["chosen"]),
         rejected=conversation(pair["rejected"]),
         score_chosen=pair["score_chosen"],

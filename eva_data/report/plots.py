@@ -60,7 +60,7 @@ def plot_names(iterations: Sequence[int]) -> list[str]:
 def require_matplotlib() -> None:
     """Raise MissingExtraError without it."""
     if find_spec("matplotlib") is None:
-        raise MissingExtraError("matplotlib", "publish")
+        raise MissingExtraError.of("matplotlib", "publish")
 
 
 def write_plots(store: Store, iterations: Sequence[int], folder: Path) -> list[str]:

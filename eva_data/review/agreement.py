@@ -52,7 +52,7 @@ def figures(pairs: pl.DataFrame, spare: pl.DataFrame, reviews: pl.DataFrame, met
 def alpha(pairs: pl.DataFrame, reviews: pl.DataFrame) -> float | None:
     """Krippendorff's alpha of the verdicts: the reward's choice, the other response, tie, both bad."""
     if find_spec("nltk") is None:
-        raise MissingExtraError("nltk", "review")
+        raise MissingExtraError.of("nltk", "review")
     from nltk.metrics.agreement import AnnotationTask
 
     voted = (

@@ -103,7 +103,7 @@ class Argilla:
         import httpx
 
         if find_spec("argilla") is None:
-            raise MissingExtraError("argilla", "review")
+            raise MissingExtraError.of("argilla", "review")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             import argilla as rg

@@ -127,7 +127,7 @@ def math_equal(prompt: str, response: str, answer: object) -> float | None:
         import math_verify.grader
         import math_verify.parser  # noqa: F401
     except ModuleNotFoundError:
-        raise MissingExtraError("math-verify", "math") from None
+        raise MissingExtraError.of("math-verify", "math") from None
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("math_equal limits its time by an alarm signal, which only a main thread gets")
     # It warns that its own time limit is off.

@@ -30,7 +30,7 @@ def follows(prompt: str, response: str, answer: str) -> float | None:
         import langdetect
         from if_verifiable import IFEvalSample, evaluate_output_for_sample
     except ModuleNotFoundError:
-        raise MissingExtraError("if-verifiable", "ifeval") from None
+        raise MissingExtraError.of("if-verifiable", "ifeval") from None
     names, arguments, is_definite = _instructions(answer)
     if not is_definite:
         return None

@@ -53,7 +53,7 @@ def train(
     split = split_of(config, store, iteration)
     for package in ("trl", "accelerate", "peft"):
         if find_spec(package) is None:
-            raise MissingExtraError(package, "train")
+            raise MissingExtraError.of(package, "train")
     job = store.job_folder(iteration, "train")
     job.mkdir(parents=True, exist_ok=True)
     arguments, environment = launch_arguments(config, os.environ)

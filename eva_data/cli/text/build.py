@@ -15,6 +15,7 @@ from eva_data.dataset.staleness import differences, settings_hash
 from eva_data.dataset.store import Store
 from eva_data.iteration.run import Run
 from eva_data.ledger import Ledger
+from eva_data.report.lineage import lineage, relatives
 
 
 def print_build(run: Run, manifest: Manifest) -> None:
@@ -156,12 +157,13 @@ def print_lineages(store: Store, iteration: int, rows: int) -> None:
         console.print(f"Iteration {iteration} has no pairs; see its `rejects` for the reasons.")
     evolved = pairs.filter(pl.col("mix_role") == "evolved")
     chosen = (evolved if evolved.height else pairs).head(rows)
-    texts = _texts(store, iteration)
+    known = relatives(store, iteration, chosen["root_id"])
     responses = store.scan("responses", iteration).filter(pl.col("stage") != "estimate").collect()
     for pair in chosen.to_dicts():
         console.rule(f"pair {pair['pair_id']}")
-        for prompt_id, mutation in reversed(_lineage(texts, pair["prompt_id"])):
-            console.print(f"[{mutation or 'seed'}] {texts[prompt_id]['text']}", markup=False, soft_wrap=True)
+        for each in lineage(pair, known):
+            text = each["prompt"][-1]["content"]
+            console.print(f"[{each['mutation'] or 'seed'}] {text}", markup=False, soft_wrap=True)
         for row in responses.filter(pl.col("prompt_id") == pair["prompt_id"]).sort("stage", "response_idx").to_dicts():
             mark = _mark(pair, row)
             reward = "null" if row["reward"] is None else f"{row['reward']:.3f}"
@@ -180,29 +182,3 @@ def _mark(pair: Mapping[str, Any], response: Mapping[str, Any]) -> str:
     if response["response"] != pair[side][-1]["content"]:
         return "rewrite " if response["stage"] == "rewrite" else "original"
     return f"{side:<8}"
-
-
-def _texts(store: Store, iteration: int) -> dict[str, dict[str, Any]]:
-    """Every prompt that a lineage can pass: text, mutation and parent by id."""
-    columns = [
-        "prompt_id",
-        "parent_id",
-        "mutation",
-        pl.col("prompt").list.last().struct.field("content").alias("text"),
-    ]
-    prompts = store.scan_until("prompts", iteration).select(columns)
-    # One that did not survive may repeat its own ancestor: with it a lineage would go round in a circle.
-    survivors = store.scan_until("evolutions", iteration).filter(pl.col("reason").is_null())
-    evolutions = survivors.filter(pl.col("prompt").is_not_null()).select(columns)
-    known = pl.concat([prompts, evolutions]).unique("prompt_id", keep="first", maintain_order=True).collect()
-    return {row["prompt_id"]: row for row in known.to_dicts()}
-
-
-def _lineage(texts: Mapping[str, dict[str, Any]], prompt_id: str) -> list[tuple[str, str | None]]:
-    """(id, mutation) of a prompt and its ancestors, the seed last."""
-    lineage: list[tuple[str, str | None]] = []
-    current: str | None = prompt_id
-    while current is not None and current in texts:
-        lineage.append((current, texts[current]["mutation"]))
-        current = texts[current]["parent_id"]
-    return lineage

@@ -1,0 +1,58 @@
+"""An error that is meant for the user crosses the process boundary as it was raised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from eva_data import errors
+from eva_data.jobs.job import Job, name_of, run_job
+from eva_data.rewards import score_rows
+
+KINDS = sorted(
+    (kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.EvaError)),
+    key=lambda kind: kind.__name__,
+)
+
+RAISES = """
+from eva_data import errors
+
+def raise_it(job, rows):
+    raise getattr(errors, rows[0]["kind"])(f"what was found; what to do: {rows[0]['kind']}")
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_error_arrives_with_its_class_and_its_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[errors.EvaError]
+) -> None:
+    (tmp_path / "raises_for_test.py").write_text(RAISES)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    job = Job(tmp_path / "job", "evaluate", function="raises_for_test:raise_it")
+    rows = pl.DataFrame({"kind": [kind.__name__]})
+    with pytest.raises(kind) as raised:
+        run_job(job, rows, log=tmp_path / "log", stalled_seconds=60)
+    assert type(raised.value) is kind
+    assert str(raised.value) == f"what was found; what to do: {kind.__name__}"
+
+
+def test_a_missing_extra_names_the_extra() -> None:
+    assert str(errors.MissingExtraError.of("trl", "train")) == (
+        "this needs the package `trl`, which is not installed: install it with `pip install 'eva-data[train]'`"
+    )
+
+
+def test_an_unexpected_error_is_told_with_its_class_and_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "raises_for_test.py").write_text("def raise_it(job, rows):\n    raise KeyError('a defect')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    job = Job(tmp_path / "job", "evaluate", function="raises_for_test:raise_it")
+    with pytest.raises(errors.JobError, match="the evaluate stage failed: KeyError: 'a defect'; the whole"):
+        run_job(job, pl.DataFrame({"kind": ["x"]}), log=tmp_path / "log", stalled_seconds=60)
+
+
+def test_a_function_is_named_as_it_is_imported() -> None:
+    assert name_of(score_rows) == "eva_data.rewards:score_rows"

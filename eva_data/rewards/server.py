@@ -35,7 +35,7 @@ from eva_data.rewards.scorers import Scorer, model_here, short_hash
 
 WHILE_TRAINING = True
 
-Conversation = Sequence[Message]
+Turns = Sequence[Message]
 
 PROBES = {
     "right": ("Name the capital of Australia.", "The capital of Australia is Canberra."),
@@ -60,7 +60,7 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
     response; ModelError where its model gives more than one number, or is not the one that it was.
     """
     keys_R = [[reward_key(job.scorer, row["prompt"], response) for response in row["responses"]] for row in rows]
-    wanted: dict[bytes, Conversation] = {
+    wanted: dict[bytes, Turns] = {
         key: [*row["prompt"], {"role": "assistant", "content": response}]
         for row, keys in zip(rows, keys_R, strict=True)
         for key, response in zip(keys, row["responses"], strict=True)
@@ -87,7 +87,7 @@ def _block(job: Job) -> RewardServer:
 
 
 async def _score(
-    job: Job, ledger: Ledger, missing: Mapping[bytes, Conversation], report: Callable[[int], None]
+    job: Job, ledger: Ledger, missing: Mapping[bytes, Turns], report: Callable[[int], None]
 ) -> dict[bytes, Score]:
     """A Score for each of `missing`, in the ledger where it is final."""
     block = _block(job)
@@ -108,7 +108,7 @@ async def _score(
     return scorer.found
 
 
-def _probes() -> dict[bytes, Conversation]:
+def _probes() -> dict[bytes, Turns]:
     return {
         name.encode(): [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
         for name, (prompt, response) in PROBES.items()
@@ -132,7 +132,7 @@ class _Texts:
         most = block.max_tokens
         self._longest = most if path is None else longest_input(most, read_config(str(path)))
 
-    def items(self, conversations: Mapping[bytes, Conversation]) -> Iterator[Item]:
+    def items(self, conversations: Mapping[bytes, Turns]) -> Iterator[Item]:
         return items(self._tokenizer, conversations, partial(write, self._tokenizer), self._longest)
 
 

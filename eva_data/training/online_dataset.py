@@ -23,7 +23,7 @@ from eva_data.tables.flow import Flow
 from eva_data.tables.reasons import kind
 from eva_data.training.online_tables import (
     ITERATION,
-    Line,
+    RecordedStep,
     evolutions_table,
     prompts_table,
     read_record,
@@ -75,7 +75,9 @@ def write_dataset(run: Run, asked: dict[str, Any], start: Player) -> None:
     run.store.write_iteration(compose(config, built), tables)
 
 
-def _tables(config: Config, lines: list[Line], solver: str, reward: str) -> tuple[dict[str, pl.DataFrame], Flow]:
+def _tables(
+    config: Config, lines: list[RecordedStep], solver: str, reward: str
+) -> tuple[dict[str, pl.DataFrame], Flow]:
     """All tables, the seeds' rejects left out, and where the pairs went."""
     prompts = prompts_table(lines)
     responses = responses_table(lines, solver=solver, reward_model=reward)

@@ -23,13 +23,13 @@ def player_of(block: ApiModel) -> Player:
 
 
 def llm_fields(player: Player, block: ApiModel) -> dict[str, Any]:
-    from eva_data.models.remote.openai_server import COUNTED, NEUTRAL
+    from eva_data.models.remote.openai_server import NEUTRAL, WITH_TOKEN_IDS
 
     engine: dict[str, Any] = (NEUTRAL if player.is_vllm else {}) | block.extra_body
     return {
         "engine": engine,
         "model": block.model,
-        "extra_body": engine | (COUNTED if player.is_vllm else {}),
+        "extra_body": engine | (WITH_TOKEN_IDS if player.is_vllm else {}),
         "tokenizer": block.tokenizer,
     }
 

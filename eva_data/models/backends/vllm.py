@@ -22,13 +22,13 @@ def player_of(block: VllmModel) -> Player:
 
 
 def llm_fields(player: Player, block: VllmModel) -> dict[str, Any]:
-    from eva_data.models.remote.openai_server import COUNTED, NEUTRAL
+    from eva_data.models.remote.openai_server import NEUTRAL, WITH_TOKEN_IDS
 
     engine = NEUTRAL if player.is_vllm else {}
     return {
         "engine": engine | {"server": "vllm", "dtype": block.dtype, "quantization": block.quantization},
         "model": SERVED_NAME if player.started_here else block.model,
-        "extra_body": NEUTRAL | (COUNTED if player.is_vllm else {}),
+        "extra_body": NEUTRAL | (WITH_TOKEN_IDS if player.is_vllm else {}),
         "tokenizer": None if player.path is None else str(player.path),
     }
 

@@ -20,6 +20,7 @@ from pydantic_core import PydanticUndefined
 
 from eva_data.cli import main as eva_data
 from eva_data.config import Config, Execution
+from eva_data.config.choices import OWN_FUNCTION, OneOf
 
 DOCS = Path(__file__).parent
 WIDTH = 100
@@ -100,8 +101,20 @@ def meaning(key: str, field: FieldInfo) -> str:
 
 def _row(key: str, field: FieldInfo, block_is_data: bool) -> str:
     data = "yes" if block_is_data and _is_data(field) else "no"
-    cells = (type_text(field.annotation) + _bounds(field), _default(field), data, meaning(key, field))
+    cells = (
+        _choices(field) or type_text(field.annotation) + _bounds(field),
+        _default(field),
+        data,
+        meaning(key, field),
+    )
     return " | ".join([f"| `{key}`", *(cell.replace("|", "\\|") for cell in cells)]) + " |"
+
+
+def _choices(field: FieldInfo) -> str:
+    """What the key may be where a registry names it; empty elsewhere."""
+    return " or ".join(
+        f"`{name}`" for mark in field.metadata if isinstance(mark, OneOf) for name in (*mark.names, OWN_FUNCTION)
+    )
 
 
 def _is_data(field: FieldInfo) -> bool:

@@ -6,7 +6,7 @@ from distilabel.pipeline import Pipeline
 
 from eva_data.jobs.distilabel_steps import ReadRows
 from eva_data.jobs.job import Job
-from eva_data.rewards.judge import JudgeResponses
+from eva_data.rewards.judge_task import JudgeResponses
 
 
 def build(job: Job) -> Pipeline:

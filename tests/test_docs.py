@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+import polars as pl
 import pytest
 import yaml
 
 from eva_data.cli import main
 from eva_data.config import Config
 from eva_data.config.reading import parse_config
+from eva_data.evolve import Method
 from eva_data.tables.schemas import TABLES
 
 CHECKOUT = Path(__file__).parents[1]
@@ -163,9 +165,15 @@ def test_every_python_block_runs_or_loads_tables_and_splits_that_there_are(text:
     if not loads:
         names: dict[str, Any] = {}
         exec(compile(text, "the page", "exec"), names)
-        # The pages show rewards: a number for a response, None or a number for an empty one.
-        assert isinstance(names["score"]("Say hello.", "Hello."), float)
-        assert names["score"]("Say hello.", "") is None
+        # The pages show a reward, a number for a response and None for an empty one; a method; and a metric.
+        if "score" in names:
+            assert isinstance(names["score"]("Say hello.", "Hello."), float)
+            assert names["score"]("Say hello.", "") is None
+        elif "latin" in names:
+            assert isinstance(names["latin"](), Method)
+        else:
+            rewards = pl.DataFrame({"rewards": [[0.0, 1.0, 5.0]]})
+            assert rewards.select(names["above_median"](pl.col("rewards"))).item() == 4.0
 
 
 @pytest.mark.parametrize("text", snippets("json"))

@@ -14,7 +14,8 @@ import pytest
 CHECKOUT = Path(__file__).parents[1]
 LAYERS = (
     ("errors", "files", "calls", "supervise", "sandbox"),
-    ("ledger", "project", "config", "tables"),
+    ("ledger", "project", "own_code", "tables"),
+    ("config",),
     ("method", "models", "dataset", "statistics"),
     ("jobs", "report", "export", "comparing"),
     ("evolve", "rewards"),

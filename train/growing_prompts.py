@@ -21,7 +21,7 @@ from eva_data.jobs.job import Job
 from eva_data.method.buffer import Rules, unit_draw
 from eva_data.models.in_training import Policy
 from eva_data.rewards.while_training import LiveReward
-from eva_data.training.curriculum import Answer, Curriculum, informativeness
+from eva_data.training.curriculum import Answer, Curriculum, average_advantages
 
 CURRICULUM = "curriculum.json"
 """In each checkpoint: the state of the buffer."""
@@ -122,7 +122,7 @@ class Play(TrainerCallback):
         for (row, answer), text, score in zip(asked, texts, scores, strict=True):
             name = row["prompt_id"]
             given[name].append(Answer(name, text, *score, answer.finish_reason, answer.completion_tokens))
-        return informativeness(given, count_truncated=self.game["content"]["count_truncated"])
+        return average_advantages(given, count_truncated=self.game["content"]["count_truncated"])
 
     @property
     def sampling(self) -> Json:

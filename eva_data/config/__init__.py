@@ -7,6 +7,7 @@ and the command line is `settings.py`.
 
 from eva_data.config.base import Execution, Settings
 from eva_data.config.models import (
+    AnyModel,
     ApiModel,
     Endpoint,
     Generation,
@@ -19,7 +20,9 @@ from eva_data.config.models import (
     VllmModel,
 )
 from eva_data.config.rewards import (
+    REWARD_BACKENDS,
     Answers,
+    AnyReward,
     Classifier,
     Judge,
     LocalReward,
@@ -31,10 +34,10 @@ from eva_data.config.rewards import (
     Verifier,
 )
 from eva_data.config.stages import (
-    METRICS,
     BenchmarkSet,
     Estimate,
     Evolve,
+    EvolvingMethod,
     Metric,
     Mix,
     Pair,
@@ -49,8 +52,10 @@ from eva_data.config.stages import (
 from eva_data.config.whole import Config
 
 __all__ = [
-    "METRICS",
+    "REWARD_BACKENDS",
     "Answers",
+    "AnyModel",
+    "AnyReward",
     "ApiModel",
     "BenchmarkSet",
     "Classifier",
@@ -58,6 +63,7 @@ __all__ = [
     "Endpoint",
     "Estimate",
     "Evolve",
+    "EvolvingMethod",
     "Execution",
     "Generation",
     "Judge",

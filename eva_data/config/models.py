@@ -28,6 +28,11 @@ class Generation(Settings):
     system: Literal["keep", "merge_into_user", "reject"] = "keep"
     """What happens to a system message if the model's chat template has no such role."""
 
+    @property
+    def together(self) -> int:
+        """Samples that a model in this process computes together."""
+        return 1
+
 
 class TransformersModel(Generation):
     """A model folder or Hub id, run in this machine's memory by transformers."""
@@ -47,6 +52,10 @@ class TransformersModel(Generation):
     """Processor threads; null takes all. This is data, because sums in another order differ in the last bits."""
     trust_remote_code: bool = False
     """Whether code that comes with the model may run."""
+
+    @property
+    def together(self) -> int:
+        return self.batch_size
 
 
 class Prices(Settings):
@@ -165,7 +174,9 @@ class VllmModel(Generation, Serving):
     """As in `api`; used only if the server runs already, at `base_url`."""
 
 
-Model: TypeAlias = Annotated[TransformersModel | ApiModel | VllmModel, Field(discriminator="backend")]
+AnyModel: TypeAlias = TransformersModel | ApiModel | VllmModel
+"""Every block of a language model; each has a module of its `backend`'s name in `models/backends`."""
+Model: TypeAlias = Annotated[AnyModel, Field(discriminator="backend")]
 
 
 class TableModel(Settings):
@@ -202,4 +213,4 @@ class TableModel(Settings):
         return self
 
 
-Solver: TypeAlias = Annotated[TransformersModel | ApiModel | VllmModel | TableModel, Field(discriminator="backend")]
+Solver: TypeAlias = Annotated[AnyModel | TableModel, Field(discriminator="backend")]

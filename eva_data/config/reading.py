@@ -14,6 +14,7 @@ from eva_data.config import Config
 from eva_data.config.introduced import RECORDED
 from eva_data.errors import ConfigError
 from eva_data.files import write_text
+from eva_data.own_code import look_beside
 
 TEMPLATE = Path(__file__).parent / "template.yaml"
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -24,7 +25,8 @@ SANDBOX_CONFIG = Path(__file__).parent.parent / "sandbox" / "eva.yaml"
 def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """The config in `path` (the sandbox's own when None) with `overrides` such as `sample.fraction=0.5` on top.
 
-    Raises ConfigError, naming the key and the nearest valid one.
+    From then on a user's own functions are looked for beside that file too. Raises ConfigError, naming the key and the
+    nearest valid one.
     """
     source = path or SANDBOX_CONFIG
     try:
@@ -48,6 +50,8 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
         )
     for override in overrides:
         _set(values, override)
+    if path is not None:
+        look_beside(path)
     return parse_config(values, str(source))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -27,8 +27,8 @@ class Verifier(Settings):
 
     backend: Literal["verifier"] = "verifier"
     function: str
-    """`package.module:function`. The modules `eva_data.rewards.answers` and `eva_data.rewards.instructions` have ready
-    functions."""
+    """`package.module:function`, or `file.py:function` with a path from the folder of eva.yaml. The modules
+    `eva_data.rewards.answers` and `eva_data.rewards.instructions` have ready functions."""
     version: str = ""
     """Your own version of the function; change it when the rewards change. Empty takes the hash of the source file."""
     answers: Answers | None = None
@@ -38,9 +38,9 @@ class Verifier(Settings):
     @field_validator("function")
     @classmethod
     def _named(cls, value: str) -> str:
-        module, _, function = value.partition(":")
-        if not module or not function:
-            raise ValueError(f"a verifier is named `package.module:function`, found `{value}`")
+        place, _, function = value.rpartition(":")
+        if not place or not function:
+            raise ValueError(f"a verifier is named `package.module:function` or `file.py:function`, found `{value}`")
         return value
 
 
@@ -126,9 +126,12 @@ class Judge(Settings):
         return self
 
 
-OneReward: TypeAlias = Annotated[
-    Verifier | Classifier | Pairwise | RewardServer | Judge, Field(discriminator="backend")
-]
+AnyReward: TypeAlias = Verifier | Classifier | Pairwise | RewardServer | Judge
+"""Every block of one reward; each has a module of its `backend`'s name in `rewards`."""
+REWARD_BACKENDS: tuple[str, ...] = tuple(
+    get_args(block.model_fields["backend"].annotation)[0] for block in get_args(AnyReward)
+)
+OneReward: TypeAlias = Annotated[AnyReward, Field(discriminator="backend")]
 
 
 class Several(Settings):
@@ -139,6 +142,4 @@ class Several(Settings):
     """The rewards to average."""
 
 
-Reward: TypeAlias = Annotated[
-    Verifier | Classifier | Pairwise | RewardServer | Judge | Several, Field(discriminator="backend")
-]
+Reward: TypeAlias = Annotated[AnyReward | Several, Field(discriminator="backend")]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
 from eva_data.config.base import Execution, Settings
+from eva_data.config.choices import OneOf, modules_of
+from eva_data.tables.metrics import METRICS
 
-Metric = Literal["a_min", "a_avg", "a_dis", "var", "avg", "inv_avg", "inv_a_min", "uniform"]
-METRICS: tuple[str, ...] = get_args(Metric)
+Metric: TypeAlias = Annotated[str, OneOf(tuple(METRICS))]
+EvolvingMethod: TypeAlias = Annotated[str, OneOf(modules_of("evolve/methods"))]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -48,7 +50,9 @@ class Estimate(Settings):
     """How informative a prompt is for the solver."""
 
     metric: Metric = "a_min"
-    """The informativeness that sampling uses (paper, tables 3 and 4); all metrics are stored."""
+    """The informativeness that sampling uses (paper, tables 3 and 4); all metrics are stored. A function of your own,
+    `my_module:function`, is given the sorted rewards of a prompt as a polars expression and returns another; its values
+    are in the column `custom`."""
     source: Literal["fresh", "previous"] = "fresh"
     """`fresh` asks the new solver again; `previous` takes the rewards that the last iteration already holds."""
     count_truncated: bool = False
@@ -96,8 +100,9 @@ class BenchmarkSet(Settings):
 class Evolve(Settings):
     """How the creator rewrites prompts, and which attempts are eliminated."""
 
-    method: Literal["evol_instruct", "evol_quality", "evol_complexity", "self_instruct", "eva"] = "evol_instruct"
-    """The published method whose strategies are used; `eva` is the paper's appendix F."""
+    method: EvolvingMethod = "evol_instruct"
+    """The published method whose strategies are used; `eva` is the paper's appendix F. A function of your own,
+    `my_module:function`, returns an `eva_data.evolve.strategy.Method`."""
     strategies: tuple[Strategy, ...] = ()
     """Strategies of your own, beside the method's."""
     only_own: bool = False

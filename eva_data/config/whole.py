@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from eva_data.config.base import Execution, Settings
-from eva_data.config.models import ApiModel, Model, Solver, TableModel, TransformersModel, VllmModel
+from eva_data.config.models import AnyModel, Model, Solver, TableModel, TransformersModel, VllmModel
 from eva_data.config.rewards import Pairwise, Reward, Several
 from eva_data.config.stages import Estimate, Evolve, Mix, Pair, Publish, Review, Sample, Seeds, Train
 
@@ -109,7 +109,7 @@ class Config(Settings):
         return self
 
     @property
-    def model_solver(self) -> TransformersModel | ApiModel | VllmModel | None:
+    def model_solver(self) -> AnyModel | None:
         """The model that answers; None where only a table of responses is configured."""
         return self.solver.then if isinstance(self.solver, TableModel) else self.solver
 

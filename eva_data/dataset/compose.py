@@ -15,6 +15,8 @@ from eva_data.config import Config
 from eva_data.dataset.manifest import FORMAT, Consumed, Counts, Evolving, Manifest, Models, Spent, Summary, Tokens
 from eva_data.dataset.staleness import settings_hash, what_counts, without_folders
 from eva_data.tables.flow import Flow
+from eva_data.tables.metrics import column_of
+from eva_data.tables.reasons import kind
 from eva_data.tables.rules import RULES
 
 _LIBRARIES = ("distilabel", "transformers", "torch", "trl", "polars", "pyarrow", "datasets")
@@ -91,9 +93,8 @@ def _consumed(previous: Manifest) -> Consumed:
 
 
 def rejects_by_reason(rejects: pl.DataFrame) -> dict[str, dict[str, int]]:
-    # What follows a colon is the particular case: an error's text, a duplicate's similarity.
-    reason = pl.col("reason").str.split(": ").list.first()
-    counts = rejects.group_by("stage", reason.alias("reason")).len().sort("stage", "reason")
+    """How many rows of REJECTS there are, by stage and kind of reason."""
+    counts = rejects.group_by("stage", kind(pl.col("reason"))).len().sort("stage", "reason")
     found: dict[str, dict[str, int]] = {}
     for stage, cause, number in counts.iter_rows():
         found.setdefault(stage, {})[cause] = number
@@ -103,7 +104,7 @@ def rejects_by_reason(rejects: pl.DataFrame) -> dict[str, dict[str, int]]:
 def _summary(informativeness: pl.DataFrame, prompts: pl.DataFrame, metric: str) -> tuple[Summary, ...]:
     """Mean and quartiles of the metric that sampling uses, for evolved and other prompts of X_t."""
     group = pl.when(pl.col("mix_role") == "evolved").then(pl.lit("evolved")).otherwise(pl.lit("original"))
-    value = pl.col(metric)
+    value = pl.col(column_of(metric))
     summary = (
         informativeness.filter(pl.col("stage") == "respond")
         .join(prompts.select("prompt_id", "mix_role"), on="prompt_id")

@@ -15,8 +15,8 @@ from eva_data.ledger import call_key
 UNKNOWN_PATH = "unknown"
 """What stands in a recorded config where the path of a file was."""
 
-_MAY_BE_PATHS = ("model", "recipe")
-"""Keys that hold a name on the Hub, or a path."""
+_MAY_BE_PATHS = ("model", "recipe", "function", "metric", "method")
+"""Keys that hold the name of something that eva-data, Python or the Hub knows, or a path."""
 
 _BLOCKS_OF_FIRST = ("seed", "seeds", "solver", "reward", "pair")
 

@@ -10,7 +10,7 @@ import polars as pl
 from eva_data.calls import Row
 from eva_data.evolve.conversation import Conversation
 from eva_data.evolve.scorer import Scores
-from eva_data.tables.reasons import NOT_BEST
+from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, NEAR_DUPLICATE, NOT_BEST, kind
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def wrongly_judged(evolutions: pl.DataFrame) -> pl.DataFrame:
     """The rows of EVOLUTIONS that lost, or did not, other than `one_goes_on` has it by the scores beside them."""
     reason = pl.col("reason")
     # What `eliminate` found later did not keep the best of a step from going on.
-    found_later = reason.is_in(["duplicate", "near_duplicate"]) | reason.str.starts_with("contamination:")
+    found_later = kind(reason).is_in([DUPLICATE, NEAR_DUPLICATE, CONTAMINATION])
     alive = evolutions.filter(reason.is_null() | (reason == NOT_BEST) | found_later)
     ranked = alive.with_columns(total=(pl.col("complexity") + pl.col("quality")).fill_null(0.0)).sort(
         "chain_id", "step", "total", "prompt_id", "candidate", descending=[False, False, True, False, False]

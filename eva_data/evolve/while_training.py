@@ -15,6 +15,7 @@ from eva_data.evolve.elimination.eliminate import eliminate
 from eva_data.evolve.methods import build_method, user_strategy
 from eva_data.evolve.rules import Limits
 from eva_data.evolve.strategy import Method
+from eva_data.tables.reasons import PROMPT_TOO_LONG
 from eva_data.tables.schemas import EVOLUTIONS, PROMPTS
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class LiveEvolve:
         attempts = [row for rows in self.creator.drive(chains, len(parents) * n_new) for row in rows]
         for row in attempts:
             if row["status"] is None and not self.fits(row["prompt"]):
-                row |= {"status": "eliminated", "reason": "prompt_too_long"}
+                row |= {"status": "eliminated", "reason": PROMPT_TOO_LONG}
         repeated = [row for row in attempts if row["prompt_id"] in exist]
         judged = eliminate(
             pl.DataFrame(attempts, schema=EVOLUTIONS),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 
-from eva_data.config import TransformersModel
+from eva_data.config import Endpoint
 from eva_data.game.plan import pilot_ledger
 from eva_data.game.starting import first_prompts
 from eva_data.iteration.answer import answer
@@ -53,7 +53,7 @@ def ask_pilot(run: Run, iteration: int, prompts: int) -> Piloted:
     solver = solver_of(run, number)
     creator = creator_of(run, solver)
     judges = [scorer.judge.block for scorer in run.scorers if scorer.judge is not None]
-    alone = all(isinstance(block, TransformersModel) for block in (solver.block, creator.block, *judges))
+    alone = not any(isinstance(block, Endpoint) for block in (solver.block, creator.block, *judges))
     ledger = pilot_ledger(run) if alone else run.ledger
     aside = replace(
         run,

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from eva_data.config import Judge, Several, TransformersModel
+from eva_data.config import Endpoint, Judge, Several
 from eva_data.game.play import to_train
 from eva_data.game.starting import Start, starting_prompts
-from eva_data.game.workload import Computed, Player, Work, is_known, survival, workload
+from eva_data.game.workload import Computed, PlannedModel, Work, is_known, survival, workload
 from eva_data.iteration.build import refuse_stale
 from eva_data.iteration.run import Run
 from eva_data.ledger import Ledger
@@ -25,7 +25,7 @@ _SIBLINGS = {"estimate": "respond", "judge (estimate)": "judge (respond)"}
 _SIBLINGS |= {sibling: stage for stage, sibling in _SIBLINGS.items()}
 """Stages that ask the same of the same models."""
 
-Bill = Mapping[str, Any]
+Billed = Mapping[str, Any]
 """A row of Ledger.bills()."""
 
 Source = Literal["ledger", "bound", "reused", "computed"]
@@ -46,7 +46,7 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class Line:
+class PlanLine:
     """What one stage will take in all."""
 
     stage: str
@@ -71,7 +71,7 @@ class Plan:
 
     iteration: int
     start: Start
-    lines: tuple[Line, ...]
+    lines: tuple[PlanLine, ...]
     notes: tuple[str, ...]
     """What else a reader should know."""
     spent: float
@@ -120,15 +120,15 @@ def _bills(path: Path) -> list[dict[str, Any]]:
         return ledger.bills()
 
 
-def _computed(work: Computed) -> Line:
-    return Line(work.stage, work.model, work.calls, None, None, None, 0.0, None, "computed", own_hardware=True)
+def _computed(work: Computed) -> PlanLine:
+    return PlanLine(work.stage, work.model, work.calls, None, None, None, 0.0, None, "computed", own_hardware=True)
 
 
-def _line(work: Work, bills: Sequence[Bill]) -> Line:
+def _line(work: Work, bills: Sequence[Billed]) -> PlanLine:
     return foresee(work, rates_of(bills, work.stage, work.player), price_of(work.player.block))
 
 
-def rates_of(bills: Sequence[Bill], stage: str, player: Player) -> Rates | None:
+def rates_of(bills: Sequence[Billed], stage: str, player: PlannedModel) -> Rates | None:
     """The means of a stage's bills: of the same model if there are any, else of whatever model; null without any.
 
     For *estimate* also *respond* can speak, and the other way round: both ask the same.
@@ -143,7 +143,7 @@ def rates_of(bills: Sequence[Bill], stage: str, player: Player) -> Rates | None:
     return None
 
 
-def _means(bills: Sequence[Bill], same_model: bool) -> Rates:
+def _means(bills: Sequence[Billed], same_model: bool) -> Rates:
     replies, completions, tokens_in, tokens_out, seconds = (
         sum(bill[key] for bill in bills)
         for key in ("replies", "completions", "prompt_tokens", "completion_tokens", "seconds")
@@ -157,14 +157,14 @@ def _means(bills: Sequence[Bill], same_model: bool) -> Rates:
     )
 
 
-def foresee(work: Work, rates: Rates | None, price: Price | None) -> Line:
+def foresee(work: Work, rates: Rates | None, price: Price | None) -> PlanLine:
     """The line of a stage by what its completions took so far; where that is not known, by the most they can."""
     block, own = work.player.block, price == (0.0, 0.0)
     if not work.completions:
-        return Line(work.stage, block.model, 0, 0, 0, 0, 0.0, 0.0, "reused", own)
+        return PlanLine(work.stage, block.model, 0, 0, 0, 0, 0.0, 0.0, "reused", own)
     calls, tokens_in, tokens_out, seconds = work.calls, work.tokens_in, work.tokens_out, None
     if rates is not None:
-        if not isinstance(block, TransformersModel):
+        if isinstance(block, Endpoint):
             calls = round(rates.calls * work.completions)
         if rates.tokens_in is not None:
             tokens_in = round(rates.tokens_in * work.completions)
@@ -173,7 +173,7 @@ def foresee(work: Work, rates: Rates | None, price: Price | None) -> Line:
         if rates.seconds is not None:
             seconds = rates.seconds * work.completions / work.at_once
     counted = rates is not None and rates.tokens_in is not None and rates.tokens_out is not None
-    return Line(
+    return PlanLine(
         stage=work.stage,
         model=block.model,
         calls=calls,

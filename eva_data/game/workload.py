@@ -13,12 +13,14 @@ from pathlib import Path
 from eva_data.config import (
     ApiModel,
     Config,
+    Endpoint,
     Judge,
+    LocalReward,
     Model,
     OneReward,
     Pairwise,
+    RewardServer,
     Several,
-    TransformersModel,
     Verifier,
     VllmModel,
 )
@@ -40,7 +42,7 @@ JUDGE_TEMPLATE = 1700
 
 
 @dataclass(frozen=True)
-class Player:
+class PlannedModel:
     """Who is asked, as far as the settings tell."""
 
     block: Model
@@ -57,7 +59,7 @@ class Work:
     """What a stage asks of a language model."""
 
     stage: str
-    player: Player
+    player: PlannedModel
     calls: int
     """Requests to a server; batches of a model in this process."""
     completions: int
@@ -97,7 +99,7 @@ def workload(run: Run, iteration: int, start: Start) -> list[Work | Computed]:
         works += _answering(config, solver, "estimate", asked, asked * length)
     grown = length
     if config.mix.source == "evolved":
-        creator = solver if config.creator == "shared" else Player(config.creator, (_name(config.creator),))
+        creator = solver if config.creator == "shared" else PlannedModel(config.creator, (_name(config.creator),))
         chains = chains_needed(config, start.count, survival(run, iteration))
         works.append(_evolving(config, creator, chains, length))
         grown = min(config.evolve.max_tokens, solver.block.max_prompt_tokens)
@@ -144,7 +146,7 @@ def is_known(run: Run, iteration: int) -> bool:
     if not _is_remote(block) and (block.model == "sandbox" or Path(block.model).expanduser().is_dir()):
         # Folders of one name are many.
         return bool(resolve(block.model).fingerprint == answered)
-    return Player(block, (_name(block),)).is_called(answered)
+    return PlannedModel(block, (_name(block),)).is_called(answered)
 
 
 def _estimated(config: Config, iteration: int) -> bool:
@@ -152,12 +154,12 @@ def _estimated(config: Config, iteration: int) -> bool:
     return config.estimate.source == "fresh" and (config.mix.original == "previous" or iteration == 2)
 
 
-def _solver(run: Run, iteration: int) -> Player:
+def _solver(run: Run, iteration: int) -> PlannedModel:
     block, configured = solver_block(run, iteration), run.config.model_solver
     names = [_name(block)]
     if run.config.trains and run.solver_override is None and configured is not None:
         names += [_name(configured), *(f"iter_{number}" for number in range(1, iteration))]
-    return Player(block, tuple(dict.fromkeys(names)))
+    return PlannedModel(block, tuple(dict.fromkeys(names)))
 
 
 def _name(block: Model) -> str:
@@ -172,11 +174,11 @@ def _is_remote(block: Model) -> bool:
     return isinstance(block, ApiModel) or (isinstance(block, VllmModel) and bool(block.urls))
 
 
-def _answering(config: Config, solver: Player, stage: str, prompts: int, tokens: int) -> list[Work | Computed]:
+def _answering(config: Config, solver: PlannedModel, stage: str, prompts: int, tokens: int) -> list[Work | Computed]:
     """The solver's and the rewards' work for some prompts of `tokens` tokens together."""
     n, block = solver.block.responses, solver.block
     completions = prompts * n
-    alone = isinstance(block, TransformersModel) or not _takes_n(block)
+    alone = not isinstance(block, Endpoint) or not _takes_n(block)
     asked = _work(
         stage,
         solver,
@@ -189,7 +191,7 @@ def _answering(config: Config, solver: Player, stage: str, prompts: int, tokens:
     return [asked, *(_scoring(reward, stage, prompts, completions, shown, n) for reward in _rewards(config))]
 
 
-def _rewriting(config: Config, solver: Player, prompts: int, tokens: int) -> list[Work | Computed]:
+def _rewriting(config: Config, solver: PlannedModel, prompts: int, tokens: int) -> list[Work | Computed]:
     """The work for a rewritten response to each of so many prompts, of `tokens` together: no more pairs can be."""
     if not config.pair.rewrite:
         return []
@@ -216,12 +218,13 @@ def _rewards(config: Config) -> tuple[OneReward, ...]:
 def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown: int, n: int) -> Work | Computed:
     """`shown` is the length of all responses with their prompts, in tokens."""
     if not isinstance(reward, Judge):
-        name = reward.function if isinstance(reward, Verifier) else reward.model
+        name = reward.model if isinstance(reward, LocalReward | RewardServer) else reward.backend
+        name = reward.function if isinstance(reward, Verifier) else name
         return Computed(f"reward ({stage})", name, prompts * n * (n - 1) if isinstance(reward, Pairwise) else responses)
     template = len(reward.template) if reward.template else JUDGE_TEMPLATE
     return _work(
         f"judge ({stage})",
-        Player(reward.judge, (_name(reward.judge),)),
+        PlannedModel(reward.judge, (_name(reward.judge),)),
         requests=responses,
         completions=responses,
         tokens_in=shown + responses * math.ceil(template / CHARACTERS_PER_TOKEN),
@@ -229,7 +232,7 @@ def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown:
     )
 
 
-def _evolving(config: Config, creator: Player, chains: int, length: int) -> Work:
+def _evolving(config: Config, creator: PlannedModel, chains: int, length: int) -> Work:
     """Chains from prompts of `length` tokens; each step rewrites what the one before it wrote, and may be rated."""
     evolve = config.evolve
     own = max((len(strategy.template) for strategy in evolve.strategies), default=0)
@@ -251,13 +254,20 @@ def _evolving(config: Config, creator: Player, chains: int, length: int) -> Work
 
 
 def _work(
-    stage: str, player: Player, *, requests: int, completions: int, tokens_in: int, tokens_out: int, in_turn: int = 1
+    stage: str,
+    player: PlannedModel,
+    *,
+    requests: int,
+    completions: int,
+    tokens_in: int,
+    tokens_out: int,
+    in_turn: int = 1,
 ) -> Work:
     """Work of so many requests, each of which waits for the one before it in groups of `in_turn`."""
     block = player.block
     side_by_side = requests // in_turn
-    if isinstance(block, TransformersModel):
-        calls = in_turn * math.ceil(side_by_side / block.batch_size)
+    if not isinstance(block, Endpoint):
+        calls = in_turn * math.ceil(side_by_side / block.together)
         return Work(stage, player, calls, completions, tokens_in, tokens_out, 1)
     bound = START if block.max_in_flight == "auto" else block.max_in_flight
     at_once = min(bound * max(1, len(block.urls)), side_by_side)

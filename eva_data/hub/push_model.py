@@ -29,7 +29,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Pushed:
+class PushedModel:
     """What was done."""
 
     url: str
@@ -55,7 +55,7 @@ def model_target(run: Run, name: str, *, private: bool | None, licence: str | No
     return Target(repo, private, licence)
 
 
-def push_model(run: Run, iteration: int, target: Target) -> Pushed:
+def push_model(run: Run, iteration: int, target: Target) -> PushedModel:
     """Push theta_t, which must be trained. Raises HubError where the Hub refuses, or has another model of that tag."""
     repo, tag, theta = target.repo, f"iter-{iteration}", run.store.solver_folder(iteration)
     if run.store.manifest(iteration).online is not None:
@@ -77,11 +77,11 @@ def push_model(run: Run, iteration: int, target: Target) -> Pushed:
         found = _there(target)
         if tag in repo.tags():
             _refuse_other(repo, tag, files, repo.look(tag))
-            return Pushed(repo.url, tag, 0)
+            return PushedModel(repo.url, tag, 0)
         new = {name: path for name, path in files.items() if not found.holds(name, path)}
         head = _commit(repo, new, f"theta_{iteration}", found.commit) if new else found.commit
     repo.tag(tag, head)
-    return Pushed(repo.url, tag, len(new))
+    return PushedModel(repo.url, tag, len(new))
 
 
 def _there(target: Target) -> Snapshot:

@@ -21,6 +21,7 @@ from eva_data.method.mix import shortage
 from eva_data.method.sample import next_in_line
 from eva_data.models.player import Player
 from eva_data.tables.flow import Flow
+from eva_data.tables.reasons import kind
 from eva_data.tables.schemas import EVOLUTIONS, REJECTS, RESPONSES, empty
 
 _KNOWN = ("prompt_id", "prompt", "root_id", "depth")
@@ -181,7 +182,5 @@ def _eliminate(run: Run, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame
 
 
 def _eliminated(evolutions: pl.DataFrame) -> dict[str, int]:
-    # What follows a colon is the particular case; of a failed call, what follows the next one.
-    reason = pl.col("reason").str.extract(r"^(call_failed:[a-z_]+|[^:]+)")
-    eliminated = evolutions.filter(pl.col("status") == "eliminated").group_by(reason.alias("reason"))
+    eliminated = evolutions.filter(pl.col("status") == "eliminated").group_by(kind(pl.col("reason")))
     return dict(eliminated.len().sort("reason").iter_rows())

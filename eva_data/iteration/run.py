@@ -14,7 +14,7 @@ from eva_data.config import Config, Evolve, Generation, RewardServer, VllmModel
 from eva_data.config.base import Settings
 from eva_data.dataset.store import Store
 from eva_data.jobs.job import Job, Kind, Progress, is_done, name_of, run_job
-from eva_data.models.player import Player, connection, llm_fields
+from eva_data.models.player import Player, backend_of, connection, llm_fields
 from eva_data.models.vllm.command import SERVED_NAME
 from eva_data.models.vllm.server import Servers
 from eva_data.rewards import score_rows
@@ -114,7 +114,7 @@ class Run:
             ledger=self.ledger.resolve(),
             iteration=iteration,
             seed=self.config.seed,
-            shard_rows=REMOTE_SHARD if model["backend"] == "remote" else LOCAL_SHARD,
+            shard_rows=REMOTE_SHARD if backend_of(player.block).REMOTE else LOCAL_SHARD,
             function=name_of(function) if function else None,
         )
         url = None

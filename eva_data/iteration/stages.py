@@ -9,8 +9,10 @@ from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.method.estimate import informativeness
 from eva_data.method.mix import Mixed, mix
+from eva_data.method.own_metric import own_metric
 from eva_data.method.sample import Sampled, sample
 from eva_data.method.verdicts import bad_prompts
+from eva_data.tables.metrics import column_of
 
 
 def good_prompts(store: Store, iteration: int) -> tuple[pl.DataFrame, int]:
@@ -41,10 +43,11 @@ def estimate_and_sample(
         seed=config.seed,
         count_truncated=config.estimate.count_truncated,
         unequal=config.estimate.unequal,
+        own=own_metric(config.estimate.metric),
     )
     return sample(
         informative.collect().lazy(),
-        metric=config.estimate.metric,
+        metric=column_of(config.estimate.metric),
         fraction=config.sample.fraction,
         method=config.sample.method,
         weights=config.sample.weights,

@@ -68,7 +68,7 @@ class Job:
     settings: Settings | None = None
     """The block of the config that the work goes by; None where it needs none."""
     model: dict[str, Any] | None = None
-    """Fields of the LLM class; None where no model generates."""
+    """The LLM class, as `llm`, and its fields; None where no model generates."""
     connection: dict[str, Any] = field(default_factory=dict, compare=False)
     """How its server is reached: URLs, the name of the key's variable, bounds. It does not change the result."""
     ledger: Path | None = None
@@ -86,15 +86,11 @@ class Job:
     def llm(self) -> LedgerLLM:
         """The LLM of this job, not loaded yet."""
         assert self.model is not None
-        fields = {key: value for key, value in self.model.items() if key != "backend"} | self.connection
-        places = {"ledger": str(self.ledger), "progress": str(self.folder / PROGRESS)}
-        if self.model["backend"] == "remote":
-            from eva_data.models.remote.llm import RemoteLLM
-
-            return RemoteLLM(**fields, **places)
-        from eva_data.models.local import TransformersLLM
-
-        return TransformersLLM(**fields, **places)
+        fields = {key: value for key, value in self.model.items() if key != "llm"} | self.connection
+        llm: LedgerLLM = named(self.model["llm"])(
+            **fields, ledger=str(self.ledger), progress=str(self.folder / PROGRESS)
+        )
+        return llm
 
     def save(self) -> None:
         from eva_data.files import write_json

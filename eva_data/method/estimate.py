@@ -9,9 +9,10 @@ from typing import Literal
 import polars as pl
 
 from eva_data.errors import DataError
-from eva_data.method.metrics import METRICS, var
+from eva_data.method.own_metric import OwnMetric
 from eva_data.tables.ids import uniform_draw
-from eva_data.tables.schemas import INFORMATIVENESS
+from eva_data.tables.metrics import METRICS, var
+from eva_data.tables.schemas import INFORMATIVENESS, OWN_METRIC
 
 NO_RESPONSE = "no_response"
 TRUNCATED = "fewer_than_two_complete_responses"
@@ -30,6 +31,7 @@ def informativeness(
     seed: int,
     count_truncated: bool = False,
     unequal: Literal["draw", "refuse"] = "draw",
+    own: OwnMetric | None = None,
 ) -> pl.LazyFrame:
     """All metrics of each prompt: INFORMATIVENESS, with `weight`, `draw` and `selected` null.
 
@@ -48,7 +50,7 @@ def informativeness(
     or more finite rewards, but of responses that were cut), `fewer_than_two_finite_rewards`. `inv_avg` and
     `inv_a_min` can be null on their own (`metrics`). `reward_max`, `reward_min` and `reward_mean` are null
     where no reward counts, `reward_var` with fewer than two. `solver` and `reward_model` are null where a
-    prompt has no response or its responses name several.
+    prompt has no response or its responses name several. An `own` metric fills the columns OWN_METRIC.
     """
     rows = _rows(responses, prompt_ids, count_truncated)
     if unequal == "refuse":
@@ -60,7 +62,7 @@ def informativeness(
         draw = uniform_draw(response, seed=seed, stage="estimate", iteration=iteration)
         rows = rows.with_columns(draw=draw)
         rewards = rewards.sort_by(pl.col("draw").filter("counts")).head(n)
-    return _measured(_per_prompt(rows, rewards, glance), glance, stage=stage, iteration=iteration)
+    return _measured(_per_prompt(rows, rewards, glance), glance, own, stage=stage, iteration=iteration)
 
 
 def _rows(responses: pl.LazyFrame, prompt_ids: pl.LazyFrame | None, count_truncated: bool) -> pl.LazyFrame:
@@ -145,7 +147,9 @@ def _model(model: str, glance: _Glance) -> pl.Expr:
     return pl.when(pl.col(model) == pl.col(f"{model}_last")).then(model)
 
 
-def _measured(prompts: pl.LazyFrame, glance: _Glance, *, stage: str, iteration: int) -> pl.LazyFrame:
+def _measured(
+    prompts: pl.LazyFrame, glance: _Glance, own: OwnMetric | None, *, stage: str, iteration: int
+) -> pl.LazyFrame:
     rewards = pl.col("rewards")
     n_scored = rewards.list.len()
     reason = (
@@ -166,6 +170,7 @@ def _measured(prompts: pl.LazyFrame, glance: _Glance, *, stage: str, iteration: 
         "reward_mean": rewards.list.mean(),
         "reward_var": var(rewards),
         **{name: metric(rewards) for name, metric in METRICS.items()},
+        **dict(zip(OWN_METRIC, _own(own, rewards), strict=True)),
         "reason": reason,
         "weight": pl.lit(None),
         "draw": pl.lit(None),
@@ -176,3 +181,8 @@ def _measured(prompts: pl.LazyFrame, glance: _Glance, *, stage: str, iteration: 
     return prompts.select(columns[name].cast(dtype).alias(name) for name, dtype in INFORMATIVENESS.items()).sort(
         "prompt_id"
     )
+
+
+def _own(own: OwnMetric | None, rewards: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    """The columns OWN_METRIC, null without such a metric."""
+    return (pl.lit(None), pl.lit(None)) if own is None else (own.value(rewards), pl.lit(own.name))

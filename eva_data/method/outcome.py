@@ -8,6 +8,7 @@ import polars as pl
 
 from eva_data.config import Config
 from eva_data.method.estimate import informativeness
+from eva_data.method.own_metric import own_metric
 from eva_data.method.pair import pair
 from eva_data.tables.flow import Flow
 
@@ -47,6 +48,7 @@ def outcome_of(
         seed=config.seed,
         count_truncated=counted,
         unequal=config.estimate.unequal,
+        own=own_metric(config.estimate.metric),
     ).collect()
     paired = pair(
         prompts.lazy(),

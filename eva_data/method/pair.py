@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from eva_data.tables.ids import last_turn, pair_id, uniform_draw
-from eva_data.tables.schemas import METRICS, ORDER, PREFERENCES, REJECTS, conform
+from eva_data.tables.schemas import METRICS, ORDER, OWN_METRIC, PREFERENCES, REJECTS, conform
 
 NO_SCORED = "no_scored_response"
 ONE_DISTINCT = "one_distinct_response"
@@ -57,7 +57,7 @@ def pair(
     """
     answers = _answers(responses, seed, iteration)
     verdicts = _verdicts(_ranked(answers), answers, margin, min_chosen)
-    metrics = informativeness.filter(pl.col("stage") == "respond").select("prompt_id", *METRICS)
+    metrics = informativeness.filter(pl.col("stage") == "respond").select("prompt_id", *METRICS, *OWN_METRIC)
     return Paired(
         preferences=_preferences(verdicts, prompts, metrics, iteration, on_policy),
         rejects=_rejects(verdicts, prompts, iteration),

@@ -81,7 +81,7 @@ def read_replies(completions: pl.DataFrame, chosen: pl.DataFrame, bound: float) 
     found: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
     for row in completions.join(chosen, on="prompt_id", maintain_order="left").iter_rows(named=True):
-        text = read_reply(row, row["text"], bound)
+        text = read_rewriting(row, row["text"], bound)
         if isinstance(text, Unparsable):
             raw = row["text"] if row["response"] is None else row["response"]
             failed.append({"prompt_id": row["prompt_id"], "reason": text.why, "text": raw[:2000]})
@@ -98,7 +98,7 @@ def read_replies(completions: pl.DataFrame, chosen: pl.DataFrame, bound: float) 
 _KNOWN = ("prompt_id", "response_idx", "response", "finish_reason", "prompt_tokens", "completion_tokens")
 
 
-def read_reply(completion: dict[str, Any], chosen: str, bound: float) -> str | Unparsable:
+def read_rewriting(completion: dict[str, Any], chosen: str, bound: float) -> str | Unparsable:
     """The new reply in a row of COMPLETIONS, or why it holds none: the reason of a reject.
 
     `unchanged` is the chosen text again, but for white space at the ends; `another_length` is one whose characters

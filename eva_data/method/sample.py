@@ -46,7 +46,7 @@ def sample(
     fraction: float,
     method: Method = "weighted",
     weights: Weights = "proportional",
-    strata: int | str = 4,
+    strata: int = 4,
     seed: int,
     iteration: int,
 ) -> Sampled:
@@ -62,21 +62,17 @@ def sample(
       metric, or `minmax`, (m - min) / (max - min), which never draws the least informative. Weight 0 is not
       drawn. Where every prompt has the same metric the draw is uniform, and a note says so.
     - `greedy`: the largest metric first, equal ones in random order; `draw` is minus the rank.
-    - `stratified`: uniform within each of `strata`, in proportion to their sizes. A number makes that many
-      equally large strata by rank of the metric, equal ones divided at random; a name takes the values of
-      that column of the input, null being one of them. The j-th of the n prompts of a stratum, in random
-      order, has `draw` = -(j - 1/2) / n, which divides any number over the strata by Webster's method.
+    - `stratified`: uniform within each of `strata` equally large strata by rank of the metric, equal ones
+      divided at random. The j-th of the n prompts of a stratum, in random order, has `draw` =
+      -(j - 1/2) / n, which divides any number over the strata by Webster's method.
     - `uniform`: `draw` = u.
 
-    A prompt whose metric is null or infinite cannot be drawn where the metric is read: always but with
-    `uniform` and with `stratified` by a column. `weight` is null for such prompts and with `greedy`, and 1
-    with `uniform` and `stratified`. Rows of stage respond pass through with nulls.
+    A prompt whose metric is null or infinite cannot be drawn, but with `uniform`. `weight` is null for such prompts and
+    with `greedy`, and 1 with `uniform` and `stratified`. Rows of stage respond pass through with nulls.
 
-    Raises ConfigError where proportional weights would be negative or the column of strata is missing,
-    DataError where no prompt can be drawn.
+    Raises ConfigError where proportional weights would be negative, DataError where no prompt can be drawn.
     """
-    reads_metric = method in ("weighted", "greedy") or (method == "stratified" and isinstance(strata, int))
-    pool = _ESTIMATED & (pl.col(metric).is_finite().fill_null(False) if reads_metric else True)
+    pool = _ESTIMATED & (pl.lit(True) if method == "uniform" else pl.col(metric).is_finite().fill_null(False))
     facts = _facts(informativeness, metric, pool)
     u = uniform_draw(pl.col("prompt_id"), seed=seed, stage="sample", iteration=iteration)
     weight: pl.Expr = pl.when(pool).then(1.0)
@@ -164,19 +160,11 @@ def _greedy(pool: pl.LazyFrame, metric: str, u: pl.Expr) -> pl.DataFrame:
     return ranked.collect(engine="streaming")
 
 
-def _stratified(pool: pl.LazyFrame, metric: str, strata: int | str, u: pl.Expr) -> pl.DataFrame:
+def _stratified(pool: pl.LazyFrame, metric: str, strata: int, u: pl.Expr) -> pl.DataFrame:
     """One row per prompt of the pool: `prompt_id`, `rank` = -(j - 1/2) / n within its stratum."""
-    if isinstance(strata, str):
-        if strata not in pool.collect_schema():
-            raise ConfigError(
-                f"`sample.strata: {strata}` is no column of the informativeness: "
-                "name one of its columns, or a number of strata"
-            )
-        members = pool.select("prompt_id", u=u, stratum=pl.col(strata))
-    else:
-        by_metric = pool.select("prompt_id", metric=pl.col(metric), u=u).sort("metric", "u", "prompt_id")
-        stratum = pl.int_range(pl.len()) * strata // pl.len()
-        members = by_metric.select("prompt_id", "u", stratum=stratum)
+    by_metric = pool.select("prompt_id", metric=pl.col(metric), u=u).sort("metric", "u", "prompt_id")
+    stratum = pl.int_range(pl.len()) * strata // pl.len()
+    members = by_metric.select("prompt_id", "u", stratum=stratum)
     place = pl.int_range(pl.len()).over("stratum") + 0.5
     ranked = members.sort("u", "prompt_id").select("prompt_id", rank=-place / pl.len().over("stratum"))
     return ranked.collect(engine="streaming")

@@ -9,7 +9,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 
-class Sampled(NamedTuple):
+class Decoded(NamedTuple):
     """The tokens of one completion, without the end token, and whether it ended by itself."""
 
     tokens: list[int]
@@ -27,7 +27,7 @@ def sample_batch(
     max_tokens: int,
     end_tokens: Sequence[int],
     pad_token: int,
-) -> list[Sampled]:
+) -> list[Decoded]:
     """One completion per prompt, until an end token or `max_tokens`.
 
     Prompts are padded on the left under a mask. Each row draws from a generator seeded by its own seed, so its
@@ -73,7 +73,7 @@ def sample_batch(
         step_ids = next_B[:, None]
         positions = positions[:, -1:] + 1
         mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(mask_BT), 1)], dim=-1)
-    return [Sampled(row, end) for row, end in zip(tokens, ended, strict=True)]
+    return [Decoded(row, end) for row, end in zip(tokens, ended, strict=True)]
 
 
 def pick(logits_BV: torch.Tensor, uniform_B: torch.Tensor, *, temperature: float, top_p: float) -> torch.Tensor:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
-from eva_data.config import ApiModel, Evolve, Generation, Model, TransformersModel, VllmModel
-from eva_data.errors import ConfigError
-from eva_data.models.resolve import resolve
-from eva_data.models.vllm.command import SERVED_NAME
+from eva_data.config import Evolve, Generation, Model, VllmModel
 
 
 @dataclass(frozen=True)
@@ -34,20 +32,35 @@ class Player:
         return isinstance(self.block, VllmModel) and not self.block.urls
 
 
+class Backend(Protocol):
+    """What a module of `models.backends` has; a block with `backend: name` goes by the one of that name."""
+
+    LLM: str
+    """The subclass of `models.base.LedgerLLM` that asks the model, as `module:class`."""
+    REMOTE: bool
+    """Whether a server answers, which is then sent more rows at a time."""
+
+    def player_of(self, block: Any) -> Player:
+        """The model of a block and what it is by content. Raises ModelError or EndpointError if it cannot be had."""
+
+    def llm_fields(self, player: Player, block: Any) -> dict[str, Any]:
+        """The fields of the LLM class that are this backend's own and change no place of asking; `engine` is one.
+
+        `engine` is part of the ledger's key: all that changes an answer beside what every model block has.
+        """
+
+    def connection(self, player: Player, block: Any, *, url: str | None, budget: float | None) -> dict[str, Any]:
+        """The fields of the LLM class that say how its server is reached; none of them changes an answer."""
+
+
+def backend_of(block: Model) -> Backend:
+    """The module of a block's backend."""
+    return cast(Backend, import_module(f"eva_data.models.backends.{block.backend}"))
+
+
 def player_of(block: Model) -> Player:
     """The model of a block. Raises ModelError or EndpointError where it is not to be had."""
-    if isinstance(block, TransformersModel) or (isinstance(block, VllmModel) and not block.urls):
-        found = resolve(block.model, block.revision)
-        return Player(block, found.name, found.fingerprint, found.path, isinstance(block, VllmModel))
-    if isinstance(block, ApiModel) and not block.urls:
-        from eva_data.models.remote.litellm_provider import key_variable
-
-        key_variable(block)
-        return Player(block, block.model, f"{block.model}@{block.revision or 'unknown'}", None)
-    from eva_data.models.remote.listing import look
-
-    served = look(block)
-    return Player(block, block.model, served.fingerprint, None, served.is_vllm)
+    return backend_of(block).player_of(block)
 
 
 def llm_fields(
@@ -60,14 +73,14 @@ def llm_fields(
     framed: bool = False,
     **overrides: Any,
 ) -> dict[str, Any]:
-    """The fields of the LLM class for this player that determine what it says; `sampling` says how it samples.
+    """The class that asks this player, as `llm`, and its fields that determine what the player says.
 
-    `framed`: the requests hold a prompt, or a prompt and a response, in a template; `max_prompt_tokens` is about
-    prompts alone, so only the model's own length bounds them.
+    `sampling` says how it samples. `framed`: the requests hold a prompt, or a prompt and a response, in a template;
+    `max_prompt_tokens` is about prompts alone, so only the model's own length bounds them.
     """
-    block = player.block
-    common = {
-        "backend": "transformers" if isinstance(block, TransformersModel) else "remote",
+    block, backend = player.block, backend_of(player.block)
+    return {
+        "llm": backend.LLM,
         "fingerprint": player.fingerprint,
         "sampling": {
             "temperature": sampling.temperature,
@@ -80,36 +93,7 @@ def llm_fields(
         "seed": seed,
         "stage": stage,
         "iteration": iteration,
-    }
-    if isinstance(block, TransformersModel):
-        return common | {
-            "engine": {"dtype": block.dtype},
-            "path": str(player.path),
-            "device": block.device,
-            "dtype": block.dtype,
-            "batch_size": block.batch_size,
-            "threads": block.threads,
-            "trust_remote_code": block.trust_remote_code,
-        }
-    return common | _remote_fields(player, block)
-
-
-def _remote_fields(player: Player, block: ApiModel | VllmModel) -> dict[str, Any]:
-    from eva_data.models.remote.openai_server import COUNTED, NEUTRAL
-
-    engine: dict[str, Any] = NEUTRAL if player.is_vllm else {}
-    if isinstance(block, VllmModel):
-        name, tokenizer = block.model, None if player.path is None else str(player.path)
-        engine = engine | {"server": "vllm", "dtype": block.dtype, "quantization": block.quantization}
-        extra_body = NEUTRAL
-    else:
-        name, tokenizer = block.model, block.tokenizer
-        engine = extra_body = engine | block.extra_body
-    return {
-        "engine": engine,
-        "model": SERVED_NAME if player.started_here else name,
-        "extra_body": extra_body | (COUNTED if player.is_vllm else {}),
-        "tokenizer": tokenizer,
+        **backend.llm_fields(player, block),
     }
 
 
@@ -119,35 +103,4 @@ def connection(player: Player, *, url: str | None, budget: float | None) -> dict
     `url` is that of the server that was started for it. Raises ConfigError where a budget is set and the price of
     the model is unknown.
     """
-    block = player.block
-    if isinstance(block, TransformersModel):
-        return {}
-    from eva_data.models.remote.litellm_provider import price_of
-
-    price = price_of(block)
-    if budget is not None and price is None:
-        raise ConfigError(
-            f"`--budget` is set, but the price of `{block.model}` is unknown: say what it costs in `prices`, "
-            "{input: dollars per million tokens, output: ...}"
-        )
-    return {
-        "urls": [url] if url else list(block.urls),
-        "key_env": block.api_key_env,
-        "key_name": block.api_key_env or _usual_key(block),
-        "max_in_flight": block.max_in_flight,
-        "timeout_seconds": block.timeout_seconds,
-        "give_up_minutes": block.give_up_minutes,
-        # What runs here is known by its files.
-        "canary": block.canary and url is None,
-        "price": price,
-        "budget": budget,
-    }
-
-
-def _usual_key(block: ApiModel | VllmModel) -> str:
-    """What error messages call the variable of the key where none is named."""
-    if isinstance(block, VllmModel) or block.urls:
-        return "that `api_key_env` names (none is named)"
-    from eva_data.models.remote.litellm_provider import key_variable
-
-    return key_variable(block)
+    return backend_of(player.block).connection(player, player.block, url=url, budget=budget)

@@ -24,8 +24,9 @@ from eva_data.report import markdown, numbers
 from eva_data.report.distributions import shift
 from eva_data.report.examples import examples
 from eva_data.report.figures import dollars
-from eva_data.report.pictures import MEANING, ROLES
+from eva_data.report.pictures import ROLES
 from eva_data.report.plots import plot_names
+from eva_data.tables.metrics import column_of, meaning_of
 from eva_data.tables.schemas import TABLES
 
 BIBTEX = """\
@@ -75,9 +76,9 @@ def dataset_card(
             total=overview.select("pairs", "rejects").sum().row(0, named=True),
             paid={manifest.iteration: _paid(manifest) for manifest in manifests},
             metric=metric,
-            meaning=MEANING,
+            meaning=meaning_of(metric),
             roles=ROLES,
-            informativeness=numbers.informativeness_summary(store, iterations, metric).to_dicts(),
+            informativeness=numbers.informativeness_summary(store, iterations, column_of(metric)).to_dicts(),
             scores=numbers.prompt_scores(store, iterations).to_dicts(),
             rejects=_by_iteration(numbers.rejects_by_reason(store, iterations)),
             contaminated=numbers.contaminated(store, iterations),

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from eva_data.dataset.store import Store
+from eva_data.tables.metrics import CUSTOM
 from eva_data.tables.ranges import IdRange, id_ranges
-from eva_data.tables.reasons import NOT_BEST
+from eva_data.tables.reasons import CONTAMINATION, NOT_BEST, kind
 from eva_data.tables.schemas import METRICS
 
 READ_PROMPTS = 50_000
@@ -85,7 +86,7 @@ def overview(store: Store, iterations: Sequence[int]) -> pl.DataFrame:
 
 
 def informativeness_summary(store: Store, iterations: Sequence[int], metric: str) -> pl.DataFrame:
-    """INFORMATIVENESS_SUMMARY of a metric over X_t: one row per iteration and kind of prompt."""
+    """INFORMATIVENESS_SUMMARY of a metric's column over X_t: one row per iteration and kind of prompt."""
     value = pl.col(metric)
     found = [
         measured(store, iteration)
@@ -158,7 +159,7 @@ def pairs_where(store: Store, iterations: Sequence[int], condition: pl.Expr) -> 
 def contaminated(store: Store, iterations: Sequence[int]) -> tuple[int, int]:
     """Evolution attempts that repeat a benchmark, and all that were made."""
     attempts = [store.scan("evolutions", iteration) for iteration in iterations]
-    repeats = pl.col("reason").str.starts_with("contamination")
+    repeats = kind(pl.col("reason")) == CONTAMINATION
     return sum(_height(table.filter(repeats)) for table in attempts), sum(map(_height, attempts))
 
 
@@ -177,7 +178,7 @@ def measured(store: Store, iteration: int) -> pl.LazyFrame:
     roles = store.scan("prompts", iteration)
     kinds = pl.col("mix_role").cast(pl.Enum(MIX_ROLES))
     parts = [
-        part.of(rows).join(part.of(roles), on="prompt_id", how="left").select(kinds, *METRICS)
+        part.of(rows).join(part.of(roles), on="prompt_id", how="left").select(kinds, *METRICS, CUSTOM)
         for part in id_ranges(-(-max(_height(roles), 1) // JOINED_PROMPTS))
     ]
     return pl.concat([part.collect(engine="streaming") for part in parts]).lazy()
@@ -215,8 +216,7 @@ def _height(table: pl.LazyFrame) -> int:
 
 
 def _rejects(store: Store, iteration: int) -> tuple[pl.LazyFrame, pl.LazyFrame]:
-    # What follows a colon is the particular case: an error's text, a benchmark's name.
-    reason = pl.col("reason").str.extract(r"^(call_failed:[a-z_]+|[^:]+)").fill_null(pl.col("reason"))
+    reason = kind(pl.col("reason"))
     failed = store.scan("rejects", iteration).select("stage", reason, "iteration")
     eliminated = store.scan("evolutions", iteration).filter(pl.col("status") == "eliminated")
     return failed, eliminated.select(pl.lit("evolve").alias("stage"), reason, "iteration")

@@ -11,22 +11,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from eva_data.report.distributions import Axis, axis_of, correlations, grid, histogram
+from eva_data.tables.metrics import MEANING, column_of, meaning_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-MEANING = {
-    "a_min": "best minus worst reward",
-    "a_avg": "best minus mean reward",
-    "a_dis": "best minus second best",
-    "var": "variance of the rewards",
-    "avg": "mean reward",
-    "inv_avg": "1 / mean reward",
-    "inv_a_min": "1 / (best minus worst)",
-    "uniform": "1 for every prompt",
-}
-"""The metrics in words, of the rewards of the answers to one prompt."""
 
 ROLES = {"evolved": "evolved", "carried": "carried over", "seed": "seeds"}
 """Kinds of prompts in words."""
@@ -41,8 +30,12 @@ def metrics(figure: Figure, values: pl.LazyFrame, iteration: int) -> None:
     """As the paper's figure 9: the distribution of every metric, by kind of prompt."""
     prompts = dict(values.group_by("mix_role").len().collect().iter_rows())
     _title(figure, f"How informative the {sum(prompts.values()):,} prompts of iteration {iteration} are, by metric")
-    *places, last = figure.subplots(2, 4).flat
-    for name, axes in zip((name for name in MEANING if name != "uniform"), places, strict=True):
+    shown = [name for name in MEANING if name != "uniform"]
+    # The legend takes one place more.
+    *places, last = figure.subplots(-(-(len(shown) + 1) // 4), 4).flat
+    for axes in places[len(shown) :]:
+        axes.set_axis_off()
+    for name, axes in zip(shown, places, strict=False):
         axes.set_title(name, fontweight="bold", pad=14)
         axes.text(0, 1.02, MEANING[name], transform=axes.transAxes, fontsize=8.5, color="#404040")
         axes.tick_params(labelsize=8.5)
@@ -90,7 +83,8 @@ def agreement(figure: Figure, values: pl.LazyFrame, iteration: int) -> None:
 
 def draw(figure: Figure, estimated: pl.LazyFrame, metric: str, iteration: int) -> None:
     """Where the prompts that were drawn for evolving lie among all of X_{t-1}."""
-    value, drawn = pl.col(metric), pl.col("selected").fill_null(False)
+    column = column_of(metric)
+    value, drawn = pl.col(column), pl.col("selected").fill_null(False)
     means = estimated.select(value.mean(), drawn=value.filter(drawn).mean(), all=pl.len(), chosen=drawn.sum())
     mean, mean_drawn, prompts, chosen = means.collect(engine="streaming").row(0)
     _title(
@@ -99,15 +93,15 @@ def draw(figure: Figure, estimated: pl.LazyFrame, metric: str, iteration: int) -
         f"{_number(mean_drawn)} where all have {_number(mean)}",
     )
     axes = figure.subplots()
-    axis = axis_of(estimated, metric)
+    axis = axis_of(estimated, column)
     if axis is None:
         _nothing(axes)
         return
-    counts = histogram(estimated.with_columns(drawn=drawn), metric, "drawn", axis)
+    counts = histogram(estimated.with_columns(drawn=drawn), column, "drawn", axis)
     everyone = counts.group_by("bin").agg(pl.col("count").sum())
     _shares(axes, everyone, axis, BLUE, fill=True, label=f"all {prompts:,} prompts of iteration {iteration - 1}")
     _shares(axes, counts.filter("drawn"), axis, ORANGE, fill=False, label=f"the {chosen:,} drawn for evolving")
-    axes.set_xlabel(f"{metric}: {MEANING[metric]}")
+    axes.set_xlabel(f"{metric}: {meaning_of(metric)}")
     axes.set_ylabel("share of each")
     axes.legend(frameon=False, loc="upper center")
 

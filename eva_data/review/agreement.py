@@ -9,6 +9,8 @@ import polars as pl
 
 from eva_data.errors import MissingExtraError
 from eva_data.method.verdicts import COUNTED, DISAGREE, decide, vote
+from eva_data.tables.metrics import column_of
+from eva_data.tables.reasons import kind
 
 QUARTILES = 4
 
@@ -27,8 +29,7 @@ def figures(pairs: pl.DataFrame, spare: pl.DataFrame, reviews: pl.DataFrame, met
             pl.col("preferred_idx") == pl.col("chosen_idx")
         )
     )
-    reason = pl.col("reason").str.split(":").list.first()
-    reasons = dict(decided.group_by(reason).len().drop_nulls().sort("reason").iter_rows())
+    reasons = dict(decided.group_by(kind(pl.col("reason"))).len().drop_nulls().sort("reason").iter_rows())
     disagreed = reasons.pop(DISAGREE, 0)
     answers = dict(reviews.group_by("status").len().sort("status").iter_rows())
     return {
@@ -44,7 +45,7 @@ def figures(pairs: pl.DataFrame, spare: pl.DataFrame, reviews: pl.DataFrame, met
         "alpha": alpha(known, reviews),
         "agreement": _share(decided),
         "metric": metric,
-        "quartiles": _quartiles(decided, metric),
+        "quartiles": _quartiles(decided, column_of(metric)),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import polars as pl
 
@@ -34,9 +34,6 @@ def preferred() -> pl.Expr:
 
 
 Order: TypeAlias = Literal["informativeness", "gap", "random", "rejects"]
-
-
-ORDERS: tuple[Order, ...] = get_args(Order)
 
 
 def choose(

@@ -45,13 +45,13 @@ ANSWERS = pl.Schema(
 
 
 @dataclass(frozen=True)
-class Answers:
+class PulledAnswers:
     """What reviewers have said about an iteration's pairs so far."""
 
     reviews: pl.DataFrame
     """REVIEWS: those pulled before and those on the server, which are newer."""
     outdated: int
-    """Answers on the server to texts that the iteration does not have; they do not count."""
+    """PulledAnswers on the server to texts that the iteration does not have; they do not count."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,9 @@ def reviewable(store: Store, iteration: int) -> tuple[pl.DataFrame, pl.DataFrame
     return built.scan("preferences", iteration).collect(), spare
 
 
-def answers(store: Store, iteration: int, known: pl.DataFrame, records: Sequence[Record], *, name: str) -> Answers:
+def answers(
+    store: Store, iteration: int, known: pl.DataFrame, records: Sequence[Record], *, name: str
+) -> PulledAnswers:
     """The answers to the pairs `known` (PREFERENCES) in an Argilla dataset's records, added to those pulled before.
 
     Of one reviewer and pair the newer one stands: on the server before in the store, there by time of change. `name`
@@ -139,7 +141,7 @@ def answers(store: Store, iteration: int, known: pl.DataFrame, records: Sequence
     reviews = as_reviews(frame, known, iteration)
     before = store.scan("reviews", iteration).collect()
     both = pl.concat([before, reviews]).unique(["pair_id", "reviewer"], keep="last", maintain_order=True)
-    return Answers(both.sort(ORDER["reviews"]), outdated)
+    return PulledAnswers(both.sort(ORDER["reviews"]), outdated)
 
 
 def as_reviews(answers: pl.DataFrame, known: pl.DataFrame, iteration: int) -> pl.DataFrame:

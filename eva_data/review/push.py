@@ -24,6 +24,7 @@ from eva_data.review.connection import Argilla, connect
 from eva_data.review.dataset import dataset_name, ensure_dataset
 from eva_data.review.record import Record, Sheet, change_of, records_by_pair
 from eva_data.review.spare import spare_pairs
+from eva_data.tables.metrics import column_of
 
 BATCH_RECORDS = 100
 BATCH_CHARACTERS = 2_000_000
@@ -102,7 +103,7 @@ def _chosen(built: Store, settings: Config, iteration: int, limit: int, order: O
     """The pairs to be seen, and the `order` in which each is shown if nobody has seen it yet."""
     pairs = built.scan("preferences", iteration).collect()
     spare = spare_pairs(built, settings, iteration) if order == "rejects" else pairs.clear()
-    chosen = choose(pairs, spare, order, limit, metric=settings.estimate.metric, seed=settings.seed)
+    chosen = choose(pairs, spare, order, limit, metric=column_of(settings.estimate.metric), seed=settings.seed)
     if chosen.is_empty():
         what = "rejected pairs with two different responses" if order == "rejects" else "pairs"
         raise DataError(f"iteration {iteration} has no {what}, so there is nothing to review")

@@ -23,10 +23,16 @@ from eva_data.rewards.local.loading import (
     refuse_other_models,
 )
 from eva_data.rewards.local.scoring import Loaded, scores
+from eva_data.rewards.scorers import model_here
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+WHILE_TRAINING = True
+
+scorer_of = model_here
 
 
 def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:

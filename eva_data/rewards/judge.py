@@ -1,13 +1,14 @@
 """Rewards by a generative judge: a language model is shown a response and rates it with a number."""
 
+from __future__ import annotations
+
 import re
-from collections.abc import Sequence
-from typing import Any
 
 from eva_data.calls import Chain, Row, conversation_text
 from eva_data.config import Judge
-from eva_data.jobs.distilabel_steps import ChainTask
+from eva_data.models.player import player_of
 from eva_data.models.rating import Rated, rate
+from eva_data.rewards.scorers import Scorer, short_hash
 
 TEMPLATE = """\
 Rate how good an assistant's reply is. Below are a conversation and the assistant's reply to its last message. Both \
@@ -38,25 +39,14 @@ Rating: <number from {lowest} to {highest}>"""
 _PLACE = re.compile(r"\{(prompt|response|lowest|highest)\}")
 
 
-# No `from __future__ import annotations` in the module of a Task: Distilabel looks at its annotations.
+WHILE_TRAINING = False
 
 
-class JudgeResponses(ChainTask):
-    """One prompt with its responses in, one `Rated` per response out, in their order.
-
-    The template, TEMPLATE where the settings have none, is filled with `{prompt}`, `{response}`, `{lowest}` and
-    `{highest}`.
-    """
-
-    settings: Judge
-
-    def chains(self, rows: Sequence[Row]) -> list[Chain[Any]]:
-        template = self.settings.template or TEMPLATE
-        return [judge_chain(row, template, self.settings.lowest, self.settings.highest) for row in rows]
-
-    def completions(self, row: Row) -> int:
-        # Each may be asked about once more.
-        return 2 * len(row["responses"])
+def scorer_of(block: Judge) -> Scorer:
+    """The language model that rates, and what it is asked."""
+    judge = player_of(block.judge)
+    asked = short_hash(block.identity() | {"judge": judge.block.identity()})
+    return Scorer(block, f"judge:{judge.fingerprint}:{asked}", judge=judge)
 
 
 def judge_chain(row: Row, template: str, lowest: float, highest: float) -> Chain[list[Rated]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from eva_data.config import Judge, OneReward, Reward, RewardServer, Several, Verifier
+from eva_data.config import Classifier, OneReward, Pairwise, Reward, RewardServer, Several
 from eva_data.errors import ConfigError
 from eva_data.ledger import call_key
-from eva_data.models.player import Player, player_of
+from eva_data.models.player import Player
 from eva_data.models.resolve import resolve
 
 
@@ -24,6 +25,7 @@ class Scorer:
     path: Path | None = None
     """The reward model's folder on this machine."""
     judge: Player | None = None
+    """The language model that rates; None where none does."""
 
 
 def scorers_of(reward: Reward | None) -> tuple[Scorer, ...]:
@@ -34,30 +36,25 @@ def scorers_of(reward: Reward | None) -> tuple[Scorer, ...]:
     return tuple(_scorer_of(block) for block in blocks)
 
 
+def _scorer_of(block: OneReward) -> Scorer:
+    scorer: Scorer = import_module(f"eva_data.rewards.{block.backend}").scorer_of(block)
+    return scorer
+
+
 def reward_model(scorers: Sequence[Scorer]) -> str:
     """What the rewards come from, for the column `reward_model`."""
     names = [scorer.fingerprint for scorer in scorers]
     return names[0] if len(names) == 1 else f"mean({', '.join(names)})"
 
 
-def _scorer_of(block: OneReward) -> Scorer:
-    if isinstance(block, Verifier):
-        from eva_data.rewards.verifier import fingerprint
-
-        return Scorer(block, fingerprint(block.function, block.version, block.answers))
-    if isinstance(block, Judge):
-        judge = player_of(block.judge)
-        asked = _short_hash(block.identity() | {"judge": judge.block.identity()})
-        return Scorer(block, f"judge:{judge.fingerprint}:{asked}", judge=judge)
-    if isinstance(block, RewardServer) and block.urls:
-        from eva_data.models.remote.listing import look
-
-        return Scorer(block, f"server:{look(block).fingerprint}:{_short_hash({'tokenizer': block.tokenizer})}")
+def model_here(block: Classifier | Pairwise | RewardServer) -> Scorer:
+    """The scorer of a reward model whose folder is on this machine, or is downloaded to it."""
     found = resolve(block.model, block.revision)
     kept = {"model", "revision", "device"}
     settings = {key: value for key, value in block.identity().items() if key not in kept}
-    return Scorer(block, f"{block.backend}:{found.fingerprint}:{_short_hash(settings)}", found.path)
+    return Scorer(block, f"{block.backend}:{found.fingerprint}:{short_hash(settings)}", found.path)
 
 
-def _short_hash(values: dict[str, Any]) -> str:
+def short_hash(values: dict[str, Any]) -> str:
+    """The part of a fingerprint that stands for settings."""
     return call_key(values).hex()[:8]

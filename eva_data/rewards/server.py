@@ -22,6 +22,7 @@ from eva_data.ledger import Ledger, Score
 from eva_data.models.keys import read_key
 from eva_data.models.remote.endpoints import Pool
 from eva_data.models.remote.faults import Fault, Refused, Transient
+from eva_data.models.remote.listing import look
 from eva_data.models.remote.openai_server import OpenAIServer
 from eva_data.models.remote.retries import Patience, Rounds
 from eva_data.models.vllm.command import SERVED_NAME
@@ -30,8 +31,11 @@ from eva_data.rewards.local.batches import Item
 from eva_data.rewards.local.conversation import CHUNK, items, write
 from eva_data.rewards.local.invariance import BOUNDS
 from eva_data.rewards.local.loading import load_tokenizer, longest_input, read_config
+from eva_data.rewards.scorers import Scorer, model_here, short_hash
 
-Conversation = Sequence[Message]
+WHILE_TRAINING = True
+
+Turns = Sequence[Message]
 
 PROBES = {
     "right": ("Name the capital of Australia.", "The capital of Australia is Canberra."),
@@ -39,6 +43,13 @@ PROBES = {
     "long": ("How do I boil an egg?", "Put it into boiling water for seven minutes. " * 10),
 }
 """What a server that was not started here scores at every start, to notice another model under the same name."""
+
+
+def scorer_of(block: RewardServer) -> Scorer:
+    """The model that the server at `base_url` answers for, or else the one that is to be served."""
+    if not block.urls:
+        return model_here(block)
+    return Scorer(block, f"server:{look(block).fingerprint}:{short_hash({'tokenizer': block.tokenizer})}")
 
 
 def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
@@ -49,7 +60,7 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
     response; ModelError where its model gives more than one number, or is not the one that it was.
     """
     keys_R = [[reward_key(job.scorer, row["prompt"], response) for response in row["responses"]] for row in rows]
-    wanted: dict[bytes, Conversation] = {
+    wanted: dict[bytes, Turns] = {
         key: [*row["prompt"], {"role": "assistant", "content": response}]
         for row, keys in zip(rows, keys_R, strict=True)
         for key, response in zip(keys, row["responses"], strict=True)
@@ -76,7 +87,7 @@ def _block(job: Job) -> RewardServer:
 
 
 async def _score(
-    job: Job, ledger: Ledger, missing: Mapping[bytes, Conversation], report: Callable[[int], None]
+    job: Job, ledger: Ledger, missing: Mapping[bytes, Turns], report: Callable[[int], None]
 ) -> dict[bytes, Score]:
     """A Score for each of `missing`, in the ledger where it is final."""
     block = _block(job)
@@ -97,7 +108,7 @@ async def _score(
     return scorer.found
 
 
-def _probes() -> dict[bytes, Conversation]:
+def _probes() -> dict[bytes, Turns]:
     return {
         name.encode(): [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
         for name, (prompt, response) in PROBES.items()
@@ -121,7 +132,7 @@ class _Texts:
         most = block.max_tokens
         self._longest = most if path is None else longest_input(most, read_config(str(path)))
 
-    def items(self, conversations: Mapping[bytes, Conversation]) -> Iterator[Item]:
+    def items(self, conversations: Mapping[bytes, Turns]) -> Iterator[Item]:
         return items(self._tokenizer, conversations, partial(write, self._tokenizer), self._longest)
 
 

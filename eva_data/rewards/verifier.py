@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from eva_data.config.rewards import Answers, Verifier
-from eva_data.errors import ConfigError, DataError, EvaError, JobError
+from eva_data.errors import DataError, EvaError, JobError
 from eva_data.jobs.job import Job, ProgressFile
 from eva_data.ledger import Ledger, Score, call_key
+from eva_data.own_code import identity, load_function
+from eva_data.rewards.scorers import Scorer
+
+WHILE_TRAINING = True
 
 Verify = Callable[..., float | None]
 """(text of the prompt's last turn, response) or (..., answer) -> reward; None where there is no telling."""
@@ -25,20 +27,13 @@ COMMIT_SECONDS = 1.0
 
 
 def load_verifier(function: str) -> Verify:
-    """The callable named `package.module:function`; ConfigError where there is none."""
-    module_name, _, name = function.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"`reward.function` is `{function}`, but the module `{error.name}` cannot be found: "
-            "install its package, or put its folder on PYTHONPATH"
-        ) from None
-    verify = vars(module).get(name)
-    if not callable(verify):
-        raise ConfigError(f"`reward.function` is `{function}`, but `{module_name}` has no function `{name}`")
-    found: Verify = verify
-    return found
+    """The callable of that name (`own_code`); ConfigError where there is none."""
+    return load_function(function, "reward.function")
+
+
+def scorer_of(block: Verifier) -> Scorer:
+    """The function, as its name, version and answers have it."""
+    return Scorer(block, fingerprint(block.function, block.version, block.answers))
 
 
 def fingerprint(function: str, version: str, answers: Answers | None = None) -> str:
@@ -46,10 +41,7 @@ def fingerprint(function: str, version: str, answers: Answers | None = None) -> 
 
     Its name, its version or else its source file, and the content of its reference answers.
     """
-    verify = load_verifier(function)
-    code = Path(verify.__code__.co_filename) if hasattr(verify, "__code__") else None
-    source = sha256(code.read_bytes()).hexdigest()[:12] if code and code.exists() else "unknown"
-    name = f"verifier:{function}@{version or source}"
+    name = f"verifier:{identity(function, load_verifier(function), version)}"
     return name if answers is None else f"{name}+answers:{_content(answers)}"
 
 

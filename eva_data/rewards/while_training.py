@@ -7,23 +7,22 @@ from functools import cached_property
 from typing import Any
 
 from eva_data.calls import Message
+from eva_data.config import REWARD_BACKENDS
 from eva_data.errors import ConfigError
 from eva_data.jobs.job import Job
 from eva_data.ledger import Score
-from eva_data.rewards import backend_of, classifier, score_rows
+from eva_data.rewards import backend_called, backend_of, classifier, score_rows
 from eva_data.rewards.local.conversation import items, write
 from eva_data.rewards.local.loading import load_tokenizer, local_model, longest_input, read_config
 from eva_data.rewards.local.scoring import Loaded, scores
 
-LIVE = ("verifier", "classifier", "server")
-"""The backends whose reward is of one response alone and that need no pipeline of their own."""
-
 
 def refuse_others(backend: str) -> None:
     """Raise ConfigError for a reward that cannot be given while a model trains."""
-    if backend not in LIVE:
+    if not backend_called(backend).WHILE_TRAINING:
+        usable = ", ".join(name for name in REWARD_BACKENDS if backend_called(name).WHILE_TRAINING)
         raise ConfigError(
-            f"`reward` has `backend: {backend}`, which cannot score while a model trains: use one of {', '.join(LIVE)}"
+            f"`reward` has `backend: {backend}`, which cannot score while a model trains: use one of {usable}"
         )
 
 

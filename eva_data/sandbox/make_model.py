@@ -24,7 +24,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 from eva_data.sandbox.examples import Example, rewriting, solving
 from eva_data.sandbox.measure import rewriting_table, solving_table
-from eva_data.sandbox.model_card import write_card
+from eva_data.sandbox.model_card import write_sandbox_card
 from eva_data.sandbox.tokenizer import END, asked, build_tokenizer
 
 _CONTEXT = 1024
@@ -197,7 +197,7 @@ def main(
     shipped = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
     solved = solving_table(shipped, tokenizer, 500)
     rewritten = rewriting_table(shipped, tokenizer, MUTATION_TEMPLATES, 100)
-    click.echo(write_card(out, model.num_parameters(), history, solved, rewritten))
+    click.echo(write_sandbox_card(out, model.num_parameters(), history, solved, rewritten))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ system role.
 """
 
 
-def write_card(
+def write_sandbox_card(
     folder: Path,
     parameters: int,
     history: Sequence[Mapping[str, object]],

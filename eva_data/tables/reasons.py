@@ -1,9 +1,112 @@
-"""Reasons that several stages give."""
+"""Why a row was rejected, eliminated or left without a number: every reason, with a sentence for a newcomer.
+
+A reason is a word, or a word with particulars behind a colon: `duplicate`, `gave_up: HTTP 500`,
+`contamination:gsm8k`. `kind` and `kind_of` take the particulars off, for tables that count reasons.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # A process that Distilabel will fork reads this module, and must not use polars.
+    import polars as pl
+
+CONTAMINATION = "contamination"
+DUPLICATE = "duplicate"
+NEAR_DUPLICATE = "near_duplicate"
 NOT_BEST = "not_best"
-"""The reason of a candidate that nothing speaks against but a better one of the same step."""
-
-
+NOT_FINITE = "not_finite"
+PROMPT_TOO_LONG = "prompt_too_long"
 RESPONSE_FAILED = "response_failed: "
+"""How the reason begins of a failed completion of a prompt that has others; the completion's error follows."""
+
+REASONS: Mapping[str, str] = {
+    # A request to a model.
+    "gave_up": "The server failed for reasons that may pass, until all attempts were used up; a rerun asks again.",
+    "call_failed": "The model gave no reply; the word behind the colon says why.",
+    "bad_request": "The server refused this request, and would refuse it again; its own words follow.",
+    "context_length_exceeded": "The server says that the request is longer than its model can read.",
+    "content_filter": "The provider's content filter blocked the request or the reply.",
+    PROMPT_TOO_LONG: "The prompt has more tokens than `max_prompt_tokens`, or than the model or the training takes.",
+    "chat_template_refuses": "The model's chat template cannot write this conversation; its own words follow.",
+    "system_role_unsupported": "The prompt has a system message and the model has no such role: see `system` of its "
+    "block in the settings.",
+    "response_failed": "One of the prompt's responses failed and the others did not; its error follows.",
+    # A text that a model wrote.
+    "truncated": "The reply was cut at `max_tokens`, so that its end is missing.",
+    "unparsable": "The reply is not in the form that was asked for; what is wrong with it follows.",
+    "empty": "Nothing is left of the text but blanks, or in an evolved prompt no letter and no digit.",
+    "unchanged": "The rewritten text is the text before it again, but for blanks and, in a prompt, case.",
+    "copy_of_ancestor": "The evolved prompt is an earlier prompt of its own chain again.",
+    "template_words": "The evolved prompt holds words of the rewriting instruction that its parent does not have.",
+    "refusal": "The creator declined to write a prompt.",
+    "too_short": "The evolved prompt has fewer characters than `evolve.min_chars`.",
+    "too_long": "The text is too long: an evolved prompt for `evolve.max_chars`, a response with its prompt for what "
+    "the reward model reads.",
+    "another_length": "The rewritten response is longer or shorter than the chosen one by more than "
+    "`pair.rewrite_length`.",
+    "no_strategy": "No strategy of the evolving method suits the prompt, so nothing was asked.",
+    # A prompt beside other prompts.
+    DUPLICATE: "The prompt is there already; `duplicate_of` names it.",
+    NEAR_DUPLICATE: "The prompt is almost the one that `duplicate_of` names: see `evolve.near_duplicate`.",
+    CONTAMINATION: "The prompt repeats words in a row of the benchmark that follows the colon: see `evolve.ngram`.",
+    NOT_BEST: "Nothing speaks against the candidate, but a better one of the same step went on.",
+    # A row of the input.
+    "null": "The prompt is null, or one of its turns has no text.",
+    "unknown_role": "A turn of the prompt has another role than system, user or assistant.",
+    "does_not_end_in_a_user_turn": "The prompt does not end in a user turn, so there is nothing to answer.",
+    "null_response": "The table has no text for this response.",
+    "null_reward": "The table has no reward for this response.",
+    # A reward.
+    NOT_FINITE: "The reward is infinite or not a number.",
+    "unverifiable": "The verifier cannot tell, or the prompt has no reference answer.",
+    "verifier_raised": "The verifier raised an error on this response; the error follows.",
+    "not_unicode": "The text holds half a character, which no tokenizer takes.",
+    "nothing_to_compare": "A pairwise reward compares responses, and this is the only one that can be compared.",
+    "unscored_by": "One of several rewards could not score the response; which one, and why, follows.",
+    "not_scored": "The reward gave neither a number nor a reason.",
+    "no_reward": "The response was trained with, but it got no reward.",
+    # The informativeness of a prompt.
+    "no_response": "The prompt has no response at all.",
+    "fewer_than_two_complete_responses": "There are two rewards or more, but fewer than two of responses that were not "
+    "cut at `max_tokens`: see `estimate.count_truncated`.",
+    "fewer_than_two_finite_rewards": "Informativeness compares rewards, and fewer than two are numbers.",
+    # A pair.
+    "no_scored_response": "None of the prompt's responses has a reward.",
+    "one_distinct_response": "All scored responses of the prompt are the same text.",
+    "all_rewards_equal": "All responses of the prompt have the same reward, so that none is better than another.",
+    "best_is_truncated_or_empty": "No complete response has more than the lowest reward.",
+    "below_margin": "The rewards of the best and the worst response differ by less than `pair.margin`.",
+    "best_below_min_chosen": "The reward of the best response is below `pair.min_chosen`.",
+    # A review.
+    "reviewers_disagree": "As many reviewers say one thing as another; the counts follow.",
+    "tie": "Most reviewers find the two responses equally good.",
+    "both_bad": "Most reviewers find both responses bad.",
+    "prompt_unclear": "Most reviewers find the prompt unclear.",
+    "prompt_unanswerable": "Most reviewers say that the prompt cannot be answered.",
+    "prompt_unsafe": "Most reviewers find the prompt unsafe.",
+}
+"""Every kind of reason, with what it means."""
+
+# Behind `call_failed:` stands the kind of the error, if it is known to be one; elsewhere a colon ends the kind.
+_CALL = r"^(call_failed:[a-z_]+)(?:: |$)"
+_WORD = r"^([^:]+)"
+
+
+def kind(reason: pl.Expr) -> pl.Expr:
+    """A reason without its particulars; of a failed call also the kind of its error, as in `call_failed:gave_up`."""
+    return reason.str.extract(_CALL).fill_null(reason.str.extract(_WORD)).fill_null(reason)
+
+
+def kind_of(reason: str) -> str:
+    """What `kind` makes of the text."""
+    found = re.match(_CALL, reason) or re.match(_WORD, reason)
+    return found[1] if found else reason
+
+
+def explained(reason: str) -> list[str]:
+    """The sentences on a reason: on its kind first, then on a reason that is its particular; none if it is unknown."""
+    return [REASONS[word] for part in reason.split(":") if (word := part.strip()) in REASONS]

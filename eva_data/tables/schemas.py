@@ -12,14 +12,20 @@ from typing import Any
 import polars as pl
 
 from eva_data.errors import DataError
+from eva_data.tables import metrics
 
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 """A conversation: one struct per turn, in order; roles are `system`, `user`, `assistant`."""
 
-METRICS = ("a_min", "a_avg", "a_dis", "var", "avg", "inv_avg", "inv_a_min", "uniform")
+METRICS = tuple(metrics.METRICS)
 """Informativeness metrics of the paper's tables 3 and 4, in column order."""
 
-_METRIC_TYPES = dict.fromkeys(METRICS, pl.Float64)
+OWN_METRIC = {
+    metrics.CUSTOM: pl.Float64,  # by the user's own `estimate.metric`; null without one
+    f"{metrics.CUSTOM}_metric": pl.String,  # that function: its name and a hash of its source file
+}
+
+_METRIC_TYPES = dict.fromkeys(METRICS, pl.Float64) | OWN_METRIC
 
 
 def _schema(columns: Mapping[str, Any]) -> pl.Schema:
@@ -174,7 +180,9 @@ TABLES: Mapping[str, pl.Schema] = {
 }
 """Configs of the dataset; the first is the default."""
 
-LATER: Mapping[str, frozenset[str]] = {}
+LATER: Mapping[str, frozenset[str]] = dict.fromkeys(
+    ("informativeness", "preferences"), frozenset([*metrics.LATER, *OWN_METRIC])
+)
 """Columns that a table of release 0.1.0 did not have, by table. They are nullable, and a file leaves each of them out
 in which it holds nothing, as the files of earlier releases do."""
 

@@ -19,12 +19,12 @@ import polars as pl
 from eva_data.calls import FinishReason, Row
 from eva_data.errors import ConfigError
 from eva_data.method.buffer import Batch, Rules, State, after_step, next_batch, static_batch, to_evolve
-from eva_data.method.metrics import a_avg
+from eva_data.tables.metrics import a_avg
 
-Evolve: TypeAlias = Callable[[Sequence[Row], int, int, Sequence[Row], frozenset[str]], list[Row]]
+Evolver: TypeAlias = Callable[[Sequence[Row], int, int, Sequence[Row], frozenset[str]], list[Row]]
 """(parents, evolutions of each, step, prompts to compare with, ids that exist) -> judged rows of EVOLUTIONS."""
 
-Estimate: TypeAlias = Callable[[Sequence[Row], int], "dict[str, float | None]"]
+Estimator: TypeAlias = Callable[[Sequence[Row], int], "dict[str, float | None]"]
 """(prompts, step) -> the informativeness of each, by id."""
 
 
@@ -51,9 +51,9 @@ class Curriculum:
     seed: int
     record: Path | None
     """JSON lines, one per step: what was trained on, answered and evolved; None where another process writes them."""
-    evolve: Evolve | None
+    evolve: Evolver | None
     """None for a static run: the same algorithm on the seeds alone."""
-    estimate: Estimate | None = None
+    estimate: Estimator | None = None
     """Gives a fresh prompt its priority; without it a prompt inherits its parent's informativeness."""
     count_truncated: bool = False
     state: State = field(default_factory=State)
@@ -88,7 +88,7 @@ class Curriculum:
         """End the step that was begun: evolve its most informative prompts, move the buffer on, and write it down."""
         assert self.batch is not None
         batch, answered = self._rows(self.batch.prompt_ids), _by_prompt(self.batch, answers)
-        informative = informativeness(answered, count_truncated=self.count_truncated)
+        informative = average_advantages(answered, count_truncated=self.count_truncated)
         parents = to_evolve(self.batch, informative, self.rules) if self.evolve else ()
         attempts = self._evolved(parents)
         survived = [row for row in attempts if row["status"] is None]
@@ -159,7 +159,7 @@ class Curriculum:
             self.recorded = file.tell()
 
 
-def informativeness(
+def average_advantages(
     answers: Mapping[str, Sequence[Answer]], *, count_truncated: bool = False
 ) -> dict[str, float | None]:
     """a_avg of each prompt (paper, table 3), null with fewer than two rewards that count, as in `estimate`."""

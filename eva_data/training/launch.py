@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from eva_data.config import ApiModel, Config, TransformersModel, VllmModel
+from eva_data.config import Config, TransformersModel, VllmModel
 from eva_data.errors import ConfigError, JobError
 from eva_data.jobs.job import Progress
 from eva_data.supervise import Supervised
@@ -95,7 +95,7 @@ def failure(text: str, status: int) -> str:
 
 def _solver(config: Config) -> TransformersModel | VllmModel:
     solver = config.model_solver
-    if not config.trains or solver is None or isinstance(solver, ApiModel):
+    if not config.trains or not isinstance(solver, TransformersModel | VllmModel):
         raise ConfigError("`solver` is no model on this machine: there is nothing here to train")
     return solver
 

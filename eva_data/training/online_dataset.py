@@ -20,9 +20,10 @@ from eva_data.method.outcome import outcome_of
 from eva_data.models.player import Player
 from eva_data.rewards.scorers import reward_model
 from eva_data.tables.flow import Flow
+from eva_data.tables.reasons import kind
 from eva_data.training.online_tables import (
     ITERATION,
-    Line,
+    RecordedStep,
     evolutions_table,
     prompts_table,
     read_record,
@@ -46,7 +47,7 @@ def write_dataset(run: Run, asked: dict[str, Any], start: Player) -> None:
     tables, paired = _tables(config, lines, solver, reward_model(run.scorers))
     creator = creator_of(run, start)
     creator_name = policy_name(start) if config.creator == "shared" else creator.fingerprint
-    eliminated = tables["evolutions"].filter(pl.col("status") == "eliminated")["reason"].str.extract(r"^([^:]+)")
+    eliminated = tables["evolutions"].filter(pl.col("status") == "eliminated").select(kind(pl.col("reason")))
     flows = [_seeds_flow(seeds, rejected, too_long, tables["prompts"]), *_flows(tables), paired]
     tables["rejects"] = pl.concat([rejected, too_long, tables["rejects"]])
     online = asked | {
@@ -67,14 +68,16 @@ def write_dataset(run: Run, asked: dict[str, Any], start: Player) -> None:
         licences=licences_of(run, start, creator),
         inputs={"prompts": content_hash(block)},
         notes=(),
-        evolving=Evolving(eliminated=dict(eliminated.value_counts(sort=True).iter_rows())),
+        evolving=Evolving(eliminated=dict(eliminated["reason"].value_counts(sort=True).iter_rows())),
         bills=bills_of(run, ITERATION),
         online=online,
     )
     run.store.write_iteration(compose(config, built), tables)
 
 
-def _tables(config: Config, lines: list[Line], solver: str, reward: str) -> tuple[dict[str, pl.DataFrame], Flow]:
+def _tables(
+    config: Config, lines: list[RecordedStep], solver: str, reward: str
+) -> tuple[dict[str, pl.DataFrame], Flow]:
     """All tables, the seeds' rejects left out, and where the pairs went."""
     prompts = prompts_table(lines)
     responses = responses_table(lines, solver=solver, reward_model=reward)

@@ -11,21 +11,22 @@ from typing import Any
 import polars as pl
 
 from eva_data.tables.ids import last_turn
+from eva_data.tables.reasons import PROMPT_TOO_LONG
 from eva_data.tables.schemas import EVOLUTIONS, PROMPTS, REJECTS, RESPONSES, conform
 
-Line = Mapping[str, Any]
+RecordedStep = Mapping[str, Any]
 
 ITERATION = 1
 """An online run is the one iteration of its dataset."""
 
 
-def read_record(path: Path) -> list[Line]:
+def read_record(path: Path) -> list[RecordedStep]:
     """One line per step, in order."""
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
-def prompts_table(lines: Sequence[Line]) -> pl.DataFrame:
+def prompts_table(lines: Sequence[RecordedStep]) -> pl.DataFrame:
     """PROMPTS that were trained on, each once."""
     rows = {row["prompt_id"]: row for line in lines for row in line["prompts"]}
     table = pl.DataFrame([*rows.values()], schema=PROMPTS)
@@ -33,7 +34,7 @@ def prompts_table(lines: Sequence[Line]) -> pl.DataFrame:
     return table.with_columns(created_iteration=first, iteration=first).sort("prompt_id")
 
 
-def responses_table(lines: Sequence[Line], *, solver: str, reward_model: str) -> pl.DataFrame:
+def responses_table(lines: Sequence[RecordedStep], *, solver: str, reward_model: str) -> pl.DataFrame:
     """RESPONSES that were trained with; of a prompt that was trained on more than once, those of its last time.
 
     `solver` names the model as it was after so many steps: `<start>+<algorithm>-<steps>`.
@@ -63,7 +64,7 @@ def responses_table(lines: Sequence[Line], *, solver: str, reward_model: str) ->
     )
 
 
-def unscored_table(lines: Sequence[Line]) -> pl.DataFrame:
+def unscored_table(lines: Sequence[RecordedStep]) -> pl.DataFrame:
     """REJECTS: one row per response of `responses_table` without a reward."""
     rows = [
         {"prompt_id": answer["prompt_id"], "reason": answer["reason"] or "no_reward", "text": answer["text"][:2000]}
@@ -83,14 +84,14 @@ def too_long_table(seeds: pl.DataFrame, too_long: Iterable[str]) -> pl.DataFrame
             "prompt_id",
             text=last_turn(pl.col("prompt")),
             stage=pl.lit("seeds"),
-            reason=pl.lit("prompt_too_long"),
+            reason=pl.lit(PROMPT_TOO_LONG),
             iteration=pl.lit(ITERATION),
         ),
         REJECTS,
     )
 
 
-def evolutions_table(lines: Sequence[Line], trained: pl.DataFrame) -> pl.DataFrame:
+def evolutions_table(lines: Sequence[RecordedStep], trained: pl.DataFrame) -> pl.DataFrame:
     """EVOLUTIONS: every attempt; `mixed` if it was trained on, `unused` if it waited until the end or was dropped.
 
     Where chains started at one prompt in several steps, the steps of the later chain go on counting.
@@ -108,7 +109,7 @@ def evolutions_table(lines: Sequence[Line], trained: pl.DataFrame) -> pl.DataFra
     return pl.DataFrame(rows, schema=EVOLUTIONS).sort("chain_id", "step")
 
 
-def _last_answers(lines: Sequence[Line]) -> Iterator[tuple[int, list[Mapping[str, Any]]]]:
+def _last_answers(lines: Sequence[RecordedStep]) -> Iterator[tuple[int, list[Mapping[str, Any]]]]:
     """(step, answers) of each prompt, the last time that it was trained on."""
     found: dict[str, tuple[int, list[Mapping[str, Any]]]] = {}
     for line in lines:

@@ -72,7 +72,21 @@ def test_paths_and_devices_do_not_count_as_data(tmp_path: Path) -> None:
         (["seeds.dataset=a/b"], r"`seeds` needs exactly one of .* found \['path', 'dataset'\]"),
         (["seeds=null"], "`seeds` is missing"),
         (["reward=null"], "`reward` is missing"),
-        (["reward.function=score"], "a verifier is named `package.module:function`, found `score`"),
+        (
+            ["reward.function=score"],
+            "a verifier is named `package.module:function` or `file.py:function`, found `score`",
+        ),
+        (
+            ["estimate.metric=a_max"],
+            "`estimate.metric` is `a_max`: expected one of `a_min`, `a_avg`, `a_dis`, `var`, `avg`, `inv_avg`, "
+            "`inv_a_min`, `uniform`, or a function of your own as `my_module:function`",
+        ),
+        (["estimate.metric=:mine"], "`estimate.metric` is `:mine`: expected one of `a_min`"),
+        (
+            ["evolve.method=evil_instruct"],
+            "`evolve.method` is `evil_instruct`: expected one of `eva`, `evol_complexity`, `evol_instruct`, "
+            "`evol_quality`, `self_instruct`, or a function of your own as `my_module:function`",
+        ),
         (["solver={backend: table, path: r.parquet}"], "`seeds` and `solver` with `backend: table` exclude each other"),
         (
             ["solver={backend: vlm, model: x}"],

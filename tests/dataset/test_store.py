@@ -119,7 +119,7 @@ def test_iterations_without_and_with_a_later_column_are_read_and_loaded_together
 
     # A later release has one column more, and says something in it.
     monkeypatch.setitem(TABLES, "preferences", pl.Schema(PREFERENCES | {"later": pl.Float64}))
-    monkeypatch.setitem(LATER, "preferences", frozenset({"later"}))
+    monkeypatch.setitem(LATER, "preferences", LATER["preferences"] | {"later"})
     unsaid = tables | {"preferences": pairs.with_columns(later=pl.lit(None, pl.Float64))}
     store.write_iteration(manifest, unsaid)
     assert {path: path.read_bytes() for path in before} == before
@@ -150,7 +150,7 @@ def test_other_columns_than_those_of_later_releases_are_still_an_error(
 ) -> None:
     store = small_store(tmp_path / "small")
     monkeypatch.setitem(TABLES, "preferences", pl.Schema(PREFERENCES | {"later": pl.Float64}))
-    monkeypatch.setitem(LATER, "preferences", frozenset({"later"}))
+    monkeypatch.setitem(LATER, "preferences", LATER["preferences"] | {"later"})
     path = store.folder / "preferences" / "iter_1.parquet"
     pairs = pl.read_parquet(path)
     for changed, problem in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from eva_data.calls import Unparsable
 from eva_data.errors import ConfigError, DataError
 from eva_data.evolve import METHODS, Method, Strategy, build_method, user_strategy
 from eva_data.evolve.conversation import Conversation, read_conversation
+from eva_data.own_code import FOLDER
 
 RIVERS = Conversation((), "Name three rivers.")
 
@@ -262,7 +264,8 @@ def test_what_cannot_be_a_method_is_refused() -> None:
     with pytest.raises(ConfigError) as unknown:
         build_method("evolinstruct")
     assert str(unknown.value) == (
-        "evolve.method is 'evolinstruct'; use one of evol_instruct, evol_complexity, evol_quality, self_instruct, eva"
+        "`evolve.method` is `evolinstruct`: use one of eva, evol_complexity, evol_instruct, evol_quality, "
+        "self_instruct, or a function of your own"
     )
     with pytest.raises(ConfigError) as twice:
         build_method("eva", [mine, user_strategy("persona", "{prompt}", "in_breadth"), mine])
@@ -333,6 +336,23 @@ def test_a_prompt_ends_in_a_user_turn(roles: list[str]) -> None:
         f"a prompt with the roles {roles} cannot be evolved: it must end in a user turn; "
         "reject such prompts when the seeds are read"
     )
+
+
+def test_a_method_of_ones_own_is_a_function_that_returns_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_methods.py").write_text(
+        "from eva_data.evolve import Method, user_strategy\n"
+        "def latin() -> Method:\n"
+        "    return Method('latin', (user_strategy('latin', 'In Latin: {prompt}', 'in_depth'),))\n"
+        "def nothing() -> None: ...\n"
+    )
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    harder = user_strategy("harder", "Harder: {prompt}", "in_depth")
+    method = build_method("my_methods.py:latin", [harder])
+    assert (method.name, [strategy.name for strategy in method.strategies]) == ("latin", ["latin", "harder"])
+    alone = build_method("my_methods.py:latin", [harder], keep_own=False)
+    assert [strategy.name for strategy in alone.strategies] == ["harder"]
+    with pytest.raises(ConfigError, match=r"`evolve\.method` is `my_methods\.py:nothing`, which returned NoneType"):
+        build_method("my_methods.py:nothing")
 
 
 def test_every_registered_method_carries_its_name() -> None:

@@ -26,9 +26,9 @@ from eva_data.dataset.staleness import what_counts
 from eva_data.errors import DataError, StaleError
 from eva_data.evolve.scorer import QUESTIONS
 from eva_data.game.pilot import Piloted
-from eva_data.game.plan import Line, Rates, plan_iteration, rates_of
+from eva_data.game.plan import PlanLine, Rates, plan_iteration, rates_of
 from eva_data.game.starting import Start, starting_prompts
-from eva_data.game.workload import EVOLVE_TEMPLATE, JUDGE_TEMPLATE, Player, chains_needed
+from eva_data.game.workload import EVOLVE_TEMPLATE, JUDGE_TEMPLATE, PlannedModel, chains_needed
 from eva_data.iteration.run import Run
 from eva_data.ledger import Bill, Ledger
 from eva_data.method.rewrite import TEMPLATE as REWRITE_TEMPLATE
@@ -89,7 +89,7 @@ def build(run: Run, iteration: int, *, solver: str = "tiny@unknown", survivors: 
     run.store.write_iteration(manifest, {name: empty(schema) for name, schema in TABLES.items()} | {"prompts": prompts})
 
 
-def line(stage: str, calls: int, completions: int, tokens_in: int, tokens_out: int, **fields: Any) -> Line:
+def line(stage: str, calls: int, completions: int, tokens_in: int, tokens_out: int, **fields: Any) -> PlanLine:
     """A line that rests on nothing measured, at $1 and $2 per million tokens unless it says otherwise."""
     counts: dict[str, Any] = {
         "calls": calls,
@@ -104,11 +104,11 @@ def line(stage: str, calls: int, completions: int, tokens_in: int, tokens_out: i
         "source": "bound",
         "own_hardware": False,
     }
-    return Line(stage=stage, **counts, **values | fields)
+    return PlanLine(stage=stage, **counts, **values | fields)
 
 
-def scored(stage: str, calls: int, model: str = "my.module:score") -> Line:
-    return Line(f"reward ({stage})", model, calls, None, None, None, 0.0, None, "computed", own_hardware=True)
+def scored(stage: str, calls: int, model: str = "my.module:score") -> PlanLine:
+    return PlanLine(f"reward ({stage})", model, calls, None, None, None, 0.0, None, "computed", own_hardware=True)
 
 
 REUSED: dict[str, Any] = {"seconds": 0.0, "source": "reused"}
@@ -305,10 +305,10 @@ def test_steps_and_not_candidates_are_the_rate_at_which_evolutions_survive(tmp_p
 
 
 def test_no_instruction_is_longer_than_the_plan_takes_it_to_be() -> None:
-    from eva_data.evolve.methods import METHODS
+    from eva_data.evolve.methods import METHODS, build_method
     from eva_data.rewards.judge import TEMPLATE
 
-    assert max(len(s.template) for make in METHODS.values() for s in make().strategies) <= EVOLVE_TEMPLATE
+    assert max(len(s.template) for name in METHODS for s in build_method(name).strategies) <= EVOLVE_TEMPLATE
     assert len(TEMPLATE) <= JUDGE_TEMPLATE
 
 
@@ -386,7 +386,7 @@ def test_the_closest_bills_speak_for_a_stage(tmp_path: Path, bills: Sequence[Bil
     with Ledger(run.ledger) as ledger:
         solver = run.config.model_solver
         assert solver is not None
-        assert rates_of(ledger.bills(), "respond", Player(solver, ("tiny@unknown",))) == rates
+        assert rates_of(ledger.bills(), "respond", PlannedModel(solver, ("tiny@unknown",))) == rates
 
 
 def test_tokens_that_a_server_does_not_count_stay_bounded(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from eva_data.cli.text.build import print_lineages
 from eva_data.config.reading import parse_config
 from eva_data.errors import ConfigError
 from eva_data.method.responses import COMPLETIONS
-from eva_data.method.rewrite import ask, read_replies, read_reply, with_rewritten
+from eva_data.method.rewrite import ask, read_replies, read_rewriting, with_rewritten
 from eva_data.tables.ids import pair_id
 from eva_data.tables.schemas import PREFERENCES, REJECTS, RESPONSES, conform
 
@@ -93,7 +93,7 @@ def test_the_request_shows_the_conversation_and_the_reply_and_asks_for_its_lengt
     ],
 )
 def test_only_a_marked_reply_of_the_same_length_counts(found: dict[str, Any], read: str | Unparsable) -> None:
-    assert read_reply(found, "The Rhine.", 0.2) == read
+    assert read_rewriting(found, "The Rhine.", 0.2) == read
 
 
 def test_every_reply_is_a_response_or_a_reject() -> None:

@@ -129,20 +129,6 @@ def test_strata_of_a_metric_are_equally_large_and_equally_drawn_from() -> None:
     assert quarters == {0: 3, 1: 3, 2: 3, 3: 3}
 
 
-def test_strata_of_a_column_are_drawn_from_in_proportion() -> None:
-    sources = ["web"] * 30 + ["book"] * 15 + [None] * 15
-    table = _estimated(_many([1.0] * 60)).with_columns(source=pl.Series(sources))
-    sampled = _sample(table, method="stratified", strata="source", fraction=0.2)
-    drawn = Counter(sources[int(prompt_id, 16)] for prompt_id in _selected(sampled))
-    assert drawn == {"web": 6, "book": 3, None: 3}
-    check(sampled.informativeness, INFORMATIVENESS, "informativeness")
-
-
-def test_a_column_of_strata_must_exist() -> None:
-    with pytest.raises(ConfigError, match=r"`sample.strata: topic` is no column"):
-        _sample(_estimated({"a": 1.0}), method="stratified", strata="topic")
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_rows_of_the_respond_stage_pass_through(method: str) -> None:
     table = _estimated({"a": 1.0, "b": 2.0}, stage=["estimate", "estimate"])

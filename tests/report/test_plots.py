@@ -103,7 +103,7 @@ def test_the_shift_tells_gaps_and_lengths_of_each_iteration(tmp_path: Path) -> N
 
 def test_what_is_measured_of_a_prompt_comes_with_its_kind(tmp_path: Path) -> None:
     found = measured(small_store(tmp_path / "small"), 2).collect()
-    assert found.columns == ["mix_role", *METRICS]
+    assert found.columns == ["mix_role", *METRICS, "custom"]
     assert sorted(found.select("mix_role", "a_min", "avg").rows()) == [
         ("carried", 0.25, 0.375),
         ("evolved", 0.8, 0.5),

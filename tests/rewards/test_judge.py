@@ -15,7 +15,8 @@ from eva_data.config.rewards import Judge
 from eva_data.jobs.job import Job
 from eva_data.models.rating import parse_rating
 from eva_data.project import load_pipeline
-from eva_data.rewards.judge import TEMPLATE, JudgeResponses, fill, judge_chain
+from eva_data.rewards.judge import TEMPLATE, fill, judge_chain
+from eva_data.rewards.judge_task import JudgeResponses
 
 ROW = {
     "prompt_id": "p",
@@ -151,7 +152,7 @@ def test_a_conversation_of_several_turns_is_shown_with_its_roles() -> None:
 
 def test_the_pipeline_has_one_task_that_takes_template_and_scale_from_the_job(tmp_path: Path) -> None:
     model = {
-        "backend": "transformers",
+        "llm": "eva_data.models.local:TransformersLLM",
         "fingerprint": "nobody",
         "engine": {},
         "sampling": {"temperature": 0.0, "top_p": 1.0, "max_tokens": 256},

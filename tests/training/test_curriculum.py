@@ -14,7 +14,7 @@ from eva_data.calls import FinishReason, Row
 from eva_data.errors import ConfigError
 from eva_data.method.buffer import Rules
 from eva_data.tables.schemas import EVOLUTIONS, PROMPTS, REJECTS, RESPONSES, check
-from eva_data.training.curriculum import Answer, Curriculum, informativeness
+from eva_data.training.curriculum import Answer, Curriculum, average_advantages
 from eva_data.training.online_tables import (
     evolutions_table,
     prompts_table,
@@ -78,8 +78,8 @@ def test_informativeness_is_best_less_mean_of_what_counts() -> None:
         "d": [],
         "e": [answer("e", 0.1), answer("e", 0.1), answer("e", 0.1)],
     }
-    assert informativeness(given) == {"a": 0.5, "b": None, "c": None, "d": None, "e": 0.0}
-    assert informativeness(given, count_truncated=True)["b"] == 0.5
+    assert average_advantages(given) == {"a": 0.5, "b": None, "c": None, "d": None, "e": 0.0}
+    assert average_advantages(given, count_truncated=True)["b"] == 0.5
 
 
 def test_a_new_prompt_has_its_parents_informativeness(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eva_data.game.pilot import Piloted
-from eva_data.game.plan import Line, Plan
+from eva_data.game.plan import Plan, PlanLine
 from eva_data.report.figures import dollars, duration, rounded
 
 _SOURCES = {
@@ -67,7 +67,7 @@ def _table(title: str) -> Table:
     return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
 
 
-def _labels(lines: Sequence[Line]) -> list[str]:
+def _labels(lines: Sequence[PlanLine]) -> list[str]:
     """The stages; numbered where several rewards make several lines of one."""
     stages = [line.stage for line in lines]
     return [
@@ -76,7 +76,7 @@ def _labels(lines: Sequence[Line]) -> list[str]:
     ]
 
 
-def _models(lines: Sequence[Line]) -> str:
+def _models(lines: Sequence[PlanLine]) -> str:
     """Who does what."""
     stages_of: dict[str, list[str]] = {}
     for label, line in zip(_labels(lines), lines, strict=True):
@@ -88,7 +88,7 @@ def _brief(count: int) -> str:
     return f"{count:,}" if count < 10_000 else rounded(count)
 
 
-def _cells(line: Line) -> list[str]:
+def _cells(line: PlanLine) -> list[str]:
     if line.completions is None:
         return [_brief(line.calls), "-", "-", "-", "-", "-"]
     most = "<= " if line.source == "bound" else ""
@@ -98,7 +98,7 @@ def _cells(line: Line) -> list[str]:
     return [*counts, *(f"{most}{rounded(tokens or 0)}" for tokens in (line.tokens_in, line.tokens_out)), price, time]
 
 
-def _total(lines: Sequence[Line]) -> list[str]:
+def _total(lines: Sequence[PlanLine]) -> list[str]:
     asked = [line for line in lines if line.completions is not None]
     most = "<= " if any(line.source == "bound" for line in asked) else ""
     sums = [

@@ -9,6 +9,7 @@ import polars as pl
 from eva_data.evolve.elimination.contamination import ReferenceSet, contaminated
 from eva_data.evolve.elimination.near_duplicates import near_duplicates
 from eva_data.tables import schemas
+from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, NEAR_DUPLICATE
 
 _KEY = ("chain_id", "step", "candidate")
 
@@ -46,13 +47,13 @@ def eliminate(
     open_rows = evolutions.filter(pl.col("status").is_null()).sort("step", "prompt_id", "chain_id")
     fresh, repeated = _split_duplicates(open_rows, known)
     met = contaminated(fresh, benchmarks, words=ngram).select(
-        "prompt_id", reason="contamination:" + pl.col("set"), duplicate_of=pl.lit(None, pl.String)
+        "prompt_id", reason=pl.lit(f"{CONTAMINATION}:") + pl.col("set"), duplicate_of=pl.lit(None, pl.String)
     )
     found = [met]
     if near_duplicate is not None:
         clean = fresh.join(met, on="prompt_id", how="anti", maintain_order="left")
         near = near_duplicates(clean, known, threshold=near_duplicate)
-        found.append(near.select("prompt_id", pl.lit("near_duplicate").alias("reason"), "duplicate_of"))
+        found.append(near.select("prompt_id", pl.lit(NEAR_DUPLICATE).alias("reason"), "duplicate_of"))
     judged = fresh.select(*_KEY, "prompt_id").join(pl.concat(found), on="prompt_id").drop("prompt_id")
     return _with_verdicts(evolutions, pl.concat([repeated, judged]))
 
@@ -64,7 +65,7 @@ def _split_duplicates(open_rows: pl.DataFrame, known: pl.LazyFrame) -> tuple[pl.
     new = open_rows.join(known_ids, on="prompt_id", how="anti", maintain_order="left")
     fresh = new.unique("prompt_id", keep="first", maintain_order=True)
     others = open_rows.join(fresh, on=_KEY, how="anti")
-    return fresh, others.select(*_KEY, reason=pl.lit("duplicate"), duplicate_of=pl.col("prompt_id"))
+    return fresh, others.select(*_KEY, reason=pl.lit(DUPLICATE), duplicate_of=pl.col("prompt_id"))
 
 
 def _with_verdicts(evolutions: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:

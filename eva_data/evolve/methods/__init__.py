@@ -1,36 +1,43 @@
-"""The ways to evolve a prompt, by name; one published method, one module."""
+"""The ways to evolve a prompt: one published method, one module here, in it a function of the module's name.
+
+The modules of this folder are the values of `evolve.method`, but for those whose name begins with `_`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
+from eva_data.config.choices import modules_of
 from eva_data.errors import ConfigError
-from eva_data.evolve.methods.eva import eva
-from eva_data.evolve.methods.evol_complexity import evol_complexity
-from eva_data.evolve.methods.evol_instruct import evol_instruct
-from eva_data.evolve.methods.evol_quality import evol_quality
-from eva_data.evolve.methods.self_instruct import self_instruct
-from eva_data.evolve.methods.user_defined import user_strategy
+from eva_data.evolve.methods._user_defined import user_strategy
 from eva_data.evolve.strategy import Method, Strategy
+from eva_data.own_code import is_own, load_function
 
-METHODS: Mapping[str, Callable[[], Method]] = {
-    "evol_instruct": evol_instruct,
-    "evol_complexity": evol_complexity,
-    "evol_quality": evol_quality,
-    "self_instruct": self_instruct,
-    "eva": eva,
-}
-"""The values of `evolve.method`."""
+METHODS = modules_of("evolve/methods")
+
+_KEY = "evolve.method"
 
 
 def build_method(name: str, strategies: Sequence[Strategy] = (), *, keep_own: bool = True) -> Method:
     """The method of that name, with the user's strategies beside its own or, without `keep_own`, alone.
 
-    All but `eva` import Distilabel. Raises ConfigError for an unknown method or a strategy name used twice.
+    The name may also be that of a user's own function, which returns a Method. All published methods but `eva` import
+    Distilabel. Raises ConfigError for an unknown method or a strategy name used twice.
     """
-    if name not in METHODS:
-        raise ConfigError(f"evolve.method is {name!r}; use one of {', '.join(METHODS)}")
-    return METHODS[name]().extended(strategies, keep_own=keep_own)
+    if is_own(name):
+        method = load_function(name, _KEY)()
+        if not isinstance(method, Method):
+            raise ConfigError(
+                f"`{_KEY}` is `{name}`, which returned {type(method).__name__}: it must take nothing and return an "
+                "`eva_data.evolve.strategy.Method`"
+            )
+    elif name in METHODS:
+        make: Callable[[], Method] = getattr(import_module(f"{__name__}.{name}"), name)
+        method = make()
+    else:
+        raise ConfigError(f"`{_KEY}` is `{name}`: use one of {', '.join(METHODS)}, or a function of your own")
+    return method.extended(strategies, keep_own=keep_own)
 
 
 __all__ = ["METHODS", "build_method", "user_strategy"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eva_data.evolve.methods.templates import strategies_of
+from eva_data.evolve.methods._templates import strategies_of
 from eva_data.evolve.strategy import Method
 
 REQUEST = "Write a message that a user could send to an AI assistant."

@@ -14,7 +14,7 @@ from eva_data.errors import ConfigError, EndpointError
 from eva_data.models.keys import read_key, without_keys
 from eva_data.models.remote.budget import Price
 from eva_data.models.remote.faults import Outage, Refused, Throttled, Transient, fault_of, retry_after
-from eva_data.models.remote.openai_server import read_reply
+from eva_data.models.remote.openai_server import read_choices
 from eva_data.models.remote.transport import Reply
 
 
@@ -89,7 +89,7 @@ class Provider:
             ) from None
         except self._litellm.openai.APIError as error:
             raise Transient(self._words(error)) from None
-        return read_reply(response.model_dump(), n)
+        return read_choices(response.model_dump(), n)
 
     def _words(self, error: Exception) -> str:
         return without_keys(" ".join(str(error).split()), self._key)[:300]

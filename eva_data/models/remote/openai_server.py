@@ -23,7 +23,7 @@ from eva_data.models.remote.transport import Choice, Reply
 NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 """What vLLM takes from the model's own generation_config where a request does not say it."""
 
-COUNTED = {"return_token_ids": True}
+WITH_TOKEN_IDS = {"return_token_ids": True}
 """Has vLLM say of each choice how long it is: `usage` has only their sum."""
 
 
@@ -66,7 +66,7 @@ class OpenAIServer:
         body = self._body | {"messages": list(messages), "n": n}
         if greedy is not None:
             body |= {"temperature": 0.0, "top_p": 1.0, "max_tokens": greedy}
-        return read_reply(await self.post(f"{url}/chat/completions", body, url), n)
+        return read_choices(await self.post(f"{url}/chat/completions", body, url), n)
 
     async def post(self, address: str, body: Mapping[str, Any], url: str) -> Any:
         """The JSON of a reply with status 200; a Fault or an EndpointError otherwise."""
@@ -96,7 +96,7 @@ class OpenAIServer:
 _REASONS: Mapping[str | None, FinishReason] = {"length": "length", "content_filter": "content_filter"}
 
 
-def read_reply(reply: Any, n: int) -> Reply:
+def read_choices(reply: Any, n: int) -> Reply:
     """The usable choices, at most `n`; Transient where there is none.
 
     A choice is usable if it has a text, a refusal (which is the model's answer), or was filtered. All other finish

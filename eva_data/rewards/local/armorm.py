@@ -68,7 +68,7 @@ class ArmoRM(LlamaPreTrainedModel):
         return scores
 
 
-class Scores:
+class ArmoScores:
     """The score of every conversation of a batch, in one forward pass; NaN where no turn of an assistant begins."""
 
     def __init__(self, model: ArmoRM, turn: Sequence[int]) -> None:
@@ -98,4 +98,4 @@ def load(local: LocalModel, tokenizer: PreTrainedTokenizerBase) -> Loaded:
         raise ModelError(f"the tokenizer of {local.path} does not know Llama 3's turns: it is no ArmoRM")
     model = load_model(ArmoRM, local)
     assert isinstance(model, ArmoRM)
-    return Loaded(Scores(model, turn), dtype_of(model))
+    return Loaded(ArmoScores(model, turn), dtype_of(model))

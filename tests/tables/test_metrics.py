@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from eva_data.method.metrics import METRICS
 from eva_data.tables import schemas
+from eva_data.tables.metrics import METRICS
 
 _REWARDS = st.lists(st.floats(-100, 100), min_size=2, max_size=8)
 

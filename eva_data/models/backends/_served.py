@@ -1,0 +1,49 @@
+"""What the backends share whose model a server answers for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eva_data.config import ApiModel, VllmModel
+from eva_data.errors import ConfigError
+from eva_data.models.player import Player
+from eva_data.models.remote.listing import look
+
+LLM = "eva_data.models.remote.llm:RemoteLLM"
+NO_KEY = "that `api_key_env` names (none is named)"
+"""What error messages call the variable of the key where none is named."""
+
+
+def running_player(block: ApiModel | VllmModel) -> Player:
+    """The model that a server at `base_url` answers for."""
+    served = look(block)
+    return Player(block, block.model, served.fingerprint, None, served.is_vllm)
+
+
+def reached(
+    block: ApiModel | VllmModel, *, url: str | None, budget: float | None, key_name: str = NO_KEY
+) -> dict[str, Any]:
+    """How a server is reached; `url` is that of the server that was started for it.
+
+    Raises ConfigError where a budget is set and the price of the model is unknown.
+    """
+    from eva_data.models.remote.litellm_provider import price_of
+
+    price = price_of(block)
+    if budget is not None and price is None:
+        raise ConfigError(
+            f"`--budget` is set, but the price of `{block.model}` is unknown: say what it costs in `prices`, "
+            "{input: dollars per million tokens, output: ...}"
+        )
+    return {
+        "urls": [url] if url else list(block.urls),
+        "key_env": block.api_key_env,
+        "key_name": block.api_key_env or key_name,
+        "max_in_flight": block.max_in_flight,
+        "timeout_seconds": block.timeout_seconds,
+        "give_up_minutes": block.give_up_minutes,
+        # What runs here is known by its files.
+        "canary": block.canary and url is None,
+        "price": price,
+        "budget": budget,
+    }

@@ -1,0 +1,95 @@
+"""A user's own Python functions, by the names that stand in the settings.
+
+A function is named `package.module:function`, or `file.py:function` with a path from the folder of eva.yaml. The
+modules in that folder can be imported like installed ones, which go before them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from eva_data.errors import ConfigError
+
+FOLDER = "EVA_DATA_OWN_CODE"
+"""The environment variable that tells this process, and those it starts, where eva.yaml lies."""
+
+
+def look_beside(config: Path) -> None:
+    """Have own functions looked for in the folder of a config file too."""
+    os.environ[FOLDER] = str(config.resolve().parent)
+
+
+def is_own(name: str) -> bool:
+    """Whether a name in the settings is that of an own function, and not of something that eva-data has."""
+    return ":" in name
+
+
+def load_function(name: str, key: str) -> Callable[..., Any]:
+    """The function of that name; ConfigError where there is none. `key` is the setting that names it."""
+    place, function = _split(name, key)
+    module = _from_file(place, name, key) if place.endswith(".py") else _imported(place, name, key)
+    found = vars(module).get(function)
+    if not callable(found):
+        raise ConfigError(f"`{key}` is `{name}`, but `{place}` has no function `{function}`")
+    loaded: Callable[..., Any] = found
+    return loaded
+
+
+def identity(name: str, function: Callable[..., Any], version: str = "") -> str:
+    """What a function is: `name@version`, or else the hash of its source file; of a file only its own name is told."""
+    place, _, own_name = name.rpartition(":")
+    shown = f"{Path(place).name}:{own_name}" if place.endswith(".py") else name
+    code = Path(function.__code__.co_filename) if hasattr(function, "__code__") else None
+    source = sha256(code.read_bytes()).hexdigest()[:12] if code and code.exists() else "unknown"
+    return f"{shown}@{version or source}"
+
+
+def _split(name: str, key: str) -> tuple[str, str]:
+    place, _, function = name.rpartition(":")
+    if not place or not function:
+        raise ConfigError(f"`{key}` is `{name}`: a function is named `package.module:function` or `file.py:function`")
+    return place, function
+
+
+def _imported(module: str, name: str, key: str) -> ModuleType:
+    folder = os.environ.get(FOLDER)
+    if folder and folder not in sys.path:
+        # At the end, so that no file there hides a library.
+        sys.path.append(folder)
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"`{key}` is `{name}`, but the module `{error.name}` cannot be found: install its package, put the module "
+            "beside eva.yaml, or put its folder on PYTHONPATH"
+        ) from None
+
+
+def _from_file(file: str, name: str, key: str) -> ModuleType:
+    path = Path(os.environ.get(FOLDER, ""), Path(file).expanduser()).resolve()
+    if not path.is_file():
+        raise ConfigError(
+            f"`{key}` is `{name}`, and there is no file {path}: give its path from the folder of eva.yaml"
+        )
+    # Named by its place, so that two files of one name are two modules, and once loaded it is not run again.
+    own_name = f"eva_data_own_{sha256(str(path).encode()).hexdigest()[:12]}"
+    if own_name in sys.modules:
+        return sys.modules[own_name]
+    spec = spec_from_file_location(own_name, path)
+    assert spec is not None and spec.loader is not None, f"{path} ends in .py"
+    module = module_from_spec(spec)
+    sys.modules[own_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[own_name]
+        raise
+    return module

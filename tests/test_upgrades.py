@@ -22,6 +22,8 @@ from misbehaving import Misbehaving
 from recorded import calls, differing, probes
 from sandbox_runs import command
 
+pytestmark = pytest.mark.slow
+
 FIXTURES = Path(__file__).parent / "fixtures"
 LEDGERS = FIXTURES / "ledgers"
 PUBLISHED = FIXTURES / "published_by_0_1_0"

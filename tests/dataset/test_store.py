@@ -108,6 +108,7 @@ print(json.dumps({split: [list(table["iteration"]), list(table["later"])] for sp
 """
 
 
+@pytest.mark.slow
 def test_iterations_without_and_with_a_later_column_are_read_and_loaded_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,8 @@ from misbehaving import Misbehaving, Seen
 from sandbox_runs import eva, tables
 from tiny import save_reward_model
 
+pytestmark = pytest.mark.slow
+
 
 class Judging(Misbehaving):
     """Rates what it is asked to rate: mostly with a number from 1 to 10, for some responses without any."""

@@ -151,6 +151,7 @@ def test_held_out_accuracy_is_told_where_it_was_measured(store: Store) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_snippet_of_the_card_runs_and_the_card_is_no_part_of_the_model(store: Store) -> None:
     theta = store.solver_folder(1)
     before = folder_fingerprint(theta)
@@ -174,6 +175,7 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr.strip()
 
 
+@pytest.mark.slow
 def test_a_pushed_model_is_one_commit_and_one_tag_of_a_private_repo_and_loads_from_there(
     hub: Hub, store: Store
 ) -> None:
@@ -209,6 +211,7 @@ def test_a_pushed_model_is_one_commit_and_one_tag_of_a_private_repo_and_loads_fr
     assert len(repo.commits) == 2
 
 
+@pytest.mark.slow
 def test_a_push_that_was_cut_off_before_the_tag_is_finished_by_the_next(hub: Hub, store: Store) -> None:
     hub.fail(f"POST /api/models/{REPO}/tag", "die")
     assert "cannot be reached" in error_of(push(hub, store))
@@ -219,6 +222,7 @@ def test_a_push_that_was_cut_off_before_the_tag_is_finished_by_the_next(hub: Hub
     assert (len(repo.commits), repo.tags) == (2, {"iter-1": repo.commits[1].sha})
 
 
+@pytest.mark.slow
 def test_who_may_not_push_is_told_so(hub: Hub, store: Store) -> None:
     assert error_of(push(hub, store, token=None)).startswith(
         f"Error: nobody is logged in to the Hub, so {REPO} cannot "
@@ -236,6 +240,7 @@ def test_who_may_not_push_is_told_so(hub: Hub, store: Store) -> None:
     assert "\nlicense: mit\n" in hub.repos[REPO].commits[-1].files["README.md"].decode()
 
 
+@pytest.mark.slow
 def test_a_commit_by_somebody_else_meanwhile_is_not_overwritten(hub: Hub, store: Store) -> None:
     assert push(hub, store).returncode == 0
     repo = hub.repos[REPO]

@@ -59,6 +59,7 @@ def test_a_provider_that_is_not_there_is_waited_for_and_then_given_up(
         ask(remote(tmp_path, model="openai/tiny", urls=[], give_up_minutes=0.1), ["A"])
 
 
+@pytest.mark.slow
 def test_a_wait_that_the_provider_asks_for_is_kept(tmp_path: Path, server: Misbehaving) -> None:
     ask(remote(tmp_path, model="openai/tiny", urls=[]), ["[429 after 2 x1] A"])
     first, second = server.seen

@@ -63,18 +63,18 @@ def _build_first(run: Run) -> Manifest:
     config = run.config
     solver: Player | None
     if isinstance(config.solver, TableModel):
-        prompts, responses, rejects, flow = read_table(config.solver, config.seed)
+        prompts, responses, rejects, flow = read_table(config.solver, config.seed, run.note)
         solver, flows = None, [flow]
         models: dict[str, str | None] = {
             "solver": f"table:{prompts['source'][0]}",
             "creator": None,
-            "reward": f"table:{config.solver.reward}",
+            "reward": responses["reward_model"][0] if responses.height else f"table:{config.solver.reward}",
         }
         licences: dict[str, str] = {}
         per_prompt, on_policy = config.solver.responses, False
     else:
         solver = solver_of(run, 1)
-        seeds, rejects = read_seeds(run.config.seeds, config.seed)  # type: ignore[arg-type]
+        seeds, rejects = read_seeds(run.config.seeds, config.seed, run.note)  # type: ignore[arg-type]
         prompts = seed_block(seeds, 1, config.seeds.per_iteration)  # type: ignore[union-attr]
         flows = [
             Flow(

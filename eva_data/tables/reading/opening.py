@@ -1,0 +1,89 @@
+"""Opens files, folders and globs of every format that is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from eva_data.errors import DataError
+from eva_data.tables.reading.kinds import LIST, NUMBER, OBJECT, TEXT, TRUTH, alternatives
+from eva_data.tables.reading.places import Place, place_of
+from eva_data.tables.reading.source import Schema, Source, reading
+from eva_data.tables.reading.text_files import read_csv, read_json, read_lines
+
+_INTEGER = r"^-?(?:0|[1-9][0-9]{0,17})$"
+
+
+def open_path(path: Path, key: str, *, split: str = "train", encoding: str | None = None) -> Source:
+    """The table that a path means: a file, a folder of shards, a saved dataset or a glob.
+
+    `key` names the setting in errors; `split` is taken where a folder holds several; `encoding` is that of text files
+    that do not say their own. Raises DataError where nothing can be read.
+    """
+    expanded = path.expanduser()
+    with reading(key, str(path)):
+        place = place_of(expanded, key, split)
+    return open_place(place, path.name, key, encoding)
+
+
+def open_place(place: Place, name: str, key: str, encoding: str | None = None) -> Source:
+    """The table of data files that were found; `name` is what it is called."""
+    notes, twice = list(place.notes), frozenset[str]()
+    frames: list[tuple[str, pl.LazyFrame]] = []
+    if place.format in ("json", "txt"):
+        read = (read_json if place.format == "json" else read_lines)(place.files, encoding, key)
+        frames.append((str(place.files[0]), read.frame))
+        notes += read.notes
+    for file in place.files:
+        if place.format in ("csv", "tsv"):
+            read = read_csv(file, "\t" if place.format == "tsv" else ",", encoding, key)
+            frames.append((str(file), read.frame))
+            notes += read.notes
+            twice |= set(read.twice)
+        elif place.format in ("parquet", "arrow"):
+            with reading(key, str(file)):
+                scan = _scan_arrow(file) if place.format == "arrow" else pl.scan_parquet(file, glob=False)
+                frames.append((str(file), scan))
+    source = Source(name, key, tuple(frames), tuple(notes), twice)
+    if not source.schema:
+        raise DataError(f"`{key}` is {place.files[0]}, and it holds no rows: expected at least one")
+    return source
+
+
+def read_file(path: Path, key: str) -> pl.LazyFrame:
+    """A table whose columns are plain: a column of JSON numbers is one of numbers, other values are as they are.
+
+    What is wrong with a file that is only found when its rows are read is polars' own error.
+    """
+    return open_path(path, key).map(_plain)
+
+
+def _scan_arrow(file: Path) -> pl.LazyFrame:
+    """Both of Arrow's formats: files, and the streams that `datasets` writes."""
+    with file.open("rb") as raw:
+        is_file = raw.read(6) == b"ARROW1"
+    if is_file:
+        return pl.scan_ipc(file, glob=False)
+    with pa.memory_map(str(file)) as mapped, pa.ipc.open_stream(mapped) as stream:
+        frame = pl.from_arrow(stream.read_all())
+    assert isinstance(frame, pl.DataFrame)
+    return frame.lazy()
+
+
+def _plain(frame: pl.LazyFrame, schema: Schema) -> pl.LazyFrame:
+    columns = []
+    for name, dtype in schema.items():
+        kinds = alternatives(pl.col(name), dtype)
+        value = pl.col(name)
+        if isinstance(dtype, pl.Struct) and OBJECT not in kinds and LIST not in kinds:
+            if set(kinds) == {TRUTH}:
+                value = kinds[TRUTH][0]
+            elif set(kinds) == {NUMBER}:
+                value = kinds[NUMBER][0].cast(pl.Float64, strict=False)
+            else:
+                texts = [kinds[kind][0].cast(pl.String) for kind in (TEXT, NUMBER, TRUTH) if kind in kinds]
+                value = pl.coalesce(texts)
+        columns.append(value.alias(name))
+    return frame.select(columns)

@@ -1,0 +1,108 @@
+"""Texts and numbers out of columns of any kind."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from eva_data.errors import DataError
+from eva_data.tables.reading.kinds import LIST, NUMBER, OBJECT, TEXT, TRUTH, alternatives
+from eva_data.tables.reading.source import Schema
+
+_NAN = "NaN"
+
+
+def text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """The text of a value; a number is its own characters, a list or object is null.
+
+    Python's NaN where no number is expected is a missing value.
+    """
+    found = []
+    for kind, (part, inner) in alternatives(value, dtype).items():
+        if kind == TEXT:
+            found.append(part)
+        elif kind == NUMBER:
+            characters = part.cast(pl.String)
+            found.append(pl.when(characters != _NAN).then(characters))
+        elif kind == TRUTH and inner == pl.Boolean:
+            found.append(part.cast(pl.String))
+    return pl.coalesce(found) if found else pl.lit(None, dtype=pl.String)
+
+
+def number(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """The number of a value: a number, its decimal text, or 1 and 0 for true and false; else null."""
+    found = []
+    for kind, (part, inner) in alternatives(value, dtype).items():
+        if kind == TRUTH or (kind == NUMBER and inner.is_numeric()):
+            found.append(part.cast(pl.Float64))
+        elif kind in (NUMBER, TEXT):
+            written = part.str.strip_chars().str.to_lowercase()
+            truth = pl.when(written == "true").then(1.0).when(written == "false").then(0.0)
+            found.append(pl.coalesce(truth, written.cast(pl.Float64, strict=False)))
+    return pl.coalesce(found) if found else pl.lit(None, dtype=pl.Float64)
+
+
+def may_be_text(dtype: pl.DataType) -> bool:
+    """Whether a column can hold texts, numbers that are texts among them."""
+    return bool({TEXT, NUMBER, TRUTH} & set(alternatives(pl.lit(None), dtype)))
+
+
+def is_text(dtype: pl.DataType) -> bool:
+    return TEXT in alternatives(pl.lit(None), dtype)
+
+
+def may_be_number(dtype: pl.DataType) -> bool:
+    """Whether a column can hold numbers, texts of numbers among them."""
+    return bool({TEXT, NUMBER, TRUTH} & set(alternatives(pl.lit(None), dtype)))
+
+
+def is_number(dtype: pl.DataType) -> bool:
+    """Whether a column holds numbers by its type."""
+    kinds = set(alternatives(pl.lit(None), dtype))
+    return bool(kinds & {NUMBER, TRUTH}) and not kinds & {LIST, OBJECT}
+
+
+def items_of(value: pl.Expr, dtype: pl.DataType) -> tuple[pl.Expr, pl.DataType] | None:
+    """The value as a list, with the type of its items; None where it can be none."""
+    found = alternatives(value, dtype).get(LIST)
+    if found is None:
+        return None
+    assert isinstance(found[1], pl.List)
+    inner = found[1].inner
+    return found[0], inner() if isinstance(inner, type) else inner
+
+
+def fields_of(dtype: pl.DataType) -> dict[str, pl.DataType]:
+    """The fields of an object, by name; none where it can be no object."""
+    found = alternatives(pl.lit(None), dtype).get(OBJECT)
+    if found is None:
+        return {}
+    assert isinstance(found[1], pl.Struct)
+    return {field.name: field.dtype() if isinstance(field.dtype, type) else field.dtype for field in found[1].fields}
+
+
+def field(value: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
+    """A field of an object, null where the value is none."""
+    return alternatives(value, dtype)[OBJECT][0].struct.field(name)
+
+
+def at_path(value: pl.Expr, dtype: pl.DataType, path: list[str]) -> tuple[pl.Expr, pl.DataType] | None:
+    """What lies at a path of fields within an object; None where there is no such."""
+    for name in path:
+        fields = fields_of(dtype)
+        if name not in fields:
+            return None
+        value, dtype = field(value, dtype, name), fields[name]
+    return value, dtype
+
+
+def column(name: str, schema: Schema, twice: frozenset[str], key: str, source: str) -> tuple[pl.Expr, pl.DataType]:
+    """A column, or a field of one by a dotted path. Raises DataError, naming the columns, where there is none."""
+    if name in twice:
+        raise DataError(f"`{key}` is `{name}`, but {source} has several columns of that name: rename all but one")
+    if name in schema:
+        return pl.col(name), schema[name]
+    first, *rest = name.split(".")
+    found = at_path(pl.col(first), schema[first], rest) if first in schema and rest else None
+    if found is None:
+        raise DataError(f"`{key}` is `{name}`, but {source} has the columns {', '.join(schema)}: name one of them")
+    return found

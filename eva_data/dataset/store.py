@@ -115,7 +115,7 @@ class Store:
         for path in files:
             if not path.exists():
                 raise DataError(f"the table {path} is missing: restore it, or build iteration {iteration} again")
-        frame = pl.scan_parquet(files)
+        frame = pl.scan_parquet(files, glob=False)
         check(frame, TABLES[name], ", ".join(map(str, files)))
         return frame
 

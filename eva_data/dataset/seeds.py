@@ -44,7 +44,9 @@ def read_seeds(seeds: Seeds, seed: int, note: Note = _unheard) -> tuple[pl.DataF
     turns = pl.col("prompt")
     table = source.collect(
         source.map(lambda frame, schema: frame.select(asked=prompts.of(schema)).unnest("asked"))
-        .with_columns(after=turns_after_the_user(turns), transcript=is_transcript(turns.list.first().struct.field("content")))
+        .with_columns(
+            after=turns_after_the_user(turns), transcript=is_transcript(turns.list.first().struct.field("content"))
+        )
         .with_columns(prompt=transcripts(to_the_user(turns)), source=pl.lit(source.name))
     )
     for text in (*source.notes, *_said(prompts)):
@@ -123,6 +125,8 @@ def _accept(table: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]
     distinct = usable.sort("prompt_id", contents.list.join("\x1e")).unique(
         "prompt_id", keep="first", maintain_order=True
     )
+    if table.is_empty():
+        raise DataError("there are columns but no rows in what should hold prompts: expected at least one row")
     if distinct.is_empty():
         reasons = judged.group_by("reason").len().sort("reason").rows()
         raise DataError(f"of {table.height} seeds none can be used: {dict(reasons)}")
@@ -183,9 +187,7 @@ def read_table(table: TableModel, seed: int, note: Note = _unheard) -> TableRows
     source, prompts, shape, lower_is_better = _shaped(table)
     asked = Prompts("", None, None).of if prompts is None else prompts.of
     rows = source.collect(
-        source.map(
-            lambda frame, schema: responses_in(frame, schema, shape, asked, lower_is_better=lower_is_better)
-        )
+        source.map(lambda frame, schema: responses_in(frame, schema, shape, asked, lower_is_better=lower_is_better))
         .with_columns(solver=pl.col("model") if table.model else pl.lit(f"table:{source.name}"))
         .unnest("prompt")
         .with_columns(transcript=is_transcript(pl.col("prompt").list.first().struct.field("content")))
@@ -201,11 +203,15 @@ def read_table(table: TableModel, seed: int, note: Note = _unheard) -> TableRows
         note(f"{split} of {rows.height} responses answer transcripts of Human and Assistant: each is a conversation")
     _refuse_without_numbers(rows, shape.reward, source.name)
     bad = pl.col("reason").is_not_null()
-    distinct = pl.concat([rows.filter(~bad).unique("prompt_id", keep="any"), rows.filter(bad)])
-    prompts_table, bad_prompts = _accept(distinct.select("prompt", "reason", "source"), seed)
-    why_bad = bad_prompts.filter(pl.col("reason") != "duplicate").select("prompt_id", "stage", unusable="reason").unique("prompt_id")
+    readable = rows.filter(~bad)
+    if readable.is_empty() and rows.height:
+        reasons = dict(rows.group_by("reason").len().sort("reason").rows())
+        raise DataError(f"of the prompts of {rows.height} responses in {source.name} none can be used: {reasons}")
+    distinct = readable.unique("prompt_id", keep="any").select("prompt", "reason", "source")
+    prompts_table, bad_prompts = _accept(distinct, seed)
+    why_bad = bad_prompts.select("prompt_id", "stage", unusable="reason")
     judged = rows.join(why_bad, on="prompt_id", how="left", nulls_equal=True).with_columns(
-        stage=pl.coalesce("stage", pl.lit("reward")),
+        stage=pl.when(bad).then(pl.lit("seeds")).otherwise(pl.coalesce("stage", pl.lit("reward"))),
         reason=pl.when(bad)
         .then("reason")
         .when(pl.col("unusable").is_not_null())

@@ -15,6 +15,7 @@ from eva_data.dataset.store import Manifest
 from eva_data.errors import StaleError
 from eva_data.iteration.answer import answer, carry_over
 from eva_data.iteration.create import grow
+from eva_data.iteration.inputs import refuse_unreadable
 from eva_data.iteration.players import creator_of, solver_of
 from eva_data.iteration.rewrite import rewrite_chosen
 from eva_data.iteration.run import Run
@@ -39,6 +40,7 @@ def build_iteration(run: Run, iteration: int) -> Manifest:
     if iteration in run.store.iterations():
         write_card(run.store, run.config.publish.licence)
         return run.store.manifest(iteration)
+    refuse_unreadable(run.config, iteration, download=True)
     run.notes.clear()
     manifest = _build_first(run) if iteration == 1 else _build_next(run, iteration)
     write_card(run.store, run.config.publish.licence)

@@ -82,7 +82,12 @@ def test_blocks_of_iterations_are_disjoint_and_run_out_with_a_sentence(tmp_path:
         ("seeds.doc", "x", "prompt", "expected a file that ends in .parquet, .jsonl"),
         ("torn.parquet", "PAR1", "prompt", "cannot be read as parquet"),
         ("seeds.csv", "text\nhello\n", "prompt", "`seeds.column` is `prompt`, but seeds.csv has the columns text"),
-        ("seeds.jsonl", '{"prompt": [1]}', "prompt", "the column `prompt` of seeds.jsonl holds lists of numbers: expected"),
+        (
+            "seeds.jsonl",
+            '{"prompt": [1]}',
+            "prompt",
+            "`prompt` of seeds.jsonl holds lists of numbers: expected",
+        ),
         ("seeds.jsonl", '{"prompt": ""}\n', "prompt", "of 1 seeds none can be used: {'empty': 1}"),
     ],
 )

@@ -1,8 +1,8 @@
-"""Tables of strangers: files, folders and Hub datasets, read as they are. Text is text, and the schema is the whole's."""
+"""Tables of strangers: files, folders and Hub datasets, as they are; text is text, the schema is that of the whole."""
 
 from eva_data.tables.reading.hub import open_hub
-from eva_data.tables.reading.opening import open_path, read_file
-from eva_data.tables.reading.places import is_there
+from eva_data.tables.reading.kinds import described
+from eva_data.tables.reading.opening import open_path
 from eva_data.tables.reading.source import Schema, Source
 
-__all__ = ["Schema", "Source", "is_there", "open_hub", "open_path", "read_file"]
+__all__ = ["Schema", "Source", "described", "open_hub", "open_path"]

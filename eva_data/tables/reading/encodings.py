@@ -7,6 +7,7 @@ import codecs
 import gzip
 import io
 import lzma
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _HEAD = 4096
+_GZIP, _BZIP2, _XZ = b"\x1f\x8b", re.compile(rb"BZh[1-9]1A"), b"\xfd7zXZ\x00"
+"""How compressed files begin, whatever they are called."""
 
 
 def encoding_of(path: Path, asked: str | None, key: str) -> str:
@@ -76,20 +79,25 @@ def _telling(path: Path, encoding: str, key: str) -> Iterator[None]:
 @contextmanager
 def _bytes(path: Path) -> Iterator[BinaryIO]:
     with path.open("rb") as raw:
-        opened = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(raw.read(2))
+        head = raw.read(6)
         raw.seek(0)
-        if opened is None or not _is_compressed(path):
-            yield raw
+        if head.startswith(_GZIP):
+            with gzip.open(raw) as unpacked:
+                yield cast(BinaryIO, unpacked)
+        elif _BZIP2.match(head):
+            with bz2.open(raw) as unpacked:
+                yield cast(BinaryIO, unpacked)
+        elif head == _XZ:
+            with lzma.open(raw) as unpacked:
+                yield cast(BinaryIO, unpacked)
         else:
-            with opened(raw, "rb") as file:
-                yield cast(BinaryIO, file)
+            yield raw
 
 
 def _is_compressed(path: Path) -> bool:
     with path.open("rb") as raw:
         head = raw.read(6)
-    # "BZ" and the like also begin texts: bzip2 goes on with h and its level, xz has six bytes of its own.
-    return head[:2] == b"\x1f\x8b" or (head[:3] == b"BZh" and head[3:4].isdigit()) or head == b"\xfd7zXZ\x00"
+    return head.startswith(_GZIP) or bool(_BZIP2.match(head)) or head == _XZ
 
 
 def _not_text(path: Path, encoding: str, key: str, error: UnicodeDecodeError) -> str:
@@ -107,6 +115,6 @@ def _not_text(path: Path, encoding: str, key: str, error: UnicodeDecodeError) ->
     guess = "" if "utf-16" in encoding else " (it may be Latin-1 or Windows-1252)"
     block = key.rpartition(".")[0] or key
     return (
-        f"`{key}`: {path} is not {name} text: the byte 0x{byte:02x}{where}{guess}; save it as UTF-8, or name what it is "
-        f"as `{block}.encoding`, such as latin-1 or cp1252"
+        f"`{key}`: {path} is not {name} text: the byte 0x{byte:02x}{where}{guess}; save it as UTF-8, or name what it "
+        f"is as `{block}.encoding`, such as latin-1 or cp1252"
     )

@@ -73,5 +73,6 @@ def _cannot(dataset: str, split: str, key: str, error: BaseException) -> DataErr
     block = key.rpartition(".")[0] or key
     return DataError(
         f"the Hub dataset {dataset} (split {split}) cannot be loaded: {said}; correct `{block}.dataset`, "
-        f"`{block}.config`, `{block}.split` or `{block}.revision`, or download its files and name them as `{block}.path`"
+        f"`{block}.config`, `{block}.split` or `{block}.revision`, or download its files and name them by "
+        f"`{block}.path`"
     )

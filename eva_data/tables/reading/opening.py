@@ -8,12 +8,11 @@ import polars as pl
 import pyarrow as pa
 
 from eva_data.errors import DataError
-from eva_data.tables.reading.kinds import LIST, NUMBER, OBJECT, TEXT, TRUTH, alternatives
 from eva_data.tables.reading.places import Place, place_of
-from eva_data.tables.reading.source import Schema, Source, reading
+from eva_data.tables.reading.source import Source, reading
 from eva_data.tables.reading.text_files import read_csv, read_json, read_lines
 
-_INTEGER = r"^-?(?:0|[1-9][0-9]{0,17})$"
+_UNTYPED = ("csv", "tsv", "txt")
 
 
 def open_path(path: Path, key: str, *, split: str = "train", encoding: str | None = None) -> Source:
@@ -46,18 +45,10 @@ def open_place(place: Place, name: str, key: str, encoding: str | None = None) -
             with reading(key, str(file)):
                 scan = _scan_arrow(file) if place.format == "arrow" else pl.scan_parquet(file, glob=False)
                 frames.append((str(file), scan))
-    source = Source(name, key, tuple(frames), tuple(notes), twice)
+    source = Source(name, key, tuple(frames), tuple(notes), twice, place.format in _UNTYPED)
     if not source.schema:
         raise DataError(f"`{key}` is {place.files[0]}, and it holds no rows: expected at least one")
     return source
-
-
-def read_file(path: Path, key: str) -> pl.LazyFrame:
-    """A table whose columns are plain: a column of JSON numbers is one of numbers, other values are as they are.
-
-    What is wrong with a file that is only found when its rows are read is polars' own error.
-    """
-    return open_path(path, key).map(_plain)
 
 
 def _scan_arrow(file: Path) -> pl.LazyFrame:
@@ -70,20 +61,3 @@ def _scan_arrow(file: Path) -> pl.LazyFrame:
         frame = pl.from_arrow(stream.read_all())
     assert isinstance(frame, pl.DataFrame)
     return frame.lazy()
-
-
-def _plain(frame: pl.LazyFrame, schema: Schema) -> pl.LazyFrame:
-    columns = []
-    for name, dtype in schema.items():
-        kinds = alternatives(pl.col(name), dtype)
-        value = pl.col(name)
-        if isinstance(dtype, pl.Struct) and OBJECT not in kinds and LIST not in kinds:
-            if set(kinds) == {TRUTH}:
-                value = kinds[TRUTH][0]
-            elif set(kinds) == {NUMBER}:
-                value = kinds[NUMBER][0].cast(pl.Float64, strict=False)
-            else:
-                texts = [kinds[kind][0].cast(pl.String) for kind in (TEXT, NUMBER, TRUTH) if kind in kinds]
-                value = pl.coalesce(texts)
-        columns.append(value.alias(name))
-    return frame.select(columns)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import glob
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 from eva_data.errors import DataError
 
@@ -29,6 +30,8 @@ COMPRESSED = (".gz", ".bz2", ".xz")
 
 _TEXT = ("json", "csv", "tsv", "txt")
 _ORDER = ("parquet", "arrow", "json", "csv", "tsv", "txt")
+_COMPANIONS = (".json", ".txt")
+"""Ends of files that lie beside data and hold what is said of it."""
 _GLOB = re.compile(r"[*?\[]")
 _SHARD = re.compile(r"^(.+?)[-_.](?:part[-_.]?)?\d+-of-\d+")
 _SPLITS = {
@@ -52,11 +55,6 @@ class Place:
     files: tuple[Path, ...]
     format: str
     notes: tuple[str, ...] = ()
-
-
-def is_there(path: Path) -> bool:
-    """Whether a path or glob meets anything."""
-    return path.exists() or bool(_matches(path))
 
 
 def format_of(path: PurePath) -> str | None:
@@ -99,7 +97,7 @@ def _matches(path: Path) -> list[Path]:
     """What a glob meets below the longest part of it that exists as it is written."""
     parts = path.parts
     root = Path()
-    while parts and not _GLOB.search(parts[0]) or (parts and (root / parts[0]).exists()):
+    while (parts and not _GLOB.search(parts[0])) or (parts and (root / parts[0]).exists()):
         root, parts = root / parts[0], parts[1:]
     if not parts:
         return []
@@ -132,8 +130,8 @@ def _folder(folder: Path, key: str, split: str) -> Place:
                 "name one by a glob"
             )
         files = [file for file, label in labels.items() if label == split]
-        notes = (f"{folder.name}: the files of the split {split} are read, not those of {', '.join(known)}",)
-        notes = (notes[0].replace(f"{split}, ", "", 1) if known[0] == split else notes[0].replace(f", {split}", "", 1),)
+        others = ", ".join(label for label in known if label != split)
+        notes = (f"{folder.name}: the files of the split {split} are read, not those of {others}",)
     place = _chosen(files, folder, key)
     parents = sorted({str(file.parent.relative_to(folder)) for file in place.files})
     if len(parents) > 1:
@@ -158,7 +156,7 @@ def _chosen(files: Sequence[Path], path: Path, key: str) -> Place:
         names = f" among {', '.join(file.name for file in others[:5])}" if others else ""
         raise DataError(f"`{key}` is {path}, and there is no file of data{names}: expected {', '.join(FORMATS)}")
     data = [name for name in _ORDER if name in by_format]
-    companions = [name for name in data[1:] if name in ("json", "txt") and len(by_format[name]) < 3]
+    companions = [name for name in data[1:] if all(file.suffix.lower() in _COMPANIONS for file in by_format[name])]
     kept = [name for name in data if name not in companions]
     if len(kept) > 1:
         raise DataError(
@@ -174,9 +172,9 @@ def _chosen(files: Sequence[Path], path: Path, key: str) -> Place:
     return Place(tuple(full), kept[0], notes)
 
 
-def _visible(folder: Path, files: object) -> list[Path]:
+def _visible(folder: Path, files: Iterable[Path]) -> list[Path]:
     found = []
-    for file in files:  # type: ignore[attr-defined]
+    for file in files:
         inner = file.relative_to(folder).parts
         if file.is_file() and not any(part.startswith((".", "_")) for part in inner):
             found.append(file)
@@ -193,9 +191,9 @@ def _split_of(path: PurePath) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _json(path: Path, key: str) -> dict[str, list[dict[str, str]] | dict[str, str]]:
+def _json(path: Path, key: str) -> dict[str, Any]:
     try:
-        value: dict[str, list[dict[str, str]] | dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"`{key}`: {path} is not JSON ({error}): save the dataset again") from None
     return value

@@ -1,4 +1,4 @@
-"""A table of strangers, open: its lazy frames, its columns as the whole of it has them, and what is to be said of it."""
+"""A table of strangers that is open: its lazy frames, the columns that the whole has, and what is to be said of it."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class Source:
     notes: tuple[str, ...] = ()
     twice: frozenset[str] = frozenset()
     """Names that more than one of its columns has."""
+    untyped: bool = False
+    """Whether its format knows text alone."""
 
     @cached_property
     def schema(self) -> dict[str, pl.DataType]:

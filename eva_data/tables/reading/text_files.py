@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import csv
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -246,10 +247,10 @@ def _check_rows(file: Path, _: tuple[int, int], encoding: str, separator: str, k
 @lru_cache(maxsize=1024)
 def _transcoded(file: Path, _: tuple[int, int], encoding: str, key: str) -> Path:
     """The file as plain UTF-8, in a folder that goes when this process ends."""
-    handle = tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="", dir=_scratch(), delete=False)
-    with handle as copy, open_text(file, encoding, key) as text:
+    path = Path(_scratch()) / f"{len(os.listdir(_scratch()))}.csv"
+    with path.open("w", encoding="utf-8", newline="") as copy, open_text(file, encoding, key) as text:
         shutil.copyfileobj(text, copy, 1 << 20)
-    return Path(handle.name)
+    return path
 
 
 @lru_cache(maxsize=1)

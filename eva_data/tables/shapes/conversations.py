@@ -56,9 +56,9 @@ def prompt(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         made, reason = _turns(pl.when(one.is_not_null()).then(pl.concat_list(one)), turn_type)
         conversations.append(made)
         reasons.append(reason)
-    # What is there and is none of these: a number of lists, an object without turns.
-    others = [part.is_not_null() for kind, (part, _) in found.items() if kind in (LIST, OBJECT)]
-    if others and not conversations:
+    # What is there and is none of these: a list of numbers, an object that is no turn.
+    others = [part.is_not_null() for kind, (part, inner) in found.items() if not _is_taken(kind, inner)]
+    if others:
         reasons.append(pl.when(pl.any_horizontal(others)).then(pl.lit("not_a_prompt")))
     words = text(value, dtype)
     turn = pl.concat_list(pl.struct(pl.lit("user").alias("role"), words.alias("content")))
@@ -131,6 +131,14 @@ def is_transcript(said: pl.Expr) -> pl.Expr:
     return (said.str.starts_with(_HUMAN) & said.str.strip_chars_end().str.ends_with(_ASSISTANT)).fill_null(False)
 
 
+def _is_taken(kind: str, dtype: pl.DataType) -> bool:
+    """Whether values of a kind are texts or turns."""
+    if kind not in (LIST, OBJECT):
+        return True
+    items = items_of(pl.lit(None), dtype)
+    return _is_turn(dtype) if items is None else _is_turn(items[1])
+
+
 def _is_turn(dtype: pl.DataType) -> bool:
     fields = fields_of(dtype)
     return {"role", "content"} <= fields.keys() or {"from", "value"} <= fields.keys()
@@ -181,5 +189,6 @@ def _joined(parts: pl.Expr, part_type: pl.DataType) -> tuple[pl.Expr, pl.Expr]:
     other = pl.when(is_other | words.is_null()).then(
         pl.concat_str(pl.lit("content_part: "), pl.coalesce(kind, pl.lit("without text")))
     )
-    return parts.list.eval(words).list.join("", ignore_nulls=True), parts.list.eval(other).list.drop_nulls().list.first()
-
+    return parts.list.eval(words).list.join("", ignore_nulls=True), parts.list.eval(
+        other
+    ).list.drop_nulls().list.first()

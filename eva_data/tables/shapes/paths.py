@@ -11,7 +11,6 @@ from eva_data.tables.reading.source import Schema
 from eva_data.tables.shapes.conversations import answer, is_one_answer
 from eva_data.tables.shapes.values import at_path, items_of, number, text
 
-
 Take = Callable[[pl.Expr, pl.DataType], pl.Expr]
 
 

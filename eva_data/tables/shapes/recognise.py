@@ -102,16 +102,18 @@ def _check(response: Path, reward: Path, source: Source) -> None:
     answer_type, reward_type = type_at(response, source.schema), type_at(reward, source.schema)
     if not rows.may_answer(answer_type):
         raise DataError(
-            f"`solver.response` is `{response.written}`, which holds {described(answer_type)}: expected text, or a list "
-            "of messages whose last is the assistant's"
+            f"`solver.response` is `{response.written}`, which holds {described(answer_type)}: expected text, or a "
+            "list of messages whose last is the assistant's"
         )
     if not may_be_number(reward_type) and reward_type != pl.Null:
-        raise DataError(f"`solver.reward` is `{reward.written}`, which holds {described(reward_type)}: expected numbers")
+        raise DataError(
+            f"`solver.reward` is `{reward.written}`, which holds {described(reward_type)}: expected numbers"
+        )
     if response.is_list != reward.is_list:
         one, many = (reward, response) if response.is_list else (response, reward)
         raise DataError(
-            f"`{many.written}` has a list per row in {source.name} and `{one.written}` has one value: name the response "
-            "and the reward of the same list"
+            f"`{many.written}` has a list per row in {source.name} and `{one.written}` has one value: name the "
+            "response and the reward of the same list"
         )
 
 
@@ -127,6 +129,6 @@ def _nothing(source: Source, named: Named) -> str:
     value = named.response if missing == "solver.response" else named.reward
     shape = f" and `solver.shape` is `{named.shape}`" if named.shape else ""
     return (
-        f"`{missing}` is `{value}`{shape}, but {source.name} has the columns {columns}: name the column of the response "
-        "and of the reward, or a field such as `completions[].overall_score`"
+        f"`{missing}` is `{value}`{shape}, but {source.name} has the columns {columns}: name the column of the "
+        "response and of the reward, or a field such as `completions[].overall_score`"
     )

@@ -106,3 +106,29 @@ def column(name: str, schema: Schema, twice: frozenset[str], key: str, source: s
     if found is None:
         raise DataError(f"`{key}` is `{name}`, but {source} has the columns {', '.join(schema)}: name one of them")
     return found
+
+
+def plain(values: pl.Series, *, untyped: bool) -> pl.Series:
+    """Values as a function of the user's expects them: JSON's numbers as numbers, mixed ones as text.
+
+    `untyped` values come from a file that knows only text: they are numbers where each is written as a number is, so
+    that 42 is one and 007 is not.
+    """
+    kinds = alternatives(pl.col(values.name), values.dtype)
+    frame = values.to_frame()
+    if untyped and values.dtype == pl.String:
+        for dtype in (pl.Int64(), pl.Float64()):
+            numbers = values.cast(dtype, strict=False)
+            if (numbers.cast(pl.String) == values).all() and numbers.null_count() == values.null_count():
+                return numbers
+        return values
+    if not isinstance(values.dtype, pl.Struct) or OBJECT in kinds or LIST in kinds:
+        return values
+    if set(kinds) == {NUMBER}:
+        characters = frame.select(kinds[NUMBER][0]).to_series()
+        whole = characters.cast(pl.Int64, strict=False)
+        chosen = whole if whole.null_count() == characters.null_count() else characters.cast(pl.Float64, strict=False)
+        return chosen.alias(values.name)
+    if set(kinds) == {TRUTH}:
+        return frame.select(kinds[TRUTH][0].alias(values.name)).to_series()
+    return frame.select(text(pl.col(values.name), values.dtype).alias(values.name)).to_series()

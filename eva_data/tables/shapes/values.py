@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from eva_data.errors import DataError
-from eva_data.tables.reading.kinds import LIST, NUMBER, OBJECT, TEXT, TRUTH, alternatives
+from eva_data.tables.reading.kinds import LIST, NUMBER, OBJECT, TEXT, TRUTH, alternatives, described
 from eva_data.tables.reading.source import Schema
 
 _NAN = "NaN"
@@ -104,7 +104,11 @@ def column(name: str, schema: Schema, twice: frozenset[str], key: str, source: s
     first, *rest = name.split(".")
     found = at_path(pl.col(first), schema[first], rest) if first in schema and rest else None
     if found is None:
-        raise DataError(f"`{key}` is `{name}`, but {source} has the columns {', '.join(schema)}: name one of them")
+        outer = first.removesuffix("[]")
+        inside = f", and `{outer}` holds {described(schema[outer])}" if outer in schema else ""
+        raise DataError(
+            f"`{key}` is `{name}`, but {source} has the columns {', '.join(schema)}{inside}: name one of them"
+        )
     return found
 
 

@@ -357,8 +357,8 @@ def test_prompts_that_cannot_be_read_take_their_responses_with_them(tmp_path: Pa
         (
             {"a": "x", "b": 1},
             {},
-            "`solver.response` is `response`, but a.jsonl has the columns a (text), b (numbers): name the column of the "
-            "response and of the reward, or a field such as `completions[].overall_score`",
+            "`solver.response` is `response`, but a.jsonl has the columns a (text), b (numbers): name the column of "
+            "the response and of the reward, or a field such as `completions[].overall_score`",
         ),
         (
             {"prompt": "q", "response": "a", "reward": {"x": 1}},
@@ -386,7 +386,8 @@ def test_prompts_that_cannot_be_read_take_their_responses_with_them(tmp_path: Pa
             ULTRAFEEDBACK,
             {"reward": "completions[].overal_score"},
             "`solver.reward` is `completions[].overal_score`, but a.jsonl has the columns instruction, models, "
-            "completions, correct_answers, incorrect_answers: name one of them",
+            "completions, correct_answers, incorrect_answers, and `completions` holds lists of objects with model, "
+            "response, overall_score, annotations: name one of them",
         ),
         (
             {"prompt": "q", "response": "a", "reward": 1},

@@ -81,8 +81,9 @@ class Values:
                 if not self._ended and self._may_be_cut(error):
                     self._more()
                     continue
-                self._skip_to(error.pos)
-                raise self._wrong(error.msg[0].lower() + error.msg[1:].removesuffix(" at")) from None
+                said = error.msg[0].lower() + error.msg[1:].removesuffix(" at")
+                later = self._buffer.count("\n", start, error.pos)
+                raise self._wrong(f"{said} (in line {self._line + later})" if later else said) from None
             except RecursionError:
                 raise self._wrong("values are nested too deeply to be a table") from None
             if end == len(self._buffer) and not self._ended and not isinstance(value, dict):

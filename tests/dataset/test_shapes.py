@@ -411,3 +411,53 @@ def test_a_shape_can_be_named_where_columns_show_another(tmp_path: Path) -> None
     path = lines(tmp_path / "a.jsonl", row | {"score_chosen": 3, "score_rejected": 2})
     assert [found[1:3] for found in scored(path)[0]] == [("a", 1.0)]
     assert [found[1:3] for found in scored(path, shape="pairs")[0]] == [("c", 3.0), ("r", 2.0)]
+
+
+def test_a_column_of_nothing_is_as_many_nulls_as_rows(tmp_path: Path) -> None:
+    pl.DataFrame({"prompt": [None, None], "response": [None, None], "reward": [None, None]}).write_parquet(
+        tmp_path / "a.parquet"
+    )
+    with pytest.raises(DataError, match=r"of 2 seeds none can be used: \{'null': 2\}"):
+        seeds(tmp_path / "a.parquet")
+    pl.DataFrame(schema={"prompt": pl.Null, "response": pl.Null, "reward": pl.Null}).write_parquet(
+        tmp_path / "b.parquet"
+    )
+    with pytest.raises(DataError, match=r"there are columns but no rows in what should hold prompts"):
+        scored(tmp_path / "b.parquet")
+
+
+def test_lists_in_some_rows_and_single_values_in_others_are_both_read(tmp_path: Path) -> None:
+    path = lines(
+        tmp_path / "a.jsonl",
+        {"prompt": "q", "response": "a", "reward": 1},
+        {"prompt": "q", "response": ["b", "c"], "reward": [2, "3"]},
+        {"prompt": "q", "response": ["d"], "reward": 4},
+        {"prompt": "q", "response": ["e", "f"], "reward": 5},
+        {"prompt": "q", "response": [], "reward": []},
+    )
+    assert scored(path) == (
+        [("q", letter, reward, "table:a.jsonl") for letter, reward in zip("abcd", (1.0, 2.0, 3.0, 4.0), strict=True)],
+        [
+            ("null_response", None),
+            ("responses_and_rewards_differ_in_number", "e"),
+            ("responses_and_rewards_differ_in_number", "f"),
+        ],
+        [],
+    )
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"prompt": ["q", "q"], "response": ["007", "b"], "reward": [1, 2.5]},
+        {"prompt": {"0": "q", "1": "q"}, "response": {"0": "007", "1": "b"}, "reward": {"0": 1, "1": 2.5}},
+    ],
+)
+def test_json_may_hold_columns_as_pandas_writes_them(tmp_path: Path, columns: dict[str, Any]) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(columns))
+    assert scored(tmp_path / "a.json")[0] == [("q", "007", 1.0, "table:a.json"), ("q", "b", 2.5, "table:a.json")]
+
+
+def test_blanks_in_the_first_line_of_a_csv_are_no_part_of_a_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt, response , reward\nq, a, 1\n")
+    assert scored(tmp_path / "a.csv")[0] == [("q", " a", 1.0, "table:a.csv")]

@@ -20,7 +20,7 @@ TEXT, NUMBER, TRUTH, LIST, OBJECT = ALTERNATIVES = tuple(
 )
 """Fields of a value of several kinds; no key of a file begins with this character."""
 
-_MOST_KEYS = 1000
+MOST_KEYS = 1000
 """Keys of an object beyond which it is a mapping, not a record, and is left out."""
 
 Convert = Callable[[Any], Any]
@@ -60,7 +60,7 @@ class Kind:
             for key, item in value.items():
                 inner = fields.get(key)
                 if inner is None:
-                    if len(fields) > _MOST_KEYS:
+                    if len(fields) > MOST_KEYS:
                         continue
                     inner = fields[key] = Kind()
                 inner.see(item)
@@ -77,7 +77,7 @@ class Kind:
         if self.items is not None:
             inner, convert = self.items.column()
             parts[LIST] = pa.large_list(inner), None if convert is None else _each(convert)
-        if self.fields and len(self.fields) <= _MOST_KEYS:
+        if self.fields and len(self.fields) <= MOST_KEYS:
             parts[OBJECT] = _object(self.fields)
         if not parts:
             return pa.large_string(), _nothing

@@ -24,14 +24,15 @@ from polars.io.plugins import register_io_source
 from eva_data.errors import DataError
 from eva_data.tables.reading.encodings import encoding_of, is_plain, open_text
 from eva_data.tables.reading.json_values import Values
-from eva_data.tables.reading.kinds import Kind
+from eva_data.tables.reading.kinds import MOST_KEYS, Kind
 
 PROMPT = "prompt"
 """The column of files that have no names for theirs: a prompt per line, or an array of texts."""
 
+_TURN = {"role", "from"}
+"""Keys of a turn: a list of these is one conversation, not the rows of a table."""
+
 _BATCH_ROWS = 10_000
-_BATCH_CHARACTERS = 64 << 20
-_MOST_COLUMNS = 2000
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ def read_json(files: tuple[Path, ...], asked: str | None, key: str) -> Read:
             notes.append(f"{file.name}: half a surrogate pair became U+FFFD in {mended} rows")
         notes += _encoding_note(file, encoding)
     columns = {name: inner.column() for name, inner in (kind.fields or {}).items()}
-    if len(columns) > _MOST_COLUMNS:
+    if len(columns) > MOST_KEYS:
         raise DataError(
-            f"`{key}`: {files[0]} has more than {_MOST_COLUMNS} different keys in its rows: give every row the same few"
+            f"`{key}`: {files[0]} has more than {MOST_KEYS} different keys in its rows: give every row the same few"
         )
     schema = pl.from_arrow(pa.schema([(name, dtype) for name, (dtype, _) in columns.items()]).empty_table()).schema  # type: ignore[union-attr]
 
@@ -120,6 +121,10 @@ def read_csv(file: Path, separator: str, asked: str | None, key: str) -> Read:
     _check_rows(file, _stamp(file), encoding, separator, key)
     plain = file if is_plain(file, encoding) else _transcoded(file, _stamp(file), encoding, key)
     frame = pl.scan_csv(plain, separator=separator, eol_char=end, infer_schema=False, glob=False)
+    # Blanks after the commas of the first line are no part of a name.
+    plain_names = {name: name.strip() for name in frame.collect_schema()}
+    if len(set(plain_names.values())) == len(plain_names):
+        frame = frame.rename(plain_names)
     twice = tuple(sorted({name for name in names if names.count(name) > 1}))
     return Read(frame, (*notes, *_encoding_note(file, encoding)), twice)
 
@@ -171,12 +176,42 @@ def _objects(values: Values, file: Path, key: str) -> Iterator[dict[str, Any]]:
 
 
 def _inside(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of a file that is one object: those of its only list of objects, else the object itself."""
-    lists = [item for item in value.values() if isinstance(item, list) and item and isinstance(item[0], dict)]
-    if len(value) == len(lists) == 1 and all(isinstance(row, dict) and "role" not in row for row in lists[0]):
-        yield from lists[0]
+    """The rows of a file that is one object.
+
+    They are those of its only list of objects; or of its columns, each a list or, as pandas writes them, an object with
+    the rows' numbers; or the object itself.
+    """
+    columns = list(value.values())
+    if len(columns) == 1 and _is_list_of_rows(columns[0]):
+        yield from columns[0]
+    elif len(columns) > 1 and _are_lists(columns):
+        yield from (dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True))
+    elif columns and _are_numbered(columns):
+        yield from ({name: column[number] for name, column in value.items()} for number in columns[0])
     else:
         yield value
+
+
+def _is_list_of_rows(column: Any) -> bool:
+    return (
+        isinstance(column, list)
+        and bool(column)
+        and all(isinstance(row, dict) and not _TURN & row.keys() for row in column)
+    )
+
+
+def _are_lists(columns: list[Any]) -> bool:
+    """Whether these are lists of one length, and none of them a conversation."""
+    if not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
+        return False
+    return not any(isinstance(item, dict) and _TURN & item.keys() for column in columns for item in column)
+
+
+def _are_numbered(columns: list[Any]) -> bool:
+    """Whether these are objects whose keys are the same numbers."""
+    if not all(isinstance(column, dict) and column.keys() == columns[0].keys() for column in columns):
+        return False
+    return bool(columns[0]) and all(number.isdigit() for number in columns[0])
 
 
 def _join(whole: Kind, part: Kind) -> None:

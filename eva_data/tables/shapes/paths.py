@@ -108,4 +108,9 @@ def _listed(path: Path, schema: Schema, take: Take, dtype: pl.DataType) -> pl.Ex
     inner = None if items is None else at_path(pl.element(), items[1], list(path.inner))
     if items is None or inner is None:
         return pl.lit(None, dtype=pl.List(dtype))
-    return items[0].list.eval(take(*inner)).cast(pl.List(dtype))
+    each = items[0].list.eval(take(*inner)).cast(pl.List(dtype))
+    if path.inner or isinstance(found[1], pl.List | pl.Array):
+        return each
+    # Where a file has lists in some rows and single values in others, each of these is a list of one.
+    one = pl.when(found[0].is_not_null()).then(pl.concat_list(take(*found)).cast(pl.List(dtype)))
+    return pl.when(items[0].is_not_null()).then(each).otherwise(one)

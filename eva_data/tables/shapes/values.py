@@ -25,7 +25,7 @@ def text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
             found.append(pl.when(characters != _NAN).then(characters))
         elif kind == TRUTH and inner == pl.Boolean:
             found.append(part.cast(pl.String))
-    return pl.coalesce(found) if found else pl.lit(None, dtype=pl.String)
+    return pl.coalesce(found) if found else _none(value, pl.String)
 
 
 def number(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -38,7 +38,12 @@ def number(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
             written = part.str.strip_chars().str.to_lowercase()
             truth = pl.when(written == "true").then(1.0).when(written == "false").then(0.0)
             found.append(pl.coalesce(truth, written.cast(pl.Float64, strict=False)))
-    return pl.coalesce(found) if found else pl.lit(None, dtype=pl.Float64)
+    return pl.coalesce(found) if found else _none(value, pl.Float64)
+
+
+def _none(value: pl.Expr, dtype: type[pl.DataType]) -> pl.Expr:
+    """Nulls, as many as there are values: a literal alone would be one row."""
+    return pl.when(value.is_null()).then(pl.lit(None, dtype=dtype))
 
 
 def may_be_text(dtype: pl.DataType) -> bool:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from eva_data.config import Config, TableModel
-from eva_data.dataset.seeds import read_seeds, read_table, seed_block
+from eva_data.dataset.scored_table import read_table
+from eva_data.dataset.seeds import read_seeds, seed_block
 from eva_data.iteration.run import Run
 
 CHARACTERS_PER_TOKEN = 4

@@ -10,7 +10,8 @@ import polars as pl
 
 from eva_data.config import TableModel
 from eva_data.dataset.manifest import compose, differences
-from eva_data.dataset.seeds import read_seeds, read_table, seed_block
+from eva_data.dataset.scored_table import read_table
+from eva_data.dataset.seeds import read_seeds, seed_block
 from eva_data.dataset.store import Manifest
 from eva_data.errors import StaleError
 from eva_data.iteration.answer import answer, carry_over

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from eva_data.config import Config, TableModel
-from eva_data.dataset.seeds import check_seeds, check_table
+from eva_data.dataset.scored_table import check_table
+from eva_data.dataset.seeds import check_seeds
 from eva_data.evolve.elimination.contamination import read_reference_set
 
 

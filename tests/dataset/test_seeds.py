@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from eva_data.config import Seeds, TableModel
-from eva_data.dataset.seeds import read_seeds, read_table, seed_block
+from eva_data.dataset.scored_table import read_table
+from eva_data.dataset.seeds import read_seeds, seed_block
 from eva_data.errors import DataError, StaleError
 from eva_data.tables.schemas import PROMPTS, REJECTS, RESPONSES, check
 

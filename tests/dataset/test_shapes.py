@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from eva_data.config import Seeds, TableModel
-from eva_data.dataset.seeds import read_seeds, read_table
+from eva_data.dataset.scored_table import read_table
+from eva_data.dataset.seeds import read_seeds
 from eva_data.errors import DataError
 
 

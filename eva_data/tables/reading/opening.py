@@ -8,9 +8,10 @@ import polars as pl
 import pyarrow as pa
 
 from eva_data.errors import DataError
+from eva_data.tables.reading.csv_files import read_csv, read_lines
+from eva_data.tables.reading.json_files import read_json
 from eva_data.tables.reading.places import Place, place_of
 from eva_data.tables.reading.source import Source, reading
-from eva_data.tables.reading.text_files import read_csv, read_json, read_lines
 
 _UNTYPED = ("csv", "tsv", "txt")
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import polars as pl
 
 from eva_data.config import TableModel
-from eva_data.dataset.seeds import Note, accept, as_prompts, first_content, open_source, said, unheard
+from eva_data.dataset.seeds import Note, accept, as_prompts, open_source, said, unheard
 from eva_data.errors import DataError
 from eva_data.tables.flow import Flow
 from eva_data.tables.ids import prompt_id

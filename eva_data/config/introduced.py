@@ -12,7 +12,10 @@ from typing import Any
 RECORDED = "recorded"
 """Key of pydantic's validation context: true where the values stand in a manifest."""
 
-INTRODUCED: Mapping[str, Mapping[str, Any]] = {}
+INTRODUCED: Mapping[str, Mapping[str, Any]] = {
+    "Seeds": {"input": None},
+    "TableModel": {"shape": None, "input": None, "lower_is_better": None},
+}
 """Name of the settings class -> key -> its meaning before it existed, or before its default changed."""
 
 RENAMED: Mapping[str, Mapping[str, str]] = {}

@@ -184,9 +184,14 @@ class TableModel(Settings):
 
     backend: Literal["table"]
     path: Path | None = Field(None, json_schema_extra=Execution)
-    """A parquet, jsonl or csv file with one row per response."""
+    """A file, a folder of shards or a glob: parquet, arrow, jsonl, json, csv or tsv."""
+    encoding: str | None = Field(None, json_schema_extra=Execution)
+    """Encoding of a text file that is neither UTF-8 nor begins with a byte order mark, such as `latin-1`."""
     dataset: str | None = None
-    """A Hub dataset id with one row per response."""
+    """A Hub dataset id."""
+    shape: Literal["rows", "lists", "completions", "pairs"] | None = None
+    """One row per response; lists of responses and rewards; lists of objects that hold both; chosen and rejected. By
+    the columns when not given."""
     config: str | None = None
     """Config name of the Hub dataset."""
     split: str = "train"
@@ -195,10 +200,14 @@ class TableModel(Settings):
     """Commit, tag or branch of the Hub dataset."""
     prompt: str = "prompt"
     """Column of the prompt: text or messages."""
+    input: str | bool | None = None
+    """Column of text that goes under the prompt; by itself `input` under `instruction`, which `false` leaves out."""
     response: str = "response"
-    """Column of the response's text."""
+    """Column of the response's text, or a field of a list such as `completions[].response`."""
     reward: str = "reward"
-    """Column of its reward; higher is better."""
+    """Column of its reward, or a field such as `completions[].overall_score`; higher is better."""
+    lower_is_better: bool | None = None
+    """Whether the lower number is the better one; by itself that of a rank."""
     model: str | None = None
     """Column that names the model that gave the response, if there is one."""
     responses: int | None = Field(None, ge=2)

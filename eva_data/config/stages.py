@@ -20,7 +20,10 @@ class Seeds(Settings):
     """Where the human prompts come from: a file, a Hub dataset, or the sandbox's own world."""
 
     path: Path | None = Field(None, json_schema_extra=Execution)
-    """A parquet, jsonl or csv file. Its content, not its name, is what counts."""
+    """A file, a folder of shards or a glob: parquet, arrow, jsonl, json, csv, tsv, or txt with a prompt per line.
+    Its content, not its name, is what counts."""
+    encoding: str | None = Field(None, json_schema_extra=Execution)
+    """Encoding of a text file that is neither UTF-8 nor begins with a byte order mark, such as `latin-1`."""
     dataset: str | None = None
     """A Hub dataset id."""
     sandbox: int | None = Field(None, gt=0)
@@ -28,11 +31,14 @@ class Seeds(Settings):
     config: str | None = None
     """Config name of the Hub dataset."""
     split: str = "train"
-    """Split of the Hub dataset."""
+    """Split of the Hub dataset, or of a folder that holds several."""
     revision: str | None = None
     """Commit, tag or branch of the Hub dataset."""
     column: str = "prompt"
-    """A column of text (one user turn) or of messages (lists of role and content)."""
+    """A column of text (one user turn) or of messages (lists of role and content, or of from and value)."""
+    input: str | bool | None = None
+    """Column of text that goes under that of `column`, after an empty line; by itself `input` under `instruction`,
+    which `false` leaves out."""
     per_iteration: int | None = Field(None, gt=0)
     """Prompts drawn for iteration 1, and for each later iteration that needs new prompts; null draws all of them."""
 

@@ -1,4 +1,4 @@
-"""Human prompts and scored responses from files and Hub datasets, as the tables of iteration 1.
+"""Human prompts from files and Hub datasets, as the prompts of iteration 1 and later.
 
 Nothing is dropped without a word: what cannot be a prompt goes to `rejects` with its reason. Which seeds an
 iteration gets follows from their content and the seed, not from the order of the file.
@@ -7,69 +7,90 @@ iteration gets follows from their content and the seed, not from the order of th
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
 
 import polars as pl
 
 from eva_data.config import Seeds, TableModel
 from eva_data.errors import DataError, StaleError
-from eva_data.tables.flow import Flow
 from eva_data.tables.ids import last_turn, prompt_id, uniform_draw
-from eva_data.tables.reading import read_file, read_hub
-from eva_data.tables.schemas import MESSAGES, PROMPTS, REJECTS, RESPONSES, conform
+from eva_data.tables.reading import Source, open_hub, open_path
+from eva_data.tables.schemas import PROMPTS, REJECTS, conform
+from eva_data.tables.shapes.conversations import is_transcript, to_the_user, transcripts, turns_after_the_user
+from eva_data.tables.shapes.prompts import Prompts, prompts_of
+from eva_data.tables.shapes.scored import Shape
 
 _ROLES = ("system", "user", "assistant")
 
+Note = Callable[[str], None]
 
-def read_seeds(seeds: Seeds, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+
+def unheard(_: str) -> None:
+    """Nobody is told."""
+
+
+def read_seeds(seeds: Seeds, seed: int, note: Note = unheard) -> tuple[pl.DataFrame, pl.DataFrame]:
     """All usable seed prompts in their drawn order, and the rejects.
 
-    The first frame has `prompt_id`, `prompt` and `source`, one row per distinct prompt. Raises DataError where
-    there is no file, no such column or not one usable row.
+    The first frame has `prompt_id`, `prompt` and `source`, one row per distinct prompt. A conversation that goes on
+    after its last user turn is a prompt up to there. `note` is told what a reader should know of how the source was
+    read. Raises DataError where there is no file, no such column or not one usable row.
     """
-    source, frame = _source(seeds, seed)
-    column = _column(frame, seeds.column, "seeds.column", source)
-    table = frame.select(prompt=_messages(column, frame)).with_columns(source=pl.lit(source)).collect()
-    return _accept(table, seed)
+    source, prompts = _opened(seeds, seed)
+    turns = pl.col("prompt")
+    table = source.collect(
+        source.map(lambda frame, schema: frame.select(asked=prompts.of(schema)).unnest("asked"))
+        .with_columns(
+            after=turns_after_the_user(turns), transcript=is_transcript(turns.list.first().struct.field("content"))
+        )
+        .with_columns(prompt=transcripts(to_the_user(turns)), source=pl.lit(source.name))
+    )
+    for text in (*source.notes, *said(prompts)):
+        note(text)
+    if cut := int((table["after"] > 0).sum()):
+        note(f"{cut} of {table.height} conversations go on after their last user turn: they are prompts up to there")
+    if split := int(table["transcript"].sum()):
+        note(f"{split} of {table.height} prompts are transcripts of Human and Assistant: each is a conversation")
+    return accept(table.select("prompt", "reason", "source"), seed)
 
 
-def _source(seeds: Seeds, seed: int) -> tuple[str, pl.LazyFrame]:
-    if seeds.path is not None:
-        return seeds.path.name, read_file(seeds.path, "seeds.path")
-    if seeds.dataset is not None:
-        return seeds.dataset, read_hub(seeds.dataset, seeds.config, seeds.split, seeds.revision)
-    from eva_data.sandbox.world import seed_prompts
-
-    assert seeds.sandbox is not None
-    return "sandbox", pl.LazyFrame({"prompt": seed_prompts(seeds.sandbox, seed)})
+def check_seeds(seeds: Seeds, seed: int) -> None:
+    """Raise DataError where the seeds cannot be read, or have no column of prompts."""
+    _opened(seeds, seed)
 
 
-def _column(frame: pl.LazyFrame, column: str, key: str, source: str) -> str:
-    columns = frame.collect_schema().names()
-    if column not in columns:
-        raise DataError(f"`{key}` is `{column}`, but {source} has the columns {', '.join(columns)}: name one of them")
-    return column
+def _opened(seeds: Seeds, seed: int) -> tuple[Source, Prompts]:
+    if seeds.sandbox is not None:
+        from eva_data.sandbox.world import seed_prompts
+
+        world = pl.LazyFrame({"prompt": seed_prompts(seeds.sandbox, seed)})
+        source = Source("sandbox", "seeds.sandbox", (("sandbox", world),))
+    else:
+        source = open_source(seeds, "seeds")
+    return source, prompts_of(source, seeds.column, seeds.input, "seeds")
 
 
-def _messages(column: str, frame: pl.LazyFrame) -> pl.Expr:
-    """The column as MESSAGES: a text becomes one user turn."""
-    dtype = frame.collect_schema()[column]
-    if dtype == pl.String:
-        turn = pl.struct(pl.lit("user").alias("role"), pl.col(column).alias("content"))
-        return pl.when(pl.col(column).is_not_null()).then(pl.concat_list(turn)).cast(MESSAGES)
-    if isinstance(dtype, pl.List) and isinstance(dtype.inner, pl.Struct):
-        fields = {field.name for field in dtype.inner.fields}
-        if {"role", "content"} <= fields:
-            turn = pl.struct(pl.element().struct.field("role"), pl.element().struct.field("content"))
-            return pl.col(column).list.eval(turn).cast(MESSAGES)
-    raise DataError(f"the column `{column}` is {dtype}: expected text, or a list of messages with role and content")
+def open_source(block: Seeds | TableModel, key: str) -> Source:
+    """The table that a block of the settings names by path or Hub id; `key` is the block's name."""
+    if block.path is not None:
+        return open_path(block.path, f"{key}.path", split=block.split, encoding=block.encoding)
+    assert block.dataset is not None
+    return open_hub(block.dataset, block.config, block.split, block.revision, f"{key}.dataset")
 
 
-def _accept(table: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+def said(*found: Prompts | Shape | None) -> list[str]:
+    """What a reader should know of where prompts and responses were found."""
+    return [what.says for what in found if what is not None and what.says is not None]
+
+
+def accept(table: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What `read_seeds` returns, of `prompt`, `source` and `reason`: why a row was refused already, or null."""
     contents = pl.col("prompt").list.eval(pl.element().struct.field("content"))
     roles = pl.col("prompt").list.eval(pl.element().struct.field("role"))
     judged = table.with_columns(
-        reason=pl.when(pl.col("prompt").is_null() | contents.list.eval(pl.element().is_null()).list.any())
+        reason=pl.when(pl.col("reason").is_not_null())
+        .then("reason")
+        .when(pl.col("prompt").is_null() | contents.list.eval(pl.element().is_null()).list.any())
         .then(pl.lit("null"))
         .when((pl.col("prompt").list.len() == 0) | contents.list.last().str.strip_chars().eq(""))
         .then(pl.lit("empty"))
@@ -98,6 +119,8 @@ def _accept(table: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]
     distinct = usable.sort("prompt_id", contents.list.join("\x1e")).unique(
         "prompt_id", keep="first", maintain_order=True
     )
+    if table.is_empty():
+        raise DataError("there are columns but no rows in what should hold prompts: expected at least one row")
     if distinct.is_empty():
         reasons = judged.group_by("reason").len().sort("reason").rows()
         raise DataError(f"of {table.height} seeds none can be used: {dict(reasons)}")
@@ -133,74 +156,3 @@ def as_prompts(seeds: pl.DataFrame, iteration: int) -> pl.DataFrame:
         ),
         PROMPTS,
     ).sort("prompt_id")
-
-
-class TableRows(NamedTuple):
-    """A table of scored responses as iteration 1."""
-
-    prompts: pl.DataFrame
-    """PROMPTS: each distinct prompt."""
-    responses: pl.DataFrame
-    """RESPONSES with a finite reward."""
-    rejects: pl.DataFrame
-    """REJECTS: one row per row of the table that is not in `responses`."""
-    flow: Flow
-
-
-def read_table(table: TableModel, seed: int) -> TableRows:
-    """Scored responses that already exist, as the tables of iteration 1.
-
-    Responses of one prompt are numbered in the order of (model, text, reward), so that the order of the file
-    does not count. A null response or a null, NaN or infinite reward goes to `rejects`; so do the responses to a
-    prompt that cannot be one.
-    """
-    if table.path is not None:
-        source, frame = table.path.name, read_file(table.path, "solver.path")
-    else:
-        assert table.dataset is not None
-        source, frame = table.dataset, read_hub(table.dataset, table.config, table.split, table.revision)
-    for key in ("prompt", "response", "reward"):
-        _column(frame, getattr(table, key), f"solver.{key}", source)
-    solver = pl.col(_column(frame, table.model, "solver.model", source)) if table.model else pl.lit(f"table:{source}")
-    if not frame.collect_schema()[table.reward].is_numeric():
-        raise DataError(
-            f"`solver.reward` is `{table.reward}`, which is {frame.collect_schema()[table.reward]}: expected numbers"
-        )
-    rows = (
-        frame.select(
-            prompt=_messages(table.prompt, frame),
-            response=pl.col(table.response).cast(pl.String),
-            reward=pl.col(table.reward).cast(pl.Float64),
-            solver=solver.cast(pl.String),
-        )
-        .with_columns(prompt_id=prompt_id(pl.col("prompt")), source=pl.lit(source))
-        .collect()
-    )
-    prompts, bad_prompts = _accept(rows.unique("prompt_id", keep="any").select("prompt", "source"), seed)
-    why = bad_prompts.select("prompt_id", "stage", why="reason")
-    judged = rows.join(why, on="prompt_id", how="left", nulls_equal=True).with_columns(
-        stage=pl.coalesce("stage", pl.lit("reward")),
-        reason=pl.when(pl.col("why").is_not_null())
-        .then("why")
-        .when(pl.col("response").is_null())
-        .then(pl.lit("null_response"))
-        .when(pl.col("reward").is_null())
-        .then(pl.lit("null_reward"))
-        .when(~pl.col("reward").is_finite())
-        .then(pl.lit("not_finite")),
-        iteration=pl.lit(1),
-        text=pl.col("response").str.slice(0, 2000),
-    )
-    responses = (
-        judged.filter(pl.col("reason").is_null())
-        .sort("prompt_id", "solver", "response", "reward")
-        .with_columns(
-            response_idx=pl.int_range(pl.len()).over("prompt_id"),
-            reward_model=pl.lit(f"table:{table.reward}"),
-            stage=pl.lit("respond"),
-            reused=pl.lit(False),
-        )
-    )
-    flow = Flow("table", "responses", rows.height, responses.height, judged["reason"].count())
-    rejects = conform(judged.filter(pl.col("reason").is_not_null()), REJECTS)
-    return TableRows(as_prompts(prompts, 1), conform(responses, RESPONSES), rejects, flow)

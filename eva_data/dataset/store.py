@@ -103,7 +103,7 @@ class Store:
         for path in files:
             if not path.exists():
                 raise DataError(f"the table {path} is missing: restore it, or build iteration {iteration} again")
-        return read_table(pl.scan_parquet(files), name, ", ".join(map(str, files)))
+        return read_table(pl.scan_parquet(files, glob=False), name, ", ".join(map(str, files)))
 
     def scan_until(self, name: str, iteration: int) -> pl.LazyFrame:
         """A table of all finished iterations up to and with `iteration`."""

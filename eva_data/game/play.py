@@ -12,6 +12,7 @@ from eva_data.config.reading import dump_config
 from eva_data.dataset.manifest import Manifest
 from eva_data.errors import ConfigError, StaleError
 from eva_data.iteration.build import build_iteration, refuse_stale
+from eva_data.iteration.inputs import refuse_unreadable
 from eva_data.iteration.players import solver_of
 from eva_data.iteration.run import Run
 from eva_data.training.heldout import heldout_accuracy
@@ -30,6 +31,9 @@ def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
             f"iteration {iteration} needs what is missing ({'; '.join(missing)}): "
             "leave `--only` out to have it made, or name a solver with `--solver`"
         )
+    if iteration not in run.store.iterations():
+        # Also before a training that comes first.
+        refuse_unreadable(run.config, iteration, download=True)
     with run.store.locked(), run.servers:
         for number in range(1, iteration + 1):
             for theta in to_train(run, number):
@@ -148,6 +152,8 @@ def outline(run: Run, iteration: int, *, only: bool) -> str:
         training = [f"train theta_{theta} on iteration {theta}" for theta in to_train(run, number)]
         steps += [step for step in training if step not in steps]
         steps.append(f"iteration {number}: " + ("is there" if number in built else "build"))
+        if number not in built:
+            refuse_unreadable(run.config, number, download=False)
     if only and _missing(run, iteration):
         steps = [f"refuse: {'; '.join(_missing(run, iteration))}"]
     settings = yaml.safe_dump(dump_config(run.config), sort_keys=False, allow_unicode=True)

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from eva_data.config import Config, TableModel
-from eva_data.dataset.seeds import read_seeds, read_table, seed_block
+from eva_data.dataset.scored_table import read_table
+from eva_data.dataset.seeds import read_seeds, seed_block
 from eva_data.iteration.run import Run
 
 CHARACTERS_PER_TOKEN = 4
@@ -43,13 +44,10 @@ def starting_prompts(run: Run, iteration: int) -> Start:
     if iteration > 1 and iteration - 1 in run.store.iterations():
         built = run.store.scan("prompts", iteration - 1)
         return Start(*measure(built), f"the prompts of iteration {iteration - 1} in {run.store.folder}")
-    config, read = run.config, None
+    config = run.config
     source = config.solver if isinstance(config.solver, TableModel) else config.seeds
     assert source is not None
-    if source.dataset is not None:
-        read = _read_offline(config)
-    elif source.path is None or source.path.is_file():
-        read = measure(first_prompts(config).lazy())
+    read = measure(first_prompts(config).lazy()) if source.dataset is None else _read_offline(config)
     name = source.dataset or source.path or "the sandbox's world"
     if read is not None:
         return Start(*read, f"{name}")

@@ -12,11 +12,13 @@ import polars as pl
 from eva_data.config import TableModel
 from eva_data.dataset.compose import Built, compose
 from eva_data.dataset.manifest import Manifest, Models
-from eva_data.dataset.seeds import read_seeds, read_table, seed_block
+from eva_data.dataset.scored_table import read_table
+from eva_data.dataset.seeds import read_seeds, seed_block
 from eva_data.dataset.staleness import differences
 from eva_data.errors import StaleError
 from eva_data.iteration.answer import answer, carry_over
 from eva_data.iteration.create import grow
+from eva_data.iteration.inputs import refuse_unreadable
 from eva_data.iteration.players import creator_of, solver_of
 from eva_data.iteration.rewrite import rewrite_chosen
 from eva_data.iteration.run import Run
@@ -42,6 +44,7 @@ def build_iteration(run: Run, iteration: int) -> Manifest:
     if iteration in run.store.iterations():
         write_card(run.store, run.config.publish.licence)
         return run.store.manifest(iteration)
+    refuse_unreadable(run.config, iteration, download=True)
     built = _build_first(run) if iteration == 1 else _build_next(run, iteration)
     manifest = run.store.write_iteration(compose(run.config, built), built.tables)
     write_card(run.store, run.config.publish.licence)
@@ -80,16 +83,19 @@ class _Started:
 
 
 def _from_table(run: Run, table: TableModel) -> _Started:
-    prompts, responses, rejects, flow = read_table(table, run.config.seed)
-    models = Models(solver=f"table:{prompts['source'][0]}", creator=None, reward=f"table:{table.reward}")
-    return _Started(prompts, responses, rejects, [flow], models, None, table.responses, {}, [])
+    notes: list[str] = []
+    prompts, responses, rejects, flow = read_table(table, run.config.seed, lambda text: notes.append(run.note(text)))
+    reward = responses["reward_model"][0] if responses.height else f"table:{table.reward}"
+    models = Models(solver=f"table:{prompts['source'][0]}", creator=None, reward=reward)
+    return _Started(prompts, responses, rejects, [flow], models, None, table.responses, {}, notes)
 
 
 def _from_seeds(run: Run) -> _Started:
     block = run.config.seeds
     assert block is not None
     solver = solver_of(run, 1)
-    seeds, unusable = read_seeds(block, run.config.seed)
+    notes: list[str] = []
+    seeds, unusable = read_seeds(block, run.config.seed, lambda text: notes.append(run.note(text)))
     prompts = seed_block(seeds, 1, block.per_iteration)
     read, rejected = seeds.height + unusable.height, unusable.height
     flow = Flow("seeds", "prompts", read, prompts.height, rejected, seeds.height - prompts.height)
@@ -103,7 +109,7 @@ def _from_seeds(run: Run) -> _Started:
         solver,
         solver.block.responses,
         answered.scales,
-        answered.notes,
+        [*notes, *answered.notes],
     )
 
 

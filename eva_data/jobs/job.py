@@ -161,7 +161,7 @@ def run_job(
     with Supervised(command, log=log, env=environment) as child:
         status = _wait(child, job, stalled_seconds, progress, check)
     _raise_error(job, log, status, started)
-    if not pl.read_parquet(job.folder / OUTPUT, columns=["row"]).equals(texts):
+    if not pl.read_parquet(job.folder / OUTPUT, columns=["row"], glob=False).equals(texts):
         raise JobError(f"the {job.kind} stage returned other rows than the {rows.height} it was given; see {log}")
     return _results(job)
 
@@ -179,7 +179,7 @@ def is_done(job: Job, rows: pl.DataFrame) -> bool:
         return True
     if not (job.folder / OUTPUT).exists() or not _is_same(job):
         return False
-    output = pl.read_parquet(job.folder / OUTPUT)
+    output = pl.read_parquet(job.folder / OUTPUT, glob=False)
     given_up = output["result"].str.contains(GAVE_UP, literal=True).any()
     return not given_up and output.select("row").equals(_texts(rows))
 
@@ -274,7 +274,7 @@ def _error_class(name: str) -> type[EvaError]:
 def _results(job: Job) -> list[tuple[dict[str, Any], Any]]:
     import polars as pl
 
-    table = pl.read_parquet(job.folder / OUTPUT)
+    table = pl.read_parquet(job.folder / OUTPUT, glob=False)
     if table["result"].null_count():
         raise JobError(f"{table['result'].null_count()} rows of the {job.kind} stage came back empty")
     return [(json.loads(row), json.loads(result)) for row, result in table.select("row", "result").iter_rows()]

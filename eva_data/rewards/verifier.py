@@ -154,24 +154,24 @@ def read_answers(answers: Answers, prompts: Sequence[str]) -> dict[str, Any]:
     import polars as pl
 
     from eva_data.tables.ids import normalise
-    from eva_data.tables.reading import read_file
+    from eva_data.tables.reading import open_path
+    from eva_data.tables.shapes.values import column, plain, text
 
-    frame = read_file(answers.path, "reward.answers.path")
-    columns = frame.collect_schema().names()
-    for key, column in (("prompt", answers.prompt), ("answer", answers.answer)):
-        if column not in columns:
-            raise DataError(
-                f"`reward.answers.{key}` is `{column}`, but {answers.path.name} has the columns "
-                f"{', '.join(columns)}: name one of them"
-            )
+    source = open_path(answers.path, "reward.answers.path")
+    for key, name in (("prompt", answers.prompt), ("answer", answers.answer)):
+        column(name, source.schema, source.twice, f"reward.answers.{key}", source.name)
     wanted = pl.LazyFrame({"prompt": prompts}, schema={"prompt": pl.String}).unique()
-    given = frame.select(id=normalise(pl.col(answers.prompt).cast(pl.String)), answer=pl.col(answers.answer))
-    found = (
+    given = source.map(
+        lambda frame, schema: frame.select(
+            id=normalise(text(pl.col(answers.prompt), schema[answers.prompt])), answer=pl.col(answers.answer)
+        )
+    )
+    found = source.collect(
         wanted.with_columns(id=normalise(pl.col("prompt")))
         .join(given.filter(pl.col("answer").is_not_null()).unique(), on="id")
         .select("prompt", "answer")
-        .collect()
     )
+    found = found.with_columns(plain(found["answer"], untyped=source.untyped))
     twice = found.filter(pl.col("prompt").is_duplicated())["prompt"]
     if len(twice):
         raise DataError(

@@ -65,6 +65,10 @@ def test_a_recipe_is_written_by_init_and_planned_without_network_or_key(
     written = CliRunner().invoke(main, ["init", "--recipe", name])
     assert written.exit_code == 0, written.output
     assert (tmp_path / "eva.yaml").read_text() == (RECIPES / f"{name}.yaml").read_text()
+    if name == "gsm8k":
+        missing = CliRunner().invoke(main, ["plan", "--iter", "2"])
+        assert "`seeds.path` is gsm8k.parquet, and there is no such file" in missing.output
+        pl.DataFrame({"question": ["How many clips?"], "answer": ["#### 72"]}).write_parquet("gsm8k.parquet")
     planned = CliRunner().invoke(main, ["plan", "--iter", "2"])
     assert planned.exit_code == 0, planned.output
     assert "Iteration 2: what it will take" in planned.output

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from eva_data.config import Seeds, TableModel
-from eva_data.dataset.seeds import read_seeds, read_table, seed_block
+from eva_data.dataset.scored_table import read_table
+from eva_data.dataset.seeds import read_seeds, seed_block
 from eva_data.errors import DataError, StaleError
 from eva_data.tables.schemas import PROMPTS, REJECTS, RESPONSES, check
 
@@ -32,7 +33,7 @@ def test_text_seeds_become_prompts_and_the_rest_rejects(tmp_path: Path) -> None:
     assert seeds.height + rejects.height == len(texts)
 
 
-def test_conversations_must_end_in_a_user_turn_and_know_their_roles(tmp_path: Path) -> None:
+def test_conversations_are_prompts_up_to_their_last_user_turn_and_know_their_roles(tmp_path: Path) -> None:
     path = tmp_path / "seeds.parquet"
     conversations = [
         turns("Hi", "Hello", "And now?"),
@@ -41,9 +42,11 @@ def test_conversations_must_end_in_a_user_turn_and_know_their_roles(tmp_path: Pa
         [],
     ]
     pl.DataFrame({"messages": conversations}).write_parquet(path)
-    seeds, rejects = read_seeds(Seeds(path=path, column="messages"), seed=1)
-    assert seeds["prompt"].to_list() == [turns("Hi", "Hello", "And now?")]
-    assert sorted(rejects["reason"]) == ["does_not_end_in_a_user_turn", "empty", "unknown_role"]
+    notes: list[str] = []
+    seeds, rejects = read_seeds(Seeds(path=path, column="messages"), 1, notes.append)
+    assert sorted(seeds["prompt"].to_list(), key=len) == [turns("Hi"), turns("Hi", "Hello", "And now?")]
+    assert notes == ["1 of 4 conversations go on after their last user turn: they are prompts up to there"]
+    assert sorted(rejects["reason"]) == ["empty", "unknown_role"]
 
 
 def test_shuffling_the_file_changes_nothing_and_another_seed_does(tmp_path: Path) -> None:
@@ -77,10 +80,15 @@ def test_blocks_of_iterations_are_disjoint_and_run_out_with_a_sentence(tmp_path:
     [
         ("gone.csv", None, "prompt", "and there is no such file"),
         ("empty.jsonl", "", "prompt", "the file is empty"),
-        ("seeds.txt", "x", "prompt", "expected a file that ends in .parquet, .jsonl"),
+        ("seeds.doc", "x", "prompt", "expected a file that ends in .parquet, .jsonl"),
         ("torn.parquet", "PAR1", "prompt", "cannot be read as parquet"),
         ("seeds.csv", "text\nhello\n", "prompt", "`seeds.column` is `prompt`, but seeds.csv has the columns text"),
-        ("seeds.csv", "prompt\n3\n", "prompt", "the column `prompt` is Int64: expected text, or a list of messages"),
+        (
+            "seeds.jsonl",
+            '{"prompt": [1]}',
+            "prompt",
+            "`prompt` of seeds.jsonl holds lists of numbers: expected",
+        ),
         ("seeds.jsonl", '{"prompt": ""}\n', "prompt", "of 1 seeds none can be used: {'empty': 1}"),
     ],
 )
@@ -124,5 +132,5 @@ def test_a_table_of_responses_becomes_iteration_1(tmp_path: Path) -> None:
 def test_a_reward_that_is_no_number_is_said(tmp_path: Path) -> None:
     path = tmp_path / "responses.csv"
     path.write_text("prompt,response,reward\na,b,high\n")
-    with pytest.raises(DataError, match=r"`solver.reward` is `reward`, which is String: expected numbers"):
+    with pytest.raises(DataError, match=r"`solver.reward` is `reward`, of which not one value in .* is a number"):
         read_table(TableModel(backend="table", path=path), seed=1)

@@ -427,7 +427,8 @@ def test_seeds_that_are_not_here_are_not_fetched(tmp_path: Path) -> None:
         # One prompt is there twice and one is empty.
         assert starting_prompts(hub, 1) == Start(2, 8, "org/some-prompts")
     absent = run_of(tmp_path, seeds={"path": str(tmp_path / "nowhere.parquet"), "per_iteration": 7})
-    assert starting_prompts(absent, 1).count == 7
+    with pytest.raises(DataError, match=r"`seeds.path` is .*nowhere\.parquet, and there is no such file"):
+        plan_iteration(absent, 1)
 
 
 def _download(cache: Path, name: str, prompts: Sequence[str]) -> None:

@@ -10,8 +10,9 @@ import polars as pl
 
 from eva_data.errors import ConfigError, DataError
 from eva_data.evolve.elimination.ngrams import WORDS, ngram_hashes
-from eva_data.tables.reading import read_file
-from eva_data.tables.schemas import MESSAGES
+from eva_data.tables.reading import described, open_path
+from eva_data.tables.shapes.conversations import is_conversation, prompt
+from eva_data.tables.shapes.values import is_text
 
 _BATCH = 50_000
 
@@ -26,25 +27,24 @@ class ReferenceSet:
 
 
 def read_reference_set(name: str, path: Path, *, column: str) -> ReferenceSet:
-    """Read the texts of a parquet, jsonl or csv file.
+    """Read the texts of a file, folder or glob, of any format that seeds may have.
 
     The column holds strings, or conversations, of which each user turn is a text; nulls are skipped. Raises
     DataError for a file that is missing or cannot be read, and for a missing column or one of another type.
     """
-    table = read_file(path, f"evolve.benchmarks[{name}].path")
-    schema = table.collect_schema()
+    source = open_path(path, f"evolve.benchmarks[{name}].path")
+    schema = source.schema
     if column not in schema:
         raise DataError(f"the benchmark `{name}` ({path}) has no column `{column}`; name one of {', '.join(schema)}")
-    if schema[column] not in (pl.String, MESSAGES):
+    if not (is_text(schema[column]) or is_conversation(schema[column])):
         raise DataError(
-            f"the column `{column}` of the benchmark `{name}` ({path}) is {schema[column]}; "
+            f"the column `{column}` of the benchmark `{name}` ({path}) holds {described(schema[column])}; "
             "name one that holds strings or lists of {role, content}"
         )
-    if schema[column] == MESSAGES:
-        texts = table.select(text=_user_turns(pl.col(column))).explode("text")
-    else:
-        texts = table.select(text=column)
-    return ReferenceSet(name, texts.drop_nulls().collect())
+    texts = source.map(
+        lambda frame, own: frame.select(text=_user_turns(prompt(pl.col(column), own[column]).struct.field("prompt")))
+    )
+    return ReferenceSet(name, source.collect(texts.explode("text").drop_nulls()))
 
 
 def contaminated(prompts: pl.DataFrame, sets: Sequence[ReferenceSet], *, words: int = 13) -> pl.DataFrame:

@@ -138,7 +138,7 @@ def test_a_benchmark_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None
     with pytest.raises(DataError) as kind:
         read_reference_set("quiz", path, column="n")
     assert str(kind.value) == (
-        f"the column `n` of the benchmark `quiz` ({path}) is Int64; "
+        f"the column `n` of the benchmark `quiz` ({path}) holds numbers; "
         "name one that holds strings or lists of {role, content}"
     )
 

@@ -1,0 +1,120 @@
+"""Text files as they lie about: compressed, with a byte order mark, in UTF-16, or in no UTF at all."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, TextIO, cast
+
+from eva_data.errors import DataError
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_HEAD = 4096
+_GZIP, _BZIP2, _XZ = b"\x1f\x8b", re.compile(rb"BZh[1-9]1A"), b"\xfd7zXZ\x00"
+"""How compressed files begin, whatever they are called."""
+
+
+def encoding_of(path: Path, asked: str | None, key: str) -> str:
+    """The encoding of a text file, by its byte order mark or its zero bytes; UTF-8 where nothing speaks against it.
+
+    `asked` is what the settings name. Raises DataError for a name that there is not.
+    """
+    if asked is not None:
+        try:
+            return codecs.lookup(asked).name
+        except LookupError:
+            raise DataError(f"`encoding` is `{asked}`, which is no encoding: write utf-8, latin-1 or cp1252") from None
+    with _telling(path, "utf-8", key), _bytes(path) as file:
+        head = file.read(_HEAD)
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return name
+    if head[1::2].count(0) > len(head) // 4:
+        return "utf-16-le"
+    if head[0::2].count(0) > len(head) // 4:
+        return "utf-16-be"
+    return "utf-8"
+
+
+def is_plain(path: Path, encoding: str) -> bool:
+    """Whether the bytes on disk are UTF-8 text as they are."""
+    return encoding == "utf-8" and not _is_compressed(path)
+
+
+@contextmanager
+def open_text(path: Path, encoding: str, key: str) -> Iterator[TextIO]:
+    """A text file to read, its line ends as they are; what is wrong with its bytes is a DataError with its line."""
+    with _telling(path, encoding, key), _bytes(path) as file:
+        yield io.TextIOWrapper(file, encoding=encoding, newline="")
+
+
+@contextmanager
+def _telling(path: Path, encoding: str, key: str) -> Iterator[None]:
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DataError(_not_text(path, encoding, key, error)) from None
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise DataError(
+            f"`{key}`: {path} is compressed, and cannot be unpacked ({error}): it is cut off or damaged, copy it again"
+        ) from None
+    except OSError as error:
+        raise DataError(f"`{key}`: {path} cannot be read ({error.strerror or error}): make it readable") from None
+
+
+@contextmanager
+def _bytes(path: Path) -> Iterator[BinaryIO]:
+    with path.open("rb") as raw:
+        head = raw.read(6)
+        raw.seek(0)
+        if head.startswith(_GZIP):
+            with gzip.open(raw) as unpacked:
+                yield cast(BinaryIO, unpacked)
+        elif _BZIP2.match(head):
+            with bz2.open(raw) as unpacked:
+                yield cast(BinaryIO, unpacked)
+        elif head == _XZ:
+            with lzma.open(raw) as unpacked:
+                yield cast(BinaryIO, unpacked)
+        else:
+            yield raw
+
+
+def _is_compressed(path: Path) -> bool:
+    with path.open("rb") as raw:
+        head = raw.read(6)
+    return head.startswith(_GZIP) or bool(_BZIP2.match(head)) or head == _XZ
+
+
+def _not_text(path: Path, encoding: str, key: str, error: UnicodeDecodeError) -> str:
+    byte = error.object[error.start]
+    where = ""
+    if encoding in ("utf-8", "utf-8-sig"):
+        with _bytes(path) as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError as found:
+                    byte, where = found.object[found.start], f" in line {number}"
+                    break
+    name = encoding.upper().removesuffix("-SIG")
+    guess = "" if "utf-16" in encoding else " (it may be Latin-1 or Windows-1252)"
+    block = key.rpartition(".")[0] or key
+    return (
+        f"`{key}`: {path} is not {name} text: the byte 0x{byte:02x}{where}{guess}; save it as UTF-8, or name what it "
+        f"is as `{block}.encoding`, such as latin-1 or cp1252"
+    )

@@ -1,0 +1,78 @@
+"""Hub datasets: their tables by `datasets`, their text files by our own readers, which infer no types."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from eva_data.errors import DataError
+from eva_data.tables.reading.opening import open_place
+from eva_data.tables.reading.places import Place, format_of
+from eva_data.tables.reading.source import Source, first_line
+
+_TEXT_BUILDERS = {"csv": "csv", "json": "json", "text": "txt"}
+
+
+def open_hub(dataset: str, config: str | None, split: str, revision: str | None, key: str) -> Source:
+    """A split of a Hub dataset, or of a local folder as `datasets` sees it."""
+    from datasets import DownloadManager, load_dataset, load_dataset_builder
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # `datasets` raises plain ValueErrors, TypeErrors and KeyErrors for names, features and files that do not fit.
+    wrong = (
+        DatasetsError,
+        HfHubHTTPError,
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        RuntimeError,
+        NotImplementedError,
+    )
+    try:
+        builder = load_dataset_builder(dataset, config, revision=revision)
+        files = _text_files(builder, split)
+        if files is not None:
+            manager = DownloadManager(dataset_name=dataset)
+            local = [Path(str(path)) for path in manager.download([str(file) for file in files])]
+    except wrong as error:
+        raise _cannot(dataset, split, key, error) from None
+    if files is not None:
+        formats = {str(format_of(PurePosixPath(str(file)))) for file in files}
+        return open_place(Place(tuple(local), formats.pop()), dataset, key)
+    try:
+        loaded = load_dataset(dataset, config, split=split, revision=revision)
+        frame = pl.from_arrow(loaded.data.table)
+    except wrong as error:
+        raise _cannot(dataset, split, key, error) from None
+    assert isinstance(frame, pl.DataFrame)
+    return Source(dataset, key, ((dataset, frame.lazy()),))
+
+
+def _text_files(builder: Any, split: str) -> list[object] | None:
+    """The files of a split that are text in a format which we read ourselves; None for everything else."""
+    files = builder.config.data_files
+    kind = type(builder).__module__.rpartition(".")[2]
+    if kind not in _TEXT_BUILDERS or not files or split not in files:
+        return None
+    found = list(files[split])
+    formats = {format_of(PurePosixPath(str(file))) for file in found}
+    return found if len(formats) == 1 and None not in formats else None
+
+
+def _cannot(dataset: str, split: str, key: str, error: BaseException) -> DataError:
+    cause = error.__cause__ or error.__context__
+    said = first_line(error)
+    if cause is not None and first_line(cause) not in said:
+        said = f"{said}: {first_line(cause)}"
+    block = key.rpartition(".")[0] or key
+    return DataError(
+        f"the Hub dataset {dataset} (split {split}) cannot be loaded: {said}; correct `{block}.dataset`, "
+        f"`{block}.config`, `{block}.split` or `{block}.revision`, or download its files and name them by "
+        f"`{block}.path`"
+    )

@@ -1,0 +1,64 @@
+"""Opens files, folders and globs of every format that is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from eva_data.errors import DataError
+from eva_data.tables.reading.csv_files import read_csv, read_lines
+from eva_data.tables.reading.json_files import read_json
+from eva_data.tables.reading.places import Place, place_of
+from eva_data.tables.reading.source import Source, reading
+
+_UNTYPED = ("csv", "tsv", "txt")
+
+
+def open_path(path: Path, key: str, *, split: str = "train", encoding: str | None = None) -> Source:
+    """The table that a path means: a file, a folder of shards, a saved dataset or a glob.
+
+    `key` names the setting in errors; `split` is taken where a folder holds several; `encoding` is that of text files
+    that do not say their own. Raises DataError where nothing can be read.
+    """
+    expanded = path.expanduser()
+    with reading(key, str(path)):
+        place = place_of(expanded, key, split)
+    return open_place(place, path.name, key, encoding)
+
+
+def open_place(place: Place, name: str, key: str, encoding: str | None = None) -> Source:
+    """The table of data files that were found; `name` is what it is called."""
+    notes, twice = list(place.notes), frozenset[str]()
+    frames: list[tuple[str, pl.LazyFrame]] = []
+    if place.format in ("json", "txt"):
+        read = (read_json if place.format == "json" else read_lines)(place.files, encoding, key)
+        frames.append((str(place.files[0]), read.frame))
+        notes += read.notes
+    for file in place.files:
+        if place.format in ("csv", "tsv"):
+            read = read_csv(file, "\t" if place.format == "tsv" else ",", encoding, key)
+            frames.append((str(file), read.frame))
+            notes += read.notes
+            twice |= set(read.twice)
+        elif place.format in ("parquet", "arrow"):
+            with reading(key, str(file)):
+                scan = _scan_arrow(file) if place.format == "arrow" else pl.scan_parquet(file, glob=False)
+                frames.append((str(file), scan))
+    source = Source(name, key, tuple(frames), tuple(notes), twice, place.format in _UNTYPED)
+    if not source.schema:
+        raise DataError(f"`{key}` is {place.files[0]}, and it holds no rows: expected at least one")
+    return source
+
+
+def _scan_arrow(file: Path) -> pl.LazyFrame:
+    """Both of Arrow's formats: files, and the streams that `datasets` writes."""
+    with file.open("rb") as raw:
+        is_file = raw.read(6) == b"ARROW1"
+    if is_file:
+        return pl.scan_ipc(file, glob=False)
+    with pa.memory_map(str(file)) as mapped, pa.ipc.open_stream(mapped) as stream:
+        frame = pl.from_arrow(stream.read_all())
+    assert isinstance(frame, pl.DataFrame)
+    return frame.lazy()

@@ -1,0 +1,90 @@
+"""A table of strangers that is open: its lazy frames, the columns that the whole has, and what is to be said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from eva_data.errors import DataError
+
+Schema = Mapping[str, pl.DataType]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file, folder or Hub dataset."""
+
+    name: str
+    """What stands in the column `source`: a file name or Hub id."""
+    key: str
+    """The setting that names it."""
+    frames: tuple[tuple[str, pl.LazyFrame], ...]
+    """Each with what to call it in errors."""
+    notes: tuple[str, ...] = ()
+    twice: frozenset[str] = frozenset()
+    """Names that more than one of its columns has."""
+    untyped: bool = False
+    """Whether its format knows text alone."""
+
+    @cached_property
+    def schema(self) -> dict[str, pl.DataType]:
+        """Every column that any of the frames has."""
+        merged: dict[str, pl.DataType] = {}
+        for own in self._schemas:
+            for name, dtype in own.items():
+                if merged.get(name, pl.Null()) == pl.Null:
+                    merged[name] = dtype
+        return merged
+
+    @cached_property
+    def _schemas(self) -> list[pl.Schema]:
+        found = []
+        for name, frame in self.frames:
+            with reading(self.key, name):
+                found.append(frame.collect_schema())
+        return found
+
+    def map(self, make: Callable[[pl.LazyFrame, Schema], pl.LazyFrame]) -> pl.LazyFrame:
+        """What `make` makes of each frame and its columns, one after the other; it must give all the same columns.
+
+        A column that a frame lacks is one of nulls there.
+        """
+        made = []
+        for (_, frame), own in zip(self.frames, self._schemas, strict=True):
+            absent = [name for name in self.schema if name not in own]
+            whole = frame.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in absent)
+            made.append(make(whole, dict(own) | dict.fromkeys(absent, pl.String())))
+        return pl.concat(made)
+
+    def collect(self, table: pl.LazyFrame) -> pl.DataFrame:
+        """A table that was made by `map`; what is wrong with a file is a DataError that names it."""
+        try:
+            return table.collect(engine="streaming")
+        except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
+            for name, frame in self.frames:
+                with reading(self.key, name):
+                    frame.select(pl.all().count()).collect(engine="streaming")
+            raise DataError(f"`{self.key}`: {self.name} cannot be read: {first_line(error)}") from None
+
+
+@contextmanager
+def reading(key: str, name: str) -> Iterator[None]:
+    """What a library says of a file becomes a DataError that names the file and what to do."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
+        suffix = Path(name).suffix.removeprefix(".") or "data"
+        raise DataError(
+            f"`{key}` is {name}, which cannot be read as {suffix}: {first_line(error)}; write the file again, or name "
+            "it by what it is"
+        ) from None
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

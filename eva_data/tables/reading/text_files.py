@@ -1,0 +1,50 @@
+"""What the readers of text files share: batches of rows, and what is to be said of an encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+PROMPT = "prompt"
+"""The column of files that have no names for theirs: a prompt per line, or an array of texts."""
+
+_BATCH_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Read:
+    """A text file, or several of the same format, as a lazy table."""
+
+    frame: pl.LazyFrame
+    notes: tuple[str, ...]
+    twice: tuple[str, ...] = ()
+    """Names that more than one column has."""
+
+
+def stamp(file: Path) -> tuple[int, int]:
+    """What changes with a file's content, near enough to keep what was learnt of it."""
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def batched(rows: Iterator[Any]) -> Iterator[list[Any]]:
+    """Rows in lists of as many as are held at once."""
+    batch: list[Any] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == _BATCH_ROWS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def encoding_note(file: Path, encoding: str) -> list[str]:
+    """What a reader should know of an encoding other than UTF-8."""
+    if encoding in ("utf-8", "utf-8-sig"):
+        return []
+    return [f"{file.name} is read as {encoding.upper()} text"]

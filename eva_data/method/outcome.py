@@ -10,6 +10,7 @@ from eva_data.config import Config
 from eva_data.method.estimate import informativeness
 from eva_data.method.pair import pair
 from eva_data.tables.flow import Flow
+from eva_data.tables.rules import RULES
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,11 @@ def judge(
     *,
     n: int | None,
     on_policy: bool,
+    rules: int = RULES,
 ) -> Judged:
     """Informativeness and pairs of X_t; `responses` are those of the respond stage, `n` as many as were asked for.
 
-    `n` None takes all that a prompt has.
+    `n` None takes all that a prompt has. `rules` is the version by which pairs are made.
     """
     counted = config.estimate.count_truncated
     informative = informativeness(
@@ -57,6 +59,7 @@ def judge(
         seed=config.seed,
         iteration=iteration,
         on_policy=on_policy,
+        rules=rules,
     )
     flow = Flow("pair", "prompts", prompts.height, paired.preferences.height, paired.rejects.height)
     return Judged(informative, paired.preferences, paired.rejects, flow)

@@ -99,9 +99,9 @@ class Judge(Settings):
     judge: Model
     """Who judges: a block like `solver`."""
     template: str | None = None
-    """The question to the judge, with `{prompt}` and `{response}` where they go, and `{lowest}` and
-    `{highest}` if you like; it must ask for `Rating: <number>`
-    on the last line. A general one when not given."""
+    """The question to the judge, with `{prompt}` and `{response}` where they go, and `{lowest}` and `{highest}` if you
+    like; it must ask for `Rating: <number>` on the last line (`**Score:** 7/10` and the like are read too). A general
+    one when not given."""
     lowest: float = 1
     highest: float = 10
 

@@ -102,7 +102,9 @@ class Evolve(Settings):
     """Jaccard similarity from which a prompt counts as repeated; null turns it off."""
     benchmarks: tuple[BenchmarkSet, ...] = ()
     ngram: int = Field(13, gt=0)
-    """Words in a row shared with a benchmark prompt that make an evolved one contaminated."""
+    """Words in a row shared with a benchmark prompt that make an evolved one contaminated. A benchmark prompt of fewer
+    words, at least five, does so where all of it is in the evolved one. Where a script has no spaces, 1.6 Chinese
+    characters count as a word, 2 Japanese kana, 4 Thai letters."""
 
     @model_validator(mode="after")
     def _some_strategy(self) -> Evolve:

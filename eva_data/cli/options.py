@@ -73,12 +73,14 @@ budget_option = click.option(
 
 def read_config(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
     from eva_data.config.reading import load_config
+    from eva_data.project import remember_settings
 
     default = Path("eva.yaml")
     if config_path is None and default.exists():
         config_path = default
     if config_path is None:
         click.echo("No eva.yaml here: using the sandbox, a small built-in world with a model of its own.", err=True)
+    remember_settings(config_path)
     return load_config(config_path, overrides)
 
 

@@ -27,7 +27,8 @@ class Verifier(Settings):
 
     backend: Literal["verifier"] = "verifier"
     function: str
-    """`package.module:function`; ready ones are in `eva_data.rewards.answers`."""
+    """`package.module:function`, or `scores.py:function` by its file; both are looked for beside eva.yaml first. Ready
+    ones are in `eva_data.rewards.answers`."""
     version: str = ""
     """Change it when the function's verdicts change: it is part of the key under which a reward is kept."""
     answers: Answers | None = None
@@ -37,9 +38,9 @@ class Verifier(Settings):
     @field_validator("function")
     @classmethod
     def _named(cls, value: str) -> str:
-        module, _, function = value.partition(":")
+        module, _, function = value.rpartition(":")
         if not module or not function:
-            raise ValueError(f"a verifier is named `package.module:function`, found `{value}`")
+            raise ValueError(f"a verifier is named `package.module:function` or `scores.py:function`, found `{value}`")
         return value
 
 

@@ -71,6 +71,17 @@ class Strategy(Settings):
     """The instruction to the creator, with `{prompt}` where the prompt goes."""
     kind: Literal["in_depth", "in_breadth"] = "in_depth"
 
+    @model_validator(mode="after")
+    def _usable(self) -> Strategy:
+        if not self.name.strip():
+            raise ValueError("a strategy of `evolve.strategies` has no name: give it one, it becomes `mutation`")
+        if "{prompt}" not in self.template:
+            raise ValueError(
+                f"the template of the strategy `{self.name}` has no {{prompt}}: write {{prompt}} where the prompt to "
+                "rewrite belongs"
+            )
+        return self
+
 
 class BenchmarkSet(Settings):
     """Prompts that evolved ones must not repeat."""

@@ -22,8 +22,8 @@ _LIBRARIES = ("distilabel", "transformers", "torch", "trl", "polars", "pyarrow",
 UNKNOWN_PATH = "unknown"
 """What stands in a recorded config where the path of a file was."""
 
-_MAY_BE_PATHS = ("model", "recipe")
-"""Keys that hold a name on the Hub, or a path."""
+_MAY_BE_PATHS = ("model", "recipe", "function")
+"""Keys that hold a name on the Hub or of a module, or a path."""
 
 _BLOCKS_OF_FIRST = ("seed", "seeds", "solver", "reward", "pair")
 

@@ -16,6 +16,7 @@ from eva_data.game.play import to_train
 from eva_data.game.starting import Start, starting_prompts
 from eva_data.game.workload import Computed, Player, Work, is_known, survival, workload
 from eva_data.iteration.build import refuse_stale
+from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
 from eva_data.ledger import Ledger
 from eva_data.models.remote.budget import Price, cost
@@ -103,6 +104,7 @@ def plan_iteration(run: Run, iteration: int) -> Plan:
     """
     for earlier in range(1, iteration + 1):
         refuse_stale(run, earlier)
+    refuse_unready(run, iteration)
     start = starting_prompts(run, iteration)
     bills = [bill for path in (run.ledger, pilot_ledger(run)) if path.exists() for bill in _bills(path)]
     spent = sum(bill["cost"] for bill in bills)

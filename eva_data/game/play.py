@@ -13,6 +13,7 @@ from eva_data.dataset.store import Manifest
 from eva_data.errors import ConfigError, StaleError
 from eva_data.iteration.build import build_iteration, refuse_stale
 from eva_data.iteration.players import solver_of
+from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
 from eva_data.training.heldout import heldout_accuracy
 from eva_data.training.recipes import refuse_another
@@ -30,6 +31,7 @@ def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
             f"iteration {iteration} needs what is missing ({'; '.join(missing)}): "
             "leave `--only` out to have it made, or name a solver with `--solver`"
         )
+    refuse_unready(run, iteration)
     with run.store.locked(), run.servers:
         for number in range(1, iteration + 1):
             for theta in to_train(run, number):
@@ -147,6 +149,7 @@ def test_solvers(run: Run) -> pl.DataFrame:
 
 def outline(run: Run, iteration: int, *, only: bool) -> str:
     """What `play` would do, and the resolved settings, as text."""
+    refuse_unready(run, iteration)
     built = run.store.iterations()
     steps = []
     for number in range(1, iteration + 1):

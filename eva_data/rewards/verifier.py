@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from eva_data.config.rewards import Answers
-from eva_data.errors import ConfigError, DataError, EvaError, JobError
+from eva_data.errors import DataError, EvaError, JobError
 from eva_data.jobs.job import Job, ProgressFile
 from eva_data.ledger import Ledger, Score, call_key
+from eva_data.project import load_function
 
 Verify = Callable[..., float | None]
 """(text of the prompt's last turn, response) or (..., answer) -> reward; None where there is no telling."""
@@ -25,20 +25,8 @@ COMMIT_SECONDS = 1.0
 
 
 def load_verifier(function: str) -> Verify:
-    """The callable named `package.module:function`; ConfigError where there is none."""
-    module_name, _, name = function.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"`reward.function` is `{function}`, but the module `{error.name}` cannot be found: "
-            "install its package, or put its folder on PYTHONPATH"
-        ) from None
-    verify = vars(module).get(name)
-    if not callable(verify):
-        raise ConfigError(f"`reward.function` is `{function}`, but `{module_name}` has no function `{name}`")
-    found: Verify = verify
-    return found
+    """The callable that `reward.function` names; ConfigError where there is none."""
+    return load_function(function, "reward.function")
 
 
 def fingerprint(function: str, version: str, answers: Answers | None = None) -> str:
@@ -49,7 +37,9 @@ def fingerprint(function: str, version: str, answers: Answers | None = None) -> 
     verify = load_verifier(function)
     code = Path(verify.__code__.co_filename) if hasattr(verify, "__code__") else None
     source = sha256(code.read_bytes()).hexdigest()[:12] if code and code.exists() else "unknown"
-    name = f"verifier:{function}@{version or source}"
+    # Of a file by its path only the name, as in the manifest.
+    name = f"./{Path(function).name}" if function.startswith(("/", ".", "~")) else function
+    name = f"verifier:{name}@{version or source}"
     return name if answers is None else f"{name}+answers:{_content(answers)}"
 
 

@@ -218,7 +218,8 @@ def save(trainer: Trainer, folder: Path, model: ModelConfig) -> None:
     What a model of several parts has beside its tokenizer, for images, is taken over as it is: servers ask for it.
     """
     assert trainer.model is not None
-    adapted, trusted = is_peft_model(trainer.model), trainer.args.trust_remote_code
+    training: Any = trainer.args
+    adapted, trusted = is_peft_model(trainer.model), training.trust_remote_code
     trainer.save_model(str(folder / "adapter" if adapted else folder))
     if not trainer.is_world_process_zero():
         return
@@ -230,7 +231,7 @@ def save(trainer: Trainer, folder: Path, model: ModelConfig) -> None:
         merged.merge_and_unload().save_pretrained(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder / "adapter", trust_remote_code=trusted)
         tokenizer.save_pretrained(folder)
-    for name in BESIDE_THE_TOKENIZER if has_parts(trainer.args, model) else ():
+    for name in BESIDE_THE_TOKENIZER if has_parts(training, model) else ():
         found = cached_file(
             str(model.model_name_or_path),
             name,

@@ -111,7 +111,7 @@ class ApiModel(Generation, Endpoint):
 class Serving(Endpoint):
     """A model that vLLM serves: started here, or running already at `base_url`."""
 
-    python: str | None = Field(None, json_schema_extra=Execution)
+    python: str | Path | None = Field(None, json_schema_extra=Execution)
     """Interpreter of the environment that vLLM is installed in, a path or a name on PATH; this one when not given."""
     tensor_parallel: int = Field(1, ge=1, json_schema_extra=Execution)
     data_parallel: int = Field(1, ge=1, json_schema_extra=Execution)
@@ -123,12 +123,6 @@ class Serving(Endpoint):
     `--gpu-memory-utilization=0.85`."""
     start_minutes: float = Field(30, gt=0, json_schema_extra=Execution)
     """How long the server may take until it answers."""
-
-    @field_validator("python", mode="before")
-    @classmethod
-    def _as_written(cls, value: object) -> object:
-        # A Path forgets that it was written `./python`, which is not what `python` is.
-        return str(value) if isinstance(value, Path) else value
 
     @field_validator("arguments")
     @classmethod

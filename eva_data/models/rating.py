@@ -79,9 +79,9 @@ def parse_rating(text: str, lowest: float, highest: float) -> float | Unparsable
     as_asked = [Number(found[1], found[2]) for line in lines if (found := _AS_ASKED.fullmatch(line))]
     if as_asked and _AS_ASKED.fullmatch(lines[-1]):
         return _only(as_asked, lowest, highest)
-    found = number_of_json(answer)
-    if found is not None:
-        return _only([found], lowest, highest)
+    in_json = number_of_json(answer)
+    if in_json is not None:
+        return _only([in_json], lowest, highest)
     numbers = [number_of_line(line) for line in lines]
     labelled = [number for number in numbers if number is not None and number.is_labelled]
     last = numbers[-1]

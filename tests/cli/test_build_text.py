@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from datasets import load_dataset
 from eva_data.cli import main
 
 
-def built(folder: Path, rows: list[dict[str, object]]) -> str:
+def built(folder: Path, rows: Sequence[Mapping[str, object]]) -> str:
     """Builds iteration 1 from a table of responses in the current folder, and gives what is printed."""
     (folder / "r.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (folder / "eva.yaml").write_text(

@@ -64,6 +64,10 @@ def test_a_recipe_is_written_by_init_and_planned_without_network_or_key(
     written = CliRunner().invoke(main, ["init", "--recipe", name])
     assert written.exit_code == 0, written.output
     assert (tmp_path / "eva.yaml").read_text() == (RECIPES / f"{name}.yaml").read_text()
+    if name == "gsm8k":
+        # What the recipe says to download first.
+        rows = {"question": ["What is 2 + 2?", "And 3 + 3?"], "answer": ["It is\n#### 4", "It is\n#### 6"]}
+        pl.DataFrame(rows).write_parquet(tmp_path / "gsm8k.parquet")
     planned = CliRunner().invoke(main, ["plan", "--iter", "2"])
     assert planned.exit_code == 0, planned.output
     assert "Iteration 2: what it will take" in planned.output

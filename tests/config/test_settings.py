@@ -72,7 +72,10 @@ def test_paths_and_devices_do_not_count_as_data(tmp_path: Path) -> None:
         (["seeds.dataset=a/b"], r"`seeds` needs exactly one of .* found \['path', 'dataset'\]"),
         (["seeds=null"], "`seeds` is missing"),
         (["reward=null"], "`reward` is missing"),
-        (["reward.function=score"], "a verifier is named `package.module:function`, found `score`"),
+        (
+            ["reward.function=score"],
+            "a verifier is named `package.module:function` or `scores.py:function`, found `score`",
+        ),
         (["solver={backend: table, path: r.parquet}"], "`seeds` and `solver` with `backend: table` exclude each other"),
         (
             ["solver={backend: vlm, model: x}"],

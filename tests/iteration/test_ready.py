@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from misbehaving import Misbehaving
+from sandbox_runs import eva, tables
 
 from eva_data.cli import main
 
@@ -209,3 +210,16 @@ def test_a_folder_with_files_of_somebody_else_is_refused(tmp_path: Path, monkeyp
     # What was begun there is gone on with.
     (other / ".eva").mkdir()
     assert said(tmp_path, *arguments)[0] == 0
+
+
+def test_a_build_scores_by_a_file_beside_eva_yaml(tmp_path: Path) -> None:
+    here, folder = tmp_path / "here", tmp_path / "elsewhere" / "out"
+    here.mkdir()
+    folder.parent.mkdir()
+    with Misbehaving() as server:
+        written(here, server.url, reward={"function": "scores.py:score"})
+        done = eva(folder, "build", "--iter", "1", settings=("--config", str(here / "eva.yaml")))
+    assert done.returncode == 0, done.stderr
+    responses = tables(folder, 1)["responses"]
+    assert responses["reward"].to_list() == [len(text) for text in responses["response"]]
+    assert responses["reward_model"][0].startswith("verifier:scores.py:score@")

@@ -9,14 +9,15 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from eva_data.errors import ConfigError
+from eva_data.errors import ConfigError, EvaError
 
 FOLDER = "EVA_DATA_OWN_CODE"
 """The environment variable that tells this process, and those it starts, where eva.yaml lies."""
@@ -61,16 +62,10 @@ def _split(name: str, key: str) -> tuple[str, str]:
 
 def _imported(module: str, name: str, key: str) -> ModuleType:
     folder = os.environ.get(FOLDER)
-    if folder and folder not in sys.path:
-        # At the end, so that no file there hides a library.
-        sys.path.append(folder)
-    try:
+    with _importing(module, name, key):
+        if folder:
+            _look_in(Path(folder))
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"`{key}` is `{name}`, but the module `{error.name}` cannot be found: install its package, put the module "
-            "beside eva.yaml, or put its folder on PYTHONPATH"
-        ) from None
 
 
 def _from_file(file: str, name: str, key: str) -> ModuleType:
@@ -88,8 +83,40 @@ def _from_file(file: str, name: str, key: str) -> ModuleType:
     module = module_from_spec(spec)
     sys.modules[own_name] = module
     try:
-        spec.loader.exec_module(module)
+        with _importing(file, name, key):
+            _look_in(path.parent)
+            spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[own_name]
         raise
     return module
+
+
+def _look_in(folder: Path) -> None:
+    """Have modules found in a folder, after all others, so that no file there hides a library."""
+    place = str(folder.resolve())
+    if place not in sys.path:
+        sys.path.append(place)
+        importlib.invalidate_caches()
+
+
+@contextmanager
+def _importing(place: str, name: str, key: str) -> Iterator[None]:
+    """Turn whatever an import of the user's code raises into a sentence."""
+    try:
+        yield
+    except EvaError:
+        raise
+    except ModuleNotFoundError as error:
+        missing = error.name or place
+        is_it = missing == place or place.startswith(f"{missing}.")
+        found = f"the module `{missing}` cannot be found"
+        raise ConfigError(
+            f"`{key}` is `{name}`, but {found if is_it else f'it imports another one: {found}'}: install its package, "
+            "put the module beside eva.yaml, or put its folder on PYTHONPATH"
+        ) from None
+    except Exception as error:
+        # The user's own module, which may raise whatever it likes.
+        raise ConfigError(
+            f"`{key}` is `{name}`, but `{place}` cannot be imported: {type(error).__name__}: {error}"
+        ) from error

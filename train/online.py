@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     trainer.add_callback(play)
     trainer.add_callback(Bookkeeping(origin, own.progress))
     trainer.train(resume_from_checkpoint=checkpoint)
-    save(trainer, folder)
+    save(trainer, folder, model)
     if trainer.is_world_process_zero():
         result = untimed(outcome(trainer)) | {"seeds": play.counts, "sampling": play.sampling}
         write_json(folder / "training.json", {**origin, **result})

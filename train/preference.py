@@ -35,6 +35,7 @@ from training import (
     Json,
     chosen_algorithm,
     fail,
+    has_parts,
     last_checkpoint,
     load_arguments,
     load_table,
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     trainer = build_trainer(dataset, own, training, model)
     trainer.add_callback(Bookkeeping(origin, own.progress))
     trainer.train(resume_from_checkpoint=last_checkpoint(folder, origin) if own.resume else None)
-    save(trainer, folder)
+    save(trainer, folder, model)
     if trainer.is_world_process_zero():
         write_json(folder / "training.json", {**origin, "pairs": counts, **outcome(trainer)})
     trainer.end()
@@ -163,6 +164,8 @@ def build_trainer(dataset: Dataset, own: PairArguments, training: Any, model: Mo
         model=str(model.model_name_or_path),
         args=training,
         train_dataset=dataset,
+        # Of a model that sees images it would otherwise want the image processor, which pairs of texts do not need.
+        processing_class=load_tokenizer(training, model) if has_parts(training, model) else None,
         quantization_config=get_quantization_config(model),
         peft_config=get_peft_config(model),
     )

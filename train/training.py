@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -32,6 +33,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.utils import cached_file
 from trl import ModelConfig, TrlParser
 
 Json = dict[str, Any]
@@ -64,6 +66,8 @@ class Arguments:
     resume: bool = field(default=False, metadata={"help": "Go on from the last checkpoint in output_dir."})
     progress: str | None = field(default=None, metadata={"help": "File to keep steps done and total in."})
 
+
+BESIDE_THE_TOKENIZER = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 
 Own = TypeVar("Own", bound=Arguments)
 Training = TypeVar("Training", bound=TrainingArguments)
@@ -136,12 +140,21 @@ def load_tokenizer(training: Any, model: ModelConfig) -> Any:
     )
 
 
-def refuse_other_vocabulary(largest: int, training: Any, model: ModelConfig) -> None:
-    """A token without a row in the embedding ends in an index error deep inside the model, or worse on a GPU."""
-    config: Any = AutoConfig.from_pretrained(
+def load_config(training: Any, model: ModelConfig) -> Any:
+    return AutoConfig.from_pretrained(
         str(model.model_name_or_path), revision=model.model_revision, trust_remote_code=training.trust_remote_code
     )
-    size = config.get_text_config().vocab_size
+
+
+def has_parts(training: Any, model: ModelConfig) -> bool:
+    """Whether the model takes in more than text, so that what is about text is a part of its config."""
+    config = load_config(training, model)
+    return config.get_text_config() is not config
+
+
+def refuse_other_vocabulary(largest: int, training: Any, model: ModelConfig) -> None:
+    """A token without a row in the embedding ends in an index error deep inside the model, or worse on a GPU."""
+    size = load_config(training, model).get_text_config().vocab_size
     if largest >= size:
         fail(
             f"the tokenizer of {model.model_name_or_path} gives token {largest}, but the model knows {size} tokens "
@@ -165,7 +178,7 @@ def origin_of(own: Arguments, training: TrainingArguments, model: ModelConfig, f
         "algorithm": own.algorithm,
         "split": own.split,
         "files": files,
-        "model": model_identity(model),
+        "model": model_identity(model, training),
         "settings": settings(own, training, model),
         "versions": {module.__name__: module.__version__ for module in (torch, transformers, trl)},
     }
@@ -199,18 +212,36 @@ def last_checkpoint(folder: Path, origin: Json) -> str | None:
     return str(max(same, key=lambda path: int(path.name.rpartition("-")[2]))) if same else None
 
 
-def save(trainer: Trainer, folder: Path) -> None:
-    """Save model, tokenizer and chat template as an ordinary model folder; an adapter is merged first."""
+def save(trainer: Trainer, folder: Path, model: ModelConfig) -> None:
+    """Save model, tokenizer and chat template as an ordinary model folder; an adapter is merged first.
+
+    What a model of several parts has beside its tokenizer, for images, is taken over as it is: servers ask for it.
+    """
     assert trainer.model is not None
-    adapted = is_peft_model(trainer.model)
+    training: Any = trainer.args
+    adapted, trusted = is_peft_model(trainer.model), training.trust_remote_code
     trainer.save_model(str(folder / "adapter" if adapted else folder))
     if not trainer.is_world_process_zero():
         return
     if adapted:
         # Read back from disk, since a model that is sharded over devices cannot be merged where it is.
-        merged: Any = AutoPeftModelForCausalLM.from_pretrained(folder / "adapter", dtype=trainer.model.dtype)
+        merged: Any = AutoPeftModelForCausalLM.from_pretrained(
+            folder / "adapter", dtype=trainer.model.dtype, trust_remote_code=trusted
+        )
         merged.merge_and_unload().save_pretrained(folder)
-        AutoTokenizer.from_pretrained(folder / "adapter").save_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder / "adapter", trust_remote_code=trusted)
+        tokenizer.save_pretrained(folder)
+    for name in BESIDE_THE_TOKENIZER if has_parts(training, model) else ():
+        found = cached_file(
+            str(model.model_name_or_path),
+            name,
+            revision=model.model_revision,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        if found is not None:
+            shutil.copyfile(found, folder / name)
     # A pickle of this machine's paths, of no use to whoever loads the model.
     (folder / "training_args.bin").unlink(missing_ok=True)
 
@@ -226,14 +257,13 @@ def outcome(trainer: Trainer) -> Json:
     return {"steps": trainer.state.global_step, "epochs": trainer.state.epoch, "history": history}
 
 
-def model_identity(model: ModelConfig) -> Json:
+def model_identity(model: ModelConfig, training: Any) -> Json:
     """Name and commit of a Hub model; name and SHA-256 of the weights of a local folder."""
     name = str(model.model_name_or_path)
     if Path(name).is_dir():
         weights = sorted(Path(name).glob("*.safetensors"))
         return {"name": Path(name).name, "files": {path.name: sha256(path) for path in weights}}
-    config: Any = AutoConfig.from_pretrained(name, revision=model.model_revision)
-    return {"name": name, "commit": config._commit_hash}
+    return {"name": name, "commit": load_config(training, model)._commit_hash}
 
 
 def settings(own: Arguments, training: TrainingArguments, model: ModelConfig) -> Json:

@@ -127,8 +127,9 @@ class ApiModel(Generation, Endpoint):
 class Serving(Endpoint):
     """A model that vLLM serves: started here, or running already at `base_url`."""
 
-    python: Path | None = Field(None, json_schema_extra=Execution)
-    """Python interpreter of the environment that vLLM is installed in; null takes the running interpreter."""
+    python: str | Path | None = Field(None, json_schema_extra=Execution)
+    """Python interpreter of the environment that vLLM is installed in, a path or a name on PATH. Null takes the running
+    interpreter."""
     tensor_parallel: int = Field(1, ge=1, json_schema_extra=Execution)
     """GPUs that share each layer of the model."""
     data_parallel: int = Field(1, ge=1, json_schema_extra=Execution)

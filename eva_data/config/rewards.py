@@ -110,7 +110,8 @@ class Judge(Settings):
     """The model that judges: a block like `solver`."""
     template: str | None = None
     """The question to the judge. It holds `{prompt}` and `{response}`, and may hold `{lowest}` and `{highest}`. It must
-    ask for `Rating: <number>` on the last line. Null takes a general question."""
+    ask for `Rating: <number>` on the last line; `**Score:** 7/10` and the like are read too. Null takes a general
+    question."""
     lowest: float = 1
     """The lowest rating."""
     highest: float = 10

@@ -91,6 +91,17 @@ class Strategy(Settings):
     kind: Literal["in_depth", "in_breadth"] = "in_depth"
     """Whether the new prompt is a harder form of the old prompt, or another prompt of its kind."""
 
+    @model_validator(mode="after")
+    def _usable(self) -> Strategy:
+        if not self.name.strip():
+            raise ValueError("a strategy of `evolve.strategies` has no name: give it one, it becomes `mutation`")
+        if "{prompt}" not in self.template:
+            raise ValueError(
+                f"the template of the strategy `{self.name}` has no {{prompt}}: write {{prompt}} where the prompt to "
+                "rewrite belongs"
+            )
+        return self
+
 
 class BenchmarkSet(Settings):
     """Prompts of a benchmark, which evolved prompts must not repeat."""
@@ -135,7 +146,9 @@ class Evolve(Settings):
     benchmarks: tuple[BenchmarkSet, ...] = ()
     """Benchmarks that evolved prompts must not repeat."""
     ngram: int = Field(13, gt=0)
-    """Number of consecutive words that an evolved prompt must not share with a benchmark prompt."""
+    """Number of consecutive words that an evolved prompt must not share with a benchmark prompt. A benchmark prompt of
+    fewer words, at least five, must not stand whole in the evolved prompt. Where a script has no spaces, 1.6 Chinese
+    characters count as a word, 2 Japanese kana, 4 Thai letters."""
 
     @model_validator(mode="after")
     def _some_strategy(self) -> Evolve:

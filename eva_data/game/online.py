@@ -22,6 +22,7 @@ from eva_data.dataset.seeds import read_seeds, seed_block
 from eva_data.errors import ConfigError, MissingExtraError, StaleError
 from eva_data.files import sha256, write_json, write_parquet, write_text
 from eva_data.iteration.players import creator_of, solver_of
+from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
 from eva_data.jobs.job import Job
 from eva_data.ledger import call_key
@@ -75,6 +76,7 @@ def train_online(run: Run, online: Online) -> Manifest:
     trained here or the reward not be given while it trains, and JobError where training fails.
     """
     recipe = find_recipe(online.recipe)
+    refuse_unready(run, ITERATION)
     store, start = run.store, solver_of(run, ITERATION)
     content = _content(run, start)
     asked = {

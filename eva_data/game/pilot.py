@@ -19,6 +19,7 @@ from eva_data.iteration.answer import answer
 from eva_data.iteration.build import refuse_stale
 from eva_data.iteration.create import evolve_prompts
 from eva_data.iteration.players import creator_of, solver_of
+from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
 from eva_data.iteration.stages import good_prompts
 from eva_data.ledger import Ledger
@@ -45,6 +46,7 @@ def ask_pilot(run: Run, iteration: int, prompts: int) -> Piloted:
     config = run.config
     if not prompts or iteration in run.store.iterations() or iteration < config.first_answered:
         return Piloted(0, 0.0, 0)
+    refuse_unready(run, iteration)
     # What is not built yet begins with iteration 1, which asks the first prompts.
     built = iteration - 1 in run.store.iterations()
     number = iteration if built else config.first_answered

@@ -16,7 +16,7 @@ from eva_data.game.play import to_train
 from eva_data.game.starting import Start, starting_prompts
 from eva_data.game.workload import Computed, PlannedModel, Work, is_known, survival, workload
 from eva_data.iteration.build import refuse_stale
-from eva_data.iteration.inputs import refuse_unreadable
+from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
 from eva_data.ledger import Ledger
 from eva_data.models.remote.budget import Price, cost
@@ -104,8 +104,7 @@ def plan_iteration(run: Run, iteration: int) -> Plan:
     """
     for earlier in range(1, iteration + 1):
         refuse_stale(run, earlier)
-    if iteration not in run.store.iterations():
-        refuse_unreadable(run.config, iteration, download=False)
+    refuse_unready(run, iteration, download=False)
     start = starting_prompts(run, iteration)
     bills = [bill for path in (run.ledger, pilot_ledger(run)) if path.exists() for bill in _bills(path)]
     spent = sum(bill["cost"] for bill in bills)

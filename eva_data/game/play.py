@@ -12,8 +12,8 @@ from eva_data.config.reading import dump_config
 from eva_data.dataset.manifest import Manifest
 from eva_data.errors import ConfigError, StaleError
 from eva_data.iteration.build import build_iteration, refuse_stale
-from eva_data.iteration.inputs import refuse_unreadable
 from eva_data.iteration.players import solver_of
+from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
 from eva_data.training.heldout import heldout_accuracy
 from eva_data.training.recipes import refuse_another
@@ -31,9 +31,8 @@ def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
             f"iteration {iteration} needs what is missing ({'; '.join(missing)}): "
             "leave `--only` out to have it made, or name a solver with `--solver`"
         )
-    if iteration not in run.store.iterations():
-        # Also before a training that comes first.
-        refuse_unreadable(run.config, iteration, download=True)
+    # Also before a training that comes first.
+    refuse_unready(run, iteration, download=True)
     with run.store.locked(), run.servers:
         for number in range(1, iteration + 1):
             for theta in to_train(run, number):
@@ -145,6 +144,7 @@ def test_solvers(run: Run) -> pl.DataFrame:
 
 def outline(run: Run, iteration: int, *, only: bool) -> str:
     """What `play` would do, and the resolved settings, as text."""
+    refuse_unready(run, iteration)
     built = run.store.iterations()
     steps = []
     for number in range(1, iteration + 1):
@@ -153,7 +153,7 @@ def outline(run: Run, iteration: int, *, only: bool) -> str:
         steps += [step for step in training if step not in steps]
         steps.append(f"iteration {number}: " + ("is there" if number in built else "build"))
         if number not in built:
-            refuse_unreadable(run.config, number, download=False)
+            refuse_unready(run, number)
     if only and _missing(run, iteration):
         steps = [f"refuse: {'; '.join(_missing(run, iteration))}"]
     settings = yaml.safe_dump(dump_config(run.config), sort_keys=False, allow_unicode=True)

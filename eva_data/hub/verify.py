@@ -86,14 +86,16 @@ def replay(store: Store, manifest: Manifest, tables: Tables) -> list[str]:
         answers,
         n=solver.responses,
         on_policy=not isinstance(solver, TableModel),
+        rules=manifest.rules,
     )
     rewritten = tables["responses"].filter(pl.col("stage") == "rewrite")
+    pairs = with_rewritten(paired.preferences, rewritten, rules=manifest.rules)
     informative = tables["informativeness"].filter(pl.col("stage") == "respond")
     pair_rejects = tables["rejects"].filter(pl.col("stage") == "pair")
     return [
         *found,
         *_compare("informativeness", informative, paired.informativeness),
-        *_compare("preferences", tables["preferences"], with_rewritten(paired.preferences, rewritten)),
+        *_compare("preferences", tables["preferences"], pairs),
         *_compare("rejects", pair_rejects, paired.rejects),
     ]
 

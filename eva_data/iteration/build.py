@@ -18,8 +18,8 @@ from eva_data.dataset.staleness import differences
 from eva_data.errors import StaleError
 from eva_data.iteration.answer import answer, carry_over
 from eva_data.iteration.create import grow
-from eva_data.iteration.inputs import refuse_unreadable
 from eva_data.iteration.players import creator_of, solver_of
+from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.rewrite import rewrite_chosen
 from eva_data.iteration.run import Run
 from eva_data.iteration.score import Scales
@@ -44,7 +44,7 @@ def build_iteration(run: Run, iteration: int) -> Manifest:
     if iteration in run.store.iterations():
         write_card(run.store, run.config.publish.licence)
         return run.store.manifest(iteration)
-    refuse_unreadable(run.config, iteration, download=True)
+    refuse_unready(run, iteration, download=True)
     built = _build_first(run) if iteration == 1 else _build_next(run, iteration)
     manifest = run.store.write_iteration(compose(run.config, built), built.tables)
     write_card(run.store, run.config.publish.licence)

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 import polars as pl
 
 from eva_data.config import Judge, LocalReward
+from eva_data.errors import DataError
 from eva_data.iteration.run import Run
 from eva_data.method.responses import rewarded, unscored
+from eva_data.models.rating import UNPARSABLE
 from eva_data.rewards.scorers import Scorer, reward_model
 from eva_data.rewards.several import averaged, reward_scales
+
+SHOWN_CHARACTERS = 300
+"""How much is shown of a judge's reply that cannot be read: its end, where the rating should be."""
 
 SCORES = pl.Schema(
     {
@@ -79,6 +84,20 @@ def score(
     )
 
 
+def _refuse_unreadable(verdicts: Sequence[tuple[float | None, str | None, str | None]]) -> None:
+    """Raise DataError where a judge rated nothing at all and what it wrote held no rating."""
+    replies = [raw for _, reason, raw in verdicts if raw and (reason or "").startswith(UNPARSABLE)]
+    if not replies or any(reward is not None for reward, _, _ in verdicts):
+        return
+    shown = replies[0] if len(replies[0]) <= SHOWN_CHARACTERS else f"... {replies[0][-SHOWN_CHARACTERS:]}"
+    raise DataError(
+        f"the judge rated none of {len(verdicts)} responses: {len(replies)} of its replies hold no rating that can be "
+        f"read, such as `{shown}`; it must end with a line `Rating: <number>` on the scale from `lowest` to `highest`: "
+        "ask for that in `reward.template`, raise `reward.judge.max_tokens` where the reply was cut, or take another "
+        "`reward.judge`"
+    )
+
+
 def _score_by(run: Run, scorer: Scorer, rows: pl.DataFrame, *, stage: str, name: str, iteration: int) -> pl.DataFrame:
     """SCORES of one reward."""
     block = scorer.block
@@ -100,6 +119,8 @@ def _score_by(run: Run, scorer: Scorer, rows: pl.DataFrame, *, stage: str, name:
             framed=True,
         )
         verdicts = [[(score["reward"], score["reason"], score["raw"]) for score in scores] for _, scores in results]
+        if stage != "rewrite":
+            _refuse_unreadable([verdict for scores in verdicts for verdict in scores])
     else:
         results = run.score(scorer, rows, iteration=iteration, folder=name)
         verdicts = [[(reward, reason, None) for reward, reason in scores] for _, scores in results]

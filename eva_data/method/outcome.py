@@ -11,6 +11,7 @@ from eva_data.method.estimate import informativeness
 from eva_data.method.own_metric import own_metric
 from eva_data.method.pair import pair
 from eva_data.tables.flow import Flow
+from eva_data.tables.rules import RULES
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,11 @@ def outcome_of(
     *,
     n: int | None,
     on_policy: bool,
+    rules: int = RULES,
 ) -> Outcome:
     """Informativeness and pairs of X_t; `responses` are those of the respond stage, `n` as many as were asked for.
 
-    `n` None takes all that a prompt has.
+    `n` None takes all that a prompt has. `rules` is the version by which pairs are made.
     """
     counted = config.estimate.count_truncated
     informative = informativeness(
@@ -59,6 +61,7 @@ def outcome_of(
         seed=config.seed,
         iteration=iteration,
         on_policy=on_policy,
+        rules=rules,
     )
     flow = Flow("pair", "prompts", prompts.height, paired.preferences.height, paired.rejects.height)
     return Outcome(informative, paired.preferences, paired.rejects, flow)

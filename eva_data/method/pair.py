@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from eva_data.tables.ids import last_turn, pair_id, uniform_draw
+from eva_data.tables.rules import RULES
 from eva_data.tables.schemas import METRICS, ORDER, OWN_METRIC, PREFERENCES, REJECTS, conform
 
 NO_SCORED = "no_scored_response"
@@ -15,6 +16,16 @@ ALL_EQUAL = "all_rewards_equal"
 BEST_INCOMPLETE = "best_is_truncated_or_empty"
 BELOW_MARGIN = "below_margin"
 BEST_TOO_LOW = "best_below_min_chosen"
+
+NOISE = 1e-12
+"""Rewards that differ by no more than this share of the larger one, or of 1, are a tie: 0.1 + 0.2 is 0.3."""
+SINGLE_NOISE = 2.0**-23
+"""The share where both are numbers of single precision, which hold some seven decimals."""
+
+_WHITE = r"\s\u200b\u2060\ufeff"
+"""White space of every kind, and characters without width."""
+_MORE_THAN_A_SPACE = rf" *[[{_WHITE}]--[ ]][{_WHITE}]*|  +"
+"""What replaced by one space leaves words with one space between them; most spaces are so already, and are passed."""
 
 
 @dataclass(frozen=True)
@@ -37,26 +48,30 @@ def pair(
     seed: int,
     iteration: int,
     on_policy: bool,
+    rules: int = RULES,
 ) -> Paired:
     """Chosen is the response of the highest reward, rejected that of the lowest, for each of `prompts`.
 
     `prompts` is X_t (PROMPTS); of `responses` (RESPONSES) and `informativeness` (INFORMATIVENESS) the rows of
     stage respond are read. Candidates are the texts with a finite reward, but those of failed calls
-    (`finish_reason` error). Equal texts are one candidate: its reward is the mean of theirs, its index the
-    lowest, and it is complete if all of them are. Only a complete text is chosen: not blank, and not
-    cut short (`finish_reason` stop, or null where unknown); any candidate may be rejected. Ties are broken by
-    keyed hash of the text.
+    (`finish_reason` error). Texts that differ in white space alone are one candidate: its reward is the mean of
+    theirs, its index and text are those of the first, and it is complete if all of them are. Only a complete text is
+    chosen: not blank, and not cut short (`finish_reason` stop, or null where unknown); any candidate may be rejected.
+    Rewards are compared up to `noise`. Ties are broken by keyed hash of the text.
 
     A prompt without a pair goes to `rejects`, with the first reason that holds: `no_scored_response`;
     `one_distinct_response`; `all_rewards_equal`; `best_is_truncated_or_empty`, no complete text has more than
     the lowest reward; `best_below_min_chosen`, the best has less than `min_chosen`; `below_margin`, the rewards
     differ by less than `margin`.
 
+    `rules` is the version that a manifest records. By version 1 only equal texts are one candidate, and rewards are
+    compared bit for bit.
+
     The texts of the given responses are held in memory; large tables are paired by `ranges` of `prompt_id`,
     with the same result.
     """
-    answers = _answers(responses, seed, iteration)
-    verdicts = _verdicts(_ranked(answers), answers, margin, min_chosen)
+    answers = _answers(responses, seed, iteration, rules)
+    verdicts = _verdicts(_ranked(answers, rules), answers, margin, min_chosen, rules)
     metrics = informativeness.filter(pl.col("stage") == "respond").select("prompt_id", *METRICS, *OWN_METRIC)
     return Paired(
         preferences=_preferences(verdicts, prompts, metrics, iteration, on_policy),
@@ -64,8 +79,22 @@ def pair(
     )
 
 
-def _answers(responses: pl.LazyFrame, seed: int, iteration: int) -> pl.DataFrame:
-    """One row per response that is a candidate, those of one prompt together."""
+def noise(one: pl.Expr, other: pl.Expr, rules: int = RULES) -> pl.Expr:
+    """The most by which two rewards differ that count as equal; 0 by version 1 of the rules."""
+    if rules < 2:
+        return pl.lit(0.0)
+    larger = pl.max_horizontal(one.abs(), other.abs())
+    single = pl.all_horizontal(each == each.cast(pl.Float32).cast(pl.Float64) for each in (one, other))
+    return pl.max_horizontal(
+        NOISE * pl.max_horizontal(larger, pl.lit(1.0)), pl.when(single).then(SINGLE_NOISE * larger)
+    )
+
+
+def _answers(responses: pl.LazyFrame, seed: int, iteration: int, rules: int) -> pl.DataFrame:
+    """One row per response that is a candidate, those of one prompt together; texts with one `draw` are the same."""
+    text = pl.col("response")
+    if rules >= 2:
+        text = text.str.replace_all(_MORE_THAN_A_SPACE, " ").str.strip_chars(" ")
     scored = pl.col("reward").is_finite() & pl.col("response").is_not_null()
     failed = pl.col("finish_reason").eq_missing("error")
     stopped = pl.col("finish_reason").is_null() | (pl.col("finish_reason") == "stop")
@@ -78,36 +107,43 @@ def _answers(responses: pl.LazyFrame, seed: int, iteration: int) -> pl.DataFrame
             "response",
             "reward",
             complete=stopped & ~blank,
-            draw=uniform_draw(pl.col("response"), seed=seed, stage="pair", iteration=iteration),
+            draw=uniform_draw(text, seed=seed, stage="pair", iteration=iteration),
         )
         .collect(engine="streaming")
     )
     return _in_order(answers)
 
 
-def _ranked(answers: pl.DataFrame) -> pl.DataFrame:
+def _ranked(answers: pl.DataFrame, rules: int) -> pl.DataFrame:
     """One row per prompt with a candidate, its responses named by their rows in `answers`.
 
     Columns: `texts` (how many distinct ones), `best` (the highest reward, complete or not), `chosen` and
     `score_chosen` (the best complete candidate; null where none is), `rejected` and `score_rejected`.
     """
-    ranking = _candidates(answers).sort("prompt", "reward", "draw", descending=[False, True, False])
+    reward, highest, lowest = pl.col("reward"), pl.col("highest"), pl.col("lowest")
     complete = pl.col("complete")
+    of_prompt = _candidates(answers).with_columns(
+        highest=reward.filter(complete).max().over("prompt"), lowest=reward.min().over("prompt")
+    )
+    # By version 1 the noise is 0, and what is chosen is the first of equal ones.
+    is_best = complete & (highest - reward <= noise(highest, reward, rules))
+    is_worst = reward - lowest <= noise(lowest, reward, rules)
+    ranking = of_prompt.with_columns(is_best=is_best, is_worst=is_worst).sort("prompt", "draw")
     return ranking.group_by("prompt", maintain_order=True).agg(
         texts=pl.len(),
-        best=pl.col("reward").first(),
-        chosen=pl.col("row").filter(complete).first(),
-        score_chosen=pl.col("reward").filter(complete).first(),
-        rejected=pl.col("row").last(),
-        score_rejected=pl.col("reward").last(),
+        best=reward.max(),
+        chosen=pl.col("row").filter("is_best").first(),
+        score_chosen=reward.filter(pl.col("is_best")).first(),
+        rejected=pl.col("row").filter("is_worst").last(),
+        score_rejected=reward.filter(pl.col("is_worst")).last(),
     )
 
 
 def _candidates(answers: pl.DataFrame) -> pl.DataFrame:
     """One row per distinct text of a prompt: `prompt`, `draw`, `row` in answers, `reward`, `complete`.
 
-    Numbers stand in for prompts and texts: they sort and group ten times as fast as strings. Two texts of one
-    prompt share a 53-bit draw once in 10^14 prompts, and then pass as one.
+    Texts with the same `draw` are the same; numbers stand in for prompts and texts, since they sort and group ten
+    times as fast as strings. Two texts of one prompt share a 53-bit draw once in 10^14 prompts, and then pass as one.
     """
     rows = answers.select(
         "response_idx",
@@ -137,21 +173,22 @@ def _candidates(answers: pl.DataFrame) -> pl.DataFrame:
 
 
 def _verdicts(
-    ranked: pl.DataFrame, answers: pl.DataFrame, margin: float | None, min_chosen: float | None
+    ranked: pl.DataFrame, answers: pl.DataFrame, margin: float | None, min_chosen: float | None, rules: int
 ) -> pl.DataFrame:
     """`ranked` with `prompt_id`, indices and texts in the place of rows, and a `reason` where there is no pair."""
     chosen, rejected = ranked["chosen"], ranked["rejected"]
-    gap = pl.col("score_chosen") - pl.col("score_rejected")
+    best, high, low = pl.col("best"), pl.col("score_chosen"), pl.col("score_rejected")
+    least, gap = pl.lit(min_chosen, dtype=pl.Float64), high - low
     reason = (
         pl.when(pl.col("texts") == 1)
         .then(pl.lit(ONE_DISTINCT))
-        .when(pl.col("best") == pl.col("score_rejected"))
+        .when(best - low <= noise(best, low, rules))
         .then(pl.lit(ALL_EQUAL))
-        .when(pl.col("score_chosen").is_null() | (gap == 0.0))
+        .when(high.is_null() | (gap <= noise(high, low, rules)))
         .then(pl.lit(BEST_INCOMPLETE))
-        .when(pl.lit(min_chosen, dtype=pl.Float64) > pl.col("score_chosen"))
+        .when(least - high > noise(high, high, rules))
         .then(pl.lit(BEST_TOO_LOW))
-        .when(gap < (margin or 0.0))
+        .when(gap + noise(high, low, rules) < (margin or 0.0))
         .then(pl.lit(BELOW_MARGIN))
     )
     return ranked.select(

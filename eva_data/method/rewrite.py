@@ -8,8 +8,9 @@ from typing import Any
 import polars as pl
 
 from eva_data.calls import Message, Unparsable, conversation_text, valid_unicode, without_thoughts
-from eva_data.method.pair import one_answer
+from eva_data.method.pair import noise, one_answer
 from eva_data.tables.ids import pair_id
+from eva_data.tables.rules import RULES
 from eva_data.tables.schemas import PREFERENCES, REJECTS, RESPONSES
 
 TEMPLATE = """\
@@ -37,12 +38,12 @@ Write only the new reply, between <new_reply> and </new_reply>."""
 _OPEN, _CLOSE = "<new_reply>", "</new_reply>"
 
 
-def with_rewritten(preferences: pl.DataFrame, rewritten: pl.DataFrame) -> pl.DataFrame:
+def with_rewritten(preferences: pl.DataFrame, rewritten: pl.DataFrame, *, rules: int = RULES) -> pl.DataFrame:
     """The pairs whose chosen response has a rewritten one of no lower reward with that one as chosen.
 
     `rewritten` (RESPONSES of stage rewrite) has at most one row per prompt, whose `response_idx` is that of the
     response it was made from. The rejected response stays, and so do the metrics, which are of what the solver
-    answered to the prompt alone.
+    answered to the prompt alone. Rewards are compared as `pair` compares them by the same `rules`.
     """
     better = preferences.join(
         rewritten.filter(pl.col("reward").is_finite()).select(
@@ -52,7 +53,8 @@ def with_rewritten(preferences: pl.DataFrame, rewritten: pl.DataFrame) -> pl.Dat
         how="left",
         maintain_order="left",
     )
-    taken = (pl.col("new_reward") >= pl.col("score_chosen")).fill_null(False)
+    before, after = pl.col("score_chosen"), pl.col("new_reward")
+    taken = (before - after <= noise(before, after, rules)).fill_null(False)
     changed = better.with_columns(
         rewritten=taken,
         chosen=pl.when(taken).then(one_answer(pl.col("new_text"))).otherwise("chosen"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,9 @@ class TransformersLLM(LedgerLLM):
     def take(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         """Generate by a model that is in memory."""
         self._model, self._tokenizer = model, tokenizer
-        context = self._model.config.max_position_embeddings - Sampling(**self.sampling).max_tokens
+        # Of a model that sees images too, what is about text is a part of its config; some models have no bound.
+        positions = self._model.config.get_text_config().to_dict().get("max_position_embeddings") or sys.maxsize
+        context = positions - Sampling(**self.sampling).max_tokens
         self._longest = context if self.max_prompt_tokens is None else self.max_prompt_tokens
         configured = self._model.generation_config.eos_token_id
         ends = configured if isinstance(configured, list) else [configured]

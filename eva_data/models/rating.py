@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from eva_data.calls import GAVE_UP, Chain, Completion, Request, Unparsable, valid_unicode, without_thoughts
+from eva_data.models.rating_forms import GivenNumber, is_heading, number_of_json, number_of_line
 
 RETRY = "judge:retry"
 """Salt of the second and last request of a question to which no rating came back."""
 
 UNPARSABLE = "unparsable: "
 
-_RATING = re.compile(r"\**Rating:\**\s*\**(-?[0-9]+(?:\.[0-9]+)?)(?:\s*/\s*([0-9]+(?:\.[0-9]+)?))?\**")
+_AS_ASKED = re.compile(r"\**Rating:\**\s*\**(-?[0-9]+(?:\.[0-9]+)?)(?:\s*/\s*([0-9]+(?:\.[0-9]+)?))?\**")
 
 
 class Rated(TypedDict):
@@ -63,10 +64,11 @@ def read_rating(completion: Completion, lowest: float, highest: float) -> Rated:
 
 
 def parse_rating(text: str, lowest: float, highest: float) -> float | Unparsable:
-    """The rating on the last line that is not blank, after the thoughts of a reasoning model.
+    """The rating that a reply ends with, or else begins with, after the thoughts of a reasoning model.
 
-    The line is `Rating: 7`, `Rating: 7.5` or `Rating: 7/10`, emphasised by asterisks or not, and nothing else; what
-    is divided by must be `highest`. A rating beyond lowest or highest is none, nor is one of several.
+    It stands on a line of its own, in the form that was asked for (`Rating: 7`) or in one of `rating_forms`; or the
+    reply is a JSON object that names it. What it is out of must be `highest`. A rating beyond lowest or highest is
+    none, nor is one of several that differ: a last line just as it was asked for counts alone.
     """
     answer = without_thoughts(text)
     if isinstance(answer, Unparsable):
@@ -74,14 +76,30 @@ def parse_rating(text: str, lowest: float, highest: float) -> float | Unparsable
     lines = [line.strip() for line in answer.splitlines() if line.strip()]
     if not lines:
         return Unparsable("the reply is empty")
-    last = _RATING.fullmatch(lines[-1])
-    if last is None:
-        return Unparsable("the last line is no rating")
-    if any(_RATING.fullmatch(line) for line in lines[:-1]):
+    as_asked = [GivenNumber(found[1], found[2]) for line in lines if (found := _AS_ASKED.fullmatch(line))]
+    if as_asked and _AS_ASKED.fullmatch(lines[-1]):
+        return _only(as_asked, lowest, highest)
+    in_json = number_of_json(answer)
+    if in_json is not None:
+        return _only([in_json], lowest, highest)
+    numbers = [number_of_line(line) for line in lines]
+    labelled = [number for number in numbers if number is not None and number.is_labelled]
+    last = numbers[-1]
+    if last is not None and not last.is_labelled and (len(lines) == 1 or is_heading(lines[-2])):
+        return _only([*labelled, last], lowest, highest)
+    for end in (last, numbers[0]):
+        if end is not None and end.is_labelled:
+            return _only(labelled, lowest, highest)
+    return Unparsable("the last line is no rating")
+
+
+def _only(numbers: Sequence[GivenNumber], lowest: float, highest: float) -> float | Unparsable:
+    """What all the numbers say, if they agree and the scale has it."""
+    if len({number.value for number in numbers}) > 1:
         return Unparsable("several ratings")
-    rating = float(last[1])
-    if last[2] is not None and float(last[2]) != highest:
-        return Unparsable(f"a rating out of {last[2][:20]} where the highest is {highest:g}")
-    if not lowest <= rating <= highest:
-        return Unparsable(f"the rating {last[1][:20]} is not from {lowest:g} to {highest:g}")
-    return rating
+    for number in numbers:
+        if number.out_of is not None and float(number.out_of.replace(",", ".")) != highest:
+            return Unparsable(f"a rating out of {number.out_of[:20]} where the highest is {highest:g}")
+        if not lowest <= number.value <= highest:
+            return Unparsable(f"the rating {number.text[:20]} is not from {lowest:g} to {highest:g}")
+    return numbers[0].value

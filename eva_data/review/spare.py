@@ -51,6 +51,7 @@ def _pairs(built: Store, config: Config, iteration: int, answers: pl.DataFrame) 
         seed=config.seed,
         iteration=iteration,
         on_policy=not (isinstance(config.solver, TableModel) and iteration < config.first_answered),
+        rules=built.manifest(iteration).rules,
     ).preferences
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from eva_data.errors import DataError
+from eva_data.method.pair import NOISE
 
 Scales = Mapping[str, Sequence[float]]
 """Reward model -> [mean, deviation]; JSON as it is."""
@@ -22,7 +23,7 @@ def reward_scales(scored: pl.DataFrame) -> dict[str, list[float]]:
     """Mean and population standard deviation of the finite rewards of each reward model, in the order of names.
 
     `scored` has the columns `reward_model` and `reward`, in any row order. Raises DataError for a model with no
-    finite reward, or with equal ones only.
+    finite reward, or with ones only that are equal but for noise (`pair`).
     """
     reward = pl.col("reward")
     finite = reward.filter(reward.is_finite()).sort()
@@ -37,7 +38,8 @@ def reward_scales(scored: pl.DataFrame) -> dict[str, list[float]]:
     for name, mean, deviation in constants.iter_rows():
         if mean is None:
             raise DataError(f"the reward model `{name}` scored no response at all: see its reasons, or take it out")
-        scales[name] = [mean, deviation]
+        # What is left of equal decimals, as 0.1 + 0.2 and 0.3, is no deviation: divided by, it would become rewards.
+        scales[name] = [mean, deviation if deviation > NOISE * max(1.0, abs(mean)) else 0.0]
     check_scales(scales)
     return scales
 

@@ -58,6 +58,10 @@ REASONS: Mapping[str, str] = {
     "null": "The prompt is null, or one of its turns has no text.",
     "unknown_role": "A turn of the prompt has another role than system, user or assistant.",
     "does_not_end_in_a_user_turn": "The prompt does not end in a user turn, so there is nothing to answer.",
+    "content_part": "A message has a part that is no text, such as a picture; its type follows.",
+    "not_a_prompt": "The value is neither a text nor a conversation.",
+    "not_a_number": "The reward is a text that is no number.",
+    "responses_and_rewards_differ_in_number": "The row has not as many rewards as responses.",
     "null_response": "The table has no text for this response.",
     "null_reward": "The table has no reward for this response.",
     # A reward.

@@ -2,10 +2,14 @@
 
 A manifest records the version that made its iteration, so that `verify` replays an iteration by its own rules.
 
-1   as of 0.1.0; a manifest without a number means it
+1   as of 0.1.0; a manifest without a number means it. Pairs are made of texts that are equal character for character
+    and of rewards that are compared bit for bit.
+2   Texts that differ in white space alone are one candidate, and rewards are compared up to a stated noise, in pairs
+    and in rewritten responses. Short benchmark questions inside a longer prompt are contamination, and letters of
+    scripts without spaces count as the part of a word that they are.
 """
 
 from __future__ import annotations
 
-RULES = 1
+RULES = 2
 """What iterations that are built now are made by."""

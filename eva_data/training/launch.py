@@ -15,6 +15,7 @@ from pathlib import Path
 from eva_data.config import Config, TransformersModel, VllmModel
 from eva_data.errors import ConfigError, JobError
 from eva_data.jobs.job import Progress
+from eva_data.project import train_dir
 from eva_data.supervise import Supervised
 
 POLL_SECONDS = 0.2
@@ -38,14 +39,27 @@ _UNWRITTEN = re.compile(
 _KILLED = re.compile(r"died with <Signals\.(SIG\w+): \d+>|Signal \d+ \((SIG\w+)\) received")
 
 
+_OF_OTHER_LAUNCHES = re.compile(
+    r"(?:LOCAL_|NODE_|GROUP_|ROLE_)?(?:RANK|WORLD_SIZE)|LOCAL_PROCESS_INDEX|MASTER_(?:ADDR|PORT)|ROLE_NAME|FORK_LAUNCHED"
+    r"|MPI_LOCAL\w+|MV2_COMM_\w+"
+    r"|(?:ACCELERATE|FSDP|MEGATRON_LM|PARALLELISM_CONFIG|TORCHELASTIC|TORCH_ELASTIC|PMI|PMIX|OMPI)_\w+"
+)
+"""Variables by which launchers tell a process its place among others; a shell inside such a process has them still."""
+
+
 def launch_arguments(config: Config, environment: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """The arguments of `accelerate launch` and the environment: one process on the solver's device, or as
-    `train.accelerate` has it."""
+    `train.accelerate` has it.
+
+    Only with `train.accelerate` do the user's accelerate settings count, and what another launcher left in the
+    environment.
+    """
     block = _solver(config)
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     threads = block.threads if isinstance(block, TransformersModel) else None
-    # Every value is given, so that none is taken from this user's accelerate config or announced in the log.
+    # Every value is given, so that none is announced in the log; the file keeps the user's own from being read.
     arguments = [
+        *("--config_file", str(train_dir() / "one_process.yaml")),
         *("--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
         *("--num_cpu_threads_per_process", str(threads or usable)),
     ]
@@ -65,6 +79,7 @@ def launch_arguments(config: Config, environment: Mapping[str, str]) -> tuple[li
                 f"`train.accelerate` is {file}, but there is no such file: `accelerate config` writes one"
             )
         return ["--config_file", str(file.resolve())], {**environment, **always}
+    environment = {name: value for name, value in environment.items() if not _OF_OTHER_LAUNCHES.fullmatch(name)}
     kind, _, number = block.device.partition(":")
     if kind == "cpu":
         # The script takes float32 where it sees no GPU.

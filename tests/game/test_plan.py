@@ -45,7 +45,7 @@ API: dict[str, Any] = {
     "max_in_flight": 4,
     "prices": {"input": 1, "output": 2},
 }
-VERIFIER = {"backend": "verifier", "function": "my.module:score"}
+VERIFIER = {"backend": "verifier", "function": "eva_data.sandbox.verifier:score"}
 UNKNOWN = {"backend": "api", "model": "unheard-of", "base_url": "http://127.0.0.1:9/v1", "max_tokens": 50}
 
 
@@ -107,7 +107,7 @@ def line(stage: str, calls: int, completions: int, tokens_in: int, tokens_out: i
     return PlanLine(stage=stage, **counts, **values | fields)
 
 
-def scored(stage: str, calls: int, model: str = "my.module:score") -> PlanLine:
+def scored(stage: str, calls: int, model: str = "eva_data.sandbox.verifier:score") -> PlanLine:
     return PlanLine(f"reward ({stage})", model, calls, None, None, None, 0.0, None, "computed", own_hardware=True)
 
 

@@ -60,23 +60,49 @@ def test_a_judge_and_a_reward_model_are_averaged_by_constants_of_the_first_itera
     assert unrated["text"].str.contains("[the judge] It is what it is.", literal=True).all()
 
 
-def test_a_judge_that_never_rates_leaves_a_build_without_pairs_and_with_its_words(tmp_path: Path) -> None:
+def judged_by(server: Misbehaving, folder: Path) -> tuple[str, str]:
+    """Writes two prompts and an eva.yaml whose solver and judge are `server`; gives the options of a build."""
+    prompts = pl.DataFrame({"prompt": ["Tell me of the number 1.", "Tell me of 2."]})
+    prompts.write_parquet(folder.parent / "prompts.parquet")
+    (folder.parent / "eva.yaml").write_text(
+        "name: acme/mute\n"
+        "seeds: {path: prompts.parquet}\n"
+        f"solver: {{backend: api, model: tiny, base_url: '{server.url}', responses: 2}}\n"
+        f"reward: {{backend: judge, judge: {{backend: api, model: tiny, base_url: '{server.url}'}}}}\n"
+    )
+    return ("--config", str(folder.parent / "eva.yaml"))
+
+
+def test_a_judge_that_never_rates_stops_the_build_with_its_words(tmp_path: Path) -> None:
     folder = tmp_path / "mute"
-    pl.DataFrame({"prompt": ["Tell me of the number 1.", "Tell me of 2."]}).write_parquet(tmp_path / "prompts.parquet")
     with Misbehaving() as server:
-        (tmp_path / "eva.yaml").write_text(
-            "name: acme/mute\n"
-            "seeds: {path: prompts.parquet}\n"
-            f"solver: {{backend: api, model: tiny, base_url: '{server.url}', responses: 2}}\n"
-            f"reward: {{backend: judge, judge: {{backend: api, model: tiny, base_url: '{server.url}'}}}}\n"
-        )
-        done = eva(folder, "build", "--iter", "1", settings=("--config", str(tmp_path / "eva.yaml")))
-        assert done.returncode == 0, done.stderr
+        done = eva(folder, "build", "--iter", "1", settings=judged_by(server, folder))
         # Every response is asked about twice, and no third time.
         assert sum("<reply>" in seen.prompt for seen in server.seen) == 2 * 4
-    assert tables(folder, 1)["preferences"].is_empty()
-    reasons = tables(folder, 1)["rejects"].group_by("stage", "reason").len().sort("stage").rows()
-    assert reasons == [("pair", "no_scored_response", 2), ("reward", "unparsable: the last line is no rating", 4)]
+    assert done.returncode == 1
+    error = " ".join(done.stderr.split())
+    assert "the judge rated none of 4 responses: 4 of its replies hold no rating that can be read, such as `" in error
+    assert "`reward.template`" in error and "Traceback" not in error
+    assert not (folder / "manifests").exists()
+
+
+class FullStops(Misbehaving):
+    """Rates one response of each prompt better than the other, each time in a form of its own."""
+
+    def _say(self, seen: Seen, choice: int) -> str:
+        if "<reply>" not in seen.prompt:
+            return super()._say(seen, choice)
+        good = int(sha256(seen.prompt.encode()).hexdigest(), 16) % 2
+        return "**Rating:** 10." if good else "I would rate this reply 1/10."
+
+
+def test_a_judge_that_writes_its_ratings_in_another_form_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "mute"
+    with FullStops() as server:
+        done = eva(folder, "build", "--iter", "1", settings=judged_by(server, folder))
+        assert sum("<reply>" in seen.prompt for seen in server.seen) == 4
+    assert done.returncode == 0, done.stderr
+    assert set(tables(folder, 1)["responses"]["reward"]) <= {1.0, 10.0}
 
 
 @pytest.mark.parametrize("kind", ["causal", "pairrm"])

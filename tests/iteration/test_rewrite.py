@@ -160,15 +160,26 @@ def test_without_rewritten_responses_the_pairs_stay_as_they_are() -> None:
 rewards = st.none() | st.floats(-2, 2)
 
 
-@given(st.lists(st.tuples(st.floats(-1, 1), rewards), min_size=1, max_size=6))
-def test_no_pair_is_lost_and_no_score_gets_worse(scores: list[tuple[float, float | None]]) -> None:
+@pytest.mark.parametrize(("rules", "noise"), [(1, 0.0), (2, 2.0**-23)])
+@given(scores=st.lists(st.tuples(st.floats(-1, 1), rewards), min_size=1, max_size=6))
+def test_no_pair_is_lost_and_no_score_gets_worse(
+    rules: int, noise: float, scores: list[tuple[float, float | None]]
+) -> None:
     before = pairs(*[pair(str(place), "good", score) for place, (score, _) in enumerate(scores)])
     after = with_rewritten(
-        before, rewrites(*[(str(place), 0, "new", reward) for place, (_, reward) in enumerate(scores)])
+        before, rewrites(*[(str(place), 0, "new", reward) for place, (_, reward) in enumerate(scores)]), rules=rules
     )
     assert after["prompt_id"].to_list() == before["prompt_id"].to_list()
-    assert (after["score_chosen"] >= before["score_chosen"]).all()
-    assert after["rewritten"].to_list() == [reward is not None and reward >= score for score, reward in scores]
+    assert (after["score_chosen"] >= before["score_chosen"] - 2 * noise).all()
+    for taken, (score, reward) in zip(after["rewritten"], scores, strict=True):
+        assert taken or reward is None or reward < score
+        assert not taken or (reward is not None and reward >= score - 2 * noise)
+
+
+def test_a_rewritten_response_of_the_same_reward_but_for_noise_is_chosen() -> None:
+    before, written = pairs(pair("a", "good", 0.1 + 0.2)), rewrites(("a", 0, "fine", 0.3))
+    assert with_rewritten(before, written)["rewritten"].to_list() == [True]
+    assert with_rewritten(before, written, rules=1)["rewritten"].to_list() == [False]
 
 
 @pytest.mark.parametrize("several", [False, True])

@@ -74,6 +74,8 @@ def test_one_row_per_prompt_with_every_metric() -> None:
             "inv_avg": [0.5, 0.5],
             "inv_a_min": [0.25, None],
             "uniform": [1.0, 1.0],
+            "custom": [None, None],
+            "custom_metric": [None, None],
             "reason": [None, None],
             "weight": [None, None],
             "draw": [None, None],

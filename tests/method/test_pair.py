@@ -51,6 +51,11 @@ def _pair(ids: list[str], rows: list[Answer], **settings: object) -> Paired:
     return pair(_prompts(ids), responses, informative, **given_settings)  # type: ignore[arg-type]
 
 
+def _single(number: float) -> float:
+    """The number as single precision holds it."""
+    return float(pl.Series([number], dtype=pl.Float32).cast(pl.Float64)[0])
+
+
 def _texts(paired: Paired) -> list[tuple[str, str]]:
     pairs = paired.preferences.iter_rows(named=True)
     return [(pair["chosen"][0]["content"], pair["rejected"][0]["content"]) for pair in pairs]
@@ -102,6 +107,8 @@ def test_the_best_and_the_worst_response_are_a_pair() -> None:
             "inv_avg": [3 / 7],
             "inv_a_min": [1 / 3],
             "uniform": [1.0],
+            "custom": [None],
+            "custom_metric": [None],
             "chosen_idx": [2],
             "rejected_idx": [1],
             "on_policy": [True],
@@ -244,12 +251,86 @@ def test_a_reject_shows_the_last_user_turn_cut_short() -> None:
     assert paired.rejects["text"].to_list() == ["last " * 400]
 
 
+DECIMALS: list[tuple[float, float]] = [(0.3, 0.2), (7.1, 7.0), (0.2, 0.1), (-0.2, -0.3), (1000.4, 1000.3), (0.1, 0.0)]
+
+
+@pytest.mark.parametrize(("high", "low"), [*DECIMALS, *(tuple(map(_single, pair)) for pair in DECIMALS)])
+def test_a_margin_in_decimals_is_met_by_scores_that_differ_by_it(high: float, low: float) -> None:
+    rows: list[Answer] = [("a", 0, "x", low, "stop"), ("a", 1, "y", high, "stop")]
+    assert _texts(_pair(["a"], rows, margin=0.1)) == [("y", "x")]
+    assert _reasons(_pair(["a"], rows, margin=0.101)) == {"a": "below_margin"}
+
+
+def test_a_least_reward_in_decimals_is_met_by_scores_that_come_to_it() -> None:
+    for high in (0.1 + 0.7, 0.8, _single(0.8)):
+        rows: list[Answer] = [("a", 0, "x", 0.0, "stop"), ("a", 1, "y", high, "stop")]
+        assert _texts(_pair(["a"], rows, min_chosen=0.8)) == [("y", "x")]
+        assert _reasons(_pair(["a"], rows, min_chosen=0.81)) == {"a": "best_below_min_chosen"}
+    assert _reasons(_pair(["a"], [("a", 0, "x", 0.0, None), ("a", 1, "y", 0.1 + 0.7, None)], min_chosen=0.8, rules=1))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (0.1 + 0.2, 0.3),
+        (0.1 + 0.2 - 0.3, 0.0),
+        (1e9 / 3 * 3 + 1e-7, 1e9),
+        (-0.1 - 0.2, -0.3),
+        (_single(0.3), _single(0.3) + 2.0**-25),
+    ],
+)
+def test_noise_is_a_tie(one: float, other: float) -> None:
+    rows: list[Answer] = [("a", 0, "x", one, "stop"), ("a", 1, "y", other, "stop")]
+    assert one != other
+    assert _reasons(_pair(["a"], rows)) == {"a": "all_rewards_equal"}
+    assert len(_texts(_pair(["a"], rows, rules=1))) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(2.0**33, 2.0**33 + 1), (1e-9, 2e-9), (0.30001, 0.3), (3_000_000.0, 3_000_001.0)]
+)
+def test_small_differences_are_no_noise(one: float, other: float) -> None:
+    rows: list[Answer] = [("a", 0, "x", one, "stop"), ("a", 1, "y", other, "stop")]
+    assert len(_texts(_pair(["a"], rows))) == 1
+
+
+def test_the_noise_does_not_decide_who_is_chosen() -> None:
+    names = [f"text {n}" for n in range(6)]
+    for seed in range(4):
+        exact: list[Answer] = [("a", n, name, 0.3, "stop") for n, name in enumerate(names)]
+        noisy: list[Answer] = [("a", n, name, 0.3 - n * 5e-17, "stop") for n, name in enumerate(names)]
+        worst: Answer = ("a", 6, "worst", 0.0, "stop")
+        assert _texts(_pair(["a"], [*noisy, worst], seed=seed)) == _texts(_pair(["a"], [*exact, worst], seed=seed))
+
+
+def test_texts_that_differ_in_white_space_alone_are_one_candidate() -> None:
+    spellings = [
+        "Paris is it.",
+        "Paris is it.\n",
+        "  Paris\tis  it.",
+        "Paris\u00a0is\r\n\r\nit. \u200b",
+        "\ufeffParis is it.",
+    ]
+    rows: list[Answer] = [("a", n, text, 1.0 - n / 10, "stop") for n, text in enumerate(spellings)]
+    assert _reasons(_pair(["a"], rows)) == {"a": "one_distinct_response"}
+    assert len(_texts(_pair(["a"], rows, rules=1))) == 1
+    other = _pair(["a"], [*rows, ("a", 5, "Parisis it.", 0.9, "stop")])
+    assert _texts(other) == [("Parisis it.", "Paris is it.")]
+    assert other.preferences.select("score_chosen", "score_rejected").row(0) == pytest.approx((0.9, 0.8))
+
+
+def test_a_cut_spelling_makes_its_candidate_incomplete() -> None:
+    rows: list[Answer] = [("a", 0, "yes", 2.0, "stop"), ("a", 1, "yes ", 2.0, "length"), ("a", 2, "no", 1.0, "stop")]
+    assert _reasons(_pair(["a"], rows)) == {"a": "best_is_truncated_or_empty"}
+    assert _texts(_pair(["a"], rows, rules=1)) == [("yes", "no")]
+
+
 @pytest.mark.slow
-@given(ANSWERS, st.sampled_from([None, 0.5]))
+@given(ANSWERS, st.sampled_from([None, 0.5]), st.sampled_from([1, 2]))
 def test_every_prompt_is_in_exactly_one_table_and_every_pair_is_a_preference(
-    rows: list[Answer], margin: float | None
+    rows: list[Answer], margin: float | None, rules: int
 ) -> None:
-    paired = _pair(IDS, rows, margin=margin)
+    paired = _pair(IDS, rows, margin=margin, rules=rules)
     assert sorted([*paired.preferences["prompt_id"], *paired.rejects["prompt_id"]]) == IDS
     finite = {(id_, index): (text, reward, finish) for id_, index, text, reward, finish in rows if reward is not None}
     for row in paired.preferences.iter_rows(named=True):
@@ -265,9 +346,9 @@ def test_every_prompt_is_in_exactly_one_table_and_every_pair_is_a_preference(
 
 
 @pytest.mark.slow
-@given(ANSWERS)
-def test_a_slow_loop_gives_the_same_scores_and_reasons(rows: list[Answer]) -> None:
-    paired = _pair(IDS, rows)
+@given(ANSWERS, st.sampled_from([1, 2]))
+def test_a_slow_loop_gives_the_same_scores_and_reasons(rows: list[Answer], rules: int) -> None:
+    paired = _pair(IDS, rows, rules=rules)
     scores = {
         row["prompt_id"]: (row["score_chosen"], row["score_rejected"])
         for row in paired.preferences.iter_rows(named=True)
@@ -279,7 +360,7 @@ def test_a_slow_loop_gives_the_same_scores_and_reasons(rows: list[Answer]) -> No
                 continue
             if prompt_id == id_ and text is not None and finish != "error":
                 complete = finish in (None, "stop") and text.strip() != ""
-                texts.setdefault(text, []).append((reward, complete))
+                texts.setdefault(text if rules == 1 else " ".join(text.split()), []).append((reward, complete))
         means = {text: sum(r for r, _ in found) / len(found) for text, found in texts.items()}
         eligible = [means[text] for text, found in texts.items() if all(complete for _, complete in found)]
         if not texts:
@@ -310,17 +391,21 @@ def test_neither_the_order_of_rows_nor_ranges_matter(rows: list[Answer], random,
     assert_frame_equal(rejects, whole.rejects, check_exact=True)
 
 
-def test_real_responses_give_the_best_and_the_worst_of_each_prompt(shared_data: Path) -> None:
+@pytest.mark.parametrize("rules", [1, 2])
+def test_real_responses_give_the_best_and_the_worst_of_each_prompt(shared_data: Path, rules: int) -> None:
     real = pl.read_parquet(shared_data / "responses_alpaca_eval.parquet").with_columns(
         response_idx=pl.int_range(pl.len()).over("prompt_id"), stage=pl.lit("respond")
     )
     responses = conform(real.select(c for c in RESPONSES if c in real.columns), RESPONSES)
     ids = responses["prompt_id"].unique().sort().to_list()
     informative = informativeness(responses.lazy(), stage="respond", iteration=1, n=55, seed=1)
-    paired = pair(_prompts(ids), responses.lazy(), informative, seed=1, iteration=1, on_policy=False)
+    paired = pair(_prompts(ids), responses.lazy(), informative, seed=1, iteration=1, on_policy=False, rules=rules)
     assert paired.preferences.height + paired.rejects.height == 805
     # One reward per text: the mean over equal texts, so that the loop below is the definition.
-    means = responses.group_by("prompt_id", "response").agg(pl.col("reward").mean())
+    text = pl.col("response")
+    if rules == 2:
+        text = text.str.replace_all(r"\s+", " ").str.strip_chars()
+    means = responses.group_by("prompt_id", text.alias("response")).agg(pl.col("reward").mean())
     nonblank = means.filter(pl.col("response").str.strip_chars() != "")
     best = dict(nonblank.group_by("prompt_id").agg(pl.col("reward").max()).iter_rows())
     worst = dict(means.group_by("prompt_id").agg(pl.col("reward").min()).iter_rows())

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - judges write Chinese and Japanese, too
 """The judge: what it is asked, how its reply is read, and what becomes of replies without a rating."""
 
 from __future__ import annotations
@@ -207,8 +208,6 @@ def test_a_rating_is_read_from_the_last_line(reply: str, rating: float) -> None:
         (" \n\t\n", "the reply is empty"),
         ("<think>x</think>", "the reply is empty"),
         ("<think>Rating: 7", "the reasoning has no end"),
-        ("Rating: 7\nThank you!", "the last line is no rating"),
-        ("Rating: 7.", "the last line is no rating"),
         ("Rating: seven", "the last line is no rating"),
         ("Rating: nan", "the last line is no rating"),
         ("Rating: inf", "the last line is no rating"),
@@ -217,10 +216,6 @@ def test_a_rating_is_read_from_the_last_line(reply: str, rating: float) -> None:
         ("Rating: 7 Rating: 8", "the last line is no rating"),
         ("Rating: 1e1", "the last line is no rating"),
         ("Rating: \u0667", "the last line is no rating"),
-        ("Rating: <7>", "the last line is no rating"),
-        ("7", "the last line is no rating"),
-        ("rating: 7", "the last line is no rating"),
-        ("My rating: 7", "the last line is no rating"),
         ("Rating: 7\nOn second thought:\nRating: 8", "several ratings"),
         ("Rating: 0", "the rating 0 is not from 1 to 10"),
         ("Rating: -7", "the rating -7 is not from 1 to 10"),
@@ -234,11 +229,148 @@ def test_anything_else_is_no_rating(reply: str, why: str) -> None:
     assert parse_rating(reply, 1, 10) == Unparsable(why)
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "Rating: 8.",
+        "8/10",
+        "**Rating:** 8",
+        "Fine.\n\n### Rating\n8",
+        "Rating: [[8]]",
+        "[[8]]",
+        "Good.\n[[8]]",
+        "<rating>8</rating>",
+        "Text\n<score> 8/10 </score>",
+        '{"rating": 8, "reason": "x"}',
+        '```json\n{"score": "8/10"}\n```',
+        "My rating is 8 out of 10.",
+        "I would rate this response 8/10.",
+        "Overall, I'd give the reply an 8 out of 10.",
+        "Rating (1-10): 8",
+        "评分：8分",
+        "评分：8/10",
+        "评价好。\n评分8",
+        "評価は8",
+        "평점: 8/10",
+        "Оценка: 8 из 10",
+        "Rating = 8",
+        "- **Rating**: 8/10",
+        "**Rating: 8/10**",
+        "Rating: 8/10 - a solid answer.",
+        "Rating: 8. The answer is good.",
+        "Score: 8/10 because it is right.",
+        "Rating: $\\boxed{8}$",
+        "\\boxed{8}",
+        "Rating: 8 (good)",
+        "Rating: 8 (out of 10)",
+        "Rating: 8!",
+        "Rating: 8 points",
+        "**Rating:** 8\n\nThe reply is good.",
+        "Overall Rating: 8",
+        "The rating is 8",
+        "Rating: 8\nwhy\nRating: 8",
+        "_Rating: 8_",
+        "> Rating: 8",
+        "Rating:\n8",
+        "Rating: `8`",
+        "RATING: 8",
+        "“Rating: 8”",
+        "Puntuación: 8/10",
+        "Rating：８",
+        "I rate it 8/10.",
+        "Rating - 8",
+        "Rating: 8 out of 10 points",
+        "Rating: 08",
+        "Rating 8",
+        "I'd rate the assistant's response a 8 out of 10",
+        "Rating: +8",
+        "The overall score for this reply is 8/10.",
+        "Rating: 8/10 ⭐",
+    ],
+)
+def test_an_eight_is_read_in_every_form_in_which_judges_write_it(reply: str) -> None:
+    assert parse_rating(reply, 1, 10) == 8.0
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "7",
+        "**7**",
+        "Rating: 7\nThank you!",
+        "Score - 7 out of 10",
+        "rating: 7",
+        "Rating: <7>",
+        "Note : 7/10",
+        "score: 5\nRating: 7",
+        "My rating: 7",
+    ],
+)
+def test_a_seven_is_read_likewise(reply: str) -> None:
+    assert parse_rating(reply, 1, 10) == 7.0
+
+
+@pytest.mark.parametrize("reply", ["Final score: 7.5/10", "Bewertung: 7,5", "Rating: 7.5."])
+def test_a_half_is_read_likewise(reply: str) -> None:
+    assert parse_rating(reply, 1, 10) == 7.5
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "Rating: seven",
+        "Rating: 7 or 8",
+        "Rating: 7-8",
+        "Rating: 7 Rating: 8",
+        "Rating: 1e1",
+        "7.5 of 5",
+        "Rating: 7½",
+        "The correct result is\n8",
+        "Errors: 3",
+        "Rating: 8²",
+        "Rating: 3/5",
+        "Rating: 80%",
+        "Rating: 7\nOn second thought:\nRating: 8",
+        "Rating: 7, or 8",
+        "Rating: 7, but not more",
+        "It is not an 8/10.",
+        "Rating: < 7",
+        "Rating: 11",
+        "I would give it 7 or 8",
+        "Rating: 7 would be harsh",
+        "Question 3/10",
+        "Rating: 7/10/2024",
+        "Rating: ~7",
+        "Rating: N/A",
+        "Rating: 1,000",
+        "Score: 8\nRating: 7.",
+        "Rating for correctness: 8\nFit: 7",
+        "rating of 3 errors",
+        "Rating (1-5): 4",
+        "Rating: not 7",
+        "Rating: 7+",
+        "Rating: -",
+        "Rating: >7",
+    ],
+)
+def test_what_may_be_another_number_is_no_rating(reply: str) -> None:
+    assert isinstance(parse_rating(reply, 1, 10), Unparsable)
+
+
+def test_what_a_rating_is_out_of_must_be_the_highest() -> None:
+    assert parse_rating("Rating: 80%", 1, 100) == 80.0
+    assert parse_rating("Rating: 4 out of 5.", 1, 5) == 4.0
+    assert parse_rating("Rating: 4 out of 5.", 1, 10) == Unparsable("a rating out of 5 where the highest is 10")
+    assert parse_rating("Rating: -3.", -5, 5) == -3.0
+    assert parse_rating("Rating: 1", 1, 10) == 1.0
+    assert parse_rating("Rating: 10.", 1, 10) == 10.0
+
+
 def test_a_scale_may_reach_below_zero() -> None:
     assert parse_rating("Rating: -2.5", -5, 5) == -2.5
 
 
-@given(st.text(alphabet=st.one_of(st.characters(), st.sampled_from("Rating: 7/10.*-\n")), max_size=60))
+@given(st.text(alphabet=st.one_of(st.characters(), st.sampled_from("Rating: 7/10.*-\nscore of[]<>{}()")), max_size=60))
 def test_no_text_makes_the_parser_raise(text: str) -> None:
     rating = parse_rating(text, 1, 10)
     assert isinstance(rating, Unparsable) or 1 <= rating <= 10

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - numbers in the scripts that people write
 """The ready verifiers: final numbers, mathematical equality, instructions that a program can check."""
 
 from __future__ import annotations
@@ -102,6 +103,176 @@ def test_the_final_number_is_read(response: str, number: str) -> None:
 )
 def test_another_final_number_is_wrong(response: str, number: str) -> None:
     assert final_number("", response, number) == 0.0
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "The answer is 42. It took 3 steps.",
+        "答案是42。一共用了3步。",
+        "Die Antwort ist 42. Das waren 3 Schritte.",
+        "La réponse est 42. Il y avait 3 étapes.",
+        "<answer>42</answer> It took 3 steps.",
+        "\\boxed{4.2 \\times 10^1}",
+        "La respuesta es 42. Fueron 3 pasos.",
+        "A resposta é 42. Foram 3.",
+        "La risposta è 42. 3 passi.",
+        "Ответ: 42. За 3 шага.",
+        "答えは42です。3ステップでした。",
+        "정답은 42입니다. 3단계.",
+        "الجواب هو 42. في 3 خطوات",
+        "उत्तर: 42। 3",
+        "Het antwoord is 42. In 3 stappen.",
+        "Svaret är 42. 3 steg.",
+        "Odpowiedź to 42. 3 kroki.",
+        "Cevap: 42. 3 adım",
+        "Đáp án là 42. 3 bước",
+        "Jawabannya adalah 42. 3 langkah.",
+        "คำตอบคือ 42 ใช้ 3",
+        "The answer is not 43 but 42.",
+        "It is 42, not 43.",
+        "42 is the answer. That took 3 steps.",
+        "The answer to the question is 42. 3 steps",
+        "<final_answer> x = 42 </final_answer> 3",
+        "\\boxed{\\text{42 apples}} 3",
+        "4.2 × 10¹",
+        "4.2e1",
+        "4.2 x 10^1",
+        "4.2 * 10**1",
+        "4.2·10^{1}",
+        "\\boxed{42}",
+        "Antwort: **42 Euro**. Das sind 3.",
+        "**Final Answer**: 42 km in 3 hours",
+        "答案：４２",
+        "٤٢",
+        "The answer is 42 or so",
+        "420 \\times 10^{-1}",
+        "The final result is 42. It took 3 steps.",
+        "The answer is $42$ dollars, rather than 43.",
+        "42 °C",
+        "42 kg",
+        "42 m^2",
+        "42^\\circ",
+        "<answer>\n42\n</answer>\n3",
+        '{"answer": 42, "steps": 3}',
+        "The answer is: \\(42\\). 3",
+        "答案：42个。3",
+        "所以答案为 42 元，共 3 步",
+        "the answer is (42). 3",
+        "Die Antwort lautet: 42. 3",
+        "La réponse finale est 42 pommes. 3",
+        "Respuesta: 42. 3",
+        "42,0",
+        "42.",
+        "Answer: 42,not 43",
+    ],
+)
+def test_forty_two_is_read_in_every_language_and_form(response: str) -> None:
+    assert final_number("", response, "42") == 1.0
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "\\boxed{42 \\times 10^3}",
+        "The answer is 42 million.",
+        "The answer is not 42.",
+        "It is not 42.",
+        "The answer isn't 42",
+        "42ではない",
+        "不是42",
+        "Die Antwort ist nicht 42.",
+        "La réponse n'est pas 42",
+        "La respuesta no es 42",
+        "42 thousand",
+        "42k",
+        "4.2 × 10^2",
+        "42万",
+        "42 x 10^3",
+        "The answer is 42^2",
+        "42 millones",
+        "42 Millionen",
+        "42,000",
+        "42 lakh",
+        "42%.5",
+        "42.5",
+        "42,5",
+        "The answer is 42 billion",
+        "\\boxed{42\\text{ million}}",
+        "42 000",
+        "42'000",
+        "42.000.000",
+    ],
+)
+def test_what_is_denied_or_of_another_size_is_not_forty_two(response: str) -> None:
+    assert final_number("", response, "42") == 0.0
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "1,000",
+        "1 000",
+        "1'000",
+        "1’000",
+        "Die Antwort ist 1.000. 3",
+        "1.000,00 Euro sind 1.000",
+        "10^3",
+        "1{,}000",
+        "1\\,000",
+        "1\xa0000",
+        "1 thousand",
+        "1k",
+        "$1,000.00",
+        "1e3",
+        "一共1千",
+        "La réponse est 1 000 euros. 3 pas",
+        "Der Preis ist 1.000,00 €.",
+        "La respuesta es 1.000. 3",
+        "\\$1{,}000",
+        "1 \\times 10^{3}",
+        "0.5 × 2 = 1,000",
+        "१,०००",
+        "1000.000",
+    ],
+)
+def test_a_thousand_is_read_with_every_mark_between_its_digits(response: str) -> None:
+    assert final_number("", response, "1000") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("response", "number"),
+    [
+        ("1.000.000", "1000000"),
+        ("1,00,000", "100000"),
+        ("1 000 000", "1000000"),
+        ("3,5", "3.5"),
+        ("Die Antwort ist 3,125.", "3.125"),
+        ("1.234,56", "1234.56"),
+        ("3½ hours", "3.5"),
+        ("½", "0.5"),
+        ("2.5 million", "2500000"),
+        ("3 lakh", "300000"),
+        ("1.2亿", "120000000"),
+        ("$1.5 billion", "1500000000"),
+        ("2^10", "1024"),
+        ("10^{-3}", "0.001"),
+        ("-5 \\times 10^{-2}", "-0.05"),
+        ("1.500 m", "1.5"),
+        ("(3,5)", "3.5"),
+        ("1,2,3", "3"),
+        ("5 200-gram bags", "200"),
+        ("1 1/2", "1.5"),
+        ("42 Mio. Euro", "42000000"),
+        ("- 5", "5"),
+        ("3 000 000,5", "3000000.5"),
+        ("[^3^] 5 [^4^]", "5"),
+        ("42m", "42"),
+        ("42 b", "42"),
+    ],
+)
+def test_other_numbers_are_read_as_they_are_written(response: str, number: str) -> None:
+    assert final_number("", response, number) == 1.0
 
 
 @pytest.mark.parametrize("answer", ["", "none", "1/0", "nan"])

@@ -125,6 +125,12 @@ def test_a_model_that_gives_everything_the_same_reward_is_named() -> None:
         averaged(rows, {"dull": [0.1, 0.0], "sharp": [1.5, 0.5]})
 
 
+def test_rewards_that_are_equal_but_for_noise_are_equal() -> None:
+    with pytest.raises(DataError, match="rewards of the reward model `a` have the deviation 0"):
+        reward_scales(table([[0.1 + 0.2, 0.3, 0.3]]))
+    assert reward_scales(table([[1e-6, 2e-6]])) == {"a": pytest.approx([1.5e-6, 0.5e-6])}
+
+
 def test_a_model_that_scored_nothing_is_named() -> None:
     rows = scored(("p", 0, "a", None, "too_long"), ("p", 0, "b", 1, None), ("p", 1, "b", 2, None))
     with pytest.raises(DataError, match="the reward model `a` scored no response at all"):

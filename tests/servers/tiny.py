@@ -9,11 +9,12 @@ from typing import Any, Literal
 import polars as pl
 import torch
 import transformers
+from small_store import a_manifest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import DebertaV2Config, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from eva_data.config.rewards import Classifier, Pairwise
-from eva_data.files import write_json
+from eva_data.files import sha256, write_json
 from eva_data.jobs.job import Job, name_of
 from eva_data.rewards import score_rows
 from eva_data.tables.schemas import PREFERENCES, conform
@@ -56,6 +57,70 @@ def save_model(folder: Path, architecture: Architecture = "llama", *, seed: int 
     )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_composite_model(folder: Path) -> Path:
+    """A Gemma 3, which sees images too: what is about text is a part of its config; gives `folder`."""
+    tokenizer = _tokenizer("gemma2")
+    torch.manual_seed(0)
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "max_position_embeddings": 512,
+        "sliding_window": 512,
+    }
+    sight = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "image_size": 28,
+        "patch_size": 14,
+    }
+    tokens = {
+        "image_token_index": 5,
+        "boi_token_index": 6,
+        "eoi_token_index": 7,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = transformers.Gemma3Config(text_config=text, vision_config=sight, mm_tokens_per_image=4, **tokens)
+    model = transformers.Gemma3ForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+OWN_CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+def save_own_language_model(folder: Path) -> Path:
+    """A Llama that only its own code, in the folder itself, can load; gives `folder`."""
+    save_model(folder)
+    (folder / "modeling_own.py").write_text(OWN_CODE)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "model_type": "own",
+        "architectures": ["OwnForCausalLM"],
+        "auto_map": {"AutoConfig": "modeling_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 
@@ -158,10 +223,12 @@ def save_dataset(folder: Path, splits: dict[str, pl.DataFrame]) -> Path:
     (folder / "preferences").mkdir(parents=True, exist_ok=True)
     lines = ["---", "configs:", "- config_name: preferences", "  data_files:"]
     for name, table in splits.items():
-        table.write_parquet(folder / "preferences" / f"{name}.parquet")
+        path = folder / "preferences" / f"{name}.parquet"
+        table.write_parquet(path)
         lines += [f"  - split: {name}", f"    path: preferences/{name}.parquet"]
-        files: dict[str, Any] = {f"preferences/{name}.parquet": {}} if table.height else {}
-        write_json(folder / "manifests" / f"{name}.json", {"iteration": int(name[5:]), "files": files})
+        entry = {"sha256": sha256(path), "rows": table.height, "bytes": path.stat().st_size}
+        manifest = a_manifest(int(name[5:]), files={f"preferences/{name}.parquet": entry} if table.height else {})
+        write_json(folder / "manifests" / f"{name}.json", manifest.values())
     (folder / "README.md").write_text("\n".join([*lines, "---", ""]))
     return folder
 

@@ -16,7 +16,7 @@ from eva_data.tables import reasons
 from eva_data.tables.reasons import REASONS, explained, kind, kind_of
 
 PACKAGE = Path(reasons.__file__).parents[1]
-COLUMNS = ("error", "why", "")
+COLUMNS = ("error", "why", "reason", "unusable", "")
 """What stands where a reason may stand and is none: columns that are read, a text that is none."""
 
 KINDS = {

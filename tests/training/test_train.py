@@ -6,6 +6,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +18,15 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from scripts import RECIPES, arguments
-from tiny import Architecture, pairs, preferences, save_dataset, save_model
+from tiny import (
+    Architecture,
+    pairs,
+    preferences,
+    save_composite_model,
+    save_dataset,
+    save_model,
+    save_own_language_model,
+)
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig
 
@@ -157,6 +167,40 @@ def test_an_adapter_is_merged_into_the_model_that_is_saved(preference: ModuleTyp
     assert not (theta / "adapter_config.json").exists()
 
 
+LORA = ["--max_steps", "2", "--use_peft", "--lora_r", "4", "--learning_rate", "1e-2"]
+LORA += ["--lora_target_modules", "q_proj", "v_proj"]
+
+
+@pytest.mark.parametrize("recipe", ["sandbox", "sandbox_simpo"])
+def test_code_that_was_allowed_stays_allowed_until_the_adapter_is_merged(
+    preference: ModuleType, tmp_path: Path, recipe: str
+) -> None:
+    model = save_own_language_model(tmp_path / "model")
+    save_dataset(tmp_path / "data", {"iter_1": pairs(12)})
+    preference.main(arguments(tmp_path, model, *LORA, "--trust_remote_code", "true", recipe=recipe))
+    after = AutoModelForCausalLM.from_pretrained(tmp_path / "theta", trust_remote_code=True)
+    assert type(after).__name__ == "OwnForCausalLM"
+    before, now = (load_file(folder / "model.safetensors") for folder in (model, tmp_path / "theta"))
+    assert set(before) == set(now) and any(not torch.equal(before[name], now[name]) for name in before)
+
+
+@pytest.mark.parametrize("recipe", ["sandbox", "sandbox_simpo"])
+@pytest.mark.parametrize("more", [["--max_steps", "2"], LORA])
+def test_a_model_whose_config_has_parts_is_trained(
+    preference: ModuleType, tmp_path: Path, recipe: str, more: list[str]
+) -> None:
+    model = save_composite_model(tmp_path / "model")
+    (model / "preprocessor_config.json").write_text('{"image_processor_type": "Gemma3ImageProcessor"}')
+    save_dataset(tmp_path / "data", {"iter_1": pairs(12)})
+    preference.main(arguments(tmp_path, model, *more, recipe=recipe))
+    before, now = (load_file(folder / "model.safetensors") for folder in (model, tmp_path / "theta"))
+    assert any(not torch.equal(before[name], now[name]) for name in before if "language_model" in name)
+    assert set(before) == set(now)
+    # What a server needs to load it.
+    kept = (tmp_path / "theta" / "preprocessor_config.json").read_text()
+    assert kept == (model / "preprocessor_config.json").read_text()
+
+
 def test_pairs_that_teach_nothing_or_are_too_long_are_left_out_and_counted(
     preference: ModuleType, tmp_path: Path
 ) -> None:
@@ -292,14 +336,59 @@ def test_training_runs_where_the_solver_does(tmp_path: Path) -> None:
     def launched(device: str, **environment: str) -> tuple[list[str], str | None]:
         config = make_config(tmp_path, "dpo", device=device, threads=3)
         arguments, changed = launch_arguments(config, environment)
-        assert arguments[8:10] == ["--num_cpu_threads_per_process", "3"]
-        return arguments[10:], changed.get("CUDA_VISIBLE_DEVICES")
+        assert arguments[10:12] == ["--num_cpu_threads_per_process", "3"]
+        return arguments[12:], changed.get("CUDA_VISIBLE_DEVICES")
 
     assert launched("cpu", CUDA_VISIBLE_DEVICES="0,1") == (["--cpu"], "")
     assert launched("cuda") == (["--gpu_ids", "0"], None)
     assert launched("cuda:2") == (["--gpu_ids", "2"], None)
     assert launched("cuda:1", CUDA_VISIBLE_DEVICES="4,6") == (["--gpu_ids", "6"], "4,6")
     assert launched("mps") == ([], None)
+
+
+PLACE = """
+import os
+from accelerate import PartialState
+from transformers import TrainingArguments
+state = PartialState()
+names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "ACCELERATE_USE_FSDP", "ACCELERATE_MIXED_PRECISION")
+found = [os.environ.get(name) for name in names]
+print("PLACE", state.num_processes, state.distributed_type.value, state.device, found)
+print("WORLD", TrainingArguments("out", use_cpu=True).world_size)
+"""
+LEFT_OVER = {
+    **{"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"},
+    **{"LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "7", "OMPI_COMM_WORLD_SIZE": "2"},
+    **{"PMI_SIZE": "2", "PMI_RANK": "1", "ACCELERATE_USE_FSDP": "true", "ACCELERATE_MIXED_PRECISION": "fp16"},
+}
+SEVERAL = "distributed_type: MULTI_GPU\nnum_processes: 4\nnum_machines: 2\nmachine_rank: 1\nmixed_precision: fp16\n"
+
+
+@pytest.mark.parametrize("accelerate", ["", SEVERAL, "distributed_type: FSDP\nnum_processes: 2\n", "what: ever\n"])
+def test_what_another_launch_left_behind_changes_nothing(tmp_path: Path, accelerate: str) -> None:
+    script = tmp_path / "place.py"
+    script.write_text(PLACE)
+    home = tmp_path / "home"
+    (home / "accelerate").mkdir(parents=True)
+    if accelerate:
+        (home / "accelerate" / "default_config.yaml").write_text(accelerate)
+    before = os.environ | LEFT_OVER | {"HF_HOME": str(home)}
+    arguments, environment = launch_arguments(make_config(tmp_path, "dpo", device="cpu", threads=1), before)
+    command = [sys.executable, "-m", "accelerate.commands.launch", *arguments, str(script)]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "PLACE 1 NO cpu [None, None, None, None, 'no']" in done.stdout
+    assert "WORLD 1" in done.stdout
+
+
+def test_with_settings_of_accelerate_the_environment_is_the_users(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(SEVERAL)
+    config = make_config(tmp_path, "dpo", device="cpu")
+    config = config.model_copy(update={"train": config.train.model_copy(update={"accelerate": file})})
+    arguments, environment = launch_arguments(config, LEFT_OVER)
+    assert arguments == ["--config_file", str(file)]
+    assert LEFT_OVER.items() <= environment.items()
 
 
 def test_of_a_failure_the_line_that_matters_is_told() -> None:

@@ -19,9 +19,12 @@ from eva_data.report.lineage import lineage, relatives
 
 
 def print_build(run: Run, manifest: Manifest) -> None:
-    """The short table at the end of a build, and the next command."""
+    """The short table at the end of a build, and the next command; first of all where there are no pairs, that."""
     console = Console()
     iteration = manifest.iteration
+    has_pairs = manifest.counts.pairs > 0
+    if not has_pairs:
+        console.print(_without_pairs(manifest), markup=False, highlight=False, soft_wrap=True)
     console.print(_flow_table(manifest))
     console.print(_rejects_table(manifest))
     console.print(_informativeness_table(manifest))
@@ -30,13 +33,27 @@ def print_build(run: Run, manifest: Manifest) -> None:
         console.print(_heldout_table(pl.read_csv(heldout)))
     for note in manifest.notes:
         console.print(f"Note: {note}", markup=False)
-    folder = run.config.folder
+    folder, table = run.config.folder, "preferences" if has_pairs else "responses"
     console.print(f"\nThe data is in {folder}:", markup=False, highlight=False)
-    console.print(f'  load_dataset("{folder}", "preferences", split="iter_{iteration}")', markup=False, highlight=False)
+    console.print(f'  load_dataset("{folder}", "{table}", split="iter_{iteration}")', markup=False, highlight=False)
+    if not has_pairs:
+        console.print(
+            "Next: change what keeps rewards alike (`solver.responses`, `solver.temperature`, `pair`, `reward`) and "
+            "build into a folder of its own with `--set folder=...`",
+            markup=False,
+        )
+        return
     trainable = run.config.trains and iteration >= run.config.first_answered
     trained = run.store.solver_folder(iteration).exists()
     following = f"train --iter {iteration}" if trainable and not trained else f"build --iter {iteration + 1}"
     console.print(f"Next: eva-data {following}, or look at it with: eva-data show --iter {iteration}", markup=False)
+
+
+def _without_pairs(manifest: Manifest) -> str:
+    """That an iteration has no pairs, and why."""
+    reasons = manifest.counts.rejects_by_reason.get("pair", {})
+    why = ", ".join(f"{reason} {count}" for reason, count in reasons.items()) or "it has no prompts"
+    return f"Iteration {manifest.iteration} has no preference pairs ({why}), so there is nothing in it to train on."
 
 
 def _flow_table(manifest: Manifest) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -32,7 +33,8 @@ def interpreter(block: VllmModel | RewardServer, key: str) -> str:
     """Path of the Python that shall run vLLM; ModelError, naming `<key>.python`, where it is no program."""
     if block.python is None:
         return sys.executable
-    found = shutil.which(block.python.expanduser())
+    # As it is written: `./python` is the one in this folder, and not the first on PATH.
+    found = shutil.which(os.path.expanduser(block.python))
     if found is None:
         raise ModelError(
             f"`{key}.python` is {block.python}, which is no program on this machine: name the interpreter of the "

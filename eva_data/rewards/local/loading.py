@@ -103,7 +103,7 @@ def load_model(kind: Any, local: LocalModel, **options: Any) -> PreTrainedModel:
             f"the reward model {path} lacks weights of a {type(model).__name__}, or has them in another size, "
             f"{len(wanting)} in all, such as `{wanting[0]}`: it is no reward model of this kind"
         )
-    model.config.use_cache = False
+    model.config.get_text_config().use_cache = False
     try:
         on_device: PreTrainedModel = model.to(block.device).eval()
     except (AssertionError, RuntimeError) as error:
@@ -120,7 +120,8 @@ def dtype_of(model: PreTrainedModel) -> str:
 
 def longest_input(wanted: int, config: Mapping[str, Any]) -> int:
     """Most tokens of a text: the settings' bound, or the model's own where that is smaller."""
-    own: int | None = config.get("max_position_embeddings")
+    # Of a model that sees images too, what is about text is a part of its config.
+    own: int | None = (config.get("text_config") or config).get("max_position_embeddings")
     return min(wanted, own or wanted)
 
 

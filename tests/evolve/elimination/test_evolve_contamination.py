@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - prompts in Chinese
 """Contamination: runs of words shared with a benchmark, and benchmark files that cannot be used."""
 
 from __future__ import annotations
@@ -53,15 +54,52 @@ def test_thirteen_words_in_a_row_are_contamination_and_twelve_are_not() -> None:
     )
 
 
-def test_shorter_texts_are_met_only_by_exactly_their_words() -> None:
+def test_texts_of_fewer_than_five_words_are_met_only_by_exactly_their_words() -> None:
     frame = prompts(
         same="Name three rivers!",
         longer="Name three rivers of Asia.",
         long=f"Name three rivers. {THIRTEEN}",
         other="Name three lakes.",
     )
-    found = contaminated(frame, [reference("geography", "name THREE rivers", "Name three", THIRTEEN[2:])])
+    found = contaminated(frame, [reference("geography", "name THREE rivers", "Name three")])
     assert found.rows() == [("same", "geography")]
+
+
+QUESTION = "What happens to you if you eat watermelon seeds?"
+
+
+def test_a_short_question_is_met_by_a_prompt_that_holds_all_of_it() -> None:
+    frame = prompts(
+        inside=f"Answer in the voice of a doctor. {QUESTION} Give your sources, and name two studies.",
+        embedded="Explain to a child what happens to you if you eat watermelon seeds, in three sentences.",
+        half="What happens to you if you eat watermelon every day?",
+        five="Say who was the first king, and who came after him.",
+        four="Name two rivers of Asia, then the longest.",
+    )
+    sets = [reference("short", QUESTION, "Who was the first king?", "Name two rivers of")]
+    assert sorted(contaminated(frame, sets)["prompt_id"]) == ["embedded", "five", "inside"]
+
+
+def test_letters_of_scripts_without_spaces_are_parts_of_words() -> None:
+    benchmark = reference(
+        "zh",
+        "请用不超过一百个字简要介绍一下长江的历史。",
+        "水的沸点在一个标准大气压下是多少摄氏度？",
+        "中国的首都是哪里？",
+    )
+    frame = prompts(
+        stock="请用不超过一百个字简要介绍一下量子力学里的不确定性原理。",
+        most="请用不超过一百个字简要介绍一下长江的历史，并说明它的意义。",
+        inside="先回答：中国的首都是哪里？再介绍那里的三座博物馆。",
+        thai="ช่วยอธิบายประวัติของแม่น้ำเจ้าพระยาให้หน่อย",
+    )
+    thai = reference("th", "ช่วยอธิบายประวัติของแม่น้ำโขงให้หน่อยได้ไหม")
+    assert contaminated(frame, [benchmark, thai]).sort("prompt_id").rows() == [("inside", "zh"), ("most", "zh")]
+
+
+def test_a_run_is_the_same_wherever_it_stands() -> None:
+    frame = prompts(**{f"{n}": " ".join(map(str, range(n))) + f" {THIRTEEN} Then?" for n in range(40)})
+    assert contaminated(frame, [reference("trains", THIRTEEN)]).height == 40
 
 
 def test_the_first_set_that_is_met_is_named() -> None:
@@ -152,5 +190,5 @@ def test_real_benchmark_prompts_are_found_in_prompts_that_contain_them(shared_da
     )
     found = contaminated(frame, [benchmark])
     words = benchmark.texts["text"].str.count_matches(r"[\p{L}\p{M}\p{N}]+")
-    assert found["prompt_id"].sort().to_list() == sorted(f"in {n}" for n, count in enumerate(words) if count >= 13)
-    assert found.height > 60
+    assert found["prompt_id"].sort().to_list() == sorted(f"in {n}" for n, count in enumerate(words) if count >= 5)
+    assert found.height > 70

@@ -23,7 +23,7 @@ from fake_vllm import starts, write_interpreter
 
 from eva_data.config import RewardServer, VllmModel
 from eva_data.errors import ModelError
-from eva_data.models.vllm.command import arguments, first_error
+from eva_data.models.vllm.command import arguments, first_error, interpreter
 from eva_data.models.vllm.server import Servers, VllmServer
 
 
@@ -189,6 +189,22 @@ def test_an_interpreter_that_is_not_there_is_named_with_its_key(tmp_path: Path) 
         f"`creator.python` is {tmp_path}/nowhere/python, which is no program on this machine: name the interpreter of "
         "the environment that vLLM is installed in, such as /opt/vllm/bin/python"
     )
+
+
+@pytest.mark.parametrize("written", ["./python", "env/bin/../../python"])
+def test_an_interpreter_is_found_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    (tmp_path / "env" / "bin").mkdir(parents=True)
+    (tmp_path / "python").write_text("#!/bin/sh\n")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    block = VllmModel(backend="vllm", model="m", python=written)
+    assert Path(interpreter(block, "solver")).resolve() == tmp_path / "python"
+    # A bare name is looked for on PATH, as in a shell.
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    block = VllmModel(backend="vllm", model="m", python="python")
+    assert interpreter(block, "solver") == str(Path(sys.executable).parent / "python")
 
 
 @pytest.mark.parametrize("given", [None, Path(sys.executable)])

@@ -1,0 +1,249 @@
+"""What can be known to be wrong before any model is asked: settings, files and functions that a build will need.
+
+A user's function is tried in a process of its own (`python -m eva_data.iteration.ready`), which is what will call it
+later: whatever it loads, prints or ends is gone again.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from eva_data.config import Config, OneReward, Several, TableModel, Verifier
+from eva_data.dataset.scored_table import read_table
+from eva_data.dataset.seeds import read_seeds
+from eva_data.errors import ConfigError, DataError, EvaError
+from eva_data.iteration.inputs import refuse_unreadable
+from eva_data.iteration.run import Run
+from eva_data.rewards.verifier import load_verifier, read_answers
+from eva_data.tables.reading import open_path
+from eva_data.tables.shapes.values import plain, text
+
+UNEDITED = {"solver.model": "path/or/hub-id", "reward.function": "my_package.my_module:score"}
+"""What `eva-data init` writes where only the user can know."""
+
+_OURS = ("manifests", ".eva")
+_TRLS = frozenset({"prompts", "completions", "completion_ids", "completions_ids"})
+"""Arguments of TRL's reward functions, which take whole batches by keyword."""
+
+_PROMPT = "What is 2 + 2?"
+_RESPONSES = ("4", "2 + 2 is 4.\n#### 4", '{"answer": 4}')
+"""Of a trial row; a function that fits none of them fits no model's words."""
+
+
+def refuse_unready(run: Run, iteration: int, *, download: bool = False) -> None:
+    """Raise ConfigError or DataError where something that building iteration t needs is missing or wrong.
+
+    Checked are what `eva-data init` left to be filled in, the folder, the files of seeds, responses, answers and
+    benchmarks, and reward functions: each is called once on a trial row, and on a few more where it raises. No model is
+    asked or resolved, no dataset is downloaded without `download`, and nothing is checked where the iteration is built.
+    """
+    config, built = run.config, run.store.iterations()
+    if iteration in built:
+        return
+    _refuse_unedited(config)
+    _refuse_foreign(config.folder)
+    refuse_unreadable(config, iteration, download=download)
+    prompts = _prompts(config, first=1 not in built)
+    if iteration < config.first_answered:
+        return
+    if config.reward is None:
+        raise ConfigError("`reward` is missing: name what scores a response, for example a verifier")
+    rewards = config.reward.rewards if isinstance(config.reward, Several) else (config.reward,)
+    for reward in rewards:
+        _refuse_wrong_function(run, reward, prompts)
+
+
+def _refuse_unedited(config: Config) -> None:
+    solver = config.model_solver
+    found = {
+        "solver.model": solver.model if solver is not None else None,
+        "reward.function": config.reward.function if isinstance(config.reward, Verifier) else None,
+    }
+    unedited = [key for key, value in UNEDITED.items() if found[key] == value]
+    if unedited:
+        named = " and ".join(f"`{key}` is still `{UNEDITED[key]}`" for key in unedited)
+        raise ConfigError(f"{named}, as `eva-data init` wrote it: name your own in eva.yaml")
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise ConfigError for a folder that holds files, and none by which eva-data would know its own."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"`folder` is {folder}, which is a file: name a folder of its own for the dataset")
+    if not folder.is_dir() or any((folder / name).exists() for name in _OURS):
+        return
+    foreign = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if foreign:
+        raise ConfigError(
+            f"`folder` is {folder}, which holds files that are not eva-data's ({', '.join(foreign[:3])}"
+            f"{', ...' if len(foreign) > 3 else ''}): name a new or an empty folder"
+        )
+
+
+def _prompts(config: Config, *, first: bool) -> list[str]:
+    """Texts of a few prompts that will be scored, after reading what is read of them from files of this machine."""
+    table = pl.DataFrame(
+        {"prompt": []}, schema={"prompt": pl.List(pl.Struct({"role": pl.String, "content": pl.String}))}
+    )
+    if isinstance(config.solver, TableModel):
+        if first and config.solver.path is not None:
+            table = read_table(config.solver, config.seed).prompts
+    elif config.seeds is not None and config.seeds.dataset is None:
+        table = read_seeds(config.seeds, config.seed)[0]
+    return table.head(2)["prompt"].list.last().struct.field("content").to_list()
+
+
+def _refuse_wrong_function(run: Run, reward: OneReward, prompts: Sequence[str]) -> None:
+    """Raise ConfigError where a verifier's function is missing, takes other arguments or scores no trial row."""
+    if not isinstance(reward, Verifier):
+        return
+    function = load_verifier(reward.function)
+    answered = None
+    if reward.answers is not None:
+        answered = _first_answer(reward)
+    _refuse_other_arguments(reward, function, answered is not None)
+    rows = [(answered[0], str(answered[1]), answered[1])] if answered else []
+    rows += [
+        (prompt, response, *((answered[1],) if answered else ()))
+        for prompt in (*prompts, _PROMPT)
+        for response in _RESPONSES
+    ]
+    wrong = _try(reward.function, rows, seconds=run.config.stalled_minutes * 60)
+    if wrong is not None:
+        raise ConfigError(
+            f"`reward.function` is `{reward.function}`, which scored none of {len(rows)} trial rows: {wrong}; it is "
+            f"called as `{_call(answered is not None)}` and gives a number, or None where a response cannot be scored"
+        )
+
+
+def _first_answer(reward: Verifier) -> tuple[str, Any]:
+    """Prompt and answer of the first reference answer; DataError where there is none."""
+    answers = reward.answers
+    assert answers is not None
+    if not answers.path.exists():
+        raise DataError(f"`reward.answers.path` is {answers.path}, and there is no such file")
+    read_answers(answers, [])
+    source = open_path(answers.path, "reward.answers.path")
+    given = source.map(
+        lambda frame, schema: frame.select(
+            prompt=text(pl.col(answers.prompt), schema[answers.prompt]), answer=pl.col(answers.answer)
+        )
+    )
+    found = source.collect(given.drop_nulls().head(1))
+    found = found.with_columns(plain(found["answer"], untyped=source.untyped))
+    if found.is_empty():
+        raise DataError(f"{answers.path.name} holds no answer in its column `{answers.answer}`: name another one")
+    prompt, answer = found.row(0)
+    return prompt, answer
+
+
+def _refuse_other_arguments(reward: Verifier, function: Any, answered: bool) -> None:
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        # Some functions of compiled modules do not say what they take; the trial shows it.
+        return
+    if trls := sorted(_TRLS & signature.parameters.keys()):
+        raise ConfigError(
+            f"`reward.function` is `{reward.function}`, which takes {', '.join(f'`{name}`' for name in trls)} as TRL's "
+            f"reward functions do; here it is called for one response at a time, as `{_call(answered)}`: wrap it in a "
+            "function of these arguments"
+        )
+    try:
+        signature.bind(*("prompt", "response", "answer")[: 3 if answered else 2])
+    except TypeError as error:
+        hint = ""
+        if not answered and len(signature.parameters) == 3:
+            hint = ", or name `reward.answers`, which makes the reference answer a third argument"
+        raise ConfigError(
+            f"`reward.function` is `{reward.function}`, which takes `{signature}`; it is called as "
+            f"`{_call(answered)}` ({error}): give it these arguments{hint}"
+        ) from None
+
+
+def _call(answered: bool) -> str:
+    return f"function(prompt, response{', answer' if answered else ''})"
+
+
+def _try(function: str, rows: Sequence[tuple[Any, ...]], *, seconds: float) -> str | None:
+    """Why a function scores none of the rows, in a process of its own; None where it scores one."""
+    if function.startswith("eva_data."):
+        return trial(function, rows)
+    given = json.dumps({"function": function, "rows": rows}, default=str)
+    command = [sys.executable, "-m", "eva_data.iteration.ready"]
+    try:
+        done = subprocess.run(
+            command, input=given, capture_output=True, text=True, timeout=seconds, env=_environment(), check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"it took more than {seconds:.0f} s"
+    try:
+        said = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
+        return f"its process ended with status {done.returncode} ({last})"
+    if said["error"] is not None:
+        raise ConfigError(said["error"])
+    wrong: str | None = said["wrong"]
+    return wrong
+
+
+def _environment() -> dict[str, str]:
+    """What lets a child import what this process can: the same folders, in the same order."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def trial(function: str, rows: Sequence[Sequence[Any]]) -> str | None:
+    """Call a verifier on the rows until it scores one; what went wrong with the first where it scores none."""
+    verify = load_verifier(function)
+    problems = list(_until_scored(verify, rows))
+    return problems[0] if problems and len(problems) == len(rows) else None
+
+
+def _until_scored(verify: Any, rows: Sequence[Sequence[Any]]) -> Iterator[str]:
+    for row in rows:
+        try:
+            given = verify(*row)
+        except EvaError:
+            raise
+        except Exception as error:
+            # The user's own function.
+            yield f"it raised {type(error).__name__}: {error}"
+            continue
+        if inspect.iscoroutine(given):
+            given.close()
+        if given is None or _is_number(given):
+            return
+        yield f"it gave a {type(given).__name__}, which is no number"
+
+
+def _is_number(given: Any) -> bool:
+    try:
+        float(given)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return False
+    return True
+
+
+def _main() -> None:
+    # What the function prints must not be taken for the verdict.
+    verdict = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    given = json.loads(sys.stdin.read())
+    try:
+        said = {"wrong": trial(given["function"], given["rows"]), "error": None}
+    except EvaError as error:
+        said = {"wrong": None, "error": str(error)}
+    print(json.dumps(said), file=verdict, flush=True)
+
+
+if __name__ == "__main__":
+    _main()

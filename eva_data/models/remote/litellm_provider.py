@@ -32,7 +32,7 @@ class Provider:
         timeout_seconds: float,
     ) -> None:
         self._litellm = import_litellm()
-        self._model, self._key, self._key_name = model, key, key_name
+        self.model, self._key, self._key_name = model, key, key_name
         self._fields: dict[str, Any] = {
             "model": model,
             "temperature": sampling.temperature,
@@ -77,14 +77,14 @@ class Provider:
             kind = Outage if _is_no_connection(error) else Transient
             raise kind(self._words(error)) from None
         except errors.UnsupportedParamsError as error:
-            raise EndpointError(f"{self._model} cannot be asked like that: {self._words(error)}") from None
+            raise EndpointError(f"{self.model} cannot be asked like that: {self._words(error)}") from None
         except self._litellm.openai.APIStatusError as error:
             raise fault_of(
                 error.status_code,
                 self._words(error),
                 _headers(error),
                 key_name=self._key_name,
-                model=self._model,
+                model=self.model,
                 url=url,
             ) from None
         except self._litellm.openai.APIError as error:

@@ -40,7 +40,7 @@ class OpenAIServer:
         extra_body: Mapping[str, Any],
         timeout_seconds: float,
     ) -> None:
-        self._model = model
+        self.model = model
         self._key, self._key_name = key, key_name
         self._body = {
             "model": model,
@@ -85,7 +85,7 @@ class OpenAIServer:
         if status != 200:
             # Servers quote a wrong key in their answer.
             raise fault_of(
-                status, without_keys(text, self._key), headers, key_name=self._key_name, model=self._model, url=url
+                status, without_keys(text, self._key), headers, key_name=self._key_name, model=self.model, url=url
             )
         try:
             return json.loads(text)

@@ -32,6 +32,9 @@ class Reply:
 class Transport(Protocol):
     """A way to ask a model."""
 
+    model: str
+    """As the server, or litellm, calls it."""
+
     async def ask(self, url: str, messages: Sequence[Message], n: int, *, greedy: int | None = None) -> Reply:
         """A reply with at least one usable choice, at most `n`.
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from eva_data.calls import GAVE_UP, Chain, Completion, Message, Request, T, merge_system
 from eva_data.errors import EndpointError
-from eva_data.ledger import Bill, Keeper, Ledger
+from eva_data.ledger import Keeper, Ledger
 from eva_data.models.base import refused
 from eva_data.models.remote import canary
-from eva_data.models.remote.budget import Price, Purse, cost, most
-from eva_data.models.remote.faults import SYSTEM_ROLE, Fault, Outage, Refused, Throttled, Transient
+from eva_data.models.remote.budget import Purse
+from eva_data.models.remote.faults import SYSTEM_ROLE, Fault, Refused, Transient
 from eva_data.models.remote.retries import Place, Retries
-from eva_data.models.remote.transport import Reply, Transport
+from eva_data.models.remote.transport import Transport
 
 SINGLE_REPLIES = 3
 """Replies of one choice where several were asked for, and none of several, that show that a server ignores `n`."""
+
+SHORTEST_LOOK, LONGEST_LOOK = 0.1, 2.0
+"""Seconds after which a call that another process asks is looked for again, at first and at most."""
 
 Found = dict[bytes, Completion]
 """Completions by their ledger key."""
@@ -38,13 +40,10 @@ class Asker:
     ledger: Ledger
     transport: Transport
     retries: Retries
-    purse: Purse | None
-    price: Price | None
-    max_tokens: int
+    keeper: Keeper
+    purse: Purse
     system: str
     """What happens to a system message that the server refuses: keep | merge_into_user | reject."""
-    bill: Bill
-    """What the bills of all replies have in common."""
     one_at_a_time: bool
     """Whether the server gives one choice per request; found out if it is not known."""
     key: Callable[[Request], bytes]
@@ -58,9 +57,6 @@ class Asker:
     """Calls that are under way."""
     _several_seen: bool = False
     _single_replies: int = 0
-
-    def __post_init__(self) -> None:
-        self._keeper = Keeper(self.ledger)
 
     async def run(self, chains: Sequence[Chain[T]]) -> list[T]:
         """Drive all chains to their end at once, and return their results in order.
@@ -97,24 +93,52 @@ class Asker:
         keys = [self.key(request) for request in requests]
         answers = self.ledger.completions(keys)
         self.finished += len(answers)
-        # Samples of the same messages, which are the same object, share a request. Equal requests are one, also
-        # if another chain has just made it.
-        groups: dict[tuple[int, str], dict[bytes, Sequence[Message]]] = {}
-        asked_already: dict[bytes, asyncio.Future[Completion]] = {}
+        under_way: dict[bytes, asyncio.Future[Completion]] = {}
+        missing: dict[bytes, Request] = {}
         for request, key in zip(requests, keys, strict=True):
             if key in self._asking:
-                asked_already[key] = self._asking[key]
+                # Another chain asks it, or this one twice.
+                under_way[key] = self._asking[key]
             elif key not in answers:
                 self._asking[key] = asyncio.get_running_loop().create_future()
-                groups.setdefault((id(request.messages), request.salt), {})[key] = request.messages
-        asked = [self._complete(next(iter(group.values())), [*group], place) for group in groups.values()]
-        for found in await _all(asked):
-            answers |= found
+                missing[key] = request
+        pause = SHORTEST_LOOK
+        while missing:
+            found = await self._ask_or_find(missing, place)
             for key, completion in found.items():
+                del missing[key]
                 self._asking.pop(key).set_result(completion)
-        for key, under_way in asked_already.items():
-            answers[key] = await under_way
+            answers |= found
+            if missing:
+                # Another process asks these.
+                place.leave()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_LOOK)
+        for key, future in under_way.items():
+            answers[key] = await future
         return [answers[key] for key in keys]
+
+    async def _ask_or_find(self, missing: Mapping[bytes, Request], place: Place) -> Found:
+        """The completions of those calls that the ledger has, or that no other process is asking."""
+        found = self.ledger.completions([*missing])
+        if not (wanted := [key for key in missing if key not in found]):
+            return found
+        kept, mine = await self.keeper.claim(wanted)
+        found |= kept
+        self.finished += len(found)
+        # Samples of the same messages, which are the same object, share a request.
+        groups: dict[tuple[int, str], list[bytes]] = {}
+        for key in wanted:
+            if key in mine:
+                groups.setdefault((id(missing[key].messages), missing[key].salt), []).append(key)
+        for answered in await _all(
+            [self._complete(missing[group[0]].messages, group, place) for group in groups.values()]
+        ):
+            found |= answered
+            failed = [key for key, completion in answered.items() if completion.text is None]
+            if failed:
+                self.keeper.release(failed)
+        return found
 
     async def _complete(self, messages: Sequence[Message], keys: Sequence[bytes], place: Place) -> Found:
         """A completion for every key, all of the same messages; a failed one if a request is given up."""
@@ -149,7 +173,7 @@ class Asker:
 
     async def _request(self, messages: Sequence[Message], keys: Sequence[bytes], url: str) -> Found:
         """One request to one server: its completions, committed before the next request may start."""
-        reply, seconds = await self._paid(messages, len(keys), partial(self.transport.ask, url))
+        reply, bill, reserved = await self.purse.paid(messages, len(keys), partial(self.transport.ask, url))
         # Most servers say how many tokens all choices have together, not how many each.
         of_one = reply.completion_tokens if len(reply.choices) == 1 else None
         completions = {
@@ -161,7 +185,7 @@ class Asker:
             )
             for key, choice in zip(keys, reply.choices, strict=False)
         }
-        await self._keeper.keep(completions, self._billed(reply, seconds, self.bill.stage))
+        await self.keeper.keep(completions, bill, reserved)
         self.finished += len(completions)
         # Whether the server knows `n`: some take it and give one choice all the same.
         self._several_seen |= len(reply.choices) > 1
@@ -170,57 +194,19 @@ class Asker:
             self.one_at_a_time |= self._single_replies >= SINGLE_REPLIES
         return completions
 
-    async def _paid(
-        self, messages: Sequence[Message], n: int, ask: Callable[..., Coroutine[Any, Any, Reply]]
-    ) -> tuple[Reply, float]:
-        """The reply and how long it took; with a budget, only once the dearest outcome can be paid."""
-        if self.purse is None or self.price is None:
-            started = time.monotonic()
-            return await ask(messages, n), time.monotonic() - started
-        reserved = most(self.price, messages, n, self.max_tokens)
-        await self.purse.reserve(reserved)
-        paid, started = reserved, time.monotonic()
-        try:
-            reply = await ask(messages, n)
-            known = cost(self.price, reply.prompt_tokens, reply.completion_tokens)
-            paid = reserved if known is None else known
-            return reply, time.monotonic() - started
-        except (Throttled, Outage, Refused):
-            paid = 0.0
-            raise
-        except Transient:
-            # Nobody knows what the provider bills for it, so it counts as the dearest outcome.
-            lost = replace(self.bill, seconds=time.monotonic() - started, cost=reserved)
-            await self._keeper.keep({}, lost)
-            raise
-        finally:
-            self.purse.settle(reserved, paid)
-
-    def _billed(self, reply: Reply, seconds: float, stage: str) -> Bill:
-        # dataclasses.replace takes three times as long, and this runs for every reply.
-        return Bill(
-            model=self.bill.model,
-            stage=stage,
-            iteration=self.bill.iteration,
-            completions=len(reply.choices),
-            prompt_tokens=reply.prompt_tokens,
-            completion_tokens=reply.completion_tokens,
-            seconds=seconds,
-            cost=cost(self.price, reply.prompt_tokens, reply.completion_tokens),
-        )
-
     async def greedily(self, messages: Sequence[Message]) -> str:
         """One short greedy answer, for the canary."""
 
         async def once(url: str) -> str:
-            reply, seconds = await self._paid(messages, 1, partial(self.transport.ask, url, greedy=canary.TOKENS))
-            await self._keeper.keep({}, self._billed(reply, seconds, "canary"))
+            ask = partial(self.transport.ask, url, greedy=canary.TOKENS)
+            reply, bill, reserved = await self.purse.paid(messages, 1, ask, stage="canary")
+            await self.keeper.keep({}, bill, reserved)
             return reply.choices[0].text
 
         try:
             return await self.retries.ask(once)
         except Fault as found:
-            raise EndpointError(f"`{self.bill.model}` does not answer a first short question: {found}") from None
+            raise EndpointError(f"`{self.transport.model}` does not answer a first short question: {found}") from None
 
     def _refuse_a_stage_of_failures(self) -> None:
         """Raise EndpointError if not one request of the stage was answered."""

@@ -11,7 +11,7 @@ from pydantic import Field, PrivateAttr
 
 from eva_data.calls import Chain, Completion, Message, Sampling, T
 from eva_data.errors import EvaError
-from eva_data.ledger import Bill
+from eva_data.ledger import Bill, Keeper
 from eva_data.models.base import LedgerLLM, refused
 from eva_data.models.keys import read_key
 from eva_data.models.remote import canary
@@ -69,9 +69,10 @@ class RemoteLLM(LedgerLLM):
     async def _drive(self, chains: Sequence[Chain[T]], expected: int) -> list[T]:
         asker = self._asker(expected)
         try:
-            if self.canary:
-                await canary.check(self._ledger, self.fingerprint, asker.greedily)
-            results = await asker.run(chains)
+            async with asker.keeper:
+                if self.canary:
+                    await canary.check(self._ledger, self.fingerprint, asker.greedily)
+                results = await asker.run(chains)
         finally:
             await asker.transport.close()
         self.report(expected, expected)
@@ -81,15 +82,15 @@ class RemoteLLM(LedgerLLM):
         sampling = Sampling(**self.sampling)
         transport, one_at_a_time = self._connect(sampling)
         pool = Pool(self.urls or [self.model], self.max_in_flight, give_up_seconds=self.give_up_minutes * 60)
+        bill = Bill(self.fingerprint, self.stage, self.iteration, 0, None, None, 0.0, None)
+        keeper = Keeper(self._ledger, bill, self.budget)
         return Asker(
             ledger=self._ledger,
             transport=transport,
             retries=Retries(pool, self.further_rounds),
-            purse=None if self.budget is None else Purse(self.budget, self._ledger.spent()[0]),
-            price=self.price,
-            max_tokens=sampling.max_tokens,
+            keeper=keeper,
+            purse=Purse(keeper, bill, self.price, sampling.max_tokens, limited=self.budget is not None),
             system=self.system,
-            bill=Bill(self.fingerprint, self.stage, self.iteration, 0, None, None, 0.0, None),
             one_at_a_time=one_at_a_time,
             key=self.key,
             too_long=self.too_long,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
+from eva_data.config import requests
 from eva_data.config.base import Execution, Settings
 
 _URL_EXAMPLE = "`http://127.0.0.1:8000/v1`"
@@ -81,6 +82,7 @@ class Endpoint(Settings):
                 raise ValueError(f"`base_url` is `{url}`: it begins with http:// or https://, as in {_URL_EXAMPLE}")
             if "@" in url.partition("://")[2].partition("/")[0]:
                 raise ValueError("`base_url` holds a user or password: keep it out, and name `api_key_env` instead")
+            requests.checked_address(url)
         return value
 
     @property
@@ -101,11 +103,43 @@ class ApiModel(Generation, Endpoint):
     tokenizer: str | None = None
     """Folder or Hub id whose tokenizer counts prompts against `max_prompt_tokens`; 4 characters a token without it."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of each request, such as `{chat_template_kwargs: {enable_thinking: false}}`."""
+    """Further fields of each request's body, such as `{chat_template_kwargs: {enable_thinking: false}}`; null leaves a
+    field out."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of litellm that change an answer, as `{reasoning_effort: low}`; only without `base_url`."""
+    fields: dict[str, str | None] = Field(default_factory=dict)
+    """Fields that the server calls otherwise or, with null, does not take: `{max_tokens: max_completion_tokens}`. Most
+    are found out without it, where the server's refusal names them."""
     canary: bool = Field(True, json_schema_extra=Execution)
     """Whether three short greedy answers are compared with those of the first time, at every start."""
     prices: Prices | None = Field(None, json_schema_extra=Execution)
     """What it costs; litellm's table where a provider is named and nothing is said here."""
+
+    @model_validator(mode="after")
+    def _requests(self) -> ApiModel:
+        requests.checked("extra_body", self.extra_body)
+        requests.checked_options(self.options)
+        if self.options and self.urls:
+            raise ValueError(
+                "`options` are keyword arguments of litellm, which `base_url` leaves out: use `extra_body`"
+            )
+        twice = sorted(self.extra_body.keys() & self.options.keys())
+        if twice:
+            raise ValueError(f"`{twice[0]}` is in `extra_body` and in `options`: say it once")
+        kept = sorted(requests.OURS & self.fields.keys())
+        if kept:
+            raise ValueError(
+                f"`fields` holds `{kept[0]}`, which every server takes and eva-data counts on: leave it out"
+            )
+        return self
+
+    def data(self) -> dict[str, Any]:
+        """As in Settings; what older versions knew is said as they said it, so that nothing becomes stale."""
+        values = super().data()
+        values["extra_body"] = values["extra_body"] | values.pop("options")
+        if not values["fields"]:
+            del values["fields"]
+        return values
 
 
 class Serving(Endpoint):

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from eva_data.config import ApiModel, Evolve, Generation, Model, TransformersModel, VllmModel
+from eva_data.config.requests import misplaced
 from eva_data.errors import ConfigError
+from eva_data.models.remote.fields import LENGTH
 from eva_data.models.resolve import resolve
 from eva_data.models.vllm.command import SERVED_NAME
 
@@ -40,9 +42,11 @@ def player_of(block: Model) -> Player:
     if isinstance(block, ApiModel) and not block.urls:
         from eva_data.models.remote.litellm_provider import key_variable
 
+        if (sentence := misplaced(block.extra_body)) is not None:
+            raise ConfigError(sentence)
         key_variable(block)
         return Player(block, block.model, f"{block.model}@{block.revision or 'unknown'}", None)
-    from eva_data.models.remote.listing import look
+    from eva_data.models.listing import look
 
     served = look(block)
     return Player(block, block.model, served.fingerprint, None, served.is_vllm)
@@ -96,18 +100,25 @@ def _remote_fields(player: Player, block: ApiModel | VllmModel) -> dict[str, Any
     from eva_data.models.remote.openai_server import COUNTED, NEUTRAL
 
     engine: dict[str, Any] = NEUTRAL if player.is_vllm else {}
+    more: dict[str, Any]
     if isinstance(block, VllmModel):
         name, tokenizer = block.model, None if player.path is None else str(player.path)
         engine = engine | {"server": "vllm", "dtype": block.dtype, "quantization": block.quantization}
-        extra_body = NEUTRAL
+        extra_body, more = NEUTRAL, {}
     else:
         name, tokenizer = block.model, block.tokenizer
-        engine = extra_body = engine | block.extra_body
+        extra_body = engine | block.extra_body
+        # Both were one key once, so both stand in the ledger's key in the same way.
+        engine = extra_body | block.options
+        if block.fields:
+            engine = engine | {"fields": block.fields}
+        more = {"options": block.options, "renamed": block.fields}
     return {
         "engine": engine,
         "model": SERVED_NAME if player.started_here else name,
         "extra_body": extra_body | (COUNTED if player.is_vllm else {}),
         "tokenizer": tokenizer,
+        **{key: value for key, value in more.items() if value},
     }
 
 
@@ -128,6 +139,11 @@ def connection(player: Player, *, url: str | None, budget: float | None) -> dict
             f"`--budget` is set, but the price of `{block.model}` is unknown: say what it costs in `prices`, "
             "{input: dollars per million tokens, output: ...}"
         )
+    if budget is not None and isinstance(block, ApiModel) and not _bounded(block):
+        raise ConfigError(
+            f"`--budget` is set, but nothing bounds the answers of `{block.model}`: send `max_tokens`, or "
+            "`max_completion_tokens` in its place"
+        )
     return {
         "urls": [url] if url else list(block.urls),
         "key_env": block.api_key_env,
@@ -140,6 +156,12 @@ def connection(player: Player, *, url: str | None, budget: float | None) -> dict
         "price": price,
         "budget": budget,
     }
+
+
+def _bounded(block: ApiModel) -> bool:
+    """Whether a request says how long an answer may be, and so what it can cost."""
+    given = {"max_tokens": block.max_tokens} | block.extra_body | block.options
+    return any(given.get(name) is not None and block.fields.get(name, name) is not None for name in LENGTH)
 
 
 def _usual_key(block: ApiModel | VllmModel) -> str:

@@ -50,7 +50,7 @@ def _scorer_of(block: OneReward) -> Scorer:
         asked = _short_hash(block.data() | {"judge": judge.block.data()})
         return Scorer(block, f"judge:{judge.fingerprint}:{asked}", judge=judge)
     if isinstance(block, RewardServer) and block.urls:
-        from eva_data.models.remote.listing import look
+        from eva_data.models.listing import look
 
         return Scorer(block, f"server:{look(block).fingerprint}:{_short_hash({'tokenizer': block.tokenizer})}")
     found = resolve(block.model, block.revision)

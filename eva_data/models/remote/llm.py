@@ -18,6 +18,7 @@ from eva_data.models.remote import canary
 from eva_data.models.remote.asking import Asker
 from eva_data.models.remote.budget import Price, Purse
 from eva_data.models.remote.endpoints import Pool
+from eva_data.models.remote.fields import LENGTH
 from eva_data.models.remote.retries import PAUSES, Retries
 from eva_data.models.remote.transport import Transport
 
@@ -39,6 +40,10 @@ class RemoteLLM(LedgerLLM):
     key_name: str = ""
     """What error messages call that variable."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of litellm."""
+    renamed: dict[str, str | None] = Field(default_factory=dict)
+    """What the server calls fields of the request; None: it does not take them."""
     tokenizer: str | None = None
     max_in_flight: int | Literal["auto"] = 64
     timeout_seconds: float = 600
@@ -89,13 +94,18 @@ class RemoteLLM(LedgerLLM):
             transport=transport,
             retries=Retries(pool, self.further_rounds),
             keeper=keeper,
-            purse=Purse(keeper, bill, self.price, sampling.max_tokens, limited=self.budget is not None),
+            purse=Purse(keeper, bill, self.price, self._longest_answer(), limited=self.budget is not None),
             system=self.system,
             one_at_a_time=one_at_a_time,
             key=self.key,
             too_long=self.too_long,
             done=_Done(self, expected),
         )
+
+    def _longest_answer(self) -> int:
+        """In tokens, as the requests bound it; what is billed beyond `max_tokens` too where they say so."""
+        given = [{**self.extra_body, **self.options}.get(name) for name in LENGTH]
+        return max([Sampling(**self.sampling).max_tokens, *(value for value in given if isinstance(value, int))])
 
     def _connect(self, sampling: Sampling) -> tuple[Transport, bool]:
         """The way to the model, and whether it is known to give one choice per request."""
@@ -104,6 +114,7 @@ class RemoteLLM(LedgerLLM):
             "key_name": self.key_name or self.key_env or "that `api_key_env` names (none is named)",
             "extra_body": self.extra_body,
             "timeout_seconds": self.timeout_seconds,
+            "fields": self.renamed,
         }
         if self.urls:
             from eva_data.models.remote.openai_server import OpenAIServer
@@ -111,7 +122,7 @@ class RemoteLLM(LedgerLLM):
             return OpenAIServer(self.model, sampling, **fields), False
         from eva_data.models.remote.litellm_provider import Provider
 
-        provider = Provider(self.model, sampling, **fields)
+        provider = Provider(self.model, sampling, options=self.options, **fields)
         return provider, not provider.answers_n
 
     def too_long(self, messages: Sequence[Message]) -> Completion | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
-from eva_data.config import requests
+from eva_data.config import bodies
 from eva_data.config.base import Execution, Settings
 
 _URL_EXAMPLE = "`http://127.0.0.1:8000/v1`"
@@ -67,6 +67,12 @@ class Endpoint(Settings):
     give_up_minutes: float = Field(10, gt=0, json_schema_extra=Execution)
     """A server that only fails for so long stops the build; what was finished is kept."""
 
+    @field_validator("api_key_env")
+    @classmethod
+    def _a_name(cls, value: str | None) -> str | None:
+        bodies.checked_variable(value)
+        return value
+
     @field_validator("max_in_flight")
     @classmethod
     def _some_in_flight(cls, value: int | str) -> int | str:
@@ -82,7 +88,7 @@ class Endpoint(Settings):
                 raise ValueError(f"`base_url` is `{url}`: it begins with http:// or https://, as in {_URL_EXAMPLE}")
             if "@" in url.partition("://")[2].partition("/")[0]:
                 raise ValueError("`base_url` holds a user or password: keep it out, and name `api_key_env` instead")
-            requests.checked_address(url)
+            bodies.checked_address(url)
         return value
 
     @property
@@ -117,8 +123,8 @@ class ApiModel(Generation, Endpoint):
 
     @model_validator(mode="after")
     def _requests(self) -> ApiModel:
-        requests.checked("extra_body", self.extra_body)
-        requests.checked_options(self.options)
+        bodies.checked("extra_body", self.extra_body)
+        bodies.checked_options(self.options)
         if self.options and self.urls:
             raise ValueError(
                 "`options` are keyword arguments of litellm, which `base_url` leaves out: use `extra_body`"
@@ -126,7 +132,7 @@ class ApiModel(Generation, Endpoint):
         twice = sorted(self.extra_body.keys() & self.options.keys())
         if twice:
             raise ValueError(f"`{twice[0]}` is in `extra_body` and in `options`: say it once")
-        kept = sorted(requests.OURS & self.fields.keys())
+        kept = sorted(bodies.OURS & self.fields.keys())
         if kept:
             raise ValueError(
                 f"`fields` holds `{kept[0]}`, which every server takes and eva-data counts on: leave it out"

@@ -89,7 +89,13 @@ class Keeper:
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((amount, granted))
         self._this_turn()
-        await granted
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if granted.done() and not granted.cancelled() and granted.exception() is None:
+                # Granted too late for a request to be made.
+                self.settle(amount)
+            raise
 
     async def keep(self, completions: Mapping[bytes, Completion], bill: Bill, reserved: float | None = None) -> None:
         """Return once these are on disk; `reserved` is what was set aside for them."""

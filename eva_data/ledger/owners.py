@@ -33,8 +33,9 @@ class Owners:
         """The last beat of each other owner, and when it was first seen."""
 
     def join(self) -> None:
-        """Be seen by the others."""
+        """Be seen by the others, and clear what dead ones left."""
         if not self._joined:
+            self.bury([owner for (owner,) in self._ledger.rows("SELECT owner FROM owners")])
             pid = os.getpid()
             which = (self.me, _machine(), pid, _started(pid) or 0.0, 0, 0.0)
             what = (self._bill.model, self._bill.stage, self._bill.iteration)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eva_data.config import ApiModel, Evolve, Generation, Model, TransformersModel, VllmModel
-from eva_data.config.requests import misplaced
+from eva_data.config.bodies import misplaced
 from eva_data.errors import ConfigError
 from eva_data.models.remote.fields import LENGTH
 from eva_data.models.resolve import resolve

@@ -14,15 +14,12 @@ from eva_data.ledger import Keeper, Ledger
 from eva_data.models.base import refused
 from eva_data.models.remote import canary
 from eva_data.models.remote.budget import Purse
-from eva_data.models.remote.faults import SYSTEM_ROLE, Fault, NotGreedy, Refused, Transient
+from eva_data.models.remote.faults import SYSTEM_ROLE, Fault, NotGreedy, Refusals, Refused, Transient
 from eva_data.models.remote.retries import Place, Retries
 from eva_data.models.remote.transport import Transport
 
 SINGLE_REPLIES = 3
 """Replies of one choice where several were asked for, and none of several, that show that a server ignores `n`."""
-
-MOST_SAME_REFUSALS = 20
-"""Refusals in the same words, with no answer between them, that show that they are not about the prompts."""
 
 SHORTEST_LOOK, LONGEST_LOOK = 0.1, 2.0
 """Seconds after which a call that another process asks is looked for again, at first and at most."""
@@ -55,11 +52,9 @@ class Asker:
     """Told how many more requests of chains are answered."""
     finished: int = 0
     """Completions that came."""
-    last_refusal: str = ""
+    refusals: Refusals = field(default_factory=Refusals)
     _asking: dict[bytes, asyncio.Future[Completion]] = field(default_factory=dict)
     """Calls that are under way."""
-    _same_refusals: int = 0
-    """How often in a row a request was refused with the same words, and none was answered."""
     _several_seen: bool = False
     _single_replies: int = 0
 
@@ -172,7 +167,7 @@ class Asker:
                         continue
                     if self.system == "reject":
                         fault = Refused("system_role_unsupported")
-                self._refused(str(fault))
+                self.refusals.note(str(fault), self.transport.model)
                 answers |= dict.fromkeys(missing, refused(str(fault)))
         return answers
 
@@ -192,24 +187,13 @@ class Asker:
         }
         await self.keeper.keep(completions, bill, reserved)
         self.finished += len(completions)
-        self._same_refusals = 0
+        self.refusals.in_a_row = 0
         # Whether the server knows `n`: some take it and give one choice all the same.
         self._several_seen |= len(reply.choices) > 1
         if len(keys) > 1 and len(reply.choices) == 1 and not self._several_seen:
             self._single_replies += 1
             self.one_at_a_time |= self._single_replies >= SINGLE_REPLIES
         return completions
-
-    def _refused(self, reason: str) -> None:
-        """Note a refusal. Raises EndpointError if it is the same for all requests, so none of their own making."""
-        self._same_refusals = self._same_refusals + 1 if reason == self.last_refusal else 1
-        self.last_refusal = reason
-        if self._same_refusals >= MOST_SAME_REFUSALS and reason.startswith("bad_request"):
-            raise EndpointError(
-                f"`{self.transport.model}` has refused {self._same_refusals} requests in a row with the same words "
-                f"({reason.partition(': ')[2]}): this is not about their prompts; mend what it says, then run the same "
-                "command again; what was finished is kept"
-            )
 
     async def greedily(self, messages: Sequence[Message]) -> str | None:
         """One short greedy answer, for the canary; None if the model has none to give."""
@@ -230,7 +214,7 @@ class Asker:
     def _refuse_a_stage_of_failures(self) -> None:
         """Raise EndpointError if not one request of the stage was answered."""
         unwell = self.retries.pool.last_error
-        last = unwell or self.last_refusal
+        last = unwell or self.refusals.last
         if not self.finished and (unwell or last.startswith("bad_request")):
             raise EndpointError(
                 f"not one request to `{self.transport.model}` was answered, the last failed with: {last}"

@@ -60,6 +60,32 @@ class NotGreedy(Refused):
     """The model takes no temperature 0, so it has no most likely answer to give."""
 
 
+MOST_SAME_REFUSALS = 20
+"""Refusals in the same words, with no answer between them, that show that they are not about the prompts."""
+
+_PARTICULARS = re.compile(r"\S*\d\S*")
+"""Numbers of requests, times and the like."""
+
+
+class Refusals:
+    """The refusals of one job."""
+
+    last = ""
+    in_a_row = 0
+    """How often a request was refused with the same words since one was answered."""
+
+    def note(self, reason: str, model: str) -> None:
+        """Raise EndpointError if a refusal is the same for all requests, so none of their own making."""
+        same = _PARTICULARS.sub("", reason) == _PARTICULARS.sub("", self.last)
+        self.in_a_row, self.last = self.in_a_row + 1 if same else 1, reason
+        if self.in_a_row >= MOST_SAME_REFUSALS and reason.startswith("bad_request"):
+            raise EndpointError(
+                f"`{model}` has refused {self.in_a_row} requests in a row with the same words "
+                f"({reason.partition(': ')[2]}): this is not about their prompts; mend what it says, then run the same "
+                "command again; what was finished is kept"
+            )
+
+
 def fault_of(status: int, body: str, headers: Mapping[str, str], *, key_name: str, model: str, url: str) -> Fault:
     """What an HTTP status other than 200 means for the request.
 

@@ -85,6 +85,15 @@ def checked_address(url: str) -> None:
         raise ValueError(f"the path of `base_url` looks like a key: {_WAY_OUT}")
 
 
+def checked_variable(name: str | None) -> None:
+    """Raise ValueError, without repeating it, if what should name an environment variable may be the key itself."""
+    if name is not None and (not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or looks_secret(name)):
+        raise ValueError(
+            "`api_key_env` is not the name of an environment variable, but perhaps the key itself: put the key into a "
+            "variable, such as MY_KEY, and write `api_key_env: MY_KEY`"
+        )
+
+
 def misplaced(extra_body: Mapping[str, Any]) -> str | None:
     """The sentence for keyword arguments of litellm in `extra_body`, with the lines to write instead; else None."""
     found = {key: value for key, value in extra_body.items() if key in OPTIONS and value is not None}

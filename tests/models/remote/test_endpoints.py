@@ -1,15 +1,18 @@
-"""Which server a request goes to, and when: the pool by itself, in real time."""
+"""Which server a request goes to, and when: the pool by itself, in real time but for the search of a bound."""
 
 from __future__ import annotations
 
 import asyncio
+import selectors
 import time
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
 
 from eva_data.errors import EndpointError
+from eva_data.models.remote import endpoints
 from eva_data.models.remote.endpoints import Pool, Slot
 from eva_data.models.remote.faults import Outage, Refused, Throttled, Transient
 
@@ -195,8 +198,19 @@ def test_a_server_is_not_given_up_before_its_time_however_often_it_fails() -> No
     assert in_pool(work, A, give_up_seconds=60) is False
 
 
-def test_auto_grows_while_more_requests_make_the_server_faster() -> None:
-    async def work(pool: Pool) -> tuple[int, bool]:
+class Stepped(selectors.DefaultSelector):
+    """Waits for nothing: its clock jumps to the next timer, so that what a loop sees depends on no machine's speed."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        self.now += timeout or 0
+        return super().select(0)
+
+
+def test_auto_grows_while_more_requests_make_the_server_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> tuple[int, bool]:
+        pool = Pool([A], "auto", give_up_seconds=60)
         # A server that works on 16 requests at once and lets the others wait.
         workers = asyncio.Semaphore(16)
 
@@ -209,7 +223,12 @@ def test_auto_grows_while_more_requests_make_the_server_faster() -> None:
         await asyncio.gather(*(request() for _ in range(600)))
         return pool.endpoints[0].capacity, pool.endpoints[0].growth is not None
 
-    capacity, growing = in_pool(work, A, bound="auto")
+    selector = Stepped()
+    loop = asyncio.SelectorEventLoop(selector)
+    monkeypatch.setattr(loop, "time", lambda: selector.now)
+    monkeypatch.setattr(endpoints, "time", SimpleNamespace(monotonic=lambda: selector.now))
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        capacity, growing = runner.run(work())
     # 8, 12, 18, 27, 40: neither 27 nor 40 are faster than 18.
     assert 16 <= capacity <= 27
     assert growing is False

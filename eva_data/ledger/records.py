@@ -30,11 +30,11 @@ class Bill:
     """How many usable completions it brought."""
     prompt_tokens: int | None
     completion_tokens: int | None
-    """Of all its completions together; null where the server did not say."""
+    """The sum over its completions; `None` if the server did not say it."""
     seconds: float
     """From sending the request to the whole reply."""
     cost: float | None
-    """Dollars; 0 on own hardware, null where the price is unknown."""
+    """Dollars; 0 on own hardware, `None` if the price is unknown."""
 
     def row(self) -> tuple[Any, ...]:
         """Its fields in their order; dataclasses.astuple would copy each of them deeply."""
@@ -42,7 +42,7 @@ class Bill:
 
 
 class Score(NamedTuple):
-    """A reward as it was given; null with the reason where there is none that can be used."""
+    """A reward as it was given; `None`, with the reason, if there is no usable one."""
 
     reward: float | None
     reason: str | None
@@ -78,7 +78,7 @@ class Ledger:
         self._connection.close()
 
     def completions(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
-        """Those of `keys` that are finished, with what they returned."""
+        """The finished calls among `keys`, with what they returned."""
         rows = self.select("text, finish_reason, prompt_tokens, completion_tokens", "generations", keys)
         return {key: Completion(*values) for key, *values in rows}
 
@@ -103,7 +103,7 @@ class Ledger:
         self.many("INSERT INTO bills VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (bill.row() for bill in bills))
 
     def scores(self, keys: Sequence[bytes]) -> dict[bytes, Score]:
-        """Those of `keys` that were scored."""
+        """The scored texts among `keys`, with their scores."""
         return {key: Score(reward, reason) for key, reward, reason in self.select("reward, reason", "rewards", keys)}
 
     def keep_scores(self, scores: Mapping[bytes, Score]) -> None:

@@ -32,7 +32,7 @@ class Served:
 def look(block: ApiModel | VllmModel | RewardServer) -> Served:
     """Ask the servers of a block what they serve under its model's name.
 
-    Those that cannot be reached now are left to be found later, as long as one can. A list without the model is only
+    Servers that cannot be reached now are found later, as long as one can be reached. A list without the model is only
     a warning: routers take names that they do not list, and the first request decides. Raises EndpointError where none
     can be reached or one refuses the key, and ModelError where they serve different models.
     """

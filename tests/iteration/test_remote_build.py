@@ -43,10 +43,11 @@ def config(folder: Path, server: Misbehaving, prompts: int = 30) -> tuple[str, .
 
 
 def build(folder: Path, *arguments: str, settings: tuple[str, ...], key: str = KEY) -> subprocess.Popen[str]:
+    path = os.pathsep.join(filter(None, [str(folder.parent), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         command(folder, "build", *arguments, settings=settings),
         cwd=folder.parent,
-        env=os.environ | {"EVA_TEST_KEY": key, "PYTHONPATH": str(folder.parent), "COLUMNS": "160"},
+        env=os.environ | {"EVA_TEST_KEY": key, "PYTHONPATH": path, "COLUMNS": "160"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -17,7 +17,7 @@ Price = tuple[float, float]
 
 
 def cost(price: Price | None, prompt_tokens: int | None, completion_tokens: int | None) -> float | None:
-    """Dollars of a reply; null where the price or a number of tokens is unknown."""
+    """Dollars of a reply; `None` if the price or a number of tokens is unknown."""
     if price == (0.0, 0.0):
         return 0.0
     if price is None or prompt_tokens is None or completion_tokens is None:

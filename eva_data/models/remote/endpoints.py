@@ -40,7 +40,7 @@ class Endpoint:
     gone: bool = False
     """Whether only one request at a time looks if the server is back."""
     looking: bool = False
-    """Whether one does now."""
+    """Whether such a request is under way."""
     given_up: bool = False
     failures: int = 0
     """Failures in a row."""

@@ -1,4 +1,4 @@
-"""A model behind a server or a provider: every request on its own, none held behind a batch."""
+"""A model behind a server or a provider. Every request goes out by itself; none waits for a batch."""
 
 from __future__ import annotations
 

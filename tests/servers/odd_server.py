@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
@@ -52,6 +53,11 @@ def refused(message: str, status: int = 400, **fields: Any) -> Answer:
     }
 
 
+def titled(headers: Message) -> dict[str, str]:
+    """The headers by their names as `Authorization` is written; clients write them as they like."""
+    return {name.title(): value for name, value in headers.items()}
+
+
 class OddServer:
     """Serves `/v1/models` (what `listed` says) and whatever `answer` makes of a POST."""
 
@@ -70,12 +76,12 @@ class OddServer:
                 pass
 
             def do_GET(self) -> None:
-                server.looked.append(dict(self.headers))
+                server.looked.append(titled(self.headers))
                 self._send(listed or (200, {"object": "list", "data": [{"id": "tiny", "object": "model"}]}))
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                self._send(answer(server._note(self.path, dict(self.headers), body)))
+                self._send(answer(server._note(self.path, titled(self.headers), body)))
 
             def _send(self, reply: Answer) -> None:
                 status, content, *more = reply

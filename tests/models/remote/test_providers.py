@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from misbehaving import Misbehaving
+from odd_server import Answer, Asked, OddServer, refused, said
 from remote_asking import ask, errors, remote, texts
 
 from eva_data.config import ApiModel
@@ -109,6 +110,29 @@ def test_the_body_and_the_options_of_litellm_are_two_things(tmp_path: Path, serv
     ask(remote(tmp_path, model="openai/tiny", urls=[], renamed={"max_tokens": "max_completion_tokens"}), ["B"])
     assert server.seen[1].body["max_completion_tokens"] == 16
     assert "max_tokens" not in server.seen[1].body
+
+
+def test_a_key_that_a_provider_echoes_is_neither_kept_nor_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def answer(asked: Asked) -> Answer:
+        echo = f"Incorrect API key provided: {asked.headers['Authorization']}"
+        if asked.prompt == "B":
+            return refused(echo)
+        return refused(echo, 500) if asked.prompt == "C" and asked.time == 1 else said(asked, echo)
+
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with OddServer(answer) as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        one, two, three = ask(remote(tmp_path, model="openai/tiny", urls=[]), ["A", "B", "C"])
+    assert texts([one, three]) == [["Incorrect API key provided: Bearer ***"]] * 2
+    assert "Bearer ***" in str(errors([two]))
+    shown = "".join(capfd.readouterr()) + caplog.text
+    assert KEY not in shown + str(errors([two]))
+    assert [file for file in tmp_path.iterdir() if KEY.encode() in file.read_bytes()] == []
 
 
 def test_an_option_of_litellm_in_extra_body_is_an_error_with_the_line_to_write(monkeypatch: pytest.MonkeyPatch) -> None:

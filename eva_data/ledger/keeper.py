@@ -29,6 +29,8 @@ class _Turn:
     completions: dict[bytes, Completion] = field(default_factory=dict)
     bills: list[Bill] = field(default_factory=list)
     released: list[bytes] = field(default_factory=list)
+    again: bool = False
+    """Whether some of the wanted calls were wanted before."""
     wanted: list[bytes] = field(default_factory=list)
     found: dict[bytes, Completion] = field(default_factory=dict)
     mine: set[bytes] = field(default_factory=set)
@@ -66,12 +68,14 @@ class Keeper:
             await asyncio.sleep(BEAT_SECONDS)
             self._owners.beat()
 
-    async def claim(self, keys: Sequence[bytes]) -> tuple[dict[bytes, Completion], set[bytes]]:
+    async def claim(self, keys: Sequence[bytes], *, again: bool = False) -> tuple[dict[bytes, Completion], set[bytes]]:
         """Which of these calls are finished by now, and which others are this job's to ask.
 
-        The rest is under way in other processes. The caller has just looked them up in the ledger, in vain.
+        The rest is under way in other processes, and may be claimed again after a while. For the first time the caller
+        has just looked them up in the ledger, in vain.
         """
         turn = self._this_turn()
+        turn.again |= again
         turn.wanted += keys
         await asyncio.shield(turn.committed)
         found = {key: turn.found[key] for key in keys if key in turn.found}
@@ -159,8 +163,8 @@ class Keeper:
         self._owners.join()
         wanted, me = turn.wanted, self._owners.me
         [(version,)] = self._ledger.rows("PRAGMA data_version")
-        if version != self._version:
-            # Another process has written since this one looked these calls up.
+        if version != self._version or turn.again:
+            # Another process may have written since these calls were looked up.
             self._version = version
             turn.found = self._ledger.completions(wanted)
             wanted = [key for key in wanted if key not in turn.found]

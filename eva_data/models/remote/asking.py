@@ -102,9 +102,9 @@ class Asker:
             elif key not in answers:
                 self._asking[key] = asyncio.get_running_loop().create_future()
                 missing[key] = request
-        pause = SHORTEST_LOOK
+        pause, again = SHORTEST_LOOK, False
         while missing:
-            found = await self._ask_or_find(missing, place)
+            found = await self._ask_or_find(missing, place, again)
             for key, completion in found.items():
                 del missing[key]
                 self._asking.pop(key).set_result(completion)
@@ -113,24 +113,20 @@ class Asker:
                 # Another process asks these.
                 place.leave()
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_LOOK)
+                pause, again = min(2 * pause, LONGEST_LOOK), True
         for key, future in under_way.items():
             answers[key] = await future
         return [answers[key] for key in keys]
 
-    async def _ask_or_find(self, missing: Mapping[bytes, Request], place: Place) -> Found:
-        """The completions of those calls that the ledger has, or that no other process is asking."""
-        found = self.ledger.completions([*missing])
-        if not (wanted := [key for key in missing if key not in found]):
-            return found
-        kept, mine = await self.keeper.claim(wanted)
-        found |= kept
+    async def _ask_or_find(self, missing: Mapping[bytes, Request], place: Place, again: bool) -> Found:
+        """The completions of those calls that are finished by now, or that no other process is asking."""
+        found, mine = await self.keeper.claim([*missing], again=again)
         self.finished += len(found)
         # Samples of the same messages, which are the same object, share a request.
         groups: dict[tuple[int, str], list[bytes]] = {}
-        for key in wanted:
+        for key, request in missing.items():
             if key in mine:
-                groups.setdefault((id(missing[key].messages), missing[key].salt), []).append(key)
+                groups.setdefault((id(request.messages), request.salt), []).append(key)
         for answered in await _all(
             [self._complete(missing[group[0]].messages, group, place) for group in groups.values()]
         ):

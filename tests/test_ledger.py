@@ -8,13 +8,14 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from eva_data.calls import Completion
 from eva_data.errors import DataError
-from eva_data.ledger import Ledger, Score, call_key, derived_seed
+from eva_data.ledger import VERSION, Bill, Ledger, Score, call_key, derived_seed
 
 
 def test_a_key_depends_on_content_and_not_on_the_order_of_the_parts() -> None:
@@ -66,7 +67,7 @@ def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version=99")
     connection.close()
-    with pytest.raises(DataError, match="version 99, this eva-data reads up to 2: update"):
+    with pytest.raises(DataError, match="version 99, this eva-data reads up to 3: update"):
         Ledger(path)
 
 
@@ -104,3 +105,146 @@ def test_two_writers_killed_in_the_middle_lose_nothing_that_was_committed(tmp_pa
         assert len(ledger.completions(keys)) == len(keys)
         # A transaction is there whole or not at all.
         assert ledger.totals()["generations"] % 3 == 0
+
+
+# --- the file ----------------------------------------------------------------------------------------------------
+
+_VERSION_2 = """
+CREATE TABLE generations (
+    key BLOB PRIMARY KEY, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
+    prompt_tokens INTEGER, completion_tokens INTEGER, times INTEGER NOT NULL DEFAULT 1
+) WITHOUT ROWID;
+CREATE TABLE rewards (
+    key BLOB PRIMARY KEY, reward REAL, reason TEXT, times INTEGER NOT NULL DEFAULT 1
+) WITHOUT ROWID;
+CREATE TABLE bills (
+    model TEXT NOT NULL, stage TEXT NOT NULL, iteration INTEGER NOT NULL, completions INTEGER NOT NULL,
+    prompt_tokens INTEGER, completion_tokens INTEGER, seconds REAL NOT NULL, cost REAL
+);
+CREATE INDEX bills_by_stage ON bills (stage, model);
+CREATE TABLE canaries (
+    model TEXT NOT NULL, probe TEXT NOT NULL, answers TEXT NOT NULL, PRIMARY KEY (model, probe)
+) WITHOUT ROWID;
+INSERT INTO generations VALUES (x'01', 'four', 'stop', 5, 2, 1), (x'02', '', 'length', NULL, NULL, 2);
+INSERT INTO rewards VALUES (x'03', 0.5, NULL, 1);
+INSERT INTO bills VALUES ('m@1', 'respond', 1, 1, 5, 2, 0.5, 0.25);
+INSERT INTO canaries VALUES ('m@1', 'Why?', '["So."]');
+PRAGMA user_version=2;
+"""
+"""A ledger as eva-data made it up to November 2026."""
+
+_OPENED_AND_KILLED = """
+import os, sqlite3, sys
+from pathlib import Path
+from eva_data.ledger import Ledger
+class Deadly(sqlite3.Connection):
+    left = int(sys.argv[2])
+    def execute(self, *arguments):
+        Deadly.left -= 1
+        if Deadly.left < 0:
+            os.kill(os.getpid(), 9)
+        return super().execute(*arguments)
+connect = sqlite3.connect
+sqlite3.connect = lambda *arguments, **options: connect(*arguments, factory=Deadly, **options)
+Ledger(Path(sys.argv[1]))
+print("opened")
+"""
+
+
+def opened_and_killed(path: Path, statements: int) -> bool:
+    """Open a ledger in a process that is killed after so many statements; whether it got to the end before."""
+    command = [sys.executable, "-c", _OPENED_AND_KILLED, str(path), str(statements)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout == "opened\n"
+
+
+def old_ledger(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.executescript(_VERSION_2)
+    connection.close()
+
+
+def test_a_ledger_of_version_2_is_upgraded_in_place_whenever_it_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    old_ledger(path)
+    statements = 1
+    while not opened_and_killed(path, statements):
+        statements += 1
+        assert statements < 30
+    assert statements > 8
+    with Ledger(path) as ledger:
+        assert ledger.completions([b"\x01", b"\x02"]) == {
+            b"\x01": Completion("four", "stop", 5, 2),
+            b"\x02": Completion("", "length", None, None),
+        }
+        assert ledger.scores([b"\x03"]) == {b"\x03": Score(0.5, None)}
+        assert (ledger.spent(), ledger.totals()["repeated"]) == ((0.25, 0), 1)
+        assert ledger.canary("m@1") == {"Why?": ["So."]}
+        assert ledger.rows("PRAGMA user_version") == [(VERSION,)]
+
+
+def test_a_ledger_that_is_made_by_a_process_that_is_killed_is_made_by_the_next(tmp_path: Path) -> None:
+    for statements in range(1, 12, 2):
+        path = tmp_path / str(statements) / "ledger.sqlite"
+        opened_and_killed(path, statements)
+        # Whole, or not there.
+        with Ledger(path) as ledger:
+            assert ledger.totals()["generations"] == 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda whole: b"", "is empty, 0 bytes, which no ledger ever is"),
+        (lambda whole: b"# Notes\n" * 2000, r"is no SQLite database \(file is not a database\)"),
+        (lambda whole: whole[: len(whole) // 2 // 4096 * 4096], r"is damaged \(database disk image is malformed\)"),
+        (lambda whole: whole[:4096] + bytes(len(whole) - 4096), r"is damaged \(database disk image is malformed\)"),
+    ],
+)
+def test_a_damaged_ledger_is_one_sentence_with_the_way_out_and_stays_as_it_is(
+    tmp_path: Path, damage: Callable[[bytes], bytes], said: str
+) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path) as ledger:
+        ledger.keep_completions(
+            {str(n).encode(): Completion(f"{n} " * 50, "stop", 1, 1) for n in range(500)},
+            [Bill("m@1", "respond", 1, 1, 1, 1, 0.5, 0.1)] * 500,
+        )
+    path.write_bytes(damage(path.read_bytes()))
+    found = path.read_bytes()
+    with pytest.raises(DataError, match=f"the ledger .*ledger.sqlite {said}.*bring it back from a copy"):
+        Ledger(path)
+    assert path.read_bytes() == found
+
+
+def test_damage_that_shows_later_is_one_sentence_too(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    calls = {str(n).encode(): Completion(f"{n} " * 100, "stop", 1, 1) for n in range(2000)}
+    with Ledger(path) as ledger:
+        ledger.keep_completions(calls)
+    whole = bytearray(path.read_bytes())
+    middle = len(whole) // 2 // 4096 * 4096
+    whole[middle : middle + 40 * 4096] = bytes(40 * 4096)
+    path.write_bytes(whole)
+    with Ledger(path) as ledger, pytest.raises(DataError, match=r"is damaged \(database disk image is malformed\)"):
+        ledger.completions(list(calls))
+
+
+def test_nobody_but_its_owner_reads_a_ledger_or_the_folder_that_it_made(tmp_path: Path) -> None:
+    def mode(path: Path) -> int:
+        return path.stat().st_mode & 0o777
+
+    new, old = tmp_path / ".eva" / "ledger.sqlite", tmp_path / "old.sqlite"
+    old_ledger(old)
+    old.chmod(0o644)
+    before = os.umask(0o022)
+    try:
+        for path in (new, old):
+            with Ledger(path) as ledger:
+                ledger.keep_completions({b"1": Completion("x", "stop", 1, 1)})
+                files = [path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")]
+                assert [mode(file) for file in files] == [0o600] * 3
+    finally:
+        os.umask(before)
+    assert mode(new.parent) == 0o700
+    assert sorted(file.name for file in new.parent.iterdir()) == ["ledger.sqlite"]

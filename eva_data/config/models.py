@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
+from eva_data.config import bodies
 from eva_data.config.base import Execution, Settings
 
 _URL_EXAMPLE = "`http://127.0.0.1:8000/v1`"
@@ -82,6 +83,12 @@ class Endpoint(Settings):
     give_up_minutes: float = Field(10, gt=0, json_schema_extra=Execution)
     """Minutes for which a server may only fail. Then the build stops and keeps everything finished."""
 
+    @field_validator("api_key_env")
+    @classmethod
+    def _a_name(cls, value: str | None) -> str | None:
+        bodies.checked_variable(value)
+        return value
+
     @field_validator("max_in_flight")
     @classmethod
     def _some_in_flight(cls, value: int | str) -> int | str:
@@ -97,6 +104,7 @@ class Endpoint(Settings):
                 raise ValueError(f"`base_url` is `{url}`: it begins with http:// or https://, as in {_URL_EXAMPLE}")
             if "@" in url.partition("://")[2].partition("/")[0]:
                 raise ValueError("`base_url` holds a user or password: keep it out, and name `api_key_env` instead")
+            bodies.checked_address(url)
         return value
 
     @property
@@ -117,11 +125,43 @@ class ApiModel(Generation, Endpoint):
     tokenizer: str | None = None
     """Folder or Hub id whose tokenizer counts prompts against `max_prompt_tokens`; null counts 4 characters a token."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of each request, such as `{chat_template_kwargs: {enable_thinking: false}}`."""
+    """Further fields of each request's body, such as `{chat_template_kwargs: {enable_thinking: false}}`; null leaves a
+    field out."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of litellm that change an answer, as `{reasoning_effort: low}`; only without `base_url`."""
+    fields: dict[str, str | None] = Field(default_factory=dict)
+    """Fields that the server calls otherwise or, with null, does not take: `{max_tokens: max_completion_tokens}`. Most
+    are found out without it, where the server's refusal names them."""
     canary: bool = Field(True, json_schema_extra=Execution)
     """Whether three short greedy answers are compared at every start with the answers of the first start."""
     prices: Prices | None = Field(None, json_schema_extra=Execution)
     """What the model costs; null takes the price from litellm's table, which knows most providers."""
+
+    @model_validator(mode="after")
+    def _requests(self) -> ApiModel:
+        bodies.checked("extra_body", self.extra_body)
+        bodies.checked_options(self.options)
+        if self.options and self.urls:
+            raise ValueError(
+                "`options` are keyword arguments of litellm, which `base_url` leaves out: use `extra_body`"
+            )
+        twice = sorted(self.extra_body.keys() & self.options.keys())
+        if twice:
+            raise ValueError(f"`{twice[0]}` is in `extra_body` and in `options`: say it once")
+        kept = sorted(bodies.OURS & self.fields.keys())
+        if kept:
+            raise ValueError(
+                f"`fields` holds `{kept[0]}`, which every server takes and eva-data counts on: leave it out"
+            )
+        return self
+
+    def _data(self, *, whole: bool) -> dict[str, Any]:
+        """As in Settings; what older versions knew is said as they said it, so that nothing becomes stale."""
+        values = super()._data(whole=whole)
+        values["extra_body"] = values["extra_body"] | values.pop("options", {})
+        if not values.get("fields"):
+            values.pop("fields", None)
+        return values
 
 
 class Serving(Endpoint):

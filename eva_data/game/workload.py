@@ -30,7 +30,7 @@ from eva_data.game.starting import CHARACTERS_PER_TOKEN, Start
 from eva_data.iteration.players import solver_block
 from eva_data.iteration.run import Run
 from eva_data.method.rewrite import TEMPLATE as REWRITE_TEMPLATE
-from eva_data.models.remote.endpoints import START
+from eva_data.models.remote.growth import START
 from eva_data.models.remote.litellm_provider import import_litellm
 from eva_data.models.resolve import resolve
 from eva_data.tables.draws import share_of

@@ -20,13 +20,13 @@ class LedgerLLM(LLM):  # type: ignore[misc]
     """An LLM whose finished calls are kept; `load` opens the ledger, in the process that uses it."""
 
     fingerprint: str
-    """What the model is, by content: the same fingerprint gives the same answers."""
+    """What the model is, by content. The same fingerprint gives the same answers."""
     engine: dict[str, Any]
     """Settings that change its output, such as the dtype."""
     sampling: dict[str, Any]
     """The fields of calls.Sampling."""
     max_prompt_tokens: int | None
-    """Longer requests are not made; null leaves it to the model's own length."""
+    """Longer requests are not made; `None` leaves the bound to the model's own length."""
     system: str
     """keep | merge_into_user | reject: what to do with a system message where the template has no such role."""
     seed: int

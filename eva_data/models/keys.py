@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Callable
 
 from eva_data.errors import ConfigError
+
+_USUAL = re.compile(r".*(_API_KEY|_TOKEN|_SECRET|_SECRET_KEY|_ACCESS_KEY|_PASSWORD)|HF_TOKEN|.*_KEY")
+_SURE = re.compile(r".*(_API_KEY|_TOKEN|_SECRET_KEY|_ACCESS_KEY)")
+_SHORTEST = 8
+"""Characters. A shorter value of a variable that nobody named stands in too many honest texts."""
 
 
 def read_key(variable: str | None, model: str) -> str | None:
@@ -23,12 +30,22 @@ def read_key(variable: str | None, model: str) -> str | None:
     return key
 
 
-def without_keys(text: str, key: str | None) -> str:
-    """The text without the key, and without any other in the environment: servers and libraries quote them."""
+def redactor(key: str | None) -> Callable[[str], str]:
+    """A function that takes the key, and every other key in the environment, out of a text.
+
+    Whatever a server or a library says goes through it before it is kept or shown: servers quote keys in their
+    answers. A value of letters alone counts as a key only if its variable says for sure that it holds one.
+    """
     found = {key} if key else set()
-    found |= {
-        value for name, value in os.environ.items() if len(value) >= 8 and name.endswith(("_KEY", "_TOKEN", "_SECRET"))
-    }
-    for secret in sorted(found, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
+    for name, value in os.environ.items():
+        if len(value) >= _SHORTEST and _USUAL.fullmatch(name) and (_SURE.fullmatch(name) or not value.isalpha()):
+            found.add(value)
+    if not found:
+        return lambda text: text
+    pattern = re.compile("|".join(re.escape(secret) for secret in sorted(found, key=len, reverse=True)))
+    return lambda text: pattern.sub("***", text)
+
+
+def without_keys(text: str, key: str | None) -> str:
+    """The text without the key, and without any other in the environment."""
+    return redactor(key)(text)

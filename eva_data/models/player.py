@@ -20,7 +20,7 @@ class Player:
     fingerprint: str
     """What it is, by content: the same fingerprint gives the same answers."""
     path: Path | None
-    """Its folder on this machine; null where it runs elsewhere."""
+    """Its folder on this machine; `None` if it runs elsewhere."""
     is_vllm: bool = False
     """Whether the server takes vLLM's own sampling parameters."""
     theta: int | None = None

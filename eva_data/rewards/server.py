@@ -20,11 +20,11 @@ from eva_data.errors import EndpointError, EvaError, ModelError
 from eva_data.jobs.job import Job, ProgressFile
 from eva_data.ledger import Ledger, Score
 from eva_data.models.keys import read_key
+from eva_data.models.listing import look
 from eva_data.models.remote.endpoints import Pool
 from eva_data.models.remote.faults import Fault, Refused, Transient
-from eva_data.models.remote.listing import look
 from eva_data.models.remote.openai_server import OpenAIServer
-from eva_data.models.remote.retries import Patience, Rounds
+from eva_data.models.remote.retries import ChainPlace, Retries
 from eva_data.models.vllm.command import SERVED_NAME
 from eva_data.rewards.classifier import reward_key
 from eva_data.rewards.local.batches import Item
@@ -144,9 +144,8 @@ class _Scorer:
     ) -> None:
         self._ledger, self._report, self._fingerprint = ledger, report, fingerprint
         self._name = SERVED_NAME if block.base_url is None else block.model
-        self._pool = Pool(urls, block.max_in_flight, give_up_seconds=block.give_up_minutes * 60)
-        self._rounds = Rounds()
-        self._patience = Patience(self._pool, self._rounds)
+        pool = Pool(urls, block.max_in_flight, give_up_seconds=block.give_up_minutes * 60)
+        self._retries = Retries(pool)
         self._server = OpenAIServer(
             self._name,
             # Nothing is sampled here.
@@ -166,34 +165,25 @@ class _Scorer:
     async def run(self, texts: Iterator[Item]) -> None:
         """Score all texts; `found` has them then."""
         # Twice as many as may be in flight, so that a free place at a server never waits for a text.
-        places = asyncio.Semaphore(2 * self._pool.most + CHUNK)
-        self._rounds.enter()
+        places = asyncio.Semaphore(2 * self._retries.pool.most + CHUNK)
         async with asyncio.TaskGroup() as group:
-            # Tokenising takes its time, and answers come meanwhile.
-            while chunk := await asyncio.to_thread(_take, texts):
-                for item in chunk:
-                    await places.acquire()
-                    group.create_task(self._follow(item, places.release))
-            self._rounds.leave()
+            with self._retries.at_work():
+                # Tokenising takes its time, and answers come meanwhile.
+                while chunk := await asyncio.to_thread(_take, texts):
+                    for item in chunk:
+                        await places.acquire()
+                        group.create_task(self._follow(item, ChainPlace(places)))
 
-    async def _follow(self, item: Item, leave: Callable[[], None]) -> None:
-        left = False
-
-        def step_aside() -> None:
-            nonlocal left
-            if not left:
-                left = True
-                leave()
-
-        self.found[item.key] = await self._scored(item, step_aside)
-        step_aside()
+    async def _follow(self, item: Item, place: ChainPlace) -> None:
+        self.found[item.key] = await self._scored(item, place)
+        place.leave()
         self._report(len(self.found))
 
-    async def _scored(self, item: Item, step_aside: Callable[[], None]) -> Score:
+    async def _scored(self, item: Item, place: ChainPlace) -> Score:
         if item.refused is not None:
             return Score(None, item.refused)
         try:
-            score = await self._patience.ask(partial(self._ask, item), step_aside)
+            score = await self._retries.ask(partial(self._ask, item), place)
         except Fault as fault:
             if str(fault).startswith("context_length_exceeded"):
                 return Score(None, "too_long")
@@ -213,7 +203,7 @@ class _Scorer:
         now = {}
         for item in probes:
             try:
-                score = await self._patience.ask(partial(self._ask, item), lambda: None)
+                score = await self._retries.ask(partial(self._ask, item))
             except Fault as fault:
                 raise EndpointError(f"the reward model `{self._name}` does not score a first text: {fault}") from None
             now[item.key.decode()] = [repr(score.reward)]

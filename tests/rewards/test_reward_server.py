@@ -18,7 +18,7 @@ from eva_data.jobs.job import Job
 from eva_data.ledger import Score
 from eva_data.models.remote.endpoints import Pool
 from eva_data.models.remote.faults import Refused, Throttled, Transient
-from eva_data.models.remote.retries import ATTEMPTS, Patience, Rounds
+from eva_data.models.remote.retries import ATTEMPTS, Place, Retries
 from eva_data.rewards import score_rows
 from eva_data.rewards.server import read_score
 
@@ -236,7 +236,7 @@ def test_a_reply_without_a_score_is_asked_again(reply: Any) -> None:
 
 def ask(faults: list[Exception | None], pauses: tuple[float, ...] = (0.01, 0.01)) -> tuple[int | Exception, int, int]:
     """What a request ends with that meets these faults, how often it was made, and how often it stepped aside."""
-    calls = aside = 0
+    calls = 0
 
     async def once(url: str) -> int:
         nonlocal calls
@@ -245,18 +245,22 @@ def ask(faults: list[Exception | None], pauses: tuple[float, ...] = (0.01, 0.01)
             raise fault
         return calls
 
-    def step_aside() -> None:
-        nonlocal aside
-        aside += 1
+    class Counted(Place):
+        left = 0
+
+        def leave(self) -> None:
+            self.left += 1
+            super().leave()
 
     async def run() -> int:
         pool = Pool(["http://127.0.0.1:1"], 8, give_up_seconds=3600)
-        return await Patience(pool, Rounds(pauses)).ask(once, step_aside)
+        return await Retries(pool, pauses).ask(once, place)
 
+    place = Counted(asyncio.Semaphore(0))
     try:
-        return asyncio.run(run()), calls, aside
+        return asyncio.run(run()), calls, place.left
     except (Transient, Refused) as fault:
-        return fault, calls, aside
+        return fault, calls, place.left
 
 
 def test_a_request_that_is_refused_is_not_made_again() -> None:

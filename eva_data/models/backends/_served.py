@@ -6,8 +6,8 @@ from typing import Any
 
 from eva_data.config import ApiModel, VllmModel
 from eva_data.errors import ConfigError
+from eva_data.models.listing import look
 from eva_data.models.player import Player
-from eva_data.models.remote.listing import look
 
 LLM = "eva_data.models.remote.llm:RemoteLLM"
 NO_KEY = "that `api_key_env` names (none is named)"

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from eva_data.config import ApiModel
+from eva_data.config.bodies import misplaced
+from eva_data.errors import ConfigError
 from eva_data.models.backends import _served
 from eva_data.models.player import Player
+from eva_data.models.remote.fields import LENGTH
 
 LLM = _served.LLM
 REMOTE = True
@@ -17,6 +20,8 @@ def player_of(block: ApiModel) -> Player:
         return _served.running_player(block)
     from eva_data.models.remote.litellm_provider import key_variable
 
+    if (sentence := misplaced(block.extra_body)) is not None:
+        raise ConfigError(sentence)
     # Raises where litellm does not know the provider.
     key_variable(block)
     return Player(block, block.model, f"{block.model}@{block.revision or 'unknown'}", None)
@@ -25,18 +30,33 @@ def player_of(block: ApiModel) -> Player:
 def llm_fields(player: Player, block: ApiModel) -> dict[str, Any]:
     from eva_data.models.remote.openai_server import NEUTRAL, WITH_TOKEN_IDS
 
-    engine: dict[str, Any] = (NEUTRAL if player.is_vllm else {}) | block.extra_body
+    extra_body: dict[str, Any] = (NEUTRAL if player.is_vllm else {}) | block.extra_body
+    # Both were one key once, so both stand in the ledger's key in the same way.
+    engine = extra_body | block.options
+    more = {"options": block.options, "renamed": block.fields}
     return {
-        "engine": engine,
+        "engine": engine | ({"fields": block.fields} if block.fields else {}),
         "model": block.model,
-        "extra_body": engine | (WITH_TOKEN_IDS if player.is_vllm else {}),
+        "extra_body": extra_body | (WITH_TOKEN_IDS if player.is_vllm else {}),
         "tokenizer": block.tokenizer,
+        **{name: value for name, value in more.items() if value},
     }
 
 
 def connection(player: Player, block: ApiModel, *, url: str | None, budget: float | None) -> dict[str, Any]:
+    if budget is not None and not _bounded(block):
+        raise ConfigError(
+            f"`--budget` is set, but nothing bounds the answers of `{block.model}`: send `max_tokens`, or "
+            "`max_completion_tokens` in its place"
+        )
     if block.urls:
         return _served.reached(block, url=url, budget=budget)
     from eva_data.models.remote.litellm_provider import key_variable
 
     return _served.reached(block, url=url, budget=budget, key_name=block.api_key_env or key_variable(block))
+
+
+def _bounded(block: ApiModel) -> bool:
+    """Whether a request says how long an answer may be, and so what it can cost."""
+    given = {"max_tokens": block.max_tokens} | block.extra_body | block.options
+    return any(given.get(name) is not None and block.fields.get(name, name) is not None for name in LENGTH)

@@ -1,149 +1,178 @@
-"""Gets completions out of a remote model, whatever happens on the way: attempts, further rounds, money, `n`."""
+"""All that lies between a step that wants completions and a request: one class, read from top to bottom."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from eva_data.calls import GAVE_UP, Completion, Message, merge_system
+from eva_data.calls import GAVE_UP, Chain, Completion, Message, Request, T, merge_system
 from eva_data.errors import EndpointError
-from eva_data.ledger import Bill, Keeper
+from eva_data.ledger import Keeper, Ledger
 from eva_data.models.base import refused
 from eva_data.models.remote import canary
-from eva_data.models.remote.budget import Price, Purse, cost, most
-from eva_data.models.remote.faults import SYSTEM_ROLE, Fault, Outage, Refused, Throttled, Transient
-from eva_data.models.remote.retries import Patience
-from eva_data.models.remote.transport import Reply, Transport
+from eva_data.models.remote.budget import Purse
+from eva_data.models.remote.faults import SYSTEM_ROLE, Fault, NotGreedy, Refusals, Refused, Transient
+from eva_data.models.remote.retries import ChainPlace, Retries
+from eva_data.models.remote.transport import Transport
 
 SINGLE_REPLIES = 3
 """Replies of one choice where several were asked for, and none of several, that show that a server ignores `n`."""
 
+SHORTEST_LOOK, LONGEST_LOOK = 0.1, 2.0
+"""Seconds after which a call that another process asks is looked for again, at first and at most."""
+
+Found = dict[bytes, Completion]
+"""Completions by their ledger key."""
+
 
 @dataclass
 class Asker:
-    """All requests to one model, in one event loop."""
+    """All requests of one job to one model, in one event loop.
 
+    A chain of requests comes in at `run` and takes four steps: `_follow` drives it, `_answer` looks for each answer
+    in the ledger and among the requests under way, `_complete` asks for what is missing until it is there or given
+    up, and `_request` is one request to one server, paid for and committed before anyone uses its answers.
+    """
+
+    ledger: Ledger
     transport: Transport
-    patience: Patience
+    retries: Retries
     keeper: Keeper
-    purse: Purse | None
-    price: Price | None
-    max_tokens: int
+    purse: Purse
     system: str
-    """What becomes of a system message that the server refuses: keep | merge_into_user | reject."""
-    bill: Bill
-    """What every reply's bill has in common."""
+    """What happens to a system message that the server refuses: keep | merge_into_user | reject."""
     one_at_a_time: bool
-    """Whether the server gives one choice per request; found out where it is not known."""
+    """Whether the server gives one choice per request; found out if it is not known."""
+    key: Callable[[Request], bytes]
+    too_long: Callable[[Sequence[Message]], Completion | None]
+    done: Callable[[int], None]
+    """Told how many more requests of chains are answered."""
     finished: int = 0
     """Completions that came."""
-    last_refusal: str = ""
+    refusals: Refusals = field(default_factory=Refusals)
+    _asking: dict[bytes, asyncio.Future[Completion]] = field(default_factory=dict)
+    """Calls that are under way."""
     _several_seen: bool = False
     _single_replies: int = 0
 
-    async def complete(
-        self, messages: Sequence[Message], keys: Sequence[bytes], step_aside: Callable[[], None]
-    ) -> list[Completion]:
-        """A completion for every key, all of the same messages; what came is in the ledger under its key.
+    async def run(self, chains: Sequence[Chain[T]]) -> list[T]:
+        """Drive all chains to their end at once, and return their results in order.
 
-        A request that is given up is a failed Completion. `step_aside` is called when it first has to wait for
-        more than its turn. Raises EndpointError or BudgetError where no further request makes sense.
+        Raises EndpointError or BudgetError if no further request makes sense.
         """
-        if not self.one_at_a_time:
-            return await self._until_complete(messages, keys, step_aside)
-        alone = await gather([self._until_complete(messages, [key], step_aside) for key in keys])
-        return [completion for (completion,) in alone]
+        # Twice as many chains as requests fit in flight, so that none of these ever waits for a chain.
+        places = asyncio.Semaphore(2 * self.retries.pool.most + 16)
+        tasks: list[asyncio.Task[T]] = []
+        async with asyncio.TaskGroup() as group:
+            with self.retries.at_work():
+                for chain in chains:
+                    await places.acquire()
+                    tasks.append(group.create_task(self._follow(chain, ChainPlace(places))))
+        self._refuse_a_stage_of_failures()
+        return [task.result() for task in tasks]
 
-    async def _until_complete(
-        self, messages: Sequence[Message], keys: Sequence[bytes], step_aside: Callable[[], None]
-    ) -> list[Completion]:
-        """Ask for what is missing until every key has its completion, or the request is given up."""
-        answers: dict[bytes, Completion] = {}
-        while missing := [key for key in keys if key not in answers]:
+    async def _follow(self, chain: Chain[T], place: ChainPlace) -> T:
+        """Drive one chain to its end."""
+        answers: list[Completion] | None = None
+        while True:
             try:
-                answers |= await self._some(messages, missing, step_aside)
+                # A generator is started by sending None.
+                requests = chain.send(answers)  # type: ignore[arg-type]
+            except StopIteration as finished:
+                place.leave()
+                result: T = finished.value
+                return result
+            answers = await self._answer(requests, place)
+            self.done(len(requests))
+
+    async def _answer(self, requests: Sequence[Request], place: ChainPlace) -> list[Completion]:
+        """One completion per request, in order; from the ledger if it has them."""
+        keys = [self.key(request) for request in requests]
+        answers = self.ledger.completions(keys)
+        self.finished += len(answers)
+        under_way: dict[bytes, asyncio.Future[Completion]] = {}
+        missing: dict[bytes, Request] = {}
+        for request, key in zip(requests, keys, strict=True):
+            if key in self._asking:
+                # Another chain asks it, or this one twice.
+                under_way[key] = self._asking[key]
+            elif key not in answers:
+                self._asking[key] = asyncio.get_running_loop().create_future()
+                missing[key] = request
+        pause, again = SHORTEST_LOOK, False
+        while missing:
+            found = await self._ask_or_find(missing, place, again)
+            for key, completion in found.items():
+                del missing[key]
+                self._asking.pop(key).set_result(completion)
+            answers |= found
+            if missing:
+                # Another process asks these.
+                place.leave()
+                await asyncio.sleep(pause)
+                pause, again = min(2 * pause, LONGEST_LOOK), True
+        for key, future in under_way.items():
+            answers[key] = await future
+        return [answers[key] for key in keys]
+
+    async def _ask_or_find(self, missing: Mapping[bytes, Request], place: ChainPlace, again: bool) -> Found:
+        """The completions of those calls that are finished by now, or that no other process is asking."""
+        found, mine = await self.keeper.claim([*missing], again=again)
+        self.finished += len(found)
+        # Samples of the same messages, which are the same object, share a request.
+        groups: dict[tuple[int, str], list[bytes]] = {}
+        for key, request in missing.items():
+            if key in mine:
+                groups.setdefault((id(request.messages), request.salt), []).append(key)
+        for answered in await _all(
+            [self._complete(missing[group[0]].messages, group, place) for group in groups.values()]
+        ):
+            found |= answered
+            failed = [key for key, completion in answered.items() if completion.text is None]
+            if failed:
+                self.keeper.release(failed)
+        return found
+
+    async def _complete(self, messages: Sequence[Message], keys: Sequence[bytes], place: ChainPlace) -> Found:
+        """A completion for every key, all of the same messages; a failed one if a request is given up."""
+        if (too_long := self.too_long(messages)) is not None:
+            return dict.fromkeys(keys, too_long)
+        if self.one_at_a_time and len(keys) > 1:
+            alone = await _all([self._complete(messages, [key], place) for key in keys])
+            return {key: completion for found in alone for key, completion in found.items()}
+        answers: Found = {}
+        suspect_n = False
+        while missing := [key for key in keys if key not in answers]:
+            asked = missing[:1] if self.one_at_a_time or suspect_n else missing
+            try:
+                answers |= await self.retries.ask(partial(self._request, messages, asked), place)
+                # The server takes without `n` what it refused with it.
+                self.one_at_a_time |= suspect_n
             except Transient as fault:
                 answers |= dict.fromkeys(missing, refused(f"{GAVE_UP}{fault}"))
             except Refused as fault:
+                if len(asked) > 1 and not self._several_seen and str(fault).startswith("bad_request"):
+                    suspect_n = True
+                    continue
                 if str(fault).startswith(SYSTEM_ROLE) and messages[0]["role"] == "system":
                     if self.system == "merge_into_user":
-                        messages = merge_system(messages)
+                        messages, suspect_n = merge_system(messages), False
                         continue
                     if self.system == "reject":
                         fault = Refused("system_role_unsupported")
-                self.last_refusal = str(fault)
+                self.refusals.note(str(fault), self.transport.model)
                 answers |= dict.fromkeys(missing, refused(str(fault)))
-        return [answers[key] for key in keys]
+        return answers
 
-    async def _some(
-        self, messages: Sequence[Message], keys: Sequence[bytes], step_aside: Callable[[], None]
-    ) -> dict[bytes, Completion]:
-        """What one reply brings of `keys`: all of them, or the first alone where the server knows no `n`."""
-        if self.one_at_a_time or len(keys) == 1:
-            return await self._persist(messages, keys[:1], step_aside)
-        try:
-            return await self._persist(messages, keys, step_aside)
-        except Refused as fault:
-            if self._several_seen or not str(fault).startswith("bad_request"):
-                raise
-        # Perhaps it is `n` that the server will not have: if it takes the same request without it, it is.
-        answer = await self._persist(messages, keys[:1], step_aside)
-        self.one_at_a_time = True
-        return answer
-
-    async def _persist(
-        self, messages: Sequence[Message], keys: Sequence[bytes], step_aside: Callable[[], None]
-    ) -> dict[bytes, Completion]:
-        return await self.patience.ask(partial(self._ask, messages, keys), step_aside)
-
-    async def _ask(self, messages: Sequence[Message], keys: Sequence[bytes], url: str) -> dict[bytes, Completion]:
+    async def _request(self, messages: Sequence[Message], keys: Sequence[bytes], url: str) -> Found:
         """One request to one server: its completions, committed before the next request may start."""
-        reply, seconds = await self._paid(messages, len(keys), partial(self.transport.ask, url))
-        completions = self._read(reply, keys)
-        await self.keeper.keep(completions, self._bill(reply, seconds))
-        self.finished += len(completions)
-        self._learn(len(keys), len(reply.choices))
-        return completions
-
-    def _learn(self, asked: int, came: int) -> None:
-        """Whether the server knows `n`: some take it and give one choice all the same."""
-        self._several_seen |= came > 1
-        if asked > 1 and came == 1 and not self._several_seen:
-            self._single_replies += 1
-            self.one_at_a_time |= self._single_replies >= SINGLE_REPLIES
-
-    async def _paid(self, messages: Sequence[Message], n: int, ask: Callable[..., Any]) -> tuple[Reply, float]:
-        """The reply and how long it took; with a budget, only once the dearest outcome can be paid."""
-        if self.purse is None or self.price is None:
-            started = time.monotonic()
-            return await ask(messages, n), time.monotonic() - started
-        reserved = most(self.price, messages, n, self.max_tokens)
-        await self.purse.reserve(reserved)
-        paid, started = reserved, time.monotonic()
-        try:
-            reply: Reply = await ask(messages, n)
-            known = cost(self.price, reply.prompt_tokens, reply.completion_tokens)
-            paid = reserved if known is None else known
-            return reply, time.monotonic() - started
-        except (Throttled, Outage, Refused):
-            paid = 0.0
-            raise
-        except Transient:
-            # Nobody knows what the provider bills for it, so it counts as the dearest outcome.
-            lost = replace(self.bill, seconds=time.monotonic() - started, cost=reserved)
-            await self.keeper.keep({}, lost)
-            raise
-        finally:
-            self.purse.settle(reserved, paid)
-
-    def _read(self, reply: Reply, keys: Sequence[bytes]) -> dict[bytes, Completion]:
+        reply, bill, reserved = await self.purse.paid(messages, len(keys), partial(self.transport.ask, url))
         # Most servers say how many tokens all choices have together, not how many each.
         of_one = reply.completion_tokens if len(reply.choices) == 1 else None
-        return {
+        completions = {
             key: Completion(
                 choice.text,
                 choice.finish_reason,
@@ -152,37 +181,46 @@ class Asker:
             )
             for key, choice in zip(keys, reply.choices, strict=False)
         }
+        await self.keeper.keep(completions, bill, reserved)
+        self.finished += len(completions)
+        self.refusals.in_a_row = 0
+        # Whether the server knows `n`: some take it and give one choice all the same.
+        self._several_seen |= len(reply.choices) > 1
+        if len(keys) > 1 and len(reply.choices) == 1 and not self._several_seen:
+            self._single_replies += 1
+            self.one_at_a_time |= self._single_replies >= SINGLE_REPLIES
+        return completions
 
-    def _bill(self, reply: Reply, seconds: float, stage: str = "") -> Bill:
-        return Bill(
-            model=self.bill.model,
-            stage=stage or self.bill.stage,
-            iteration=self.bill.iteration,
-            completions=len(reply.choices),
-            prompt_tokens=reply.prompt_tokens,
-            completion_tokens=reply.completion_tokens,
-            seconds=seconds,
-            cost=cost(self.price, reply.prompt_tokens, reply.completion_tokens),
-        )
-
-    async def greedily(self, messages: Sequence[Message]) -> str:
-        """One short greedy answer, for the canary."""
+    async def greedily(self, messages: Sequence[Message]) -> str | None:
+        """One short greedy answer, for the canary; None if the model has none to give."""
 
         async def once(url: str) -> str:
             ask = partial(self.transport.ask, url, greedy=canary.TOKENS)
-            reply, seconds = await self._paid(messages, 1, ask)
-            await self.keeper.keep({}, self._bill(reply, seconds, stage="canary"))
+            reply, bill, reserved = await self.purse.paid(messages, 1, ask, stage="canary")
+            await self.keeper.keep({}, bill, reserved)
             return reply.choices[0].text
 
         try:
-            return await self.patience.ask(once, lambda: None)
+            return await self.retries.ask(once)
+        except NotGreedy:
+            return None
         except Fault as found:
-            raise EndpointError(f"`{self.bill.model}` does not answer a first short question: {found}") from None
+            raise EndpointError(f"`{self.transport.model}` does not answer a first short question: {found}") from None
+
+    def _refuse_a_stage_of_failures(self) -> None:
+        """Raise EndpointError if not one request of the stage was answered."""
+        unwell = self.retries.pool.last_error
+        last = unwell or self.refusals.last
+        if not self.finished and (unwell or last.startswith("bad_request")):
+            raise EndpointError(
+                f"not one request to `{self.transport.model}` was answered, the last failed with: {last}"
+            )
 
 
-async def gather(work: Sequence[Any]) -> list[Any]:
+async def _all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """The results of coroutines that run at once; the first error ends them all."""
     if len(work) == 1:
+        # A task would cost as much as a tenth of a request.
         return [await work[0]]
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one) for one in work]

@@ -1,19 +1,23 @@
-"""What calls cost, and the budget that they must not exceed."""
+"""What calls cost, the most that they can cost, and the budget that they must not exceed."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from eva_data.calls import Message
-from eva_data.errors import BudgetError
+from eva_data.ledger import Bill, Keeper
+from eva_data.models.remote.faults import Fault, Outage, Refused, Throttled
+from eva_data.models.remote.transport import Reply
 
 Price = tuple[float, float]
 """Dollars per million tokens, in and out."""
 
 
 def cost(price: Price | None, prompt_tokens: int | None, completion_tokens: int | None) -> float | None:
-    """Dollars of a reply; null where the price or a number of tokens is unknown."""
+    """Dollars of a reply; `None` if the price or a number of tokens is unknown."""
     if price == (0.0, 0.0):
         return 0.0
     if price is None or prompt_tokens is None or completion_tokens is None:
@@ -27,31 +31,52 @@ def most(price: Price, messages: Sequence[Message], n: int, max_tokens: int) -> 
     return (price[0] * prompt + price[1] * n * max_tokens) / 1e6
 
 
+@dataclass(frozen=True)
 class Purse:
-    """Money for one run: a request is let through only if the dearest outcome of all in flight can be paid."""
+    """The money of one job; several processes may spend from the same budget."""
 
-    def __init__(self, budget: float, spent: float) -> None:
-        self._budget, self._spent, self._reserved = budget, spent, 0.0
-        self._open = 0
-        self._settled = asyncio.Event()
+    keeper: Keeper
+    bill: Bill
+    """What the bills of all replies have in common."""
+    price: Price | None
+    max_tokens: int
+    limited: bool
+    """Whether a request is made only once its dearest outcome can be paid."""
 
-    async def reserve(self, amount: float) -> None:
-        """Wait until `amount` is surely there; BudgetError once it is surely not."""
-        while self._spent + self._reserved + amount > self._budget:
-            if not self._open:
-                raise BudgetError(
-                    f"the budget of ${self._budget:.2f} is used up: ${self._spent:.2f} are spent, and the next call "
-                    f"could cost ${amount:.4f}; everything paid for is kept: to go on, repeat the command with a "
-                    "higher `--budget`"
-                )
-            self._settled.clear()
-            await self._settled.wait()
-        self._open += 1
-        self._reserved += amount
+    async def paid(
+        self, messages: Sequence[Message], n: int, ask: Callable[..., Coroutine[Any, Any, Reply]], stage: str = ""
+    ) -> tuple[Reply, Bill, float | None]:
+        """The reply of `ask`, its bill, and what is reserved until both are kept.
 
-    def settle(self, reserved: float, paid: float) -> None:
-        """What was reserved for a request became `paid`."""
-        self._open -= 1
-        self._reserved = self._reserved - reserved if self._open else 0.0
-        self._spent += paid
-        self._settled.set()
+        Raises BudgetError if its dearest outcome is more than is left.
+        """
+        reserved: float | None = None
+        if self.limited and self.price is not None:
+            reserved = most(self.price, messages, n, self.max_tokens)
+            await self.keeper.reserve(reserved)
+        started = time.monotonic()
+        try:
+            reply = await ask(messages, n)
+        except Fault as fault:
+            if reserved is not None:
+                if isinstance(fault, Throttled | Outage | Refused):
+                    self.keeper.settle(reserved)
+                else:
+                    # Nobody knows what the provider bills for it, so it counts as the dearest outcome.
+                    lost = replace(self.bill, seconds=time.monotonic() - started, cost=reserved)
+                    await self.keeper.keep({}, lost, reserved)
+            raise
+        known = cost(self.price, reply.prompt_tokens, reply.completion_tokens)
+        # dataclasses.replace takes three times as long, and this runs for every reply.
+        bill = Bill(
+            model=self.bill.model,
+            stage=stage or self.bill.stage,
+            iteration=self.bill.iteration,
+            completions=len(reply.choices),
+            prompt_tokens=reply.prompt_tokens,
+            completion_tokens=reply.completion_tokens,
+            seconds=time.monotonic() - started,
+            # A reply without a count of tokens may have cost the most.
+            cost=reserved if known is None else known,
+        )
+        return reply, bill, reserved

@@ -2,7 +2,7 @@
 
 The same three questions are asked greedily at every start and compared with the answers of the first time. A
 hosted model need not answer the same twice even then, so a question counts as changed only if none of three
-answers is among the first three.
+answers is among the first three. A model that takes no temperature 0 cannot be recognised so, and is not asked.
 """
 
 from __future__ import annotations
@@ -22,18 +22,21 @@ TOKENS = 24
 """Length of each answer: three of them cost less than any request of a build."""
 TIMES = 3
 
-AskGreedily = Callable[[Sequence[Message]], Awaitable[str]]
+AskGreedily = Callable[[Sequence[Message]], Awaitable[str | None]]
+"""None: the model has no most likely answer to give."""
 
 
 async def check(ledger: Ledger, model: str, ask: AskGreedily) -> None:
     """Compare a server's model, by its fingerprint, with what it was; raises ModelError where it changed."""
     first = ledger.canary(model)
     if not first:
-        ledger.keep_canary(model, {probe: await _several(ask, probe, ()) for probe in PROBES})
+        found = {probe: await _several(ask, probe, ()) for probe in PROBES}
+        if all(found.values()):
+            ledger.keep_canary(model, found)
         return
     for probe, answers in first.items():
         now = await _several(ask, probe, answers)
-        if not set(now) & set(answers):
+        if now and not set(now) & set(answers):
             raise ModelError(
                 f"the server's model `{model}` answers differently than before: to {probe!r} it said {answers[0]!r}, "
                 f"and now says {now[0]!r}; if another model is served under this name, give it another `revision` (for "
@@ -43,8 +46,11 @@ async def check(ledger: Ledger, model: str, ask: AskGreedily) -> None:
 
 
 async def _several(ask: AskGreedily, probe: str, until: Sequence[str]) -> list[str]:
-    """Up to three answers; no more once one is among those looked for."""
+    """Up to three answers; no more once one is among those looked for, and none if there is no greedy one."""
     answers: list[str] = []
     while len(answers) < TIMES and not set(answers) & set(until):
-        answers.append(await ask([{"role": "user", "content": probe}]))
+        answer = await ask([{"role": "user", "content": probe}])
+        if answer is None:
+            return []
+        answers.append(answer)
     return answers

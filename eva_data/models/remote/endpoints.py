@@ -12,12 +12,12 @@ import random
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from statistics import median
+from dataclasses import dataclass
 from typing import Literal
 
 from eva_data.errors import EndpointError
 from eva_data.models.remote.faults import Fault, Outage, Refused, Throttled
+from eva_data.models.remote.growth import MOST, START, Growth
 
 LONGEST_PAUSE = 30.0
 """Seconds between two requests to a server that fails, unless it asks for more."""
@@ -40,12 +40,12 @@ class Endpoint:
     gone: bool = False
     """Whether only one request at a time looks if the server is back."""
     looking: bool = False
-    """Whether one does now."""
+    """Whether such a request is under way."""
     given_up: bool = False
     failures: int = 0
     """Failures in a row."""
     setbacks: int = 0
-    """The same, counting those that were under way together once."""
+    """Failures in a row, where requests that were under way together count once."""
     set_back_at: float = 0.0
     failing_since: float = 0.0
     shrunk_at: float = 0.0
@@ -121,10 +121,7 @@ class Pool:
             raise
 
     def release(self, slot: Slot, fault: Fault | None) -> None:
-        """Give a slot back and say how it went.
-
-        Raises EndpointError when that was the failure with which the last server is given up.
-        """
+        """Give a slot back and say how it went. Raises EndpointError if no server is left."""
         endpoint, now = slot.endpoint, time.monotonic()
         if fault is None or isinstance(fault, Refused):
             self._answered(slot, now)
@@ -221,60 +218,3 @@ class Pool:
             self._alarm = None
         if pauses:
             self._alarm = asyncio.get_running_loop().call_later(min(pauses) + 0.001, self._serve)
-
-
-START, MOST = 8, 1024
-"""The bound begins with the first and never goes beyond the second."""
-
-
-FACTOR = 1.5
-
-
-GAIN = 1.15
-"""Half as many requests again must make the server faster by this factor, or the growth was in vain."""
-
-
-VAIN = 2
-"""Growths in vain, one after the other, that end the search."""
-
-
-FEWEST = 16
-"""Answers by which a bound is judged, at least; twice the bound if that is more."""
-
-
-@dataclass
-class Growth:
-    """The search for one server's bound.
-
-    A server's speed is the bound over the median time to an answer (Little's law), which a few slow answers do not
-    shift. Only requests that were sent under the present bound, while it was full, tell of it.
-    """
-
-    limit: float = START
-    settled: bool = False
-    """Whether the search is over; `limit` is then the last bound that made the server faster."""
-    _since: float = 0.0
-    _seconds: list[float] = field(default_factory=list)
-    _speed: float = 0.0
-    _best: float = START
-    _vain: int = 0
-
-    def answered(self, started: float, now: float, *, full: bool) -> None:
-        """A request that was sent at `started` is answered; `full`: as many are under way as may be."""
-        if self.settled or started < self._since:
-            return
-        if not full:
-            self._seconds.clear()
-            return
-        self._seconds.append(now - started)
-        if len(self._seconds) < max(FEWEST, 2 * self.limit):
-            return
-        speed = self.limit / max(median(self._seconds), 1e-6)
-        if speed >= GAIN * self._speed:
-            self._speed, self._best, self._vain = speed, self.limit, 0
-        else:
-            self._vain += 1
-        self.settled = self._vain == VAIN or self.limit >= MOST
-        self.limit = self._best if self.settled else min(MOST, self.limit * FACTOR)
-        self._since = now
-        self._seconds.clear()

@@ -2,7 +2,7 @@
 
     Fault
     ├── Transient        ask again after a while; counted, since it may be this request's own fault
-    │   ├── Throttled    the server says it is busy (429, 503): fewer at once, and wait as long as it says
+    │   ├── Throttled    the server says it is busy (429, 503, 529): fewer at once, and wait as long as it says
     │   └── Outage       nobody is there (refused, 502): wait for the server, not for the request
     └── Refused          asking again gives the same: the request itself cannot be answered
 
@@ -12,6 +12,7 @@ What makes every further request pointless is no Fault but an EndpointError, whi
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -48,15 +49,57 @@ class Outage(Transient):
 class Refused(Fault):
     """This request will never be answered; the message is the reason for `rejects`."""
 
+    def __init__(self, message: str, field: str = "", code: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+        """The field of the request that the server names as the reason, where it says one in so many words."""
+        self.code = code
+
+
+class NotGreedy(Refused):
+    """The model takes no temperature 0, so it has no most likely answer to give."""
+
+
+MOST_SAME_REFUSALS = 20
+"""Refusals in the same words, with no answer between them, that show that they are not about the prompts."""
+
+_PARTICULARS = re.compile(r"\S*\d\S*")
+"""Numbers of requests, times and the like."""
+
+
+class Refusals:
+    """The refusals of one job."""
+
+    last = ""
+    in_a_row = 0
+    """How often a request was refused with the same words since one was answered."""
+
+    def note(self, reason: str, model: str) -> None:
+        """Raise EndpointError if a refusal is the same for all requests, so none of their own making."""
+        same = _PARTICULARS.sub("", reason) == _PARTICULARS.sub("", self.last)
+        self.in_a_row, self.last = self.in_a_row + 1 if same else 1, reason
+        if self.in_a_row >= MOST_SAME_REFUSALS and reason.startswith("bad_request"):
+            raise EndpointError(
+                f"`{model}` has refused {self.in_a_row} requests in a row with the same words "
+                f"({reason.partition(': ')[2]}): this is not about their prompts; mend what it says, then run the same "
+                "command again; what was finished is kept"
+            )
+
 
 def fault_of(status: int, body: str, headers: Mapping[str, str], *, key_name: str, model: str, url: str) -> Fault:
     """What an HTTP status other than 200 means for the request.
 
     Raises EndpointError where it means the same for every other request.
     """
-    said, code = _said(body)
+    said, code, field = _said(body)
     shown = f"HTTP {status}: {said}" if said else f"HTTP {status}"
-    if status == 403 and any(words in f"{code} {said}".lower() for words in _FILTERED):
+    words = f"{code} {said}".lower()
+    if status in (400, 403, 429) and _is_used_up(status, code.lower(), words):
+        raise EndpointError(
+            f"{url} says that the account of the key in {key_name} has no money left ({shown}): raise its limit, then "
+            "run the same command again; what was finished is kept"
+        )
+    if status == 403 and any(word in words for word in _FILTERED):
         return Refused(f"content_filter: {said}")
     if status in (401, 402, 403):
         raise EndpointError(
@@ -66,15 +109,13 @@ def fault_of(status: int, body: str, headers: Mapping[str, str], *, key_name: st
     if status == 404:
         address = ", and that `base_url` is right, usually ending in /v1" if "://" in url else ""
         raise EndpointError(f"{url} does not know the model `{model}` ({shown}): check `model`{address}")
-    if status == 429 and code == "insufficient_quota":
-        raise EndpointError(f"{url} says that the quota of the key in {key_name} is used up ({said})")
     if status in (429, 503, 529):
         return Throttled(shown, retry_after(headers))
     if status == 502:
         return Outage(shown)
     if status in (400, 413, 422):
-        return Refused(_refusal(said, code, status))
-    if 400 <= status < 500 and status not in (408, 409, 425):
+        return Refused(_refusal(said, words, status), field, code)
+    if 400 <= status < 500 and status not in _MOMENTARY:
         return Refused(f"bad_request: {shown}")
     return Transient(shown)
 
@@ -93,35 +134,65 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER) if seconds == seconds else None
 
 
-_TOO_LONG = ("context length", "context_length", "maximum model length", "max_model_len", "too long", "too many tokens")
+_MOMENTARY = (408, 409, 424, 425, 499)
+"""Client errors that say nothing against the request: a timeout, a conflict, a failed shard, a cancelled upstream."""
+_USED_UP_CODES = (
+    "billing_hard_limit_reached", "insufficient_quota", "billing_not_active", "account_deactivated",
+    "insufficient_balance", "insufficient_credits", "quota_exceeded", "spend_limit_reached",
+)  # fmt: skip
+_USED_UP = ("billing hard limit", "credit balance is too low", "insufficient balance", "insufficient credit")
+_TOO_LONG = re.compile(
+    r"context[ _](length|size|window|limit)|max(imum)?[ _]model[ _]len|too long|too many (input )?tokens"
+    r"|exceed\w* .{0,60}token|token.{0,60} exceed|less than \d+ tokens"
+    r"|maximum (allowed )?(input|prompt) (length|tokens)|reduce the length"
+    r"|(input|prompt) (is )?(longer|larger) than|(input|prompt) length"
+)
+"""How OpenAI, vLLM, SGLang, llama.cpp, TGI, Gemini, Anthropic, Mistral and NIM say that a prompt is too long."""
 _FILTERED = ("content_filter", "content management policy", "content policy", "safety", "moderation")
 SYSTEM_ROLE = "bad_request: system role: "
 """How the refusal of a system message begins, whatever words the server had for it."""
 
 
-def _refusal(said: str, code: str, status: int) -> str:
-    text = f"{code} {said}".lower()
-    if status == 413 or any(words in text for words in _TOO_LONG):
+def _is_used_up(status: int, code: str, words: str) -> bool:
+    # Of a 429 only the code tells an empty account from a busy minute.
+    return code in _USED_UP_CODES or (status != 429 and any(word in words for word in _USED_UP))
+
+
+def _refusal(said: str, words: str, status: int) -> str:
+    if status == 413 or _TOO_LONG.search(words):
         return f"context_length_exceeded: {said}"
-    if any(words in text for words in _FILTERED):
+    if any(word in words for word in _FILTERED):
         return f"content_filter: {said}"
-    if "system role" in text or "role 'system'" in text:
+    if "system role" in words or "role 'system'" in words:
         return f"{SYSTEM_ROLE}{said}"
     return f"bad_request: {said}"
 
 
-def _said(body: str) -> tuple[str, str]:
-    """The message and the code in a server's error, as OpenAI, vLLM and FastAPI write it; else the text itself."""
+def _said(body: str) -> tuple[str, str, str]:
+    """The message, the code and the field in a server's error, as OpenAI, vLLM, FastAPI, TGI and Gemini write it.
+
+    Any other body is the message itself.
+    """
     try:
         found: Any = json.loads(body)
     except ValueError:
-        return _short(body), ""
-    if isinstance(found, dict):
-        inner = found.get("error", found)
-        if isinstance(inner, dict):
-            message = inner.get("message") or inner.get("detail") or body
-            return _short(str(message)), str(inner.get("code") or inner.get("type") or "")
-    return _short(body), ""
+        return _short(body), "", ""
+    if isinstance(found, list) and found:
+        # Gemini puts a list around it.
+        found = found[0]
+    if not isinstance(found, dict):
+        return _short(body), "", ""
+    inner = found.get("error", found)
+    if isinstance(inner, str):
+        # TGI keeps the message there, and its kind beside it.
+        return _short(inner), str(found.get("error_type") or found.get("code") or ""), ""
+    if not isinstance(inner, dict):
+        return _short(body), "", ""
+    message = inner.get("message") or inner.get("detail") or body
+    code = inner.get("code")
+    # A number repeats the status; the type says more.
+    named = code if isinstance(code, str) and code else inner.get("type") or inner.get("status") or code or ""
+    return _short(str(message)), str(named), str(inner.get("param") or "")
 
 
 def _short(text: str) -> str:

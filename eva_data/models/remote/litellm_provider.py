@@ -11,11 +11,11 @@ from typing import Any
 from eva_data.calls import Message, Sampling
 from eva_data.config import ApiModel, Model
 from eva_data.errors import ConfigError, EndpointError
-from eva_data.models.keys import read_key, without_keys
+from eva_data.models.keys import read_key, redactor
 from eva_data.models.remote.budget import Price
-from eva_data.models.remote.faults import Outage, Refused, Throttled, Transient, fault_of, retry_after
-from eva_data.models.remote.openai_server import read_choices
-from eva_data.models.remote.transport import Reply
+from eva_data.models.remote.faults import NotGreedy, Outage, Refused, Throttled, Transient, fault_of, retry_after
+from eva_data.models.remote.fields import Fields
+from eva_data.models.remote.transport import Reply, read_reply
 
 
 class Provider:
@@ -30,22 +30,31 @@ class Provider:
         key_name: str,
         extra_body: Mapping[str, Any],
         timeout_seconds: float,
+        options: Mapping[str, Any] | None = None,
+        fields: Mapping[str, str | None] | None = None,
     ) -> None:
         self._litellm = import_litellm()
-        self._model, self._key, self._key_name = model, key, key_name
-        self._fields: dict[str, Any] = {
-            "model": model,
+        self.model, self._key, self._key_name = model, key, key_name
+        self._clean = redactor(key)
+        self._fields = Fields(model, fields or {})
+        self._wanted: dict[str, Any] = {
             "temperature": sampling.temperature,
+            # 1 is every provider's default, and some refuse it beside a temperature.
+            "top_p": sampling.top_p if sampling.top_p < 1 else None,
             "max_tokens": sampling.max_tokens,
+        } | dict(options or {})
+        # A null in `extra_body` takes a field of ours out; all else there is for the provider alone.
+        self._wanted |= {name: None for name, value in extra_body.items() if value is None}
+        self._settings: dict[str, Any] = {
+            "model": model,
             # Retries are counted and paced by the pool.
             "num_retries": 0,
             "max_retries": 0,
             "timeout": timeout_seconds,
             "api_key": key,
-        } | dict(extra_body)
-        if sampling.top_p < 1:
-            # 1 is every provider's default, and some refuse it beside a temperature.
-            self._fields["top_p"] = sampling.top_p
+        }
+        if body := {name: value for name, value in extra_body.items() if value is not None}:
+            self._settings["extra_body"] = body
         _, provider, _, _ = self._litellm.get_llm_provider(model)
         known = self._litellm.get_supported_openai_params(model=model, custom_llm_provider=provider) or []
         self.answers_n = "n" in known
@@ -55,12 +64,21 @@ class Provider:
 
     async def ask(self, url: str, messages: Sequence[Message], n: int, *, greedy: int | None = None) -> Reply:
         """See Transport."""
-        fields = self._fields | {"messages": list(messages)}
-        if n > 1:
-            fields["n"] = n
+        wanted = self._wanted | ({"n": n} if n > 1 else {})
         if greedy is not None:
-            fields |= {"temperature": 0.0, "max_tokens": greedy}
-            fields.pop("top_p", None)
+            wanted |= {"temperature": 0.0, "top_p": None}
+            wanted |= {name: greedy for name in ("max_tokens", "max_completion_tokens") if wanted.get(name) is not None}
+        while True:
+            sent = self._fields.body(wanted)
+            try:
+                return await self._ask(url, sent | self._settings | {"messages": list(messages)}, n)
+            except Refused as refusal:
+                if greedy is not None and self._fields.refuses_greed(refusal, sent):
+                    raise NotGreedy(str(refusal)) from None
+                if not self._fields.adapt(refusal, wanted, sent):
+                    raise
+
+    async def _ask(self, url: str, fields: Mapping[str, Any], n: int) -> Reply:
         errors = self._litellm.exceptions
         try:
             response = await self._litellm.acompletion(**fields)
@@ -77,22 +95,25 @@ class Provider:
             kind = Outage if _is_no_connection(error) else Transient
             raise kind(self._words(error)) from None
         except errors.UnsupportedParamsError as error:
-            raise EndpointError(f"{self._model} cannot be asked like that: {self._words(error)}") from None
+            raise EndpointError(
+                f"`{self.model}` cannot be asked like that: {self._words(error)}; leave the field out with "
+                "`fields: {NAME: null}`"
+            ) from None
         except self._litellm.openai.APIStatusError as error:
             raise fault_of(
                 error.status_code,
                 self._words(error),
                 _headers(error),
                 key_name=self._key_name,
-                model=self._model,
+                model=self.model,
                 url=url,
             ) from None
         except self._litellm.openai.APIError as error:
             raise Transient(self._words(error)) from None
-        return read_choices(response.model_dump(), n)
+        return read_reply(response.model_dump(), n, self._clean)
 
     def _words(self, error: Exception) -> str:
-        return without_keys(" ".join(str(error).split()), self._key)[:300]
+        return self._clean(" ".join(str(error).split()))[:300]
 
 
 def _is_no_connection(error: BaseException | None) -> bool:

@@ -1,25 +1,25 @@
-"""A model behind a server or a provider: every request on its own, none held behind a batch."""
+"""A model behind a server or a provider. Every request goes out by itself; none waits for a batch."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, PrivateAttr
 
-from eva_data.calls import Chain, Completion, Message, Request, Sampling, T
-from eva_data.errors import EndpointError, EvaError
+from eva_data.calls import Chain, Completion, Message, Sampling, T
+from eva_data.errors import EvaError
 from eva_data.ledger import Bill, Keeper
 from eva_data.models.base import LedgerLLM, refused
 from eva_data.models.keys import read_key
 from eva_data.models.remote import canary
-from eva_data.models.remote.asking import Asker, gather
+from eva_data.models.remote.asking import Asker
 from eva_data.models.remote.budget import Price, Purse
 from eva_data.models.remote.endpoints import Pool
-from eva_data.models.remote.retries import PAUSES, Patience, Rounds
+from eva_data.models.remote.fields import LENGTH
+from eva_data.models.remote.retries import PAUSES, Retries
 from eva_data.models.remote.transport import Transport
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ class RemoteLLM(LedgerLLM):
     key_name: str = ""
     """What error messages call that variable."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of litellm."""
+    renamed: dict[str, str | None] = Field(default_factory=dict)
+    """What the server calls fields of the request; None: it does not take them."""
     tokenizer: str | None = None
     max_in_flight: int | Literal["auto"] = 64
     timeout_seconds: float = 600
@@ -68,41 +72,40 @@ class RemoteLLM(LedgerLLM):
             raise _first(group) from None
 
     async def _drive(self, chains: Sequence[Chain[T]], expected: int) -> list[T]:
-        asker = self._asker()
-        drive = _Drive(self, asker, expected)
+        asker = self._asker(expected)
         try:
-            if self.canary:
-                await canary.check(self._ledger, self.fingerprint, asker.greedily)
-            asker.patience.rounds.enter()
-            # Twice as many chains as requests fit in flight, so that none of these ever waits for a chain.
-            places = asyncio.Semaphore(2 * asker.patience.pool.most + 16)
-            async with asyncio.TaskGroup() as group:
-                tasks: list[asyncio.Task[T]] = []
-                for chain in chains:
-                    await places.acquire()
-                    tasks.append(group.create_task(drive.follow(chain, _Place(places))))
-                asker.patience.rounds.leave()
+            async with asker.keeper:
+                if self.canary:
+                    await canary.check(self._ledger, self.fingerprint, asker.greedily)
+                results = await asker.run(chains)
         finally:
             await asker.transport.close()
         self.report(expected, expected)
-        self._refuse_a_stage_of_failures(asker)
-        return [task.result() for task in tasks]
+        return results
 
-    def _asker(self) -> Asker:
+    def _asker(self, expected: int) -> Asker:
         sampling = Sampling(**self.sampling)
         transport, one_at_a_time = self._connect(sampling)
         pool = Pool(self.urls or [self.model], self.max_in_flight, give_up_seconds=self.give_up_minutes * 60)
+        bill = Bill(self.fingerprint, self.stage, self.iteration, 0, None, None, 0.0, None)
+        keeper = Keeper(self._ledger, bill, self.budget)
         return Asker(
+            ledger=self._ledger,
             transport=transport,
-            patience=Patience(pool, Rounds(self.further_rounds)),
-            keeper=Keeper(self._ledger),
-            purse=None if self.budget is None else Purse(self.budget, self._ledger.spent()[0]),
-            price=self.price,
-            max_tokens=sampling.max_tokens,
+            retries=Retries(pool, self.further_rounds),
+            keeper=keeper,
+            purse=Purse(keeper, bill, self.price, self._longest_answer(), limited=self.budget is not None),
             system=self.system,
-            bill=Bill(self.fingerprint, self.stage, self.iteration, 0, None, None, 0.0, None),
             one_at_a_time=one_at_a_time,
+            key=self.key,
+            too_long=self.too_long,
+            done=_Done(self, expected),
         )
+
+    def _longest_answer(self) -> int:
+        """In tokens, as the requests bound it; what is billed beyond `max_tokens` too where they say so."""
+        given = [{**self.extra_body, **self.options}.get(name) for name in LENGTH]
+        return max([Sampling(**self.sampling).max_tokens, *(value for value in given if isinstance(value, int))])
 
     def _connect(self, sampling: Sampling) -> tuple[Transport, bool]:
         """The way to the model, and whether it is known to give one choice per request."""
@@ -111,6 +114,7 @@ class RemoteLLM(LedgerLLM):
             "key_name": self.key_name or self.key_env or "that `api_key_env` names (none is named)",
             "extra_body": self.extra_body,
             "timeout_seconds": self.timeout_seconds,
+            "fields": self.renamed,
         }
         if self.urls:
             from eva_data.models.remote.openai_server import OpenAIServer
@@ -118,12 +122,8 @@ class RemoteLLM(LedgerLLM):
             return OpenAIServer(self.model, sampling, **fields), False
         from eva_data.models.remote.litellm_provider import Provider
 
-        provider = Provider(self.model, sampling, **fields)
+        provider = Provider(self.model, sampling, options=self.options, **fields)
         return provider, not provider.answers_n
-
-    def kept(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
-        """What the ledger has of these calls."""
-        return self._ledger.completions(keys)
 
     def too_long(self, messages: Sequence[Message]) -> Completion | None:
         """The failed completion of a prompt over `max_prompt_tokens`, counted or else estimated."""
@@ -140,74 +140,19 @@ class RemoteLLM(LedgerLLM):
         tokens = len(self._counter(text, add_special_tokens=False)["input_ids"])
         return refused("prompt_too_long", tokens) if tokens > self.max_prompt_tokens else None
 
-    def _refuse_a_stage_of_failures(self, asker: Asker) -> None:
-        """A stage in which not one request was answered is no result but an error."""
-        last = asker.patience.pool.last_error or asker.last_refusal
-        if not asker.finished and (asker.patience.pool.last_error or last.startswith("bad_request")):
-            raise EndpointError(f"not one request to `{self.model}` was answered, the last failed with: {last}")
 
+class _Done:
+    """Reports how many requests are answered, once a second at most."""
 
-@dataclass
-class _Drive:
-    """The chains of one call of `drive`, and how far they are."""
+    def __init__(self, llm: RemoteLLM, expected: int) -> None:
+        self._llm, self._expected = llm, expected
+        self._done, self._reported = 0, 0.0
 
-    llm: RemoteLLM
-    asker: Asker
-    expected: int
-    done: int = 0
-    reported: float = 0.0
-    asking: dict[bytes, asyncio.Future[Completion]] = field(default_factory=dict)
-    """Requests that are at work."""
-
-    async def follow(self, chain: Chain[T], place: _Place) -> T:
-        """Run one chain to its end."""
-        answer: list[Completion] | None = None
-        while True:
-            try:
-                # A generator is started by sending None.
-                requests = chain.send(answer)  # type: ignore[arg-type]
-            except StopIteration as finished:
-                place.leave()
-                result: T = finished.value
-                return result
-            answer = await self.answer(requests, place.leave)
-            self.done += len(requests)
-            if time.monotonic() - self.reported > REPORT_SECONDS:
-                self.reported = time.monotonic()
-                self.llm.report(self.done, self.expected)
-
-    async def answer(self, requests: Sequence[Request], step_aside: Callable[[], None]) -> list[Completion]:
-        """One completion per request, in order; from the ledger where it has them."""
-        keys = [self.llm.key(request) for request in requests]
-        answers = self.llm.kept(keys)
-        self.asker.finished += len(answers)
-        # Samples of the same messages, which are the same object, share a request. Equal requests are one, also
-        # where another chain has just made it.
-        groups: dict[tuple[int, str], dict[bytes, Sequence[Message]]] = {}
-        asked_already: dict[bytes, asyncio.Future[Completion]] = {}
-        for request, key in zip(requests, keys, strict=True):
-            if key in self.asking:
-                asked_already[key] = self.asking[key]
-            elif key not in answers:
-                self.asking[key] = asyncio.get_running_loop().create_future()
-                groups.setdefault((id(request.messages), request.salt), {})[key] = request.messages
-        if groups:
-            for found in await gather([self._ask(group, step_aside) for group in groups.values()]):
-                answers |= found
-                for key, completion in found.items():
-                    self.asking.pop(key).set_result(completion)
-        for key, asked in asked_already.items():
-            answers[key] = await asked
-        return [answers[key] for key in keys]
-
-    async def _ask(
-        self, group: dict[bytes, Sequence[Message]], step_aside: Callable[[], None]
-    ) -> dict[bytes, Completion]:
-        keys, messages = list(group), next(iter(group.values()))
-        too_long = self.llm.too_long(messages)
-        if too_long is not None:
-            return dict.fromkeys(keys, too_long)
-        return dict(zip(keys, await self.asker.complete(messages, keys, step_aside), strict=True))
+    def __call__(self, more: int) -> None:
+        self._done += more
+        if time.monotonic() - self._reported > REPORT_SECONDS:
+            self._reported = time.monotonic()
+            self._llm.report(self._done, self._expected)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -216,15 +161,3 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     for error in group.exceptions:
         leaves.append(_first(error) if isinstance(error, BaseExceptionGroup) else error)
     return next((error for error in leaves if isinstance(error, EvaError)), leaves[0])
-
-
-class _Place:
-    """A chain's place among those at work; given up once, when it ends or first has to wait for a failed request."""
-
-    def __init__(self, places: asyncio.Semaphore) -> None:
-        self._places: asyncio.Semaphore | None = places
-
-    def leave(self) -> None:
-        if self._places is not None:
-            self._places.release()
-            self._places = None

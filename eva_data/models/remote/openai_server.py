@@ -10,21 +10,28 @@ import json
 import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.request import getproxies
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
-from eva_data.calls import FinishReason, Message, Sampling, valid_unicode
+from eva_data.calls import Message, Sampling
 from eva_data.errors import EndpointError
-from eva_data.models.keys import without_keys
-from eva_data.models.remote.faults import Outage, Transient, fault_of
-from eva_data.models.remote.transport import Choice, Reply
+from eva_data.models.keys import redactor
+from eva_data.models.remote.faults import Fault, NotGreedy, Outage, Refused, Transient, fault_of
+from eva_data.models.remote.fields import Fields
+from eva_data.models.remote.transport import Reply, read_reply
+from eva_data.models.way import proxy_of
 
 NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 """What vLLM takes from the model's own generation_config where a request does not say it."""
 
 WITH_TOKEN_IDS = {"return_token_ids": True}
 """Has vLLM say of each choice how long it is: `usage` has only their sum."""
+
+_LONGEST_HEADER = 1 << 18
+_MOVED = (301, 302, 303, 307, 308)
+_FOR_GOOD = (301, 308)
+_MOST_MOVES = 5
 
 
 class OpenAIServer:
@@ -39,23 +46,30 @@ class OpenAIServer:
         key_name: str,
         extra_body: Mapping[str, Any],
         timeout_seconds: float,
+        fields: Mapping[str, str | None] | None = None,
     ) -> None:
-        self._model = model
+        self.model = model
         self._key, self._key_name = key, key_name
-        self._body = {
+        self._clean = redactor(key)
+        self._fields = Fields(model, fields or {})
+        self._wanted = {
             "model": model,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
             "stream": False,
         } | dict(extra_body)
+        self._moved: dict[str, str] = {}
         self._session = aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             # The pool bounds the requests; a second bound here would only hide it.
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
             timeout=aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(30.0, timeout_seconds)),
-            # Looking the proxy up costs as much as a tenth of a request, so only where there is one.
-            trust_env=bool(getproxies()),
+            # Gateways add headers of many kilobytes.
+            max_line_size=_LONGEST_HEADER,
+            max_field_size=_LONGEST_HEADER,
+            # The environment's proxies are looked up by `proxy_of`; its netrc is for other programs.
+            trust_env=False,
         )
 
     async def close(self) -> None:
@@ -63,72 +77,70 @@ class OpenAIServer:
 
     async def ask(self, url: str, messages: Sequence[Message], n: int, *, greedy: int | None = None) -> Reply:
         """See Transport."""
-        body = self._body | {"messages": list(messages), "n": n}
+        wanted = self._wanted | {"messages": list(messages), "n": n}
         if greedy is not None:
-            body |= {"temperature": 0.0, "top_p": 1.0, "max_tokens": greedy}
-        return read_choices(await self.post(f"{url}/chat/completions", body, url), n)
+            wanted |= {"temperature": 0.0, "top_p": 1.0}
+            wanted |= {name: greedy for name in ("max_tokens", "max_completion_tokens") if wanted.get(name) is not None}
+        while True:
+            body = self._fields.body(wanted)
+            try:
+                return read_reply(await self.post(f"{url}/chat/completions", body, url), n, self._clean)
+            except Refused as refusal:
+                if greedy is not None and self._fields.refuses_greed(refusal, body):
+                    raise NotGreedy(str(refusal)) from None
+                if not self._fields.adapt(refusal, wanted, body):
+                    raise
 
     async def post(self, address: str, body: Mapping[str, Any], url: str) -> Any:
         """The JSON of a reply with status 200; a Fault or an EndpointError otherwise."""
-        try:
-            async with self._session.post(address, json=body) as response:
-                text = await response.text(errors="replace")
-                status, headers = response.status, response.headers
-        except TimeoutError:
-            raise Transient(f"no reply within {self._session.timeout.total:g} seconds") from None
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, ssl.SSLError):
-                raise EndpointError(f"{url} has no valid certificate: {error.os_error}") from None
-            raise Outage(f"cannot connect: {error.os_error.strerror or error}") from None
-        except aiohttp.ClientError as error:
-            raise Transient(f"the reply was cut: {type(error).__name__}") from None
+        status, text, headers = await self._post(address, body, url)
         if status != 200:
-            # Servers quote a wrong key in their answer.
-            raise fault_of(
-                status, without_keys(text, self._key), headers, key_name=self._key_name, model=self._model, url=url
-            )
+            raise self._fault(status, text, headers, url)
         try:
-            return json.loads(text)
+            return json.loads(text.removeprefix("\ufeff"))
         except ValueError:
-            raise Transient(f"the reply is no JSON: {' '.join(text.split())[:80]!r}") from None
+            raise Transient(f"the reply is no JSON: {self._clean(' '.join(text.split()))[:80]!r}") from None
+
+    async def _post(self, address: str, body: Mapping[str, Any], url: str) -> tuple[int, str, Mapping[str, str]]:
+        """Status, text and headers of the reply; a POST stays a POST where the server has moved."""
+        address = self._moved.get(address, address)
+        first = address
+        for _ in range(_MOST_MOVES):
+            try:
+                async with self._session.post(
+                    address, json=body, proxy=proxy_of(address), allow_redirects=False
+                ) as response:
+                    status, headers = response.status, response.headers
+                    text = await response.text(errors="replace")
+            except TimeoutError:
+                raise Transient(f"no reply within {self._session.timeout.total:g} seconds") from None
+            except aiohttp.ClientConnectorError as error:
+                if isinstance(error.os_error, ssl.SSLError):
+                    raise EndpointError(f"{url} has no valid certificate: {error.os_error}") from None
+                raise Outage(f"cannot connect: {error.os_error.strerror or error}") from None
+            except aiohttp.ClientError as error:
+                raise Transient(f"the reply was cut: {type(error).__name__}") from None
+            if status not in _MOVED or "Location" not in headers:
+                return status, text, headers
+            new = urljoin(address, headers["Location"])
+            if not _may_follow(address, new):
+                raise EndpointError(
+                    f"{url} says that it has moved to {self._clean(new)[:200]}: if you trust that address with your "
+                    "key and prompts, write it in `base_url`"
+                )
+            if status in _FOR_GOOD:
+                self._moved[first] = new
+            address = new
+        raise EndpointError(f"{url} sends every request on to another address, at last to {self._clean(address)[:200]}")
+
+    def _fault(self, status: int, text: str, headers: Mapping[str, str], url: str) -> Fault:
+        # Servers quote a wrong key in their answer.
+        said = self._clean(text)
+        return fault_of(status, said, headers, key_name=self._key_name, model=self.model, url=url)
 
 
-_REASONS: Mapping[str | None, FinishReason] = {"length": "length", "content_filter": "content_filter"}
-
-
-def read_choices(reply: Any, n: int) -> Reply:
-    """The usable choices, at most `n`; Transient where there is none.
-
-    A choice is usable if it has a text, a refusal (which is the model's answer), or was filtered. All other finish
-    reasons than `length` and `content_filter` count as `stop`.
-    """
-    if not isinstance(reply, dict) or not isinstance(reply.get("choices"), list):
-        said = reply.get("error") if isinstance(reply, dict) else None
-        raise Transient("the reply has no choices" + (f" but an error: {str(said)[:200]}" if said else ""))
-    choices = [choice for found in reply["choices"][:n] if (choice := _choice(found)) is not None]
-    if not choices:
-        raise Transient("the reply has no choice with a text")
-    usage = reply.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    return Reply(tuple(choices), _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
-
-
-def _choice(found: Any) -> Choice | None:
-    message = found.get("message") if isinstance(found, dict) else None
-    if not isinstance(message, dict):
-        return None
-    reason = _REASONS.get(found.get("finish_reason"), "stop")
-    text = message.get("content")
-    if not isinstance(text, str):
-        # The second is where litellm keeps it.
-        text = message.get("refusal") or (message.get("provider_specific_fields") or {}).get("refusal")
-    if not isinstance(text, str):
-        # Cut at the limit while still thinking, or filtered before the first word: an answer of no words.
-        text = "" if reason in ("length", "content_filter") else None
-    ids = found.get("token_ids")
-    tokens = len(ids) if isinstance(ids, list) else None
-    return None if text is None else Choice(valid_unicode(text), reason, tokens)
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and 0 <= value < 2**31 else None
+def _may_follow(old: str, new: str) -> bool:
+    """Whether a request, with its key, may go on to another address: one of the same host, and no less safe."""
+    before, after = urlsplit(old), urlsplit(new)
+    safe = after.scheme == "https" or (after.scheme == "http" and before.scheme == "http")
+    return safe and after.hostname == before.hostname

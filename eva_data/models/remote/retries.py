@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
-
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from eva_data.models.remote.endpoints import Pool
 from eva_data.models.remote.faults import Fault, Outage, Throttled, Transient
@@ -18,112 +17,102 @@ ATTEMPTS = 4
 """Of a request in one round, counting only failures that may be its own fault."""
 PATIENCE = 20
 """How often a request may be turned away because its server is busy or gone, before that counts as a failure."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """The servers of one model, and the requests that wait for a further round, in one event loop."""
-
-    pool: Pool
-    rounds: Rounds
-
-    async def ask(self, once: Callable[[str], Awaitable[T]], step_aside: Callable[[], None]) -> T:
-        """What `once(url)` brings, asked again as long as that may help.
-
-        `step_aside` is called when it first has to wait for more than its turn. Raises the last Transient fault
-        where it is given up, a Refused at once, and EndpointError where no further request makes sense.
-        """
-        self.rounds.enter()
-        try:
-            try:
-                # Nearly all requests end here, at a third of what it costs to prepare for more.
-                return await self._attempt(once)
-            except Transient as fault:
-                return await self._again(once, fault, step_aside)
-        finally:
-            self.rounds.leave()
-
-    async def _again(self, once: Callable[[str], Awaitable[T]], first: Transient, step_aside: Callable[[], None]) -> T:
-        """Further attempts and rounds after a first failure."""
-        failed: list[Transient] = [first]
-
-        async def attempt() -> T:
-            # The first attempt of the first round has been made.
-            if failed:
-                raise failed.pop()
-            return await self._attempt(once)
-
-        attempts = AsyncRetrying(
-            retry=retry_if_exception_type(Transient),
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_random_exponential(multiplier=0.5, max=30),
-            before_sleep=lambda _: step_aside(),
-            reraise=True,
-        )
-        for number in range(len(self.rounds.pauses)):
-            try:
-                return await attempts(attempt)
-            except Transient:
-                step_aside()
-                await self.rounds.wait(number)
-        return await attempts(attempt)
-
-    async def _attempt(self, once: Callable[[str], Awaitable[T]]) -> T:
-        """One attempt; being turned away by a server that is busy or gone does not end it."""
-        turned_away = 0
-        while True:
-            try:
-                return await self._request(once)
-            except (Throttled, Outage):
-                turned_away += 1
-                if turned_away >= PATIENCE:
-                    raise
-
-    async def _request(self, once: Callable[[str], Awaitable[T]]) -> T:
-        slot = await self.pool.acquire()
-        fault: Fault | None = None
-        try:
-            return await once(slot.endpoint.url)
-        except Fault as found:
-            fault = found
-            raise
-        finally:
-            self.pool.release(slot, fault)
-
-
 PAUSES = (10.0, 60.0)
 """Seconds before each further round: what failed for a minute may work after one."""
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.5, 30.0
+"""Seconds between two attempts, at most: the first, doubled each time up to the second."""
 
 
-class Rounds:
-    """Knows how many requests are at work; when only waiting ones are left, a further round begins."""
+class ChainPlace:
+    """A place among those at work. It is given up once: at the end, or at the first wait beyond its turn."""
 
-    def __init__(self, pauses: Sequence[float] = PAUSES) -> None:
-        self.pauses = pauses
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places: asyncio.Semaphore | None = places
+
+    def leave(self) -> None:
+        """Give the place up, so that somebody else may begin."""
+        if self._places is not None:
+            self._places.release()
+            self._places = None
+
+
+class Retries:
+    """All requests to the servers of one model, in one event loop: which are at work, and which wait for a round.
+
+    A further round begins once nothing but waiting requests is left, and a pause after that.
+    """
+
+    def __init__(self, pool: Pool, pauses: Sequence[float] = PAUSES) -> None:
+        self.pool = pool
+        self._pauses = pauses
         self._at_work = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def enter(self) -> None:
-        """A request, or whoever brings new ones, begins."""
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """While this lasts no further round begins: a request is made, or new ones are brought."""
         self._at_work += 1
+        try:
+            yield
+        finally:
+            self._done()
 
-    def leave(self) -> None:
-        """It is done."""
-        self._at_work -= 1
-        self._look()
+    async def ask(self, once: Callable[[str], Awaitable[T]], place: ChainPlace | None = None) -> T:
+        """What `once(url)` brings, asked again as long as that may help.
 
-    async def wait(self, round_number: int) -> None:
-        """Step aside until the further round; `round_number` counts those that the request had, from 0."""
+        `place` is given up when the request fails for the first time. Raises the last Transient fault if it gives
+        up, a Refused at once, and EndpointError if no further request makes sense.
+        """
+        with self.at_work():
+            for number in range(len(self._pauses) + 1):
+                for attempt in range(1, ATTEMPTS + 1):
+                    try:
+                        return await self._attempt(once)
+                    except Transient:
+                        if place is not None:
+                            place.leave()
+                        if attempt == ATTEMPTS and number == len(self._pauses):
+                            raise
+                    if attempt < ATTEMPTS:
+                        longest = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2 ** (attempt - 1))
+                        await asyncio.sleep(random.uniform(0, longest))
+                await self._further_round(number)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(self, once: Callable[[str], Awaitable[T]]) -> T:
+        """One attempt; a server that is busy or gone does not end it."""
+        turned_away = 0
+        while True:
+            slot = await self.pool.acquire()
+            fault: Fault | None = None
+            try:
+                return await once(slot.endpoint.url)
+            except (Throttled, Outage) as found:
+                fault = found
+                turned_away += 1
+                if turned_away >= PATIENCE:
+                    raise
+            except Fault as found:
+                fault = found
+                raise
+            finally:
+                self.pool.release(slot, fault)
+
+    async def _further_round(self, number: int) -> None:
+        """Wait for the round after this one; rounds are counted from 0."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((round_number, turn))
-        self.leave()
-        await turn
-        self.enter()
+        self._waiting.append((number, turn))
+        self._done()
+        try:
+            await turn
+        finally:
+            self._at_work += 1
 
-    def _look(self) -> None:
+    def _done(self) -> None:
+        self._at_work -= 1
         if self._at_work == 0 and self._waiting and self._timer is None:
-            pause = self.pauses[min(number for number, _ in self._waiting)]
+            pause = self._pauses[min(number for number, _ in self._waiting)]
             self._timer = asyncio.get_running_loop().call_later(pause, self._begin)
 
     def _begin(self) -> None:

@@ -1,4 +1,4 @@
-"""Which server a request goes to, and when: the pool by itself, in real time unless that decides the outcome."""
+"""Which server a request goes to, and when: the pool by itself, in real time but for the search of a bound."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pytest
 
 from eva_data.errors import EndpointError
+from eva_data.models.remote import endpoints
 from eva_data.models.remote.endpoints import Pool, Slot
 from eva_data.models.remote.faults import Outage, Refused, Throttled, Transient
 
@@ -197,30 +198,19 @@ def test_a_server_is_not_given_up_before_its_time_however_often_it_fails() -> No
     assert in_pool(work, A, give_up_seconds=60) is False
 
 
-class Skipping(selectors.DefaultSelector):
-    """Waits for no timer, but adds to `now` what would have been waited."""
+class Stepped(selectors.DefaultSelector):
+    """Waits for nothing: its clock jumps to the next timer, so that what a loop sees depends on no machine's speed."""
 
     now = 0.0
 
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is not None:
-            self.now += max(timeout, 0.0)
-        return super().select(0 if timeout is not None else None)
-
-
-class SimulatedTime(asyncio.SelectorEventLoop):
-    """In it a machine that is busy with other things is no slower than one that is not."""
-
-    def __init__(self) -> None:
-        self._skipping = Skipping()
-        super().__init__(self._skipping)
-
-    def time(self) -> float:
-        return self._skipping.now
+    def select(self, timeout: float | None = None) -> Any:
+        self.now += timeout or 0
+        return super().select(0)
 
 
 def test_auto_grows_while_more_requests_make_the_server_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def work(pool: Pool) -> tuple[int, bool]:
+    async def work() -> tuple[int, bool]:
+        pool = Pool([A], "auto", give_up_seconds=60)
         # A server that works on 16 requests at once and lets the others wait.
         workers = asyncio.Semaphore(16)
 
@@ -233,10 +223,12 @@ def test_auto_grows_while_more_requests_make_the_server_faster(monkeypatch: pyte
         await asyncio.gather(*(request() for _ in range(600)))
         return pool.endpoints[0].capacity, pool.endpoints[0].growth is not None
 
-    with asyncio.Runner(loop_factory=SimulatedTime) as runner:
-        clock = SimpleNamespace(monotonic=runner.get_loop().time)
-        monkeypatch.setattr("eva_data.models.remote.endpoints.time", clock)
-        capacity, growing = runner.run(work(Pool([A], "auto", give_up_seconds=60)))
+    selector = Stepped()
+    loop = asyncio.SelectorEventLoop(selector)
+    monkeypatch.setattr(loop, "time", lambda: selector.now)
+    monkeypatch.setattr(endpoints, "time", SimpleNamespace(monotonic=lambda: selector.now))
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        capacity, growing = runner.run(work())
     # 8, 12, 18, 27, 40: neither 27 nor 40 are faster than 18.
     assert 16 <= capacity <= 27
     assert growing is False

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 from misbehaving import Misbehaving
+from odd_server import Answer, Asked, OddServer, refused, said
 from remote_asking import ask, errors, remote, texts
 
 from eva_data.config import ApiModel
+from eva_data.config.bodies import misplaced
 from eva_data.errors import ConfigError, EndpointError
+from eva_data.models.player import player_of
 from eva_data.models.remote.litellm_provider import key_variable, price_of
 
 KEY = "sk-planted-0123456789"
@@ -97,6 +100,53 @@ def test_a_provider_or_key_that_is_not_there_is_missed_before_any_request(monkey
         key_variable(ApiModel(backend="api", model="gemini/gemini-2.5-flash"))
     monkeypatch.setenv("GEMINI_API_KEY", "anything")
     assert key_variable(ApiModel(backend="api", model="gemini/gemini-2.5-flash")) == "GEMINI_API_KEY"
+
+
+def test_the_body_and_the_options_of_litellm_are_two_things(tmp_path: Path, server: Misbehaving) -> None:
+    body, options = {"chat_template_kwargs": {"enable_thinking": False}, "top_p": None}, {"seed": 7, "stop": ["END"]}
+    ask(remote(tmp_path, model="openai/tiny", urls=[], extra_body=body, options=options), ["A"])
+    [seen] = server.seen
+    assert {key: seen.body[key] for key in ("chat_template_kwargs", "seed", "stop", "max_tokens")} == {
+        "chat_template_kwargs": {"enable_thinking": False}, "seed": 7, "stop": ["END"], "max_tokens": 16,
+    }  # fmt: skip
+    assert "top_p" not in seen.body
+    ask(remote(tmp_path, model="openai/tiny", urls=[], renamed={"max_tokens": "max_completion_tokens"}), ["B"])
+    assert server.seen[1].body["max_completion_tokens"] == 16
+    assert "max_tokens" not in server.seen[1].body
+
+
+def test_a_key_that_a_provider_echoes_is_neither_kept_nor_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def answer(asked: Asked) -> Answer:
+        echo = f"Incorrect API key provided: {asked.headers['Authorization']}"
+        if asked.prompt == "B":
+            return refused(echo)
+        return refused(echo, 500) if asked.prompt == "C" and asked.time == 1 else said(asked, echo)
+
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with OddServer(answer) as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        one, two, three = ask(remote(tmp_path, model="openai/tiny", urls=[]), ["A", "B", "C"])
+    assert texts([one, three]) == [["Incorrect API key provided: Bearer ***"]] * 2
+    assert "Bearer ***" in str(errors([two]))
+    shown = "".join(capfd.readouterr()) + caplog.text
+    assert KEY not in shown + str(errors([two]))
+    assert [file for file in tmp_path.iterdir() if KEY.encode() in file.read_bytes()] == []
+
+
+def test_an_option_of_litellm_in_extra_body_is_an_error_with_the_line_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", "anything")
+    block = ApiModel(
+        backend="api", model="gemini/gemini-2.5-flash", extra_body={"reasoning_effort": "none", "a": {"b": 1}}
+    )
+    with pytest.raises(ConfigError, match=r"write `options: {reasoning_effort: none}` and `extra_body: {a: {b: 1}}`"):
+        player_of(block)
+    # It is a field of the body where a server is named.
+    assert misplaced({"a": 1}) is None
 
 
 def test_a_price_is_the_providers_or_the_settings_or_unknown() -> None:

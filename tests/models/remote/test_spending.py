@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from misbehaving import Misbehaving, Seen
 
 from eva_data.calls import Chain, Completion, Request
 from eva_data.config import ApiModel, Prices
 from eva_data.errors import BudgetError, ConfigError
-from eva_data.ledger import Bill, Ledger
+from eva_data.ledger import Bill, Keeper, Ledger
 from eva_data.models.player import Player, connection
-from eva_data.models.remote.budget import Purse, cost, most
+from eva_data.models.remote.budget import cost, most
 from eva_data.models.remote.litellm_provider import price_of
 from eva_data.models.remote.llm import RemoteLLM
 
@@ -70,26 +70,34 @@ def test_a_budget_for_a_model_without_a_price_is_refused_before_it_is_asked() ->
     assert connection(player, url=None, budget=None)["price"] is None
 
 
-# --- the purse ---------------------------------------------------------------------------------------------------
+# --- money that is set aside -------------------------------------------------------------------------------------
 
 amounts = st.integers(0, 64)
 """In dollars: sums of whole numbers are exact."""
 
 
+def bill_of(cost: float | None) -> Bill:
+    return Bill("m@1", "respond", 1, 1, 10, 20, 0.5, cost)
+
+
+@settings(max_examples=50)
 @given(
     budget=st.integers(0, 200),
     spent=st.integers(0, 100),
-    requests=st.lists(st.tuples(amounts, st.floats(0, 1), st.integers(0, 5)), max_size=20),
+    requests=st.lists(st.tuples(amounts, st.floats(0, 1), st.integers(0, 5), st.booleans()), max_size=20),
 )
 def test_no_order_of_replies_spends_more_than_the_budget(
-    budget: int, spent: int, requests: list[tuple[int, float, int]]
+    tmp_path_factory: pytest.TempPathFactory,
+    budget: int,
+    spent: int,
+    requests: list[tuple[int, float, int, bool]],
 ) -> None:
-    purse = Purse(budget, spent)
     paid = {"sum": spent, "open": 0, "let through": 0}
 
-    async def ask(reserved: int, share: float, turns: int) -> None:
+    async def ask(keepers: list[Keeper], reserved: int, share: float, turns: int, second: bool) -> None:
+        keeper = keepers[second]
         try:
-            await purse.reserve(reserved)
+            await keeper.reserve(reserved)
         except BudgetError:
             # What is in flight may still turn out cheap enough.
             assert paid["open"] == 0
@@ -104,34 +112,42 @@ def test_no_order_of_replies_spends_more_than_the_budget(
         paid["open"] -= 1
         paid["let through"] -= reserved
         paid["sum"] += became
-        purse.settle(reserved, became)
+        await keeper.keep({}, bill_of(became), reserved)
 
     async def all_at_once() -> None:
-        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-            for request in requests:
-                group.create_task(ask(*request))
+        path = tmp_path_factory.mktemp("purse") / "ledger.sqlite"
+        # Two jobs with a connection each, as two processes have them.
+        with Ledger(path) as one, Ledger(path) as other:
+            one.keep_completions({}, [bill_of(spent)])
+            keepers = [Keeper(ledger, bill_of(None), budget) for ledger in (one, other)]
+            async with keepers[0], keepers[1], asyncio.timeout(20), asyncio.TaskGroup() as group:
+                for request in requests:
+                    group.create_task(ask(keepers, *request))
+            assert one.spent() == (paid["sum"], 0)
 
     asyncio.run(all_at_once())
     assert paid["sum"] <= max(budget, spent)
 
 
-def test_a_request_waits_for_the_replies_that_may_leave_enough_for_it() -> None:
+def test_a_request_waits_for_the_replies_that_may_leave_enough_for_it(tmp_path: Path) -> None:
     async def main() -> list[str]:
-        purse, said = Purse(10, 0), []
-        await purse.reserve(8)
-        waiting = asyncio.create_task(purse.reserve(5))
-        await asyncio.sleep(0)
-        said.append("waits" if not waiting.done() else "does not wait")
-        purse.settle(8, 3)
-        await waiting
-        said.append("is let through")
-        # 3 are spent and 5 reserved.
-        late = asyncio.create_task(purse.reserve(5))
-        await asyncio.sleep(0)
-        purse.settle(5, 5)
-        with pytest.raises(BudgetError, match=r"\$10.00 is used up: \$8.00 are spent, .* could cost \$5.0000"):
-            await late
-        await purse.reserve(2)
+        said = []
+        with Ledger(tmp_path / "ledger.sqlite") as ledger:
+            async with Keeper(ledger, bill_of(None), 10) as keeper:
+                await keeper.reserve(8)
+                waiting = asyncio.create_task(keeper.reserve(5))
+                await asyncio.sleep(0.01)
+                said.append("waits" if not waiting.done() else "does not wait")
+                await keeper.keep({}, bill_of(3), 8)
+                await waiting
+                said.append("is let through")
+                # 3 are spent and 5 reserved.
+                late = asyncio.create_task(keeper.reserve(5))
+                await asyncio.sleep(0.01)
+                await keeper.keep({}, bill_of(5), 5)
+                with pytest.raises(BudgetError, match=r"\$10.00 is used up: \$8.00 are spent, .* could cost \$5.0000"):
+                    await late
+                await keeper.reserve(2)
         return said
 
     assert asyncio.run(main()) == ["waits", "is let through"]

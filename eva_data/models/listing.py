@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,10 @@ import requests
 from eva_data.config import ApiModel, RewardServer, VllmModel
 from eva_data.errors import EndpointError, ModelError
 from eva_data.models.keys import read_key
+from eva_data.models.way import proxy_of
 
 _SECONDS = 30
+_LOG = logging.getLogger("eva_data")
 
 
 @dataclass(frozen=True)
@@ -27,8 +32,9 @@ class Served:
 def look(block: ApiModel | VllmModel | RewardServer) -> Served:
     """Ask the servers of a block what they serve under its model's name.
 
-    Those that cannot be reached now are left to be found later, as long as one can. Raises EndpointError where
-    none can, where one refuses the key or serves other models, and ModelError where they serve different ones.
+    Servers that cannot be reached now are found later, as long as one can be reached. A list without the model is only
+    a warning: routers take names that they do not list, and the first request decides. Raises EndpointError where none
+    can be reached or one refuses the key, and ModelError where they serve different models.
     """
     entries = [entry for url in block.urls if (entry := _entry(url, block)) is not None]
     if not entries:
@@ -52,9 +58,17 @@ def _entry(url: str, block: ApiModel | VllmModel | RewardServer) -> dict[str, An
     """What the server's list says of the model; empty where it keeps no list, None where nobody answers."""
     key = read_key(block.api_key_env, block.model)
     try:
-        reply = requests.get(
-            f"{url}/models", headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=_SECONDS
-        )
+        with requests.Session() as session:
+            # Neither the environment's netrc, which would replace the key, nor its proxies for this machine.
+            session.trust_env = False
+            proxy = proxy_of(url)
+            reply = session.get(
+                f"{url}/models",
+                headers={"Authorization": f"Bearer {key}"} if key else {},
+                proxies={"http": proxy, "https": proxy} if proxy else {},
+                verify=os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True,
+                timeout=_SECONDS,
+            )
     except (requests.ConnectionError, requests.Timeout):
         return None
     if reply.status_code in (401, 403):
@@ -71,8 +85,14 @@ def _entry(url: str, block: ApiModel | VllmModel | RewardServer) -> dict[str, An
     found = next((entry for entry in listed if entry.get("id") == block.model), None)
     if found is None and listed:
         names = ", ".join(sorted(str(entry.get("id")) for entry in listed)[:10])
-        raise EndpointError(f"{url} does not serve `{block.model}`; it serves {names}: correct `model`")
+        _warn(f"{url} does not list `{block.model}`, but {names}; the first request shows whether it serves it")
     return found or {}
+
+
+@cache
+def _warn(sentence: str) -> None:
+    """Say something once."""
+    _LOG.warning("%s", sentence)
 
 
 def _folder_hash(root: str) -> str:

@@ -1,0 +1,150 @@
+"""The ledger's file: made whole, upgraded in one transaction, read by its owner alone, never taken for a new one."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from eva_data.errors import DataError
+
+VERSION = 3
+"""1 and 2 had no claims and no owners; what they kept stays where it is."""
+
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS generations (
+        key BLOB PRIMARY KEY, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
+        prompt_tokens INTEGER, completion_tokens INTEGER, times INTEGER NOT NULL DEFAULT 1
+    ) WITHOUT ROWID""",
+    # SQLite keeps NaN as NULL, so an unusable reward is a null with its reason beside it.
+    """CREATE TABLE IF NOT EXISTS rewards (
+        key BLOB PRIMARY KEY, reward REAL, reason TEXT, times INTEGER NOT NULL DEFAULT 1
+    ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS bills (
+        model TEXT NOT NULL, stage TEXT NOT NULL, iteration INTEGER NOT NULL, completions INTEGER NOT NULL,
+        prompt_tokens INTEGER, completion_tokens INTEGER, seconds REAL NOT NULL, cost REAL
+    )""",
+    "CREATE INDEX IF NOT EXISTS bills_by_stage ON bills (stage, model)",
+    """CREATE TABLE IF NOT EXISTS canaries (
+        model TEXT NOT NULL, probe TEXT NOT NULL, answers TEXT NOT NULL, PRIMARY KEY (model, probe)
+    ) WITHOUT ROWID""",
+    # What is under way: which job asks which call, and the most that its open requests can cost.
+    "CREATE TABLE IF NOT EXISTS claims (key BLOB PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS owners (
+        owner TEXT PRIMARY KEY, machine TEXT NOT NULL, pid INTEGER NOT NULL, started REAL NOT NULL,
+        beat INTEGER NOT NULL, reserved REAL NOT NULL,
+        model TEXT NOT NULL, stage TEXT NOT NULL, iteration INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+)
+
+_OWNER_ALONE = 0o600
+_WAY_OUT = (
+    "it holds every call that was finished and paid for, so bring it back from a copy; without one, move it away, "
+    "and the same command asks for everything anew"
+)
+_TROUBLE = {
+    sqlite3.SQLITE_CORRUPT: f"is damaged ({{error}}): {_WAY_OUT}",
+    sqlite3.SQLITE_NOTADB: f"is no SQLite database ({{error}}): {_WAY_OUT}",
+    sqlite3.SQLITE_BUSY: "has been locked by another process for a minute: end it, or wait, and run the command again",
+    sqlite3.SQLITE_FULL: "cannot grow, the disk is full: make room and run the same command again; nothing is lost",
+    sqlite3.SQLITE_READONLY: "cannot be written to: give its file and folder back to the user who runs eva-data",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened: it and its folder must be readable and writable for this user",
+    sqlite3.SQLITE_IOERR: "cannot be read or written ({error}): look at the disk, then run the same command again",
+}
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """An open ledger of the present version; a file that is not there is made, an older one is upgraded in place.
+
+    Raises DataError if the file is damaged, empty, of a newer version, or out of reach.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with what_is_wrong(path):
+        if not path.exists():
+            _make(path)
+        if path.stat().st_size == 0:
+            raise DataError(f"the ledger {path} is empty, 0 bytes, which no ledger ever is: {_WAY_OUT}")
+        _hide(path)
+        connection = _open(path)
+        try:
+            (found,) = connection.execute("PRAGMA user_version").fetchone()
+            if found > VERSION:
+                raise DataError(
+                    f"the ledger {path} is of version {found}, this eva-data reads up to {VERSION}: update eva-data"
+                )
+            if found < VERSION:
+                _upgrade(connection)
+            # A file that was cut short is noticed here rather than in the middle of a stage.
+            connection.execute("SELECT (SELECT max(rowid) FROM bills), (SELECT max(key) FROM generations)").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextmanager
+def what_is_wrong(path: Path) -> Iterator[None]:
+    """Turn the errors of SQLite that a user can do something about into one sentence, a DataError."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        # The lower byte is the kind of error, the rest its detail.
+        sentence = _TROUBLE.get(error.sqlite_errorcode & 0xFF) if hasattr(error, "sqlite_errorcode") else None
+        if sentence is None:
+            raise
+        raise DataError(f"the ledger {path} {sentence.format(error=error)}") from error
+    except PermissionError as error:
+        raise DataError(f"the ledger {path} {_TROUBLE[sqlite3.SQLITE_CANTOPEN]} ({error.strerror})") from error
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    # A commit must survive the process, which WAL gives; losing the last ones to a power cut costs a call.
+    connection.execute("PRAGMA synchronous=NORMAL")
+    return connection
+
+
+def _make(path: Path) -> None:
+    """Make the file under another name first, so that it is never seen half made: an empty ledger is a damaged one."""
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    os.close(os.open(new, os.O_CREAT | os.O_RDWR | os.O_TRUNC, _OWNER_ALONE))
+    try:
+        with closing(_open(new)) as connection:
+            _upgrade(connection)
+        try:
+            os.link(new, path)
+        except FileExistsError:
+            # Another process was first.
+            pass
+        except OSError:
+            # A file system without links; nobody else has made it a moment ago.
+            if not path.exists():
+                new.rename(path)
+    finally:
+        for name in (new, Path(f"{new}-wal"), Path(f"{new}-shm")):
+            name.unlink(missing_ok=True)
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Add what the present version has, in one transaction; a process that is killed in it changes nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in _SCHEMA:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={VERSION}")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _hide(path: Path) -> None:
+    """Take the file and its journals from everyone but their owner; SQLite gives new journals the file's mode."""
+    for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        # The journals go when the last process closes the ledger, perhaps just now; a file of somebody else stays.
+        with suppress(FileNotFoundError, PermissionError):
+            if file.stat().st_mode & 0o077:
+                file.chmod(_OWNER_ALONE)

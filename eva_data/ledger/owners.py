@@ -1,0 +1,116 @@
+"""The jobs that use a ledger at the same time: who they are, whether they live, and what the dead ones left.
+
+Each job is an *owner*, with a row that says which process it is and a beat that it counts up. What a killed job
+leaves is taken over: its claims are free, and its open requests count as paid at their dearest, since nobody knows
+what a provider bills for them.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+from eva_data.ledger.records import Bill, Ledger
+
+DEAD_SECONDS = 60.0
+"""An owner whose beat stood still for so long while somebody looked is dead, whatever its process does."""
+
+
+class Owners:
+    """One owner, `me`, and what it sees of the others. All but `leave` and `beat` belong in an open transaction."""
+
+    def __init__(self, ledger: Ledger, bill: Bill) -> None:
+        self._ledger, self._bill = ledger, bill
+        self.me = uuid4().hex
+        self._joined = False
+        self._reserved = 0.0
+        self._beats: dict[str, tuple[int, float]] = {}
+        """The last beat of each other owner, and when it was first seen."""
+
+    def join(self) -> None:
+        """Be seen by the others, and clear what dead ones left."""
+        if not self._joined:
+            self.bury([owner for (owner,) in self._ledger.rows("SELECT owner FROM owners")])
+            pid = os.getpid()
+            which = (self.me, _machine(), pid, _started(pid) or 0.0, 0, 0.0)
+            what = (self._bill.model, self._bill.stage, self._bill.iteration)
+            self._ledger.rows("INSERT INTO owners VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*which, *what))
+            self._joined = True
+
+    def leave(self) -> None:
+        """Give everything up; requests that are still open may have been billed."""
+        if self._joined:
+            with self._ledger.transaction():
+                self._clear(self.me)
+
+    def beat(self) -> None:
+        """Tell the others that this job lives."""
+        if self._joined:
+            self._ledger.rows("UPDATE owners SET beat = beat + 1 WHERE owner = ?", (self.me,))
+
+    def reserve(self, amount: float) -> None:
+        """Say how many dollars the open requests can cost in all."""
+        if amount != self._reserved:
+            self._reserved = amount
+            self._ledger.rows("UPDATE owners SET reserved = ? WHERE owner = ?", (amount, self.me))
+
+    def reserved_by_others(self) -> float:
+        """Dollars that the open requests of all other living jobs can cost."""
+        found = dict(self._ledger.rows("SELECT owner, reserved FROM owners WHERE owner != ?", (self.me,)))
+        dead = self.bury(found)
+        return float(sum(reserved for owner, reserved in found.items() if owner not in dead))
+
+    def bury(self, owners: Iterable[str]) -> set[str]:
+        """The dead among these owners, whose claims are free now and whose open requests are billed."""
+        dead = {owner for owner in owners if owner != self.me and self._is_dead(owner)}
+        for owner in dead:
+            self._clear(owner)
+        return dead
+
+    def _clear(self, owner: str) -> None:
+        for model, stage, iteration, reserved in self._ledger.rows(
+            "SELECT model, stage, iteration, reserved FROM owners WHERE owner = ? AND reserved > 0", (owner,)
+        ):
+            lost = replace(self._bill, model=model, stage=stage, iteration=iteration, seconds=0.0, cost=reserved)
+            self._ledger.add({}, [lost])
+        self._ledger.rows("DELETE FROM claims WHERE owner = ?", (owner,))
+        self._ledger.rows("DELETE FROM owners WHERE owner = ?", (owner,))
+
+    def _is_dead(self, owner: str) -> bool:
+        """Whether an owner's process is gone, or has not counted for long."""
+        found = self._ledger.rows("SELECT machine, pid, started, beat FROM owners WHERE owner = ?", (owner,))
+        if not found:
+            return True
+        [(machine, pid, started, beat)] = found
+        if machine == _machine() and abs((_started(pid) or 0.0) - started) > 1:
+            return True
+        seen, since = self._beats.get(owner, (-1, 0.0))
+        if beat != seen:
+            self._beats[owner] = (beat, time.monotonic())
+            return False
+        return time.monotonic() - since > DEAD_SECONDS
+
+
+def _machine() -> str:
+    """Where process numbers mean the same: this boot of this machine, or of this container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return platform.node()
+
+
+def _started(pid: int) -> float | None:
+    """When the process of this number began; None if there is none, or one that has ended."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.NoSuchProcess:
+        return None

@@ -1,0 +1,103 @@
+"""The fields of a request's body, as this server takes them: renamed, left out, or said otherwise.
+
+Servers differ in what they call a field and in which they refuse. Where a refusal names a field of ours, the request is
+made again without it, under its other name, or with another value that means the same. What a user set is never
+dropped for that: a server that refuses it cannot be asked so, which is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from eva_data.errors import EndpointError
+from eva_data.models.remote.faults import Refused
+
+LENGTH = ("max_tokens", "max_completion_tokens")
+"""The two names of the bound on an answer. One of them is always sent: it bounds the price too."""
+
+_MEANS_NOTHING: Mapping[str, tuple[Any, ...]] = {
+    "temperature": (1,),
+    "top_p": (1,),
+    "top_k": (0, -1),
+    "min_p": (0,),
+    "repetition_penalty": (1,),
+    "return_token_ids": (True,),
+    "stream": (False,),
+}
+"""Values that a server without the field acts by anyhow, in the order in which they are tried; then it is left out."""
+
+_NOT_TAKEN = re.compile(
+    r"unsupported|not support|n't support|unrecognized|unknown|unexpected|not permitted|not allowed|forbidden"
+    r"|not taken|not accepted|no longer|deprecated|must be -1|extra (inputs|fields)|invalid (param|argument|field)"
+    r"|use 'max_completion_tokens'"
+)
+
+
+class Fields:
+    """What one server is known to take; `renamed` is what the settings say of it."""
+
+    def __init__(self, model: str, renamed: Mapping[str, str | None]) -> None:
+        self._model = model
+        self._names: dict[str, str | None] = dict(renamed)
+        self._values: dict[str, Any] = {}
+
+    def body(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields as they are sent; what is None is left out."""
+        sent: dict[str, Any] = {}
+        for name, value in wanted.items():
+            called = self._names.get(name, name)
+            if called is not None and value is not None:
+                sent[called] = self._values.get(name, value)
+        return sent
+
+    def adapt(self, refusal: Refused, wanted: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
+        """Whether the request is worth making again, after learning from the refusal of what was sent.
+
+        Raises EndpointError if the server does not take what the user set.
+        """
+        name = _named(refusal, sent)
+        if name is None:
+            return False
+        if self.body(wanted).get(name) != sent[name]:
+            # Another request has learned it meanwhile.
+            return True
+        ours = next((ours for ours, theirs in self._names.items() if theirs == name), name)
+        if ours in LENGTH:
+            other = LENGTH[1 - LENGTH.index(ours)]
+            if ours in self._names or wanted.get(other) is not None:
+                return False
+            self._names[ours] = other
+            return True
+        same = _MEANS_NOTHING.get(ours)
+        if same is None:
+            return False
+        if sent[name] not in same:
+            raise EndpointError(
+                f"`{self._model}` does not take `{ours}: {wanted[ours]}` ({str(refusal).partition(': ')[2]}): set "
+                f"`{ours}: {same[0]}`, or leave the field out with `fields: {{{ours}: null}}`"
+            )
+        further = same[same.index(sent[name]) + 1 :]
+        if further:
+            self._values[ours] = further[0]
+        else:
+            self._names[ours] = None
+        return True
+
+    def refuses_greed(self, refusal: Refused, sent: Mapping[str, Any]) -> bool:
+        """Whether what the server refuses is a temperature of 0."""
+        return _named(refusal, sent) == self._names.get("temperature", "temperature")
+
+
+def _named(refusal: Refused, body: Mapping[str, Any]) -> str | None:
+    """The field of the body that a refusal is about; None if it is about something else."""
+    words = f"{refusal.code} {refusal}".lower()
+    if not str(refusal).startswith("bad_request") or not _NOT_TAKEN.search(words):
+        return None
+    names = [name for name in body if name not in ("messages", "model", "n")]
+    if refusal.field.rpartition(".")[2] in names:
+        return refusal.field.rpartition(".")[2]
+    found = [(match.start(), name) for name in names if (match := re.search(rf"\b{re.escape(name.lower())}\b", words))]
+    # A server that names the other field to use names the refused one first.
+    return min(found)[1] if found else None

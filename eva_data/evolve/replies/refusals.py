@@ -1,0 +1,67 @@
+"""Tells a creator's refusal from a prompt that begins like one.
+
+"I can't create a foreign key in PostgreSQL. How do I fix it?" and "I can't create such a prompt. Would you like
+another?" begin alike. In the first a user asks for something; in the second an assistant speaks of its own task, to
+the end.
+"""
+
+from __future__ import annotations
+
+import re
+
+from eva_data.evolve.replies.requests import asks, is_command, is_offer, is_question, masked, sentences
+from eva_data.evolve.replies.words import compiled, patterns
+
+_BEGINNING = 3
+"""Sentences in which a refusal is looked for."""
+_REACH = 160
+"""Characters of a sentence in which it is looked for."""
+
+_declines = compiled(lambda: patterns("declines"))
+_own_task = compiled(lambda: patterns("own_task"))
+_apology = compiled(lambda: rf"\W*(?:oh,? |i'm |i am |so |very |but )?(?:{patterns('apologies')})")
+_INSTEAD = re.compile(
+    r"\b(?:instead|alternatively|however|but here|here(?:'s| is| are))\b|stattdessen|plutôt|en su lugar|em vez|invece|"
+    r"вместо|相反|不过|代わりに|대신|بدلاً|इसके बजाय",
+    re.IGNORECASE,
+)
+
+
+def is_refusal(text: str) -> bool:
+    """Whether the text says that its writer does not write the prompt, and asks for nothing in a user's voice."""
+    found = sentences(masked(text))
+    beginning = found[:_BEGINNING]
+    declining = [number for number, sentence in enumerate(beginning) if _is_declining(sentence, beginning[:number])]
+    if not declining:
+        return bool(found) and all(is_offer(sentence) or _is_chatter(sentence) for sentence in found)
+    first = declining[0]
+    if any(asks(sentence) for sentence in beginning[:first]):
+        return False
+    rest = found[first + 1 :]
+    asking = [sentence for sentence in rest if asks(sentence)]
+    if not asking:
+        return True
+    own = _own_task().search(found[first]) is not None
+    return own and any(_INSTEAD.search(sentence) for sentence in rest) and not _in_own_words(asking)
+
+
+def _is_declining(sentence: str, before: list[str]) -> bool:
+    """Whether a sentence is one in which an assistant declines; a user's question or command about it is none."""
+    if is_command(sentence) or (is_question(sentence) and not is_offer(sentence)):
+        return False
+    head = sentence[:_REACH]
+    declines = _declines().search(head)
+    if declines is None:
+        # "I'm sorry. This is about weapons." has no verb of refusing, but speaks of the task.
+        return _apology().match(head) is not None and _own_task().search(head) is not None
+    apologised = _apology().match(head) is not None or any(_apology().match(each) for each in before)
+    return apologised or _own_task().search(sentence) is not None or declines.start() < 60
+
+
+def _is_chatter(sentence: str) -> bool:
+    return re.fullmatch(r"\W*(?:sure|certainly|of course|okay|ok|hello|hi|absolutely|thanks?(?: you)?)\b\W*(?:there)?\W*", sentence, re.IGNORECASE) is not None
+
+
+def _in_own_words(sentences: list[str]) -> bool:
+    """Whether a user speaks of himself in one of the sentences."""
+    return any(re.search(r"\b(?:i|my|me|we|our)\b", sentence, re.IGNORECASE) for sentence in sentences)

@@ -1,0 +1,145 @@
+"""Tells whether a sentence asks for something, and whether a user or an assistant speaks in it.
+
+A prompt is written in a user's voice: it asks, commands, or says what its writer needs or whom the reader is to be.
+An assistant asks too, but about its own task: whether the user would like something else, what it is to rewrite.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from eva_data.evolve.replies.words import compiled, patterns, straight, words
+
+MASK = "\ue000"
+"""Stands for a piece of code or a quotation, whose words are not the text's own."""
+
+_FENCED = re.compile(r"(?:```|~~~).*?(?:```|~~~|\Z)", re.DOTALL)
+_INLINE = re.compile(r"`[^`\n]+`")
+_QUOTED = re.compile(
+    r"\"[^\"\n]{1,400}\"|“[^”\n]{1,400}”|„[^“”\n]{1,400}[“”]|«[^»\n]{1,400}»|「[^」\n]{1,400}」|『[^』\n]{1,400}』"
+    r"|(?<![\w'])'(?=\S)[^'\n]{2,400}(?<=\S)'(?!\w)|(?<!\w)‘[^’\n]{3,400}’(?!\w)"
+)
+_SENTENCE = re.compile(r"(?<=[.!?…؟।])[\"”»)*_]*\s+|(?<=[。！？])|\n+")
+_NUMBER = re.compile(r"^(\s*(?:\d{1,2}|[a-zA-Z])[.)])\s+", re.MULTILINE)
+
+_LEAD = (
+    r"(?:[\s>#*_(\[\ue000-]|\d{1,3}[.)]|[a-z][.)]\s)*"
+    r"(?:(?:please|bitte|kindly|now|then|next|also|first|finally|and|ok|okay|hi|hey|hello|por favor|per favore|"
+    r"s'il (?:te|vous) pla[iî]t|пожалуйста|und|et|y|e|proszę|step \d+|tasks?|instructions?|question|in \w+)[,:.!]?\s+){0,3}"
+)
+_command = compiled(
+    lambda: (
+        rf"{_LEAD}(?:{words('commands')})\b(?!['’])"
+        r"(?!\s+(?:is|are|was|were|has|can|will|of|ist|sind|war|est|es|è|é)\b)(?![:.]\w)"
+    )
+)
+_command_later = compiled(
+    lambda: (
+        r"(?:[,;:–—]|\s-)\s+(?:(?:please|and|then|bitte|und|et|y|e|i|и)\s+){0,2}"
+        rf"(?:{words('commands')})\b(?!\s*[,:]|\s+(?:is|are|was|were|of|or|and)\b)"
+    )
+)
+_requests = compiled(lambda: patterns("requests"))
+_offers = compiled(lambda: patterns("offers"))
+_ASKED_WITHOUT_MARK = re.compile(
+    r"(?:^|, |\band )(?:(?:at|in|by|for|to) )?(?:how (?:many|much|long|far|old|do|does|can|to)|what (?:is|are|was|will|would|does|do|percent\w*|time))\b"
+    r"|^(?:if|in|after|when|given|assuming)\b[^.?]{0,200}, (?:how|what|at what)\b",
+    re.IGNORECASE,
+)
+_DOING = frozenset(
+    """
+    accept add address adjust apply arrange balance break bring build carve change check choose clean collect combine come
+    condense conduct configure consider continue cover cut divide do double draw drop enter exchange expand explore express
+    extend fill find finish fix follow go group help highlight imagine implement improve include insert keep lay let make match
+    mention modify move offer order organize organise pick place plan practice prepare present prioritize prioritise provide put
+    read record reflect remove reorder replace research respond return reverse review say schedule search select separate set
+    share shorten show simplify skip start step study substitute supply swap take talk test treat try turn use validate verify
+    visualize walk weigh work be remember enjoy store
+    """.split()
+)
+"""Verbs with which advice begins as often as a request."""
+_NOUNS = frozenset(
+    """
+    answer balance build change code comment contrast copy count cover critique cut debug design detail draft edit estimate
+    exchange finish format group guess help highlight label lay link list map match model name offer order outline output pick
+    place plan plot point present program quote rank rate read record reply report research return reverse review
+    schedule script search select separate set share show sketch solve sort spell split start state step structure study
+    substitute sum supply swap talk test trace treat try turn use walk work
+    """.split()
+)
+"""Verbs that are nouns as well, so that an object must follow them."""
+_OBJECT = re.compile(
+    r"\s+(?:an?|the|this|that|these|those|all|each|every|any|some|my|me|us|your|its|their|his|her|our|it|them|how|what|why|which|who|"
+    r"whether|when|where|if|one|two|three|four|five|six|seven|eight|nine|ten|both|several|many|at|in|for|out|up|down|to|from|with|by|on|as|"
+    r"like|possible|different|\d+|\w+s|\w+(?:ing|al|ive|ous|ful|ic|ed|ly|est|ary|able|ant|ent|ar)|\ue000|[A-Z(\[<{$])(?!\w)",
+)
+_openers = compiled(lambda: rf"[\s>#*_-]*(?:(?:in|on|at|for|to|from|with|by|of|about|under|so|and|but|then|à|de|en|pour|por|con|a|zu|für|mit|auf|von|in|с|в|на|о|для|из|za|na|w|z|op|met)\s+)?(?:{words('openers')})\b")
+
+
+def masked(text: str) -> str:
+    """The text with every piece of code and every quotation on one line replaced by one character."""
+    for pattern in (_FENCED, _INLINE, _QUOTED):
+        text = pattern.sub(MASK, text)
+    return straight(text)
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences and lines of a masked text that have a letter, a digit or a masked piece."""
+    joined = _NUMBER.sub(lambda found: found[1].replace(".", ")") + " ", text)
+    return [part.strip() for part in _SENTENCE.split(joined) if any(c.isalnum() or c == MASK for c in part)]
+
+
+def is_question(sentence: str) -> bool:
+    """Whether the sentence ends in a question mark."""
+    return re.search(r"[?？؟](?![\w=&])", sentence) is not None
+
+
+def is_offer(sentence: str) -> bool:
+    """Whether an assistant speaks of its own task: it offers something, invites, or asks what it is to do."""
+    return _offers().search(sentence) is not None
+
+
+def is_command(sentence: str) -> bool:
+    """Whether the sentence, or a clause of it, begins with a verb in the imperative."""
+    return _command().match(sentence) is not None or _command_later().search(sentence) is not None
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What a sentence asks; true where it asks at all."""
+
+    clearly: bool
+    """It asks a question, says what its writer wants, or commands something that is said or written."""
+    advising: bool
+    """It commands something that is done, as a request may or a piece of advice."""
+
+    def __bool__(self) -> bool:
+        return self.clearly or self.advising
+
+
+def asking(sentence: str) -> Asking:
+    """What a user asks in this sentence; an assistant's offers ask nothing."""
+    if is_offer(sentence):
+        return Asking(False, False)
+    clearly = is_question(sentence) or _requests().search(sentence) is not None or _ASKED_WITHOUT_MARK.search(sentence)
+    if not clearly:
+        command = _command().match(sentence)
+        if command is None:
+            return Asking(False, _command_later().search(sentence) is not None)
+        clearly = re.search(r"\w+$", command[0]) is not None and _last_word(command[0]) not in _DOING
+    return Asking(bool(clearly), not clearly)
+
+
+def asks(sentence: str) -> bool:
+    """Whether a user asks for something in this sentence."""
+    return bool(asking(sentence))
+
+
+def _last_word(command: str) -> str:
+    return re.findall(r"\w+", command)[-1].lower()
+
+
+def begins_as_question(sentence: str) -> bool:
+    """Whether the sentence begins as questions do, with or without a question mark, and does not end as a statement."""
+    return _openers().match(sentence) is not None and not sentence.rstrip().endswith((".", "。", "।", ":", "!"))

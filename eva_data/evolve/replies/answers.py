@@ -97,6 +97,8 @@ def is_answer(text: str, parent: str) -> bool:
     if _OPENING.match(hidden):
         if _USERS_OWN.search(shape.prose[0]) and not shape.items:
             return False
+        if shape.asking[-1] and len(shape.prose) > 1 and shape.items < 2:
+            return False
         return not clear or (few and shape.items >= 3 and not shape.asking[-1].clearly)
     if shape.asking[0] or shape.asking[-1].clearly or any(map(begins_as_question, (shape.prose[0], shape.prose[-1]))):
         return False

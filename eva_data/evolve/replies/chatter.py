@@ -25,8 +25,7 @@ _label = compiled(
         rf"{_renewed_noun()}(?:\s?#?\s?\d{{1,2}})?(?:\s?\([^)\n]{{0,40}}\))?#?{_COLON}[*_#]{{0,3}}[ \t]*)(?!\w*//)"
     )
 )
-# Upper and lower case of a Distilabel label between its signs.
-_hash_label = re.compile(r"#\s?(?:the )?(?:rewritten|created|given|new|evolved)[\w ]{0,20}(?:prompt|response)\s?#\s?[:：]?[*_]{0,3}", re.IGNORECASE)
+_heading = compiled(lambda: rf"\A(?:#{{1,4}} |\*\*|__)(?:(?:the|your) )?{_renewed_noun()}(?:\*\*|__)?[ \t]*\n")
 _plain_label = compiled(
     lambda: rf"\A{_EDGE}(?:user )?(?:prompt|query|instruction|aufforderung|consigne|invite|instrucción|istruzione|instrução|промпт|提示词?|指令|プロンプト|프롬프트|प्रॉम्प्ट)(?:\s?#?\s?\d{{1,2}})?#?{_COLON}[*_#]{{0,3}}[ \t]*\n?"
 )
@@ -58,6 +57,9 @@ def _without_beginning(text: str) -> str:
     labels = [label for label in _label().finditer(straight(text)) if _begins_a_prompt(text, label)]
     if labels and text[labels[-1].end() :].strip():
         return text[labels[-1].end() :]
+    heading = _heading().match(straight(text))
+    if heading is not None and text[heading.end() :].strip():
+        return text[heading.end() :]
     plain = _plain_label().match(straight(text))
     if plain is not None and text[plain.end() :].strip():
         return text[plain.end() :]

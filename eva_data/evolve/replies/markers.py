@@ -26,7 +26,7 @@ SCHEMA: dict[str, object] = {
 """What a server that guides its decoding is given."""
 
 _MARKER = re.compile(
-    r"\\?(?P<bracket>[<\[＜《]|&lt;)\s?(?P<closes>/?)\s?(?:new|rewritten)[\\_ -]{0,2}prompt\s?\\?(?:[>\]＞》]|&gt;)",
+    r"(?:\*\*|__)?\\?(?P<bracket>[<\[＜《]|&lt;)\s?(?P<closes>/?)\s?(?:new|rewritten)[\\_ -]{0,2}prompt\s?\\?(?:[>\]＞》]|&gt;)(?:\*\*|__)?",
     re.IGNORECASE,
 )
 _QUOTING = "`'\"“”‘’«»「」"
@@ -49,6 +49,11 @@ def between_markers(answer: str) -> str | Unparsable:
     if text is None and len(structure) < len(found):
         text = _last_part(answer, found)
     return _NONE if text is None else text
+
+
+def has_left_over(text: str) -> bool:
+    """Whether a marker that is not spoken of is left in a text."""
+    return any(not _marker(text, match).spoken_of for match in _MARKER.finditer(text))
 
 
 def _marker(answer: str, match: re.Match[str]) -> _Marker:

@@ -11,7 +11,7 @@ from eva_data.thoughts import without_thoughts
 
 _LAYERS = 6
 _LIST_MARK = re.compile(
-    r"\s*(?:(?:[-*•–▪‣]|\(?\d{1,2}[.)、]|\*\*\d{1,2}[.)]?\*\*|\d{1,2}\s?[:：])\s+|"
+    r"\s*(?:[・•‣▪●○]\s*|(?:[-*–]|\(?\d{1,2}[.)、]|\*\*\d{1,2}[.)]?\*\*|\d{1,2}\s?[:：])\s+|"
     r"(?:\*\*)?(?:(?:user )?(?:query|instruction|prompt)\s?#?\s?\d{0,2}|(?:question|q)\s?#?\s?\d{1,2})[:：.](?:\*\*)?\s+)(?=\S)",
     re.IGNORECASE,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from eva_data.evolve.replies.requests import asks, is_command, is_offer, is_question, masked, sentences
+from eva_data.evolve.replies.requests import asks, begins_with_command, is_command, is_offer, is_question, masked, sentences
 from eva_data.evolve.replies.words import compiled, patterns
 
 _BEGINNING = 3
@@ -41,15 +41,18 @@ def is_refusal(text: str) -> bool:
     asking = [sentence for sentence in rest if asks(sentence)]
     if not asking:
         return True
-    own = _own_task().search(found[first]) is not None
-    return own and any(_INSTEAD.search(sentence) for sentence in rest) and not _in_own_words(asking)
+    if _own_task().search(found[first]) is None or _in_own_words(asking):
+        return False
+    return any(_INSTEAD.search(sentence) for sentence in rest) or all(map(_is_polite_advice, asking))
 
 
 def _is_declining(sentence: str, before: list[str]) -> bool:
     """Whether a sentence is one in which an assistant declines; a user's question or command about it is none."""
-    if is_command(sentence) or (is_question(sentence) and not is_offer(sentence)):
+    if begins_with_command(sentence) or (is_question(sentence) and not is_offer(sentence)):
         return False
     head = sentence[:_REACH]
+    if is_command(sentence) and _own_task().search(head) is None:
+        return False
     declines = _declines().search(head)
     if declines is None:
         # "I'm sorry. This is about weapons." has no verb of refusing, but speaks of the task.
@@ -60,6 +63,11 @@ def _is_declining(sentence: str, before: list[str]) -> bool:
 
 def _is_chatter(sentence: str) -> bool:
     return re.fullmatch(r"\W*(?:sure|certainly|of course|okay|ok|hello|hi|absolutely|thanks?(?: you)?)\b\W*(?:there)?\W*", sentence, re.IGNORECASE) is not None
+
+
+def _is_polite_advice(sentence: str) -> bool:
+    """Whether a sentence asks its reader politely, and no question, as an assistant sends people elsewhere."""
+    return re.match(r"\W*(?:please|kindly|bitte|veuillez|por favor|per favore|пожалуйста|请|請)\b", sentence, re.IGNORECASE) is not None and not is_question(sentence)
 
 
 def _in_own_words(sentences: list[str]) -> bool:

@@ -43,7 +43,7 @@ _command_later = compiled(
 _requests = compiled(lambda: patterns("requests"))
 _offers = compiled(lambda: patterns("offers"))
 _ASKED_WITHOUT_MARK = re.compile(
-    r"(?:^|, |\band )(?:(?:at|in|by|for|to) )?(?:how (?:many|much|long|far|old|do|does|can|to)|what (?:is|are|was|will|would|does|do|percent\w*|time))\b"
+    r"(?:^|, |\band )(?:(?:at|in|by|for|to) )?(?:how (?:many|much|long|far|old|do|does|can|to)|what (?:is|are|was|will|would|does|do|percent\w*|time)|who (?:is|was|are)|why (?:do|does|did|is|are)|where (?:is|are|do|does|did))\b"
     r"|^(?:if|in|after|when|given|assuming)\b[^.?]{0,200}, (?:how|what|at what)\b",
     re.IGNORECASE,
 )
@@ -98,6 +98,11 @@ def is_question(sentence: str) -> bool:
 def is_offer(sentence: str) -> bool:
     """Whether an assistant speaks of its own task: it offers something, invites, or asks what it is to do."""
     return _offers().search(sentence) is not None
+
+
+def begins_with_command(sentence: str) -> bool:
+    """Whether the sentence begins with a verb in the imperative."""
+    return _command().match(sentence) is not None
 
 
 def is_command(sentence: str) -> bool:

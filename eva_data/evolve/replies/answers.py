@@ -15,7 +15,7 @@ from eva_data.evolve.replies.words import compiled, patterns, straight
 
 _ITEM = re.compile(r"[ \t]*(?:[-*•–]|\d{1,2}[.)]|#{1,4}|\|)\s+\S|[ \t]*\*\*[^*\n]{1,240}\*\*|[^\n|]+\|[^\n|]+\|?")
 _AGREEING = re.compile(
-    r"\W*(?:(?:sure|certainly|of course|absolutely|definitely|great question|good question|yes|no|yeah|nope)\b[,!.—–: -]|as an ai\b(?: language)?(?: model| assistant| system)?,? (?:i|my)\b|"
+    r"\W*(?:(?:sure|certainly|of course|absolutely|definitely|great question|good question|yes|no|yeah|nope)\b[,!.—–: -]|how about (?:an?|some|the) [^?\n]{3,60}\?\s+(?:it|they|you|this)\b|as an ai\b(?: language)?(?: model| assistant| system)?,? (?:i|my)\b|"
     r"(?:ja|nein|natürlich|oui|non|bien sûr|sí|claro|no|sì|certo|sim|não|да|нет|конечно|evet|hayır|elbette|tak|nie|ja hoor)[,!.:]\s|"
     r"(?:好的|当然|是的|不是|はい|いいえ|もちろん|네|예|아니|물론|نعم|لا،|بالتأكيد|بالطبع|हाँ|हां|नहीं|ज़रूर|जी हाँ)[，,、。!！: ])",
     re.IGNORECASE,
@@ -31,6 +31,28 @@ _OPENING = re.compile(
     r"(?:以下是|下面是|以下(?:は|に|の)|다음은|إليك|यहाँ)[，,、。!！:： ]?)",
     re.IGNORECASE,
 )
+_LETTER = re.compile(
+    r"(?:subject:|betreff ?:|objet ?:|asunto:)?.{0,120}?(?:dear|hi|hello|sehr geehrte\w*|liebe[r]?|chère?|estimad[oa]|querid[oa]|gentile|prezad[oa]|уважаем\w+)\b"
+    r".{1,60}[,!]\s*\n.{20,}\n\s*(?:(?:yours )?(?:sincerely|faithfully|truly)|(?:best|kind|warm) (?:regards|wishes)|best,|cheers,|thanks,|love,|mit freundlichen|liebe grüße|"
+    r"cordialement|atentamente|saludos|cordiali saluti|atenciosamente|с уважением)",
+    re.IGNORECASE | re.DOTALL,
+)
+_CODE = re.compile(
+    r"\s*(?:select\s.+\sfrom\s|insert into |update \w+ set |create table |def \w+\(|class \w+[(:{]|function \w+\(|import \w+|from \w+ import |#include ?<|public (?:static|class) |"
+    r"(?:const|let|var) \w+ ?=|<!doctype|<html|print\(|\w+ ?= ?lambda )",
+    re.IGNORECASE,
+)
+_WANTS_ADVICE = re.compile(
+    r"^(?:how (?:do|can|should|would|to)\b|what(?:'s| is) the best way|wie (?:kann|lerne|mache)|comment|cómo|come (?:si|posso)|como)|"
+    r"\b(?:tips?|steps|advice|ways|recipe|instructions|guide)\b",
+    re.IGNORECASE,
+)
+_GENRE = re.compile(
+    r"\W*(?:\w+\W+){0,5}?(?:poem|story|essay|letter|script|list|recipe|plan|names?|ideas?|summary|review|song|haiku|sonnet|speech|article|dialogue|examples?|guide|table|code|program|translation)\b",
+    re.IGNORECASE,
+)
+_BECAUSE = re.compile(r"\W*(?:because|weil|parce qu|porque |perché |потому что|因为|因為|なぜなら|왜냐하면|لأن|क्योंकि|çünkü|ponieważ|omdat|eftersom)", re.IGNORECASE)
+_EXPLAINING = re.compile(r"\W*(?:to|in order to|there are) ", re.IGNORECASE)
 _answer_label = compiled(
     lambda: (
         rf"(?:\A|\n)[#*_\s>]{{0,8}}(?:{patterns('answers')})[*_#\s]{{0,4}}\d{{0,2}}[*_]{{0,2}}\s?[:：][*_]{{0,3}}[ \t]*(?P<text>[^\n]*)(?P<more>.*)"
@@ -57,8 +79,6 @@ _OPINION = re.compile(
 _FIRST, _LAST = 4, 3
 """Sentences at either end in which a prompt asks, if it is long."""
 _FEW_WORDS = 3
-_SENTENCE = 6
-"""Words from which a line with a full stop is a sentence."""
 _FULL_STOP = (".", "!", "。", "！", "।", "…")
 _LONG = 6
 """Sentences from which a request in the middle alone does not make a prompt of what looks like an answer."""
@@ -90,6 +110,8 @@ def is_answer(text: str, parent: str) -> bool:
         return False
     if not shape.prose:
         return shape.items > 1
+    if _LETTER.match(hidden):
+        return True
     clear = sum(each.clearly for each in shape.asking)
     few = clear < 0.15 * len(shape.prose)
     if _AGREEING.match(hidden):
@@ -97,9 +119,13 @@ def is_answer(text: str, parent: str) -> bool:
     if _OPENING.match(hidden):
         if _USERS_OWN.search(shape.prose[0]) and not shape.items:
             return False
-        if shape.asking[-1] and len(shape.prose) > 1 and shape.items < 2:
+        if shape.asking[-1] and len(shape.prose) > 1 and shape.items < 2 and not _EXPLAINING.match(hidden):
             return False
         return not clear or (few and shape.items >= 3 and not shape.asking[-1].clearly)
+    if _CODE.match(hidden) and not clear and not _CODE.match(parent):
+        return True
+    if not clear and len(shape.prose) > 1 and not _is_users_own(shape.prose[0]) and _WANTS_ADVICE.search(parent):
+        return True
     if shape.asking[0] or shape.asking[-1].clearly or any(map(begins_as_question, (shape.prose[0], shape.prose[-1]))):
         return False
     if shape.asking[-1] and not shape.items and len(shape.prose) <= _LONG:
@@ -140,14 +166,19 @@ def _has_a_labelled_answer(text: str) -> bool:
     return begins and any(c.isalnum() for c in answer)
 
 
+def _is_users_own(sentence: str) -> bool:
+    """Whether a user speaks of himself in a sentence; what an assistant says of itself is an opinion."""
+    return _USERS_OWN.search(sentence) is not None and _OPINION.search(sentence) is None
+
+
 def _could_answer(hidden: str, shape: _Shape, asked: bool) -> bool:
     """Whether a text that asks for nothing is more than a few words: sentences, a list, or code."""
     if shape.items >= 2 or shape.code:
         return True
     first = shape.prose[0]
-    if _USERS_OWN.search(first) and not _OPINION.search(first) and len(shape.prose) <= 5:
+    if _is_users_own(first) and len(shape.prose) <= 5:
         return False
-    if len(shape.prose) >= 3 or (asked and len(hidden.split()) <= _FEW_WORDS and hidden.isascii()):
+    if _BECAUSE.match(hidden) or len(shape.prose) >= 3 or (asked and len(hidden.split()) <= _FEW_WORDS and hidden.isascii()):
         return True
     ended = [s for s in shape.prose if s.rstrip("\"”»)*_ ").endswith(_FULL_STOP)]
-    return any(_VERB.search(s) or not s.isascii() or len(s.split()) >= _SENTENCE for s in ended)
+    return any(_VERB.search(s) or not s.isascii() or not _GENRE.match(s) for s in ended)

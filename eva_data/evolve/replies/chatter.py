@@ -27,8 +27,10 @@ _label = compiled(
 )
 _heading = compiled(lambda: rf"\A(?:#{{1,4}} |\*\*|__)(?:(?:the|your) )?{_renewed_noun()}(?:\*\*|__)?[ \t]*\n")
 _plain_label = compiled(
-    lambda: rf"\A{_EDGE}(?:user )?(?:prompt|query|instruction|aufforderung|consigne|invite|instrucción|istruzione|instrução|промпт|提示词?|指令|プロンプト|프롬프트|प्रॉम्प्ट)(?:\s?#?\s?\d{{1,2}})?#?{_COLON}[*_#]{{0,3}}[ \t]*\n?"
+    lambda: rf"\A{_EDGE}(?:user )?(?:prompt|query|output|instruction|aufforderung|consigne|invite|instrucción|istruzione|instrução|промпт|提示词?|指令|プロンプト|프롬프트|प्रॉम्प्ट)(?:\s?#?\s?\d{{1,2}})?#?{_COLON}[*_#]{{0,3}}[ \t]*\n?"
 )
+_PAIR = re.compile(r"\W{0,4}(?:original|given|before)[^\n:]{0,20}:[^\n]+\n+\W{0,4}(?:rewritten|new|evolved|revised|after|updated)[^\n:]{0,20}:[*_]{0,2}\s*", re.IGNORECASE)
+_BRACKETED = re.compile(r"\s*[\[(（](?:added|note|constraint|changes?|reason|hinweis|note)\b[^\])）\n]*[\])）]\s*\Z", re.IGNORECASE)
 _announcing = compiled(lambda: rf"\W*(?:{patterns('announces')})")
 _names_a_prompt = compiled(lambda: rf"(?:{_renewed_noun()}|\b(?:{patterns('nouns')}))")
 _renewing = compiled(lambda: rf"(?:{patterns('renewed')})")
@@ -57,6 +59,9 @@ def _without_beginning(text: str) -> str:
     labels = [label for label in _label().finditer(straight(text)) if _begins_a_prompt(text, label)]
     if labels and text[labels[-1].end() :].strip():
         return text[labels[-1].end() :]
+    pair = _PAIR.match(text)
+    if pair is not None:
+        return text[pair.end() :]
     heading = _heading().match(straight(text))
     if heading is not None and text[heading.end() :].strip():
         return text[heading.end() :]
@@ -83,7 +88,9 @@ def _is_announcement(line: str, *, inline: bool = False) -> bool:
     line = straight(line.strip())
     announces = _announcing().match(line) is not None
     if line.rstrip("*_ ").endswith((":", "：")):
-        if len(line) > 220 or not announces or is_command(line):
+        if not inline and re.fullmatch(r"\W*(?:(?:sure|okay|ok|certainly|of course|alright)\b[^:\n]{0,20})?\b(?:how about this|here (?:it is|you go|goes|we go))\W*", line, re.IGNORECASE):
+            return True
+        if len(line) > 220 or not announces or is_command(re.split(r"[!.]\s", line)[-1]):
             return False
         if _names_a_prompt().search(line) is None:
             return False
@@ -105,6 +112,9 @@ def _only_agrees(line: str) -> bool:
 
 def _without_remarks(text: str) -> str:
     """The text up to a last part that explains or offers; a part begins behind a rule or an empty line."""
+    bracketed = _BRACKETED.search(text)
+    if bracketed is not None and re.search(r"[.?!]\s*\Z", text[: bracketed.start()]):
+        return text[: bracketed.start()]
     for rule in reversed(list(_RULE.finditer(text))):
         rest = text[rule.end() :]
         if text[: rule.start()].strip() and (not rest.strip() or _is_remark(rest)):

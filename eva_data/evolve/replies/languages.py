@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from eva_data.evolve.replies.requests import MASK, masked, sentences
+from eva_data.evolve.replies.words import languages
 
 _LIKELY = 0.8
 """Probability from which a language counts as known."""
@@ -62,6 +63,8 @@ def is_other_language(text: str, parent: str) -> bool:
     own, new = masked(parent), masked(text)
     script = _script(own)
     if script is None:
+        script = _script(own, least=_FEW)
+    if script is None:
         return False
     found = _script(new)
     if found is None:
@@ -70,7 +73,7 @@ def is_other_language(text: str, parent: str) -> bool:
         return not any(_script(sentence) == script for sentence in sentences(new))
     if script not in _OF_SCRIPT:
         return False
-    known = _language(own, script)
+    known = _language(own, script) or _by_words(own)
     if known is None:
         return False
     whole = _probabilities(new, script)
@@ -83,7 +86,7 @@ def is_other_language(text: str, parent: str) -> bool:
     return not any(_language(sentence, script) == known for sentence in sentences(new))
 
 
-def _script(text: str) -> str | None:
+def _script(text: str, least: int = _ENOUGH) -> str | None:
     """The writing of most letters; Han with some kana is Japanese."""
     counts: dict[str, int] = {}
     for character in text:
@@ -100,7 +103,19 @@ def _script(text: str) -> str | None:
     total = sum(number * weight.get(name, 1) for name, number in counts.items())
     if most * weight.get(script, 1) < 0.6 * total:
         return None
-    return script if most >= (_ENOUGH if script == "latin" else 2 if script == "han" else _FEW) else None
+    return script if most >= (least if script == "latin" else 2 if script == "han" else _FEW) else None
+
+
+def _by_words(text: str) -> str | None:
+    """The one language whose words for asking stand most often in a text too short for probabilities."""
+    said = re.findall(r"\w+", text.lower())
+    hits = {
+        name: sum(said.count(word) for word in (*words.get("openers", ()), *words.get("commands", ())))
+        for name, words in languages().items()
+    }
+    most = max(hits.values())
+    best = [name for name, number in hits.items() if number == most]
+    return best[0] if most and len(best) == 1 else None
 
 
 def _language(text: str, script: str) -> str | None:

@@ -33,7 +33,10 @@ def is_refusal(text: str) -> bool:
     beginning = found[:_BEGINNING]
     declining = [number for number, sentence in enumerate(beginning) if _is_declining(sentence, beginning[:number])]
     if not declining:
-        return bool(found) and all(is_offer(sentence) or _is_chatter(sentence) for sentence in found)
+        if found and all(is_offer(sentence) or _is_chatter(sentence) for sentence in found):
+            return True
+        # "Rewriting this prompt could do harm": nothing is asked, and the task itself is spoken of.
+        return not any(map(asks, found)) and any(_own_task().search(sentence) for sentence in beginning)
     first = declining[0]
     if any(asks(sentence) for sentence in beginning[:first]):
         return False

@@ -31,6 +31,10 @@ _OPENING = re.compile(
     r"(?:以下是|下面是|以下(?:は|に|の)|다음은|إليك|यहाँ)[，,、。!！:： ]?)",
     re.IGNORECASE,
 )
+_LABELLED_TASK = re.compile(
+    r"^\W*(?:your )?(?:tasks?|instructions?|questions?|request|assignment|problem|goal|aufgabe|frage|tâche|consigne|tarea|tarefa|compito|задача|задание|任务|问题|課題|質問|과제|질문|المهمة|السؤال|कार्य|प्रश्न)[*_]{0,2} ?[:：]",
+    re.IGNORECASE | re.MULTILINE,
+)
 _LETTER = re.compile(
     r"(?:subject:|betreff ?:|objet ?:|asunto:)?.{0,120}?(?:dear|hi|hello|sehr geehrte\w*|liebe[r]?|chère?|estimad[oa]|querid[oa]|gentile|prezad[oa]|уважаем\w+)\b"
     r".{1,60}[,!]\s*\n.{20,}\n\s*(?:(?:yours )?(?:sincerely|faithfully|truly)|(?:best|kind|warm) (?:regards|wishes)|best,|cheers,|thanks,|love,|mit freundlichen|liebe grüße|"
@@ -106,6 +110,8 @@ def is_answer(text: str, parent: str) -> bool:
     shape = _shape(hidden)
     if not shape.prose and not shape.items:
         return False
+    if _LABELLED_TASK.search(hidden):
+        return False
     if shape.questions and shape.questions * 3 >= shape.items:
         return False
     if not shape.prose:
@@ -162,8 +168,11 @@ def _has_a_labelled_answer(text: str) -> bool:
     if len(found) != 1:
         return False
     answer = found[0]["text"] + found[0]["more"]
-    begins = found[0].start() == 0 or _QUESTION_LABEL.match(text) is not None
-    return begins and any(c.isalnum() for c in answer)
+    if not any(c.isalnum() for c in answer):
+        return False
+    if found[0].start() == 0:
+        return not any(asking(sentence).clearly for sentence in sentences(masked(answer)))
+    return _QUESTION_LABEL.match(text) is not None
 
 
 def _is_users_own(sentence: str) -> bool:

@@ -47,6 +47,7 @@ _speaks_of_rewriting = compiled(
         r"添加|增加|加入|原(?:来|始|提示)|限制|约束|难度|追加|元の|制約|추가|원래|제약|난이도|أضفت|أضاف|إضافة|الأصل|جोड़|जोड़|मूल|शर्त)"
     )
 )
+_PROMISE = re.compile(r"\bi(?:'ve|'ll|'d| have| will| would| can| am|'m)\b|\blet me\b", re.IGNORECASE)
 _OWN = re.compile(r"\b(?:i|my|me|we|our)\b", re.IGNORECASE)
 
 
@@ -94,7 +95,9 @@ def _is_announcement(line: str, *, inline: bool = False) -> bool:
             return False
         if _names_a_prompt().search(line) is None:
             return False
-        return _renewing().search(line) is not None or (not inline and not _OWN.search(line.split("'ll")[0].split("'ve")[0]))
+        if _OWN.search(_PROMISE.sub("", line)):
+            return False
+        return _renewing().search(line) is not None or not inline
     return not inline and announces and len(line) < 120 and line[-1:] in ("!", ".", "。", "！") and _only_agrees(line)
 
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from eva_data.config import ApiModel, Evolve, Generation, Model, TransformersModel, VllmModel
 from eva_data.errors import ConfigError
+from eva_data.evolve.reply_form import RESPONSE_FORMAT
 from eva_data.jobs import Job
 from eva_data.models import resolve
 from eva_data.run import SERVED_NAME, Run
@@ -128,7 +129,11 @@ def llm_fields(
             "threads": block.threads,
             "trust_remote_code": block.trust_remote_code,
         }
-    return common | _remote_fields(player, block)
+    fields = common | _remote_fields(player, block)
+    if isinstance(sampling, Evolve) and sampling.reply == "json":
+        guided = {"response_format": RESPONSE_FORMAT}
+        fields |= {"engine": fields["engine"] | guided, "extra_body": fields["extra_body"] | guided}
+    return fields
 
 
 def _remote_fields(player: Player, block: ApiModel | VllmModel) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -93,6 +93,10 @@ class Evolve(Settings):
     tree, appendix F). From 2 on every survivor costs two more calls, its ratings."""
     score: bool = False
     """Have the creator rate the complexity and quality of its prompts with one candidate too (the paper's table 7)."""
+    reply: Literal["plain", "delimited", "json"] = "plain"
+    """How the creator is asked to reply: `plain`, by the method's published template; `delimited`, which adds a sentence
+    that asks for the new prompt between two markers; `json`, which asks for a JSON object, guided by its schema where a
+    server does that. With the last two, what is in the delimiters is the prompt, character for character."""
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(512, gt=0)
@@ -108,7 +112,20 @@ class Evolve(Settings):
     def _some_strategy(self) -> Evolve:
         if self.only_own and not self.strategies:
             raise ValueError("`evolve.only_own` is set but `evolve.strategies` is empty: add one or unset it")
+        if self.reply == "json" and self.rated:
+            raise ValueError(
+                "`evolve.reply` is json, but with `evolve.candidates` above 1 or `evolve.score` the creator also "
+                "gives ratings, which are no JSON: use `delimited`"
+            )
         return self
+
+    def data(self) -> dict[str, Any]:
+        """See Settings.data. A plain reply is left out, so that iterations made before there was a choice stay as they
+        are."""
+        values = super().data()
+        if self.reply == "plain":
+            del values["reply"]
+        return values
 
     @property
     def rated(self) -> bool:

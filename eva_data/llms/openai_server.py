@@ -17,7 +17,7 @@ import aiohttp
 from eva_data.calls import FinishReason, Message, Sampling
 from eva_data.errors import EndpointError
 from eva_data.keys import without_keys
-from eva_data.llms.faults import Outage, Transient, fault_of
+from eva_data.llms.faults import Outage, Refused, Transient, fault_of
 from eva_data.llms.transport import Choice, Reply
 from eva_data.replies import valid_unicode
 
@@ -26,6 +26,10 @@ NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 
 COUNTED = {"return_token_ids": True}
 """Has vLLM say of each choice how long it is: `usage` has only their sum."""
+
+
+_GUIDE = "response_format"
+"""The field by which decoding is guided; a server that does not know it, or its schema, names it in its refusal."""
 
 
 class OpenAIServer:
@@ -67,6 +71,14 @@ class OpenAIServer:
         body = self._body | {"messages": list(messages), "n": n}
         if greedy is not None:
             body |= {"temperature": 0.0, "top_p": 1.0, "max_tokens": greedy}
+        try:
+            return read_reply(await self.post(f"{url}/chat/completions", body, url), n)
+        except Refused as fault:
+            if _GUIDE not in body or _GUIDE not in str(fault):
+                raise
+        # The template asks for the form in words as well.
+        self._body.pop(_GUIDE, None)
+        body.pop(_GUIDE)
         return read_reply(await self.post(f"{url}/chat/completions", body, url), n)
 
     async def post(self, address: str, body: Mapping[str, Any], url: str) -> Any:

@@ -11,6 +11,7 @@ from eva_data.evolve.methods.evol_instruct import evol_instruct
 from eva_data.evolve.methods.evol_quality import evol_quality
 from eva_data.evolve.methods.self_instruct import self_instruct
 from eva_data.evolve.methods.user_defined import user_strategy
+from eva_data.evolve.reply_form import ReplyForm, asking_for
 from eva_data.evolve.strategy import Method, Strategy
 
 METHODS: Mapping[str, Callable[[], Method]] = {
@@ -23,14 +24,18 @@ METHODS: Mapping[str, Callable[[], Method]] = {
 """The values of `evolve.method`."""
 
 
-def build_method(name: str, strategies: Sequence[Strategy] = (), *, keep_own: bool = True) -> Method:
+def build_method(
+    name: str, strategies: Sequence[Strategy] = (), *, keep_own: bool = True, reply: ReplyForm = "plain"
+) -> Method:
     """The method of that name, with the user's strategies beside its own or, without `keep_own`, alone.
+
+    All of them ask for replies of the form `reply`.
 
     All but `eva` import Distilabel. Raises ConfigError for an unknown method or a strategy name used twice.
     """
     if name not in METHODS:
         raise ConfigError(f"evolve.method is {name!r}; use one of {', '.join(METHODS)}")
-    return METHODS[name]().extended(strategies, keep_own=keep_own)
+    return asking_for(METHODS[name]().extended(strategies, keep_own=keep_own), reply)
 
 
 __all__ = ["METHODS", "build_method", "user_strategy"]

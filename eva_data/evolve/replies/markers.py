@@ -11,7 +11,6 @@ import json
 import re
 from dataclasses import dataclass
 
-from eva_data.evolve.replies.wrapping import without_edges
 from eva_data.replies import Unparsable
 
 OPEN, CLOSE = "<new_prompt>", "</new_prompt>"
@@ -126,5 +125,5 @@ def json_text(answer: str) -> str | Unparsable:
         except ValueError:
             continue
         if isinstance(value, dict) and isinstance(value.get(KEY), str):
-            return without_edges(value[KEY]) if value[KEY] != value[KEY].strip() else str(value[KEY])
+            return str(value[KEY])
     return Unparsable(f'no JSON object with a text under "{KEY}"')

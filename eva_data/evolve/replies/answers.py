@@ -35,8 +35,9 @@ _LABELLED_TASK = re.compile(
     r"^\W*(?:your )?(?:tasks?|instructions?|questions?|request|assignment|problem|goal|aufgabe|frage|tâche|consigne|tarea|tarefa|compito|задача|задание|任务|问题|課題|質問|과제|질문|المهمة|السؤال|कार्य|प्रश्न)[*_]{0,2} ?[:：]",
     re.IGNORECASE | re.MULTILINE,
 )
+_GREETING = re.compile(r"\W*(?:hello|hi|hey|hallo|bonjour|hola|ciao|olá|привет|你好|您好|こんにちは|안녕하세요|مرحبا|नमस्ते)\b[\w ]{0,12}\W*", re.IGNORECASE)
 _LETTER = re.compile(
-    r"(?:subject:|betreff ?:|objet ?:|asunto:)?.{0,120}?(?:dear|hi|hello|sehr geehrte\w*|liebe[r]?|chère?|estimad[oa]|querid[oa]|gentile|prezad[oa]|уважаем\w+)\b"
+    r"\W*(?:(?:subject|betreff|objet|asunto|oggetto|assunto|тема) ?:[^\n]*\n+)?\W*(?:dear|hi|hello|sehr geehrte\w*|liebe[r]?|chère?|estimad[oa]|querid[oa]|gentile|prezad[oa]|уважаем\w+)\b"
     r".{1,60}[,!]\s*\n.{20,}\n\s*(?:(?:yours )?(?:sincerely|faithfully|truly)|(?:best|kind|warm) (?:regards|wishes)|best,|cheers,|thanks,|love,|mit freundlichen|liebe grüße|"
     r"cordialement|atentamente|saludos|cordiali saluti|atenciosamente|с уважением)",
     re.IGNORECASE | re.DOTALL,
@@ -123,18 +124,20 @@ def is_answer(text: str, parent: str) -> bool:
     if _AGREEING.match(hidden):
         return not _ends_asking(shape)
     if _OPENING.match(hidden):
-        if _USERS_OWN.search(shape.prose[0]) and not shape.items:
+        if _USERS_OWN.search(shape.prose[0]) and (clear or not shape.items):
             return False
         if shape.asking[-1] and len(shape.prose) > 1 and shape.items < 2 and not _EXPLAINING.match(hidden):
             return False
         return not clear or (few and shape.items >= 3 and not shape.asking[-1].clearly)
-    if _CODE.match(hidden) and not clear and not _CODE.match(parent):
-        return True
+    if _CODE.match(hidden):
+        return not clear and _CODE.match(parent) is None
     if not clear and len(shape.prose) > 1 and not _is_users_own(shape.prose[0]) and _WANTS_ADVICE.search(parent):
         return True
     if shape.asking[0] or shape.asking[-1].clearly or any(map(begins_as_question, (shape.prose[0], shape.prose[-1]))):
         return False
     if shape.asking[-1] and not shape.items and len(shape.prose) <= _LONG:
+        return False
+    if _is_users_own(shape.prose[0]) and _is_users_own(parent):
         return False
     if clear:
         edges = (*shape.asking[:_FIRST], *shape.asking[-_LAST:])
@@ -148,7 +151,7 @@ def _shape(hidden: str) -> _Shape:
     lines = hidden.split("\n")
     items = [line for line in lines if _ITEM.match(line)]
     rest = "\n".join(line for line in lines if not _ITEM.match(line))
-    prose = tuple(sentence for sentence in sentences(rest) if not is_offer(sentence))
+    prose = tuple(each for each in sentences(rest) if not is_offer(each) and _GREETING.fullmatch(each) is None)
     return _Shape(
         prose,
         tuple(map(asking, prose)),

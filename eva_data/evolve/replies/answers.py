@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from eva_data.evolve.replies.requests import MASK, Asking, asking, begins_as_question, is_offer, masked, sentences
+from eva_data.evolve.replies.requests import MASK, Asking, asking, begins_as_question, is_offer, is_question, masked, sentences
 from eva_data.evolve.replies.words import compiled, patterns, straight
 
 _ITEM = re.compile(r"[ \t]*(?:[-*•–]|\d{1,2}[.)]|#{1,4}|\|)\s+\S|[ \t]*\*\*[^*\n]{1,240}\*\*|[^\n|]+\|[^\n|]+\|?")
@@ -44,16 +44,21 @@ _LETTER = re.compile(
 )
 _CODE = re.compile(
     r"\s*(?:select\s.+\sfrom\s|insert into |update \w+ set |create table |def \w+\(|class \w+[(:{]|function \w+\(|import \w+|from \w+ import |#include ?<|public (?:static|class) |"
-    r"(?:const|let|var) \w+ ?=|<!doctype|<html|print\(|\w+ ?= ?lambda )",
+    r"(?:const|let|var) \w+ ?=|<!doctype|<html|print\(|\w+ ?= ?lambda |for \w+ in [^\n]+:\s*\n\s|(?:while|if) [^\n]+:\s*\n\s+\S)",
     re.IGNORECASE,
 )
 _WANTS_ADVICE = re.compile(
-    r"^(?:how (?:do|can|should|would|to)\b|what(?:'s| is) the best way|wie (?:kann|lerne|mache)|comment|cómo|come (?:si|posso)|como)|"
+    r"^(?:how (?:do|can|should|would|to)\b|what(?:'s| is) the best way|wie (?:kann|lerne|mache)|comment|cómo|come (?:si|posso)|como)|कैसे|어떻게|怎么|怎样|如何|كيف|\bкак\b|\bnasıl\b|\bjak\b|\bhoe\b|には[?？]|方法|"
     r"\b(?:tips?|steps|advice|ways|recipe|instructions|guide)\b",
     re.IGNORECASE,
 )
 _GENRE = re.compile(
     r"\W*(?:\w+\W+){0,5}?(?:poem|story|essay|letter|script|list|recipe|plan|names?|ideas?|summary|review|song|haiku|sonnet|speech|article|dialogue|examples?|guide|table|code|program|translation)\b",
+    re.IGNORECASE,
+)
+_EQUATION = re.compile(r"\W*[\d.,]+ ?[^\n=≈]{0,20}[=≈] ?[\d.,]+")
+_FIRST_STEP = re.compile(
+    r"\W*(?:first(?:ly)?,|to begin|zuerst|zunächst|(?:tout )?d'abord|primero|en primer lugar|сначала|во-первых|首先|まず|먼저|우선|أولا|सबसे पहले|primeiro|prima di tutto|innanzitutto|öncelikle|ilk olarak|najpierw|po pierwsze|eerst)",
     re.IGNORECASE,
 )
 _BECAUSE = re.compile(r"\W*(?:because|weil|parce qu|porque |perché |потому что|因为|因為|なぜなら|왜냐하면|لأن|क्योंकि|çünkü|ponieważ|omdat|eftersom)", re.IGNORECASE)
@@ -130,8 +135,14 @@ def is_answer(text: str, parent: str) -> bool:
             return False
         return not clear or (few and shape.items >= 3 and not shape.asking[-1].clearly)
     if _CODE.match(hidden):
-        return not clear and _CODE.match(parent) is None
+        said = [each for sentence, each in zip(shape.prose, shape.asking, strict=True) if not re.search(r"[(;={]", sentence)]
+        return not any(each.clearly for each in said) and _CODE.match(parent) is None
     if not clear and len(shape.prose) > 1 and not _is_users_own(shape.prose[0]) and _WANTS_ADVICE.search(parent):
+        return True
+    questions = any(map(is_question, shape.prose))
+    if not questions and _FIRST_STEP.match(hidden) and _WANTS_ADVICE.search(parent):
+        return True
+    if len(shape.prose) == 2 and is_question(shape.prose[0]) and _BECAUSE.match(shape.prose[1]):
         return True
     if shape.asking[0] or shape.asking[-1].clearly or any(map(begins_as_question, (shape.prose[0], shape.prose[-1]))):
         return False
@@ -190,7 +201,7 @@ def _could_answer(hidden: str, shape: _Shape, asked: bool) -> bool:
     first = shape.prose[0]
     if _is_users_own(first) and len(shape.prose) <= 5:
         return False
-    if _BECAUSE.match(hidden) or len(shape.prose) >= 3 or (asked and len(hidden.split()) <= _FEW_WORDS and hidden.isascii()):
+    if _BECAUSE.match(hidden) or _EQUATION.match(hidden) or len(shape.prose) >= 3 or (asked and len(hidden.split()) <= _FEW_WORDS and hidden.isascii()):
         return True
     ended = [s for s in shape.prose if s.rstrip("\"”»)*_ ").endswith(_FULL_STOP)]
     return any(_VERB.search(s) or not s.isascii() or not _GENRE.match(s) for s in ended)

@@ -27,7 +27,7 @@ _label = compiled(
 )
 _heading = compiled(lambda: rf"\A(?:#{{1,4}} |\*\*|__)(?:(?:the|your) )?{_renewed_noun()}(?:\*\*|__)?[ \t]*\n")
 _plain_label = compiled(
-    lambda: rf"\A{_EDGE}(?:user )?(?:prompt|query|output|instruction|aufforderung|consigne|invite|instrucción|istruzione|instrução|промпт|提示词?|指令|プロンプト|프롬프트|प्रॉम्प्ट)(?:\s?#?\s?\d{{1,2}})?#?{_COLON}[*_#]{{0,3}}[ \t]*\n?"
+    lambda: rf"\A{_EDGE}(?:user )?(?:prompt|query|output|final (?:answer|output|result)|instruction|aufforderung|consigne|invite|instrucción|istruzione|instrução|промпт|提示词?|指令|プロンプト|프롬프트|प्रॉम्प्ट)(?:\s?#?\s?\d{{1,2}})?#?{_COLON}[*_#]{{0,3}}[ \t]*\n?"
 )
 _PAIR = re.compile(r"\W{0,4}(?:original|given|before)[^\n:]{0,20}:[^\n]+\n+\W{0,4}(?:rewritten|new|evolved|revised|after|updated)[^\n:]{0,20}:[*_]{0,2}\s*", re.IGNORECASE)
 _BRACKETED = re.compile(r"\s*[\[(（](?:added|note|constraint|changes?|reason|hinweis|note)\b[^\])）\n]*[\])）]\s*\Z", re.IGNORECASE)
@@ -93,9 +93,9 @@ def _is_announcement(line: str, *, inline: bool = False) -> bool:
             return True
         if len(line) > 220 or not announces or is_command(re.split(r"[!.]\s", line)[-1]):
             return False
-        if _names_a_prompt().search(line) is None:
-            return False
-        if _OWN.search(_PROMISE.sub("", line)):
+        if re.match(r"\W*here(?:'s| is) my (?:attempt|take|try|version|rewrite|revision|suggestion)\W*$", line, re.IGNORECASE):
+            return True
+        if _names_a_prompt().search(line) is None or _OWN.search(_PROMISE.sub("", line)):
             return False
         return _renewing().search(line) is not None or not inline
     return not inline and announces and len(line) < 120 and line[-1:] in ("!", ".", "。", "！") and _only_agrees(line)

@@ -20,7 +20,7 @@ _UNLIKELY = 0.02
 """Probability below which the parent's language is ruled out."""
 _ENOUGH = 18
 """Letters from which a text in Latin writing can be told; other writings need `_FEW`."""
-_FEW = 6
+_FEW = 4
 _SCRIPTS = {
     "LATIN": "latin",
     "CYRILLIC": "cyrillic",
@@ -90,7 +90,7 @@ def _script(text: str, least: int = _ENOUGH) -> str | None:
     """The writing of most letters; Han with some kana is Japanese."""
     counts: dict[str, int] = {}
     for character in text:
-        if character.isalpha() and character != MASK:
+        if unicodedata.category(character)[0] in "LM" and character != MASK:
             name = unicodedata.name(character, "").split(" ")[0].split("-")[0]
             script = _SCRIPTS.get(name, "other")
             counts[script] = counts.get(script, 0) + 1

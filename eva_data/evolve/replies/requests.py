@@ -59,6 +59,7 @@ _DOING = frozenset(
     """.split()
 )
 """Verbs with which advice begins as often as a request."""
+_RHETORICAL = re.compile(r"\W*(?:did you know|have you ever|ever wondered?|wusstest du|le saviez-vous|saviez-vous|¿?sabías que|sapevi che|você sabia|знаете ли вы|你知道吗)\b", re.IGNORECASE)
 _NOUNS = frozenset(
     """
     answer balance build change code comment contrast copy count cover critique cut debug design detail draft edit estimate
@@ -92,7 +93,7 @@ def sentences(text: str) -> list[str]:
 
 def is_question(sentence: str) -> bool:
     """Whether the sentence ends in a question mark."""
-    return re.search(r"[?？؟](?![\w=&])", sentence) is not None
+    return re.search(r"[?？؟](?![\w=&])", sentence) is not None and _RHETORICAL.match(sentence) is None
 
 
 def is_offer(sentence: str) -> bool:
@@ -147,4 +148,6 @@ def _last_word(command: str) -> str:
 
 def begins_as_question(sentence: str) -> bool:
     """Whether the sentence begins as questions do, with or without a question mark, and does not end as a statement."""
+    if _RHETORICAL.match(sentence):
+        return False
     return _openers().match(sentence) is not None and not sentence.rstrip().endswith((".", "。", "।", ":", "!"))

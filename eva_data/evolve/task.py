@@ -18,7 +18,9 @@ class Evolve(ChainTask):
         own = [user_strategy(s["name"], s["template"], s["kind"]) for s in settings["strategies"]]
         return start_chains(
             rows,
-            build_method(settings["method"], own, keep_own=not settings["only_own"], reply=settings.get("reply", "plain")),
+            build_method(
+                settings["method"], own, keep_own=not settings["only_own"], reply=settings.get("reply", "plain")
+            ),
             evolutions=settings["evolutions"],
             iteration=settings["iteration"],
             seed=settings["seed"],

@@ -10,7 +10,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from eva_data.evolve.replies.requests import MASK, Asking, asking, begins_as_question, is_offer, is_question, masked, sentences
+from eva_data.evolve.replies.requests import (
+    MASK,
+    Asking,
+    asking,
+    begins_as_question,
+    is_offer,
+    is_question,
+    masked,
+    sentences,
+)
 from eva_data.evolve.replies.words import compiled, patterns, straight
 
 _ITEM = re.compile(r"[ \t]*(?:[-*•–]|\d{1,2}[.)]|#{1,4}|\|)\s+\S|[ \t]*\*\*[^*\n]{1,240}\*\*|[^\n|]+\|[^\n|]+\|?")
@@ -35,7 +44,10 @@ _LABELLED_TASK = re.compile(
     r"^\W*(?:your )?(?:tasks?|instructions?|questions?|request|assignment|problem|goal|aufgabe|frage|tâche|consigne|tarea|tarefa|compito|задача|задание|任务|问题|課題|質問|과제|질문|المهمة|السؤال|कार्य|प्रश्न)[*_]{0,2} ?[:：]",
     re.IGNORECASE | re.MULTILINE,
 )
-_GREETING = re.compile(r"\W*(?:hello|hi|hey|hallo|bonjour|hola|ciao|olá|привет|你好|您好|こんにちは|안녕하세요|مرحبا|नमस्ते)\b[\w ]{0,12}\W*", re.IGNORECASE)
+_GREETING = re.compile(
+    r"\W*(?:hello|hi|hey|hallo|bonjour|hola|ciao|olá|привет|你好|您好|こんにちは|안녕하세요|مرحبا|नमस्ते)\b[\w ]{0,12}\W*",
+    re.IGNORECASE,
+)
 _LETTER = re.compile(
     r"\W*(?:(?:subject|betreff|objet|asunto|oggetto|assunto|тема) ?:[^\n]*\n+)?\W*(?:dear|hi|hello|sehr geehrte\w*|liebe[r]?|chère?|estimad[oa]|querid[oa]|gentile|prezad[oa]|уважаем\w+)\b"
     r".{1,60}[,!]\s*\n.{20,}\n\s*(?:(?:yours )?(?:sincerely|faithfully|truly)|(?:best|kind|warm) (?:regards|wishes)|best,|cheers,|thanks,|love,|mit freundlichen|liebe grüße|"
@@ -61,7 +73,10 @@ _FIRST_STEP = re.compile(
     r"\W*(?:first(?:ly)?,|to begin|zuerst|zunächst|(?:tout )?d'abord|primero|en primer lugar|сначала|во-первых|首先|まず|먼저|우선|أولا|सबसे पहले|primeiro|prima di tutto|innanzitutto|öncelikle|ilk olarak|najpierw|po pierwsze|eerst)",
     re.IGNORECASE,
 )
-_BECAUSE = re.compile(r"\W*(?:because|weil|parce qu|porque |perché |потому что|因为|因為|なぜなら|왜냐하면|لأن|क्योंकि|çünkü|ponieważ|omdat|eftersom)", re.IGNORECASE)
+_BECAUSE = re.compile(
+    r"\W*(?:because|weil|parce qu|porque |perché |потому что|因为|因為|なぜなら|왜냐하면|لأن|क्योंकि|çünkü|ponieważ|omdat|eftersom)",
+    re.IGNORECASE,
+)
 _EXPLAINING = re.compile(r"\W*(?:to|in order to|there are) ", re.IGNORECASE)
 _answer_label = compiled(
     lambda: (
@@ -135,7 +150,9 @@ def is_answer(text: str, parent: str) -> bool:
             return False
         return not clear or (few and shape.items >= 3 and not shape.asking[-1].clearly)
     if _CODE.match(hidden):
-        said = [each for sentence, each in zip(shape.prose, shape.asking, strict=True) if not re.search(r"[(;={]", sentence)]
+        said = [
+            each for sentence, each in zip(shape.prose, shape.asking, strict=True) if not re.search(r"[(;={]", sentence)
+        ]
         return not any(each.clearly for each in said) and _CODE.match(parent) is None
     if not clear and len(shape.prose) > 1 and not _is_users_own(shape.prose[0]) and _WANTS_ADVICE.search(parent):
         return True
@@ -201,7 +218,12 @@ def _could_answer(hidden: str, shape: _Shape, asked: bool) -> bool:
     first = shape.prose[0]
     if _is_users_own(first) and len(shape.prose) <= 5:
         return False
-    if _BECAUSE.match(hidden) or _EQUATION.match(hidden) or len(shape.prose) >= 3 or (asked and len(hidden.split()) <= _FEW_WORDS and hidden.isascii()):
+    if (
+        _BECAUSE.match(hidden)
+        or _EQUATION.match(hidden)
+        or len(shape.prose) >= 3
+        or (asked and len(hidden.split()) <= _FEW_WORDS and hidden.isascii())
+    ):
         return True
-    ended = [s for s in shape.prose if s.rstrip("\"”»)*_ ").endswith(_FULL_STOP)]
+    ended = [s for s in shape.prose if s.rstrip('"”»)*_ ').endswith(_FULL_STOP)]
     return any(_VERB.search(s) or not s.isascii() or not _GENRE.match(s) for s in ended)

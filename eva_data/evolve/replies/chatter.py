@@ -15,8 +15,8 @@ from eva_data.evolve.replies.words import compiled, patterns, straight
 _RULE = re.compile(r"\n[ \t]*(?:-{3,}|\*{3,}|_{3,}|={3,}|—{2,})[ \t]*(?:\n|\Z)")
 _EDGE = r"[#*_\s>\[(【「-]{0,8}"
 _COLON = r"[*_#\]】)」]{0,4}\s?[:：]"
-_renewed_noun = (
-    lambda: rf"(?:(?:{patterns('renewed')})[\s的のな]{{0,2}}(?:\w+\s){{0,2}}?(?:{patterns('nouns')})|"
+_renewed_noun = lambda: (
+    rf"(?:(?:{patterns('renewed')})[\s的のな]{{0,2}}(?:\w+\s){{0,2}}?(?:{patterns('nouns')})|"
     rf"(?:{patterns('nouns')})\s(?:\w+\s){{0,2}}?(?:{patterns('renewed')}))"
 )
 _label = compiled(
@@ -27,18 +27,21 @@ _label = compiled(
 )
 _heading = compiled(lambda: rf"\A(?:#{{1,4}} |\*\*|__)(?:(?:the|your) )?{_renewed_noun()}(?:\*\*|__)?[ \t]*\n")
 _plain_label = compiled(
-    lambda: rf"\A{_EDGE}(?:user )?(?:prompt|query|output|final (?:answer|output|result)|instruction|aufforderung|consigne|invite|instrucción|istruzione|instrução|промпт|提示词?|指令|プロンプト|프롬프트|प्रॉम्प्ट)(?:\s?#?\s?\d{{1,2}})?#?{_COLON}[*_#]{{0,3}}[ \t]*\n?"
+    lambda: (
+        rf"\A{_EDGE}(?:user )?(?:prompt|query|output|final (?:answer|output|result)|instruction|aufforderung|consigne|invite|instrucción|istruzione|instrução|промпт|提示词?|指令|プロンプト|프롬프트|प्रॉम्प्ट)(?:\s?#?\s?\d{{1,2}})?#?{_COLON}[*_#]{{0,3}}[ \t]*\n?"
+    )
 )
-_PAIR = re.compile(r"\W{0,4}(?:original|given|before)[^\n:]{0,20}:[^\n]+\n+\W{0,4}(?:rewritten|new|evolved|revised|after|updated)[^\n:]{0,20}:[*_]{0,2}\s*", re.IGNORECASE)
-_BRACKETED = re.compile(r"\s*[\[(（](?:added|note|constraint|changes?|reason|hinweis|note)\b[^\])）\n]*[\])）]\s*\Z", re.IGNORECASE)
+_PAIR = re.compile(
+    r"\W{0,4}(?:original|given|before)[^\n:]{0,20}:[^\n]+\n+\W{0,4}(?:rewritten|new|evolved|revised|after|updated)[^\n:]{0,20}:[*_]{0,2}\s*",
+    re.IGNORECASE,
+)
+_BRACKETED = re.compile(
+    r"\s*[\[(（](?:added|note|constraint|changes?|reason|hinweis|note)\b[^\])）\n]*[\])）]\s*\Z", re.IGNORECASE
+)
 _announcing = compiled(lambda: rf"\W*(?:{patterns('announces')})")
 _names_a_prompt = compiled(lambda: rf"(?:{_renewed_noun()}|\b(?:{patterns('nouns')}))")
 _renewing = compiled(lambda: rf"(?:{patterns('renewed')})")
-_remark = compiled(
-    lambda: (
-        rf"\A[#*_\s>(\[（【-]{{0,8}}(?P<heading>(?:{patterns('remarks')}))"
-    )
-)
+_remark = compiled(lambda: rf"\A[#*_\s>(\[（【-]{{0,8}}(?P<heading>(?:{patterns('remarks')}))")
 _speaks_of_rewriting = compiled(
     lambda: (
         rf"{_renewed_noun()}|(?:added|adds|changed|replaced|introduc\w+|increas\w+|rewr\w+|rephras\w+|original|complexity|harder|constraint|requirement|this version|the prompt|"
@@ -89,11 +92,17 @@ def _is_announcement(line: str, *, inline: bool = False) -> bool:
     line = straight(line.strip())
     announces = _announcing().match(line) is not None
     if line.rstrip("*_ ").endswith((":", "：")):
-        if not inline and re.fullmatch(r"\W*(?:(?:sure|okay|ok|certainly|of course|alright)\b[^:\n]{0,20})?\b(?:how about this|here (?:it is|you go|goes|we go))\W*", line, re.IGNORECASE):
+        if not inline and re.fullmatch(
+            r"\W*(?:(?:sure|okay|ok|certainly|of course|alright)\b[^:\n]{0,20})?\b(?:how about this|here (?:it is|you go|goes|we go))\W*",
+            line,
+            re.IGNORECASE,
+        ):
             return True
         if len(line) > 220 or not announces or is_command(re.split(r"[!.]\s", line)[-1]):
             return False
-        if re.match(r"\W*here(?:'s| is) my (?:attempt|take|try|version|rewrite|revision|suggestion)\W*$", line, re.IGNORECASE):
+        if re.match(
+            r"\W*here(?:'s| is) my (?:attempt|take|try|version|rewrite|revision|suggestion)\W*$", line, re.IGNORECASE
+        ):
             return True
         if _names_a_prompt().search(line) is None or _OWN.search(_PROMISE.sub("", line)):
             return False
@@ -103,14 +112,17 @@ def _is_announcement(line: str, *, inline: bool = False) -> bool:
 
 def _only_agrees(line: str) -> bool:
     """Whether a line without a colon only agrees to do it."""
-    return re.fullmatch(
-        r"\W*(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|understood|got it|gladly|happy to help|with pleasure|no problem|"
-        r"gerne?|natürlich|selbstverständlich|klar|bien sûr|avec plaisir|volontiers|claro|por supuesto|con gusto|certo|certamente|volentieri|com certeza|"
-        r"конечно|хорошо|好的|当然|没问题|當然|もちろん(?:です)?|承知(?:しました|いたしました)|かしこまりました|はい|네|물론입니다|알겠습니다|بالتأكيد|بالطبع|حسنًا|ज़रूर|जरूर|बिल्कुल|elbette|tabii ki|oczywiście|jasne|natuurlijk|zeker)"
-        r"[,!.。！、 ]*(?:(?:i'd|i would|i'll|i will|i am|i'm|let me|here)\b[^\n]{0,90})?\W*",
-        line,
-        re.IGNORECASE,
-    ) is not None
+    return (
+        re.fullmatch(
+            r"\W*(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|understood|got it|gladly|happy to help|with pleasure|no problem|"
+            r"gerne?|natürlich|selbstverständlich|klar|bien sûr|avec plaisir|volontiers|claro|por supuesto|con gusto|certo|certamente|volentieri|com certeza|"
+            r"конечно|хорошо|好的|当然|没问题|當然|もちろん(?:です)?|承知(?:しました|いたしました)|かしこまりました|はい|네|물론입니다|알겠습니다|بالتأكيد|بالطبع|حسنًا|ज़रूर|जरूर|बिल्कुल|elbette|tabii ki|oczywiście|jasne|natuurlijk|zeker)"
+            r"[,!.。！、 ]*(?:(?:i'd|i would|i'll|i will|i am|i'm|let me|here)\b[^\n]{0,90})?\W*",
+            line,
+            re.IGNORECASE,
+        )
+        is not None
+    )
 
 
 def _without_remarks(text: str) -> str:
@@ -128,7 +140,11 @@ def _without_remarks(text: str) -> str:
         if _is_remark(rest):
             return text[: part.start()]
     lines = text.rstrip().split("\n")
-    if len(lines) > 1 and (_is_remark(lines[-1]) or lines[-1].startswith(("(", "（", "*(")) and _speaks_of_rewriting().search(straight(lines[-1]))):
+    if len(lines) > 1 and (
+        _is_remark(lines[-1])
+        or lines[-1].startswith(("(", "（", "*("))
+        and _speaks_of_rewriting().search(straight(lines[-1]))
+    ):
         return "\n".join(lines[:-1])
     return text
 
@@ -143,5 +159,9 @@ def _is_remark(rest: str) -> bool:
     if found is None:
         return False
     heading, _, more = straightened.partition("\n")
-    near = straightened if len(heading) < 60 and heading.rstrip("*_ ").endswith((":", "：")) else straightened.split("\n\n")[0]
+    near = (
+        straightened
+        if len(heading) < 60 and heading.rstrip("*_ ").endswith((":", "："))
+        else straightened.split("\n\n")[0]
+    )
     return _speaks_of_rewriting().search(near[:1200]) is not None

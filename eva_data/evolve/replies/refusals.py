@@ -9,7 +9,15 @@ from __future__ import annotations
 
 import re
 
-from eva_data.evolve.replies.requests import asks, begins_with_command, is_command, is_offer, is_question, masked, sentences
+from eva_data.evolve.replies.requests import (
+    asks,
+    begins_with_command,
+    is_command,
+    is_offer,
+    is_question,
+    masked,
+    sentences,
+)
 from eva_data.evolve.replies.words import compiled, patterns
 
 _BEGINNING = 3
@@ -65,12 +73,21 @@ def _is_declining(sentence: str, before: list[str]) -> bool:
 
 
 def _is_chatter(sentence: str) -> bool:
-    return re.fullmatch(r"\W*(?:sure|certainly|of course|okay|ok|hello|hi|absolutely|thanks?(?: you)?)\b\W*(?:there)?\W*", sentence, re.IGNORECASE) is not None
+    return (
+        re.fullmatch(
+            r"\W*(?:sure|certainly|of course|okay|ok|hello|hi|absolutely|thanks?(?: you)?)\b\W*(?:there)?\W*",
+            sentence,
+            re.IGNORECASE,
+        )
+        is not None
+    )
 
 
 def _is_polite_advice(sentence: str) -> bool:
     """Whether a sentence asks its reader politely, and no question, as an assistant sends people elsewhere."""
-    return re.match(r"\W*(?:please|kindly|bitte|veuillez|por favor|per favore|пожалуйста|请|請)\b", sentence, re.IGNORECASE) is not None and not is_question(sentence)
+    return re.match(
+        r"\W*(?:please|kindly|bitte|veuillez|por favor|per favore|пожалуйста|请|請)\b", sentence, re.IGNORECASE
+    ) is not None and not is_question(sentence)
 
 
 def _in_own_words(sentences: list[str]) -> bool:

@@ -59,7 +59,10 @@ _DOING = frozenset(
     """.split()
 )
 """Verbs with which advice begins as often as a request."""
-_RHETORICAL = re.compile(r"\W*(?:did you know|have you ever|ever wondered?|wusstest du|le saviez-vous|saviez-vous|¿?sabías que|sapevi che|você sabia|знаете ли вы|你知道吗)\b", re.IGNORECASE)
+_RHETORICAL = re.compile(
+    r"\W*(?:did you know|have you ever|ever wondered?|wusstest du|le saviez-vous|saviez-vous|¿?sabías que|sapevi che|você sabia|знаете ли вы|你知道吗)\b",
+    re.IGNORECASE,
+)
 _NOUNS = frozenset(
     """
     answer balance build change code comment contrast copy count cover critique cut debug design detail draft edit estimate
@@ -75,7 +78,11 @@ _OBJECT = re.compile(
     r"whether|when|where|if|one|two|three|four|five|six|seven|eight|nine|ten|both|several|many|at|in|for|out|up|down|to|from|with|by|on|as|"
     r"like|possible|different|\d+|\w+s|\w+(?:ing|al|ive|ous|ful|ic|ed|ly|est|ary|able|ant|ent|ar)|\ue000|[A-Z(\[<{$])(?!\w)",
 )
-_openers = compiled(lambda: rf"[\s>#*_-]*(?:(?:in|on|at|for|to|from|with|by|of|about|under|so|and|but|then|à|de|en|pour|por|con|a|zu|für|mit|auf|von|in|с|в|на|о|для|из|za|na|w|z|op|met)\s+)?(?:{words('openers')})\b")
+_openers = compiled(
+    lambda: (
+        rf"[\s>#*_-]*(?:(?:in|on|at|for|to|from|with|by|of|about|under|so|and|but|then|à|de|en|pour|por|con|a|zu|für|mit|auf|von|in|с|в|на|о|для|из|za|na|w|z|op|met)\s+)?(?:{words('openers')})\b"
+    )
+)
 
 
 def masked(text: str) -> str:

@@ -32,12 +32,12 @@ from eva_data.evolve.rules import Ancestor, Limits, Verdict, judge, read_reply
 SETS = Path(__file__).parents[1] / "tests" / "evolve"
 LIMITS = Limits(min_characters=10, max_characters=8000)
 RULES = {
-    "refusal": ("refusal", "asks_back"),
+    "refusal": ("refusal", "asks_back", "chatter"),
     "answer": ("answer",),
-    "other_language": ("other_language",),
-    "unparsable": ("thoughts", "no_markers"),
+    "other_language": ("other_language", "wrong_language"),
+    "unparsable": ("thoughts", "no_markers", "truncated_thoughts"),
     "template_words": ("template_words",),
-    "empty": ("empty",),
+    "empty": ("empty", "thoughts_only"),
     "unchanged": ("unchanged",),
 }
 """The kinds of bad rows that each rule is there for; other kinds count in the total alone."""
@@ -60,10 +60,15 @@ class Fate:
     reason: str | None
 
 
+METHODS = {"rewrite": "evol_instruct", "list": "self_instruct"}
+"""The methods of sets that name a form of reply instead."""
+
+
 @cache
 def strategy_of(method: str) -> Strategy:
     """Any strategy of a method; a user's own for every other name. Replies to all of a method are read alike."""
     named = {"evol_instruct", "evol_complexity", "evol_quality", "self_instruct", "eva"}
+    method = METHODS.get(method, method)
     if method not in named:
         return user_strategy("user", "Make this harder: {prompt}", "in_depth")
     return build_method(method).strategies[0]
@@ -82,7 +87,7 @@ def fate(method: str, parent: str, reply: str) -> Fate:
 def read_set(path: Path) -> list[tuple[dict[str, Any], Fate]]:
     """The rows of a labelled set with what became of each."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-    return [(row, fate(row.get("method") or row.get("form"), row["parent"], row["reply"])) for row in rows]
+    return [(row, fate(row.get("method", row.get("form")), row["parent"], row["reply"])) for row in rows]
 
 
 def wilson(hits: int, of: int) -> str:

@@ -31,10 +31,7 @@ _plain_label = compiled(
         rf"\A{_EDGE}(?:user )?(?:prompt|query|output|final (?:answer|output|result)|instruction|aufforderung|consigne|invite|instrucción|istruzione|instrução|промпт|提示词?|指令|プロンプト|프롬프트|प्रॉम्प्ट)(?:\s?#?\s?\d{{1,2}})?#?{_COLON}[*_#]{{0,3}}[ \t]*\n?"
     )
 )
-_PAIR = re.compile(
-    r"\W{0,4}(?:original|given|before)[^\n:]{0,20}:[^\n]+\n+\W{0,4}(?:rewritten|new|evolved|revised|after|updated)[^\n:]{0,20}:[*_]{0,2}\s*",
-    re.IGNORECASE,
-)
+_pair = compiled(lambda: patterns("pairs"))
 _BRACKETED = re.compile(
     r"\s*[\[(（](?:added|note|constraint|changes?|reason|hinweis|note)\b[^\])）\n]*[\])）]\s*\Z", re.IGNORECASE
 )
@@ -63,7 +60,7 @@ def _without_beginning(text: str) -> str:
     labels = [label for label in _label().finditer(straight(text)) if _begins_a_prompt(text, label)]
     if labels and text[labels[-1].end() :].strip():
         return text[labels[-1].end() :]
-    pair = _PAIR.match(text)
+    pair = _pair().match(text)
     if pair is not None:
         return text[pair.end() :]
     heading = _heading().match(straight(text))

@@ -112,6 +112,7 @@ def _by_words(text: str) -> str | None:
     hits = {
         name: sum(said.count(word) for word in (*words.get("openers", ()), *words.get("commands", ())))
         for name, words in languages().items()
+        if "openers" in words or "commands" in words
     }
     most = max(hits.values())
     best = [name for name, number in hits.items() if number == most]

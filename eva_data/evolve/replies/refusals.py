@@ -28,11 +28,7 @@ _REACH = 160
 _declines = compiled(lambda: patterns("declines"))
 _own_task = compiled(lambda: patterns("own_task"))
 _apology = compiled(lambda: rf"\W*(?:oh,? |i'm |i am |so |very |but )?(?:{patterns('apologies')})")
-_INSTEAD = re.compile(
-    r"\b(?:instead|alternatively|however|but here|here(?:'s| is| are))\b|stattdessen|plutôt|en su lugar|em vez|invece|"
-    r"вместо|相反|不过|代わりに|대신|بدلاً|इसके बजाय",
-    re.IGNORECASE,
-)
+_instead = compiled(lambda: patterns("instead"))
 
 
 def is_refusal(text: str) -> bool:
@@ -54,7 +50,7 @@ def is_refusal(text: str) -> bool:
         return True
     if _own_task().search(found[first]) is None or _in_own_words(asking):
         return False
-    return any(_INSTEAD.search(sentence) for sentence in rest) or all(map(_is_polite_advice, asking))
+    return any(_instead().search(sentence) for sentence in rest) or all(map(_is_polite_advice, asking))
 
 
 def _is_declining(sentence: str, before: list[str]) -> bool:

@@ -42,11 +42,7 @@ _command_later = compiled(
 )
 _requests = compiled(lambda: patterns("requests"))
 _offers = compiled(lambda: patterns("offers"))
-_ASKED_WITHOUT_MARK = re.compile(
-    r"(?:^|, |\band )(?:(?:at|in|by|for|to) )?(?:how (?:many|much|long|far|old|do|does|can|to)|what (?:is|are|was|will|would|does|do|percent\w*|time)|who (?:is|was|are)|why (?:do|does|did|is|are)|where (?:is|are|do|does|did))\b"
-    r"|^(?:if|in|after|when|given|assuming)\b[^.?]{0,200}, (?:how|what|at what)\b",
-    re.IGNORECASE,
-)
+_asked_without_mark = compiled(lambda: patterns("without_mark"))
 _DOING = frozenset(
     """
     accept add address adjust apply arrange balance break bring build carve change check choose clean collect combine come
@@ -59,10 +55,7 @@ _DOING = frozenset(
     """.split()
 )
 """Verbs with which advice begins as often as a request."""
-_RHETORICAL = re.compile(
-    r"\W*(?:did you know|have you ever|ever wondered?|wusstest du|le saviez-vous|saviez-vous|¿?sabías que|sapevi che|você sabia|знаете ли вы|你知道吗)\b",
-    re.IGNORECASE,
-)
+_rhetorical = compiled(lambda: patterns("rhetorical"))
 _NOUNS = frozenset(
     """
     answer balance build change code comment contrast copy count cover critique cut debug design detail draft edit estimate
@@ -73,11 +66,7 @@ _NOUNS = frozenset(
     """.split()
 )
 """Verbs that are nouns as well, so that an object must follow them."""
-_OBJECT = re.compile(
-    r"\s+(?:an?|the|this|that|these|those|all|each|every|any|some|my|me|us|your|its|their|his|her|our|it|them|how|what|why|which|who|"
-    r"whether|when|where|if|one|two|three|four|five|six|seven|eight|nine|ten|both|several|many|at|in|for|out|up|down|to|from|with|by|on|as|"
-    r"like|possible|different|\d+|\w+s|\w+(?:ing|al|ive|ous|ful|ic|ed|ly|est|ary|able|ant|ent|ar)|\ue000|[A-Z(\[<{$])(?!\w)",
-)
+_object = compiled(lambda: patterns("objects"), re.NOFLAG)
 _openers = compiled(
     lambda: (
         rf"[\s>#*_-]*(?:(?:in|on|at|for|to|from|with|by|of|about|under|so|and|but|then|à|de|en|pour|por|con|a|zu|für|mit|auf|von|in|с|в|на|о|для|из|za|na|w|z|op|met)\s+)?(?:{words('openers')})\b"
@@ -100,7 +89,7 @@ def sentences(text: str) -> list[str]:
 
 def is_question(sentence: str) -> bool:
     """Whether the sentence ends in a question mark."""
-    return re.search(r"[?？؟](?![\w=&])", sentence) is not None and _RHETORICAL.match(sentence) is None
+    return re.search(r"[?？؟](?![\w=&])", sentence) is not None and _rhetorical().match(sentence) is None
 
 
 def is_offer(sentence: str) -> bool:
@@ -135,7 +124,9 @@ def asking(sentence: str) -> Asking:
     """What a user asks in this sentence; an assistant's offers ask nothing."""
     if is_offer(sentence):
         return Asking(False, False)
-    clearly = is_question(sentence) or _requests().search(sentence) is not None or _ASKED_WITHOUT_MARK.search(sentence)
+    clearly = (
+        is_question(sentence) or _requests().search(sentence) is not None or _asked_without_mark().search(sentence)
+    )
     if not clearly:
         command = _command().match(sentence)
         if command is None:
@@ -155,6 +146,6 @@ def _last_word(command: str) -> str:
 
 def begins_as_question(sentence: str) -> bool:
     """Whether the sentence begins as questions do, with or without a question mark, and does not end as a statement."""
-    if _RHETORICAL.match(sentence):
+    if _rhetorical().match(sentence):
         return False
     return _openers().match(sentence) is not None and not sentence.rstrip().endswith((".", "。", "।", ":", "!"))

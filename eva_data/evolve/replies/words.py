@@ -10,8 +10,42 @@ from importlib.resources import files
 from typing import Literal, TypeAlias
 
 Key: TypeAlias = Literal[
-    "requests", "offers", "declines", "own_task", "apologies", "nouns", "renewed", "announces", "remarks", "answers"
+    "requests",
+    "offers",
+    "declines",
+    "own_task",
+    "apologies",
+    "nouns",
+    "renewed",
+    "announces",
+    "remarks",
+    "answers",
+    "agreeing",
+    "opening",
+    "because",
+    "first_step",
+    "code",
+    "greetings",
+    "tasks",
+    "letters",
+    "opinions",
+    "verbs",
+    "question_labels",
+    "wants_advice",
+    "genres",
+    "without_mark",
+    "objects",
+    "rhetorical",
+    "instead",
+    "pairs",
+    "agreements",
+    "bracketed",
+    "plain_labels",
+    "speaks_of_rewriting",
+    "quotations",
+    "how_about_this",
 ]
+"""The last ones are in `shapes.toml`, whose words are those of several languages."""
 _WORDS = ("commands", "openers")
 # Typed and typeset apostrophes are the same to a pattern.
 _APOSTROPHES = str.maketrans("\u2019\u02bc\u2018", "'''")

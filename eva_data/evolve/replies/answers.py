@@ -37,7 +37,8 @@ _because = compiled(lambda: rf"\W*(?:{patterns('because')})")
 _EXPLAINING = re.compile(r"\W*(?:to|in order to|there are) ", re.IGNORECASE)
 _answer_label = compiled(
     lambda: (
-        rf"(?:\A|\n)[#*_\s>]{{0,8}}(?:{patterns('answers')})[*_#\s]{{0,4}}\d{{0,2}}[*_]{{0,2}}\s?[:：][*_]{{0,3}}[ \t]*(?P<text>[^\n]*)(?P<more>.*)"
+        rf"(?:\A|\n)[#*_\s>]{{0,8}}(?:{patterns('answers')})[*_#\s]{{0,4}}\d{{0,2}}[*_]{{0,2}}\s?[:：][*_]{{0,3}}"
+        r"[ \t]*(?P<text>[^\n]*)(?P<more>.*)"
     ),
     re.IGNORECASE | re.DOTALL,
 )

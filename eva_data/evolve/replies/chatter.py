@@ -15,10 +15,16 @@ from eva_data.evolve.replies.words import compiled, patterns, straight
 _RULE = re.compile(r"\n[ \t]*(?:-{3,}|\*{3,}|_{3,}|={3,}|—{2,})[ \t]*(?:\n|\Z)")
 _EDGE = r"[#*_\s>\[(【「-]{0,8}"
 _COLON = r"[*_#\]】)」]{0,4}\s?[:：]"
-_renewed_noun = lambda: (
-    rf"(?:(?:{patterns('renewed')})[\s的のな]{{0,2}}(?:\w+\s){{0,2}}?(?:{patterns('nouns')})|"
-    rf"(?:{patterns('nouns')})\s(?:\w+\s){{0,2}}?(?:{patterns('renewed')}))"
-)
+
+
+def _renewed_noun() -> str:
+    """A pattern of what a creator calls its prompt: new, and a prompt, in either order."""
+    return (
+        rf"(?:(?:{patterns('renewed')})[\s的のな]{{0,2}}(?:\w+\s){{0,2}}?(?:{patterns('nouns')})|"
+        rf"(?:{patterns('nouns')})\s(?:\w+\s){{0,2}}?(?:{patterns('renewed')}))"
+    )
+
+
 _label = compiled(
     lambda: (
         rf"(?:\A|\n|(?<=[.!?。！] ))(?P<label>{_EDGE}(?:(?:the|your|my|der|die|das|le|la|el|il|o|a)\s)?"
@@ -27,9 +33,7 @@ _label = compiled(
 )
 _heading = compiled(lambda: rf"\A(?:#{{1,4}} |\*\*|__)(?:(?:the|your) )?{_renewed_noun()}(?:\*\*|__)?[ \t]*\n")
 _plain_label = compiled(
-    lambda: (
-        rf"\A{_EDGE}(?:user )?(?:prompt|query|output|final (?:answer|output|result)|instruction|aufforderung|consigne|invite|instrucción|istruzione|instrução|промпт|提示词?|指令|プロンプト|프롬프트|प्रॉम्प्ट)(?:\s?#?\s?\d{{1,2}})?#?{_COLON}[*_#]{{0,3}}[ \t]*\n?"
-    )
+    lambda: rf"\A{_EDGE}(?:user )?(?:{patterns('plain_labels')})(?:\s?#?\s?\d{{1,2}})?#?{_COLON}[*_#]{{0,3}}[ \t]*\n?"
 )
 _pair = compiled(lambda: patterns("pairs"))
 _BRACKETED = re.compile(
@@ -39,14 +43,14 @@ _announcing = compiled(lambda: rf"\W*(?:{patterns('announces')})")
 _names_a_prompt = compiled(lambda: rf"(?:{_renewed_noun()}|\b(?:{patterns('nouns')}))")
 _renewing = compiled(lambda: rf"(?:{patterns('renewed')})")
 _remark = compiled(lambda: rf"\A[#*_\s>(\[（【-]{{0,8}}(?P<heading>(?:{patterns('remarks')}))")
-_speaks_of_rewriting = compiled(
+_speaks_of_rewriting = compiled(lambda: rf"{_renewed_noun()}|{patterns('speaks_of_rewriting')}")
+_agreement = compiled(
     lambda: (
-        rf"{_renewed_noun()}|(?:added|adds|changed|replaced|introduc\w+|increas\w+|rewr\w+|rephras\w+|original|complexity|harder|constraint|requirement|this version|the prompt|"
-        r"hinzugefügt|ergänzt|ursprüngliche\w*|anforderung|einschränkung|ajouté\w*|ajoute|contrainte|d'origine|original\w*|añad\w+|agreg\w+|restricci\w+|aggiunt\w+|vincol\w+|adicion\w+|acrescent\w+|restriç\w+|"
-        r"добав\w+|услож\w+|исходн\w+|ограничени\w+|dodał\w*|dodan\w*|oryginaln\w*|eklen\w+|ekledim|toegevoegd|oorspronkelijke|"
-        r"添加|增加|加入|原(?:来|始|提示)|限制|约束|难度|追加|元の|制約|추가|원래|제약|난이도|أضفت|أضاف|إضافة|الأصل|جोड़|जोड़|मूल|शर्त)"
+        rf"\W*(?:{patterns('agreements')})[,!.。！、 ]*"
+        r"(?:(?:i'd|i would|i'll|i will|i am|i'm|let me|here)\b[^\n]{0,90})?\W*"
     )
 )
+_this_follows = compiled(lambda: rf"\W*(?:{patterns('how_about_this')})\W*")
 _PROMISE = re.compile(r"\bi(?:'ve|'ll|'d| have| will| would| can| am|'m)\b|\blet me\b", re.IGNORECASE)
 _OWN = re.compile(r"\b(?:i|my|me|we|our)\b", re.IGNORECASE)
 
@@ -89,18 +93,10 @@ def _is_announcement(line: str, *, inline: bool = False) -> bool:
     line = straight(line.strip())
     announces = _announcing().match(line) is not None
     if line.rstrip("*_ ").endswith((":", "：")):
-        if not inline and re.fullmatch(
-            r"\W*(?:(?:sure|okay|ok|certainly|of course|alright)\b[^:\n]{0,20})?\b(?:how about this|here (?:it is|you go|goes|we go))\W*",
-            line,
-            re.IGNORECASE,
-        ):
+        if not inline and _this_follows().fullmatch(line) is not None:
             return True
         if len(line) > 220 or not announces or is_command(re.split(r"[!.]\s", line)[-1]):
             return False
-        if re.match(
-            r"\W*here(?:'s| is) my (?:attempt|take|try|version|rewrite|revision|suggestion)\W*$", line, re.IGNORECASE
-        ):
-            return True
         if _names_a_prompt().search(line) is None or _OWN.search(_PROMISE.sub("", line)):
             return False
         return _renewing().search(line) is not None or not inline
@@ -109,17 +105,7 @@ def _is_announcement(line: str, *, inline: bool = False) -> bool:
 
 def _only_agrees(line: str) -> bool:
     """Whether a line without a colon only agrees to do it."""
-    return (
-        re.fullmatch(
-            r"\W*(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|understood|got it|gladly|happy to help|with pleasure|no problem|"
-            r"gerne?|natürlich|selbstverständlich|klar|bien sûr|avec plaisir|volontiers|claro|por supuesto|con gusto|certo|certamente|volentieri|com certeza|"
-            r"конечно|хорошо|好的|当然|没问题|當然|もちろん(?:です)?|承知(?:しました|いたしました)|かしこまりました|はい|네|물론입니다|알겠습니다|بالتأكيد|بالطبع|حسنًا|ज़रूर|जरूर|बिल्कुल|elbette|tabii ki|oczywiście|jasne|natuurlijk|zeker)"
-            r"[,!.。！、 ]*(?:(?:i'd|i would|i'll|i will|i am|i'm|let me|here)\b[^\n]{0,90})?\W*",
-            line,
-            re.IGNORECASE,
-        )
-        is not None
-    )
+    return _agreement().fullmatch(line) is not None
 
 
 def _without_remarks(text: str) -> str:
@@ -139,8 +125,7 @@ def _without_remarks(text: str) -> str:
     lines = text.rstrip().split("\n")
     if len(lines) > 1 and (
         _is_remark(lines[-1])
-        or lines[-1].startswith(("(", "（", "*("))
-        and _speaks_of_rewriting().search(straight(lines[-1]))
+        or (lines[-1].startswith(("(", "（", "*(")) and _speaks_of_rewriting().search(straight(lines[-1])) is not None)
     ):
         return "\n".join(lines[:-1])
     return text
@@ -155,7 +140,7 @@ def _is_remark(rest: str) -> bool:
     found = _remark().match(straightened)
     if found is None:
         return False
-    heading, _, more = straightened.partition("\n")
+    heading = straightened.partition("\n")[0]
     near = (
         straightened
         if len(heading) < 60 and heading.rstrip("*_ ").endswith((":", "："))

@@ -39,10 +39,45 @@ _SCRIPTS = {
     "GEORGIAN": "georgian",
     "ARMENIAN": "armenian",
 }
-_LATIN = "af ca cs cy da de en es et eu fi fr ga hr hu id is it lt lv ms nl no pl pt ro sk sl sq sv sw tl tr vi".split()
-_CYRILLIC = "be bg kk mk ru sr uk".split()
-_ARABIC = "ar fa ur ug".split()
-_DEVANAGARI = "hi mr ne".split()
+_LATIN = [
+    "af",
+    "ca",
+    "cs",
+    "cy",
+    "da",
+    "de",
+    "en",
+    "es",
+    "et",
+    "eu",
+    "fi",
+    "fr",
+    "ga",
+    "hr",
+    "hu",
+    "id",
+    "is",
+    "it",
+    "lt",
+    "lv",
+    "ms",
+    "nl",
+    "no",
+    "pl",
+    "pt",
+    "ro",
+    "sk",
+    "sl",
+    "sq",
+    "sv",
+    "sw",
+    "tl",
+    "tr",
+    "vi",
+]
+_CYRILLIC = ["be", "bg", "kk", "mk", "ru", "sr", "uk"]
+_ARABIC = ["ar", "fa", "ur", "ug"]
+_DEVANAGARI = ["hi", "mr", "ne"]
 _OF_SCRIPT = {"latin": _LATIN, "cyrillic": _CYRILLIC, "arabic": _ARABIC, "devanagari": _DEVANAGARI}
 _ALIKE = (
     {"da", "no", "sv"},

@@ -25,7 +25,8 @@ SCHEMA: dict[str, object] = {
 """What a server that guides its decoding is given."""
 
 _MARKER = re.compile(
-    r"(?:\*\*|__)?\\?(?P<bracket>[<\[＜《]|&lt;)\s?(?P<closes>/?)\s?(?:new|rewritten)[\\_ -]{0,2}prompt\s?\\?(?:[>\]＞》]|&gt;)(?:\*\*|__)?",
+    r"(?:\*\*|__)?\\?(?:[<\[＜《]|&lt;)\s?(?P<closes>/?)\s?"
+    r"(?:new|rewritten)[\\_ -]{0,2}prompt\s?\\?(?:[>\]＞》]|&gt;)(?:\*\*|__)?",
     re.IGNORECASE,
 )
 _QUOTING = "`'\"“”‘’«»「」"
@@ -86,9 +87,9 @@ def _last_part(answer: str, markers: list[_Marker]) -> str | None:
             if depth == 0 and start is not None:
                 parts.append((start.end, marker.start))
         elif parts and not any(m.opens and m.start > parts[-1][1] and m.start < marker.start for m in markers):
-            # A second end: the first one belonged to the text.
-            if answer[parts[-1][1] : marker.start].count("\n\n") == 0 and answer[marker.end :].strip() == "":
-                parts[-1] = (parts[-1][0], marker.start)
+            # A second end at the end of the reply: the first one belonged to the text.
+            between, after = answer[parts[-1][1] : marker.start], answer[marker.end :]
+            parts[-1] = (parts[-1][0], parts[-1][1] if "\n\n" in between or after.strip() else marker.start)
     if depth and start is not None and any(not marker.opens and marker.start > start.end for marker in markers):
         # More beginnings than ends: all but the first are spoken of.
         last = max(marker.start for marker in markers if not marker.opens)

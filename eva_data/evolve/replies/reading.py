@@ -1,4 +1,4 @@
-"""Finds the text of the prompt in a reply: thoughts, chat tokens and layers of wrapping and chatter taken off in turn."""
+"""Finds the text of the prompt in a reply: thoughts, chat tokens and layers around it come off in turn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from eva_data.thoughts import without_thoughts
 _LAYERS = 6
 _LIST_MARK = re.compile(
     r"\s*(?:[・•‣▪●○]\s*|(?:[-*–]|\(?\d{1,2}[.)、]|\*\*\d{1,2}[.)]?\*\*|\d{1,2}\s?[:：])\s+|"
-    r"(?:\*\*)?(?:(?:user )?(?:query|instruction|prompt)\s?#?\s?\d{0,2}|(?:question|q)\s?#?\s?\d{1,2})[:：.](?:\*\*)?\s+)(?=\S)",
+    r"(?:\*\*)?(?:(?:user )?(?:query|instruction|prompt)\s?#?\s?\d{0,2}|(?:question|q)\s?#?\s?\d{1,2})"
+    r"[:：.](?:\*\*)?\s+)(?=\S)",
     re.IGNORECASE,
 )
 

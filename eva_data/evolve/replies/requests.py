@@ -26,7 +26,8 @@ _NUMBER = re.compile(r"^(\s*(?:\d{1,2}|[a-zA-Z])[.)])\s+", re.MULTILINE)
 _LEAD = (
     r"(?:[\s>#*_(\[\ue000-]|\d{1,3}[.)]|[a-z][.)]\s)*"
     r"(?:(?:please|bitte|kindly|now|then|next|also|first|finally|and|ok|okay|hi|hey|hello|por favor|per favore|"
-    r"s'il (?:te|vous) pla[iî]t|пожалуйста|und|et|y|e|proszę|step \d+|tasks?|instructions?|question|in \w+)[,:.!]?\s+){0,3}"
+    r"s'il (?:te|vous) pla[iî]t|пожалуйста|und|et|y|e|proszę|step \d+|tasks?|instructions?|question|in \w+)"
+    r"[,:.!]?\s+){0,3}"
 )
 _command = compiled(
     lambda: (
@@ -43,30 +44,9 @@ _command_later = compiled(
 _requests = compiled(lambda: patterns("requests"))
 _offers = compiled(lambda: patterns("offers"))
 _asked_without_mark = compiled(lambda: patterns("without_mark"))
-_DOING = frozenset(
-    """
-    accept add address adjust apply arrange balance break bring build carve change check choose clean collect combine come
-    condense conduct configure consider continue cover cut divide do double draw drop enter exchange expand explore express
-    extend fill find finish fix follow go group help highlight imagine implement improve include insert keep lay let make match
-    mention modify move offer order organize organise pick place plan practice prepare present prioritize prioritise provide put
-    read record reflect remove reorder replace research respond return reverse review say schedule search select separate set
-    share shorten show simplify skip start step study substitute supply swap take talk test treat try turn use validate verify
-    visualize walk weigh work be remember enjoy store
-    """.split()
-)
+_doing = compiled(lambda: words("doing"))
 """Verbs with which advice begins as often as a request."""
 _rhetorical = compiled(lambda: patterns("rhetorical"))
-_NOUNS = frozenset(
-    """
-    answer balance build change code comment contrast copy count cover critique cut debug design detail draft edit estimate
-    exchange finish format group guess help highlight label lay link list map match model name offer order outline output pick
-    place plan plot point present program quote rank rate read record reply report research return reverse review
-    schedule script search select separate set share show sketch solve sort spell split start state step structure study
-    substitute sum supply swap talk test trace treat try turn use walk work
-    """.split()
-)
-"""Verbs that are nouns as well, so that an object must follow them."""
-_object = compiled(lambda: patterns("objects"), re.NOFLAG)
 _openers = compiled(
     lambda: (
         rf"[\s>#*_-]*(?:(?:in|on|at|for|to|from|with|by|of|about|under|so|and|but|then|à|de|en|pour|por|con|a|zu|für|mit|auf|von|in|с|в|на|о|для|из|za|na|w|z|op|met)\s+)?(?:{words('openers')})\b"
@@ -131,7 +111,7 @@ def asking(sentence: str) -> Asking:
         command = _command().match(sentence)
         if command is None:
             return Asking(False, _command_later().search(sentence) is not None)
-        clearly = re.search(r"\w+$", command[0]) is not None and _last_word(command[0]) not in _DOING
+        clearly = _doing().fullmatch(_last_word(command[0])) is None
     return Asking(bool(clearly), not clearly)
 
 

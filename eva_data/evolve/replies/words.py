@@ -34,7 +34,6 @@ Key: TypeAlias = Literal[
     "wants_advice",
     "genres",
     "without_mark",
-    "objects",
     "rhetorical",
     "instead",
     "pairs",
@@ -42,11 +41,10 @@ Key: TypeAlias = Literal[
     "bracketed",
     "plain_labels",
     "speaks_of_rewriting",
-    "quotations",
     "how_about_this",
 ]
 """The last ones are in `shapes.toml`, whose words are those of several languages."""
-_WORDS = ("commands", "openers")
+_WORDS = ("commands", "openers", "doing")
 # Typed and typeset apostrophes are the same to a pattern.
 _APOSTROPHES = str.maketrans("\u2019\u02bc\u2018", "'''")
 
@@ -69,7 +67,7 @@ def languages() -> dict[str, dict[str, list[str]]]:
 
 
 @cache
-def words(key: Literal["commands", "openers"]) -> str:
+def words(key: Literal["commands", "openers", "doing"]) -> str:
     """One alternation of the words of all languages, the longest first."""
     found = {word for language in languages().values() for word in language.get(key, ())}
     return "|".join(map(re.escape, sorted(found, key=lambda word: (-len(word), word))))

@@ -3,9 +3,9 @@
     python benchmarks/replies.py [SET.jsonl ...] [--wrong] [--data FOLDER]
 
 A row of a set has `method`, `parent`, `reply`, `good` and, where good, `expected`, the text of the prompt. A good row
-is kept if no rule ends the attempt, and exact if the text is also the expected one. A bad row is caught if some rule ends
-the attempt. A rule's precision is the share of bad rows among those that it ended, its recall the share of rows of its
-kinds that some rule ended. Intervals are Wilson's, 95 %.
+is kept if no rule ends the attempt, and exact if the text is also the expected one. A bad row is caught if some rule
+ends the attempt. A rule's precision is the share of bad rows among those that it ended, its recall the share of rows of
+its kinds that some rule ended. Intervals are Wilson's, 95 %.
 
 With `--data`, a folder of parquet files with a column `prompt`, every prompt is given back as a reply in the form of
 each method, as the child of its own first half: how many survive, and how many of them unchanged?

@@ -95,8 +95,9 @@ class Evolve(Settings):
     """Have the creator rate the complexity and quality of its prompts with one candidate too (the paper's table 7)."""
     reply: Literal["plain", "delimited", "json"] = "plain"
     """How the creator is asked to reply: `plain`, by the method's published template; `delimited`, which adds a
-    sentence that asks for the new prompt between two markers; `json`, which asks for a JSON object, guided by its schema where a
-    server does that. With the last two, what is in the delimiters is the prompt, character for character."""
+    sentence that asks for the new prompt between two markers; `json`, which asks for a JSON object, guided by its
+    schema where a server does that. With the last two, what is in the delimiters is the prompt, character for
+    character."""
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(512, gt=0)

@@ -104,15 +104,15 @@ def asking(sentence: str) -> Asking:
     """What a user asks in this sentence; an assistant's offers ask nothing."""
     if is_offer(sentence):
         return Asking(False, False)
-    clearly = (
-        is_question(sentence) or _requests().search(sentence) is not None or _asked_without_mark().search(sentence)
+    clearly: bool = (
+        is_question(sentence) or _requests().search(sentence) is not None or _asked_without_mark().search(sentence) is not None
     )
     if not clearly:
         command = _command().match(sentence)
         if command is None:
             return Asking(False, _command_later().search(sentence) is not None)
         clearly = _doing().fullmatch(_last_word(command[0])) is None
-    return Asking(bool(clearly), not clearly)
+    return Asking(clearly, not clearly)
 
 
 def asks(sentence: str) -> bool:
@@ -121,7 +121,8 @@ def asks(sentence: str) -> bool:
 
 
 def _last_word(command: str) -> str:
-    return re.findall(r"\w+", command)[-1].lower()
+    words_of_it: list[str] = re.findall(r"\w+", command)
+    return words_of_it[-1].lower()
 
 
 def begins_as_question(sentence: str) -> bool:

@@ -29,7 +29,7 @@ from eva_data.calls import Completion
 from eva_data.evolve import Strategy, build_method, user_strategy
 from eva_data.evolve.rules import Ancestor, Limits, Verdict, judge, read_reply
 
-SETS = Path(__file__).parents[1] / "tests" / "evolve"
+SETS = Path(__file__).parents[1] / "tests"
 LIMITS = Limits(min_characters=10, max_characters=8000)
 RULES = {
     "refusal": ("refusal", "asks_back", "chatter"),
@@ -157,7 +157,7 @@ def survival(folder: Path, wrong: bool) -> None:
 @click.option("--wrong", is_flag=True, help="Print every row that was read wrongly.")
 @click.option("--data", type=click.Path(exists=True, path_type=Path), help="Measure survival of these prompts.")
 def main(sets: tuple[Path, ...], wrong: bool, data: Path | None) -> None:
-    for path in sets or tuple(sorted(SETS.glob("replies_*.jsonl"))):
+    for path in sets or tuple(sorted(SETS.rglob("replies_*.jsonl"))):
         found = read_set(path)
         print(f"{path.name}: {len(found)} replies")
         for name, (hits, of) in figures(found).items():

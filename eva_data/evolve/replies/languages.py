@@ -105,7 +105,7 @@ def is_other_language(text: str, parent: str) -> bool:
     if found is None:
         return False
     if script != found:
-        return not any(_script(sentence) == script for sentence in sentences(new))
+        return not any(_script(part) == script for part in re.split(r"[：:；;，,、.!?。！？\n]", new))
     if script not in _OF_SCRIPT:
         return False
     known = _language(own, script) or _by_words(own)

@@ -24,9 +24,11 @@ SCHEMA: dict[str, object] = {
 }
 """What a server that guides its decoding is given."""
 
+_NAME = r"(?:new|rewritten)[\\_ -]{0,2}prompt"
+# As it was asked for, in bold, escaped, or between other brackets; what is only before or after it is the prompt's.
 _MARKER = re.compile(
-    r"(?:\*\*|__)?\\?(?:[<\[＜《]|&lt;)\s?(?P<closes>/?)\s?"
-    r"(?:new|rewritten)[\\_ -]{0,2}prompt\s?\\?(?:[>\]＞》]|&gt;)(?:\*\*|__)?",
+    rf"(?:\*\*|__)<(?P<a>/?){_NAME}>(?:\*\*|__)|<\s?(?P<b>/?)\s?{_NAME}\s?>|&lt;(?P<c>/?){_NAME}&gt;"
+    rf"|\\<(?P<d>/?){_NAME}\\>|\[(?P<e>/?){_NAME}\]|[＜《](?P<f>/?){_NAME}[＞》]",
     re.IGNORECASE,
 )
 _QUOTING = "`'\"“”‘’«»「」"
@@ -59,7 +61,7 @@ def has_left_over(text: str) -> bool:
 def _marker(answer: str, match: re.Match[str]) -> _Marker:
     before, after = answer[: match.start()], answer[match.end() :]
     quoted = before[-1:] != "" and before[-1:] in _QUOTING and after[:1] != "" and after[:1] in _QUOTING
-    opens = not match["closes"]
+    opens = not any(match.groups())
     return _Marker(match.start(), match.end(), opens, quoted or _inside_a_sentence(before, after))
 
 

@@ -105,7 +105,9 @@ def asking(sentence: str) -> Asking:
     if is_offer(sentence):
         return Asking(False, False)
     clearly: bool = (
-        is_question(sentence) or _requests().search(sentence) is not None or _asked_without_mark().search(sentence) is not None
+        is_question(sentence)
+        or _requests().search(sentence) is not None
+        or _asked_without_mark().search(sentence) is not None
     )
     if not clearly:
         command = _command().match(sentence)

@@ -34,8 +34,8 @@ evolved = after("Prompt#:")
         ("<|START_THINKING|>Harder.<|END_THINKING|>Name three lakes.", "Name three lakes."),
         ("<seed:think>Harder.</seed:think>Name three lakes.", "Name three lakes."),
         (
-            "<|channel|>analysis<|message|>Harder.<|end|><|start|>assistant<|channel|>final<|message|>Name three lakes.",
-            "Name three lakes.",
+            "<|channel|>analysis<|message|>Harder.<|end|><|start|>assistant<|channel|>final<|message|>Name lakes.",
+            "Name lakes.",
         ),
         ("analysisLakes, harder.assistantfinalName three lakes.", "Name three lakes."),
         ("Make it harder.\n</think>\n\nName three lakes.", "\n\nName three lakes."),

@@ -14,7 +14,7 @@ import pytest
 CHECKOUT = Path(__file__).parents[1]
 LAYERS = (
     ("errors", "files", "calls", "supervise", "sandbox"),
-    ("ledger", "project", "own_code", "tables"),
+    ("ledger", "project", "own_code", "thoughts", "tables"),
     ("config",),
     ("method", "models", "dataset", "statistics"),
     ("jobs", "report", "export", "comparing"),

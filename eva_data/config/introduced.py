@@ -15,6 +15,7 @@ RECORDED = "recorded"
 INTRODUCED: Mapping[str, Mapping[str, Any]] = {
     "Seeds": {"input": None},
     "ApiModel": {"options": {}, "fields": {}},
+    "Evolve": {"reply": "plain"},
     "TableModel": {"shape": None, "input": None, "lower_is_better": None},
 }
 """Name of the settings class -> key -> its meaning before it existed, or before its default changed."""

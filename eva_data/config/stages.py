@@ -131,6 +131,11 @@ class Evolve(Settings):
     paper's tree, appendix F). With 2 or more, the ratings cost two more calls for every survivor."""
     score: bool = False
     """Whether the creator rates complexity and quality even with a single candidate (the paper's table 7)."""
+    reply: Literal["plain", "delimited", "json"] = "plain"
+    """How the creator is asked to reply: `plain`, by the method's published template; `delimited`, which adds a
+    sentence that asks for the new prompt between two markers; `json`, which asks for a JSON object, guided by its
+    schema where a server does that. With the last two, what is in the delimiters is the prompt, character for
+    character."""
     temperature: float = Field(1.0, ge=0)
     """Sampling temperature of the creator."""
     top_p: float = Field(1.0, gt=0, le=1)
@@ -154,6 +159,11 @@ class Evolve(Settings):
     def _some_strategy(self) -> Evolve:
         if self.only_own and not self.strategies:
             raise ValueError("`evolve.only_own` is set but `evolve.strategies` is empty: add one or unset it")
+        if self.reply == "json" and self.rated:
+            raise ValueError(
+                "`evolve.reply` is json, but with `evolve.candidates` above 1 or `evolve.score` the creator also "
+                "gives ratings, which are no JSON: use `delimited`"
+            )
         return self
 
     @property

@@ -1,8 +1,8 @@
 """From a creator's reply to the text of a new prompt, or to the reason why it holds none.
 
-A strategy names its parser. All of them first drop a reasoning model's thoughts, and all but the marked form
-take off what chat models put around the text they were asked for: an announcement, a label, one pair of
-quotation marks or a plain code fence.
+A strategy names its parser. All of them first drop a reasoning model's thoughts. Those of the marked and the JSON
+form then take what stands between the delimiters, character for character; the others take off what chat models put
+around the text they were asked for (`evolve.replies`).
 """
 
 from __future__ import annotations
@@ -11,81 +11,58 @@ import re
 from collections.abc import Callable
 from typing import TypeAlias
 
-from eva_data.calls import Unparsable, without_thoughts
+from eva_data.calls import Unparsable
+from eva_data.evolve.replies.markers import CLOSE, OPEN, between_markers, json_text
+from eva_data.evolve.replies.reading import bare_text, first_item, thoughtless
 
 Parser: TypeAlias = Callable[[str], "str | Unparsable"]
-
-_OPEN, _CLOSE = "<new_prompt>", "</new_prompt>"
-# Bounded, so that a reply of one endless line is read in linear time.
-_ANNOUNCEMENT = re.compile(
-    r"(?:(?:sure|certainly|of course|absolutely)\b[^\w\n]{0,4})?"
-    r"(?:here(?:'s|\u2019s| is)|below is)\b[^\n]{0,120}"
-    r"\b(?:prompt|instruction|query|request|version|rewrite|message)\b[^\n]{0,80}:[*_\s]*\n\s*",
-    re.IGNORECASE,
-)
-_LABEL = re.compile(
-    r"[#*_\s]{0,6}(?:rewritten|created|evolved|new) (?:prompt|response|message)[#*_]{0,3}:[*_]{0,3}\s*",
-    re.IGNORECASE,
-)
-_QUOTES = (('"', '"'), ("“", "”"), ("«", "»"), ("「", "」"))
-_FENCE = re.compile(r"```(?:text|plaintext|markdown|md)?[ \t]*\n(?P<inside>.*)\n```", re.DOTALL)
-
-
-def _unquoted(text: str) -> str:
-    for opening, closing in _QUOTES:
-        inside = text[1:-1]
-        if text.startswith(opening) and text.endswith(closing) and opening not in inside and closing not in inside:
-            return inside.strip()
-    return text
-
-
-def _unfenced(text: str) -> str:
-    match = _FENCE.fullmatch(text)
-    return match["inside"].strip() if match and "```" not in match["inside"] else text
-
-
-def _tidy(text: str) -> str:
-    text = text.strip()
-    for wrapping in (_ANNOUNCEMENT, _LABEL):
-        match = wrapping.match(text)
-        text = text[match.end() :] if match else text
-    return _unquoted(_unfenced(text))
 
 
 def bare(reply: str) -> str | Unparsable:
     """The whole reply is the prompt; where it is marked, what is between the markers."""
-    if _OPEN in reply and _CLOSE in reply:
-        return marked(reply)
-    answer = without_thoughts(reply)
-    return answer if isinstance(answer, Unparsable) else _tidy(answer)
+    answer = thoughtless(reply)
+    if isinstance(answer, Unparsable):
+        return answer
+    if answer.lstrip().startswith(OPEN) or (OPEN in answer and answer.rstrip().endswith(CLOSE)):
+        inside = between_markers(answer)
+        return bare_text(answer) if isinstance(inside, Unparsable) else inside
+    return bare_text(answer)
 
 
 def after(label: str) -> Parser:
     """What follows the last `label`, or all where there is none, as Distilabel's evolving tasks read it."""
 
+    # At the beginning of a line, in whatever else the creator writes it with.
+    written = re.compile(rf"^[^\n]{{0,30}}{re.escape(label)}[*_#]{{0,3}}[ \t]*\n?", re.MULTILINE)
+
     def parse(reply: str) -> str | Unparsable:
-        answer = without_thoughts(reply)
-        return answer if isinstance(answer, Unparsable) else _tidy(answer.split(label)[-1])
+        answer = thoughtless(reply)
+        if isinstance(answer, Unparsable):
+            return answer
+        labels = list(written.finditer(answer))
+        return bare_text(answer[labels[-1].end() :] if labels else answer)
 
     return parse
 
 
 def first_line(reply: str) -> str | Unparsable:
-    """The first line that is not blank: one instruction per line, as Distilabel's SelfInstruct reads it."""
-    answer = without_thoughts(reply)
-    if isinstance(answer, Unparsable):
-        return answer
-    lines = _tidy(answer).split("\n", 1)
-    return _unquoted(lines[0].strip())
+    """The first instruction: one per line, as Distilabel's SelfInstruct reads it."""
+    answer = thoughtless(reply)
+    return answer if isinstance(answer, Unparsable) else first_item(bare_text(answer))
 
 
 def marked(reply: str) -> str | Unparsable:
-    """What stands between the last <new_prompt> and the </new_prompt> after it."""
-    answer = without_thoughts(reply)
+    """What stands between <new_prompt> and </new_prompt>."""
+    answer = thoughtless(reply)
+    return answer if isinstance(answer, Unparsable) else between_markers(answer)
+
+
+def structured(reply: str) -> str | Unparsable:
+    """The text of the JSON object that was asked for; where there is none, that between the markers."""
+    answer = thoughtless(reply)
     if isinstance(answer, Unparsable):
         return answer
-    _, opening, rest = answer.rpartition(_OPEN)
-    inside, closing, _ = rest.partition(_CLOSE)
-    if not opening or not closing:
-        return Unparsable(f"no text between {_OPEN} and {_CLOSE}")
-    return inside.strip()
+    text = json_text(answer)
+    if isinstance(text, Unparsable) and OPEN in answer:
+        return between_markers(answer)
+    return text

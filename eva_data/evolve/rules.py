@@ -10,18 +10,24 @@ A reason is a word, for some followed by a colon and what was found:
     unchanged             the parent again, but for case and white space
     copy_of_ancestor      an earlier prompt of the chain again, likewise
     template_words        words of the rewriting template that the parent does not have
-    refusal               the creator declined to write a prompt
     too_short, too_long   characters of the rewritten turn
+    refusal               the creator declined to write a prompt, or asked for one
+    answer                the creator answered its prompt, or another, instead of writing one
+    other_language        the new turn is in another language than its parent
     no_strategy           no strategy of the method suits the prompt, so nothing was asked
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eva_data.calls import Completion, Unparsable, valid_unicode
+from eva_data.evolve.replies.answers import is_answer
+from eva_data.evolve.replies.languages import is_other_language
+from eva_data.evolve.replies.markers import CLOSE, OPEN, has_left_over
+from eva_data.evolve.replies.refusals import is_refusal
+from eva_data.evolve.replies.requests import masked
 from eva_data.evolve.strategy import Strategy
 
 
@@ -49,16 +55,6 @@ class Verdict:
     duplicate_of: str | None = None
 
 
-# Only forms that cannot open a user's request: "I can't sleep" is a prompt, "I can't help with that" is not.
-_REFUSAL = re.compile(
-    r"(?:i['\u2019]?m|i am) (?:very |really |truly )?sorry,? (?:but|i can)"
-    r"|(?:i (?:can['\u2019]t|cannot|can not|won['\u2019]t)|(?:i['\u2019]m|i am) (?:unable|not able) to)"
-    r" (?:help|assist|comply|fulfil|rewrite|create|provide|generate|complete|do that)"
-    r"|as an ai\b",
-    re.IGNORECASE,
-)
-
-
 def read_reply(completion: Completion, strategy: Strategy) -> str | Verdict:
     """The new text that a completion holds, or why it holds none."""
     if completion.text is None or completion.finish_reason == "error":
@@ -83,17 +79,31 @@ def judge(text: str, strategy: Strategy, ancestors: Sequence[Ancestor], limits: 
     for ancestor in ancestors[:-1]:
         if squeezed == _squeezed(ancestor.text):
             return Verdict("copy_of_ancestor", ancestor.prompt_id)
-    folded, folded_parent = text.casefold(), parent.text.casefold()
-    for word in map(str.casefold, strategy.forbidden):
-        if word in folded and word not in folded_parent:
-            return Verdict("template_words")
-    if _REFUSAL.match(text) and not _REFUSAL.match(parent.text):
-        return Verdict("refusal")
+    if any(_has_template_word(text, word, parent.text) for word in strategy.forbidden):
+        return Verdict("template_words")
     if len(text) < limits.min_characters:
         return Verdict("too_short")
     if len(text) > limits.max_characters:
         return Verdict("too_long")
+    if is_refusal(text) and not is_refusal(parent.text):
+        return Verdict("refusal")
+    if is_answer(text, parent.text):
+        return Verdict("answer")
+    if is_other_language(text, parent.text):
+        return Verdict("other_language")
     return None
+
+
+def _has_template_word(text: str, word: str, parent: str) -> bool:
+    """Whether a reply talks about the rewriting: "the Given Prompt", or a marker as such; not "a given prompt"."""
+    if word.casefold() in parent.casefold():
+        return False
+    if word in (OPEN, CLOSE):
+        return has_left_over(text)
+    said = masked(text)
+    if "#" in word or not word.startswith("given "):
+        return word.casefold() in said.casefold()
+    return word.title() in said or word.upper() in said
 
 
 def _squeezed(text: str) -> str:

@@ -21,7 +21,7 @@ class EvolvePrompts(ChainTask):
         own = [user_strategy(strategy.name, strategy.template, strategy.kind) for strategy in settings.strategies]
         return start_chains(
             rows,
-            build_method(settings.method, own, keep_own=not settings.only_own),
+            build_method(settings.method, own, keep_own=not settings.only_own, reply=settings.reply),
             evolutions=settings.evolutions,
             iteration=self.iteration,
             seed=self.seed,

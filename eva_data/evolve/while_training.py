@@ -43,7 +43,7 @@ class LiveEvolve:
     ) -> LiveEvolve:
         """The creator with the method and the benchmarks that the settings name."""
         own = [user_strategy(s.name, s.template, s.kind) for s in settings.strategies]
-        method = build_method(settings.method, own, keep_own=not settings.only_own)
+        method = build_method(settings.method, own, keep_own=not settings.only_own, reply=settings.reply)
         sets = tuple(read_reference_set(b.name, b.path, column=b.column) for b in settings.benchmarks)
         return cls(creator, settings, method, sets, seed, fits)
 

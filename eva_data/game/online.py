@@ -20,6 +20,7 @@ from eva_data.config import Config, RewardServer
 from eva_data.dataset.manifest import Manifest
 from eva_data.dataset.seeds import read_seeds, seed_block
 from eva_data.errors import ConfigError, MissingExtraError, StaleError
+from eva_data.evolve.reply_form import guide_of
 from eva_data.files import sha256, write_json, write_parquet, write_text
 from eva_data.iteration.players import creator_of, solver_of
 from eva_data.iteration.ready import refuse_unready
@@ -218,4 +219,7 @@ def _creator_job(run: Run, start: Player, folder: Path) -> Job:
 
 def _creator_fields(run: Run, creator: Player) -> dict[str, Any]:
     config = run.config
-    return llm_fields(creator, config.evolve, seed=config.seed, stage="evolve", iteration=ITERATION, framed=True)
+    guide = guide_of(config.evolve.reply)
+    return llm_fields(
+        creator, config.evolve, seed=config.seed, stage="evolve", iteration=ITERATION, framed=True, guide=guide
+    )

@@ -12,6 +12,7 @@ from eva_data.errors import ConfigError, DataError
 from eva_data.evolve.candidates import unrated
 from eva_data.evolve.elimination.contamination import read_reference_set
 from eva_data.evolve.elimination.eliminate import eliminate
+from eva_data.evolve.reply_form import guide_of
 from eva_data.iteration.answer import answer
 from eva_data.iteration.run import Run
 from eva_data.iteration.score import Scales
@@ -158,6 +159,7 @@ def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame
         sampling=settings,
         folder=name,
         framed=True,
+        guide=guide_of(settings.reply),
     )
     return pl.DataFrame(rows_of(results), schema=EVOLUTIONS)
 

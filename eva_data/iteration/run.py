@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -84,6 +84,7 @@ class Run:
         folder: str | None = None,
         shown: str | None = None,
         framed: bool = False,
+        guide: Mapping[str, Any] | None = None,
         function: Callable[[Job, list[dict[str, Any]]], list[Any]] | None = None,
         **overrides: Any,
     ) -> Results:
@@ -93,7 +94,8 @@ class Run:
         own block unless another is given, and `overrides` changes single parameters. `stage` is the name under which
         the ledger bills the calls, `folder` the name of the job's folder and `shown` what the user reads, both `stage`
         unless they are given. `key` is the player's place in the settings, for error messages. `framed` says that rows
-        are asked about in a template, so that only the model's own length bounds them.
+        are asked about in a template, so that only the model's own length bounds them. `guide` is the field of a
+        request by which a server guides the decoding.
 
         Raises what `run_job` raises.
         """
@@ -104,6 +106,7 @@ class Run:
             stage=stage,
             iteration=iteration,
             framed=framed,
+            guide=guide,
             **overrides,
         )
         job = Job(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -71,14 +72,19 @@ def llm_fields(
     stage: str,
     iteration: int,
     framed: bool = False,
+    guide: Mapping[str, Any] | None = None,
     **overrides: Any,
 ) -> dict[str, Any]:
     """The class that asks this player, as `llm`, and its fields that determine what the player says.
 
     `sampling` says how it samples. `framed`: the requests hold a prompt, or a prompt and a response, in a template;
     `max_prompt_tokens` is about prompts alone, so only the model's own length bounds them.
+    `guide` is the field of a request by which a server guides the decoding.
     """
     block, backend = player.block, backend_of(player.block)
+    own = backend.llm_fields(player, block)
+    if guide and backend.REMOTE:
+        own |= {"engine": own["engine"] | guide, "extra_body": own["extra_body"] | guide}
     return {
         "llm": backend.LLM,
         "fingerprint": player.fingerprint,
@@ -93,7 +99,7 @@ def llm_fields(
         "seed": seed,
         "stage": stage,
         "iteration": iteration,
-        **backend.llm_fields(player, block),
+        **own,
     }
 
 

@@ -62,6 +62,8 @@ REASONS: Mapping[str, str] = {
     "not_a_prompt": "The value is neither a text nor a conversation.",
     "not_a_number": "The reward is a text that is no number.",
     "responses_and_rewards_differ_in_number": "The row has not as many rewards as responses.",
+    "answer": "The creator answered a prompt instead of writing one.",
+    "other_language": "The new prompt is in another language than the prompt that it was made from.",
     "null_response": "The table has no text for this response.",
     "null_reward": "The table has no reward for this response.",
     # A reward.

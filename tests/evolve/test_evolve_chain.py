@@ -178,7 +178,8 @@ def test_a_reply_without_a_prompt_leaves_only_its_raw_text(completion: Completio
         ("Name three rivers" + "!" * 183, None),
         ("Name three rivers" + "!" * 184, "too_long"),
         ("name  THREE\nrivers.", "unchanged"),
-        ("Name <new_prompt> rivers.", "template_words"),
+        ("Name three lakes.\n<new_prompt>", "template_words"),
+        ("Say what <new_prompt> and </new_prompt> are for.", None),
     ],
 )
 def test_a_new_prompt_is_judged_by_its_text(reply: str, reason: str | None) -> None:

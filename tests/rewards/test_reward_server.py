@@ -18,7 +18,7 @@ from eva_data.jobs.job import Job
 from eva_data.ledger import Score
 from eva_data.models.remote.endpoints import Pool
 from eva_data.models.remote.faults import Refused, Throttled, Transient
-from eva_data.models.remote.retries import ATTEMPTS, Place, Retries
+from eva_data.models.remote.retries import ATTEMPTS, ChainPlace, Retries
 from eva_data.rewards import score_rows
 from eva_data.rewards.server import read_score
 
@@ -245,7 +245,7 @@ def ask(faults: list[Exception | None], pauses: tuple[float, ...] = (0.01, 0.01)
             raise fault
         return calls
 
-    class Counted(Place):
+    class Counted(ChainPlace):
         left = 0
 
         def leave(self) -> None:

@@ -11,6 +11,7 @@ from importlib import import_module
 from eva_data.config.choices import modules_of
 from eva_data.errors import ConfigError
 from eva_data.evolve.methods._user_defined import user_strategy
+from eva_data.evolve.reply_form import ReplyForm, asking_for
 from eva_data.evolve.strategy import Method, Strategy
 from eva_data.own_code import is_own, load_function
 
@@ -19,8 +20,12 @@ METHODS = modules_of("evolve/methods")
 _KEY = "evolve.method"
 
 
-def build_method(name: str, strategies: Sequence[Strategy] = (), *, keep_own: bool = True) -> Method:
+def build_method(
+    name: str, strategies: Sequence[Strategy] = (), *, keep_own: bool = True, reply: ReplyForm = "plain"
+) -> Method:
     """The method of that name, with the user's strategies beside its own or, without `keep_own`, alone.
+
+    All of them ask for replies of the form `reply`.
 
     The name may also be that of a user's own function, which returns a Method. All published methods but `eva` import
     Distilabel. Raises ConfigError for an unknown method or a strategy name used twice.
@@ -37,7 +42,7 @@ def build_method(name: str, strategies: Sequence[Strategy] = (), *, keep_own: bo
         method = make()
     else:
         raise ConfigError(f"`{_KEY}` is `{name}`: use one of {', '.join(METHODS)}, or a function of your own")
-    return method.extended(strategies, keep_own=keep_own)
+    return asking_for(method.extended(strategies, keep_own=keep_own), reply)
 
 
 __all__ = ["METHODS", "build_method", "user_strategy"]

@@ -17,6 +17,9 @@ from eva_data.models.remote.faults import Refused
 LENGTH = ("max_tokens", "max_completion_tokens")
 """The two names of the bound on an answer. One of them is always sent: it bounds the price too."""
 
+GUIDE = "response_format"
+"""By which decoding is guided; a server that cannot do that, or not by that schema, is asked without."""
+
 _MEANS_NOTHING: Mapping[str, tuple[Any, ...]] = {
     "temperature": (1,),
     "top_p": (1,),
@@ -69,6 +72,10 @@ class Fields:
             if ours in self._names or wanted.get(other) is not None:
                 return False
             self._names[ours] = other
+            return True
+        if ours == GUIDE:
+            # The template asks for the form in words as well.
+            self._names[ours] = None
             return True
         same = _MEANS_NOTHING.get(ours)
         if same is None:

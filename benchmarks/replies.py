@@ -1,0 +1,176 @@
+"""How well are a creator's replies read? Precision and recall of every rule on the labelled sets, with intervals.
+
+    python benchmarks/replies.py [SET.jsonl ...] [--wrong] [--data FOLDER]
+
+A row of a set has `method`, `parent`, `reply`, `good` and, where good, `expected`, the text of the prompt. A good row
+is kept if no rule ends the attempt, and exact if the text is also the expected one. A bad row is caught if some rule
+ends the attempt. A rule's precision is the share of bad rows among those that it ended, its recall the share of rows of
+its kinds that some rule ended. Intervals are Wilson's, 95 %.
+
+With `--data`, a folder of parquet files with a column `prompt`, every prompt is given back as a reply in the form of
+each method, as the child of its own first half: how many survive, and how many of them unchanged?
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import click
+import polars as pl
+
+from eva_data.calls import Completion
+from eva_data.evolve import Strategy, build_method, user_strategy
+from eva_data.evolve.rules import Ancestor, Limits, Verdict, judge, read_reply
+
+SETS = Path(__file__).parents[1] / "tests"
+LIMITS = Limits(min_characters=10, max_characters=8000)
+RULES = {
+    "refusal": ("refusal", "asks_back", "chatter"),
+    "answer": ("answer",),
+    "other_language": ("other_language", "wrong_language"),
+    "unparsable": ("thoughts", "no_markers", "truncated_thoughts"),
+    "template_words": ("template_words",),
+    "empty": ("empty", "thoughts_only"),
+    "unchanged": ("unchanged",),
+}
+"""The kinds of bad rows that each rule is there for; other kinds count in the total alone."""
+FORMS = {
+    "evol_instruct": "{}",
+    "evol_complexity": "#Rewritten Prompt#:\n{}",
+    "evol_quality": "#Rewritten Response#:\n{}",
+    "self_instruct": "{}",
+    "eva": "<new_prompt>\n{}\n</new_prompt>",
+    "user": "{}",
+}
+"""A reply of each method; Self-Instruct's is one line, so there a prompt is put on one."""
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of a reply: the text that was read, and the reason if it was eliminated."""
+
+    text: str | None
+    reason: str | None
+
+
+METHODS = {"rewrite": "evol_instruct", "list": "self_instruct"}
+"""The methods of sets that name a form of reply instead."""
+
+
+@cache
+def strategy_of(method: str) -> Strategy:
+    """Any strategy of a method; a user's own for every other name. Replies to all of a method are read alike."""
+    named = {"evol_instruct", "evol_complexity", "evol_quality", "self_instruct", "eva"}
+    method = METHODS.get(method, method)
+    if method not in named:
+        return user_strategy("user", "Make this harder: {prompt}", "in_depth")
+    return build_method(method).strategies[0]
+
+
+def fate(method: str, parent: str, reply: str) -> Fate:
+    """Read a reply and judge it as a chain does."""
+    strategy = strategy_of(method)
+    text = read_reply(Completion(reply, "stop", None, None), strategy)
+    if isinstance(text, Verdict):
+        return Fate(None, text.reason)
+    verdict = judge(text, strategy, [Ancestor("parent", parent)], LIMITS)
+    return Fate(text, None if verdict is None else verdict.reason)
+
+
+def read_set(path: Path) -> list[tuple[dict[str, Any], Fate]]:
+    """The rows of a labelled set with what became of each."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    return [(row, fate(row.get("method", row.get("form")), row["parent"], row["reply"])) for row in rows]
+
+
+def wilson(hits: int, of: int) -> str:
+    """A share with its 95 % interval by Wilson, in per cent."""
+    if not of:
+        return f"{'-':>6} {'':15} {hits:4} of {of}"
+    share, z = hits / of, 1.959964
+    middle = (share + z * z / (2 * of)) / (1 + z * z / of)
+    half = z * sqrt(share * (1 - share) / of + z * z / (4 * of * of)) / (1 + z * z / of)
+    return f"{share:6.1%} [{middle - half:6.1%}, {middle + half:6.1%}] {hits:4} of {of}"
+
+
+def figures(found: list[tuple[dict[str, Any], Fate]]) -> dict[str, tuple[int, int]]:
+    """Hits and trials of every figure of a set, by name."""
+    good = [(row, fate) for row, fate in found if row["good"]]
+    bad = [(row, fate) for row, fate in found if not row["good"]]
+    kept = [(row, fate) for row, fate in good if fate.reason is None]
+    result = {
+        "good prompts kept": (len(kept), len(good)),
+        "good prompts kept exactly": (sum(fate.text == row["expected"] for row, fate in kept), len(good)),
+        "bad replies caught": (sum(fate.reason is not None for _, fate in bad), len(bad)),
+    }
+    for rule, kinds in RULES.items():
+        ended = [row for row, fate in found if fate.reason is not None and fate.reason.partition(":")[0] == rule]
+        due = [fate for row, fate in bad if row["kind"] in kinds]
+        result[f"{rule}: precision"] = (sum(not row["good"] for row in ended), len(ended))
+        result[f"{rule}: recall"] = (sum(fate.reason is not None for fate in due), len(due))
+    return result
+
+
+def by_kind(found: list[tuple[dict[str, Any], Fate]]) -> list[tuple[str, int, int]]:
+    """For each kind, good ones first, how many were read right and how many there are."""
+    right: Counter[tuple[bool, str]] = Counter()
+    every: Counter[tuple[bool, str]] = Counter()
+    for row, fate in found:
+        key = (not row["good"], row["kind"] or "plain")
+        every[key] += 1
+        right[key] += (fate.reason is None and fate.text == row["expected"]) if row["good"] else fate.reason is not None
+    return [(("bad " if key[0] else "good ") + key[1], right[key], every[key]) for key in sorted(every)]
+
+
+def survival(folder: Path, wrong: bool) -> None:
+    """Print how many prompts of each file survive as replies."""
+    total, of = 0, 0
+    for path in sorted(folder.glob("*.parquet")):
+        table = pl.read_parquet(path)
+        if "prompt" not in table.columns or "response" in table.columns:
+            continue
+        prompts = table["prompt"].unique(maintain_order=True).to_list()
+        for method, form in FORMS.items():
+            survived = exact = 0
+            for prompt in prompts:
+                said = " ".join(prompt.split()) if method == "self_instruct" else prompt
+                words = prompt.split()
+                found = fate(method, " ".join(words[: max(2, len(words) // 2)]), form.format(said))
+                survived += found.reason is None
+                exact += found.reason is None and found.text is not None and found.text.strip() == said.strip()
+                if wrong and (found.reason or (found.text or "").strip() != said.strip()):
+                    print(f"      {method} {found.reason}: {prompt[:120]!r}")
+            print(f"{path.stem:32} {method:16} {wilson(survived, len(prompts))}  unchanged {exact / len(prompts):.1%}")
+            total, of = total + survived, of + len(prompts)
+    print(f"{'all':49} {wilson(total, of)}")
+
+
+@click.command()
+@click.argument("sets", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--wrong", is_flag=True, help="Print every row that was read wrongly.")
+@click.option("--data", type=click.Path(exists=True, path_type=Path), help="Measure survival of these prompts.")
+def main(sets: tuple[Path, ...], wrong: bool, data: Path | None) -> None:
+    for path in sets or tuple(sorted(SETS.rglob("replies_*.jsonl"))):
+        found = read_set(path)
+        print(f"{path.name}: {len(found)} replies")
+        for name, (hits, of) in figures(found).items():
+            print(f"  {name:28} {wilson(hits, of)}")
+        for name, right, every in by_kind(found):
+            print(f"    {name:28} {right:4} of {every}")
+        if wrong:
+            for row, fate in found:
+                if (fate.reason is not None) == row["good"] or (row["good"] and fate.text != row["expected"]):
+                    print(f"      {row['id']} {row['kind']} {fate.reason}: {row['reply'][:200]!r} -> {fate.text!r}")
+    if data is not None:
+        survival(data, wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

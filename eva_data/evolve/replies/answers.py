@@ -1,0 +1,174 @@
+"""Tells an answer from a prompt: an answer asks for nothing, or asks only on the way through what it explains.
+
+Only texts that could be answers are judged: sentences, lists, code. A few words without a verb ("A poem on rain") are
+a prompt. What counts is where a text asks: prompts do so in their first sentences or their last, answers open with
+"Yes," or "Here are three ways:", set out lists, and give their reader advice in the imperative.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from eva_data.evolve.replies.requests import (
+    MASK,
+    Asking,
+    asking,
+    begins_as_question,
+    is_offer,
+    is_question,
+    masked,
+    sentences,
+)
+from eva_data.evolve.replies.words import compiled, patterns, straight
+
+_ITEM = re.compile(r"[ \t]*(?:[-*•–]|\d{1,2}[.)]|#{1,4}|\|)\s+\S|[ \t]*\*\*[^*\n]{1,240}\*\*|[^\n|]+\|[^\n|]+\|?")
+_agreeing = compiled(lambda: rf"\W*(?:{patterns('agreeing')})")
+_opening = compiled(lambda: rf"\W*(?:{patterns('opening')})")
+_labelled_task = compiled(lambda: patterns("tasks"), re.IGNORECASE | re.MULTILINE)
+_greeting = compiled(lambda: patterns("greetings"))
+_letter = compiled(lambda: patterns("letters"), re.IGNORECASE | re.DOTALL)
+_code = compiled(lambda: patterns("code"))
+_wants_advice = compiled(lambda: patterns("wants_advice"))
+_genre = compiled(lambda: patterns("genres"))
+_EQUATION = re.compile(r"\W*[\d.,]+ ?[^\n=≈]{0,20}[=≈] ?[\d.,]+")
+_first_step = compiled(lambda: rf"\W*(?:{patterns('first_step')})")
+_because = compiled(lambda: rf"\W*(?:{patterns('because')})")
+_EXPLAINING = re.compile(r"\W*(?:to|in order to|there are) ", re.IGNORECASE)
+_answer_label = compiled(
+    lambda: (
+        rf"(?:\A|\n)[#*_\s>]{{0,8}}(?:{patterns('answers')})[*_#\s]{{0,4}}\d{{0,2}}[*_]{{0,2}}\s?[:：][*_]{{0,3}}"
+        r"[ \t]*(?P<text>[^\n]*)(?P<more>.*)"
+    ),
+    re.IGNORECASE | re.DOTALL,
+)
+_question_label = compiled(lambda: patterns("question_labels"))
+_verb = compiled(lambda: patterns("verbs"))
+_USERS_OWN = re.compile(r"\b(?:i|my|me)\b", re.IGNORECASE)
+_opinion = compiled(lambda: patterns("opinions"))
+_FIRST, _LAST = 4, 3
+"""Sentences at either end in which a prompt asks, if it is long."""
+_FEW_WORDS = 3
+_FULL_STOP = (".", "!", "。", "！", "।", "…")
+_LONG = 6
+"""Sentences from which a request in the middle alone does not make a prompt of what looks like an answer."""
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """How a text is set out."""
+
+    prose: tuple[str, ...]
+    """Sentences that are not items of a list, without an assistant's offers."""
+    asking: tuple[Asking, ...]
+    """What each of them asks."""
+    items: int
+    questions: int
+    """Items that are questions."""
+    code: bool
+
+
+def is_answer(text: str, parent: str) -> bool:
+    """Whether the text answers, or does, something instead of asking for it."""
+    if _has_a_labelled_answer(text):
+        return not _has_a_labelled_answer(parent)
+    hidden = masked(text)
+    shape = _shape(hidden)
+    if not shape.prose and not shape.items:
+        return False
+    if _labelled_task().search(hidden):
+        return False
+    if shape.questions and shape.questions * 3 >= shape.items:
+        return False
+    if not shape.prose:
+        return shape.items > 1
+    if _letter().match(hidden):
+        return True
+    clear = sum(each.clearly for each in shape.asking)
+    few = clear < 0.15 * len(shape.prose)
+    if _agreeing().match(hidden):
+        return not _ends_asking(shape)
+    if _opening().match(hidden):
+        if _USERS_OWN.search(shape.prose[0]) and (clear or not shape.items):
+            return False
+        if shape.asking[-1] and len(shape.prose) > 1 and shape.items < 2 and not _EXPLAINING.match(hidden):
+            return False
+        return not clear or (few and shape.items >= 3 and not shape.asking[-1].clearly)
+    if _code().match(hidden):
+        said = [
+            each for sentence, each in zip(shape.prose, shape.asking, strict=True) if not re.search(r"[(;={]", sentence)
+        ]
+        return not any(each.clearly for each in said) and _code().match(parent) is None
+    if not clear and len(shape.prose) > 1 and not _is_users_own(shape.prose[0]) and _wants_advice().search(parent):
+        return True
+    questions = any(map(is_question, shape.prose))
+    if not questions and _first_step().match(hidden) and _wants_advice().search(parent):
+        return True
+    if len(shape.prose) == 2 and is_question(shape.prose[0]) and _because().match(shape.prose[1]):
+        return True
+    if shape.asking[0] or shape.asking[-1].clearly or any(map(begins_as_question, (shape.prose[0], shape.prose[-1]))):
+        return False
+    if shape.asking[-1] and not shape.items and len(shape.prose) <= _LONG:
+        return False
+    if _is_users_own(shape.prose[0]) and _is_users_own(parent):
+        return False
+    if clear:
+        edges = (*shape.asking[:_FIRST], *shape.asking[-_LAST:])
+        return few and len(shape.prose) > _LONG and not any(each.clearly for each in edges)
+    if any(shape.asking) and len(shape.prose) <= 3:
+        return False
+    return _could_answer(hidden, shape, asked=parent.rstrip().endswith(("?", "？", "؟")))
+
+
+def _shape(hidden: str) -> _Shape:
+    lines = hidden.split("\n")
+    items = [line for line in lines if _ITEM.match(line)]
+    rest = "\n".join(line for line in lines if not _ITEM.match(line))
+    prose = tuple(each for each in sentences(rest) if not is_offer(each) and _greeting().fullmatch(each) is None)
+    return _Shape(
+        prose,
+        tuple(map(asking, prose)),
+        len(items),
+        sum(1 for item in items if item.rstrip().endswith(("?", "？", "؟"))),
+        hidden.strip().startswith(MASK) and len(hidden.strip()) > 1,
+    )
+
+
+def _ends_asking(shape: _Shape) -> bool:
+    return bool(shape.prose) and len(shape.prose) > 1 and shape.asking[-1].clearly and shape.items < 3
+
+
+def _has_a_labelled_answer(text: str) -> bool:
+    """Whether a heading "Answer:" stands before words, in a text with one question."""
+    found = list(_answer_label().finditer(straight(text)))
+    if len(found) != 1:
+        return False
+    answer = found[0]["text"] + found[0]["more"]
+    if not any(c.isalnum() for c in answer):
+        return False
+    if found[0].start() == 0:
+        return not any(asking(sentence).clearly for sentence in sentences(masked(answer)))
+    return _question_label().match(text) is not None
+
+
+def _is_users_own(sentence: str) -> bool:
+    """Whether a user speaks of himself in a sentence; what an assistant says of itself is an opinion."""
+    return _USERS_OWN.search(sentence) is not None and _opinion().search(sentence) is None
+
+
+def _could_answer(hidden: str, shape: _Shape, asked: bool) -> bool:
+    """Whether a text that asks for nothing is more than a few words: sentences, a list, or code."""
+    if shape.items >= 2 or shape.code:
+        return True
+    first = shape.prose[0]
+    if _is_users_own(first) and len(shape.prose) <= 5:
+        return False
+    if (
+        _because().match(hidden)
+        or _EQUATION.match(hidden)
+        or len(shape.prose) >= 3
+        or (asked and len(hidden.split()) <= _FEW_WORDS and hidden.isascii())
+    ):
+        return True
+    ended = [s for s in shape.prose if s.rstrip('"”»)*_ ').endswith(_FULL_STOP)]
+    return any(_verb().search(s) or not s.isascii() or not _genre().match(s) for s in ended)

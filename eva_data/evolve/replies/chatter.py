@@ -1,0 +1,149 @@
+"""Takes off what chat models say around a prompt: a label, an announcement, an explanation, an offer.
+
+What stands before the prompt is a line of its own that ends in a colon and names a new prompt, or a label that only a
+rewriter writes ("Rewritten prompt:"). What stands behind it is a last part that speaks of the rewriting. A user's own
+"Here is my prompt:" and "Note: use no loops" are part of the prompt.
+"""
+
+from __future__ import annotations
+
+import re
+
+from eva_data.evolve.replies.requests import is_command, is_offer, masked, sentences
+from eva_data.evolve.replies.words import compiled, patterns, straight
+
+_RULE = re.compile(r"\n[ \t]*(?:-{3,}|\*{3,}|_{3,}|={3,}|—{2,})[ \t]*(?:\n|\Z)")
+_EDGE = r"[#*_\s>\[(【「-]{0,8}"
+_COLON = r"[*_#\]】)」]{0,4}\s?[:：]"
+
+
+def _renewed_noun() -> str:
+    """A pattern of what a creator calls its prompt: new, and a prompt, in either order."""
+    return (
+        rf"(?:(?:{patterns('renewed')})[\s的のな]{{0,2}}(?:\w+\s){{0,2}}?(?:{patterns('nouns')})|"
+        rf"(?:{patterns('nouns')})\s(?:\w+\s){{0,2}}?(?:{patterns('renewed')}))"
+    )
+
+
+_label = compiled(
+    lambda: (
+        rf"(?:\A|\n|(?<=[.!?。！] ))(?P<label>{_EDGE}(?:(?:the|your|my|der|die|das|le|la|el|il|o|a)\s)?"
+        rf"{_renewed_noun()}(?:\s?#?\s?\d{{1,2}})?(?:\s?\([^)\n]{{0,40}}\))?#?{_COLON}[*_#]{{0,3}}[ \t]*)(?!\w*//)"
+    )
+)
+_heading = compiled(lambda: rf"\A(?:#{{1,4}} |\*\*|__)(?:(?:the|your) )?{_renewed_noun()}(?:\*\*|__)?[ \t]*\n")
+_plain_label = compiled(
+    lambda: rf"\A{_EDGE}(?:user )?(?:{patterns('plain_labels')})(?:\s?#?\s?\d{{1,2}})?#?{_COLON}[*_#]{{0,3}}[ \t]*\n?"
+)
+_pair = compiled(lambda: patterns("pairs"))
+_BRACKETED = re.compile(
+    r"\s*[\[(（](?:added|note|constraint|changes?|reason|hinweis|note)\b[^\])）\n]*[\])）]\s*\Z", re.IGNORECASE
+)
+_announcing = compiled(lambda: rf"\W*(?:{patterns('announces')})")
+_names_a_prompt = compiled(lambda: rf"(?:{_renewed_noun()}|\b(?:{patterns('nouns')}))")
+_renewing = compiled(lambda: rf"(?:{patterns('renewed')})")
+_remark = compiled(lambda: rf"\A[#*_\s>(\[（【-]{{0,8}}(?P<heading>(?:{patterns('remarks')}))")
+_speaks_of_rewriting = compiled(lambda: rf"{_renewed_noun()}|{patterns('speaks_of_rewriting')}")
+_agreement = compiled(
+    lambda: (
+        rf"\W*(?:{patterns('agreements')})[,!.。！、 ]*"
+        r"(?:(?:i'd|i would|i'll|i will|i am|i'm|let me|here)\b[^\n]{0,90})?\W*"
+    )
+)
+_this_follows = compiled(lambda: rf"\W*(?:{patterns('how_about_this')})\W*")
+_PROMISE = re.compile(r"\bi(?:'ve|'ll|'d| have| will| would| can| am|'m)\b|\blet me\b", re.IGNORECASE)
+_OWN = re.compile(r"\b(?:i|my|me|we|our)\b", re.IGNORECASE)
+
+
+def without_chatter(text: str) -> str:
+    """The text without one layer of what stands before the prompt, or behind it."""
+    return _without_remarks(_without_beginning(text))
+
+
+def _without_beginning(text: str) -> str:
+    labels = [label for label in _label().finditer(straight(text)) if _begins_a_prompt(text, label)]
+    if labels and text[labels[-1].end() :].strip():
+        return text[labels[-1].end() :]
+    pair = _pair().match(text)
+    if pair is not None:
+        return text[pair.end() :]
+    heading = _heading().match(straight(text))
+    if heading is not None and text[heading.end() :].strip():
+        return text[heading.end() :]
+    plain = _plain_label().match(straight(text))
+    if plain is not None and text[plain.end() :].strip():
+        return text[plain.end() :]
+    first, newline, rest = text.partition("\n")
+    if newline and rest.strip() and _is_announcement(first):
+        return rest
+    announced = re.match(r"[^\n:：]{8,140}[:：][*_]{0,3}\s+(?=[\"“「«*`A-ZÀ-Þ])", text)
+    if announced is not None and _is_announcement(announced[0], inline=True):
+        return text[announced.end() :]
+    return text
+
+
+def _begins_a_prompt(text: str, label: re.Match[str]) -> bool:
+    """Whether a label does not belong to a sentence before it, such as a command that introduces it."""
+    before = text[: label.start("label")].strip()
+    return not before or not before.endswith((",", ":", "：")) or _announcing().match(straight(before)) is not None
+
+
+def _is_announcement(line: str, *, inline: bool = False) -> bool:
+    """Whether a first line only says that the new prompt follows."""
+    line = straight(line.strip())
+    announces = _announcing().match(line) is not None
+    if line.rstrip("*_ ").endswith((":", "：")):
+        if not inline and _this_follows().fullmatch(line) is not None:
+            return True
+        if len(line) > 220 or not announces or is_command(re.split(r"[!.]\s", line)[-1]):
+            return False
+        if _names_a_prompt().search(line) is None or _OWN.search(_PROMISE.sub("", line)):
+            return False
+        return _renewing().search(line) is not None or not inline
+    return not inline and announces and len(line) < 120 and line[-1:] in ("!", ".", "。", "！") and _only_agrees(line)
+
+
+def _only_agrees(line: str) -> bool:
+    """Whether a line without a colon only agrees to do it."""
+    return _agreement().fullmatch(line) is not None
+
+
+def _without_remarks(text: str) -> str:
+    """The text up to a last part that explains or offers; a part begins behind a rule or an empty line."""
+    bracketed = _BRACKETED.search(text)
+    if bracketed is not None and re.search(r"[.?!]\s*\Z", text[: bracketed.start()]):
+        return text[: bracketed.start()]
+    for rule in reversed(list(_RULE.finditer(text))):
+        rest = text[rule.end() :]
+        if text[: rule.start()].strip() and (not rest.strip() or _is_remark(rest)):
+            return text[: rule.start()]
+    parts = list(re.finditer(r"\n[ \t]*\n+", text))
+    for part in parts:
+        rest = text[part.end() :]
+        if _is_remark(rest):
+            return text[: part.start()]
+    lines = text.rstrip().split("\n")
+    if len(lines) > 1 and (
+        _is_remark(lines[-1])
+        or (lines[-1].startswith(("(", "（", "*(")) and _speaks_of_rewriting().search(straight(lines[-1])) is not None)
+    ):
+        return "\n".join(lines[:-1])
+    return text
+
+
+def _is_remark(rest: str) -> bool:
+    """Whether a part is an explanation that speaks of the rewriting, or nothing but offers."""
+    straightened = masked(rest.strip())
+    said = sentences(straightened)
+    if said and len(said) <= 4 and is_offer(said[0]) and all(is_offer(each) or len(each) < 25 for each in said):
+        return not re.match(r"\W*\w+ ?[:=(]", straightened)
+    found = _remark().match(straightened)
+    if found is None:
+        return False
+    heading = straightened.partition("\n")[0]
+    near = (
+        straightened
+        if len(heading) < 60 and heading.rstrip("*_ ").endswith((":", "："))
+        else straightened.split("\n\n")[0]
+    )
+    return _speaks_of_rewriting().search(near[:1200]) is not None

@@ -1,0 +1,178 @@
+"""Tells whether a new prompt is written in another language than its parent.
+
+By writing first, then by py3langid, whose model comes in its wheel and gives the same probabilities everywhere. A
+prompt may hold text of any language to work on, so one sentence in the parent's language is enough for it to stay.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+from typing import Any
+
+from eva_data.evolve.replies.requests import MASK, masked, sentences
+from eva_data.evolve.replies.words import languages
+
+_LIKELY = 0.8
+"""Probability from which a language counts as known."""
+_UNLIKELY = 0.02
+"""Probability below which the parent's language is ruled out."""
+_ENOUGH = 18
+"""Letters from which a text in Latin writing can be told; other writings need `_FEW`."""
+_FEW = 4
+_SCRIPTS = {
+    "LATIN": "latin",
+    "CYRILLIC": "cyrillic",
+    "GREEK": "greek",
+    "ARABIC": "arabic",
+    "HEBREW": "hebrew",
+    "DEVANAGARI": "devanagari",
+    "BENGALI": "bengali",
+    "TAMIL": "tamil",
+    "TELUGU": "telugu",
+    "THAI": "thai",
+    "CJK": "han",
+    "HIRAGANA": "kana",
+    "KATAKANA": "kana",
+    "HANGUL": "hangul",
+    "GEORGIAN": "georgian",
+    "ARMENIAN": "armenian",
+}
+_LATIN = [
+    "af",
+    "ca",
+    "cs",
+    "cy",
+    "da",
+    "de",
+    "en",
+    "es",
+    "et",
+    "eu",
+    "fi",
+    "fr",
+    "ga",
+    "hr",
+    "hu",
+    "id",
+    "is",
+    "it",
+    "lt",
+    "lv",
+    "ms",
+    "nl",
+    "no",
+    "pl",
+    "pt",
+    "ro",
+    "sk",
+    "sl",
+    "sq",
+    "sv",
+    "sw",
+    "tl",
+    "tr",
+    "vi",
+]
+_CYRILLIC = ["be", "bg", "kk", "mk", "ru", "sr", "uk"]
+_ARABIC = ["ar", "fa", "ur", "ug"]
+_DEVANAGARI = ["hi", "mr", "ne"]
+_OF_SCRIPT = {"latin": _LATIN, "cyrillic": _CYRILLIC, "arabic": _ARABIC, "devanagari": _DEVANAGARI}
+_ALIKE = (
+    {"da", "no", "sv"},
+    {"id", "ms"},
+    {"cs", "sk"},
+    {"hr", "sl", "sr"},
+    {"es", "ca", "pt"},
+    {"af", "nl"},
+    {"bg", "mk"},
+    {"ru", "uk", "be"},
+    {"hi", "mr", "ne"},
+)
+"""Languages that short texts do not tell apart."""
+
+
+def is_other_language(text: str, parent: str) -> bool:
+    """Whether no sentence of the text is in the parent's language, as far as both can be told."""
+    own, new = masked(parent), masked(text)
+    script = _script(own)
+    if script is None:
+        script = _script(own, least=_FEW)
+    if script is None:
+        return False
+    found = _script(new)
+    if found is None:
+        return False
+    if script != found:
+        return not any(_script(part) == script for part in re.split(r"[：:；;，,、.!?。！？\n]", new))
+    if script not in _OF_SCRIPT:
+        return False
+    known = _language(own, script) or _by_words(own)
+    if known is None:
+        return False
+    whole = _probabilities(new, script)
+    if whole is None:
+        return False
+    likeliest = max(whole, key=lambda name: whole[name])
+    alike = any({known, likeliest} <= group for group in _ALIKE)
+    if likeliest == known or whole[likeliest] < (0.97 if alike else _LIKELY) or whole.get(known, 0.0) > _UNLIKELY:
+        return False
+    return not any(_language(sentence, script) == known for sentence in sentences(new))
+
+
+def _script(text: str, least: int = _ENOUGH) -> str | None:
+    """The writing of most letters; Han with some kana is Japanese."""
+    counts: dict[str, int] = {}
+    for character in text:
+        if unicodedata.category(character)[0] in "LM" and character != MASK:
+            name = unicodedata.name(character, "").split(" ")[0].split("-")[0]
+            script = _SCRIPTS.get(name, "other")
+            counts[script] = counts.get(script, 0) + 1
+    if not counts:
+        return None
+    if counts.get("kana", 0) * 10 >= sum(counts.values()):
+        return "kana" if counts["kana"] >= 2 else None
+    script, most = max(counts.items(), key=lambda item: (item[1], item[0]))
+    weight = {"han": 3, "kana": 2, "hangul": 2}
+    total = sum(number * weight.get(name, 1) for name, number in counts.items())
+    if most * weight.get(script, 1) < 0.6 * total:
+        return None
+    return script if most >= (least if script == "latin" else 2 if script == "han" else _FEW) else None
+
+
+def _by_words(text: str) -> str | None:
+    """The one language whose words for asking stand most often in a text too short for probabilities."""
+    said = re.findall(r"\w+", text.lower())
+    hits = {
+        name: sum(said.count(word) for word in (*words.get("openers", ()), *words.get("commands", ())))
+        for name, words in languages().items()
+        if "openers" in words or "commands" in words
+    }
+    most = max(hits.values())
+    best = [name for name, number in hits.items() if number == most]
+    return best[0] if most and len(best) == 1 else None
+
+
+def _language(text: str, script: str) -> str | None:
+    found = _probabilities(text, script)
+    if found is None:
+        return None
+    name = max(found, key=lambda each: found[each])
+    return name if found[name] >= _LIKELY else None
+
+
+def _probabilities(text: str, script: str) -> dict[str, float] | None:
+    plain = re.sub(r"[^\w\s.,;:!?'’¿¡-]|[\d_]|https?://\S+", " ", text.replace(MASK, " "))
+    if sum(map(str.isalpha, plain)) < _ENOUGH:
+        return None
+    return dict(_identifier(script).rank(" ".join(plain.split()).lower()))
+
+
+@cache
+def _identifier(script: str) -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    identifier.set_languages(_OF_SCRIPT[script])
+    return identifier

@@ -1,0 +1,91 @@
+"""Tells a creator's refusal from a prompt that begins like one.
+
+"I can't create a foreign key in PostgreSQL. How do I fix it?" and "I can't create such a prompt. Would you like
+another?" begin alike. In the first a user asks for something; in the second an assistant speaks of its own task, to
+the end.
+"""
+
+from __future__ import annotations
+
+import re
+
+from eva_data.evolve.replies.requests import (
+    asks,
+    begins_with_command,
+    is_command,
+    is_offer,
+    is_question,
+    masked,
+    sentences,
+)
+from eva_data.evolve.replies.words import compiled, patterns
+
+_BEGINNING = 3
+"""Sentences in which a refusal is looked for."""
+_REACH = 160
+"""Characters of a sentence in which it is looked for."""
+
+_declines = compiled(lambda: patterns("declines"))
+_own_task = compiled(lambda: patterns("own_task"))
+_apology = compiled(lambda: rf"\W*(?:oh,? |i'm |i am |so |very |but )?(?:{patterns('apologies')})")
+_instead = compiled(lambda: patterns("instead"))
+
+
+def is_refusal(text: str) -> bool:
+    """Whether the text says that its writer does not write the prompt, and asks for nothing in a user's voice."""
+    found = sentences(masked(text))
+    beginning = found[:_BEGINNING]
+    declining = [number for number, sentence in enumerate(beginning) if _is_declining(sentence, beginning[:number])]
+    if not declining:
+        if found and all(is_offer(sentence) or _is_chatter(sentence) for sentence in found):
+            return True
+        # "Rewriting this prompt could do harm": nothing is asked, and the task itself is spoken of.
+        return not any(map(asks, found)) and any(_own_task().search(sentence) for sentence in beginning)
+    first = declining[0]
+    if any(asks(sentence) for sentence in beginning[:first]):
+        return False
+    rest = found[first + 1 :]
+    asking = [sentence for sentence in rest if asks(sentence)]
+    if not asking:
+        return True
+    if _own_task().search(found[first]) is None or _in_own_words(asking):
+        return False
+    return any(_instead().search(sentence) for sentence in rest) or all(map(_is_polite_advice, asking))
+
+
+def _is_declining(sentence: str, before: list[str]) -> bool:
+    """Whether a sentence is one in which an assistant declines; a user's question or command about it is none."""
+    if begins_with_command(sentence) or (is_question(sentence) and not is_offer(sentence)):
+        return False
+    head = sentence[:_REACH]
+    if is_command(sentence) and _own_task().search(head) is None:
+        return False
+    declines = _declines().search(head)
+    if declines is None:
+        # "I'm sorry. This is about weapons." has no verb of refusing, but speaks of the task.
+        return _apology().match(head) is not None and _own_task().search(head) is not None
+    apologised = _apology().match(head) is not None or any(_apology().match(each) for each in before)
+    return apologised or _own_task().search(sentence) is not None or declines.start() < 60
+
+
+def _is_chatter(sentence: str) -> bool:
+    return (
+        re.fullmatch(
+            r"\W*(?:sure|certainly|of course|okay|ok|hello|hi|absolutely|thanks?(?: you)?)\b\W*(?:there)?\W*",
+            sentence,
+            re.IGNORECASE,
+        )
+        is not None
+    )
+
+
+def _is_polite_advice(sentence: str) -> bool:
+    """Whether a sentence asks its reader politely, and no question, as an assistant sends people elsewhere."""
+    return re.match(
+        r"\W*(?:please|kindly|bitte|veuillez|por favor|per favore|пожалуйста|请|請)\b", sentence, re.IGNORECASE
+    ) is not None and not is_question(sentence)
+
+
+def _in_own_words(sentences: list[str]) -> bool:
+    """Whether a user speaks of himself in one of the sentences."""
+    return any(re.search(r"\b(?:i|my|me|we|our)\b", sentence, re.IGNORECASE) for sentence in sentences)

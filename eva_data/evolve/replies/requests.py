@@ -1,0 +1,134 @@
+"""Tells whether a sentence asks for something, and whether a user or an assistant speaks in it.
+
+A prompt is written in a user's voice: it asks, commands, or says what its writer needs or whom the reader is to be.
+An assistant asks too, but about its own task: whether the user would like something else, what it is to rewrite.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from eva_data.evolve.replies.words import compiled, patterns, straight, words
+
+MASK = "\ue000"
+"""Stands for a piece of code or a quotation, whose words are not the text's own."""
+
+_FENCED = re.compile(r"(?:```|~~~).*?(?:```|~~~|\Z)", re.DOTALL)
+_INLINE = re.compile(r"`[^`\n]+`")
+_QUOTED = re.compile(
+    r"\"[^\"\n]{1,400}\"|“[^”\n]{1,400}”|„[^“”\n]{1,400}[“”]|«[^»\n]{1,400}»|「[^」\n]{1,400}」|『[^』\n]{1,400}』"
+    r"|(?<![\w'])'(?=\S)[^'\n]{2,400}(?<=\S)'(?!\w)|(?<!\w)‘[^’\n]{3,400}’(?!\w)"
+)
+_SENTENCE = re.compile(r"(?<=[.!?…؟।])[\"”»)*_]*\s+|(?<=[。！？])|\n+")
+_NUMBER = re.compile(r"^(\s*(?:\d{1,2}|[a-zA-Z])[.)])\s+", re.MULTILINE)
+
+_LEAD = (
+    r"(?:[\s>#*_(\[\ue000-]|\d{1,3}[.)]|[a-z][.)]\s)*"
+    r"(?:(?:please|bitte|kindly|now|then|next|also|first|finally|and|ok|okay|hi|hey|hello|por favor|per favore|"
+    r"s'il (?:te|vous) pla[iî]t|пожалуйста|und|et|y|e|proszę|step \d+|tasks?|instructions?|question|in \w+)"
+    r"[,:.!]?\s+){0,3}"
+)
+_command = compiled(
+    lambda: (
+        rf"{_LEAD}(?:{words('commands')})\b(?!['’])"
+        r"(?!\s+(?:is|are|was|were|has|can|will|of|ist|sind|war|est|es|è|é)\b)(?![:.]\w)"
+    )
+)
+_command_later = compiled(
+    lambda: (
+        r"(?:[,;:–—]|\s-)\s+(?:(?:please|and|then|bitte|und|et|y|e|i|и)\s+){0,2}"
+        rf"(?:{words('commands')})\b(?!\s*[,:]|\s+(?:is|are|was|were|of|or|and)\b)"
+    )
+)
+_requests = compiled(lambda: patterns("requests"))
+_offers = compiled(lambda: patterns("offers"))
+_asked_without_mark = compiled(lambda: patterns("without_mark"))
+_doing = compiled(lambda: words("doing"))
+"""Verbs with which advice begins as often as a request."""
+_rhetorical = compiled(lambda: patterns("rhetorical"))
+_openers = compiled(
+    lambda: (
+        rf"[\s>#*_-]*(?:(?:in|on|at|for|to|from|with|by|of|about|under|so|and|but|then|à|de|en|pour|por|con|a|zu|für|mit|auf|von|in|с|в|на|о|для|из|za|na|w|z|op|met)\s+)?(?:{words('openers')})\b"
+    )
+)
+
+
+def masked(text: str) -> str:
+    """The text with every piece of code and every quotation on one line replaced by one character."""
+    for pattern in (_FENCED, _INLINE, _QUOTED):
+        text = pattern.sub(MASK, text)
+    return straight(text)
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences and lines of a masked text that have a letter, a digit or a masked piece."""
+    joined = _NUMBER.sub(lambda found: found[1].replace(".", ")") + " ", text)
+    return [part.strip() for part in _SENTENCE.split(joined) if any(c.isalnum() or c == MASK for c in part)]
+
+
+def is_question(sentence: str) -> bool:
+    """Whether the sentence ends in a question mark."""
+    return re.search(r"[?？؟](?![\w=&])", sentence) is not None and _rhetorical().match(sentence) is None
+
+
+def is_offer(sentence: str) -> bool:
+    """Whether an assistant speaks of its own task: it offers something, invites, or asks what it is to do."""
+    return _offers().search(sentence) is not None
+
+
+def begins_with_command(sentence: str) -> bool:
+    """Whether the sentence begins with a verb in the imperative."""
+    return _command().match(sentence) is not None
+
+
+def is_command(sentence: str) -> bool:
+    """Whether the sentence, or a clause of it, begins with a verb in the imperative."""
+    return _command().match(sentence) is not None or _command_later().search(sentence) is not None
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What a sentence asks; true where it asks at all."""
+
+    clearly: bool
+    """It asks a question, says what its writer wants, or commands something that is said or written."""
+    advising: bool
+    """It commands something that is done, as a request may or a piece of advice."""
+
+    def __bool__(self) -> bool:
+        return self.clearly or self.advising
+
+
+def asking(sentence: str) -> Asking:
+    """What a user asks in this sentence; an assistant's offers ask nothing."""
+    if is_offer(sentence):
+        return Asking(False, False)
+    clearly: bool = (
+        is_question(sentence)
+        or _requests().search(sentence) is not None
+        or _asked_without_mark().search(sentence) is not None
+    )
+    if not clearly:
+        command = _command().match(sentence)
+        if command is None:
+            return Asking(False, _command_later().search(sentence) is not None)
+        clearly = _doing().fullmatch(_last_word(command[0])) is None
+    return Asking(clearly, not clearly)
+
+
+def asks(sentence: str) -> bool:
+    """Whether a user asks for something in this sentence."""
+    return bool(asking(sentence))
+
+
+def _last_word(command: str) -> str:
+    words_of_it: list[str] = re.findall(r"\w+", command)
+    return words_of_it[-1].lower()
+
+
+def begins_as_question(sentence: str) -> bool:
+    """Whether the sentence begins as questions do, with or without a question mark, and does not end as a statement."""
+    if _rhetorical().match(sentence):
+        return False
+    return _openers().match(sentence) is not None and not sentence.rstrip().endswith((".", "。", "।", ":", "!"))

@@ -1,0 +1,95 @@
+"""The words of each language by which a reply is read, from the files in `words/`; see their README."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+from typing import Literal, TypeAlias
+
+Key: TypeAlias = Literal[
+    "requests",
+    "offers",
+    "declines",
+    "own_task",
+    "apologies",
+    "nouns",
+    "renewed",
+    "announces",
+    "remarks",
+    "answers",
+    "agreeing",
+    "opening",
+    "because",
+    "first_step",
+    "code",
+    "greetings",
+    "tasks",
+    "letters",
+    "opinions",
+    "verbs",
+    "question_labels",
+    "wants_advice",
+    "genres",
+    "without_mark",
+    "rhetorical",
+    "instead",
+    "pairs",
+    "agreements",
+    "bracketed",
+    "plain_labels",
+    "speaks_of_rewriting",
+    "how_about_this",
+]
+"""The last ones are in `shapes.toml`, whose words are those of several languages."""
+_WORDS = ("commands", "openers", "doing")
+# Typed and typeset apostrophes are the same to a pattern.
+_APOSTROPHES = str.maketrans("\u2019\u02bc\u2018", "'''")
+
+
+@cache
+def languages() -> dict[str, dict[str, list[str]]]:
+    """The words and patterns of each language, by its code."""
+    found: dict[str, dict[str, list[str]]] = {}
+    folder = files("eva_data.evolve.replies") / "words"
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        name, _, ending = file.name.rpartition(".")
+        if ending == "toml":
+            read = tomllib.loads(file.read_text(encoding="utf-8"))
+            found[name] = {
+                key: value.split() if key in _WORDS else [line for line in value.split("\n") if line]
+                for key, value in read.items()
+                if isinstance(value, str)
+            }
+    return found
+
+
+@cache
+def words(key: Literal["commands", "openers", "doing"]) -> str:
+    """One alternation of the words of all languages, the longest first."""
+    found = {word for language in languages().values() for word in language.get(key, ())}
+    return "|".join(map(re.escape, sorted(found, key=lambda word: (-len(word), word))))
+
+
+@cache
+def patterns(key: Key) -> str:
+    """One alternation of the patterns of all languages."""
+    found = [pattern for language in languages().values() for pattern in language.get(key, ())]
+    return "|".join(f"(?:{pattern})" for pattern in found)
+
+
+def straight(text: str) -> str:
+    """The text with straight apostrophes; as long as before."""
+    return text.translate(_APOSTROPHES)
+
+
+def compiled(build: Callable[[], str], flags: re.RegexFlag = re.IGNORECASE) -> Callable[[], re.Pattern[str]]:
+    """A pattern that is put together and compiled when it is first used."""
+
+    @cache
+    def pattern() -> re.Pattern[str]:
+        return re.compile(build(), flags)
+
+    return pattern

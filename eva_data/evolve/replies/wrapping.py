@@ -1,0 +1,158 @@
+"""Takes off what stands around the whole of a text: chat tokens, a fence, quotation marks, bold, a tag, a JSON object.
+
+A wrapping counts only if it opens at the beginning and closes at the end, with nothing of its kind between.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+_NOUN = r"(?:prompt|instruction|query|question|task|request|message|response|version|output|answer|result|final|text)"
+_QUOTES = (
+    ('"', '"'),
+    ("“", "”"),
+    ("„", "“"),
+    ("„", "”"),
+    ("«", "»"),
+    ("»", "«"),
+    ("「", "」"),
+    ("『", "』"),
+    ("‘", "’"),
+    ("'", "'"),
+)
+_FENCE_LINE = re.compile(r"[ \t]{0,3}(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*?)[ \t]*")
+_PLAIN_INFO = {"", "text", "txt", "plaintext", "plain", "markdown", "md", "prompt"}
+_TAG = re.compile(
+    rf"<(?P<name>(?:(?:new|rewritten|evolved|created|final|revised|user|the)[_ -]?)?{_NOUN})>"
+    r"(?P<inside>.*)</(?P=name)>",
+    re.DOTALL | re.IGNORECASE,
+)
+_KEY = re.compile(rf"(?:(?:new|rewritten|evolved|created|final|revised|user)[_ -]?)?{_NOUN}", re.IGNORECASE)
+_TOKEN = (
+    r"(?:<[|｜][^<>\n]{1,40}?[|｜]>|</?s>|<eos>|<bos>|<pad>|<end_of_turn>|<start_of_turn>(?:model|user)?"
+    r"|\[/?INST\]|<</?SYS>>|<\|eot\|>)"
+)
+_FIRST_TOKENS = re.compile(rf"\s*(?:{_TOKEN}(?:assistant|model)?\s*)+(?:(?:assistant|model)\s*\n\s*)?")
+_HEADER = re.compile(r"<\|start_header_id\|>assistant<\|end_header_id\|>\s*|<\|im_start\|>assistant\s*")
+_LAST_TOKENS = re.compile(rf"(?:{_TOKEN}\s*)+\Z")
+_TURN = re.compile(
+    rf"(?<=[\w.!?。！？؟।)\]\"'”»`}}])[ ]?{_TOKEN}\s*(?=\n|{_TOKEN}|(?:user|assistant)\b)|"
+    rf"\n\s*(?:<\|im_(?:start|end)\|>|<\|eot_id\|>|<end_of_turn>|</s>|<\|endoftext\|>)"
+)
+
+
+def without_edges(text: str) -> str:
+    """The text without the blank lines around it and the blanks after it; the first line keeps its indentation
+    where there are further lines."""
+    text = text.rstrip()
+    while True:
+        line, newline, rest = text.partition("\n")
+        if line.strip() or not newline:
+            break
+        text = rest
+    if "\n" not in text or len(text) - len(text.lstrip(" \t")) < 2:
+        return text.strip()
+    return text
+
+
+def without_chat_tokens(text: str) -> str:
+    """The text without the tokens that open or end a turn, and without the turns that a model invents after its own."""
+    text = _HEADER.sub("", text, count=1) if _HEADER.match(text.lstrip()) else text
+    if (first := _FIRST_TOKENS.match(text)) is not None and not re.match(r"[a-z]", text[first.end() :]):
+        text = text[first.end() :]
+    if (turn := _TURN.search(text)) is not None and text[: turn.start()].strip():
+        text = text[: turn.start()]
+    last = _LAST_TOKENS.search(text)
+    if last is not None and not re.search(r"\w\s+\Z", text[: last.start()].split("\n")[-1]):
+        text = text[: last.start()]
+    return text
+
+
+def unwrapped(text: str) -> str:
+    """The text without one layer around it; the text itself where it has none."""
+    text = without_edges(without_chat_tokens(text))
+    for take_off in (_unfenced, _untagged, _from_json, _unquoted, _plain, _unindented_quote):
+        inside = take_off(text)
+        if inside != text and inside.strip():
+            return inside
+    return text
+
+
+def _unquoted(text: str) -> str:
+    for opening, closing in _QUOTES:
+        inside = text[len(opening) : -len(closing)]
+        if (
+            len(text) > 2
+            and text.startswith(opening)
+            and text.endswith(closing)
+            and opening not in inside
+            and closing not in inside
+        ):
+            return without_edges(inside)
+    return text
+
+
+def _plain(text: str) -> str:
+    for mark in ("***", "**", "__", "*"):
+        inside = text[len(mark) : -len(mark)]
+        if (
+            len(text) > 2 * len(mark)
+            and text.startswith(mark)
+            and text.endswith(mark)
+            and mark[0] not in inside
+            and "\n\n" not in inside
+            and not inside.startswith(" ")
+        ):
+            return inside.strip()
+    return text
+
+
+def _unindented_quote(text: str) -> str:
+    lines = text.split("\n")
+    if all(line.startswith(">") for line in lines if line.strip()):
+        return without_edges("\n".join(re.sub(r"^> ?", "", line) for line in lines))
+    return text
+
+
+def _unfenced(text: str) -> str:
+    """What a fence around everything holds, unless its info names a language, which makes the text code."""
+    lines = text.split("\n")
+    first = _FENCE_LINE.fullmatch(lines[0])
+    if first is None or len(lines) < 3 or first["info"].lower() not in _PLAIN_INFO:
+        return text
+    open_fences: list[str] = []
+    for number, line in enumerate(lines):
+        found = _FENCE_LINE.fullmatch(line)
+        if found is None:
+            continue
+        fence, info = found["fence"], found["info"]
+        if open_fences and not info and fence.startswith(open_fences[-1]):
+            open_fences.pop()
+        elif not open_fences or info:
+            open_fences.append(fence)
+        if not open_fences:
+            return without_edges("\n".join(lines[1:-1])) if number == len(lines) - 1 else text
+    return text
+
+
+def _untagged(text: str) -> str:
+    found = _TAG.fullmatch(text)
+    if found is None or f"<{found['name']}" in found["inside"]:
+        return text
+    return without_edges(found["inside"])
+
+
+def _from_json(text: str) -> str:
+    if not (text.startswith("{") and text.endswith("}")):
+        return text
+    try:
+        value = json.loads(text, strict=False)
+    except ValueError:
+        return text
+    if not isinstance(value, dict):
+        return text
+    named = [key for key in value if _KEY.fullmatch(key)]
+    if len(value) == 1 and len(named) == 1 and isinstance(value[named[0]], str):
+        return without_edges(value[named[0]])
+    return text

@@ -1,0 +1,161 @@
+"""Takes a reasoning model's thoughts off its reply, in whatever marks it puts them, and leaves a text about such marks.
+
+Thoughts are told by where they stand: they open the reply, or the chat template has opened them and the reply closes
+them on a line of its own or behind a whole sentence. A mark inside a sentence, a quotation or code is spoken of, and
+stays.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from eva_data.calls import Unparsable
+
+NO_END = Unparsable("the reasoning has no end")
+
+_WORD = (
+    r"(?:(?:[\w-]{1,20}:)?"
+    r"(?:think(?:ing)?|thoughts?|thought_process|reasoning|reason|reflection|analysis|scratch_?pad|inner_?monologue|"
+    r"chain_of_thought|cot|deliberation))"
+)
+# Each pair of brackets in which the word stands, and how the closing mark differs from the opening one.
+_MARKS = (
+    (rf"<{_WORD}>", rf"</{_WORD}>"),
+    (rf"\[{_WORD}\]", rf"\[/{_WORD}\]"),
+    (rf"◁{_WORD}▷", rf"◁/{_WORD}▷"),
+    (rf"<\|{_WORD}\|>", rf"<\|/(?:{_WORD})\|>|<\|end_of_{_WORD}\|>|<\|{_WORD}_end\|>"),
+    (rf"<\|(?:begin_of_|start_)?{_WORD}(?:_start)?\|>", rf"<\|end_(?:of_)?{_WORD}\|>|<\|{_WORD}_end\|>"),
+    (rf"<\|channel>{_WORD}\b", r"<channel\|>"),
+    (rf"<unused\d+>{_WORD}\b", r"<unused\d+>"),
+)
+_PAIRS = tuple((re.compile(o, re.IGNORECASE), re.compile(c, re.IGNORECASE)) for o, c in _MARKS)
+# Harmony: channels by tokens, or run together where the tokens were dropped.
+_CHANNEL = re.compile(
+    r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(?P<name>\w+)[^<]{0,80}<\|message\|>", re.IGNORECASE
+)
+_CHANNEL_END = re.compile(r"<\|(?:end|return|call)\|>")
+_RUN_TOGETHER = re.compile(r"analysis(?=[A-Z\s])")
+_FINAL = "assistantfinal"
+_SPOKEN_OF = re.compile(
+    r"\s+(?:tags?|blocks?|tokens?|marks?|markers?|elements?|sections?|delimiters?|and|or|vs|is|are|appears?)\b"
+)
+_LITTLE = re.compile(r"\W*(?:and|or|to|und|et|y|и|与|和|と)?\W*", re.IGNORECASE)
+_QUOTING = "`'\"“”‘’«»「」（("
+_SENTENCE_END = ".!?。！？…)"
+
+
+@dataclass(frozen=True)
+class _Mark:
+    start: int
+    end: int
+    opens: bool
+
+
+def without_thoughts(reply: str) -> str | Unparsable:
+    """What follows the thoughts; Unparsable where they have no end. A text without thoughts comes back as it is."""
+    text = reply
+    # Some models think twice, once in marks of their own and once in those of their template.
+    for _ in range(3):
+        found = _once(text)
+        if isinstance(found, Unparsable) or found == text:
+            return found
+        text = found
+    return text
+
+
+def _once(reply: str) -> str | Unparsable:
+    begins = len(reply) - len(reply.lstrip())
+    if _CHANNEL.match(reply, begins):
+        return _final_channel(reply)
+    if _RUN_TOGETHER.match(reply, begins) and _FINAL in reply:
+        return reply.rpartition(_FINAL)[2]
+    unclosed = False
+    for opening, closing in _PAIRS:
+        first = opening.match(reply, begins)
+        if first is None:
+            continue
+        if _spoken_of_at_the_start(reply, first.end(), closing):
+            return reply
+        end = _end_of_thoughts(reply, first.end(), opening, closing)
+        if end is not None:
+            return reply[end:]
+        unclosed = True
+    if unclosed:
+        return NO_END
+    for opening, closing in _PAIRS[:3]:
+        if (end := _end_without_beginning(reply, opening, closing)) is not None:
+            return reply[end:]
+    return reply
+
+
+def _final_channel(reply: str) -> str | Unparsable:
+    channels = list(_CHANNEL.finditer(reply))
+    last = channels[-1]
+    if last["name"].lower() in ("analysis", "commentary"):
+        return NO_END
+    return _CHANNEL_END.split(reply[last.end() :], maxsplit=1)[0]
+
+
+def _spoken_of_at_the_start(reply: str, after: int, closing: re.Pattern[str]) -> bool:
+    """Whether the mark with which the reply begins is the subject of its first sentence."""
+    line = reply[after:].split("\n", 1)[0]
+    end = closing.search(line)
+    if end is None:
+        return _SPOKEN_OF.match(line) is not None and closing.search(reply, after) is None
+    between, rest = line[: end.start()], line[end.end() :]
+    return _LITTLE.fullmatch(between) is not None and bool(between.strip()) and re.match(r"\s+\w", rest) is not None
+
+
+def _end_of_thoughts(reply: str, start: int, opening: re.Pattern[str], closing: re.Pattern[str]) -> int | None:
+    """Where the thoughts end: at the first closing mark that nothing inside them has opened and that is not quoted."""
+    marks = [_Mark(*m.span(), True) for m in opening.finditer(reply, start)]
+    marks += [_Mark(*m.span(), False) for m in closing.finditer(reply, start)]
+    depth, last = 1, None
+    for mark in sorted(marks, key=lambda mark: mark.start):
+        if _quoted(reply, mark) or (mark.opens and not _line_begins(reply, mark)):
+            continue
+        if not mark.opens and depth == 1 and _inside_a_sentence(reply, mark):
+            last = last or mark.end
+            continue
+        depth += 1 if mark.opens else -1
+        if depth == 0:
+            return mark.end
+    if last is None:
+        found = [mark for mark in marks if not mark.opens]
+        return found[-1].end if found else None
+    return last
+
+
+def _end_without_beginning(reply: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> int | None:
+    """Where thoughts end that the chat template has opened before the reply; None where there are none."""
+    fences = [m.span() for m in re.finditer(r"```.*?(?:```|\Z)", reply, re.DOTALL)]
+    for found in closing.finditer(reply):
+        mark = _Mark(*found.span(), False)
+        before = reply[: mark.start]
+        if opening.search(before):
+            return None
+        if _quoted(reply, mark) or any(start < mark.start < end for start, end in fences):
+            continue
+        alone = before.rstrip(" \t").endswith("\n") or not before.strip()
+        rest = reply[mark.end :]
+        own_line = alone and rest.lstrip(" \t")[:1] in ("\n", "")
+        glued = before[-1:] in tuple(_SENTENCE_END) and before[-1:] != ""
+        if own_line or glued or (before.rstrip()[-1:] in tuple(_SENTENCE_END) and rest[:1] == "\n"):
+            return mark.end
+    return None
+
+
+def _quoted(reply: str, mark: _Mark) -> bool:
+    before, after = reply[max(mark.start - 1, 0) : mark.start], reply[mark.end : mark.end + 1]
+    return bool(before) and before in _QUOTING and bool(after) and after in _QUOTING + "，。,)）"
+
+
+def _line_begins(reply: str, mark: _Mark) -> bool:
+    return reply[: mark.start].rstrip(" \t")[-1:] in ("\n", "")
+
+
+def _inside_a_sentence(reply: str, mark: _Mark) -> bool:
+    """Whether words stand on both sides of a mark, with blanks between."""
+    before, after = reply[max(mark.start - 2, 0) : mark.start], reply[mark.end : mark.end + 2]
+    return bool(re.fullmatch(r"\w ", before)) and bool(re.fullmatch(r" [a-z]", after))

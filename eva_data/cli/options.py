@@ -78,8 +78,18 @@ def read_config(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
     if config_path is None and default.exists():
         config_path = default
     if config_path is None:
+        _refuse_half_pulled()
         click.echo("No eva.yaml here: using the sandbox, a small built-in world with a model of its own.", err=True)
     return load_config(config_path, overrides)
+
+
+def _refuse_half_pulled() -> None:
+    """Raise StaleError where a pull near here is not finished: the sandbox is not what its user means."""
+    from eva_data.dataset.store import Store
+
+    for pattern in ("*/.eva/pull", "data/*/.eva/pull"):
+        for found in sorted(Path().glob(pattern)):
+            Store(found.parents[1]).refuse_half_pulled()
 
 
 def start(config: Config, solver: str | None = None, budget: float | None = None) -> Run:

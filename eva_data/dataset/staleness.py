@@ -60,17 +60,26 @@ def config_of(manifest: Manifest) -> Config:
     Where the inputs lay is not recorded, and is called `unknown`. Raises ConfigError where the settings are not valid.
     """
     values = copy.deepcopy(manifest.config)
-    seeds, solver, reward = values.get("seeds"), values.get("solver") or {}, values.get("reward") or {}
+    seeds, solver, reward, evolve = (_block(values.get(key)) for key in ("seeds", "solver", "reward", "evolve"))
     if seeds and not seeds.get("dataset") and not seeds.get("sandbox"):
         seeds["path"] = UNKNOWN_PATH
     if solver.get("backend") == "table" and not solver.get("dataset"):
         solver["path"] = UNKNOWN_PATH
-    for verifier in (reward, *reward.get("rewards", ())):
-        if verifier.get("answers"):
-            verifier["answers"]["path"] = UNKNOWN_PATH
-    for benchmark in (values.get("evolve") or {}).get("benchmarks", ()):
+    for verifier in (reward, *_blocks(reward.get("rewards"))):
+        if answers := _block(verifier.get("answers")):
+            answers["path"] = UNKNOWN_PATH
+    for benchmark in _blocks(evolve.get("benchmarks")):
         benchmark["path"] = UNKNOWN_PATH
     return parse_config(values, f"the manifest of iteration {manifest.iteration}", recorded=True)
+
+
+def _block(value: Any) -> dict[str, Any]:
+    """The block itself where it is one; a manifest may hold anything."""
+    return value if isinstance(value, dict) else {}
+
+
+def _blocks(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def differences(config: Config, manifest: Manifest) -> list[str]:

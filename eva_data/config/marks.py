@@ -131,3 +131,16 @@ def named(block: Settings, prefix: str = "") -> Iterator[Named]:
                 yield from named(item, f"{place}.{number}." if several else f"{place}.")
         elif mark not in ("value", "block"):
             yield Named(place, mark, value, block)
+
+
+def key_variables(block: Settings) -> set[str]:
+    """The environment variables that hold keys, by the settings of a block and of the blocks in it."""
+    found: set[str] = set()
+    for key in type(block).model_fields:
+        value = getattr(block, key)
+        if key == "api_key_env" and isinstance(value, str):
+            found.add(value)
+        for inner in value if isinstance(value, tuple) else (value,):
+            if isinstance(inner, Settings):
+                found |= key_variables(inner)
+    return found

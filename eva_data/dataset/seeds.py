@@ -12,6 +12,7 @@ from typing import NamedTuple
 import polars as pl
 
 from eva_data.config import Seeds, TableModel
+from eva_data.dataset.staleness import without_folders
 from eva_data.errors import DataError, StaleError
 from eva_data.tables.flow import Flow
 from eva_data.tables.ids import last_turn, prompt_id, uniform_draw
@@ -37,7 +38,9 @@ def _source(seeds: Seeds, seed: int) -> tuple[str, pl.LazyFrame]:
     if seeds.path is not None:
         return seeds.path.name, read_file(seeds.path, "seeds.path")
     if seeds.dataset is not None:
-        return seeds.dataset, read_hub(seeds.dataset, seeds.config, seeds.split, seeds.revision)
+        return without_folders(seeds.dataset, "dataset"), read_hub(
+            seeds.dataset, seeds.config, seeds.split, seeds.revision
+        )
     from eva_data.sandbox.world import seed_prompts
 
     assert seeds.sandbox is not None
@@ -158,7 +161,8 @@ def read_table(table: TableModel, seed: int) -> TableRows:
         source, frame = table.path.name, read_file(table.path, "solver.path")
     else:
         assert table.dataset is not None
-        source, frame = table.dataset, read_hub(table.dataset, table.config, table.split, table.revision)
+        source = without_folders(table.dataset, "dataset")
+        frame = read_hub(table.dataset, table.config, table.split, table.revision)
     for key in ("prompt", "response", "reward"):
         _column(frame, getattr(table, key), f"solver.{key}", source)
     solver = pl.col(_column(frame, table.model, "solver.model", source)) if table.model else pl.lit(f"table:{source}")

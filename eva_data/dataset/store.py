@@ -24,6 +24,8 @@ from eva_data.dataset.boundary import own_folder, refuse_links_out
 from eva_data.dataset.manifest import FileEntry, Manifest, read_manifest, refuse_newer
 from eva_data.errors import DataError, LockedError, StaleError
 from eva_data.files import sha256, write_json, write_shards
+from eva_data.secrets import redact_file, redacted
+from eva_data.tables.redaction import without_secrets
 from eva_data.tables.schemas import ORDER, TABLES, check
 
 SHARD_BYTES = 400_000_000
@@ -137,7 +139,7 @@ class Store:
 
     def _seal(self, manifest: Manifest, files: Mapping[str, FileEntry], *, revision: int) -> Manifest:
         sealed = manifest.model_copy(update={"files": dict(files)})
-        write_json(self.at(manifest.iteration, revision).manifest_path(manifest.iteration), sealed.values())
+        write_json(self.at(manifest.iteration, revision).manifest_path(manifest.iteration), redacted(sealed.values()))
         return sealed
 
     def _write_tables(self, stem: str, tables: Mapping[str, pl.DataFrame], shard_bytes: int) -> dict[str, FileEntry]:
@@ -150,7 +152,7 @@ class Store:
                 left.unlink(missing_ok=True)
             if table.is_empty():
                 continue
-            rows = table.sort(ORDER[name], nulls_last=True, maintain_order=True).to_arrow()
+            rows = without_secrets(table).sort(ORDER[name], nulls_last=True, maintain_order=True).to_arrow()
             for shard in write_shards(path, rows, shard_bytes):
                 files[str(shard.relative_to(self.folder))] = FileEntry(
                     sha256=sha256(shard), rows=pq.read_metadata(shard).num_rows, bytes=shard.stat().st_size
@@ -186,7 +188,7 @@ class Store:
         refuse_links_out(self.folder)
         if not pulling:
             self.refuse_half_pulled()
-        own_folder(self.state)
+        self._tidy()
         lock = FileLock(self.state / "lock")
         try:
             lock.acquire(timeout=0)
@@ -198,8 +200,14 @@ class Store:
         try:
             yield
         finally:
-            own_folder(self.state)
+            self._tidy()
             lock.release()
+
+    def _tidy(self) -> None:
+        """Close the working state to others, and take secrets out of its logs, which whole programs write."""
+        own_folder(self.state)
+        for log in (self.state / "logs").glob("*.log"):
+            redact_file(log)
 
 
 def stem_of(iteration: int, revision: int) -> str:

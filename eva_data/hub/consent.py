@@ -18,6 +18,7 @@ from eva_data.config import Config, Execution
 from eva_data.config.base import Settings
 from eva_data.config.consequences import consequence
 from eva_data.config.marks import mark_of, named
+from eva_data.config.reading import parse_config
 from eva_data.dataset.manifest import Manifest
 from eva_data.dataset.staleness import UNKNOWN_PATH, config_of
 from eva_data.visible import HIDDEN, visible
@@ -46,8 +47,13 @@ class Part:
     """What that would do."""
 
 
+def recorded_settings(manifest: Manifest) -> Config:
+    """The settings of a pulled dataset that count for what is built: what a manifest says beyond them is dropped."""
+    return parse_config(_written(config_of(manifest)), f"the manifest of iteration {manifest.iteration}")
+
+
 def parts_of(config: Config) -> list[Part]:
-    """The settings of a pulled dataset, those that count for what is built, key by key."""
+    """The settings of a pulled dataset, key by key."""
     return [part for key in Config.model_fields if (part := _part(config, key)) is not None]
 
 
@@ -84,7 +90,7 @@ def _written(value: Any) -> Any:
 
 def settings_text(manifest: Manifest, repo: str, folder: Path) -> str:
     """An eva.yaml that goes on from what was pulled, once the user has decided what is commented out in it."""
-    parts = parts_of(config_of(manifest))
+    parts = parts_of(recorded_settings(manifest))
     waiting = [key for part in parts for key in part.waiting]
     head = _HEAD.format(iteration=manifest.iteration, repo=repo, unknown=UNKNOWN_PATH)
     decide = _yaml({"undecided": waiting}) if waiting else ""

@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from eva_data.config.reading import load_config
-from eva_data.dataset.staleness import config_of, differences
+from eva_data.dataset.staleness import differences
 from eva_data.errors import ConfigError
-from eva_data.hub.consent import parts_of
+from eva_data.hub.consent import parts_of, recorded_settings
 from eva_data.hub.publish import MAX_FILES, Published, Step
 from eva_data.hub.pull import Pulled
 from eva_data.visible import visible
@@ -52,7 +52,7 @@ def _step_lines(step: Step, where: str, dry_run: bool) -> list[str]:
 
 def pulled_text(pulled: Pulled, repo: str, settings: Path, *, dry_run: bool) -> str:
     """What was pulled, or would be, what its settings would do, and how to go on."""
-    last, recorded = pulled.iterations[-1], config_of(pulled.manifest)
+    last, recorded = pulled.iterations[-1], recorded_settings(pulled.manifest)
     which = f"iterations 1 to {last}" if last > 1 else "iteration 1"
     parts = parts_of(recorded)
     waiting = [f"`{key}`" for part in parts for key in part.waiting]

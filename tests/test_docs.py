@@ -31,6 +31,7 @@ PAGES = {
         CHECKOUT / "README.md",
         CHECKOUT / "CONTRIBUTING.md",
         CHECKOUT / "AGENTS.md",
+        CHECKOUT / "SECURITY.md",
         *sorted(DOCS.glob("*.md")),
     )
 }

@@ -14,7 +14,8 @@ from eva_data.config.rewards import Pairwise, Reward, Several
 from eva_data.config.stages import Estimate, Evolve, Mix, Pair, Publish, Review, Sample, Seeds, Train
 
 
-def _is_set(values: Mapping[str, Any], key: str) -> bool:
+def is_set(values: Mapping[str, Any], key: str) -> bool:
+    """Whether plain values have a key, such as `train.recipe`."""
     block: Any = values
     for part in key.split("."):
         if not isinstance(block, Mapping) or part not in block:
@@ -69,7 +70,7 @@ class Config(Settings):
         listed = values.get("undecided") if isinstance(values, dict) else None
         if not isinstance(listed, list | tuple):
             return values
-        waiting = [key for key in listed if isinstance(key, str) and not _is_set(values, key)]
+        waiting = [key for key in listed if isinstance(key, str) and not is_set(values, key)]
         if waiting:
             raise ValueError(
                 f"{', '.join(f'`{key}`' for key in waiting)} came with a pulled dataset and "

@@ -249,6 +249,10 @@ def test_an_honest_small_dataset_is_pulled(hub: Hub, tmp_path: Path) -> None:
     assert pulled_iterations(home / "data" / "small") == [1, 2]
     modes = {path.stat().st_mode & 0o077 for path in (home / "data" / "small" / ".eva").rglob("*")}
     assert modes == {0}
+    # To look at it takes no decision.
+    assert "3 prompts, 2 pairs" in hub.run(home, "status").stdout
+    assert "Name a tree." in hub.run(home, "show", "--iter", "1").stdout
+    assert hub.run(home, "train", "--iter", "1").returncode == 1
 
 
 def test_rows_that_take_no_room_count_all_the_same(hub: Hub, tmp_path: Path) -> None:

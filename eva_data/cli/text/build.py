@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from eva_data.cli.text.costs import spent_table
 from eva_data.dataset.manifest import Manifest
@@ -15,6 +16,7 @@ from eva_data.dataset.staleness import differences, settings_hash
 from eva_data.dataset.store import Store
 from eva_data.iteration.run import Run
 from eva_data.ledger import Ledger
+from eva_data.visible import visible
 
 
 def print_build(run: Run, manifest: Manifest) -> None:
@@ -28,7 +30,7 @@ def print_build(run: Run, manifest: Manifest) -> None:
     if run.config.train.heldout and heldout.exists():
         console.print(_heldout_table(pl.read_csv(heldout)))
     for note in manifest.notes:
-        console.print(f"Note: {note}", markup=False)
+        console.print(f"Note: {visible(note)}", markup=False)
     folder = run.config.folder
     console.print(f"\nThe data is in {folder}:", markup=False, highlight=False)
     console.print(f'  load_dataset("{folder}", "preferences", split="iter_{iteration}")', markup=False, highlight=False)
@@ -36,6 +38,11 @@ def print_build(run: Run, manifest: Manifest) -> None:
     trained = run.store.solver_folder(iteration).exists()
     following = f"train --iter {iteration}" if trainable and not trained else f"build --iter {iteration + 1}"
     console.print(f"Next: eva-data {following}, or look at it with: eva-data show --iter {iteration}", markup=False)
+
+
+def _cell(text: str) -> Text:
+    """A text of a manifest in a table: neither the terminal nor rich takes it for more."""
+    return Text(visible(text))
 
 
 def _flow_table(manifest: Manifest) -> Table:
@@ -46,7 +53,7 @@ def _flow_table(manifest: Manifest) -> Table:
         table.add_column(column, justify="right")
     for flow in manifest.flow:
         counts = (flow.rows_in, flow.rows_out, flow.rejected, flow.set_aside)
-        table.add_row(flow.stage, flow.unit, *map(str, counts))
+        table.add_row(_cell(flow.stage), _cell(flow.unit), *map(str, counts))
     return table
 
 
@@ -57,9 +64,9 @@ def _rejects_table(manifest: Manifest) -> Table:
     table.add_column("rows", justify="right")
     for stage, reasons in manifest.counts.rejects_by_reason.items():
         for reason, count in reasons.items():
-            table.add_row(stage, reason, str(count))
+            table.add_row(_cell(stage), _cell(reason), str(count))
     for reason, count in (manifest.evolving.eliminated if manifest.evolving else {}).items():
-        table.add_row("evolve", reason, str(count))
+        table.add_row("evolve", _cell(reason), str(count))
     return table
 
 
@@ -72,7 +79,9 @@ def _informativeness_table(manifest: Manifest) -> Table:
         table.add_column(column, justify="right")
     for row in rows:
         figures = (row.mean, row.q25, row.median, row.q75)
-        table.add_row(row.prompts, str(row.count), *("-" if value is None else f"{value:.4g}" for value in figures))
+        table.add_row(
+            _cell(row.prompts), str(row.count), *("-" if value is None else f"{value:.4g}" for value in figures)
+        )
     return table
 
 
@@ -110,7 +119,7 @@ def print_status(run: Run) -> None:
             tables += f"; r{manifest.revision}, {manifest.review['pairs']} pairs judged by people"
         if changed:
             tables += f"; CHANGED since: {', '.join(changed)}"
-        table.add_row(str(iteration), tables, trained, _staleness(run, manifest, previous))
+        table.add_row(str(iteration), _cell(tables), trained, _cell(_staleness(run, manifest, previous)))
         previous = manifest
     console.print(table)
     if run.ledger.exists():
@@ -161,11 +170,13 @@ def print_lineages(store: Store, iteration: int, rows: int) -> None:
     for pair in chosen.to_dicts():
         console.rule(f"pair {pair['pair_id']}")
         for prompt_id, mutation in reversed(_lineage(texts, pair["prompt_id"])):
-            console.print(f"[{mutation or 'seed'}] {texts[prompt_id]['text']}", markup=False, soft_wrap=True)
+            text = visible(f"[{mutation or 'seed'}] {texts[prompt_id]['text']}", lines=True)
+            console.print(text, markup=False, soft_wrap=True)
         for row in responses.filter(pl.col("prompt_id") == pair["prompt_id"]).sort("stage", "response_idx").to_dicts():
             mark = _mark(pair, row)
             reward = "null" if row["reward"] is None else f"{row['reward']:.3f}"
-            console.print(f"  {mark} {reward}  {row['response'][:500]}", markup=False, soft_wrap=True)
+            text = visible(row["response"][:500], lines=True)
+            console.print(f"  {mark} {reward}  {text}", markup=False, soft_wrap=True)
 
 
 def _mark(pair: Mapping[str, Any], response: Mapping[str, Any]) -> str:

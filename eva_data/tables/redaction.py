@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import polars as pl
+import pyarrow as pa
 
 from eva_data.secrets import SHOWN, secret_values
 
@@ -12,12 +13,18 @@ def without_secrets(table: pl.DataFrame) -> pl.DataFrame:
     secrets = secret_values()
     if not secrets:
         return table
-    texts = {name: dtype for name, dtype in table.schema.items() if _has_text(dtype)}
-    if not texts:
-        return table
-    found = table.select(_holds(pl.col(name), dtype, secrets).any().alias(name) for name, dtype in texts.items())
-    hit = [name for name, there in found.row(0, named=True).items() if there]
-    return table.with_columns(_cleaned(pl.col(name), texts[name], secrets).alias(name) for name in hit)
+    hit = [name for name in table.columns if _may_hold(table[name], secrets)]
+    texts = {name: table.schema[name] for name in hit if _has_text(table.schema[name])}
+    return table.with_columns(_cleaned(pl.col(name), dtype, secrets).alias(name) for name, dtype in texts.items())
+
+
+def _may_hold(column: pl.Series, secrets: list[str]) -> bool:
+    """Whether a secret stands somewhere in a column's memory; one that two texts only make together counts as well."""
+    array = column.to_arrow()
+    chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
+    buffers = (buffer.to_pybytes() for chunk in chunks for buffer in chunk.buffers() if buffer is not None)
+    wanted = [secret.encode() for secret in secrets]
+    return any(secret in content for content in buffers for secret in wanted)
 
 
 def _has_text(dtype: pl.DataType) -> bool:
@@ -26,20 +33,6 @@ def _has_text(dtype: pl.DataType) -> bool:
     if isinstance(dtype, pl.Struct):
         return any(_has_text(_typed(field.dtype)) for field in dtype.fields)
     return isinstance(dtype, pl.String)
-
-
-def _holds(column: pl.Expr, dtype: pl.DataType, secrets: list[str]) -> pl.Expr:
-    """Whether a text in the column holds a secret."""
-    if isinstance(dtype, pl.List):
-        return column.list.eval(_holds(pl.element(), _typed(dtype.inner), secrets)).list.any()
-    if isinstance(dtype, pl.Struct):
-        inner = [
-            _holds(column.struct.field(field.name), _typed(field.dtype), secrets)
-            for field in dtype.fields
-            if _has_text(_typed(field.dtype))
-        ]
-        return pl.any_horizontal(inner)
-    return column.str.contains_any(secrets)
 
 
 def _cleaned(column: pl.Expr, dtype: pl.DataType, secrets: list[str]) -> pl.Expr:

@@ -83,11 +83,12 @@ def test_what_is_pulled_is_the_folder_as_it_was(hub: Hub, home: Path, built: Pat
     )
     accept(home / "eva.yaml")
     outline = hub.run(home, "build", "--iter", "3", "--dry-run").stdout.splitlines()
-    assert outline[-10:] == [
+    assert outline[-11:] == [
         "What it runs, reads, asks and sends:",
         "- `solver.model` loads the model sandbox on this machine",
         "- `reward.function` calls eva_data.sandbox.verifier:score on this machine with prompts and responses",
         "- `train.recipe` trains by the recipe sandbox",
+        "",
         "Steps:",
         "- iteration 1: is there",
         "- iteration 2: is there",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from sandbox_runs import SMALL, eva
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from eva_data.errors import ModelError
@@ -65,3 +68,12 @@ def test_powers_are_refused_before_they_are_computed(tokenizer: PreTrainedTokeni
     assert ended(tokenizer).startswith("the chat template of model computes powers, which can take for ever: ")
     tokenizer.chat_template = "** {{ messages[0].content }} {{ '**' }}"
     assert render(tokenizer, ASK) == "** Say a. **"
+
+
+def test_a_build_with_such_a_model_ends_in_a_sentence(tmp_path: Path) -> None:
+    model = Path(shutil.copytree(SANDBOX_MODEL, tmp_path / "strange"))
+    (model / "chat_template.jinja").write_text(ENDLESS)
+    done = eva(tmp_path / "data", "build", "--iter", "1", settings=(*SMALL, "--set", f"solver.model={model}"))
+    assert done.returncode == 1
+    assert "Error: the chat template of strange took more than 10 s for one conversation: use another" in done.stderr
+    assert "Traceback" not in done.stderr

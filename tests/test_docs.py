@@ -33,6 +33,7 @@ PAGES = {
         CHECKOUT / "README.md",
         CHECKOUT / "CONTRIBUTING.md",
         CHECKOUT / "AGENTS.md",
+        CHECKOUT / "SECURITY.md",
         *sorted(DOCS.glob("*.md")),
     )
 }

@@ -12,6 +12,8 @@ from eva_data import __version__
 from eva_data.cli import hub, look, play
 from eva_data.cli.review import review
 from eva_data.errors import EvaError
+from eva_data.secrets import redact
+from eva_data.visible import visible
 
 _DEBUG = "--debug"
 
@@ -32,7 +34,7 @@ class Commands(click.Group):
             message = f"{error.strerror or error}{where}; what was finished is kept: make room or mend it, then repeat"
         if ctx.params.get("debug"):
             traceback.print_exception(raised)
-        click.echo(f"Error: {message}", err=True)
+        click.echo(f"Error: {visible(redact(message))}", err=True)
         sys.exit(1)
 
 

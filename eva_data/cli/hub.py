@@ -57,25 +57,39 @@ def push_iteration(
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="Where to put it. Default: data/NAME, as a build would."
 )
-def pull(repo: str, revision: str | None, folder: Path | None) -> None:
+@click.option(
+    "--max-gb",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="GB",
+    help="The most to download. What the dataset claims is compared with it before.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would come, and what its settings would do; keep nothing.")
+def pull(repo: str, revision: str | None, folder: Path | None, max_gb: float, dry_run: bool) -> None:
     """Bring a published dataset to this machine, to go on with its next iteration.
 
     \b
+    eva-data pull my-org/my-curriculum --revision iter-2 --dry-run
     eva-data pull my-org/my-curriculum --revision iter-2
     eva-data build --iter 3
 
-    Every file is compared with the SHA-256 in its manifest. Where this folder has no eva.yaml, one is written that
-    holds the dataset's settings.
+    Every file is compared with its manifest before any is put into the folder. Where this folder has no eva.yaml, one
+    is written that holds the dataset's settings: values are active, and what names code, files, addresses or models
+    waits in it, commented out, until you have looked at it.
     """
     from eva_data.cli.text.hub import pulled_text
     from eva_data.cli.text.progress import ConsoleReporter
-    from eva_data.files import write_text
-    from eva_data.hub.pull import pull, settings_text
+    from eva_data.hub.pull import pull
 
-    place = folder or Path("data") / repo.rpartition("/")[2]
-    pulled = pull(repo, place, revision=revision, on_progress=ConsoleReporter().stage("pull", 0))
     settings = Path("eva.yaml")
-    written = not settings.exists()
-    if written:
-        write_text(settings, settings_text(pulled, repo))
-    click.echo(pulled_text(pulled, repo, settings, read_config(settings, ()), written=written))
+    pulled = pull(
+        repo,
+        folder or Path("data") / repo.rpartition("/")[2],
+        revision=revision,
+        max_gb=max_gb,
+        settings=settings,
+        dry_run=dry_run,
+        on_progress=None if dry_run else ConsoleReporter().stage("pull", 0),
+    )
+    click.echo(pulled_text(pulled, repo, settings, dry_run=dry_run))

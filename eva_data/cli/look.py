@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from eva_data.cli.options import config_options, iteration_option, read_config, start
+from eva_data.cli.options import config_options, iteration_option, look_at
+from eva_data.visible import visible
 
 
 @click.command()
@@ -15,7 +16,7 @@ def status(config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Say what exists, what is missing, and what is stale because the settings changed."""
     from eva_data.cli.text.build import print_status
 
-    print_status(start(read_config(config_path, overrides)))
+    print_status(look_at(config_path, overrides))
 
 
 @click.command()
@@ -37,10 +38,10 @@ def verify(
     if repo is not None:
         problems, where = verify_published(repo, iteration, revision), repo
     else:
-        store = start(read_config(config_path, overrides)).store
+        store = look_at(config_path, overrides).store
         problems, where = verify_iteration(store, iteration), str(store.folder)
     for problem in problems:
-        click.echo(problem)
+        click.echo(visible(problem))
     if problems:
         raise click.exceptions.Exit(1)
     click.echo(f"Iteration {iteration} in {where} is what its tables and manifest say.")
@@ -54,4 +55,4 @@ def show(iteration: int, rows: int, config_path: Path | None, overrides: tuple[s
     """Show a few lineages: a seed, its evolutions, their responses with rewards, and the pair."""
     from eva_data.cli.text.build import print_lineages
 
-    print_lineages(start(read_config(config_path, overrides)).store, iteration, rows)
+    print_lineages(look_at(config_path, overrides).store, iteration, rows)

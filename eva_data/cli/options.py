@@ -78,8 +78,32 @@ def read_config(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
     if config_path is None and default.exists():
         config_path = default
     if config_path is None:
+        _refuse_half_pulled()
         click.echo("No eva.yaml here: using the sandbox, a small built-in world with a model of its own.", err=True)
     return load_config(config_path, overrides)
+
+
+def look_at(config_path: Path | None, overrides: tuple[str, ...]) -> Run:
+    """What a command goes by that only looks: a pulled dataset too, before its settings are decided."""
+    from eva_data.config.reading import undecided_folder
+    from eva_data.dataset.staleness import config_of
+    from eva_data.dataset.store import Store
+
+    folder = undecided_folder(config_path or Path("eva.yaml"))
+    store = Store(folder) if folder is not None else None
+    if store is None or not store.iterations():
+        return start(read_config(config_path, overrides))
+    recorded = config_of(store.manifest(store.iterations()[-1]))
+    return start(recorded.model_copy(update={"folder": store.folder}))
+
+
+def _refuse_half_pulled() -> None:
+    """Raise StaleError where a pull near here is not finished: the sandbox is not what its user means."""
+    from eva_data.dataset.store import Store
+
+    for pattern in ("*/.eva/pull", "data/*/.eva/pull"):
+        for found in sorted(Path().glob(pattern)):
+            Store(found.parents[1]).refuse_half_pulled()
 
 
 def start(config: Config, solver: str | None = None, budget: float | None = None) -> Run:

@@ -1,4 +1,7 @@
-"""The base of every block of the settings, and the mark of the fields that do not change what is built."""
+"""The base of every block of the settings, and the mark of the fields that do not change what is built.
+
+What a key can do beyond setting a value (run code, read a path, send requests) is marked in `config.marks`.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ class Settings(BaseModel):
         use_attribute_docstrings=True,
         protected_namespaces=(),
         populate_by_name=True,
+        allow_inf_nan=False,
     )
 
     @model_validator(mode="before")

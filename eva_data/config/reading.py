@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from eva_data.config import Config
 from eva_data.config.introduced import RECORDED
+from eva_data.config.whole import is_set
 from eva_data.errors import ConfigError
 from eva_data.files import write_text
 from eva_data.own_code import look_beside
@@ -53,6 +54,25 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
     if path is not None:
         look_beside(path)
     return parse_config(values, str(source))
+
+
+def undecided_folder(path: Path) -> Path | None:
+    """The dataset's folder that an eva.yaml of `pull` names, while keys of it wait; None for any other file."""
+    try:
+        load_config(path)
+    except ConfigError:
+        if not path.is_file():
+            return None
+        try:
+            values = yaml.safe_load(path.read_bytes())
+        except yaml.YAMLError:
+            return None
+        if not isinstance(values, dict) or not isinstance(values.get("folder"), str):
+            return None
+        listed = values.get("undecided")
+        if isinstance(listed, list) and not all(is_set(values, str(key)) for key in listed):
+            return Path(values["folder"])
+    return None
 
 
 def parse_config(values: Mapping[str, Any], source: str, *, recorded: bool = False) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,16 @@ from eva_data.config.base import Execution, Settings
 from eva_data.config.models import AnyModel, Model, Solver, TableModel, TransformersModel, VllmModel
 from eva_data.config.rewards import Pairwise, Reward, Several
 from eva_data.config.stages import Estimate, Evolve, Mix, Pair, Publish, Review, Sample, Seeds, Train
+
+
+def is_set(values: Mapping[str, Any], key: str) -> bool:
+    """Whether plain values have a key, such as `train.recipe`."""
+    block: Any = values
+    for part in key.split("."):
+        if not isinstance(block, Mapping) or part not in block:
+            return False
+        block = block[part]
+    return True
 
 
 class Config(Settings):
@@ -50,6 +61,23 @@ class Config(Settings):
     """Where the dataset goes on the Hub."""
     review: Review = Field(Review(), json_schema_extra=Execution)
     """The Argilla server on which people judge pairs."""
+    undecided: tuple[str, ...] = Field((), json_schema_extra=Execution)
+    """Keys that `pull` left commented out. Nothing begins until each of them is set, or taken out of this list."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _decided(cls, values: Any) -> Any:
+        listed = values.get("undecided") if isinstance(values, dict) else None
+        if not isinstance(listed, list | tuple):
+            return values
+        waiting = [key for key in listed if isinstance(key, str) and not is_set(values, key)]
+        if waiting:
+            raise ValueError(
+                f"{', '.join(f'`{key}`' for key in waiting)} came with a pulled dataset and "
+                f"{'waits' if len(waiting) == 1 else 'wait'} for you: read what it would do, then uncomment it, write "
+                "your own, or take its name out of `undecided`"
+            )
+        return values
 
     @model_validator(mode="before")
     @classmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +26,9 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class Record(BaseModel):
     """Base of a manifest and its parts: plain values, frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class FileEntry(Record):
@@ -172,23 +176,44 @@ class Manifest(Record):
 
 def read_manifest(path: Path) -> Manifest:
     """The manifest in a file. Raises FileNotFoundError, and DataError where the file holds something else."""
-    remedy = "restore it, or remove it and build again"
-    content = path.read_bytes()
+    return parse_manifest(path.read_bytes(), str(path), "restore it, or remove it and build again")
+
+
+def parse_manifest(content: bytes, name: str, remedy: str) -> Manifest:
+    """The manifest that is written in `content`; DataError, with `name` and `remedy` in it, where there is none."""
     try:
-        return Manifest.model_validate_json(content)
+        manifest = Manifest.model_validate_json(content)
+        json.loads(content, object_pairs_hook=_each_once, parse_constant=_no_number)
     except DataError as error:
-        raise DataError(f"{path} is no manifest of eva-data ({error}): {remedy}") from None
+        raise DataError(f"{name} is no manifest of eva-data ({error}): {remedy}") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         newer = _format_of(content)
         if newer is not None and newer > FORMAT:
             raise DataError(
-                f"{path} was written by a newer eva-data (format {newer}, this one knows {FORMAT}): update eva-data"
+                f"{name} was written by a newer eva-data (format {newer}, this one knows {FORMAT}): update eva-data"
             ) from None
         if first["type"] == "json_invalid":
-            raise DataError(f"{path} is not valid JSON ({first['ctx']['error']}): {remedy}") from None
-        place = ".".join(map(str, first["loc"])) or "the whole"
-        raise DataError(f"{path} is no manifest of eva-data (`{place}`: {first['msg']}): {remedy}") from None
+            raise DataError(f"{name} is not valid JSON ({first['ctx']['error']}): {remedy}") from None
+        place = ".".join(map(str, first["loc"]))[:_LONGEST_PLACE] or "the whole"
+        raise DataError(f"{name} is no manifest of eva-data (`{place}`: {first['msg']}): {remedy}") from None
+    return manifest
+
+
+_LONGEST_PLACE = 100
+"""Characters of a key's name in an error; whoever wrote the manifest chose them."""
+
+
+def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise DataError(f"it names {next(key for key in keys if keys.count(key) > 1)[:_LONGEST_PLACE]!r} twice")
+    return found
+
+
+def _no_number(constant: str) -> None:
+    raise DataError(f"it holds {constant}, which is no number")
 
 
 class _Format(BaseModel):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import polars as pl
 
 from eva_data.config import Seeds, TableModel
+from eva_data.dataset.staleness import without_folders
 from eva_data.errors import DataError, StaleError
 from eva_data.tables.ids import last_turn, prompt_id, uniform_draw
 from eva_data.tables.reading import Source, open_hub, open_path
@@ -75,7 +77,8 @@ def open_source(block: Seeds | TableModel, key: str) -> Source:
     if block.path is not None:
         return open_path(block.path, f"{key}.path", split=block.split, encoding=block.encoding)
     assert block.dataset is not None
-    return open_hub(block.dataset, block.config, block.split, block.revision, f"{key}.dataset")
+    opened = open_hub(block.dataset, block.config, block.split, block.revision, f"{key}.dataset")
+    return replace(opened, name=without_folders(block.dataset, "dataset"))
 
 
 def said(*found: Prompts | Shape | None) -> list[str]:

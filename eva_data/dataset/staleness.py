@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from eva_data.config import Config, TableModel
@@ -15,7 +15,7 @@ from eva_data.ledger import call_key
 UNKNOWN_PATH = "unknown"
 """What stands in a recorded config where the path of a file was."""
 
-_MAY_BE_PATHS = ("model", "recipe", "function", "metric", "method")
+_MAY_BE_PATHS = ("model", "recipe", "function", "metric", "method", "dataset", "tokenizer", "revision")
 """Keys that hold the name of something that eva-data, Python or the Hub knows, or a path."""
 
 _BLOCKS_OF_FIRST = ("seed", "seeds", "solver", "reward", "pair")
@@ -44,14 +44,19 @@ def what_counts(config: Config, iteration: int) -> dict[str, Any]:
 
 
 def without_folders(values: Any, key: str = "") -> Any:
-    """Settings as they are published: of a model or recipe that lies on this machine only its own name, `./name`."""
+    """Settings as they are published: of a model, recipe or data set on this machine only its own name, `./name`."""
     if isinstance(values, Mapping):
         return {name: without_folders(value, name) for name, value in values.items()}
-    if isinstance(values, list):
+    if isinstance(values, list | tuple):
         return [without_folders(value, key) for value in values]
-    if key.rpartition(".")[2] in _MAY_BE_PATHS and isinstance(values, str) and values.startswith(("/", ".", "~")):
-        return f"./{PurePath(values).name}"
+    if key.rpartition(".")[2] in _MAY_BE_PATHS and isinstance(values, str) and _is_local(values):
+        return f"./{PurePath(values.rstrip('/')).name}"
     return values
+
+
+def _is_local(name: str) -> bool:
+    """Whether a name is a path: it is written as one, or leads to something here that the Hub's name would hide."""
+    return name.startswith(("/", ".", "~")) or ("/" in name and Path(name).exists())
 
 
 def config_of(manifest: Manifest) -> Config:
@@ -60,17 +65,26 @@ def config_of(manifest: Manifest) -> Config:
     Where the inputs lay is not recorded, and is called `unknown`. Raises ConfigError where the settings are not valid.
     """
     values = copy.deepcopy(manifest.config)
-    seeds, solver, reward = values.get("seeds"), values.get("solver") or {}, values.get("reward") or {}
+    seeds, solver, reward, evolve = (_block(values.get(key)) for key in ("seeds", "solver", "reward", "evolve"))
     if seeds and not seeds.get("dataset") and not seeds.get("sandbox"):
         seeds["path"] = UNKNOWN_PATH
     if solver.get("backend") == "table" and not solver.get("dataset"):
         solver["path"] = UNKNOWN_PATH
-    for verifier in (reward, *reward.get("rewards", ())):
-        if verifier.get("answers"):
-            verifier["answers"]["path"] = UNKNOWN_PATH
-    for benchmark in (values.get("evolve") or {}).get("benchmarks", ()):
+    for verifier in (reward, *_blocks(reward.get("rewards"))):
+        if answers := _block(verifier.get("answers")):
+            answers["path"] = UNKNOWN_PATH
+    for benchmark in _blocks(evolve.get("benchmarks")):
         benchmark["path"] = UNKNOWN_PATH
     return parse_config(values, f"the manifest of iteration {manifest.iteration}", recorded=True)
+
+
+def _block(value: Any) -> dict[str, Any]:
+    """The block itself where it is one; a manifest may hold anything."""
+    return value if isinstance(value, dict) else {}
+
+
+def _blocks(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def differences(config: Config, manifest: Manifest) -> list[str]:

@@ -5,7 +5,7 @@
 <folder>/<config>/iter_t.r1.parquet   a table that people's verdicts changed, as of their first revision
 <folder>/manifests/iter_t.json        what made it, with the SHA-256 of every file; written last
 <folder>/manifests/iter_t.r1.json     the same of a revision: all of its files, those of the build among them
-<folder>/.eva/                        ledger, lock, jobs, trained solvers, logs; never published
+<folder>/.eva/                        ledger, lock, jobs, trained solvers, logs; never published, its owner's alone
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ import polars as pl
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from eva_data.dataset.boundary import own_folder, refuse_links_out
 from eva_data.dataset.manifest import FileEntry, Manifest, read_manifest, refuse_newer
 from eva_data.errors import DataError, LockedError, StaleError
 from eva_data.files import sha256, write_json, write_shards
+from eva_data.secrets import redact_file, redacted
+from eva_data.tables.redaction import without_secrets
 from eva_data.tables.schemas import ORDER, TABLES, read_table, table_to_write
 
 SHARD_BYTES = 400_000_000
@@ -53,6 +56,11 @@ class Store:
     def solver_folder(self, iteration: int) -> Path:
         """Where theta_t lies once it is trained."""
         return self.state / "solvers" / f"iter_{iteration}"
+
+    @property
+    def pull_folder(self) -> Path:
+        """Where downloads wait until all of them are checked; there as long as a pull is not finished."""
+        return self.state / "pull"
 
     def log(self, name: str) -> Path:
         return self.state / "logs" / f"{name}.log"
@@ -132,7 +140,7 @@ class Store:
 
     def _seal(self, manifest: Manifest, files: Mapping[str, FileEntry], *, revision: int) -> Manifest:
         sealed = manifest.model_copy(update={"files": dict(files)})
-        write_json(self.at(manifest.iteration, revision).manifest_path(manifest.iteration), sealed.values())
+        write_json(self.at(manifest.iteration, revision).manifest_path(manifest.iteration), redacted(sealed.values()))
         return sealed
 
     def _write_tables(self, stem: str, tables: Mapping[str, pl.DataFrame], shard_bytes: int) -> dict[str, FileEntry]:
@@ -145,7 +153,7 @@ class Store:
                 left.unlink(missing_ok=True)
             if written.is_empty():
                 continue
-            rows = written.sort(ORDER[name], nulls_last=True, maintain_order=True).to_arrow()
+            rows = without_secrets(written).sort(ORDER[name], nulls_last=True, maintain_order=True).to_arrow()
             for shard in write_shards(path, rows, shard_bytes):
                 files[str(shard.relative_to(self.folder))] = FileEntry(
                     sha256=sha256(shard), rows=pq.read_metadata(shard).num_rows, bytes=shard.stat().st_size
@@ -163,13 +171,25 @@ class Store:
             if not (self.folder / name).exists() or sha256(self.folder / name) != entry.sha256
         ]
 
+    def refuse_half_pulled(self) -> None:
+        """Raise StaleError where a pull into this folder was cut off or refused."""
+        if self.pull_folder.exists():
+            raise StaleError(
+                f"a pull into {self.folder} is not finished: repeat `eva-data pull`, or remove {self.pull_folder} to "
+                "go on with what is there"
+            )
+
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, pulling: bool = False) -> Iterator[None]:
         """Hold the folder for this process; LockedError at once where another has it.
 
-        The lock is the kernel's: it is free the moment its holder ends, however it ends.
+        The lock is the kernel's: it is free the moment its holder ends, however it ends. Raises DataError where a link
+        leads out of the folder, and StaleError, unless `pulling`, where a pull is not finished.
         """
-        self.state.mkdir(parents=True, exist_ok=True)
+        refuse_links_out(self.folder)
+        if not pulling:
+            self.refuse_half_pulled()
+        self._tidy()
         lock = FileLock(self.state / "lock")
         try:
             lock.acquire(timeout=0)
@@ -181,7 +201,14 @@ class Store:
         try:
             yield
         finally:
+            self._tidy()
             lock.release()
+
+    def _tidy(self) -> None:
+        """Close the working state to others, and take secrets out of its logs, which whole programs write."""
+        own_folder(self.state)
+        for log in (self.state / "logs").glob("*.log"):
+            redact_file(log)
 
 
 def stem_of(iteration: int, revision: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import yaml
 
+from eva_data.config.consequences import consequences
 from eva_data.config.reading import dump_config
 from eva_data.dataset.manifest import Manifest
 from eva_data.errors import ConfigError, StaleError
@@ -17,6 +18,7 @@ from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
 from eva_data.training.heldout import heldout_accuracy
 from eva_data.training.recipes import refuse_another
+from eva_data.visible import visible
 
 
 def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
@@ -143,7 +145,8 @@ def test_solvers(run: Run) -> pl.DataFrame:
 
 
 def outline(run: Run, iteration: int, *, only: bool) -> str:
-    """What `play` would do, and the resolved settings, as text."""
+    """The resolved settings, what they run, read, ask and send, and the steps that `play` would take, as text."""
+    run.store.refuse_half_pulled()
     refuse_unready(run, iteration)
     built = run.store.iterations()
     steps = []
@@ -157,4 +160,10 @@ def outline(run: Run, iteration: int, *, only: bool) -> str:
     if only and _missing(run, iteration):
         steps = [f"refuse: {'; '.join(_missing(run, iteration))}"]
     settings = yaml.safe_dump(dump_config(run.config), sort_keys=False, allow_unicode=True)
-    return "\n".join([settings, *(f"- {step}" for step in steps)])
+    would = [f"- {line}" for line in consequences(run.config)]
+    if run.solver_override is not None:
+        would.append(f"- `--solver` loads or asks the model {run.solver_override}")
+    return "\n".join(
+        [visible(settings, lines=True), "What it runs, reads, asks and sends:", *would, "", "Steps:"]
+        + [f"- {step}" for step in steps]
+    )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
+from eva_data.dataset.boundary import refuse_links_out
 from eva_data.dataset.store import Store, stem_of
 from eva_data.errors import ConfigError, DataError, HubError, MissingExtraError
 from eva_data.files import write_text
@@ -135,6 +136,7 @@ def publish(
 
 
 def _check_built(store: Store, iteration: int) -> None:
+    refuse_links_out(store.folder)
     for number in range(1, iteration + 1):
         previous = store.manifest(number).previous
         if changed := store.changed_files(number):

@@ -1,50 +1,82 @@
 """Pulls a published dataset: the local folder as it was on the machine that published it, but for `.eva`.
 
-Tables and manifests are downloaded beside the dataset, compared with the SHA-256 that the manifests give, and only
-then moved to their places, each manifest after its tables, so that a pull which is cut off leaves no half iteration.
+Manifests and tables are downloaded beside the dataset and compared with one another and with the manifests' claims.
+Only then are they moved to their places, each manifest after its tables, so that a pull which is cut off leaves no half
+iteration. As long as `.eva/pull` is there, a pull is not finished, and nothing else works in the folder.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
 from eva_data.dataset.manifest import FileEntry, Manifest
-from eva_data.dataset.staleness import config_of
-from eva_data.dataset.store import Store, stem_of
+from eva_data.dataset.store import Store
 from eva_data.errors import DataError, HubError
-from eva_data.files import sha256
-from eva_data.hub.repo import HubRepo
+from eva_data.files import write_text
+from eva_data.hub.claims import (
+    GB,
+    MANIFEST_BYTES,
+    Manifests,
+    manifest_name,
+    read_claims,
+    refuse_damaged,
+    refuse_other_sizes,
+    refuse_too_large,
+    refuse_unrelated,
+)
+from eva_data.hub.consent import settings_text
+from eva_data.hub.repo import HubRepo, Snapshot
 from eva_data.jobs.job import Progress
 from eva_data.report.card import write_card
 from eva_data.tables.schemas import TABLES
 
-_MANIFEST = re.compile(r"manifests/iter_([1-9]\d*)(?:\.r([1-9]\d*))?\.json")
+MAX_GB = 10.0
+"""The most that is downloaded unless the user allows more."""
+
+_MANIFEST = re.compile(r"manifests/iter_([1-9]\d{0,8})(?:\.r([1-9]\d{0,8}))?\.json")
 _OURS = {".eva", "README.md", "manifests", "plots", *TABLES}
 """What a dataset folder, or half of one, may hold."""
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """What is in the folder now."""
+    """What is in the folder now, or would be."""
 
     folder: Path
     iterations: tuple[int, ...]
     manifest: Manifest
     """Of the last of them."""
+    files: int
+    """Tables that were downloaded, or would be."""
+    bytes: int
+    """Of these."""
+    wrote_settings: bool = False
 
 
-def pull(repo: str, folder: Path, *, revision: str | None = None, on_progress: Progress | None = None) -> Pulled:
+def pull(
+    repo: str,
+    folder: Path,
+    *,
+    revision: str | None = None,
+    max_gb: float = MAX_GB,
+    settings: Path | None = None,
+    dry_run: bool = False,
+    on_progress: Progress | None = None,
+) -> Pulled:
     """Bring the iterations of a published dataset at a revision (else the head of main) into a folder.
 
-    What the folder has already is not downloaded again, and its further iterations stay. `on_progress` is told
-    (files there, all of them). Raises HubError where the repo, the revision or the network is missing, and DataError
-    where the repo is no dataset of eva-data, a file is not what its manifest says, or the folder holds other data.
+    What the folder has already is not downloaded again, and its further iterations stay. `settings` is where an
+    eva.yaml of the dataset's settings is written unless there is one. `dry_run` downloads and checks the manifests and
+    leaves the folder as it is. `on_progress` is told (files there, all of them).
+
+    Raises HubError where the repo, the revision or the network is missing, or more than `max_gb` would come, and
+    DataError where the repo is no dataset of eva-data, a file is not what its manifest says, or the folder holds other
+    data.
     """
     hub, store = HubRepo(repo), Store(folder)
     _refuse_foreign(store)
@@ -54,48 +86,83 @@ def pull(repo: str, folder: Path, *, revision: str | None = None, on_progress: P
             f"there is no dataset repo {repo} at {hub.url}, or this login may not see it: check the name, and log in "
             "with `hf auth login` if it is private"
         )
+    wholes = _published(repo, found)
+    if dry_run:
+        with tempfile.TemporaryDirectory() as aside:
+            manifests, wanted = _agreed(hub, found, store, Path(aside), wholes, max_gb)
+        return _pulled(folder, manifests, wanted)
+    with store.locked(pulling=True):
+        downloads = store.pull_folder
+        manifests, wanted = _agreed(hub, found, store, downloads, wholes, max_gb)
+        for done, (name, entry) in enumerate(wanted.items(), 1):
+            hub.download(name, found.commit, downloads)
+            refuse_damaged(repo, downloads / name, name, entry)
+            if on_progress:
+                on_progress(done, len(wanted))
+        pulled = _pulled(folder, manifests, wanted)
+        # Before the data: whoever is cut off in between finds settings that wait, not the sandbox's.
+        if settings is not None and not settings.exists():
+            write_text(settings, settings_text(pulled.manifest, repo, folder))
+            pulled = replace(pulled, wrote_settings=True)
+        waiting = set(wanted)
+        for (number, review), manifest in manifests.items():
+            # A revision names the tables of its build as well.
+            _move(downloads, store, [name for name in manifest.files if name in waiting])
+            waiting -= manifest.files.keys()
+            _move(downloads, store, [manifest_name(number, review)])
+        write_card(store)
+        shutil.rmtree(downloads)
+    return pulled
+
+
+def _published(repo: str, found: Snapshot) -> list[tuple[int, int]]:
+    """(iteration, revision) of the manifests in the repo, in order."""
     matches = [match for name in found.files if (match := _MANIFEST.fullmatch(name))]
     wholes = sorted((int(match[1]), int(match[2] or 0)) for match in matches)
     numbers = [number for number, review in wholes if review == 0]
-    if not numbers or numbers != list(range(1, len(numbers) + 1)):
+    if not numbers or numbers != list(range(1, len(numbers) + 1)) or wholes[-1][0] > numbers[-1]:
         raise DataError(
-            f"{repo} holds manifests of the iterations {numbers or 'none'}, where 1, 2, ... were expected: it is no "
+            f"{repo} holds manifests of the iterations {_few(numbers)}, where 1, 2, ... were expected: it is no "
             "dataset that eva-data published"
         )
-    with store.locked():
-        downloads = Store(store.state / "pull")
-        for number, review in wholes:
-            hub.download(_manifest_name(number, review), found.commit, downloads.folder)
-            _refuse_other(repo, store, downloads, number, review)
-        wanted = _missing(repo, store, downloads, wholes)
-        for done, (name, entry) in enumerate(wanted.items(), 1):
-            hub.download(name, found.commit, downloads.folder)
-            _refuse_damaged(repo, downloads, name, entry)
-            if on_progress:
-                on_progress(done, len(wanted))
-        for number, review in wholes:
-            files = downloads.at(number, review).manifest(number).files
-            # A revision names the tables of its build as well.
-            _move(downloads, store, [name for name in files if wanted.pop(name, None)])
-            _move(downloads, store, [_manifest_name(number, review)])
-        shutil.rmtree(downloads.folder)
-        write_card(store)
-    return Pulled(folder, tuple(numbers), store.manifest(numbers[-1]))
+    for number, review in wholes:
+        size = found.sizes[manifest_name(number, review)]
+        if size > MANIFEST_BYTES:
+            raise DataError(
+                f"{manifest_name(number, review)} of {repo} has {size / GB:.3f} GB, and no manifest has more than "
+                f"{MANIFEST_BYTES / GB:.3f}: it is no dataset that eva-data published"
+            )
+    return wholes
 
 
-def settings_text(pulled: Pulled, repo: str) -> str:
-    """An eva.yaml that goes on from what was pulled: the settings of its last iteration, and the folder."""
-    config = config_of(pulled.manifest)
-    values = config.data() | {"folder": str(pulled.folder)}
-    head = (
-        f"# The settings of iteration {pulled.iterations[-1]} of {repo}, out of its manifest. They know nothing of a\n"
-        "# machine: add devices, servers and keys, and put paths of yours where `unknown` or `./` stands.\n"
-    )
-    return head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
+def _few(numbers: Sequence[int]) -> str:
+    return f"{str(numbers[:10])[:-1]}{', ...' if len(numbers) > 10 else ''}]" if numbers else "none"
 
 
-def _manifest_name(number: int, revision: int) -> str:
-    return f"manifests/{stem_of(number, revision)}.json"
+def _agreed(
+    hub: HubRepo, found: Snapshot, store: Store, downloads: Path, wholes: Sequence[tuple[int, int]], max_gb: float
+) -> tuple[Manifests, dict[str, FileEntry]]:
+    """The manifests, downloaded and found to agree with one another and the repo, and the tables the folder lacks."""
+    manifests: dict[tuple[int, int], Manifest] = {}
+    for number, review in wholes:
+        name = manifest_name(number, review)
+        hub.download(name, found.commit, downloads)
+        if not found.holds(name, downloads / name):
+            (downloads / name).unlink()
+            raise DataError(f"{name} did not arrive as {hub.name} has it: pull again")
+        manifests[number, review] = read_claims(hub.name, downloads / name, number, review)
+        _refuse_other(hub.name, store, manifests[number, review])
+    refuse_unrelated(hub.name, manifests)
+    wanted = _missing(store, manifests)
+    refuse_other_sizes(hub.name, found, wanted)
+    refuse_too_large(hub.name, wanted, max_gb)
+    return manifests, wanted
+
+
+def _pulled(folder: Path, manifests: Manifests, wanted: Mapping[str, FileEntry]) -> Pulled:
+    numbers = tuple(sorted({number for number, _ in manifests}))
+    last = max(manifests)
+    return Pulled(folder, numbers, manifests[last], len(wanted), sum(entry.bytes for entry in wanted.values()))
 
 
 def _refuse_foreign(store: Store) -> None:
@@ -109,11 +176,12 @@ def _refuse_foreign(store: Store) -> None:
         )
 
 
-def _refuse_other(repo: str, store: Store, downloads: Store, number: int, revision: int) -> None:
+def _refuse_other(repo: str, store: Store, manifest: Manifest) -> None:
     """Raise DataError where the folder has another iteration of that number and revision, or has changed its tables."""
+    number, revision = manifest.iteration, manifest.revision
     if number not in store.iterations() or revision not in store.revisions(number):
         return
-    other = store.at(number, revision).manifest(number) != downloads.at(number, revision).manifest(number)
+    other = store.at(number, revision).manifest(number) != manifest
     changed = [name for name in store.changed_files(number) if (store.folder / name).exists()]
     if other or changed:
         which = f"{number} r{revision}" if revision else f"{number}"
@@ -124,21 +192,13 @@ def _refuse_other(repo: str, store: Store, downloads: Store, number: int, revisi
         )
 
 
-def _missing(repo: str, store: Store, downloads: Store, wholes: Sequence[tuple[int, int]]) -> dict[str, FileEntry]:
+def _missing(store: Store, manifests: Manifests) -> dict[str, FileEntry]:
     """The tables that the folder lacks, with what their manifests say of them."""
     missing: dict[str, FileEntry] = {}
-    for number, revision in wholes:
-        files = downloads.at(number, revision).manifest(number).files
-        known = re.compile(rf"({'|'.join(TABLES)})/iter_{number}(\.r[1-9]\d*)?(-\d{{5}}-of-\d{{5}})?\.parquet")
-        unknown = sorted(name for name in files if not known.fullmatch(name))
-        if unknown:
-            # The names become paths here, and the manifest may be anybody's.
-            raise DataError(
-                f"the manifest of iteration {number} in {repo} names files that no dataset has: {unknown[:3]}"
-            )
+    for (number, _), manifest in manifests.items():
         # What is there under a manifest was compared with it before.
         there = {name for name in _files_of(store, number) if (store.folder / name).exists()}
-        missing |= {name: files[name] for name in sorted(files) if name not in there}
+        missing |= {name: manifest.files[name] for name in sorted(manifest.files) if name not in there}
     return missing
 
 
@@ -149,17 +209,8 @@ def _files_of(store: Store, number: int) -> set[str]:
     return {name for each in store.revisions(number) for name in store.at(number, each).manifest(number).files}
 
 
-def _refuse_damaged(repo: str, downloads: Store, name: str, entry: FileEntry) -> None:
-    if sha256(downloads.folder / name) != entry.sha256:
-        (downloads.folder / name).unlink()
-        raise DataError(
-            f"{name} of {repo} is not the file that its manifest names, by SHA-256, so nothing was put into the "
-            "folder: pull again, and if that does not help, another revision"
-        )
-
-
-def _move(downloads: Store, store: Store, names: Sequence[str]) -> None:
+def _move(downloads: Path, store: Store, names: Sequence[str]) -> None:
     for name in names:
         place = store.folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        (downloads.folder / name).replace(place)
+        (downloads / name).replace(place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -30,6 +30,8 @@ class Snapshot:
     private: bool
     files: Mapping[str, str]
     """What each file holds: the SHA-256 of one in large-file storage, git's blob id of any other."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of each file."""
 
     def holds(self, name: str, path: Path) -> bool:
         """Whether the file `name` of the repo is there and is what lies at `path`."""
@@ -118,7 +120,7 @@ class HubRepo:
             except RepositoryNotFoundError:
                 return None
         content = {file.path: file.lfs.sha256 if file.lfs else file.blob_id for file in files}
-        return Snapshot(info.sha, bool(info.private), content)
+        return Snapshot(info.sha, bool(info.private), content, {file.path: file.size for file in files})
 
     def tags(self) -> list[str]:
         """The names of all tags."""

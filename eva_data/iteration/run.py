@@ -12,6 +12,7 @@ import polars as pl
 
 from eva_data.config import Config, Evolve, Generation, RewardServer, VllmModel
 from eva_data.config.base import Settings
+from eva_data.config.marks import key_variables
 from eva_data.dataset.store import Store
 from eva_data.jobs.job import Job, Kind, Progress, is_done, name_of, run_job
 from eva_data.models.player import Player, backend_of, connection, llm_fields
@@ -19,6 +20,7 @@ from eva_data.models.vllm.command import SERVED_NAME
 from eva_data.models.vllm.server import Servers
 from eva_data.rewards import score_rows
 from eva_data.rewards.scorers import Scorer, scorers_of
+from eva_data.secrets import watch
 
 Results = list[tuple[dict[str, Any], Any]]
 """(row, result) of every row of a job, in order."""
@@ -50,6 +52,9 @@ class Run:
     """`--solver`: a folder or Hub id that answers instead of the trained or configured model."""
     budget: float | None = None
     """`--budget`: the most dollars that the ledger may hold in all."""
+
+    def __post_init__(self) -> None:
+        watch(key_variables(self.config))
 
     @cached_property
     def store(self) -> Store:

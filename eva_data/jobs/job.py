@@ -26,6 +26,7 @@ from eva_data.calls import GAVE_UP
 from eva_data.config.base import Settings
 from eva_data.errors import EvaError, JobError
 from eva_data.files import write_text
+from eva_data.secrets import redacted
 from eva_data.supervise import Supervised, last_lines
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Job:
             "block": None if block is None else f"{block.__module__}:{block.__qualname__}",
             **{name: None if values[name] is None else str(values[name]) for name in _PATHS},
         }
-        write_json(self.folder / JOB, values | written)
+        write_json(self.folder / JOB, redacted(values | written))
 
     @classmethod
     def load(cls, folder: Path) -> Job:
@@ -286,12 +287,14 @@ def write_error(job: Path, error: BaseException) -> None:
 
     write_json(
         job / ERROR,
-        {
-            "kind": type(error).__name__,
-            "message": str(error),
-            "traceback": "".join(traceback.format_exception(error)),
-            "expected": isinstance(error, EvaError),
-        },
+        redacted(
+            {
+                "kind": type(error).__name__,
+                "message": str(error),
+                "traceback": "".join(traceback.format_exception(error)),
+                "expected": isinstance(error, EvaError),
+            }
+        ),
     )
 
 

@@ -14,6 +14,7 @@ from eva_data.calls import Chain, Completion, Request, Sampling, T, merge_system
 from eva_data.errors import ModelError
 from eva_data.ledger import Bill, derived_seed
 from eva_data.models.base import LedgerLLM, refused
+from eva_data.models.rendering import render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -160,13 +161,6 @@ class TransformersLLM(LedgerLLM):
         if len(tokens) > self._longest:
             return refused("prompt_too_long", len(tokens))
         return tokens
-
-
-def render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
-    """A conversation as the model's own chat template writes it, ending where the assistant begins to speak."""
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    assert isinstance(text, str)
-    return text
 
 
 def load_model(

@@ -26,6 +26,7 @@ from eva_data.report.examples import examples
 from eva_data.report.figures import dollars
 from eva_data.report.pictures import ROLES
 from eva_data.report.plots import plot_names
+from eva_data.secrets import redacted
 from eva_data.tables.metrics import column_of, meaning_of
 from eva_data.tables.schemas import TABLES
 
@@ -109,6 +110,7 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         autoescape=False,
         keep_trailing_newline=True,
+        finalize=redacted,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -156,7 +156,7 @@ def test_only_refuses_to_make_what_is_missing(copied: Path) -> None:
 
 def test_a_folder_of_a_newer_version_is_refused(copied: Path) -> None:
     path = Store(copied).manifest_path(2)
-    path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
+    path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
     done = eva(copied, "status")
     assert (done.returncode, "was written by a newer eva-data (format 99" in done.stderr) == (1, True)
 
@@ -253,3 +253,9 @@ def _finished_calls(folder: Path) -> int:
         return 0
     counted = totals(folder)
     return counted["generations"] + counted["rewards"]
+
+
+def test_the_working_state_of_a_build_is_its_owners_alone(built: Path) -> None:
+    paths = [built / ".eva", *(built / ".eva").rglob("*")]
+    assert len(paths) > 10
+    assert [path for path in paths if path.lstat().st_mode & 0o077] == []

@@ -52,7 +52,7 @@ ARRAY = json.dumps([{"response": response, "prompt": prompt} for prompt, respons
         ("a.csv", CSV.encode()),
         ("bom.csv", CSV.encode("utf-8-sig")),
         ("utf16.csv", CSV.encode("utf-16")),
-        ("a.csv.gz", gzip.compress(CSV.encode())),
+        ("a.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("a.tsv", CSV.replace("0,1", "0\t1").replace(",r", "\tr").replace("7,", "7\t").replace("\n,", "\n\t").encode()),
         ("semicolons.csv", CSV.replace("„a“, b", "„a“# b").replace(",", ";").replace("#", ",").encode()),
         ("a.jsonl", LINES.encode()),
@@ -65,7 +65,7 @@ ARRAY = json.dumps([{"response": response, "prompt": prompt} for prompt, respons
         ("array.jsonl", ARRAY.encode()),
         ("spread.json", ARRAY.strip("[]").replace("},", "}").encode()),
         ("inside.json", f'{{"data": {ARRAY}}}'.encode()),
-        ("a.jsonl.gz", gzip.compress(LINES.encode())),
+        ("a.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)),
         ("a.jsonl.bz2", bz2.compress(LINES.encode())),
         ("a.json.xz", lzma.compress(ARRAY.encode())),
     ],
@@ -190,7 +190,7 @@ def test_a_csv_may_turn_to_text_late(tmp_path: Path) -> None:
         ),
         (
             "cut.jsonl.gz",
-            gzip.compress(b'{"prompt": "a"}\n' * 100)[:-9],
+            gzip.compress(b'{"prompt": "a"}\n' * 100, mtime=0)[:-9],
             "`seeds.path`: cut.jsonl.gz is compressed, and cannot be unpacked (Compressed file ended before the "
             "end-of-stream marker was reached): it is cut off or damaged, copy it again",
         ),

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from eva_data.cli.text.costs import spent_table
 from eva_data.dataset.manifest import Manifest
@@ -16,6 +17,7 @@ from eva_data.dataset.store import Store
 from eva_data.iteration.run import Run
 from eva_data.ledger import Ledger
 from eva_data.report.lineage import lineage, relatives
+from eva_data.visible import visible
 
 
 def print_build(run: Run, manifest: Manifest) -> None:
@@ -32,7 +34,7 @@ def print_build(run: Run, manifest: Manifest) -> None:
     if run.config.train.heldout and heldout.exists():
         console.print(_heldout_table(pl.read_csv(heldout)))
     for note in manifest.notes:
-        console.print(f"Note: {note}", markup=False)
+        console.print(f"Note: {visible(note)}", markup=False)
     folder, table = run.config.folder, "preferences" if has_pairs else "responses"
     console.print(f"\nThe data is in {folder}:", markup=False, highlight=False)
     console.print(f'  load_dataset("{folder}", "{table}", split="iter_{iteration}")', markup=False, highlight=False)
@@ -56,6 +58,11 @@ def _without_pairs(manifest: Manifest) -> str:
     return f"Iteration {manifest.iteration} has no preference pairs ({why}), so there is nothing in it to train on."
 
 
+def _cell(text: str) -> Text:
+    """A text of a manifest in a table: neither the terminal nor rich takes it for more."""
+    return Text(visible(text))
+
+
 def _flow_table(manifest: Manifest) -> Table:
     table = Table(title=f"Iteration {manifest.iteration}: where every row went", title_justify="left")
     table.add_column("stage")
@@ -64,7 +71,7 @@ def _flow_table(manifest: Manifest) -> Table:
         table.add_column(column, justify="right")
     for flow in manifest.flow:
         counts = (flow.rows_in, flow.rows_out, flow.rejected, flow.set_aside)
-        table.add_row(flow.stage, flow.unit, *map(str, counts))
+        table.add_row(_cell(flow.stage), _cell(flow.unit), *map(str, counts))
     return table
 
 
@@ -75,9 +82,9 @@ def _rejects_table(manifest: Manifest) -> Table:
     table.add_column("rows", justify="right")
     for stage, reasons in manifest.counts.rejects_by_reason.items():
         for reason, count in reasons.items():
-            table.add_row(stage, reason, str(count))
+            table.add_row(_cell(stage), _cell(reason), str(count))
     for reason, count in (manifest.evolving.eliminated if manifest.evolving else {}).items():
-        table.add_row("evolve", reason, str(count))
+        table.add_row("evolve", _cell(reason), str(count))
     return table
 
 
@@ -90,7 +97,9 @@ def _informativeness_table(manifest: Manifest) -> Table:
         table.add_column(column, justify="right")
     for row in rows:
         figures = (row.mean, row.q25, row.median, row.q75)
-        table.add_row(row.prompts, str(row.count), *("-" if value is None else f"{value:.4g}" for value in figures))
+        table.add_row(
+            _cell(row.prompts), str(row.count), *("-" if value is None else f"{value:.4g}" for value in figures)
+        )
     return table
 
 
@@ -128,7 +137,7 @@ def print_status(run: Run) -> None:
             tables += f"; r{manifest.revision}, {manifest.review['pairs']} pairs judged by people"
         if changed:
             tables += f"; CHANGED since: {', '.join(changed)}"
-        table.add_row(str(iteration), tables, trained, _staleness(run, manifest, previous))
+        table.add_row(str(iteration), _cell(tables), trained, _cell(_staleness(run, manifest, previous)))
         previous = manifest
     console.print(table)
     if run.ledger.exists():
@@ -179,12 +188,13 @@ def print_lineages(store: Store, iteration: int, rows: int) -> None:
     for pair in chosen.to_dicts():
         console.rule(f"pair {pair['pair_id']}")
         for each in lineage(pair, known):
-            text = each["prompt"][-1]["content"]
-            console.print(f"[{each['mutation'] or 'seed'}] {text}", markup=False, soft_wrap=True)
+            text = visible(f"[{each['mutation'] or 'seed'}] {each['prompt'][-1]['content']}", lines=True)
+            console.print(text, markup=False, soft_wrap=True)
         for row in responses.filter(pl.col("prompt_id") == pair["prompt_id"]).sort("stage", "response_idx").to_dicts():
             mark = _mark(pair, row)
             reward = "null" if row["reward"] is None else f"{row['reward']:.3f}"
-            console.print(f"  {mark} {reward}  {row['response'][:500]}", markup=False, soft_wrap=True)
+            text = visible(row["response"][:500], lines=True)
+            console.print(f"  {mark} {reward}  {text}", markup=False, soft_wrap=True)
 
 
 def _mark(pair: Mapping[str, Any], response: Mapping[str, Any]) -> str:

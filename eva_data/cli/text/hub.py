@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 
 from rich.filesize import decimal
 
-from eva_data.config import Config
-from eva_data.config.reading import dump_config
-from eva_data.dataset.staleness import config_of, differences
+from eva_data.config.reading import load_config
+from eva_data.dataset.staleness import differences
+from eva_data.errors import ConfigError
+from eva_data.hub.consent import parts_of, recorded_settings
 from eva_data.hub.publish import MAX_FILES, Published, Step
 from eva_data.hub.pull import Pulled
+from eva_data.visible import visible
 
 
 def published_text(published: Published, iteration: int, *, dry_run: bool) -> str:
@@ -48,37 +50,47 @@ def _step_lines(step: Step, where: str, dry_run: bool) -> list[str]:
     return [f"Would publish {what}", *(f"  {name:<{width}} {decimal(size):>10}" for name, size in step.sizes.items())]
 
 
-def pulled_text(pulled: Pulled, repo: str, settings: Path, config: Config, *, written: bool) -> str:
-    """What was pulled, and how to go on. `config` is what `settings` says."""
-    last = pulled.iterations[-1]
+def pulled_text(pulled: Pulled, repo: str, settings: Path, *, dry_run: bool) -> str:
+    """What was pulled, or would be, what its settings would do, and how to go on."""
+    last, recorded = pulled.iterations[-1], recorded_settings(pulled.manifest)
     which = f"iterations 1 to {last}" if last > 1 else "iteration 1"
+    parts = parts_of(recorded)
+    waiting = [f"`{key}`" for part in parts for key in part.waiting]
+    told = [f"  {line}" for part in parts for line in part.told]
+    if dry_run:
+        size = f"{pulled.files} files, {decimal(pulled.bytes)}"
+        return "\n".join([f"Would pull {which} of {repo} to {pulled.folder}: {size}.", *_would(waiting, told)])
     lines = [f"Pulled {which} of {repo} to {pulled.folder}: every file is what its manifest says."]
-    other = differences(config, pulled.manifest)
-    if config.folder.resolve() != pulled.folder.resolve():
-        other.append(f"`folder` is {config.folder}, and the dataset is in {pulled.folder}")
-    if written:
-        lines.append(f"Wrote {settings}, the settings of iteration {last}: add this machine's devices, servers, keys.")
-    elif other:
-        lines.append(f"{settings} was there already and is left as it is. To go on, set: {'; '.join(other)}.")
-    if code := sorted(_code_named(dump_config(config_of(pulled.manifest)))):
-        lines.append(f"Its settings name code that a build runs here: {', '.join(code)}. Look at it before you build.")
-    if config.trains and last >= config.first_answered:
+    if pulled.wrote_settings:
+        lines.append(f"Wrote {settings}, the settings of iteration {last}: its values are active.")
+        lines += _would(waiting, told)
+    else:
+        lines += _left_as_it_is(pulled, settings)
+    if recorded.trains and last >= recorded.first_answered:
         lines.append(
             f"The trained solvers are not in it: the next build trains them anew from the pairs, or name theta_{last} "
             "with `--solver`."
         )
-    return "\n".join([*lines, f"Next: eva-data build --iter {last + 1}"])
+    first = f"decide these in {settings}, then: " if pulled.wrote_settings and waiting else ""
+    return "\n".join([*lines, f"Next: {first}eva-data build --iter {last + 1}"])
 
 
-def _code_named(values: object, key: str = "") -> Iterator[str]:
-    """Where plain settings name code that is not of eva-data; whoever published them chose it."""
-    if isinstance(values, Mapping):
-        for name, value in values.items():
-            yield from _code_named(value, f"{key}.{name}".lstrip("."))
-    elif isinstance(values, list):
-        for place, value in enumerate(values):
-            yield from _code_named(value, f"{key}.{place}")
-    elif key.endswith("trust_remote_code") and values is True:
-        yield f"`{key}`"
-    elif key.endswith(".function") and isinstance(values, str) and not values.startswith("eva_data."):
-        yield f"`{key}` is {values}"
+def _would(waiting: Sequence[str], told: Sequence[str]) -> list[str]:
+    if not waiting:
+        return []
+    return [f"These of its settings wait for you, commented out: {', '.join(waiting)}. They would do this:", *told]
+
+
+def _left_as_it_is(pulled: Pulled, settings: Path) -> list[str]:
+    """How the settings that were there already differ from the dataset's."""
+    try:
+        config = load_config(settings)
+    except ConfigError as error:
+        return [f"{settings} was there already and is left as it is. It cannot be used yet: {visible(str(error))}."]
+    other = differences(config, pulled.manifest)
+    if config.folder.resolve() != pulled.folder.resolve():
+        other.append(f"`folder` is {config.folder}, and the dataset is in {pulled.folder}")
+    if not other:
+        return []
+    set_them = visible("; ".join(other))
+    return [f"{settings} was there already and is left as it is. To go on, set: {set_them}."]

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from eva_data.jobs.job import Progress as Tell
+from eva_data.visible import visible
 
 LINE_SECONDS = 15.0
 """Between two lines of one stage where there is no terminal."""
@@ -40,7 +41,7 @@ class ConsoleReporter:
         return tell
 
     def note(self, text: str) -> None:
-        self._print(f"Note: {text}")
+        self._print(f"Note: {visible(text)}")
 
     def _print(self, text: str) -> None:
         (self._bars.console if self._bars else self._console).print(text, soft_wrap=True, markup=False)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from jinja2.exceptions import TemplateError
 
 from eva_data.calls import Message, merge_system
+from eva_data.models.rendering import render
 from eva_data.rewards.local.batches import Item
 
 if TYPE_CHECKING:
@@ -25,16 +26,14 @@ def write(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, as
     """The conversation; with `ask` it ends where the assistant begins to speak.
 
     A system message goes before the first user turn's text where the template has no such role. Raises jinja2's
-    TemplateError where the template refuses the conversation all the same.
+    TemplateError where the template refuses the conversation all the same, and ModelError where it takes too long.
     """
     try:
-        text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=ask)
+        return render(tokenizer, messages, ask=ask)
     except TemplateError:
         if messages[0]["role"] != "system":
             raise
-        text = tokenizer.apply_chat_template(merge_system(messages), tokenize=False, add_generation_prompt=ask)
-    assert isinstance(text, str)
-    return text
+        return render(tokenizer, merge_system(messages), ask=ask)
 
 
 def items(

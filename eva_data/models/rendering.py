@@ -1,0 +1,136 @@
+"""Renders conversations by a model's own chat template, within a bound: whoever made the model wrote the template.
+
+A template is a program. transformers runs it in a sandbox that keeps it from files and from Python, but not from
+looping: two nested loops may take hours. So a rendering that takes too long is ended, in whichever thread it runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment
+from jinja2.exceptions import TemplateError
+
+from eva_data.calls import Message
+from eva_data.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+LIMIT_SECONDS = 10.0
+"""The longest that a template may take for one conversation; a usual template takes a thousandth of a second."""
+_POLL_SECONDS = 0.1
+
+
+def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, ask: bool = True) -> str:
+    """A conversation as the model's chat template writes it; with `ask` it ends where the assistant begins to speak.
+
+    Raises jinja2's TemplateError where the template refuses the conversation, and ModelError where the template takes
+    too long or computes powers, which no bound can end.
+    """
+    with bounded(tokenizer):
+        text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=ask)
+    assert isinstance(text, str)
+    return text
+
+
+@contextmanager
+def bounded(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
+    """End what the tokenizer's template does inside, with a ModelError, once it takes longer than the limit."""
+    name = f"the chat template of {PurePath(str(tokenizer.name_or_path)).name}"
+    remedy = "use another model, or put a chat_template.jinja that you trust beside its tokenizer"
+    templates = tokenizer.chat_template
+    for template in templates.values() if isinstance(templates, dict) else (templates,):
+        if isinstance(template, str) and "**" in template and _computes_powers(template):
+            raise ModelError(f"{name} computes powers, which can take for ever: {remedy}")
+    try:
+        with _ended_after(LIMIT_SECONDS):
+            yield
+    except _TooLongError:
+        raise ModelError(f"{name} took more than {LIMIT_SECONDS:g} s for one conversation: {remedy}") from None
+
+
+def _computes_powers(template: str) -> bool:
+    try:
+        return any(kind == "operator" and value == "**" for _, kind, value in Environment().lex(template))
+    except TemplateError:
+        # Rendering says what is wrong with it.
+        return False
+
+
+class _TooLongError(Exception):
+    """Raised in the thread whose time is up."""
+
+
+@contextmanager
+def _ended_after(seconds: float) -> Iterator[None]:
+    thread = threading.get_ident()
+    try:
+        _watch.begin(thread, time.monotonic() + seconds)
+        yield
+    finally:
+        _watch.end(thread)
+
+
+class _Watch:
+    """One thread that raises _TooLongError in other threads when their time is up."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._some = threading.Event()
+        self._deadlines: dict[int, float] = {}
+        self._raised: set[int] = set()
+        self._thread: threading.Thread | None = None
+
+    def begin(self, thread: int, deadline: float) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="chat templates", daemon=True)
+            self._thread.start()
+        self._deadlines[thread] = deadline
+        self._some.set()
+
+    def end(self, thread: int) -> None:
+        with self._lock:
+            self._deadlines.pop(thread, None)
+            if thread in self._raised:
+                self._raised.discard(thread)
+                # What was raised too late to be seen must not be raised somewhere else.
+                _raise_in(thread, None)
+
+    def _run(self) -> None:
+        while True:
+            self._some.wait()
+            time.sleep(_POLL_SECONDS)
+            with self._lock:
+                now = time.monotonic()
+                for thread in [thread for thread, deadline in self._deadlines.items() if deadline < now]:
+                    del self._deadlines[thread]
+                    self._raised.add(thread)
+                    _raise_in(thread, _TooLongError)
+                if not self._deadlines:
+                    self._some.clear()
+
+
+def _raise_in(thread: int, error: type[Exception] | None) -> None:
+    """Raise an error in another thread before its next step in Python, or take back what is not raised yet."""
+    raised: Any = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
+
+
+_watch = _Watch()
+
+
+def _new_watch() -> None:
+    global _watch
+    _watch = _Watch()
+
+
+# A fork takes along this module, but not the thread.
+os.register_at_fork(after_in_child=_new_watch)

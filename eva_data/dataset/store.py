@@ -42,6 +42,8 @@ class Store:
     folder: Path
     pinned: tuple[tuple[int, int], ...] = ()
     """(iteration, revision) of the iterations that are not read at their newest revision."""
+    checks: bool = True
+    """Whether a table is compared with its hash in the manifest before it is read."""
 
     def at(self, iteration: int, revision: int) -> Store:
         """The same folder, with that iteration as of that revision."""
@@ -98,13 +100,13 @@ class Store:
                 f"{self.folder} has no iteration {iteration}: make it with `eva-data build --iter {iteration}`"
             ) from None
 
-    def scan(self, name: str, iteration: int, *, check: bool = True) -> pl.LazyFrame:
+    def scan(self, name: str, iteration: int) -> pl.LazyFrame:
         """A table of a finished iteration, lazily, in its full schema; no rows where it has no file.
 
-        Raises DataError where a file is missing, is not the one that the manifest names (`check`), or has other columns
-        than any release wrote.
+        Raises DataError where a file is missing, is not the one that the manifest names, or has other columns than any
+        release wrote.
         """
-        if check:
+        if self.checks:
             self.refuse_changed(iteration, [name])
         files = self.table_files(name, iteration)
         if not files:

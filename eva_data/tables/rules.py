@@ -9,3 +9,6 @@ from __future__ import annotations
 
 RULES = 1
 """What iterations that are built now are made by."""
+
+REPLAYED = frozenset({1})
+"""Those whose decisions this eva-data can compute again."""

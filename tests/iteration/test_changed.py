@@ -13,9 +13,12 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
+from hub_server import Files, Hub, Repo
 from sandbox_runs import command, error_of, eva
 
 from eva_data.dataset.store import Store
+from eva_data.files import sha256
+from eva_data.project import train_dir
 
 SIDES = {"chosen": "rejected", "rejected": "chosen"}
 
@@ -134,6 +137,7 @@ def test_weights_of_the_right_length_that_are_others_do_not_answer(copied: Path)
 
 
 def project(folder: Path, **settings: Any) -> Path:
+    folder.mkdir(exist_ok=True)
     (folder / "eva.yaml").write_text(yaml.safe_dump({"name": "acme/small", "folder": "data"} | settings))
     return folder
 
@@ -270,3 +274,64 @@ def test_a_version_of_your_own_stands_for_the_source_of_a_function(asked: Path) 
         done = run(asked, "build", "--iter", "1", data="versioned")
         assert done.returncode == 0, done.stderr
     assert inputs_of(asked, "versioned")["reward.function"] == "1"
+
+
+@pytest.mark.slow
+def test_a_hub_dataset_is_read_at_the_commit_that_iteration_1_recorded(tmp_path: Path) -> None:
+    settings = {
+        "seeds": {"dataset": "alice/prompts"},
+        "solver": MODEL,
+        "reward": {"backend": "verifier", "function": "eva_data.sandbox.verifier:score"},
+        "sample": {"fraction": 1.0},
+        "mix": {"evolved": 0.4, "original": "seeds", "shortfall": "fill_original"},
+        "pair": {"min_chosen": None},
+    }
+    with Hub(tmp_path / "hub") as hub:
+        repo = hub.repos["alice/prompts"] = Repo(private=True)
+        asked = [f"Reverse the word a{letter}." for letter in "bcdef"]
+        first = repo.add(in_hub(asked, tmp_path), "first")
+        home = project((tmp_path / "home"), **settings)
+        built = hub.run(home, "build", "--iter", "1")
+        assert built.returncode == 0, built.stderr
+        assert inputs_of(home)["seeds.dataset"] == first.sha
+        # The branch goes on; the dataset that is being built does not go with it.
+        repo.add(in_hub(["Something else.", "And another."], tmp_path), "second")
+        again = hub.run(home, "build", "--iter", "1")
+        assert again.returncode == 0, again.stderr
+        later = hub.run(home, "build", "--iter", "2", "--solver", "sandbox")
+        assert later.returncode == 0, later.stderr
+    store = Store(home / "data")
+    assert store.manifest(2).inputs["seeds.dataset"] == first.sha
+    prompts = store.scan("prompts", 2).filter(pl.col("mix_role") == "seed").collect()["prompt"]
+    assert {turns[-1]["content"] for turns in prompts} <= set(asked)
+    assert len(prompts) > 0
+
+
+def in_hub(prompts: Sequence[str], folder: Path) -> Files:
+    write_prompts(folder / "prompts.jsonl", prompts)
+    front = "---\nconfigs:\n- config_name: default\n  data_files: [{split: train, path: prompts.jsonl}]\n---\n"
+    return {"README.md": front.encode(), "prompts.jsonl": (folder / "prompts.jsonl").read_bytes()}
+
+
+@pytest.mark.slow
+def test_a_recipe_of_your_own_that_changed_is_named_by_train_and_by_the_iteration_that_its_theta_answered(
+    built: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(built, tmp_path / "sandbox"))
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text((train_dir() / "recipes" / "sandbox.yaml").read_text())
+    theta, own = Store(folder).solver_folder(1), ("--set", f"train.recipe={recipe}")
+    shutil.rmtree(theta)
+    Store(folder).manifest_path(2).unlink()
+    done = eva(folder, "build", "--iter", "2", *own)
+    assert done.returncode == 0, done.stderr
+    assert Store(folder).manifest(2).inputs["train.recipe"] == sha256(recipe)
+    assert eva(folder, "train", "--iter", "1", *own).returncode == 0
+    # Other names are other choices, which each theta may have made for itself.
+    assert eva(folder, "build", "--iter", "2").returncode == 0
+    recipe.write_text(recipe.read_text() + "\nseed: 7\n")
+    assert "`train.recipe` holds other content than it was trained by" in error_of(
+        eva(folder, "train", "--iter", "1", *own)
+    )
+    said = "`train.recipe` holds other content than iteration 2 was built from"
+    assert said in error_of(eva(folder, "build", "--iter", "2", *own))

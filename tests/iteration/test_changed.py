@@ -61,6 +61,8 @@ def test_a_changed_table_is_neither_built_on_nor_trained_on_nor_shown(copied: Pa
         assert f"{path} is not the file that iteration 2 was built with" in said
         assert "make it anew with `eva-data build --iter 2`" in said
     assert not Store(copied).solver_folder(2).exists()
+    said = error_of(eva(copied, "publish", "--iter", "2", "--repo", "alice/game", "--dry-run"))
+    assert f"{table}/iter_2.parquet in {copied} was changed or lost since iteration 2 was built" in said
     if table != "informativeness":
         assert f"{path} is not the file" in error_of(eva(copied, "show", "--iter", "2"))
     shown = eva(copied, "status")
@@ -92,7 +94,8 @@ def test_a_changed_table_is_made_anew_as_the_error_says(copied: Path) -> None:
 def test_a_damaged_manifest_is_one_sentence_and_status_goes_on(copied: Path, content: bytes, said: str) -> None:
     path = Store(copied).manifest_path(1)
     path.write_bytes(content)
-    for arguments in (("build", "--iter", "2"), ("train", "--iter", "1"), ("show", "--iter", "1")):
+    publish = ("publish", "--iter", "1", "--repo", "alice/game", "--dry-run")
+    for arguments in (("build", "--iter", "2"), ("train", "--iter", "1"), ("show", "--iter", "1"), publish):
         error = error_of(eva(copied, *arguments))
         assert f"{path} {said}" in error
         assert "restore it, or remove it and build again" in error

@@ -108,13 +108,12 @@ def print_status(run: Run) -> None:
             table.add_row(str(iteration), "missing", trained, "")
             continue
         try:
-            manifest = store.manifest(iteration)
+            manifest, changed = store.manifest(iteration), store.changed_files(iteration)
         except DataError as error:
             table.add_row(str(iteration), escape(f"DAMAGED: {error}"), trained, "unknown")
             previous = None
             continue
         counts = manifest.counts
-        changed = store.changed_files(iteration)
         tables = f"{counts.prompts} prompts, {counts.pairs} pairs"
         if manifest.review is not None:
             tables += f"; r{manifest.revision}, {manifest.review['pairs']} pairs judged by people"

@@ -101,7 +101,7 @@ def test_a_damaged_manifest_is_one_sentence_and_status_goes_on(copied: Path, con
         assert "restore it, or remove it and build again" in error
     shown = eva(copied, "status")
     assert shown.returncode == 0, shown.stderr
-    assert "DAMAGED" in shown.stdout
+    assert "UNREADABLE" in shown.stdout
     assert "prompts, " in shown.stdout
 
 

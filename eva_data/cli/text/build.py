@@ -110,7 +110,7 @@ def print_status(run: Run) -> None:
         try:
             manifest, changed = store.manifest(iteration), store.changed_files(iteration)
         except DataError as error:
-            table.add_row(str(iteration), escape(f"DAMAGED: {error}"), trained, "unknown")
+            table.add_row(str(iteration), escape(f"UNREADABLE: {error}"), trained, "unknown")
             previous = None
             continue
         counts = manifest.counts

@@ -120,10 +120,8 @@ def test_a_repo_of_the_first_release_verifies_is_pulled_and_built_on_and_all_of_
     home, folder = tmp_path / "home", tmp_path / "home" / "data" / "game"
     home.mkdir()
     verified = hub.run(home, "verify", REPO, "--iter", "2", "--revision", "iter-2.r1")
-    assert (verified.returncode, verified.stdout) == (
-        0,
-        f"Iteration 2 in {REPO} is what its tables and manifest say.\n",
-    ), verified.stderr
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert verified.stdout.startswith(f"Iteration 2 in {REPO} is what its tables and manifest say. Not checked: ")
     pulled = hub.run(home, "pull", REPO)
     assert pulled.returncode == 0, pulled.stderr
     before = {path: path.read_bytes() for path in folder.rglob("iter_*") if path.is_file()}

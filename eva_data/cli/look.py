@@ -23,28 +23,50 @@ def status(config_path: Path | None, overrides: tuple[str, ...]) -> None:
 @click.argument("repo", metavar="[OWNER/NAME]", required=False)
 @iteration_option
 @click.option("--revision", help="Of the repo: a tag, branch or commit. Default: the iteration's tag.")
+@click.option(
+    "--rescore",
+    "count",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Score N random responses again with the reward of the settings, and compare.",
+)
 @config_options
 def verify(
-    repo: str | None, iteration: int, revision: str | None, config_path: Path | None, overrides: tuple[str, ...]
+    repo: str | None,
+    iteration: int,
+    revision: str | None,
+    count: int,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
 ) -> None:
-    """Recompute an iteration's metrics, draw, mix and pairs from its tables and compare.
+    """Recompute from an iteration's tables whatever follows from them, and compare.
 
     \b
     eva-data verify --iter 2
     eva-data verify my-org/my-curriculum --iter 2
+    eva-data verify --iter 2 --rescore 100
+
+    Checked are files, metrics, draw, mix, pairs, the manifest, and the chain back to iteration 1. All findings are
+    told, and at last what cannot be known.
     """
     from eva_data.hub.verify import verify_iteration, verify_published
 
+    # A published dataset needs no settings.
+    run = look_at(config_path, overrides) if repo is None or count else None
     if repo is not None:
-        problems, where = verify_published(repo, iteration, revision), repo
+        found, where = verify_published(repo, iteration, revision, run=run, rescore=count), repo
     else:
-        store = look_at(config_path, overrides).store
-        problems, where = verify_iteration(store, iteration), str(store.folder)
-    for problem in problems:
+        assert run is not None
+        found, where = verify_iteration(run.store, iteration, run, rescore=count), str(run.store.folder)
+    for problem in found.problems:
         click.echo(visible(problem))
-    if problems:
+    unknown = f"Not checked: {'; '.join(found.unknown)}."
+    if found.problems:
+        click.echo(unknown)
         raise click.exceptions.Exit(1)
-    click.echo(f"Iteration {iteration} in {where} is what its tables and manifest say.")
+    click.echo(f"Iteration {iteration} in {where} is what its tables and manifest say. {unknown}")
 
 
 @click.command()

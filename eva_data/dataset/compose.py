@@ -49,7 +49,6 @@ class Built:
 def compose(config: Config, built: Built) -> Manifest:
     """The manifest of an iteration but for its files. No time and no path of this machine is in it."""
     tables = built.tables
-    fresh = tables["responses"].filter(~pl.col("reused"))
     optional: dict[str, Any] = {} if built.online is None else {"online": dict(built.online)}
     return Manifest(
         format=FORMAT,
@@ -63,23 +62,13 @@ def compose(config: Config, built: Built) -> Manifest:
         licences=dict(built.licences),
         previous=_consumed(built.previous) if built.previous else None,
         inputs=dict(built.inputs),
-        counts=Counts(
-            prompts=tables["prompts"].height,
-            evolved=tables["prompts"].filter(pl.col("mix_role") == "evolved").height,
-            pairs=tables["preferences"].height,
-            rejects=tables["rejects"].height,
-            rejects_by_reason=rejects_by_reason(tables["rejects"]),
-        ),
+        counts=counts_of(tables),
         flow=tuple(built.flows),
         evolving=built.evolving,
-        tokens=Tokens(
-            responses_prompt=int(fresh["prompt_tokens"].sum()),
-            responses_completion=int(fresh["completion_tokens"].sum()),
-            evolutions_completion=int(tables["evolutions"]["completion_tokens"].sum()),
-        ),
+        tokens=tokens_of(tables),
         reward_scales={name: (mean, deviation) for name, (mean, deviation) in built.reward_scales.items()},
         spent=tuple(Spent(**bill) for bill in built.bills),
-        informativeness=_summary(tables["informativeness"], tables["prompts"], config.estimate.metric),
+        informativeness=summary_of(tables["informativeness"], tables["prompts"], config.estimate.metric),
         notes=tuple(built.notes),
         versions={"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
         **optional,
@@ -92,6 +81,27 @@ def _consumed(previous: Manifest) -> Consumed:
     return Consumed(settings_hash=settings_hash(previous), files=previous.files, **revision)
 
 
+def counts_of(tables: Mapping[str, pl.DataFrame]) -> Counts:
+    """Rows of the tables."""
+    return Counts(
+        prompts=tables["prompts"].height,
+        evolved=tables["prompts"].filter(pl.col("mix_role") == "evolved").height,
+        pairs=tables["preferences"].height,
+        rejects=tables["rejects"].height,
+        rejects_by_reason=rejects_by_reason(tables["rejects"]),
+    )
+
+
+def tokens_of(tables: Mapping[str, pl.DataFrame]) -> Tokens:
+    """Tokens of what was generated in an iteration, as far as they were counted."""
+    fresh = tables["responses"].filter(~pl.col("reused"))
+    return Tokens(
+        responses_prompt=int(fresh["prompt_tokens"].sum()),
+        responses_completion=int(fresh["completion_tokens"].sum()),
+        evolutions_completion=int(tables["evolutions"]["completion_tokens"].sum()),
+    )
+
+
 def rejects_by_reason(rejects: pl.DataFrame) -> dict[str, dict[str, int]]:
     """How many rows of REJECTS there are, by stage and kind of reason."""
     counts = rejects.group_by("stage", kind(pl.col("reason"))).len().sort("stage", "reason")
@@ -101,7 +111,7 @@ def rejects_by_reason(rejects: pl.DataFrame) -> dict[str, dict[str, int]]:
     return found
 
 
-def _summary(informativeness: pl.DataFrame, prompts: pl.DataFrame, metric: str) -> tuple[Summary, ...]:
+def summary_of(informativeness: pl.DataFrame, prompts: pl.DataFrame, metric: str) -> tuple[Summary, ...]:
     """Mean and quartiles of the metric that sampling uses, for evolved and other prompts of X_t."""
     group = pl.when(pl.col("mix_role") == "evolved").then(pl.lit("evolved")).otherwise(pl.lit("original"))
     value = pl.col(column_of(metric))

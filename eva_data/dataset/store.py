@@ -10,8 +10,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from eva_data.dataset.boundary import own_folder, refuse_links_out
+from eva_data.dataset.checked import Checked, remembered
 from eva_data.dataset.manifest import FileEntry, Manifest, read_manifest, refuse_newer
 from eva_data.errors import DataError, LockedError, StaleError
 from eva_data.files import sha256, write_json, write_shards
@@ -43,6 +45,8 @@ class Store:
     folder: Path
     pinned: tuple[tuple[int, int], ...] = ()
     """(iteration, revision) of the iterations that are not read at their newest revision."""
+    checks: bool = True
+    """Whether a table is compared with its hash in the manifest before it is read."""
 
     def at(self, iteration: int, revision: int) -> Store:
         """The same folder, with that iteration as of that revision."""
@@ -61,6 +65,10 @@ class Store:
     def pull_folder(self) -> Path:
         """Where downloads wait until all of them are checked; there as long as a pull is not finished."""
         return self.state / "pull"
+
+    def checked(self) -> AbstractContextManager[Checked]:
+        """The hashes of files that this folder remembers."""
+        return remembered(self.state / "checked.json")
 
     def log(self, name: str) -> Path:
         return self.state / "logs" / f"{name}.log"
@@ -103,19 +111,54 @@ class Store:
     def scan(self, name: str, iteration: int) -> pl.LazyFrame:
         """A table of a finished iteration, lazily, in its full schema; no rows where it has no file.
 
-        Raises DataError where a file is missing, or has other columns than any release wrote.
+        Raises DataError where a file is missing, is not the one that the manifest names, or has other columns than any
+        release wrote.
         """
+        if self.checks:
+            self.refuse_changed(iteration, [name])
         files = self.table_files(name, iteration)
         if not files:
             return pl.LazyFrame(schema=TABLES[name])
         for path in files:
             if not path.exists():
-                raise DataError(f"the table {path} is missing: restore it, or build iteration {iteration} again")
+                file = str(path.relative_to(self.folder))
+                raise DataError(f"the table {path} is missing: {self.remedy(file, iteration)}")
         return read_table(pl.scan_parquet(files, glob=False), name, ", ".join(map(str, files)))
 
     def scan_until(self, name: str, iteration: int) -> pl.LazyFrame:
         """A table of all finished iterations up to and with `iteration`."""
         return pl.concat([self.scan(name, earlier) for earlier in self.iterations() if earlier <= iteration])
+
+    def refuse_changed(self, iteration: int, tables: Collection[str] = TABLES) -> None:
+        """Raise DataError where a file of these tables is missing or is not the one that the manifest names."""
+        files = self.manifest(iteration).files
+        with self.checked() as checked:
+            for name in (name for name in files if name.partition("/")[0] in tables):
+                path = self.folder / name
+                try:
+                    found = checked.sha256(path)
+                except FileNotFoundError:
+                    raise DataError(f"the table {path} is missing: {self.remedy(name, iteration)}") from None
+                except OSError as error:
+                    raise DataError(
+                        f"the table {path} cannot be read ({error.strerror}): {self.remedy(name, iteration)}"
+                    ) from None
+                if found != files[name].sha256:
+                    raise DataError(
+                        f"the table {path} is not the file that iteration {iteration} was built with, by its SHA-256: "
+                        f"{self.remedy(name, iteration)}"
+                    )
+
+    def remedy(self, name: str, iteration: int) -> str:
+        """How a file of an iteration's tables, by its path in the folder, is had again."""
+        revised = re.search(rf"/iter_{iteration}\.r(\d+)[.-]", name)
+        manifest = self.at(iteration, int(revised[1]) if revised else 0).manifest_path(iteration)
+        if revised:
+            return f"restore it, or remove {manifest} and make it anew with `eva-data review pull --iter {iteration}`"
+        return (
+            f"restore it, or remove {manifest} and make it anew with `eva-data build --iter {iteration}`, which takes "
+            "finished calls from the ledger"
+        )
 
     def write_iteration(
         self, manifest: Manifest, tables: Mapping[str, pl.DataFrame], *, shard_bytes: int = SHARD_BYTES
@@ -146,30 +189,32 @@ class Store:
     def _write_tables(self, stem: str, tables: Mapping[str, pl.DataFrame], shard_bytes: int) -> dict[str, FileEntry]:
         """Write tables under one name each, and return what the manifest says of their files."""
         files: dict[str, FileEntry] = {}
-        for name, table in tables.items():
-            written = table_to_write(table, name)
-            path = self.folder / name / f"{stem}.parquet"
-            for left in (path, *path.parent.glob(f"{stem}-*-of-*.parquet")):
-                left.unlink(missing_ok=True)
-            if written.is_empty():
-                continue
-            rows = without_secrets(written).sort(ORDER[name], nulls_last=True, maintain_order=True).to_arrow()
-            for shard in write_shards(path, rows, shard_bytes):
-                files[str(shard.relative_to(self.folder))] = FileEntry(
-                    sha256=sha256(shard), rows=pq.read_metadata(shard).num_rows, bytes=shard.stat().st_size
-                )
+        with self.checked() as checked:
+            for name, table in tables.items():
+                written = table_to_write(table, name)
+                path = self.folder / name / f"{stem}.parquet"
+                for left in (path, *path.parent.glob(f"{stem}-*-of-*.parquet")):
+                    left.unlink(missing_ok=True)
+                if written.is_empty():
+                    continue
+                rows = without_secrets(written).sort(ORDER[name], nulls_last=True, maintain_order=True).to_arrow()
+                for shard in write_shards(path, rows, shard_bytes):
+                    files[str(shard.relative_to(self.folder))] = FileEntry(
+                        sha256=checked.sha256(shard), rows=pq.read_metadata(shard).num_rows, bytes=shard.stat().st_size
+                    )
         return files
 
-    def changed_files(self, iteration: int) -> list[str]:
-        """Files of an iteration, in all its revisions, that are missing or no longer what the manifests say."""
+    def changed_files(self, iteration: int, *, afresh: bool = False) -> list[str]:
+        """Files of an iteration, in all its revisions, that are missing or no longer what the manifests say.
+
+        `afresh` reads every file, also those whose hash is remembered.
+        """
         files: dict[str, FileEntry] = {}
         for revision in self.revisions(iteration):
             files |= self.at(iteration, revision).manifest(iteration).files
-        return [
-            name
-            for name, entry in files.items()
-            if not (self.folder / name).exists() or sha256(self.folder / name) != entry.sha256
-        ]
+        with self.checked() as checked:
+            hash_of = sha256 if afresh else checked.sha256
+            return [name for name, entry in files.items() if _hash(hash_of, self.folder / name) != entry.sha256]
 
     def refuse_half_pulled(self) -> None:
         """Raise StaleError where a pull into this folder was cut off or refused."""
@@ -209,6 +254,14 @@ class Store:
         own_folder(self.state)
         for log in (self.state / "logs").glob("*.log"):
             redact_file(log)
+
+
+def _hash(hash_of: Callable[[Path], str], path: Path) -> str | None:
+    """The hash of a file; None where it is missing or cannot be read."""
+    try:
+        return hash_of(path)
+    except OSError:
+        return None
 
 
 def stem_of(iteration: int, revision: int) -> str:

@@ -25,6 +25,7 @@ from eva_data.files import sha256, write_json, write_parquet, write_text
 from eva_data.iteration.players import creator_of, solver_of
 from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
+from eva_data.iteration.stale import changed_inputs
 from eva_data.jobs.job import Job
 from eva_data.ledger import call_key
 from eva_data.models.player import Player, connection, llm_fields
@@ -105,7 +106,9 @@ def train_online(run: Run, online: Online) -> Manifest:
 def _refuse_another(run: Run, asked: dict[str, Any]) -> None:
     manifest = run.store.manifest(ITERATION)
     done = manifest.online or {}
+    run.store.refuse_changed(ITERATION)
     changed = [f"`{key}` is {asked[key]!r}, was {done.get(key)!r}" for key in asked if asked[key] != done.get(key)]
+    changed += changed_inputs(run, manifest)
     if changed:
         raise StaleError(
             f"{run.store.folder} holds another run: {'; '.join(changed)}; train into a folder of its own with "

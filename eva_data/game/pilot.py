@@ -16,12 +16,12 @@ from eva_data.config import Endpoint
 from eva_data.game.plan import pilot_ledger
 from eva_data.game.starting import first_prompts
 from eva_data.iteration.answer import answer
-from eva_data.iteration.build import refuse_stale
 from eva_data.iteration.create import evolve_prompts
 from eva_data.iteration.players import creator_of, solver_of
 from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
 from eva_data.iteration.stages import good_prompts
+from eva_data.iteration.stale import refuse_stale
 from eva_data.ledger import Ledger
 
 

@@ -15,9 +15,9 @@ from eva_data.config import Endpoint, Judge, Several
 from eva_data.game.play import to_train
 from eva_data.game.starting import Start, starting_prompts
 from eva_data.game.workload import Computed, PlannedModel, Work, is_known, survival, workload
-from eva_data.iteration.build import refuse_stale
 from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
+from eva_data.iteration.stale import refuse_stale
 from eva_data.ledger import Ledger
 from eva_data.models.remote.budget import Price, cost
 from eva_data.models.remote.litellm_provider import price_of

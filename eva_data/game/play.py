@@ -12,10 +12,12 @@ from eva_data.config.consequences import consequences
 from eva_data.config.reading import dump_config
 from eva_data.dataset.manifest import Manifest
 from eva_data.errors import ConfigError, StaleError
-from eva_data.iteration.build import build_iteration, refuse_stale
+from eva_data.iteration.build import build_iteration
 from eva_data.iteration.players import solver_of
 from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
+from eva_data.iteration.stale import refuse_stale
+from eva_data.report.card import write_card
 from eva_data.training.heldout import heldout_accuracy
 from eva_data.training.recipes import refuse_another
 from eva_data.visible import visible
@@ -117,6 +119,8 @@ def _train(run: Run, iteration: int) -> Path:
             f"iteration {source} was answered by {answered}, and theta_{iteration} is trained from "
             f"{start.fingerprint}: what follows will not be, byte for byte, what follows there"
         )
+    # It says which files are trained on, and anybody may have edited it.
+    write_card(run.store, run.config.publish.licence)
     # Training may need the memory that a server holds.
     run.servers.stop()
     return train(

@@ -21,6 +21,7 @@ from eva_data.errors import ConfigError, DataError, HubError, MissingExtraError
 from eva_data.files import write_text
 from eva_data.hub.repo import HubRepo, Snapshot
 from eva_data.iteration.run import Run
+from eva_data.iteration.stale import changed_inputs, refuse_torn
 from eva_data.report.card import dataset_card
 from eva_data.report.plots import write_plots
 
@@ -116,7 +117,7 @@ def publish(
     if not dry_run:
         refuse_unready(run, repo, private)
     # No lock: a finished iteration is never written again, so that it can be published while the next one is built.
-    _check_built(run.store, iteration)
+    _check_built(run, iteration)
     tag = tag_of(iteration, run.store.revision(iteration))
     with tempfile.TemporaryDirectory() as pages:
         found = hub.look()
@@ -135,23 +136,19 @@ def publish(
         return Published(hub.name, hub.url, found.private if found else private, tag, tuple(steps))
 
 
-def _check_built(store: Store, iteration: int) -> None:
+def _check_built(run: Run, iteration: int) -> None:
+    """Raise DataError where files are not what was built; say what changed in the inputs since then."""
+    store = run.store
     refuse_links_out(store.folder)
     for number in range(1, iteration + 1):
-        previous = store.manifest(number).previous
         if changed := store.changed_files(number):
             raise DataError(
                 f"{', '.join(changed)} in {store.folder} was changed or lost since iteration {number} was built, so "
                 "it is not published: restore it, or build again in a folder of its own"
             )
-        if previous and all(
-            previous.files != store.at(number - 1, revision).manifest(number - 1).files
-            for revision in store.revisions(number - 1)
-        ):
-            raise DataError(
-                f"iteration {number} in {store.folder} was not built from the iteration {number - 1} beside it, so "
-                "the two are not published together: build it again in a folder of its own"
-            )
+        refuse_torn(store, number)
+        if since := changed_inputs(run, store.manifest(number)):
+            run.note(f"iteration {number} is published as it was built, and since then {'; '.join(since)}")
 
 
 def _plan(run: Run, hub: HubRepo, found: Snapshot | None, iteration: int, pages: Path) -> list[Step]:

@@ -1,65 +1,227 @@
-"""Replays an iteration from its published tables: same metrics, same draw, same mix, same pairs, or it says where.
+"""Verifies an iteration: its files, its chain back to iteration 1, its tables against one another, its manifest.
 
-Generation cannot be replayed, and need not be: what the models said is in the tables. Everything that eva-data
-itself decided follows from them and from the manifest's settings, and is computed again here.
+Generation cannot be replayed, and need not be: what the models said is in the tables. Everything that eva-data itself
+decided follows from them and from the manifest's settings, and is computed again, on any machine and without a model.
+All findings are reported: a table that cannot be read ends only the checks that need it.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
 
-from eva_data.config import Config, TableModel
 from eva_data.dataset.manifest import Manifest
-from eva_data.dataset.staleness import config_of
+from eva_data.dataset.staleness import config_of, settings_hash
 from eva_data.dataset.store import Store
-from eva_data.evolve.candidates import wrongly_judged
-from eva_data.iteration.stages import answers_to, estimate_and_sample, good_prompts, mix_prompts
-from eva_data.method.outcome import outcome_of
-from eva_data.method.rewrite import with_rewritten
-from eva_data.method.sample import next_in_line
-from eva_data.method.verdicts import merge
-from eva_data.review.blind import SLOT_ORDERS
-from eva_data.review.pull import ANSWERS, as_reviews
-from eva_data.review.spare import spare_pairs
-from eva_data.tables import metrics
-from eva_data.tables.schemas import ORDER, TABLES
-
-SHOWN_ROWS = 3
-"""Rows named per table; the rest are counted."""
-
-Tables = dict[str, pl.DataFrame]
+from eva_data.errors import DataError, EvaError, StaleError
+from eva_data.hub.as_written import UNREADABLE, Found, read_as_written
+from eva_data.hub.recount import recount, recount_flow, recount_spent
+from eva_data.hub.replay import mixed_from_seeds, replay, replay_review
+from eva_data.hub.rescore import rescore as score_again
+from eva_data.iteration.build import bills_of
+from eva_data.iteration.create import seed_prompts
+from eva_data.iteration.run import Run
+from eva_data.iteration.stale import changes
+from eva_data.models.resolve import folder_fingerprint
+from eva_data.tables.rules import REPLAYED
+from eva_data.tables.schemas import TABLES
 
 
-def verify_iteration(store: Store, iteration: int) -> list[str]:
-    """What is not as it should be, one sentence per table; empty for an honest iteration.
+@dataclass
+class Verified:
+    """What came of verifying an iteration."""
 
-    All revisions are checked: the build by what it was made from, a later one by the build and its reviews.
+    problems: list[str] = field(default_factory=list)
+    """What is not as it should be, one sentence each; none for an honest iteration."""
+    unknown: list[str] = field(default_factory=list)
+    """What could not be checked, one phrase each."""
 
-    Raises StaleError where the iteration, or the one it was built from, is not there, and DataError where a table
-    is missing or has other columns.
+
+def verify_iteration(store: Store, iteration: int, run: Run | None = None, *, rescore: int = 0) -> Verified:
+    """What is not as it should be in an iteration, and what cannot be known of it.
+
+    All revisions are checked: the build by what it was made from, a later one by the build and its reviews. `run`
+    brings what only the machine has on which it was built: the ledger, the inputs, the solvers, and the reward by which
+    so many random responses are scored again.
+
+    Raises StaleError where the iteration is not there.
     """
-    problems = [
-        f"{name}: its SHA-256 is not the one in the manifest, so it was changed after the build"
-        for name in store.changed_files(iteration)
-        if (store.folder / name).exists()
+    if iteration not in store.iterations():
+        store.manifest(iteration)
+    # What is changed is a finding, and what follows from it is another.
+    store = replace(store, checks=False)
+    found = Verified(unknown=["whether the models named there wrote the texts and gave the rewards"])
+    found.problems += _chain(store, iteration)
+    try:
+        manifest = store.at(iteration, 0).manifest(iteration)
+    except DataError as error:
+        # Nothing else says what the tables were made by.
+        found.problems.append(str(error))
+        return found
+    built = read_as_written(store.at(iteration, 0), iteration)
+    found.problems += built.problems
+    _verify_build(found, store.at(iteration, 0), manifest, built, run)
+    for revision in store.revisions(iteration)[1:]:
+        _verify_revision(found, store.at(iteration, revision), revision, manifest, built)
+    if rescore and run is not None:
+        _rescore(found, store, iteration, rescore, run)
+    return found
+
+
+Check = Callable[[], list[str]]
+
+
+def _run(checks: list[Check], written: list[Found], found: Verified, of: str = "") -> Iterator[str]:
+    """The problems that the checks find, where all tables can be read; a check that cannot be made is a problem too."""
+    unread = sorted({name for each in written for name in TABLES if name not in each.tables})
+    if unread:
+        found.unknown.append(f"{of}what follows from {' and '.join(unread)}, which cannot be read")
+        return
+    for check in checks:
+        try:
+            yield from check()
+        except (EvaError, AssertionError, LookupError, TypeError, *UNREADABLE) as error:
+            said = str(error).strip().partition("\n")[0] or type(error).__name__
+            yield f"the tables do not fit together, so that they cannot be computed again: {said}"
+
+
+def _verify_revision(found: Verified, store: Store, revision: int, built: Manifest, of_build: Found) -> None:
+    """Check a revision of an iteration by its build and its reviews."""
+    of = f"revision {revision}: "
+    try:
+        manifest = store.manifest(built.iteration)
+    except DataError as error:
+        found.problems.append(str(error))
+        return
+    written = read_as_written(store, built.iteration)
+    found.problems += [each for each in written.problems if each not in of_build.problems]
+    checks: list[Check] = [
+        lambda: replay_review(store, manifest, of_build.tables, written.tables),
+        lambda: recount(manifest, written.tables),
+        lambda: _review_flow(manifest, built, written),
     ]
-    for revision in store.revisions(iteration):
-        seen = store.at(iteration, revision)
-        tables = {name: seen.scan(name, iteration).collect() for name in TABLES}
-        if revision == 0:
-            built = tables
-            problems += replay(store, seen.manifest(iteration), tables)
-        else:
-            found = replay_review(seen, seen.manifest(iteration), built, tables)
-            problems += [f"revision {revision}: {problem}" for problem in found]
+    found.problems += [f"{of}{problem}" for problem in _run(checks, [of_build, written], found, of)]
+
+
+def _verify_build(found: Verified, store: Store, manifest: Manifest, written: Found, run: Run | None) -> None:
+    tables = written.tables
+    checks: list[Check] = [lambda: recount(manifest, tables), lambda: recount_flow(manifest, tables)]
+    if manifest.rules in REPLAYED:
+        checks.insert(0, lambda: replay(store, manifest, tables, _seeds(found, manifest, run)))
+    else:
+        known = ", ".join(map(str, sorted(REPLAYED)))
+        found.unknown.append(
+            f"metrics, draw, mix and pairs, which were made by rules {manifest.rules} (this eva-data replays {known})"
+        )
+    found.problems += _run(checks, [written], found)
+    if manifest.iteration > 1:
+        found.unknown.append("which evolutions repeat a prompt or a benchmark")
+    if manifest.reward_scales:
+        found.unknown.append("the constants of the several rewards")
+    found.unknown.append("what the manifest says of licences, versions and notes")
+    try:
+        _verify_here(found, manifest, run)
+    except EvaError as error:
+        found.problems.append(str(error))
+
+
+def _rescore(found: Verified, store: Store, iteration: int, count: int, run: Run) -> None:
+    try:
+        problems, scored = score_again(store, iteration, count, run)
+    except EvaError as error:
+        found.problems.append(str(error))
+        return
+    found.problems += problems
+    found.unknown[0] = f"whether the models named there wrote the texts, and all rewards but {scored} scored again"
+
+
+def _seeds(found: Verified, manifest: Manifest, run: Run | None) -> pl.DataFrame | None:
+    """PROMPTS of the seeds where X_t took from them and the same seeds are at hand."""
+    if manifest.iteration == 1 or not mixed_from_seeds(config_of(manifest)):
+        return None
+    if run is not None:
+        try:
+            since = changes(run, manifest)
+            if not (since.settings or since.inputs or since.unknown):
+                return seed_prompts(run, manifest.iteration)
+        except EvaError:
+            # They cannot be read here.
+            pass
+    found.unknown.append("the mix, which drew from seeds that are not here")
+    return None
+
+
+def _verify_here(found: Verified, manifest: Manifest, run: Run | None) -> None:
+    """What only the machine knows on which the iteration was built."""
+    bills = bills_of(run, manifest.iteration) if run is not None else []
+    if bills:
+        found.problems += recount_spent(manifest, bills)
+    elif manifest.spent:
+        found.unknown.append("what was spent, of which no ledger here knows")
+    recorded = [key for key in manifest.inputs if key != "prompts"]
+    if run is None:
+        found.unknown += [f"the input `{key}`" for key in recorded]
+    else:
+        since = changes(run, manifest)
+        found.problems += since.inputs
+        found.unknown += [f"the input `{key}`, which cannot be read here" for key in since.unknown]
+    if manifest.theta is not None and not _is_here(manifest, run):
+        found.unknown.append(f"the weights of theta_{manifest.theta}, which are not here")
+
+
+def _is_here(manifest: Manifest, run: Run | None) -> bool:
+    """Whether the theta that answered is on this machine, by the hash of its folder."""
+    folder = None if run is None or manifest.theta is None else run.store.solver_folder(manifest.theta)
+    if folder is None or not (folder / "config.json").exists():
+        return False
+    return folder_fingerprint(folder) == manifest.models.solver.rpartition("@")[2]
+
+
+def _review_flow(manifest: Manifest, built: Manifest, written: Found) -> list[str]:
+    """Where the flow of a revision is not that of the build with the review behind it."""
+    rejected = written.tables["rejects"].filter(pl.col("stage") == "review").height
+    pairs = written.tables["preferences"].height
+    *before, last = manifest.flow
+    said = (last.stage, last.rows_in, last.rows_out, last.rejected)
+    if tuple(before) == built.flow and said == ("review", pairs + rejected, pairs, rejected):
+        return []
+    return ["manifest: `flow` is not that of the build and of its reviews"]
+
+
+def _chain(store: Store, iteration: int) -> list[str]:
+    """Where an iteration, or one that it goes back to, was not built from the one before it as it is here."""
+    problems: list[str] = []
+    for number in range(iteration, 1, -1):
+        try:
+            previous = store.at(number, 0).manifest(number).previous
+        except DataError as error:
+            # That of the iteration itself is told elsewhere.
+            return problems if number == iteration else [*problems, str(error)]
+        if previous is None:
+            return [*problems, f"iteration {number} does not say from which iteration {number - 1} it was built"]
+        try:
+            earlier = store.at(number - 1, previous.revision).manifest(number - 1)
+            changed = [name for name in earlier.files if name in store.changed_files(number - 1, afresh=True)]
+        except (DataError, StaleError) as error:
+            return [*problems, str(error)]
+        if previous.files != earlier.files:
+            problems.append(f"iteration {number} was not built from the tables of iteration {number - 1} that are here")
+        if previous.settings_hash != settings_hash(earlier):
+            problems.append(f"iteration {number} was built from an iteration {number - 1} of other settings or models")
+        problems += [f"{name}: it is missing, or not what iteration {number} was built from" for name in changed]
     return problems
 
 
-def verify_published(repo: str, iteration: int, revision: str | None = None) -> list[str]:
+def verify_published(
+    repo: str, iteration: int, revision: str | None = None, *, run: Run | None = None, rescore: int = 0
+) -> Verified:
     """`verify_iteration` of a dataset on the Hub, at a revision or else at the iteration's tag; nothing is kept.
+
+    `run` brings the reward by which so many random responses are scored again.
 
     Raises what `pull` raises: a damaged file is found there.
     """
@@ -68,122 +230,8 @@ def verify_published(repo: str, iteration: int, revision: str | None = None) -> 
 
     with tempfile.TemporaryDirectory() as folder:
         pulled = pull(repo, Path(folder), revision=revision or tag_of(iteration))
-        return verify_iteration(Store(pulled.folder), iteration)
-
-
-def replay(store: Store, manifest: Manifest, tables: Tables) -> list[str]:
-    """Where what follows from an iteration's tables and settings is not what the tables say."""
-    iteration = manifest.iteration
-    config = config_of(manifest)
-    found = _replay_creator(store, config, iteration, tables) if iteration > 1 else []
-    answers = tables["responses"].filter(pl.col("stage") == "respond")
-    solver = config.model_solver if iteration >= config.first_answered else config.solver
-    assert solver is not None
-    paired = outcome_of(
-        config,
-        iteration,
-        tables["prompts"],
-        answers,
-        n=solver.responses,
-        on_policy=not isinstance(solver, TableModel),
-        rules=manifest.rules,
-    )
-    rewritten = tables["responses"].filter(pl.col("stage") == "rewrite")
-    pairs = with_rewritten(paired.preferences, rewritten, rules=manifest.rules)
-    informative = tables["informativeness"].filter(pl.col("stage") == "respond")
-    pair_rejects = tables["rejects"].filter(pl.col("stage") == "pair")
-    return [
-        *found,
-        *_compare("informativeness", informative, paired.informativeness),
-        *_compare("preferences", tables["preferences"], pairs),
-        *_compare("rejects", pair_rejects, paired.rejects),
-    ]
-
-
-def replay_review(store: Store, manifest: Manifest, built: Tables, tables: Tables) -> list[str]:
-    """Where what follows from a build's tables and the reviews of a revision is not what that revision's tables say."""
-    iteration, reviews, pairs = manifest.iteration, tables["reviews"], built["preferences"]
-    spare = spare_pairs(store.at(iteration, 0), config_of(manifest), iteration)
-    known = pl.concat([pairs, spare])
-    order = (
-        pl.when(pl.col("first_idx") == pl.col("chosen_idx"))
-        .then(pl.lit(SLOT_ORDERS[0]))
-        .otherwise(pl.lit(SLOT_ORDERS[1]))
-    )
-    shown = reviews.join(known.select("pair_id", "chosen_idx"), on="pair_id", how="left").with_columns(order=order)
-    merged = merge(pairs, spare, built["rejects"], reviews, iteration=iteration)
-    return [
-        *_compare("reviews", reviews, as_reviews(shown.select(*ANSWERS), known, iteration)),
-        *_compare("preferences", tables["preferences"], merged.preferences),
-        *_compare("rejects", tables["rejects"], merged.rejects),
-    ]
-
-
-def _replay_creator(store: Store, config: Config, iteration: int, tables: Tables) -> list[str]:
-    previous = store.manifest(iteration).previous
-    store = store.at(iteration - 1, previous.revision if previous else 0)
-    before, _ = good_prompts(store, iteration - 1)
-    counted = tables["responses"].filter(pl.col("stage") == "estimate")
-    if config.estimate.source == "previous":
-        counted = answers_to(before, store, iteration - 1)
-    assert config.model_solver is not None
-    sampled = estimate_and_sample(config, iteration, before, counted, config.model_solver.responses)
-    estimated = tables["informativeness"].filter(pl.col("stage") == "estimate")
-    evolved = tables["evolutions"]["chain_id"].n_unique()
-    drawn = sampled.informativeness.collect()
-    # Where too few survived, the build walked further down the draw: as far as there are chains.
-    if evolved > sampled.selected:
-        first = next_in_line(drawn.lazy(), after=0, count=evolved)["prompt_id"]
-        drawn = drawn.with_columns(selected=pl.col("prompt_id").is_in(first.implode()))
-    problems = _compare("informativeness", estimated, drawn)
-    chains = tables["evolutions"].select("chain_id").unique()
-    astray = chains.join(drawn.filter("selected"), left_on="chain_id", right_on="prompt_id", how="anti")
-    if astray.height:
-        first_astray = astray.sort("chain_id")["chain_id"][0]
-        problems.append(f"evolutions: {astray.height} chains start at prompts that were not drawn: {first_astray} ...")
-    lost = wrongly_judged(tables["evolutions"])
-    if lost.height:
-        problems.append(
-            f"evolutions: of {lost.height} candidates the scores do not say that they lost or went on as they did: "
-            f"{_row_name(lost, list(ORDER['evolutions']), 0)} ..."
-        )
-    if config.mix.source == "new_seeds" or config.mix.original == "seeds":
-        # The seeds that were not used are in no table, so what was drawn from them cannot be drawn again.
-        return problems
-    mixed = mix_prompts(config, iteration, before, tables["evolutions"], None)
-    return [
-        *problems,
-        *_compare("evolutions", tables["evolutions"], mixed.evolutions.collect()),
-        *_compare("prompts", tables["prompts"], mixed.prompts.collect()),
-    ]
-
-
-def _compare(name: str, published: pl.DataFrame, computed: pl.DataFrame) -> list[str]:
-    """One sentence if two tables differ: how many rows, which, and in which columns."""
-    order = list(ORDER[name])
-    # A metric that is younger than the tables is null in all of them.
-    unknown = [
-        metric
-        for metric in metrics.LATER
-        if metric in published.columns and published[metric].null_count() == published.height
-    ]
-    published, computed = published.drop(unknown), computed.drop(unknown)
-    published, computed = (table.sort(order, nulls_last=True) for table in (published, computed))
-    if published.equals(computed):
-        return []
-    if published.height != computed.height:
-        return [f"{name}: {published.height} rows are published, {computed.height} follow from the other tables"]
-    different = [
-        (column, (published[column].ne_missing(computed[column])).arg_true().to_list())
-        for column in published.columns
-        if not published[column].equals(computed[column])
-    ]
-    rows = sorted({row for _, places in different for row in places})
-    shown = ", ".join(_row_name(published, order, row) for row in rows[:SHOWN_ROWS])
-    more = f" and {len(rows) - SHOWN_ROWS} more" if len(rows) > SHOWN_ROWS else ""
-    columns = ", ".join(column for column, _ in different)
-    return [f"{name}: {len(rows)} rows are not what follows from the other tables, in {columns}: {shown}{more}"]
-
-
-def _row_name(table: pl.DataFrame, order: list[str], row: int) -> str:
-    return "/".join(str(table[column][row])[:40] for column in order)
+        store = Store(pulled.folder)
+        found = verify_iteration(store, iteration)
+        if rescore and run is not None:
+            _rescore(found, store, iteration, rescore, run)
+        return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,10 @@ import polars as pl
 
 from eva_data.config import TableModel
 from eva_data.dataset.compose import Built, compose
+from eva_data.dataset.inputs import hash_of_prompts, pinned
 from eva_data.dataset.manifest import Manifest, Models
 from eva_data.dataset.scored_table import read_table
 from eva_data.dataset.seeds import read_seeds, seed_block
-from eva_data.dataset.staleness import differences
-from eva_data.errors import StaleError
 from eva_data.iteration.answer import answer, carry_over
 from eva_data.iteration.create import grow
 from eva_data.iteration.players import creator_of, solver_of
@@ -23,6 +22,7 @@ from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.rewrite import rewrite_chosen
 from eva_data.iteration.run import Run
 from eva_data.iteration.score import Scales
+from eva_data.iteration.stale import inputs_to_record, refuse_stale
 from eva_data.ledger import Ledger
 from eva_data.method.outcome import outcome_of
 from eva_data.models.licences import stated_licences
@@ -36,8 +36,9 @@ from eva_data.tables.schemas import EVOLUTIONS, empty
 def build_iteration(run: Run, iteration: int) -> Manifest:
     """The manifest of iteration t, built unless it is there already.
 
-    Raises StaleError where it, or an earlier one, is there but was made with other settings, or where t - 1 is
-    missing. What was finished before an error or a kill is in the ledger and is not done again.
+    Raises StaleError where it, or an earlier one, is there but was made with other settings or from other inputs, or
+    where t - 1 is missing, and DataError where a table is not what was built. What was finished before an error or a
+    kill is in the ledger and is not done again.
     """
     for earlier in range(1, iteration + 1):
         refuse_stale(run, earlier)
@@ -50,19 +51,6 @@ def build_iteration(run: Run, iteration: int) -> Manifest:
     write_card(run.store, run.config.publish.licence)
     shutil.rmtree(run.store.state / "jobs" / f"iter_{iteration}", ignore_errors=True)
     return manifest
-
-
-def refuse_stale(run: Run, iteration: int) -> None:
-    """Raise StaleError where a finished iteration was made with settings that are not today's."""
-    if iteration not in run.store.iterations():
-        return
-    changed = differences(run.config, run.store.manifest(iteration))
-    if changed:
-        raise StaleError(
-            f"iteration {iteration} in {run.store.folder} was made with other settings: {'; '.join(changed)}; set "
-            "them back, or build into a folder of its own with `--set folder=...` (`--set ledger="
-            f"{run.ledger}` keeps what is paid)"
-        )
 
 
 @dataclass(frozen=True)
@@ -82,20 +70,22 @@ class _Started:
     notes: list[str]
 
 
-def _from_table(run: Run, table: TableModel) -> _Started:
+def _from_table(run: Run, table: TableModel, inputs: Mapping[str, str]) -> _Started:
     notes: list[str] = []
-    prompts, responses, rejects, flow = read_table(table, run.config.seed, lambda text: notes.append(run.note(text)))
+    read = read_table(pinned(table, "solver", inputs), run.config.seed, lambda text: notes.append(run.note(text)))
+    prompts, responses, rejects, flow = read
     reward = responses["reward_model"][0] if responses.height else f"table:{table.reward}"
     models = Models(solver=f"table:{prompts['source'][0]}", creator=None, reward=reward)
     return _Started(prompts, responses, rejects, [flow], models, None, table.responses, {}, notes)
 
 
-def _from_seeds(run: Run) -> _Started:
+def _from_seeds(run: Run, inputs: Mapping[str, str]) -> _Started:
     block = run.config.seeds
     assert block is not None
     solver = solver_of(run, 1)
     notes: list[str] = []
-    seeds, unusable = read_seeds(block, run.config.seed, lambda text: notes.append(run.note(text)))
+    pinned_block = pinned(block, "seeds", inputs)
+    seeds, unusable = read_seeds(pinned_block, run.config.seed, lambda text: notes.append(run.note(text)))
     prompts = seed_block(seeds, 1, block.per_iteration)
     read, rejected = seeds.height + unusable.height, unusable.height
     flow = Flow("seeds", "prompts", read, prompts.height, rejected, seeds.height - prompts.height)
@@ -116,7 +106,8 @@ def _from_seeds(run: Run) -> _Started:
 def _build_first(run: Run) -> Built:
     config = run.config
     table = config.solver if isinstance(config.solver, TableModel) else None
-    begun = _from_seeds(run) if table is None else _from_table(run, table)
+    inputs = inputs_to_record(run, 1)
+    begun = _from_seeds(run, inputs) if table is None else _from_table(run, table, inputs)
     paired = outcome_of(config, 1, begun.prompts, begun.responses, n=begun.per_prompt, on_policy=table is None)
     rewritten = rewrite_chosen(run, begun.solver, paired.preferences, begun.prompts, iteration=1, scales=begun.scales)
     return Built(
@@ -132,7 +123,7 @@ def _build_first(run: Run) -> Built:
         flows=[*begun.flows, paired.flow, *rewritten.flows],
         models=begun.models,
         licences=licences_of(run, begun.solver) if begun.solver else {},
-        inputs={"prompts": content_hash(begun.prompts)},
+        inputs=inputs | {"prompts": hash_of_prompts(begun.prompts)},
         notes=[*begun.notes, *rewritten.notes],
         reward_scales=begun.scales,
         bills=bills_of(run, 1),
@@ -143,6 +134,7 @@ def _build_next(run: Run, iteration: int) -> Built:
     config, previous, notes = run.config, run.store.manifest(iteration - 1), []
     solver = solver_of(run, iteration)
     creator = creator_of(run, solver)
+    inputs = inputs_to_record(run, iteration, theta=solver.theta)
     if not config.trains and run.solver_override is None:
         note = f"`{solver.name}` is not trained here: iteration {iteration} asks the same model as before"
         notes.append(run.note(note))
@@ -172,6 +164,7 @@ def _build_next(run: Run, iteration: int) -> Built:
         theta=solver.theta,
         licences=licences_of(run, solver, creator),
         previous=previous,
+        inputs=inputs,
         notes=[*notes, *grown.notes, *answered.notes, *rewritten.notes],
         evolving=grown.record,
         reward_scales=answered.scales,
@@ -202,8 +195,3 @@ def bills_of(run: Run, iteration: int) -> list[dict[str, Any]]:
             for bill in ledger.bills()
             if bill["iteration"] == iteration
         ]
-
-
-def content_hash(prompts: pl.DataFrame) -> str:
-    """Hash of which prompts an iteration started from, whatever file they came in."""
-    return hashlib.sha256("\n".join(prompts["prompt_id"].sort()).encode()).hexdigest()

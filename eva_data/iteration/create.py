@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 import polars as pl
 
+from eva_data.dataset.inputs import pinned
 from eva_data.dataset.manifest import Evolving
 from eva_data.dataset.seeds import as_prompts, read_seeds, seed_block
 from eva_data.errors import ConfigError, DataError
@@ -104,7 +105,7 @@ def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
     config = run.config
     if config.seeds is None:
         raise ConfigError("`mix` asks for seeds, but the prompts came from a table of responses: name `seeds`")
-    seeds, _ = read_seeds(config.seeds, config.seed)
+    seeds, _ = read_seeds(pinned(config.seeds, "seeds", run.store.manifest(1).inputs), config.seed)
     first = as_prompts(seeds.head(config.seeds.per_iteration or seeds.height), 1)
     if config.mix.source == "evolved":
         return first
@@ -169,7 +170,7 @@ def _eliminate(run: Run, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame
     config, store = run.config, run.store
     known = [store.scan_until("prompts", iteration - 1).select(_KNOWN)]
     if config.seeds is not None:
-        seeds, _ = read_seeds(config.seeds, config.seed)
+        seeds, _ = read_seeds(pinned(config.seeds, "seeds", store.manifest(1).inputs), config.seed)
         known.append(as_prompts(seeds, 1).lazy().select(_KNOWN))
     return eliminate(
         attempts,

@@ -8,12 +8,22 @@ from pathlib import Path
 from eva_data.config import Model
 from eva_data.errors import ConfigError
 from eva_data.iteration.run import Run
+from eva_data.iteration.thetas import refuse_damaged, refuse_other
 from eva_data.models.player import Player, player_of
 
 
 def solver_of(run: Run, iteration: int) -> Player:
-    """Who answers in `iteration`: `--solver`, else the trained theta_{t-1}, else the configured model."""
-    return replace(player_of(solver_block(run, iteration)), theta=theta_of(run, iteration))
+    """Who answers in `iteration`: `--solver`, else the trained theta_{t-1}, else the configured model.
+
+    Raises DataError where the theta is damaged, and what `player_of` raises.
+    """
+    theta = theta_of(run, iteration)
+    if theta is None:
+        return player_of(solver_block(run, iteration))
+    refuse_damaged(run.store, theta)
+    player = player_of(solver_block(run, iteration))
+    refuse_other(run.store, theta, player.fingerprint)
+    return replace(player, theta=theta)
 
 
 def theta_of(run: Run, iteration: int) -> int | None:

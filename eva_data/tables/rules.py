@@ -14,3 +14,6 @@ from __future__ import annotations
 
 RULES = 2
 """What iterations that are built now are made by."""
+
+REPLAYED = frozenset({1, 2})
+"""Those whose decisions this eva-data can compute again."""

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from eva_data.config import Config, TransformersModel, VllmModel
 from eva_data.errors import ConfigError, JobError
+from eva_data.files import write_json
 from eva_data.jobs.job import Progress
+from eva_data.models.resolve import folder_fingerprint
 from eva_data.project import train_dir
 from eva_data.supervise import Supervised
 
@@ -167,8 +169,10 @@ def _tell(on_progress: Progress | None, path: Path, told: tuple[int, int] | None
     return now
 
 
-def take_model(output: Path, solver: Path, finish: Callable[[Path], None] | None) -> None:
-    """Give the trained model its name, once all of it is on the disk."""
+def take_model(
+    output: Path, solver: Path, finish: Callable[[Path], None] | None, *, recipe_sha256: str | None = None
+) -> None:
+    """Give the trained model its name, once all of it is on the disk, with what tells whether it is still the same."""
     whole = solver.with_name(f".{solver.name}.tmp")
     shutil.rmtree(whole, ignore_errors=True)
     whole.mkdir(parents=True)
@@ -177,6 +181,9 @@ def take_model(output: Path, solver: Path, finish: Callable[[Path], None] | None
             with file.open("rb+") as handle:
                 os.fsync(handle.fileno())
             file.replace(whole / file.name)
+    record = whole / "training.json"
+    known = {"fingerprint": folder_fingerprint(whole)} | ({"recipe_sha256": recipe_sha256} if recipe_sha256 else {})
+    write_json(record, json.loads(record.read_text(encoding="utf-8")) | known)
     if finish:
         finish(whole)
     whole.rename(solver)

@@ -20,7 +20,7 @@ from eva_data.errors import MissingExtraError
 from eva_data.jobs.job import Progress
 from eva_data.project import train_dir
 from eva_data.training.launch import launch_arguments, run_script, script_arguments, take_model
-from eva_data.training.recipes import algorithm_of, find_recipe, refuse_another, split_of
+from eva_data.training.recipes import algorithm_of, find_recipe, own_recipe, refuse_another, split_of
 
 
 def train(
@@ -39,8 +39,8 @@ def train(
     that was cut off goes on from its last checkpoint.
 
     Raises StaleError where the iteration is not built or theta_t was trained otherwise, DataError where it has no
-    pairs, ConfigError for an unknown recipe, MissingExtraError without TRL, and JobError, with the reason and the log,
-    where training fails.
+    pairs or they are not those that were built, ConfigError for an unknown recipe, MissingExtraError without TRL, and
+    JobError, with the reason and the log, where training fails.
     """
     store = Store(folder.resolve())
     solver = store.solver_folder(iteration)
@@ -68,6 +68,6 @@ def train(
     environment |= {"HF_DATASETS_CACHE": str(job / "datasets")}
     log = store.log(f"train-iter_{iteration}")
     run_script(command, job, log, environment, f"theta_{iteration}", on_progress)
-    take_model(job / "output", solver, finish)
+    take_model(job / "output", solver, finish, recipe_sha256=own_recipe(config))
     shutil.rmtree(job)
     return solver

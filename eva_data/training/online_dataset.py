@@ -11,11 +11,13 @@ import polars as pl
 
 from eva_data.config import Config, TransformersModel, VllmModel
 from eva_data.dataset.compose import Built, compose
+from eva_data.dataset.inputs import hash_of_prompts, pinned
 from eva_data.dataset.manifest import Evolving, Models
 from eva_data.dataset.seeds import read_seeds, seed_block
-from eva_data.iteration.build import bills_of, content_hash, licences_of
+from eva_data.iteration.build import bills_of, licences_of
 from eva_data.iteration.players import creator_of
 from eva_data.iteration.run import Run
+from eva_data.iteration.stale import inputs_to_record
 from eva_data.method.outcome import outcome_of
 from eva_data.models.player import Player
 from eva_data.rewards.scorers import reward_model
@@ -40,7 +42,8 @@ def write_dataset(run: Run, asked: dict[str, Any], start: Player) -> None:
     lines = read_record(job / "record.jsonl")
     config = _as_sampled(run.config, training["sampling"])
     assert config.seeds is not None
-    seeds, rejected = read_seeds(config.seeds, config.seed)
+    inputs = inputs_to_record(run, ITERATION)
+    seeds, rejected = read_seeds(pinned(config.seeds, "seeds", inputs), config.seed)
     block = seed_block(seeds, 1, config.seeds.per_iteration)
     too_long = too_long_table(block, json.loads((job / "too_long.json").read_text(encoding="utf-8")))
     solver = f"{start.fingerprint}+{training['algorithm']}"
@@ -66,7 +69,7 @@ def write_dataset(run: Run, asked: dict[str, Any], start: Player) -> None:
             reward=reward_model(run.scorers),
         ),
         licences=licences_of(run, start, creator),
-        inputs={"prompts": content_hash(block)},
+        inputs=inputs | {"prompts": hash_of_prompts(block)},
         notes=(),
         evolving=Evolving(eliminated=dict(eliminated["reason"].value_counts(sort=True).iter_rows())),
         bills=bills_of(run, ITERATION),

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import yaml
 
 from eva_data.config import Config
 from eva_data.dataset.store import Store
 from eva_data.errors import ConfigError, DataError, StaleError
+from eva_data.files import sha256
+from eva_data.iteration.thetas import read_training, refuse_damaged
 from eva_data.project import train_dir
 
 OFFLINE = ("dpo", "sppo", "simpo", "orpo")
@@ -47,6 +47,12 @@ def algorithm_of(recipe: Path) -> str:
     return str(algorithm)
 
 
+def own_recipe(config: Config) -> str | None:
+    """The hash of a recipe of your own; None for one of eva-data's, which goes by the version of eva-data."""
+    recipe = find_recipe(config.train.recipe)
+    return None if recipe.parent == train_dir() / "recipes" else sha256(recipe)
+
+
 def with_algorithm(config: Config, algorithm: str) -> Config:
     """The same settings with a recipe of this algorithm: the configured one if it is of it, else the ready one."""
     if algorithm not in OFFLINE:
@@ -64,7 +70,8 @@ def with_algorithm(config: Config, algorithm: str) -> Config:
 def split_of(config: Config, store: Store, iteration: int) -> str:
     """The iterations that theta_t is trained on, as `load_dataset` names them, those without a pair left out.
 
-    Raises StaleError where one is not built, DataError where there is no pair in the last or only one.
+    Raises StaleError where one is not built, DataError where its pairs are not those that were built, or where there is
+    no pair in the last or only one.
     """
     first = 1 if config.train.mode == "scratch" else iteration
     pairs = {number: _pairs(store, number) for number in range(first, iteration + 1)}
@@ -79,15 +86,24 @@ def split_of(config: Config, store: Store, iteration: int) -> str:
 def _pairs(store: Store, iteration: int) -> int:
     if iteration not in store.iterations():
         raise StaleError(f"iteration {iteration} has no pairs yet: build it with `eva-data build --iter {iteration}`")
-    return sum(pq.read_metadata(path).num_rows for path in store.table_files("preferences", iteration))
+    store.refuse_changed(iteration, ["preferences"])
+    files = store.manifest(iteration).files
+    return sum(entry.rows for name, entry in files.items() if name.startswith("preferences/"))
 
 
 def refuse_another(config: Config, store: Store, iteration: int) -> None:
     """A theta is never trained again, so one that was trained otherwise than is asked for now is a StaleError."""
     solver = store.solver_folder(iteration)
-    record = json.loads((solver / "training.json").read_text(encoding="utf-8"))
+    refuse_damaged(store, iteration)
+    record = read_training(store, iteration)
     # Before there was a choice it was not recorded.
-    trained = (record.get("algorithm", "dpo"), record["split"])
+    trained = (record.get("algorithm", "dpo"), record.get("split"))
+    recipe = own_recipe(config)
+    if None not in (recipe, record.get("recipe_sha256")) and record["recipe_sha256"] != recipe:
+        raise StaleError(
+            f"theta_{iteration} is there, and `train.recipe` holds other content than it was trained by: set it "
+            f"back, set another `folder`, or delete {solver} if no iteration was built with it"
+        )
     asked = (algorithm_of(find_recipe(config.train.recipe)), split_of(config, store, iteration))
     if trained != asked:
         raise StaleError(

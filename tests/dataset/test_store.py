@@ -13,7 +13,7 @@ import pytest
 import yaml
 from datasets import load_dataset
 from hub_server import Hub, Repo
-from small_store import a_manifest, small_store
+from small_store import a_manifest, replace_table, small_store
 
 from eva_data import files
 from eva_data.dataset.store import Store
@@ -68,7 +68,9 @@ def test_a_missing_part_of_a_table_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(files, "ROW_GROUP_ROWS", 2)
     store.write_iteration(a_manifest(1), {"rejects": rejects(4)}, shard_bytes=1)
     (tmp_path / "rejects" / "iter_1-00002-of-00002.parquet").unlink()
-    with pytest.raises(DataError, match=r"the table .*iter_1-00002-of-00002\.parquet is missing: restore it, or build"):
+    with pytest.raises(
+        DataError, match=r"the table .*iter_1-00002-of-00002\.parquet is missing: restore it, or remove"
+    ):
         store.scan("rejects", 1)
     assert store.changed_files(1) == ["rejects/iter_1-00002-of-00002.parquet"]
 
@@ -160,6 +162,6 @@ def test_other_columns_than_those_of_later_releases_are_still_an_error(
         (pairs.with_columns(later=1), "later is Int32, expected Float64"),
         (pairs.with_columns(pl.col("depth").cast(pl.Int64)), "depth is Int64, expected Int32"),
     ):
-        changed.write_parquet(path)
+        replace_table(store, "preferences", 1, changed)
         with pytest.raises(DataError, match=problem):
             store.scan("preferences", 1)

@@ -187,7 +187,8 @@ def test_a_folder_with_other_data_is_left_as_it_is(hub: Hub, home: Path, built: 
 
 def test_verify_replays_what_is_published(hub: Hub, home: Path, built: Path) -> None:
     done = hub.run(home, "verify", REPO, "--iter", "2")
-    assert (done.returncode, done.stdout) == (0, f"Iteration 2 in {REPO} is what its tables and manifest say.\n")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith(f"Iteration 2 in {REPO} is what its tables and manifest say. Not checked: whether ")
     assert list(home.iterdir()) == []
     changed = pl.read_parquet(built / "preferences" / "iter_2.parquet").with_columns(pl.col("chosen_idx") + 1)
     changed.write_parquet(home / "changed.parquet")

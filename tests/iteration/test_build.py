@@ -157,7 +157,9 @@ def test_only_refuses_to_make_what_is_missing(copied: Path) -> None:
 def test_a_folder_of_a_newer_version_is_refused(copied: Path) -> None:
     path = Store(copied).manifest_path(2)
     path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
-    done = eva(copied, "status")
+    shown = eva(copied, "status")
+    assert (shown.returncode, "UNREADABLE" in shown.stdout) == (0, True)
+    done = eva(copied, "build", "--iter", "2")
     assert (done.returncode, "was written by a newer eva-data (format 99" in done.stderr) == (1, True)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
-from small_store import small_store
+from small_store import replace_table, small_store
 
 from eva_data.calls import Unparsable
 from eva_data.cli.text.build import print_lineages
@@ -202,12 +202,10 @@ def test_show_marks_a_rewriting_by_its_side_also_where_people_preferred_the_othe
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = small_store(tmp_path / "small")
-    responses, pairs = (store.table_files(name, 2)[0] for name in ("responses", "preferences"))
-    found = pl.read_parquet(responses)
+    found, in_pair = (store.scan(name, 2).collect() for name in ("responses", "preferences"))
     of_chosen = found.filter((pl.col("response") == "good one") & (pl.col("stage") == "respond")).tail(1)
     written = of_chosen.with_columns(stage=pl.lit("rewrite"), response=pl.lit("better one"), reward=pl.lit(0.95))
-    pl.concat([found, written]).write_parquet(responses)
-    in_pair = pl.read_parquet(pairs)
+    replace_table(store, "responses", 2, pl.concat([found, written]))
     better = pl.Series([turn("assistant", "better one")], dtype=PREFERENCES["chosen"])
     taken = in_pair.with_columns(chosen=better, rewritten=pl.lit(True))
     sides = {"chosen": "rejected", "rejected": "chosen", "chosen_idx": "rejected_idx", "rejected_idx": "chosen_idx"}
@@ -218,7 +216,7 @@ def test_show_marks_a_rewriting_by_its_side_also_where_people_preferred_the_othe
         (swapped, {"better one": "rejected", "good one": "original", "bad": "chosen"}),
         (in_pair, {"better one": "rewrite", "good one": "chosen", "bad": "rejected"}),
     ):
-        table.write_parquet(pairs)
+        replace_table(store, "preferences", 2, table)
         print_lineages(store, 2, 1)
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
         assert {line[18:]: line[2:10].strip() for line in lines} == marks

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from polars.testing import assert_frame_equal
-from small_store import BASE, REWARD, THETA, answers, frame, prompt, small_store, write
+from small_store import BASE, REWARD, THETA, answers, frame, prompt, replace_table, small_store, write
 from tiny import save_model
 
 from eva_data.cli.text.build import print_lineages
@@ -197,8 +197,7 @@ def test_examples_go_from_the_seed_through_evolutions_to_the_pair(tmp_path: Path
 def test_a_rewrite_that_gave_the_seed_back_leads_no_lineage_in_a_circle(tmp_path: Path) -> None:
     store = small_store(tmp_path / "small")
     before = section(card_of(store), "Examples")
-    path = store.table_files("evolutions", 2)[0]
-    attempts = pl.read_parquet(path)
+    attempts = store.scan("evolutions", 2).collect()
     again = attempts.tail(1).with_columns(
         step=pl.lit(4, pl.Int32),
         prompt_id=pl.lit("11"),
@@ -207,7 +206,7 @@ def test_a_rewrite_that_gave_the_seed_back_leads_no_lineage_in_a_circle(tmp_path
         reason=pl.lit("duplicate"),
         duplicate_of=pl.lit("11"),
     )
-    pl.concat([attempts, again]).write_parquet(path)
+    replace_table(store, "evolutions", 2, pl.concat([attempts, again]))
     assert section(card_of(store), "Examples") == before
     print_lineages(store, 2, 3)
 

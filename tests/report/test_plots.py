@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from polars.testing import assert_frame_equal
-from small_store import small_store
+from small_store import replace_table, small_store
 
 from eva_data.errors import MissingExtraError
 from eva_data.report.distributions import SHIFT, Axis, axis_of, correlations, grid, histogram, shift
@@ -144,10 +144,9 @@ def test_pictures_of_tables_without_a_single_value_say_so_and_do_not_fail(tmp_pa
     store = small_store(tmp_path / "small")
     for iteration in (1, 2):
         for name in ("informativeness", "preferences"):
-            path = store.table_files(name, iteration)[0]
             metrics = pl.lit(None, pl.Float64).alias
-            table = pl.read_parquet(path).with_columns(metrics(metric) for metric in METRICS)
-            (table.clear() if name == "preferences" else table).write_parquet(path)
+            table = store.scan(name, iteration).collect().with_columns(metrics(metric) for metric in METRICS)
+            replace_table(store, name, iteration, table.clear() if name == "preferences" else table)
     assert write_plots(store, [1, 2], tmp_path) == plot_names([1, 2])
     assert plot_names([]) == write_plots(store, [], tmp_path) == []
 

@@ -129,19 +129,20 @@ def reviewed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_revision_is_verified_by_the_build_and_its_reviews(reviewed: Path, tmp_path: Path) -> None:
-    assert verify_iteration(Store(reviewed), 2) == []
+    assert verify_iteration(Store(reviewed), 2).problems == []
     folder = Path(shutil.copytree(reviewed, tmp_path / "changed", ignore=shutil.ignore_patterns(".eva")))
     path = folder / "reviews" / "iter_2.r1.parquet"
     reviews = pl.read_parquet(path)
     reviews.with_columns(preferred_idx=pl.col("first_idx") + pl.col("second_idx") - pl.col("preferred_idx")).cast(
         dict(REVIEWS)  # type: ignore[arg-type]
     ).write_parquet(path)
-    changed, meaning, pairs = verify_iteration(Store(folder), 2)
+    changed, meaning, pairs, summary = verify_iteration(Store(folder), 2).problems
     assert changed.startswith("reviews/iter_2.r1.parquet: its SHA-256 is not the one in the manifest")
     assert meaning.startswith(
         "revision 1: reviews: 3 rows are not what follows from the other tables, in preferred_idx"
     )
     assert pairs.startswith("revision 1: preferences: ")
+    assert summary == "revision 1: manifest: `review` is not what the reviews come to"
 
 
 def test_status_says_what_was_reviewed_and_what_is_stale_for_it(built: Path, tmp_path: Path) -> None:
@@ -155,7 +156,7 @@ def test_status_says_what_was_reviewed_and_what_is_stale_for_it(built: Path, tmp
     # What is there stays there.
     again = eva(folder, "build", "--iter", "2", "--set", "train.heldout=0")
     assert again.returncode == 0, again.stderr
-    assert verify_iteration(store, 2) == []
+    assert verify_iteration(store, 2).problems == []
 
 
 def test_the_next_iteration_is_built_from_the_revision_without_the_bad_prompt(reviewed: Path, tmp_path: Path) -> None:
@@ -176,7 +177,7 @@ def test_the_next_iteration_is_built_from_the_revision_without_the_bad_prompt(re
     assert estimated.height == tables(folder, 2)["prompts"].height - 1
     for ids in (estimated["prompt_id"], made["prompts"]["prompt_id"], made["evolutions"]["chain_id"]):
         assert bad not in ids.to_list()
-    assert verify_iteration(store, 3) == []
+    assert verify_iteration(store, 3).problems == []
     assert "stale" not in eva(folder, "status").stdout
 
 

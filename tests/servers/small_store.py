@@ -9,9 +9,10 @@ import polars as pl
 
 from eva_data.config import Config
 from eva_data.config.reading import parse_config
-from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.manifest import FileEntry, Manifest
 from eva_data.dataset.staleness import what_counts
 from eva_data.dataset.store import Store
+from eva_data.files import sha256, write_json
 from eva_data.method.estimate import informativeness
 from eva_data.method.outcome import outcome_of
 from eva_data.report.card import write_card
@@ -179,3 +180,13 @@ def _second(store: Store, config: Config, evolved: str, chosen: str, rejected: s
     }
     models = {"solver": THETA, "creator": THETA, "reward": REWARD}
     write(store, config, 2, tables, models=models, theta=1, spent=[{"cost": 0.0, "unpriced": 4}])
+
+
+def replace_table(store: Store, name: str, iteration: int, table: pl.DataFrame) -> None:
+    """Put a table in the place of another, and into the manifest, as if it had been built so."""
+    path, manifest_path = store.folder / name / f"iter_{iteration}.parquet", store.manifest_path(iteration)
+    table.write_parquet(path)
+    manifest = store.manifest(iteration)
+    entry = FileEntry(sha256=sha256(path), rows=table.height, bytes=path.stat().st_size)
+    files = manifest.files | {f"{name}/{path.name}": entry}
+    write_json(manifest_path, manifest.model_copy(update={"files": files}).values())

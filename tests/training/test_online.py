@@ -336,7 +336,7 @@ def test_an_online_run_is_a_dataset_like_any_other(tmp_path: Path) -> None:
     assert "online training: 6/6" in done.stderr
 
     store = Store(folder)
-    assert verify_iteration(store, 1) == []
+    assert verify_iteration(store, 1).problems == []
     found = tables(folder, 1)
     manifest = store.manifest(1)
     assert manifest.online is not None

@@ -7,14 +7,18 @@ from typing import Any
 
 import polars as pl
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from eva_data.cli.text.costs import spent_table
 from eva_data.dataset.manifest import Manifest
-from eva_data.dataset.staleness import differences, settings_hash
+from eva_data.dataset.staleness import settings_hash
 from eva_data.dataset.store import Store
+from eva_data.errors import DataError, EvaError
 from eva_data.iteration.run import Run
+from eva_data.iteration.stale import changes
+from eva_data.iteration.thetas import refuse_damaged
 from eva_data.ledger import Ledger
 from eva_data.report.lineage import lineage, relatives
 from eva_data.visible import visible
@@ -125,13 +129,17 @@ def print_status(run: Run) -> None:
         table.add_column(column)
     previous: Manifest | None = None
     for iteration in range(1, max(built, default=0) + 2):
-        trained = "trained" if store.solver_folder(iteration).exists() else "missing"
+        trained = _trained(store, iteration)
         if iteration not in built:
             table.add_row(str(iteration), "missing", trained, "")
             continue
-        manifest = store.manifest(iteration)
+        try:
+            manifest, changed = store.manifest(iteration), store.changed_files(iteration)
+        except DataError as error:
+            table.add_row(str(iteration), escape(f"UNREADABLE: {error}"), trained, "unknown")
+            previous = None
+            continue
         counts = manifest.counts
-        changed = store.changed_files(iteration)
         tables = f"{counts.prompts} prompts, {counts.pairs} pairs"
         if manifest.review is not None:
             tables += f"; r{manifest.revision}, {manifest.review['pairs']} pairs judged by people"
@@ -158,10 +166,23 @@ def print_spent(console: Console, ledger: Ledger) -> None:
         console.print(spent_table(bills))
 
 
+def _trained(store: Store, theta: int) -> str:
+    if not store.solver_folder(theta).exists():
+        return "missing"
+    try:
+        refuse_damaged(store, theta)
+    except DataError as error:
+        return escape(f"DAMAGED: {error}")
+    return "trained"
+
+
 def _staleness(run: Run, manifest: Manifest, previous: Manifest | None) -> str:
-    changed = differences(run.config, manifest)
-    if changed:
-        return "stale: " + "; ".join(changed)
+    try:
+        found = changes(run, manifest)
+    except EvaError as error:
+        return escape(f"unknown: {error}")
+    if found.settings or found.inputs:
+        return "stale: " + "; ".join((*found.settings, *found.inputs))
     made_from = manifest.previous
     if (
         previous is not None
@@ -171,7 +192,8 @@ def _staleness(run: Run, manifest: Manifest, previous: Manifest | None) -> str:
         if made_from.revision < previous.revision:
             return f"stale: iteration {previous.iteration} was reviewed since, and is at r{previous.revision}"
         return f"stale: iteration {previous.iteration} is not the one it was built from"
-    return "as they are now"
+    absent = " and ".join(f"`{key}`" for key in found.unknown)
+    return f"as they are now, as far as is known: {absent} cannot be read here" if absent else "as they are now"
 
 
 def print_lineages(store: Store, iteration: int, rows: int) -> None:

@@ -1,0 +1,166 @@
+"""Counts an iteration again: what its manifest says of rows, tokens, models and money against its tables and ledger."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from eva_data.config import TableModel
+from eva_data.dataset.compose import counts_of, summary_of, tokens_of
+from eva_data.dataset.inputs import hash_of_prompts
+from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.staleness import config_of, what_counts
+from eva_data.tables.reasons import RESPONSE_FAILED
+
+Tables = Mapping[str, pl.DataFrame]
+
+
+def recount(manifest: Manifest, tables: Tables) -> list[str]:
+    """Where a manifest says something else than its tables; one sentence per statement."""
+    config = config_of(manifest)
+    said = manifest.model_fields_set
+    found = list(_differing("counts", manifest.counts.model_dump(), counts_of(tables).model_dump()))
+    if manifest.tokens is not None:
+        found += _differing("tokens", manifest.tokens.model_dump(), tokens_of(tables).model_dump())
+    if "informativeness" in said:
+        now = summary_of(tables["informativeness"], tables["prompts"], config.estimate.metric)
+        found += _differing(
+            "informativeness",
+            [each.model_dump() for each in manifest.informativeness],
+            [each.model_dump() for each in now],
+        )
+    if not _holds(what_counts(config, manifest.iteration), manifest.settings):
+        found.append("manifest: `settings` are not those that follow from its `config`")
+    if manifest.iteration == 1 and manifest.online is None and "prompts" in manifest.inputs:
+        begun = hash_of_prompts(tables["prompts"])
+        found += _differing("inputs.prompts", manifest.inputs["prompts"], begun)
+    if manifest.evolving is not None:
+        eliminated = tables["evolutions"].filter(pl.col("status") == "eliminated").height
+        found += _differing("evolving.eliminated", sum(manifest.evolving.eliminated.values()), eliminated)
+    return [*found, *_models(manifest, tables)]
+
+
+def recount_flow(manifest: Manifest, tables: Tables) -> list[str]:
+    """Where the flow of a build says something else than its tables."""
+    found: list[str] = []
+    for flow in manifest.flow:
+        expected = _flow(flow.stage, tables)
+        found += _differing(f"flow.{flow.stage}", {key: getattr(flow, key) for key in expected}, expected)
+    return found
+
+
+def _flow(stage: str, tables: Tables) -> dict[str, int]:
+    """What of a stage's flow is in the tables."""
+    responses, rejects = tables["responses"], tables["rejects"]
+    evolutions, informative = tables["evolutions"], tables["informativeness"]
+    preferences = tables["preferences"]
+
+    def rejected(*stages: str) -> int:
+        failed = pl.col("reason").str.starts_with(RESPONSE_FAILED).fill_null(False)
+        return rejects.filter(pl.col("stage").is_in(stages) & ~failed).height
+
+    def asked(stage: str) -> pl.DataFrame:
+        return responses.filter((pl.col("stage") == stage) & ~pl.col("reused"))
+
+    if stage in ("respond", "estimate"):
+        return {"rows_out": asked(stage)["prompt_id"].n_unique(), "rejected": rejected(stage)}
+    if stage.startswith("reward"):
+        rewards = (asked(stage[8:-1]) if stage.endswith(")") else responses)["reward"]
+        return {"rows_in": rewards.len(), "rows_out": rewards.count()}
+    if stage == "seeds":
+        seeds = tables["prompts"].filter(pl.col("origin") == "seed").height
+        return {"rows_out": seeds, "rejected": rejected("seeds")}
+    if stage == "table":
+        return {"rows_out": asked("respond").height, "rejected": rejected("seeds", "reward")}
+    if stage == "sample":
+        drawn = informative.filter(pl.col("stage") == "estimate")["selected"]
+        return {"rows_in": drawn.len(), "rows_out": int(drawn.sum())}
+    if stage == "evolve":
+        names = {"rows_out": "mixed", "rejected": "eliminated", "set_aside": "unused"}
+        by_status = {key: evolutions.filter(pl.col("status") == name).height for key, name in names.items()}
+        return {"rows_in": evolutions.height} | by_status
+    if stage == "pair":
+        return {"rows_in": tables["prompts"].height, "rows_out": preferences.height, "rejected": rejected("pair")}
+    if stage == "rewrite":
+        return {"rows_in": preferences.height, "rows_out": asked(stage).height, "rejected": rejected(stage)}
+    if stage == "pair (rewrite)":
+        return {"rows_in": asked("rewrite")["reward"].count(), "rows_out": int(preferences["rewritten"].sum())}
+    return {}
+
+
+def _models(manifest: Manifest, tables: Tables) -> list[str]:
+    """Where the columns that name a model name another one than the manifest."""
+    models, of_table = manifest.models, isinstance(config_of(manifest).solver, TableModel) and manifest.iteration == 1
+    here = pl.col("created_iteration") == manifest.iteration
+    columns = {
+        "responses.reward_model": (tables["responses"]["reward_model"], models.reward),
+        "evolutions.creator": (tables["evolutions"]["creator"], models.creator),
+        "prompts.creator": (tables["prompts"].filter(here)["creator"], models.creator),
+    }
+    if not of_table:
+        solvers = tables["responses"]["solver"]
+        # An online run's solver is another one after every step.
+        columns["responses.solver"] = (
+            solvers if manifest.online is None else solvers.str.replace(r"-\d+$", ""),
+            models.solver,
+        )
+    others = {name: values.drop_nulls().unique().sort().to_list() for name, (values, _) in columns.items()}
+    return [
+        f"{name}: it holds {', '.join(map(str, found[:3]))}, and the manifest names {columns[name][1]}"
+        for name, found in others.items()
+        if found not in ([], [columns[name][1]])
+    ]
+
+
+def recount_spent(manifest: Manifest, bills: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Where the ledger holds less than the manifest says was asked; more may have been asked for other folders."""
+    kept = {(bill["stage"], bill["model"]): bill for bill in bills}
+    found: list[str] = []
+    for spent in manifest.spent:
+        bill = kept.get((spent.stage, spent.model))
+        numbers = ("replies", "completions", "prompt_tokens", "completion_tokens", "cost")
+        said = spent.model_dump()
+        lacking = [name for name in numbers if bill is None or bill[name] < said[name] - 1e-9]
+        if lacking:
+            held = {name: bill[name] if bill else 0 for name in lacking}
+            found.append(
+                f"manifest: `spent` of {spent.model} in stage {spent.stage} is "
+                f"{', '.join(f'{said[name]:g} {name}' for name in lacking)}, and the ledger holds "
+                f"{', '.join(f'{held[name]:g}' for name in lacking)}"
+            )
+    return found
+
+
+def _differing(key: str, said: Any, computed: Any) -> Iterator[str]:
+    """One sentence for every value in which what is said is not what was computed."""
+    if isinstance(said, Mapping) and isinstance(computed, Mapping):
+        for name in sorted({*said, *computed}):
+            yield from _differing(f"{key}.{name}", said.get(name), computed.get(name))
+    elif isinstance(said, list) and isinstance(computed, list) and len(said) == len(computed):
+        for number, (one, other) in enumerate(zip(said, computed, strict=True)):
+            yield from _differing(f"{key}[{number}]", one, other)
+    elif not _same(said, computed):
+        yield f"manifest: `{key}` is {said}, and {computed} follows from the tables"
+
+
+def _same(said: Any, computed: Any) -> bool:
+    if isinstance(said, float) and isinstance(computed, int | float):
+        # Sums in another order, by another version of polars, differ in the last bits.
+        return math.isclose(said, computed, rel_tol=1e-9, abs_tol=1e-12)
+    return bool(said == computed)
+
+
+def _holds(now: Any, recorded: Any) -> bool:
+    """Whether what was recorded is in what follows now, where keys that are younger than the record may be more."""
+    if isinstance(recorded, Mapping):
+        return isinstance(now, Mapping) and all(key in now and _holds(now[key], recorded[key]) for key in recorded)
+    if isinstance(recorded, list | tuple):
+        return (
+            isinstance(now, list | tuple)
+            and len(now) == len(recorded)
+            and all(_holds(one, other) for one, other in zip(now, recorded, strict=True))
+        )
+    return bool(now == recorded)

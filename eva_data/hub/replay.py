@@ -1,0 +1,184 @@
+"""Replays an iteration from its published tables: same metrics, same draw, same mix, same pairs, or it says where.
+
+Generation cannot be replayed, and need not be: what the models said is in the tables. Everything that eva-data
+itself decided follows from them and from the manifest's settings, and is computed again here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import polars as pl
+
+from eva_data.config import Config, TableModel
+from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.staleness import config_of
+from eva_data.dataset.store import Store
+from eva_data.evolve.candidates import wrongly_judged
+from eva_data.iteration.stages import answers_to, estimate_and_sample, good_prompts, mix_prompts
+from eva_data.method.outcome import outcome_of
+from eva_data.method.rewrite import with_rewritten
+from eva_data.method.sample import next_in_line
+from eva_data.method.verdicts import merge
+from eva_data.review.agreement import figures
+from eva_data.review.blind import SLOT_ORDERS
+from eva_data.review.pull import ANSWERS, as_reviews
+from eva_data.review.spare import spare_pairs
+from eva_data.tables import metrics
+from eva_data.tables.reasons import NOT_BEST
+from eva_data.tables.schemas import ORDER
+
+SHOWN_ROWS = 3
+"""Rows named per table; the rest are counted."""
+
+Tables = Mapping[str, pl.DataFrame]
+
+
+def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame | None = None) -> list[str]:
+    """Where what follows from an iteration's tables and settings is not what the tables say.
+
+    `seeds` are PROMPTS of the seeds, as `seed_prompts` gives them, where the mix took from them and they are at hand.
+    """
+    iteration = manifest.iteration
+    config = config_of(manifest)
+    found = _replay_creator(store, config, iteration, tables, seeds) if iteration > 1 else []
+    answers = tables["responses"].filter(pl.col("stage") == "respond")
+    solver = config.model_solver if iteration >= config.first_answered else config.solver
+    assert solver is not None
+    paired = outcome_of(
+        config,
+        iteration,
+        tables["prompts"],
+        answers,
+        n=solver.responses,
+        on_policy=not isinstance(solver, TableModel),
+        rules=manifest.rules,
+    )
+    rewritten = tables["responses"].filter(pl.col("stage") == "rewrite")
+    pairs = with_rewritten(paired.preferences, rewritten, rules=manifest.rules)
+    informative = tables["informativeness"].filter(pl.col("stage") == "respond")
+    pair_rejects = tables["rejects"].filter(pl.col("stage") == "pair")
+    return [
+        *found,
+        *_compare("informativeness", informative, paired.informativeness),
+        *_compare("preferences", tables["preferences"], pairs),
+        *_compare("rejects", pair_rejects, paired.rejects),
+    ]
+
+
+def replay_review(store: Store, manifest: Manifest, built: Tables, tables: Tables) -> list[str]:
+    """Where what follows from a build's tables and the reviews of a revision is not what that revision's tables say."""
+    iteration, reviews, pairs = manifest.iteration, tables["reviews"], built["preferences"]
+    spare = spare_pairs(store.at(iteration, 0), config_of(manifest), iteration)
+    known = pl.concat([pairs, spare])
+    order = (
+        pl.when(pl.col("first_idx") == pl.col("chosen_idx"))
+        .then(pl.lit(SLOT_ORDERS[0]))
+        .otherwise(pl.lit(SLOT_ORDERS[1]))
+    )
+    shown = reviews.join(known.select("pair_id", "chosen_idx"), on="pair_id", how="left").with_columns(order=order)
+    merged = merge(pairs, spare, built["rejects"], reviews, iteration=iteration)
+    metric = config_of(manifest).estimate.metric
+    told = json.loads(json.dumps(figures(pairs, spare, reviews, metric)))
+    return [
+        *_compare("reviews", reviews, as_reviews(shown.select(*ANSWERS), known, iteration)),
+        *_compare("preferences", tables["preferences"], merged.preferences),
+        *_compare("rejects", tables["rejects"], merged.rejects),
+        *([] if told == manifest.review else ["manifest: `review` is not what the reviews come to"]),
+    ]
+
+
+def mixed_from_seeds(config: Config) -> bool:
+    """Whether prompts of X_t were drawn from the seeds. Those that were not used are in no table."""
+    return config.mix.source == "new_seeds" or config.mix.original == "seeds"
+
+
+def _replay_creator(
+    store: Store, config: Config, iteration: int, tables: Tables, seeds: pl.DataFrame | None
+) -> list[str]:
+    previous = store.manifest(iteration).previous
+    store = store.at(iteration - 1, previous.revision if previous else 0)
+    before, _ = good_prompts(store, iteration - 1)
+    counted = tables["responses"].filter(pl.col("stage") == "estimate")
+    if config.estimate.source == "previous":
+        counted = answers_to(before, store, iteration - 1)
+    assert config.model_solver is not None
+    sampled = estimate_and_sample(config, iteration, before, counted, config.model_solver.responses)
+    estimated = tables["informativeness"].filter(pl.col("stage") == "estimate")
+    evolved = tables["evolutions"]["chain_id"].n_unique()
+    drawn = sampled.informativeness.collect()
+    # Where too few survived, the build walked further down the draw: as far as there are chains.
+    if evolved > sampled.selected:
+        first = next_in_line(drawn.lazy(), after=0, count=evolved)["prompt_id"]
+        drawn = drawn.with_columns(selected=pl.col("prompt_id").is_in(first.implode()))
+    problems = _compare("informativeness", estimated, drawn)
+    chains = tables["evolutions"].select("chain_id").unique()
+    astray = chains.join(drawn.filter("selected"), left_on="chain_id", right_on="prompt_id", how="anti")
+    if astray.height:
+        first_astray = astray.sort("chain_id")["chain_id"][0]
+        problems.append(f"evolutions: {astray.height} chains start at prompts that were not drawn: {first_astray} ...")
+    lost = wrongly_judged(tables["evolutions"])
+    if lost.height:
+        problems.append(
+            f"evolutions: of {lost.height} candidates the scores do not say that they lost or went on as they did: "
+            f"{_row_name(lost, list(ORDER['evolutions']), 0)} ..."
+        )
+    if mixed_from_seeds(config) and seeds is None:
+        return [*problems, *_wrong_status(tables)]
+    mixed = mix_prompts(config, iteration, before, tables["evolutions"], seeds)
+    evolving = store.at(iteration, 0).manifest(iteration).evolving
+    result = asdict(mixed.result)
+    wrong = [name for name in result if evolving is not None and getattr(evolving, name) != result[name]]
+    return [
+        *problems,
+        *_compare("evolutions", tables["evolutions"], mixed.evolutions.collect()),
+        *_compare("prompts", tables["prompts"], mixed.prompts.collect()),
+        *(f"manifest: `evolving.{name}` is {getattr(evolving, name)}, and {result[name]} follows" for name in wrong),
+    ]
+
+
+def _wrong_status(tables: Tables) -> list[str]:
+    """Evolutions whose status is not what their reasons and X_t say, where the mix itself cannot be drawn again."""
+    evolutions, reason = tables["evolutions"], pl.col("reason")
+    taken = tables["prompts"].filter(pl.col("mix_role") == "evolved")["prompt_id"]
+    status = (
+        pl.when(reason.is_not_null() & (reason != NOT_BEST))
+        .then(pl.lit("eliminated"))
+        .when(reason.is_null() & pl.col("prompt_id").is_in(taken.implode()))
+        .then(pl.lit("mixed"))
+        .otherwise(pl.lit("unused"))
+    )
+    return _compare("evolutions", evolutions, evolutions.with_columns(status=status))
+
+
+def _compare(name: str, published: pl.DataFrame, computed: pl.DataFrame) -> list[str]:
+    """One sentence if two tables differ: how many rows, which, and in which columns."""
+    order = list(ORDER[name])
+    # A metric that is younger than the tables is null in all of them.
+    unknown = [
+        metric
+        for metric in metrics.LATER
+        if metric in published.columns and published[metric].null_count() == published.height
+    ]
+    published, computed = published.drop(unknown), computed.drop(unknown)
+    published, computed = (table.sort(order, nulls_last=True) for table in (published, computed))
+    if published.equals(computed):
+        return []
+    if published.height != computed.height:
+        return [f"{name}: {published.height} rows are published, {computed.height} follow from the other tables"]
+    different = [
+        (column, (published[column].ne_missing(computed[column])).arg_true().to_list())
+        for column in published.columns
+        if not published[column].equals(computed[column])
+    ]
+    rows = sorted({row for _, places in different for row in places})
+    shown = ", ".join(_row_name(published, order, row) for row in rows[:SHOWN_ROWS])
+    more = f" and {len(rows) - SHOWN_ROWS} more" if len(rows) > SHOWN_ROWS else ""
+    columns = ", ".join(column for column, _ in different)
+    return [f"{name}: {len(rows)} rows are not what follows from the other tables, in {columns}: {shown}{more}"]
+
+
+def _row_name(table: pl.DataFrame, order: list[str], row: int) -> str:
+    return "/".join(str(table[column][row])[:40] for column in order)

@@ -1,0 +1,86 @@
+"""Scores some of an iteration's responses again, with the reward at hand, and says where another reward comes out."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from eva_data.config import LocalReward, Pairwise, RewardServer
+from eva_data.dataset.store import Store
+from eva_data.errors import DataError
+from eva_data.iteration.run import Run
+from eva_data.iteration.score import score
+from eva_data.rewards.scorers import reward_model
+from eva_data.tables.ids import uniform_draw
+
+SHOWN = 3
+"""Responses named; the rest are counted."""
+
+_NOISE = {"float32": 1e-4, "auto": 0.1, "bfloat16": 0.1, "float16": 0.02}
+"""How far scores of one text may differ with the rest of the batch, as `reward.invariance` has it."""
+
+
+def rescore(store: Store, iteration: int, count: int, run: Run) -> tuple[list[str], int]:
+    """Where the reward at hand gives other rewards than the table holds, and how many responses were scored again.
+
+    `count` responses are drawn by the settings' seed. A pairwise reward compares, so that all responses of their
+    prompts are scored. Nothing is taken from the ledger, and nothing is kept. Raises DataError where the rewards of
+    these settings are not those that the manifest names.
+    """
+    manifest = store.at(iteration, 0).manifest(iteration)
+    name = reward_model(run.scorers)
+    if name != manifest.models.reward:
+        raise DataError(
+            f"the rewards of iteration {iteration} are by {manifest.models.reward}, and those of the settings are by "
+            f"{name}, so they cannot be compared: name that reward in eva.yaml"
+        )
+    seen = store.at(iteration, 0)
+    answers = seen.scan("responses", iteration).filter((pl.col("stage") == "respond") & pl.col("reward").is_not_null())
+    key = pl.concat_str("prompt_id", pl.lit("/"), pl.col("response_idx").cast(pl.String))
+    drawn = answers.sort(uniform_draw(key, seed=run.config.seed, stage="rescore", iteration=iteration)).head(count)
+    if any(isinstance(scorer.block, Pairwise) for scorer in run.scorers):
+        drawn = answers.join(drawn.select("prompt_id").unique(), on="prompt_id", how="semi")
+    rows = drawn.collect()
+    with tempfile.TemporaryDirectory() as folder:
+        config = run.config.model_copy(update={"folder": Path(folder), "ledger": None})
+        aside = replace(run, config=config)
+        with aside.servers:
+            prompts = seen.scan("prompts", iteration).collect()
+            scales = manifest.reward_scales
+            again = score(aside, rows, prompts, stage="respond", iteration=iteration, scales=scales).responses
+    both = rows.join(
+        again.select("prompt_id", "response_idx", now="reward"), on=["prompt_id", "response_idx"], how="left"
+    ).sort("prompt_id", "response_idx")
+    allowed = _noise(run) * pl.max_horizontal(pl.lit(1.0), pl.col("reward").abs())
+    agrees = ((pl.col("reward") - pl.col("now")).abs() <= allowed).fill_null(False)
+    other = both.filter(~agrees)
+    if other.is_empty():
+        return [], rows.height
+    named = ", ".join(
+        f"{row['prompt_id']}/{row['response_idx']} {row['reward']:g} where it is {_said(row['now'])}"
+        for row in other.head(SHOWN).to_dicts()
+    )
+    more = f" and {other.height - SHOWN} more" if other.height > SHOWN else ""
+    return [
+        f"responses: of {rows.height} that were scored again, {other.height} have another reward than {name} gives: "
+        f"{named}{more}"
+    ], rows.height
+
+
+def _said(reward: float | None) -> str:
+    return "none" if reward is None else f"{reward:g}"
+
+
+def _noise(run: Run) -> float:
+    """How far the rewards may differ without being others: rewards of functions and judges not at all."""
+    noises = [1e-9]
+    for scorer in run.scorers:
+        block = scorer.block
+        if isinstance(block, LocalReward):
+            noises.append(block.invariance or _NOISE[block.dtype])
+        elif isinstance(block, RewardServer):
+            noises.append(_NOISE[block.dtype])
+    return max(noises)

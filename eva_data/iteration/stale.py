@@ -1,0 +1,145 @@
+"""Whether an iteration is still what the settings, its inputs and the iterations before it make, and what changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from eva_data.config import Config, Seeds, TableModel
+from eva_data.dataset.inputs import Inputs, commit_of, hash_inputs, hash_of_prompts, input_files, verifiers
+from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.seeds import read_seeds
+from eva_data.dataset.staleness import differences, without_folders
+from eva_data.dataset.store import Store
+from eva_data.errors import DataError, EvaError, StaleError
+from eva_data.files import sha256
+from eva_data.iteration.run import Run
+from eva_data.iteration.thetas import recipe_of
+from eva_data.rewards.verifier import fingerprint
+
+_OURS = "eva_data."
+"""Functions of eva-data itself go by its version, which the manifest has."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is not as it was when an iteration was made."""
+
+    settings: tuple[str, ...]
+    inputs: tuple[str, ...]
+    """In words, as the settings too."""
+    unknown: tuple[str, ...]
+    """Keys of recorded inputs that are not here to be compared."""
+
+
+def inputs_now(run: Run, iteration: int) -> Inputs:
+    """The files and functions that iteration t is made from, as they are now."""
+    config = run.config
+    with run.store.checked() as checked:
+        found = hash_inputs(input_files(config, iteration), checked)
+    if isinstance(config.solver, TableModel) and iteration == 1:
+        return found
+    hashes, missing = dict(found.hashes), list(found.missing)
+    for key, block in verifiers(config).items():
+        if block.function.startswith(_OURS):
+            continue
+        try:
+            hashes[f"{key}.function"] = fingerprint(block.function, block.version).rpartition("@")[2]
+        except EvaError:
+            missing.append(f"{key}.function")
+    return Inputs(hashes, tuple(missing))
+
+
+def inputs_to_record(run: Run, iteration: int, *, theta: int | None = None) -> dict[str, str]:
+    """What the manifest of an iteration that is built now says of its inputs; to be called before they are read.
+
+    A Hub dataset is at the commit that iteration 1 recorded, or, in iteration 1, at that of now. `theta` is the one
+    that answers: the recipe that it was trained by is an input too.
+    """
+    config, hashes = run.config, dict(inputs_now(run, iteration).hashes)
+    first = run.store.manifest(1).inputs if iteration > 1 else None
+    blocks: dict[str, Seeds | TableModel | None] = {"seeds": config.seeds}
+    if isinstance(config.solver, TableModel) and iteration == 1:
+        blocks = {"solver": config.solver}
+    for key, block in blocks.items():
+        if block is None or block.dataset is None or f"{key}.dataset" in hashes:
+            continue
+        commit = commit_of(block) if first is None else first.get(f"{key}.dataset")
+        if commit is not None:
+            hashes[f"{key}.dataset"] = commit
+    recipe = recipe_of(run.store, theta) if theta is not None else None
+    return hashes | ({"train.recipe": recipe} if recipe else {})
+
+
+def changes(run: Run, manifest: Manifest) -> Changes:
+    """What of the settings and inputs of an iteration is not as it was when it was made.
+
+    An input that the manifest does not name counts as unchanged, and one that is not here is unknown.
+    """
+    missing = inputs_now(run, manifest.iteration).missing
+    return Changes(
+        tuple(differences(run.config, manifest)),
+        tuple(changed_inputs(run, manifest)),
+        tuple(key for key in manifest.inputs if key in missing),
+    )
+
+
+def changed_inputs(run: Run, manifest: Manifest) -> list[str]:
+    """The inputs that hold other content than an iteration was made from, in words."""
+    iteration = manifest.iteration
+    hashes = dict(inputs_now(run, iteration).hashes) | _recipe_now(run.config, manifest)
+    return [
+        f"`{key}` holds other content than iteration {iteration} was built from"
+        for key, then in manifest.inputs.items()
+        if hashes.get(key, then) != then and not (key == "seeds.path" and _same_prompts(run))
+    ]
+
+
+def _same_prompts(run: Run) -> bool:
+    """Whether a file of other bytes holds the very prompts that iteration 1 began with: in another order or format."""
+    seeds = run.config.seeds
+    if seeds is None or seeds.per_iteration is not None:
+        # Those of later iterations are in no hash.
+        return False
+    return hash_of_prompts(read_seeds(seeds, run.config.seed)[0]) == run.store.manifest(1).inputs.get("prompts")
+
+
+def _recipe_now(config: Config, manifest: Manifest) -> dict[str, str]:
+    """The recipe of the settings, where it is your own and of the name that the manifest has."""
+    path = Path(config.train.recipe).expanduser()
+    recorded = (manifest.config.get("train") or {}).get("recipe")
+    if path.suffix not in (".yaml", ".yml") or without_folders(str(path), "recipe") != recorded:
+        return {}
+    return {"train.recipe": sha256(path)} if path.is_file() else {}
+
+
+def refuse_stale(run: Run, iteration: int) -> None:
+    """Raise StaleError where a finished iteration was made with settings or from inputs that are not today's.
+
+    Raises DataError where its tables are not what was built, or where it was not built from the iteration before it.
+    """
+    if iteration not in run.store.iterations():
+        return
+    found = changes(run, run.store.manifest(iteration))
+    if found.settings or found.inputs:
+        what = " and ".join(name for name, of in (("settings", found.settings), ("inputs", found.inputs)) if of)
+        raise StaleError(
+            f"iteration {iteration} in {run.store.folder} was made with other {what}: "
+            f"{'; '.join((*found.settings, *found.inputs))}; set them back, or build into a folder of its own with "
+            f"`--set folder=...` (`--set ledger={run.ledger}` keeps what is paid)"
+        )
+    run.store.refuse_changed(iteration)
+    refuse_torn(run.store, iteration)
+
+
+def refuse_torn(store: Store, iteration: int) -> None:
+    """Raise DataError where an iteration was not built from a revision of the one beside it."""
+    previous = store.manifest(iteration).previous
+    if previous is None or iteration - 1 not in store.iterations():
+        return
+    revisions = (store.at(iteration - 1, revision) for revision in store.revisions(iteration - 1))
+    if all(previous.files != revised.manifest(iteration - 1).files for revised in revisions):
+        raise DataError(
+            f"iteration {iteration} in {store.folder} was not built from the iteration {iteration - 1} beside it: "
+            f"restore that one, or build iteration {iteration} again in a folder of its own with `--set folder=...`"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eva_data.config.base import Settings
-from eva_data.config.marks import Mark, Named, named
+from eva_data.config.marks import Mark, MarkedKey, named
 from eva_data.config.models import ApiModel, Endpoint
 from eva_data.config.whole import Config
 from eva_data.visible import visible
@@ -39,7 +39,7 @@ _OWN_PLACES = ("folder", "ledger")
 """Where eva-data itself keeps what it makes: no news."""
 
 
-def consequence(found: Named) -> str:
+def consequence(found: MarkedKey) -> str:
     """What a key would do, as a sentence without its full stop."""
     key = found.key.rpartition(".")[2]
     told = _OF_KEYS.get(key) or _OF_MARKS[found.mark]

@@ -106,7 +106,7 @@ OURS_OR_OWN = frozenset({("Estimate", "metric"), ("Evolve", "method")})
 """Keys that are code only where they name a function of the user's own; a name of ours is a value."""
 
 
-class Named(NamedTuple):
+class MarkedKey(NamedTuple):
     """A key that does more than set a value."""
 
     key: str
@@ -126,7 +126,7 @@ def mark_of(block: type[Settings], key: str) -> Mark:
     return NOT_MARKED
 
 
-def named(block: Settings, prefix: str = "") -> Iterator[Named]:
+def named(block: Settings, prefix: str = "") -> Iterator[MarkedKey]:
     """Every key of a block, and of the blocks in it, that is set to something else than its default and is no value."""
     for key, field in type(block).model_fields.items():
         value, mark, place = getattr(block, key), mark_of(type(block), key), f"{prefix}{key}"
@@ -140,7 +140,7 @@ def named(block: Settings, prefix: str = "") -> Iterator[Named]:
         elif (type(block).__name__, key) in OURS_OR_OWN and not is_own(value):
             continue
         elif mark not in ("value", "block"):
-            yield Named(place, mark, value, block)
+            yield MarkedKey(place, mark, value, block)
 
 
 def key_variables(block: Settings) -> set[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from eva_data.calls import Chain, Message, conversation_text
-from eva_data.models.rating import Rated, rate
+from eva_data.models.ratings.rating import Rated, rate
 
 Aspect: TypeAlias = Literal["complexity", "quality"]
 

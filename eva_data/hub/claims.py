@@ -22,7 +22,7 @@ from eva_data.dataset.store import stem_of
 from eva_data.errors import ConfigError, DataError, HubError
 from eva_data.files import sha256
 from eva_data.hub.repo import Snapshot
-from eva_data.tables.schemas import TABLES, check
+from eva_data.tables.schemas import TABLES, read_table
 from eva_data.visible import visible
 
 MANIFEST_BYTES = 16_000_000
@@ -98,7 +98,7 @@ def refuse_damaged(repo: str, path: Path, name: str, entry: FileEntry) -> None:
         raise DataError(f"{told} is not the file that its manifest names, by SHA-256, {end}")
     try:
         rows = pq.read_metadata(path).num_rows
-        check(pl.scan_parquet(path, glob=False), TABLES[name.partition("/")[0]], told)
+        read_table(pl.scan_parquet(path, glob=False), name.partition("/")[0], told)
     except (pa.ArrowException, OSError, pl.exceptions.PolarsError) as error:
         reason = visible(" ".join(str(error).split()), longest=200)
         raise DataError(f"{told} is no parquet file of eva-data ({reason}), {end}") from None

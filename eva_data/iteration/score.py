@@ -11,7 +11,7 @@ from eva_data.config import Judge, LocalReward
 from eva_data.errors import DataError
 from eva_data.iteration.run import Run
 from eva_data.method.responses import rewarded, unscored
-from eva_data.models.rating import UNPARSABLE
+from eva_data.models.ratings.rating import UNPARSABLE
 from eva_data.rewards.scorers import Scorer, reward_model
 from eva_data.rewards.several import averaged, reward_scales
 

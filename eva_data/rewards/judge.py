@@ -7,7 +7,7 @@ import re
 from eva_data.calls import Chain, Row, conversation_text
 from eva_data.config import Judge
 from eva_data.models.player import player_of
-from eva_data.models.rating import Rated, rate
+from eva_data.models.ratings.rating import Rated, rate
 from eva_data.rewards.scorers import Scorer, short_hash
 
 TEMPLATE = """\

@@ -49,7 +49,7 @@ def test_what_settings_would_do_is_said_key_by_key() -> None:
         {
             "name": "x",
             "seeds": {"dataset": "acme/prompts"},
-            "solver": {"backend": "api", "model": "gemini/flash", "extra_body": {"api_base": "http://p/v1"}},
+            "solver": {"backend": "api", "model": "gemini/flash", "extra_body": {"user": "mallory"}},
             "creator": {"backend": "api", "model": "m", "base_url": "http://127.0.0.1:1/v1", "api_key_env": "MY_KEY"},
             "reward": {"backend": "verifier", "function": "cProfile:run"},
             "evolve": {"benchmarks": [{"name": "b", "path": "b.jsonl"}]},
@@ -59,7 +59,7 @@ def test_what_settings_would_do_is_said_key_by_key() -> None:
     assert consequences(config) == [
         "`seeds.dataset` reads the data set acme/prompts, and its rows go to the models",
         "`solver.model` asks for the model gemini/flash at its provider, with your key and at your expense",
-        "`solver.extra_body` puts {'api_base': 'http://p/v1'} into every request, beside your key",
+        "`solver.extra_body` puts {'user': 'mallory'} into every request, beside your key",
         "`creator.base_url` sends requests to http://127.0.0.1:1/v1",
         "`creator.api_key_env` signs requests with the key in the environment variable MY_KEY",
         "`creator.model` asks for the model m at http://127.0.0.1:1/v1",

@@ -108,8 +108,22 @@ def api(model: str, **extra: Any) -> dict[str, Any]:
 def test_the_users_key_does_not_go_to_the_publisher(
     hub: Hub, home: Path, tmp_path: Path, publisher: str, model: str
 ) -> None:
-    said = victim(hub, home, tmp_path / "made", solver=api(model, api_base=publisher))
-    assert f"`solver.extra_body` puts {{'api_base': '{publisher}'}} into every request, beside your key" in said
+    files = small_dataset(tmp_path / "made", iterations=1)
+    redirected = {"solver": api(model, api_base=publisher)}
+    publish(hub, REPO, changed(files, 1, lambda values: values["config"].update(redirected)))
+    said = error_of(run(hub, home, "pull", REPO))
+    assert "`extra_body` holds `api_base`, which would say where requests go" in said
+    assert list(home.rglob("*.parquet")) == []
+    assert not (home / "eva.yaml").exists()
+    assert Publisher.got == []
+    assert KEY not in said
+
+
+def test_what_goes_out_beside_the_users_key_waits_for_the_user(
+    hub: Hub, home: Path, tmp_path: Path, publisher: str
+) -> None:
+    said = victim(hub, home, tmp_path / "made", solver=api("openai/gpt-4o", user="mallory"))
+    assert "`solver.extra_body` puts {'user': 'mallory'} into every request, beside your key" in said
     assert Publisher.got == []
     assert KEY not in (home / "eva.yaml").read_text() + said
 
@@ -151,7 +165,7 @@ def test_a_folder_of_the_user_is_not_read(hub: Hub, home: Path, tmp_path: Path, 
         home,
         tmp_path / "made",
         seeds=seeds | {"dataset": str(private), "sandbox": None},
-        solver=api("openai/gpt-4o", api_base=publisher),
+        solver=api("openai/gpt-4o", user="mallory"),
     )
     assert f"`seeds.dataset` reads the data set {private}, and its rows go to the models" in said
     assert Publisher.got == []

@@ -35,7 +35,7 @@ def active(text: str) -> dict[str, Any]:
     ("settings", "waiting"),
     [
         ({}, ["solver", "reward"]),
-        ({"solver": API | {"extra_body": {"api_base": "http://publisher/v1"}}}, ["solver", "reward"]),
+        ({"solver": API | {"extra_body": {"user": "mallory"}}}, ["solver", "reward"]),
         ({"creator": API}, ["solver", "creator", "reward"]),
         ({"seeds": {"dataset": "acme/prompts"}}, ["seeds", "solver", "reward"]),
         ({"seeds": {"path": "unknown"}}, ["seeds", "solver", "reward"]),

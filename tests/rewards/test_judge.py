@@ -14,7 +14,7 @@ from eva_data.calls import Chain, Completion, Request, Unparsable, conversation_
 from eva_data.config.models import ApiModel
 from eva_data.config.rewards import Judge
 from eva_data.jobs.job import Job
-from eva_data.models.rating import parse_rating
+from eva_data.models.ratings.rating import parse_rating
 from eva_data.project import load_pipeline
 from eva_data.rewards.judge import TEMPLATE, fill, judge_chain
 from eva_data.rewards.judge_task import JudgeResponses

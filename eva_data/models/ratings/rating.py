@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from eva_data.calls import GAVE_UP, Chain, Completion, Request, Unparsable, valid_unicode, without_thoughts
-from eva_data.models.rating_forms import GivenNumber, is_heading, number_of_json, number_of_line
+from eva_data.models.ratings.forms import GivenNumber, is_heading, number_of_json, number_of_line
 
 RETRY = "judge:retry"
 """Salt of the second and last request of a question to which no rating came back."""

@@ -13,7 +13,7 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[1]
 LAYERS = (
-    ("errors", "files", "calls", "supervise", "sandbox"),
+    ("errors", "files", "calls", "foreign", "supervise", "sandbox"),
     ("ledger", "project", "config", "tables"),
     ("method", "models", "dataset", "statistics"),
     ("jobs", "report", "export", "comparing"),

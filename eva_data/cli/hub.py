@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eva_data.cli.options import config_options, iteration_option, read_config, repo_option, start, visibility_option
+from eva_data.cli.say import say
 
 if TYPE_CHECKING:
     from eva_data.iteration.run import Run
@@ -48,7 +49,7 @@ def push_iteration(
     from eva_data.hub.publish import publish
 
     published = publish(run, iteration, repo=repo, private=private, dry_run=dry_run)
-    click.echo(published_text(published, iteration, dry_run=dry_run))
+    say(published_text(published, iteration, dry_run=dry_run))
 
 
 @click.command()
@@ -78,4 +79,4 @@ def pull(repo: str, revision: str | None, folder: Path | None) -> None:
     written = not settings.exists()
     if written:
         write_text(settings, settings_text(pulled, repo))
-    click.echo(pulled_text(pulled, repo, settings, read_config(settings, ()), written=written))
+    say(pulled_text(pulled, repo, settings, read_config(settings, ()), written=written))

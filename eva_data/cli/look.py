@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from eva_data.cli.options import config_options, iteration_option, read_config, start
+from eva_data.cli.say import say, sentence
 
 
 @click.command()
@@ -40,18 +41,19 @@ def verify(
         store = start(read_config(config_path, overrides)).store
         problems, where = verify_iteration(store, iteration), str(store.folder)
     for problem in problems:
-        click.echo(problem)
+        say(sentence(problem))
     if problems:
         raise click.exceptions.Exit(1)
-    click.echo(f"Iteration {iteration} in {where} is what its tables and manifest say.")
+    say(f"Iteration {iteration} in {where} is what its tables and manifest say.")
 
 
 @click.command()
 @iteration_option
 @click.option("--rows", default=3, show_default=True, type=click.IntRange(min=1), help="How many lineages to show.")
+@click.option("--full", is_flag=True, help="Print long texts whole.")
 @config_options
-def show(iteration: int, rows: int, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+def show(iteration: int, rows: int, full: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Show a few lineages: a seed, its evolutions, their responses with rewards, and the pair."""
     from eva_data.cli.text.build import print_lineages
 
-    print_lineages(start(read_config(config_path, overrides)).store, iteration, rows)
+    print_lineages(start(read_config(config_path, overrides)).store, iteration, rows, full=full)

@@ -400,7 +400,7 @@ def test_nothing_is_suggested_unless_asked_for_and_never_where_the_reward_does_n
         (r"$x<y$ and \(p<q\)", r"$x\lt y$ and $p\lt q$"),
         ("$$\nx<y\n$$", "$$\nx\\lt y\n$$"),
         ("costs $5, <b>$6", "costs $5, &lt;b>$6"),
-        ("a\r\nb\0", "a\nb\ufffd"),
+        ("a\r\nb\0\x1b[2J\u202e", "a\nb\\x00\\x1b[2J\\u202e"),
     ],
 )
 def test_a_text_is_shown_as_the_markdown_it_is_and_does_nothing_else(text: str, seen: str) -> None:

@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from eva_data.cli.text.costs import spent_table
+from eva_data.cli.text.terminal import Terminal
 from eva_data.dataset.manifest import Manifest
 from eva_data.dataset.staleness import differences, settings_hash
 from eva_data.dataset.store import Store
+from eva_data.foreign import cut
 from eva_data.iteration.run import Run
 from eva_data.ledger import Ledger
 from eva_data.report.lineage import lineage, relatives
@@ -20,7 +22,7 @@ from eva_data.report.lineage import lineage, relatives
 
 def print_build(run: Run, manifest: Manifest) -> None:
     """The short table at the end of a build, and the next command."""
-    console = Console()
+    console = Terminal()
     iteration = manifest.iteration
     console.print(_flow_table(manifest))
     console.print(_rejects_table(manifest))
@@ -91,7 +93,7 @@ def _heldout_table(accuracy: pl.DataFrame) -> Table:
 
 def print_status(run: Run) -> None:
     """What exists, what is missing and what is stale."""
-    console = Console()
+    console = Terminal()
     store = run.store
     built = store.iterations()
     table = Table(title=f"{run.config.name} in {run.config.folder}", title_justify="left")
@@ -148,9 +150,16 @@ def _staleness(run: Run, manifest: Manifest, previous: Manifest | None) -> str:
     return "as they are now"
 
 
-def print_lineages(store: Store, iteration: int, rows: int) -> None:
-    """The most informative pairs of an iteration, each from its seed through its evolutions to its responses."""
-    console = Console()
+LONGEST, LINES = 500, 12
+"""Characters and lines of a text that `show` prints unless it is asked for all."""
+
+
+def print_lineages(store: Store, iteration: int, rows: int, *, full: bool = False) -> None:
+    """The most informative pairs of an iteration, each from its seed through its evolutions to its responses.
+
+    Long texts are cut unless `full`. Further lines of a text begin with a bar, so that none can pose as another text.
+    """
+    console = Terminal()
     store.manifest(iteration)
     pairs = store.scan("preferences", iteration).sort("a_min", "prompt_id", descending=[True, False]).collect()
     if pairs.is_empty():
@@ -162,12 +171,19 @@ def print_lineages(store: Store, iteration: int, rows: int) -> None:
     for pair in chosen.to_dicts():
         console.rule(f"pair {pair['pair_id']}")
         for each in lineage(pair, known):
-            text = each["prompt"][-1]["content"]
-            console.print(f"[{each['mutation'] or 'seed'}] {text}", markup=False, soft_wrap=True)
+            text = _text(each["prompt"][-1]["content"], full)
+            console.print(f"[{each['mutation'] or 'seed'}] {text}", highlight=False, soft_wrap=True)
         for row in responses.filter(pl.col("prompt_id") == pair["prompt_id"]).sort("stage", "response_idx").to_dicts():
             mark = _mark(pair, row)
+            text = "(no response)" if row["response"] is None else _text(row["response"], full)
             reward = "null" if row["reward"] is None else f"{row['reward']:.3f}"
-            console.print(f"  {mark} {reward}  {row['response'][:500]}", markup=False, soft_wrap=True)
+            console.print(f"  {mark} {reward}  {text}", highlight=False, soft_wrap=True)
+
+
+def _text(text: str, full: bool) -> str:
+    """A text of the tables for a terminal."""
+    text = text.replace("\r\n", "\n")
+    return (text if full else cut(text, LONGEST, LINES)).replace("\n", "\n    | ")
 
 
 def _mark(pair: Mapping[str, Any], response: Mapping[str, Any]) -> str:

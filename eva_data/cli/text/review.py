@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from eva_data.cli.text.terminal import Terminal
 from eva_data.dataset.store import Store
 from eva_data.review.pull import PulledReviews
 from eva_data.review.push import Pushed
@@ -71,7 +71,7 @@ def outcome_lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 def print_progress(progress: Sequence[ReviewProgress]) -> None:
     """A table of reviewers and one of agreement for each iteration."""
-    console = Console()
+    console = Terminal()
     for each in progress:
         done = f"{each.completed} of {each.records} done"
         table = Table(title=f"Iteration {each.iteration} in review as {each.name}: {done}", title_justify="left")

@@ -22,6 +22,7 @@ from eva_data.hub.repo import HubRepo, Snapshot
 from eva_data.iteration.run import Run
 from eva_data.report.card import dataset_card
 from eva_data.report.plots import write_plots
+from eva_data.review.answers import is_single
 
 MAX_FILES = 100
 """Files in one commit, as the Hub recommends; an iteration of more takes several, and is to be seen after the last."""
@@ -105,7 +106,8 @@ def publish(
 ) -> Published:
     """Publish an iteration, and before it every earlier one that is not published yet, each as a commit and a tag.
 
-    Revisions are published so too, each after the iteration that it is of.
+    Revisions are published so too, each after the iteration that it is of. One that holds single answers stays here
+    unless `review.publish` is full.
 
     Raises StaleError where an iteration is not built, DataError where its files are not what was built, and HubError
     where the repo holds another iteration of that number, changed meanwhile, or the Hub refuses. `dry_run` only
@@ -163,6 +165,8 @@ def _plan(run: Run, hub: HubRepo, found: Snapshot | None, iteration: int, pages:
     steps = []
     for number, revision in _in_order(run.store, iteration):
         seen, tag = run.store.at(number, revision), tag_of(number, revision)
+        if tag not in tags and _stays(run, number, revision):
+            continue
         ours = _files(seen, number)
         tagged = hub.look(tag) if tag in tags else None
         _refuse_other(hub, number, tag, ours, main, tagged)
@@ -182,6 +186,29 @@ def _plan(run: Run, hub: HubRepo, found: Snapshot | None, iteration: int, pages:
 def _in_order(store: Store, iteration: int) -> list[tuple[int, int]]:
     """(iteration, revision) of all that goes out with an iteration."""
     return [(number, revision) for number in range(1, iteration + 1) for revision in store.revisions(number)]
+
+
+def _stays(run: Run, number: int, revision: int) -> bool:
+    """Whether a revision is left out, since it holds single answers and a newer one holds their votes.
+
+    Raises ConfigError where it is needed, and `review.publish` does not allow single answers to be published.
+    """
+    store, which = run.store, tag_of(number, revision)
+    reviews = store.at(number, revision).scan("reviews", number).collect()
+    if run.config.review.publish == "full" or not is_single(reviews):
+        return False
+    following = store.manifest(number + 1).previous if number + 1 in store.iterations() else None
+    consumed = following is not None and following.revision == revision
+    if revision < store.revisions(number)[-1] and not consumed:
+        run.reporter.note(f"{which} stays here: it holds the answers of single reviewers, and a newer one their votes")
+        return True
+    make = f"make one of votes with `eva-data review pull --iter {number}`"
+    if consumed:
+        make = f"build iteration {number + 1} again in a folder of its own from a revision of votes"
+    raise ConfigError(
+        f"{which} holds {reviews.height} answers of {reviews['reviewer'].n_unique()} reviewers, word for word, and "
+        f"`review.publish` is `votes`: {make}, or publish them as they are with `--set review.publish=full`"
+    )
 
 
 def _refuse_other(

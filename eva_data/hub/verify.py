@@ -21,8 +21,8 @@ from eva_data.method.outcome import outcome_of
 from eva_data.method.rewrite import with_rewritten
 from eva_data.method.sample import next_in_line
 from eva_data.method.verdicts import merge
+from eva_data.review.answers import ANSWERS, as_reviews
 from eva_data.review.blind import SLOT_ORDERS
-from eva_data.review.pull import ANSWERS, as_reviews
 from eva_data.review.spare import spare_pairs
 from eva_data.tables.schemas import ORDER, TABLES
 

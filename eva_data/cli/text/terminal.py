@@ -13,5 +13,5 @@ from eva_data.foreign import shown
 class Terminal(Console):
     """A console on which a string is only itself: no control character, markup or emoji code of it has an effect."""
 
-    def render_str(self, text: str, **how: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **how: Any) -> Text:
         return super().render_str(shown(text), **how | {"emoji": False, "markup": False})

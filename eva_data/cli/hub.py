@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 @repo_option
 @visibility_option
 @click.option("--dry-run", is_flag=True, help="Print the files, their sizes and the card, and change nothing.")
+@click.option(
+    "--accept-findings", is_flag=True, help="Publish although addresses, numbers or keys were found in texts."
+)
 @config_options
 def publish(
     iteration: int,
     repo: str | None,
     private: bool | None,
     dry_run: bool,
+    accept_findings: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
@@ -35,20 +39,29 @@ def publish(
     eva-data publish --iter 1 --repo my-org/my-curriculum
     eva-data publish --iter 2 --public --set publish.licence=cc-by-4.0
 
+    Texts are looked through first for e-mail addresses, phone numbers, keys and prompts found unsafe: what is found is
+    listed, and nothing is published without --accept-findings.
+
     Earlier iterations that are not published yet go first, each with a commit and a tag of its own. Safe to repeat;
     what is published is never overwritten. Log in with `hf auth login`, or set HF_TOKEN.
     """
     run = start(read_config(config_path, overrides))
-    push_iteration(run, iteration, repo, private, dry_run=dry_run)
+    push_iteration(run, iteration, repo, private, dry_run=dry_run, accept_findings=accept_findings)
 
 
 def push_iteration(
-    run: Run, iteration: int, repo: str | None = None, private: bool | None = None, *, dry_run: bool = False
+    run: Run,
+    iteration: int,
+    repo: str | None = None,
+    private: bool | None = None,
+    *,
+    dry_run: bool = False,
+    accept_findings: bool = False,
 ) -> None:
     from eva_data.cli.text.hub import published_text
     from eva_data.hub.publish import publish
 
-    published = publish(run, iteration, repo=repo, private=private, dry_run=dry_run)
+    published = publish(run, iteration, repo=repo, private=private, dry_run=dry_run, accept_findings=accept_findings)
     say(published_text(published, iteration, dry_run=dry_run))
 
 

@@ -19,10 +19,12 @@ from eva_data.dataset.store import Store, stem_of
 from eva_data.errors import ConfigError, DataError, HubError, MissingExtraError
 from eva_data.files import write_text
 from eva_data.hub.repo import HubRepo, Snapshot
+from eva_data.hub.scan import look_through, refuse_without_packages
 from eva_data.iteration.run import Run
 from eva_data.report.card import dataset_card
 from eva_data.report.plots import write_plots
 from eva_data.review.answers import is_single
+from eva_data.tables.schemas import TABLES
 
 MAX_FILES = 100
 """Files in one commit, as the Hub recommends; an iteration of more takes several, and is to be seen after the last."""
@@ -90,6 +92,7 @@ def refuse_unready(run: Run, repo: str | None = None, private: bool | None = Non
     target(run, repo, private).refuse_without_login()
     if find_spec("matplotlib") is None:
         raise MissingExtraError.of("matplotlib", "publish")
+    refuse_without_packages()
 
 
 def _is_private(run: Run, private: bool | None) -> bool:
@@ -103,15 +106,18 @@ def publish(
     repo: str | None = None,
     private: bool | None = None,
     dry_run: bool = False,
+    accept_findings: bool = False,
 ) -> Published:
     """Publish an iteration, and before it every earlier one that is not published yet, each as a commit and a tag.
 
     Revisions are published so too, each after the iteration that it is of. One that holds single answers stays here
     unless `review.publish` is full.
 
-    Raises StaleError where an iteration is not built, DataError where its files are not what was built, and HubError
-    where the repo holds another iteration of that number, changed meanwhile, or the Hub refuses. `dry_run` only
-    looks.
+    What the texts hold that should not be public (`scan`) is told before anything is sent.
+
+    Raises StaleError where an iteration is not built, DataError where its files are not what was built or, unless
+    `accept_findings`, where something was found in its texts, and HubError where the repo holds another iteration of
+    that number, changed meanwhile, or the Hub refuses. `dry_run` only looks.
     """
     hub, private = target(run, repo, private), _is_private(run, private)
     if not dry_run:
@@ -121,19 +127,35 @@ def publish(
     tag = tag_of(iteration, run.store.revision(iteration))
     with tempfile.TemporaryDirectory() as pages:
         found = hub.look()
-        if found is None and not dry_run:
-            found = hub.create(private=private)
         if found is not None and private and not found.private:
             raise HubError(
                 f"{hub.name} is public, and `publish.private` is true: publish there with `--public`, name another "
                 "repo, or make it private in its settings on the Hub"
             )
         steps = _plan(run, hub, found, iteration, Path(pages))
-        if found is not None and not dry_run:
+        hits = _look_through(run, steps)
+        if hits and not (dry_run or accept_findings):
+            raise DataError(
+                f"the texts hold {hits}, so nothing was published: look at them, and publish all the same with "
+                f"`eva-data publish --iter {iteration} --accept-findings`"
+            )
+        if not dry_run:
+            found = found or hub.create(private=private)
             head = found.commit
             for step in steps:
                 head = _take(run.store, hub, step, head)
         return Published(hub.name, hub.url, found.private if found else private, tag, tuple(steps))
+
+
+def _look_through(run: Run, steps: Sequence[Step]) -> str:
+    """Tell what was found in the texts of what is new in each step, and return it in short; empty for nothing."""
+    counts: dict[str, int] = {}
+    for step in steps:
+        tables = [name for name in TABLES if any(file.startswith(f"{name}/") for file in step.files)]
+        for finding in look_through(run.store.at(step.iteration, step.revision), step.iteration, tables):
+            run.reporter.note(f"{step.tag} holds {finding.sentence()}")
+            counts[finding.kind] = counts.get(finding.kind, 0) + finding.count
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
 def _check_built(store: Store, iteration: int) -> None:

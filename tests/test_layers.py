@@ -13,7 +13,7 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[1]
 LAYERS = (
-    ("errors", "files", "calls", "secrets", "visible", "supervise", "sandbox"),
+    ("errors", "files", "calls", "secrets", "foreign", "supervise", "sandbox"),
     ("ledger", "project", "own_code", "thoughts", "tables"),
     ("config",),
     ("method", "models", "dataset", "statistics"),

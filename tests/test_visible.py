@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eva_data.visible import visible
+from eva_data.foreign import visible
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,7 @@ from eva_data.visible import visible
     [
         ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
         ("a\x00b\x7f\x9b31m", r"a\x00b\x7f\x9b31m"),
-        ("one\ntwo\r\tthree", r"one\ntwo\r\tthree"),
+        ("one\ntwo\r\tthree", r"one\ntwo\x0d\tthree"),
         ("\u202eevil\u2066\u200f", r"\u202eevil\u2066\u200f"),
         ("\u2028\u2029\ufeff\u200b", r"\u2028\u2029\ufeff\u200b"),
         ("half \ud800 pair", r"half \ud800 pair"),

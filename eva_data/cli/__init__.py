@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from typing import Any
 
 import click
@@ -11,9 +10,9 @@ import click
 from eva_data import __version__
 from eva_data.cli import hub, look, play
 from eva_data.cli.review import review
+from eva_data.cli.say import print_defect, say, say_traceback, sentence
 from eva_data.errors import EvaError
 from eva_data.secrets import redact
-from eva_data.visible import visible
 
 _DEBUG = "--debug"
 
@@ -22,6 +21,7 @@ class Commands(click.Group):
     """Prints an error that is meant for the user as one sentence; any other keeps its traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        sys.excepthook = print_defect
         try:
             return super().invoke(ctx)
         except EvaError as error:
@@ -33,8 +33,8 @@ class Commands(click.Group):
             where = f" ({error.filename})" if error.filename else ""
             message = f"{error.strerror or error}{where}; what was finished is kept: make room or mend it, then repeat"
         if ctx.params.get("debug"):
-            traceback.print_exception(raised)
-        click.echo(f"Error: {visible(redact(message))}", err=True)
+            say_traceback(raised)
+        say(f"Error: {sentence(redact(message))}", err=True)
         sys.exit(1)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eva_data.cli.options import config_options, iteration_option, read_config, repo_option, start, visibility_option
+from eva_data.cli.say import say
 
 if TYPE_CHECKING:
     from eva_data.iteration.run import Run
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 @repo_option
 @visibility_option
 @click.option("--dry-run", is_flag=True, help="Print the files, their sizes and the card, and change nothing.")
+@click.option(
+    "--accept-findings", is_flag=True, help="Publish although addresses, numbers or keys were found in texts."
+)
 @config_options
 def publish(
     iteration: int,
     repo: str | None,
     private: bool | None,
     dry_run: bool,
+    accept_findings: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
@@ -34,21 +39,30 @@ def publish(
     eva-data publish --iter 1 --repo my-org/my-curriculum
     eva-data publish --iter 2 --public --set publish.licence=cc-by-4.0
 
+    Texts are looked through first for e-mail addresses, phone numbers, keys and prompts found unsafe: what is found is
+    listed, and nothing is published without --accept-findings.
+
     Earlier iterations that are not published yet go first, each with a commit and a tag of its own. Safe to repeat;
     what is published is never overwritten. Log in with `hf auth login`, or set HF_TOKEN.
     """
     run = start(read_config(config_path, overrides))
-    push_iteration(run, iteration, repo, private, dry_run=dry_run)
+    push_iteration(run, iteration, repo, private, dry_run=dry_run, accept_findings=accept_findings)
 
 
 def push_iteration(
-    run: Run, iteration: int, repo: str | None = None, private: bool | None = None, *, dry_run: bool = False
+    run: Run,
+    iteration: int,
+    repo: str | None = None,
+    private: bool | None = None,
+    *,
+    dry_run: bool = False,
+    accept_findings: bool = False,
 ) -> None:
     from eva_data.cli.text.hub import published_text
     from eva_data.hub.publish import publish
 
-    published = publish(run, iteration, repo=repo, private=private, dry_run=dry_run)
-    click.echo(published_text(published, iteration, dry_run=dry_run))
+    published = publish(run, iteration, repo=repo, private=private, dry_run=dry_run, accept_findings=accept_findings)
+    say(published_text(published, iteration, dry_run=dry_run))
 
 
 @click.command()
@@ -92,4 +106,4 @@ def pull(repo: str, revision: str | None, folder: Path | None, max_gb: float, dr
         dry_run=dry_run,
         on_progress=None if dry_run else ConsoleReporter().stage("pull", 0),
     )
-    click.echo(pulled_text(pulled, repo, settings, dry_run=dry_run))
+    say(pulled_text(pulled, repo, settings, dry_run=dry_run))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from eva_data.cli.options import config_options, iteration_option, look_at
-from eva_data.visible import visible
+from eva_data.cli.say import say, sentence
 
 
 @click.command()
@@ -61,20 +61,21 @@ def verify(
         assert run is not None
         found, where = verify_iteration(run.store, iteration, run, rescore=count), str(run.store.folder)
     for problem in found.problems:
-        click.echo(visible(problem))
+        say(sentence(problem))
     unknown = f"Not checked: {'; '.join(found.unknown)}."
     if found.problems:
-        click.echo(unknown)
+        say(unknown)
         raise click.exceptions.Exit(1)
-    click.echo(f"Iteration {iteration} in {where} is what its tables and manifest say. {unknown}")
+    say(f"Iteration {iteration} in {where} is what its tables and manifest say. {unknown}")
 
 
 @click.command()
 @iteration_option
 @click.option("--rows", default=3, show_default=True, type=click.IntRange(min=1), help="How many lineages to show.")
+@click.option("--full", is_flag=True, help="Print long texts whole.")
 @config_options
-def show(iteration: int, rows: int, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+def show(iteration: int, rows: int, full: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Show a few lineages: a seed, its evolutions, their responses with rewards, and the pair."""
     from eva_data.cli.text.build import print_lineages
 
-    print_lineages(look_at(config_path, overrides).store, iteration, rows)
+    print_lineages(look_at(config_path, overrides).store, iteration, rows, full=full)

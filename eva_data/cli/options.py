@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from eva_data.cli.say import say
+
 if TYPE_CHECKING:
     from eva_data.config import Config
     from eva_data.iteration.run import Run
@@ -79,7 +81,7 @@ def read_config(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
         config_path = default
     if config_path is None:
         _refuse_half_pulled()
-        click.echo("No eva.yaml here: using the sandbox, a small built-in world with a model of its own.", err=True)
+        say("No eva.yaml here: using the sandbox, a small built-in world with a model of its own.", err=True)
     return load_config(config_path, overrides)
 
 

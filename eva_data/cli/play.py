@@ -16,6 +16,7 @@ from eva_data.cli.options import (
     start,
     visibility_option,
 )
+from eva_data.cli.say import say
 
 
 @click.command()
@@ -33,7 +34,7 @@ def init(recipe: str | None, force: bool) -> None:
 
     path = Path("eva.yaml")
     write_template(path, recipe, force=force)
-    click.echo(f"Wrote {path}. Name your prompts, solver and reward in it, then: eva-data build --iter 1")
+    say(f"Wrote {path}. Name your prompts, solver and reward in it, then: eva-data build --iter 1")
 
 
 @click.command()
@@ -74,7 +75,7 @@ def build(
         # Before anything is paid for.
         refuse_unready(run)
     if dry_run:
-        click.echo(outline(run, iteration, only=only) + (f"\n- publish to {run.config.publish.repo}" if push else ""))
+        say(outline(run, iteration, only=only) + (f"\n- publish to {run.config.publish.repo}" if push else ""))
         return
     manifest = play(run, iteration, only=only, train_last=False)
     print_build(run, manifest)
@@ -161,10 +162,10 @@ def train(
         target = model_target(run, repo, private=private, licence=licence)
     with run.store.locked():
         folder = train_iteration(run, iteration)
-    click.echo(f"theta_{iteration} is in {folder}. Next: eva-data build --iter {iteration + 1}")
+    say(f"theta_{iteration} is in {folder}. Next: eva-data build --iter {iteration + 1}")
     if repo is not None:
         pushed = push_model(run, iteration, target)
-        click.echo(f"{pushed.url} holds it at {pushed.tag}; {pushed.files} files were uploaded.")
+        say(f"{pushed.url} holds it at {pushed.tag}; {pushed.files} files were uploaded.")
 
 
 @click.command()
@@ -214,10 +215,10 @@ def online(
         target = model_target(game, repo, private=private, licence=licence)
     with game.store.locked():
         manifest = train_online(game, Online(steps, recipe or ready, static))
-    click.echo(online_text(game, manifest))
+    say(online_text(game, manifest))
     if repo is not None:
         pushed = push_model(game, manifest.iteration, target)
-        click.echo(f"{pushed.url} holds it at {pushed.tag}; {pushed.files} files were uploaded.")
+        say(f"{pushed.url} holds it at {pushed.tag}; {pushed.files} files were uploaded.")
 
 
 @click.command()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eva_data.cli.options import F, config_options, iteration_option, read_config, start
+from eva_data.cli.say import say
 
 if TYPE_CHECKING:
     from eva_data.iteration.run import Run
@@ -89,7 +90,7 @@ def push(
         suggest=suggest,
         min_submitted=min_submitted,
     )
-    click.echo(pushed_text(pushed, iteration))
+    say(pushed_text(pushed, iteration))
 
 
 @review.command()
@@ -134,7 +135,7 @@ def pull(
     from eva_data.review.pull import pull_reviews
 
     run = _open(config_path, overrides, api_url, workspace)
-    click.echo(pulled_text(run.store, iteration, pull_reviews(run, iteration)))
+    say(pulled_text(run.store, iteration, pull_reviews(run, iteration)))
 
 
 @review.command()
@@ -150,4 +151,4 @@ def serve(begin: bool, folder: Path) -> None:
     """Say how to run an Argilla server on this machine, or run it."""
     from eva_data.review.serve import instructions, start_server
 
-    click.echo(start_server(folder) if begin else instructions())
+    say(start_server(folder) if begin else instructions())

@@ -8,7 +8,7 @@ from eva_data.config.base import Settings
 from eva_data.config.marks import Mark, MarkedKey, named
 from eva_data.config.models import ApiModel, Endpoint
 from eva_data.config.whole import Config
-from eva_data.visible import visible
+from eva_data.foreign import visible
 
 _OF_KEYS = {
     "metric": "calls {value} on this machine with rewards",

@@ -16,6 +16,7 @@ INTRODUCED: Mapping[str, Mapping[str, Any]] = {
     "Seeds": {"input": None},
     "ApiModel": {"options": {}, "fields": {}},
     "Evolve": {"reply": "plain"},
+    "Review": {"publish": "full"},
     "TableModel": {"shape": None, "input": None, "lower_is_better": None},
 }
 """Name of the settings class -> key -> its meaning before it existed, or before its default changed."""

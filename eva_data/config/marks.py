@@ -97,7 +97,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Pair": _block(value="margin min_chosen rewrite rewrite_length"),
     "Train": _block(value="mode heldout", code="recipe", path="accelerate", address="report_to"),
     "Publish": _block(value="licence", address="repo private"),
-    "Review": _block(value="min_submitted markdown", address="api_url workspace", paid="api_key_env"),
+    "Review": _block(value="min_submitted markdown", address="api_url workspace publish", paid="api_key_env"),
 }
 """Name of the settings class -> key -> mark; a key that a class inherits is marked at the class that declares it."""
 

@@ -240,5 +240,8 @@ class Review(Settings):
     """The workspace whose members review; null takes the first workspace that the key may use."""
     min_submitted: int | None = Field(None, ge=1)
     """Number of reviewers after whose answers a pair is done; null means 1, or the number in the server's dataset."""
+    publish: Literal["votes", "full"] = "votes"
+    """What the `reviews` table of a revision holds: how many people gave each answer to a pair, or with `full` every
+    reviewer's answers and comments, word for word under a pseudonym. With `votes` these stay in `.eva`."""
     markdown: bool = True
     """Whether prompts and responses are rendered as Markdown for the reviewer; false shows every character."""

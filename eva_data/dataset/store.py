@@ -260,7 +260,8 @@ def _hash(hash_of: Callable[[Path], str], path: Path) -> str | None:
     """The hash of a file; None where it is missing or cannot be read."""
     try:
         return hash_of(path)
-    except OSError:
+    except (OSError, ValueError):
+        # The second where a name cannot be that of a file.
         return None
 
 

@@ -12,6 +12,7 @@ from eva_data.config.consequences import consequences
 from eva_data.config.reading import dump_config
 from eva_data.dataset.manifest import Manifest
 from eva_data.errors import ConfigError, StaleError
+from eva_data.foreign import visible
 from eva_data.iteration.build import build_iteration
 from eva_data.iteration.players import solver_of
 from eva_data.iteration.ready import refuse_unready
@@ -20,7 +21,6 @@ from eva_data.iteration.stale import refuse_stale
 from eva_data.report.card import write_card
 from eva_data.training.heldout import heldout_accuracy
 from eva_data.training.recipes import refuse_another
-from eva_data.visible import visible
 
 
 def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:

@@ -21,9 +21,9 @@ from eva_data.dataset.staleness import config_of, settings_hash
 from eva_data.dataset.store import stem_of
 from eva_data.errors import ConfigError, DataError, HubError
 from eva_data.files import sha256
+from eva_data.foreign import visible
 from eva_data.hub.repo import Snapshot
 from eva_data.tables.schemas import TABLES, read_table
-from eva_data.visible import visible
 
 MANIFEST_BYTES = 16_000_000
 """The largest manifest that is read; real manifests have some ten thousand bytes."""

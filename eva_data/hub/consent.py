@@ -21,7 +21,7 @@ from eva_data.config.marks import mark_of, named
 from eva_data.config.reading import parse_config
 from eva_data.dataset.manifest import Manifest
 from eva_data.dataset.staleness import UNKNOWN_PATH, config_of
-from eva_data.visible import HIDDEN, visible
+from eva_data.foreign import HIDDEN, visible
 
 _COMMENT, _PROSE = "# ", "## "
 """What a key that waits begins with, and what is said about it: taking `# ` away before a key makes it active."""

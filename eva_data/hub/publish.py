@@ -20,10 +20,13 @@ from eva_data.dataset.store import Store, stem_of
 from eva_data.errors import ConfigError, DataError, HubError, MissingExtraError
 from eva_data.files import write_text
 from eva_data.hub.repo import HubRepo, Snapshot
+from eva_data.hub.scan import look_through, refuse_without_packages
 from eva_data.iteration.run import Run
 from eva_data.iteration.stale import changed_inputs, refuse_torn
 from eva_data.report.card import dataset_card
 from eva_data.report.plots import write_plots
+from eva_data.review.answers import is_single
+from eva_data.tables.schemas import TABLES
 
 MAX_FILES = 100
 """Files in one commit, as the Hub recommends; an iteration of more takes several, and is to be seen after the last."""
@@ -91,6 +94,7 @@ def refuse_unready(run: Run, repo: str | None = None, private: bool | None = Non
     target(run, repo, private).refuse_without_login()
     if find_spec("matplotlib") is None:
         raise MissingExtraError.of("matplotlib", "publish")
+    refuse_without_packages()
 
 
 def _is_private(run: Run, private: bool | None) -> bool:
@@ -104,14 +108,18 @@ def publish(
     repo: str | None = None,
     private: bool | None = None,
     dry_run: bool = False,
+    accept_findings: bool = False,
 ) -> Published:
     """Publish an iteration, and before it every earlier one that is not published yet, each as a commit and a tag.
 
-    Revisions are published so too, each after the iteration that it is of.
+    Revisions are published so too, each after the iteration that it is of. One that holds single answers stays here
+    unless `review.publish` is full.
 
-    Raises StaleError where an iteration is not built, DataError where its files are not what was built, and HubError
-    where the repo holds another iteration of that number, changed meanwhile, or the Hub refuses. `dry_run` only
-    looks.
+    What the texts hold that should not be public (`scan`) is told before anything is sent.
+
+    Raises StaleError where an iteration is not built, DataError where its files are not what was built or, unless
+    `accept_findings`, where something was found in its texts, and HubError where the repo holds another iteration of
+    that number, changed meanwhile, or the Hub refuses. `dry_run` only looks.
     """
     hub, private = target(run, repo, private), _is_private(run, private)
     if not dry_run:
@@ -121,19 +129,35 @@ def publish(
     tag = tag_of(iteration, run.store.revision(iteration))
     with tempfile.TemporaryDirectory() as pages:
         found = hub.look()
-        if found is None and not dry_run:
-            found = hub.create(private=private)
         if found is not None and private and not found.private:
             raise HubError(
                 f"{hub.name} is public, and `publish.private` is true: publish there with `--public`, name another "
                 "repo, or make it private in its settings on the Hub"
             )
         steps = _plan(run, hub, found, iteration, Path(pages))
-        if found is not None and not dry_run:
+        hits = _look_through(run, steps)
+        if hits and not (dry_run or accept_findings):
+            raise DataError(
+                f"the texts hold {hits}, so nothing was published: look at them, and publish all the same with "
+                f"`eva-data publish --iter {iteration} --accept-findings`"
+            )
+        if not dry_run:
+            found = found or hub.create(private=private)
             head = found.commit
             for step in steps:
                 head = _take(run.store, hub, step, head)
         return Published(hub.name, hub.url, found.private if found else private, tag, tuple(steps))
+
+
+def _look_through(run: Run, steps: Sequence[Step]) -> str:
+    """Tell what was found in the texts of what is new in each step, and return it in short; empty for nothing."""
+    counts: dict[str, int] = {}
+    for step in steps:
+        tables = [name for name in TABLES if any(file.startswith(f"{name}/") for file in step.files)]
+        for finding in look_through(run.store.at(step.iteration, step.revision), step.iteration, tables):
+            run.reporter.note(f"{step.tag} holds {finding.sentence()}")
+            counts[finding.kind] = counts.get(finding.kind, 0) + finding.count
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
 def _check_built(run: Run, iteration: int) -> None:
@@ -162,6 +186,8 @@ def _plan(run: Run, hub: HubRepo, found: Snapshot | None, iteration: int, pages:
     steps = []
     for number, revision in _in_order(run.store, iteration):
         seen, tag = run.store.at(number, revision), tag_of(number, revision)
+        if tag not in tags and _stays(run, number, revision):
+            continue
         ours = _files(seen, number)
         tagged = hub.look(tag) if tag in tags else None
         _refuse_other(hub, number, tag, ours, main, tagged)
@@ -181,6 +207,29 @@ def _plan(run: Run, hub: HubRepo, found: Snapshot | None, iteration: int, pages:
 def _in_order(store: Store, iteration: int) -> list[tuple[int, int]]:
     """(iteration, revision) of all that goes out with an iteration."""
     return [(number, revision) for number in range(1, iteration + 1) for revision in store.revisions(number)]
+
+
+def _stays(run: Run, number: int, revision: int) -> bool:
+    """Whether a revision is left out, since it holds single answers and a newer one holds their votes.
+
+    Raises ConfigError where it is needed, and `review.publish` does not allow single answers to be published.
+    """
+    store, which = run.store, tag_of(number, revision)
+    reviews = store.at(number, revision).scan("reviews", number).collect()
+    if run.config.review.publish == "full" or not is_single(reviews):
+        return False
+    following = store.manifest(number + 1).previous if number + 1 in store.iterations() else None
+    consumed = following is not None and following.revision == revision
+    if revision < store.revisions(number)[-1] and not consumed:
+        run.reporter.note(f"{which} stays here: it holds the answers of single reviewers, and a newer one their votes")
+        return True
+    make = f"make one of votes with `eva-data review pull --iter {number}`"
+    if consumed:
+        make = f"build iteration {number + 1} again in a folder of its own from a revision of votes"
+    raise ConfigError(
+        f"{which} holds {reviews.height} answers of {reviews['reviewer'].n_unique()} reviewers, word for word, and "
+        f"`review.publish` is `votes`: {make}, or publish them as they are with `--set review.publish=full`"
+    )
 
 
 def _refuse_other(

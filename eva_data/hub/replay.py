@@ -23,8 +23,8 @@ from eva_data.method.rewrite import with_rewritten
 from eva_data.method.sample import next_in_line
 from eva_data.method.verdicts import merge
 from eva_data.review.agreement import figures
+from eva_data.review.answers import ANSWERS, as_reviews
 from eva_data.review.blind import SLOT_ORDERS
-from eva_data.review.pull import ANSWERS, as_reviews
 from eva_data.review.spare import spare_pairs
 from eva_data.tables import metrics
 from eva_data.tables.reasons import NOT_BEST
@@ -80,8 +80,10 @@ def replay_review(store: Store, manifest: Manifest, built: Tables, tables: Table
     )
     shown = reviews.join(known.select("pair_id", "chosen_idx"), on="pair_id", how="left").with_columns(order=order)
     merged = merge(pairs, spare, built["rejects"], reviews, iteration=iteration)
+    # What is counted in votes no longer says who agreed with whom.
+    counted = reviews["votes"].null_count() < reviews.height
     metric = config_of(manifest).estimate.metric
-    told = json.loads(json.dumps(figures(pairs, spare, reviews, metric)))
+    told = manifest.review if counted else json.loads(json.dumps(figures(pairs, spare, reviews, metric)))
     return [
         *_compare("reviews", reviews, as_reviews(shown.select(*ANSWERS), known, iteration)),
         *_compare("preferences", tables["preferences"], merged.preferences),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from eva_data.tables.ids import last_turn
-from eva_data.tables.schemas import ORDER, PREFERENCES, REJECTS, conform
+from eva_data.tables.schemas import ORDER, PREFERENCES, REJECTS, REVIEWS, conform
 
 VERDICTS = ("first", "second", "tie", "both_bad")
 QUALITIES = ("good", "unclear", "unanswerable", "unsafe")
@@ -22,6 +22,9 @@ DISAGREE = "reviewers_disagree"
 
 COUNTED = (pl.col("status") == "submitted") & pl.col("verdict").is_not_null()
 """Whether an answer counts: drafts and discarded ones do not."""
+
+_VOTES = pl.col("votes").fill_null(1)
+"""How many answers a row of REVIEWS stands for."""
 
 _BY_PERSON = pl.lit("human").alias("verdict_by")
 _SIDES = ("chosen", "rejected")
@@ -60,6 +63,16 @@ def decide(reviews: pl.DataFrame) -> pl.DataFrame:
         )
         .sort("pair_id")
     )
+
+
+def votes_of(reviews: pl.DataFrame) -> pl.DataFrame:
+    """REVIEWS without people: one row per pair and answer that counts, with the number of `votes` for it.
+
+    They decide what the single answers decide (`decide`). Drafts, discarded answers and comments are not among them.
+    """
+    about = [column for column in REVIEWS if column not in ("reviewer", "comment", "votes")]
+    counted = reviews.filter(COUNTED).group_by(about).agg(votes=_VOTES.sum())
+    return conform(counted, REVIEWS).sort(ORDER["reviews"], nulls_last=True)
 
 
 def bad_prompts(reviews: pl.DataFrame) -> pl.Series:
@@ -113,7 +126,7 @@ def _verdicts(counted: pl.DataFrame) -> pl.DataFrame:
     most = pl.col("votes") == pl.col("votes").max()
     return (
         counted.group_by("pair_id", "prompt_id", vote=vote())
-        .agg(votes=pl.len())
+        .agg(votes=_VOTES.sum())
         .group_by("pair_id", "prompt_id")
         .agg(
             reviewers=pl.col("votes").sum(),
@@ -136,7 +149,7 @@ def _prompts(counted: pl.DataFrame) -> pl.DataFrame:
         counted.filter(pl.col("prompt_quality").is_not_null())
         .with_columns(quality=pl.col("prompt_quality").cast(pl.Enum(QUALITIES)))
         .group_by("pair_id", "quality")
-        .agg(votes=pl.len())
+        .agg(votes=_VOTES.sum())
         .sort("votes", "quality", descending=True)
         .group_by("pair_id", maintain_order=True)
         .agg(

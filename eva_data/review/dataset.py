@@ -61,9 +61,15 @@ needs what nobody can know. *Unsafe*: nobody should answer it. You may leave thi
 - The parent prompt is what this prompt was made from. It is there to compare; do not judge it.
 - Discard a pair that you cannot judge, for example for want of knowledge of the matter.
 
-Do not paste the texts into a model to decide: people's judgement is what is missing here. Comments are published with \
-the dataset, without your name.
+Do not paste the texts into a model to decide: people's judgement is what is missing here. \
 """
+
+TOLD = {
+    "votes": "Your answers and comments stay with the people who run this review; published is only how many reviewers "
+    "gave each answer.\n",
+    "full": "Your answers and comments are published with the dataset, without your name.\n",
+}
+"""What reviewers are told, by what is published."""
 
 
 def dataset_name(config: Config, iteration: int) -> str:
@@ -76,19 +82,30 @@ def find_dataset(argilla: Argilla, name: str) -> dict[str, Any] | None:
     return next((each for each in found if each["name"] == name and each["status"] == "ready"), None)
 
 
-def ensure_dataset(argilla: Argilla, name: str, min_submitted: int | None) -> dict[str, Any]:
+def ensure_dataset(argilla: Argilla, name: str, min_submitted: int | None, publish: str) -> dict[str, Any]:
     """The dataset of that name, made unless it is there; without `min_submitted` it wants what it did, at first 1.
 
-    Raises ReviewError where one is there that asks something else.
+    Its reviewers are told what is published of their answers (TOLD). Raises ReviewError where one is there that asks
+    something else, or that promised less.
     """
     found = find_dataset(argilla, name)
     if found is None:
-        return _create(argilla, name, min_submitted or 1)
+        return _create(argilla, name, min_submitted or 1, publish)
     refuse_other_dataset(argilla, found)
+    refuse_broken_word(found, publish)
     if min_submitted is not None and min_submitted != found["distribution"]["min_submitted"]:
         overlap = {"distribution": {"strategy": "overlap", "min_submitted": min_submitted}}
         found = argilla.call("PATCH", f"datasets/{found['id']}", json=overlap)
     return found
+
+
+def refuse_broken_word(found: Mapping[str, Any], publish: str) -> None:
+    """Raise ReviewError where reviewers were told that their answers stay, and they are to be published."""
+    if publish == "full" and TOLD["votes"].strip() in (found.get("guidelines") or ""):
+        raise ReviewError(
+            f"the reviewers of {found['name']} were told that their answers and comments stay with you, and "
+            "`review.publish` is `full`: set it to `votes`, or ask them and change the guidelines on the server"
+        )
 
 
 def refuse_other_dataset(argilla: Argilla, found: Mapping[str, Any]) -> None:
@@ -123,7 +140,7 @@ def refuse_other_dataset(argilla: Argilla, found: Mapping[str, Any]) -> None:
         )
 
 
-def _create(argilla: Argilla, name: str, min_submitted: int) -> dict[str, Any]:
+def _create(argilla: Argilla, name: str, min_submitted: int, publish: str) -> dict[str, Any]:
     """Make and publish it; what an interrupted push left of it, which nobody can have answered, goes first."""
     drafts = argilla.get("me/datasets", workspace_id=argilla.workspace_id, name=name)["items"]
     for draft in (each for each in drafts if each["name"] == name):
@@ -131,7 +148,7 @@ def _create(argilla: Argilla, name: str, min_submitted: int) -> dict[str, Any]:
     with argilla.client() as client:
         import argilla as rg
 
-        settings = _settings(client, min_submitted)
+        settings = _settings(client, min_submitted, GUIDELINES + TOLD[publish])
         rg.Dataset(name=name, workspace=argilla.workspace, settings=settings, client=client).create()
     made = find_dataset(argilla, name)
     if made is None:
@@ -139,7 +156,7 @@ def _create(argilla: Argilla, name: str, min_submitted: int) -> dict[str, Any]:
     return made
 
 
-def _settings(client: Any, min_submitted: int) -> Any:
+def _settings(client: Any, min_submitted: int, guidelines: str) -> Any:
     import argilla as rg
 
     kinds = {
@@ -148,7 +165,7 @@ def _settings(client: Any, min_submitted: int) -> Any:
         "terms": rg.TermsMetadataProperty,
     }
     return rg.Settings(
-        guidelines=GUIDELINES,
+        guidelines=guidelines,
         fields=[
             # Without Markdown the page would run the HTML of a text as its own.
             rg.TextField(field, title=title, use_markdown=True, required=field != "parent", client=client)

@@ -3,13 +3,15 @@
 Argilla's page renders Markdown with HTML in it and strips what it does not trust: `List<String>` would be shown as
 `List`, a tag of a reasoning model would vanish, and a picture would make the reviewer's browser fetch whatever address
 a model wrote. So outside code what would begin a tag, an entity, a picture or an invisible definition is escaped.
-Verdicts never come from these texts, but by the record's id.
+Control characters are shown as escapes. Verdicts never come from these texts, but by the record's id.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+
+from eva_data import foreign
 
 EMPTY = "*(empty)*"
 
@@ -34,7 +36,7 @@ def shown(text: str, *, markdown: bool = True) -> str:
     """A text for the page; an empty one is called so. Without `markdown` it is shown character by character."""
     if not text.strip():
         return EMPTY
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
+    text = foreign.shown(text.replace("\r\n", "\n").replace("\r", "\n"))
     return _markdown(text) if markdown else _plain(text)
 
 

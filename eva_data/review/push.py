@@ -74,7 +74,7 @@ def push(
     rows = chosen.to_dicts()
     with connect(config.review) as argilla:
         name = dataset_name(config, iteration)
-        dataset = ensure_dataset(argilla, name, min_submitted or config.review.min_submitted)
+        dataset = ensure_dataset(argilla, name, min_submitted or config.review.min_submitted, config.review.publish)
         questions = {each["name"]: each["id"] for each in argilla.get(f"datasets/{dataset['id']}/questions")["items"]}
         there = records_by_pair(argilla.records(dataset["id"]))
         sheet = Sheet(

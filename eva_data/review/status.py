@@ -11,9 +11,10 @@ import polars as pl
 from eva_data.errors import ReviewError
 from eva_data.iteration.run import Run
 from eva_data.review.agreement import figures
+from eva_data.review.answers import answers, reviewers_key
 from eva_data.review.connection import connect
 from eva_data.review.dataset import dataset_name, find_dataset
-from eva_data.review.pull import answers, reviewable
+from eva_data.review.pull import reviewable
 
 STATUSES = ("submitted", "draft", "discarded")
 
@@ -39,6 +40,7 @@ def review_progress(run: Run, iterations: Sequence[int]) -> list[ReviewProgress]
 
     Raises ReviewError where none has one, and what `connect` raises.
     """
+    key = reviewers_key(run.store, make=False)
     with connect(run.config.review) as argilla:
         found = []
         for iteration in iterations:
@@ -51,7 +53,7 @@ def review_progress(run: Run, iterations: Sequence[int]) -> list[ReviewProgress]
             pairs, spare = reviewable(run.store, iteration)
             manifest = run.store.at(iteration, 0).manifest(iteration)
             known, config = pl.concat([pairs, spare]), manifest.config
-            said = answers(run.store, iteration, known, records, name=config["name"])
+            said = answers(run.store, iteration, known, records, name=config["name"], key=key)
             found.append(
                 ReviewProgress(
                     iteration=iteration,

@@ -156,7 +156,7 @@ REVIEWS = _schema(
     {
         "pair_id": pl.String,
         "prompt_id": pl.String,
-        "reviewer": pl.String,  # a pseudonym, the same in every iteration and revision; never a name
+        "reviewer": pl.String,  # a pseudonym, never a name; null where the row counts votes
         "status": pl.String,  # submitted | draft | discarded; only submitted ones count
         "verdict": pl.String,  # first | second | tie | both_bad, as it was shown; null where not answered
         "first_idx": pl.Int32,  # the response that was shown as the first
@@ -164,10 +164,11 @@ REVIEWS = _schema(
         "preferred_idx": pl.Int32,  # the response that the reviewer prefers; null without one
         "prompt_quality": pl.String,  # good | unclear | unanswerable | unsafe; null where not answered
         "comment": pl.String,
+        "votes": pl.Int32,  # how many people answered so; null where the row is the answer of one of them
         "iteration": pl.Int32,
     }
 )
-"""One row per (pair, reviewer), ordered by them."""
+"""One row per (pair, reviewer), or per pair and answer that somebody gave, ordered by the first columns."""
 
 TABLES: Mapping[str, pl.Schema] = {
     "preferences": PREFERENCES,
@@ -180,9 +181,10 @@ TABLES: Mapping[str, pl.Schema] = {
 }
 """Configs of the dataset; the first is the default."""
 
-LATER: Mapping[str, frozenset[str]] = dict.fromkeys(
-    ("informativeness", "preferences"), frozenset([*metrics.LATER, *OWN_METRIC])
-)
+LATER: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(("informativeness", "preferences"), frozenset([*metrics.LATER, *OWN_METRIC])),
+    "reviews": frozenset({"votes"}),
+}
 """Columns that a table of release 0.1.0 did not have, by table. They are nullable, and a file leaves each of them out
 in which it holds nothing, as the files of earlier releases do."""
 
@@ -193,7 +195,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "informativeness": ("stage", "prompt_id"),
     "responses": ("stage", "prompt_id", "response_idx"),
     "rejects": ("stage", "reason", "prompt_id", "text"),
-    "reviews": ("pair_id", "reviewer"),
+    "reviews": ("pair_id", "reviewer", "verdict", "prompt_quality", "first_idx"),
 }
 """The canonical row order of each table: files of the same content are the same bytes."""
 

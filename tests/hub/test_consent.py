@@ -13,8 +13,8 @@ from small_store import SETTINGS, a_manifest
 
 from eva_data.config.reading import load_config, parse_config
 from eva_data.errors import ConfigError
+from eva_data.foreign import HIDDEN
 from eva_data.hub.consent import recorded_settings, settings_text
-from eva_data.visible import HIDDEN
 
 API: dict[str, Any] = {"backend": "api", "model": "gemini/flash"}
 

@@ -27,7 +27,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 def contents(home: Path) -> dict[str, bytes]:
     """Everything that a pull leaves, but for the empty lock."""
-    files = [path for path in home.rglob("*") if path.is_file() and path.name != "lock"]
+    files = [path for path in home.rglob("*") if path.is_file() and path.name not in ("lock", "checked.json")]
     return {str(path.relative_to(home)): path.read_bytes() for path in files}
 
 

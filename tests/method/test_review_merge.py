@@ -21,11 +21,13 @@ from eva_data.method.outcome import outcome_of
 from eva_data.method.verdicts import VERDICTS, bad_prompts, merge
 from eva_data.review import display
 from eva_data.review.agreement import alpha, figures
+from eva_data.review.answers import ANSWERS, answers, as_reviews, pseudonym, pseudonym_of_0_1_0
 from eva_data.review.blind import SLOT_ORDERS, blind_order, choose
-from eva_data.review.pull import ANSWERS, answers, as_reviews, reviewer_id
 from eva_data.review.record import Sheet, change_of, content_of
 from eva_data.review.spare import spare_pairs
 from eva_data.tables.schemas import EVOLUTIONS, PREFERENCES, PROMPTS, REJECTS, RESPONSES, REVIEWS, empty
+
+KEY = bytes(32)
 
 
 def pairs(*names: str, **columns: Any) -> pl.DataFrame:
@@ -323,9 +325,9 @@ def test_answers_are_read_from_whatever_the_server_holds(tmp_path: Path) -> None
         record(q, "sideways", response("user-bob", "submitted", "10:00", verdict="first")),
         record(q | {"pair_id": "gone"}, "chosen_first", response("user-bob", "submitted", "10:00", verdict="first")),
     ]
-    found = answers(store, 1, known, records, name="small")
-    ann, bob = reviewer_id("small", "user-ann"), reviewer_id("small", "user-bob")
-    assert ann != reviewer_id("other", "user-ann")
+    found = answers(store, 1, known, records, name="small", key=KEY)
+    ann, bob = pseudonym(KEY, "user-ann"), pseudonym(KEY, "user-bob")
+    assert len({ann, bob, pseudonym(b"another" * 5, "user-ann"), pseudonym_of_0_1_0("small", "user-ann")}) == 4
     common = {"first_idx": 0, "second_idx": 1, "iteration": 1}
     expected = frame(
         [
@@ -344,7 +346,7 @@ def test_answers_are_read_from_whatever_the_server_holds(tmp_path: Path) -> None
 
 def test_the_newer_answer_of_a_reviewer_stands_and_answers_pulled_before_are_not_lost(tmp_path: Path) -> None:
     store, known = small_store(tmp_path / "small"), pairs("p", "q")
-    before = said(known, ("p", "gone from the server", "tie"), ("q", reviewer_id("small", "ann"), "tie"))
+    before = said(known, ("p", "gone from the server", "tie"), ("q", pseudonym_of_0_1_0("small", "ann"), "tie"))
     store.write_revision(1, {"reviews": before})
     q = known.to_dicts()[1]
     again = q | {"external_id": "q.1234abcd"}
@@ -352,7 +354,7 @@ def test_the_newer_answer_of_a_reviewer_stands_and_answers_pulled_before_are_not
         record(again, "chosen_first", response("ann", "submitted", "11:00", verdict="second")),
         record(q, "chosen_first", response("ann", "submitted", "10:00", verdict="first")),
     ]
-    found = answers(store, 1, known, records, name="small").reviews
+    found = answers(store, 1, known, records, name="small", key=KEY).reviews
     assert found.select("pair_id", "verdict").rows() == [("p", "tie"), ("q", "second")]
 
 
@@ -400,7 +402,7 @@ def test_nothing_is_suggested_unless_asked_for_and_never_where_the_reward_does_n
         (r"$x<y$ and \(p<q\)", r"$x\lt y$ and $p\lt q$"),
         ("$$\nx<y\n$$", "$$\nx\\lt y\n$$"),
         ("costs $5, <b>$6", "costs $5, &lt;b>$6"),
-        ("a\r\nb\0", "a\nb\ufffd"),
+        ("a\r\nb\0\x1b[2J\u202e", "a\nb\\x00\\x1b[2J\\u202e"),
     ],
 )
 def test_a_text_is_shown_as_the_markdown_it_is_and_does_nothing_else(text: str, seen: str) -> None:

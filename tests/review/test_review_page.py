@@ -28,8 +28,8 @@ pytestmark = pytest.mark.argilla
 PROMPT, PARENT, FIRST, SECOND = "Prompt", "Parent prompt", "First response", "Second response"
 """What stands above the four texts in the page."""
 
-PLAIN = (*SMALL, "--set", "review.markdown=false")
-"""The sandbox's answers hold stars that mean nothing."""
+PLAIN = (*SMALL, "--set", "review.markdown=false", "--set", "review.publish=full")
+"""The sandbox's answers hold stars that mean nothing; every answer and comment is to be in the tables."""
 
 Answer = tuple[str, str] | str | None
 """A verdict and what the prompt is; or `discard`, or `draft`; or nothing yet."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -15,6 +17,8 @@ from sandbox_runs import command
 from small_store import small_store
 
 from eva_data.dataset.store import Store
+from eva_data.hub.verify import verify_iteration
+from eva_data.review.answers import kept_answers, reviewers_key
 
 pytestmark = pytest.mark.argilla
 
@@ -95,8 +99,9 @@ def test_a_discard_without_values_poisons_no_pull(argilla: ArgillaServer, folder
     assert argilla.request("POST", f"records/{first['id']}/responses", "ann", status="discarded").status_code == 500
     answer(argilla, "ann", second["id"], verdict="both_bad", prompt_quality="good")
     run(argilla, folder, "pull", workspace)
-    reviews = {row["pair_id"]: row for row in Store(folder).scan("reviews", 1).collect().to_dicts()}
-    assert reviews[first["external_id"]]["status"] == "discarded"
+    kept = kept_answers(Store(folder), 1, reviewers_key(Store(folder), make=False))
+    reviews = {row["pair_id"]: row for row in kept.answers.to_dicts()}
+    assert kept.complete and reviews[first["external_id"]]["status"] == "discarded"
     assert reviews[first["external_id"]]["verdict"] is None
     assert reviews[second["external_id"]]["verdict"] == "both_bad"
 
@@ -139,7 +144,7 @@ def test_a_dataset_deleted_in_between_takes_nothing_with_it_that_was_pulled(
     run(argilla, folder, "push", workspace)
     answer(argilla, "bob", records(argilla, workspace)[0]["id"], verdict="tie", prompt_quality="good")
     run(argilla, folder, "pull", workspace)
-    assert Store(folder).scan("reviews", 1).collect().height == 2
+    assert Store(folder).scan("reviews", 1).collect()["votes"].sum() == 2
 
 
 def test_a_push_that_was_killed_half_way_is_completed_by_the_next_without_a_duplicate(
@@ -169,3 +174,67 @@ def test_a_push_that_was_killed_half_way_is_completed_by_the_next_without_a_dupl
 def pushed(server: ArgillaServer, others: set[str]) -> int:
     """How many records there are in datasets other than those."""
     return sum(len(found) for name, found in list(server.elastic.indices.items()) if name not in others)
+
+
+KILLED_AT = """
+import os, signal, sys
+left = int(sys.argv.pop(1))
+def counted(rename):
+    def call(*arguments, **more):
+        global left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return rename(*arguments, **more)
+    return call
+os.replace, os.rename = counted(os.replace), counted(os.rename)
+from eva_data.cli import main
+main(sys.argv[1:])
+"""
+"""The command, killed before the file that it is told, by number, gets its name."""
+
+
+def test_a_pull_that_was_killed_at_any_file_is_completed_by_the_next_to_the_same_revision(
+    argilla: ArgillaServer, tmp_path: Path
+) -> None:
+    workspace = argilla.workspace("pulled")
+    base = store_of_pairs(tmp_path / "base" / "small", 6).folder
+    run(argilla, base, "push", workspace)
+    for place, record in enumerate(records(argilla, workspace)[:3]):
+        for user in ("ann", "bob"):
+            answer(argilla, user, record["id"], verdict=("first", "tie", "second")[place], prompt_quality="good")
+    before = contents(base)
+    whole = Path(shutil.copytree(base, tmp_path / "whole" / "small"))
+    run(argilla, whole, "pull", workspace)
+    assert contents(whole) != before
+    for kill in range(20):
+        folder = Path(shutil.copytree(base, tmp_path / str(kill) / "small"))
+        line = command(folder, "review", "pull", "--iter", "1", "--workspace", workspace, settings=NAMED)
+        line[1:3] = ["-c", KILLED_AT, str(kill)]
+        done = subprocess.run(line, cwd=folder.parent, env=environment(argilla), capture_output=True, check=False)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        # What is there is whole or not there, and nothing that was there is another.
+        assert contents(folder).items() >= {name: old for name, old in before.items() if name != "README.md"}.items()
+        assert Store(folder).changed_files(1) == []
+        run(argilla, folder, "pull", workspace)
+        assert contents(folder) == contents(whole)
+        assert Store(folder).revisions(1) == [0, 1] and verify_iteration(Store(folder), 1).problems == []
+        kept = kept_answers(Store(folder), 1, reviewers_key(Store(folder), make=False))
+        assert kept.complete and kept.answers.height == 6 and kept.answers["reviewer"].n_unique() == 2
+    # The key, the answers, three tables, the manifest and the card.
+    assert kill >= 7
+
+
+def contents(folder: Path) -> dict[str, object]:
+    """What is published of a folder, but for which key the pseudonyms have."""
+    found = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and ".eva" not in path.parts and not path.name.endswith(".tmp")
+    }
+    manifests = {name: json.loads(content) for name, content in found.items() if name.startswith("manifests/")}
+    for manifest in manifests.values():
+        (manifest.get("review") or {}).pop("reviewers_key", None)
+    return found | manifests

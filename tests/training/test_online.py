@@ -21,7 +21,7 @@ from hub_server import Hub
 from misbehaving import Misbehaving
 from online_game import arguments, make_run, recipe
 from safetensors.torch import load_file
-from sandbox_runs import eva, tables
+from sandbox_runs import command, eva, hashes, processes_of, tables
 from scripts import RECIPES
 from tiny import Architecture, save_model, save_reward_model
 from transformers import PreTrainedModel
@@ -401,3 +401,51 @@ def test_what_cannot_be_trained_online_is_said_in_a_sentence(online: ModuleType,
     run = make_run(tmp_path / "data", str(save_model(tmp_path / "model")), seeds=3)
     with pytest.raises(ConfigError, match="3 seeds can be trained on, fewer than the 4 prompts of a step"):
         online.main(arguments(tmp_path / "job", run, few, "--max_steps", "2"))
+
+
+STEPS = ("--steps", "6")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of an online run that nobody disturbed; its recipe lies beside it."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    file = recipe(root, "sandbox_rloo", **SMALL, learning_rate=1e-4)
+    done = eva(root / "data", "online", *STEPS, "--recipe", str(file), settings=FEW_SEEDS)
+    assert done.returncode == 0, done.stderr
+    return root / "data-rloo"
+
+
+FEW_SEEDS = ("--set", "seeds.sandbox=12", "--set", "pair.min_chosen=null")
+
+MOMENTS = {
+    "while it trains": ".eva/jobs/iter_1/online/output/checkpoint-3",
+    "when the training is over": ".eva/jobs/iter_1/online/output/training.json",
+    "while tables are written": "prompts/iter_1.parquet",
+    "when the dataset is there and the model is not": "manifests/iter_1.json",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_command_is_completed_by_the_next_to_the_same_tables_and_weights(
+    undisturbed: Path, tmp_path: Path, moment: str
+) -> None:
+    folder, file = tmp_path / "data-rloo", undisturbed.parent / "sandbox_rloo.yaml"
+    line = command(tmp_path / "data", "online", *STEPS, "--recipe", str(file), settings=FEW_SEEDS)
+    with (tmp_path / "log").open("wb") as log, subprocess.Popen(line, cwd=tmp_path, stdout=log, stderr=log) as process:
+        while process.poll() is None and not (folder / MOMENTS[moment]).exists():
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    # The last moment is short: a command that was faster has to have ended well.
+    assert process.returncode in (-signal.SIGKILL, 0), (tmp_path / "log").read_text()
+    assert process.returncode or "model is not" in moment
+    done = eva(tmp_path / "data", "online", *STEPS, "--recipe", str(file), settings=FEW_SEEDS)
+    assert done.returncode == 0, done.stderr
+    assert hashes(folder) == hashes(undisturbed)
+    ours, theirs = (json.loads((each / "manifests" / "iter_1.json").read_text()) for each in (folder, undisturbed))
+    assert ours == theirs
+    weights = [load_file(each / ".eva" / "solvers" / "iter_1" / "model.safetensors") for each in (folder, undisturbed)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not (folder / ".eva" / "jobs" / "iter_1" / "online").exists()
+    assert processes_of(folder) == []

@@ -12,21 +12,22 @@ from rich.table import Table
 from rich.text import Text
 
 from eva_data.cli.text.costs import spent_table
+from eva_data.cli.text.terminal import Terminal
 from eva_data.dataset.manifest import Manifest
 from eva_data.dataset.staleness import settings_hash
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, EvaError
+from eva_data.foreign import cut, visible
 from eva_data.iteration.run import Run
 from eva_data.iteration.stale import changes
 from eva_data.iteration.thetas import refuse_damaged
 from eva_data.ledger import Ledger
 from eva_data.report.lineage import lineage, relatives
-from eva_data.visible import visible
 
 
 def print_build(run: Run, manifest: Manifest) -> None:
     """The short table at the end of a build, and the next command; first of all where there are no pairs, that."""
-    console = Console()
+    console = Terminal()
     iteration = manifest.iteration
     has_pairs = manifest.counts.pairs > 0
     if not has_pairs:
@@ -121,7 +122,7 @@ def _heldout_table(accuracy: pl.DataFrame) -> Table:
 
 def print_status(run: Run) -> None:
     """What exists, what is missing and what is stale."""
-    console = Console()
+    console = Terminal()
     store = run.store
     built = store.iterations()
     table = Table(title=f"{run.config.name} in {run.config.folder}", title_justify="left")
@@ -196,9 +197,16 @@ def _staleness(run: Run, manifest: Manifest, previous: Manifest | None) -> str:
     return f"as they are now, as far as is known: {absent} cannot be read here" if absent else "as they are now"
 
 
-def print_lineages(store: Store, iteration: int, rows: int) -> None:
-    """The most informative pairs of an iteration, each from its seed through its evolutions to its responses."""
-    console = Console()
+LONGEST, LINES = 500, 12
+"""Characters and lines of a text that `show` prints unless it is asked for all."""
+
+
+def print_lineages(store: Store, iteration: int, rows: int, *, full: bool = False) -> None:
+    """The most informative pairs of an iteration, each from its seed through its evolutions to its responses.
+
+    Long texts are cut unless `full`. Further lines of a text begin with a bar, so that none can pose as another text.
+    """
+    console = Terminal()
     store.manifest(iteration)
     pairs = store.scan("preferences", iteration).sort("a_min", "prompt_id", descending=[True, False]).collect()
     if pairs.is_empty():
@@ -210,13 +218,19 @@ def print_lineages(store: Store, iteration: int, rows: int) -> None:
     for pair in chosen.to_dicts():
         console.rule(f"pair {pair['pair_id']}")
         for each in lineage(pair, known):
-            text = visible(f"[{each['mutation'] or 'seed'}] {each['prompt'][-1]['content']}", lines=True)
-            console.print(text, markup=False, soft_wrap=True)
+            text = _text(each["prompt"][-1]["content"], full)
+            console.print(f"[{each['mutation'] or 'seed'}] {text}", highlight=False, soft_wrap=True)
         for row in responses.filter(pl.col("prompt_id") == pair["prompt_id"]).sort("stage", "response_idx").to_dicts():
             mark = _mark(pair, row)
+            text = "(no response)" if row["response"] is None else _text(row["response"], full)
             reward = "null" if row["reward"] is None else f"{row['reward']:.3f}"
-            text = visible(row["response"][:500], lines=True)
-            console.print(f"  {mark} {reward}  {text}", markup=False, soft_wrap=True)
+            console.print(f"  {mark} {reward}  {text}", highlight=False, soft_wrap=True)
+
+
+def _text(text: str, full: bool) -> str:
+    """A text of the tables for a terminal."""
+    text = text.replace("\r\n", "\n")
+    return (text if full else cut(text, LONGEST, LINES)).replace("\n", "\n    | ")
 
 
 def _mark(pair: Mapping[str, Any], response: Mapping[str, Any]) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from eva_data.cli.text.terminal import Terminal
 from eva_data.game.pilot import Piloted
 from eva_data.game.plan import Plan, PlanLine
 from eva_data.report.figures import dollars, duration, rounded
@@ -23,7 +23,7 @@ _SOURCES = {
 
 def print_plan(plan: Plan, piloted: Piloted, budget: float | None) -> None:
     """The table of a plan, where its numbers come from, and whether the budget is enough."""
-    console = Console()
+    console = Terminal()
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -11,10 +11,10 @@ from rich.filesize import decimal
 from eva_data.config.reading import load_config
 from eva_data.dataset.staleness import differences
 from eva_data.errors import ConfigError
+from eva_data.foreign import visible
 from eva_data.hub.consent import parts_of, recorded_settings
 from eva_data.hub.publish import MAX_FILES, Published, Step
 from eva_data.hub.pull import Pulled
-from eva_data.visible import visible
 
 
 def published_text(published: Published, iteration: int, *, dry_run: bool) -> str:

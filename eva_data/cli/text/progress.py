@@ -7,11 +7,12 @@ import sys
 import time
 from collections.abc import Callable
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from eva_data.cli.say import sentence
+from eva_data.cli.text.terminal import Terminal
+from eva_data.foreign import shown_in_line
 from eva_data.jobs.job import Progress as Tell
-from eva_data.visible import visible
 
 LINE_SECONDS = 15.0
 """Between two lines of one stage where there is no terminal."""
@@ -21,12 +22,12 @@ class ConsoleReporter:
     """Reports to standard error, so that standard output holds only results."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._console = Terminal(stderr=True)
         self._bars: Progress | None = None
         self._current: TaskID | None = None
 
     def stage(self, name: str, iteration: int) -> Tell:
-        label = f"iteration {iteration}: {name}" if iteration else name
+        label = shown_in_line(f"iteration {iteration}: {name}" if iteration else name)
         return self._bar(label) if sys.stderr.isatty() else self._lines(label)
 
     def waiting(self, name: str) -> Callable[[float, str], None]:
@@ -36,12 +37,12 @@ class ConsoleReporter:
             nonlocal said
             if time.monotonic() - said >= LINE_SECONDS:
                 said = time.monotonic()
-                self._print(f"{name}: {seconds:.0f} s so far; last heard: {heard[-120:]}")
+                self._print(f"{name}: {seconds:.0f} s so far; last heard: {shown_in_line(heard[-120:])}")
 
         return tell
 
     def note(self, text: str) -> None:
-        self._print(f"Note: {visible(text)}")
+        self._print(f"Note: {sentence(text)}")
 
     def _print(self, text: str) -> None:
         (self._bars.console if self._bars else self._console).print(text, soft_wrap=True, markup=False)
@@ -49,7 +50,7 @@ class ConsoleReporter:
     def _bar(self, label: str) -> Tell:
         if self._bars is None:
             self._bars = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from eva_data.cli.text.terminal import Terminal
 from eva_data.dataset.store import Store
+from eva_data.review.answers import answers_file
 from eva_data.review.pull import PulledReviews
 from eva_data.review.push import Pushed
 from eva_data.review.status import STATUSES, ReviewProgress
@@ -45,6 +46,11 @@ def pulled_text(store: Store, iteration: int, pulled: PulledReviews) -> str:
         return "\n".join([*lines, f"{which} holds all answers already: nothing was changed."])
     lines += [f"Made revision iter-{iteration}.r{pulled.revision} of {counted} answers by {found['reviewers']} people."]
     lines += [f"  {line}" for line in outcome_lines(found)]
+    private = answers_file(store, iteration, pulled.revision)
+    if private.exists():
+        lines.append(f"It holds how many gave each answer; single answers and comments stay in {private.parent}.")
+    else:
+        lines.append("It holds every answer and comment as it was written, under pseudonyms (`review.publish: full`).")
     if store.solver_folder(iteration).exists():
         lines.append(
             f"Note: theta_{iteration} was trained before this revision; to train it on this one, remove "
@@ -71,7 +77,7 @@ def outcome_lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 def print_progress(progress: Sequence[ReviewProgress]) -> None:
     """A table of reviewers and one of agreement for each iteration."""
-    console = Console()
+    console = Terminal()
     for each in progress:
         done = f"{each.completed} of {each.records} done"
         table = Table(title=f"Iteration {each.iteration} in review as {each.name}: {done}", title_justify="left")

@@ -1,0 +1,30 @@
+"""Lines that the commands print, and errors: no text of others in them acts on the terminal."""
+
+from __future__ import annotations
+
+import traceback
+from types import TracebackType
+
+import click
+
+from eva_data.foreign import shown
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a text, with the control characters of others as escapes."""
+    click.echo(shown(text), err=err)
+
+
+def sentence(text: str) -> str:
+    """The text as one message: its further lines are indented, so that none can pose as a message of its own."""
+    return text.replace("\r\n", "\n").replace("\n", "\n  ")
+
+
+def say_traceback(error: BaseException) -> None:
+    """Print an error with its traceback to standard error, as `python` does it."""
+    say("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
+
+
+def print_defect(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
+    """What `sys.excepthook` is while a command runs: an error that nobody foresaw may quote others too."""
+    say_traceback(error)

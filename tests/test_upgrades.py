@@ -19,6 +19,7 @@ import pytest
 from datasets import load_dataset
 from hub_server import Files, Hub, Repo
 from misbehaving import Misbehaving
+from published import accept
 from recorded import calls, differing, probes
 from sandbox_runs import command
 
@@ -128,6 +129,7 @@ def test_a_repo_of_the_first_release_verifies_is_pulled_and_built_on_and_all_of_
     assert len(before) == 3 + len({*manifest(folder, "iter_1")["files"], *manifest(folder, "iter_2")["files"]}) + 3
 
     # The sandbox's own model answers, so that no theta has to be trained.
+    accept(home / "eva.yaml")
     built = hub.run(home, "build", "--iter", "3", "--solver", "sandbox")
     assert built.returncode == 0, built.stderr
     assert manifest(folder, "iter_3")["previous"]["revision"] == 1

@@ -68,7 +68,7 @@ def test_what_is_pulled_is_the_folder_as_it_was(hub: Hub, home: Path, built: Pat
     for iteration in (1, 2):
         assert Store(pulled).manifest_path(iteration).read_bytes() == Store(built).manifest_path(iteration).read_bytes()
     assert (pulled / "README.md").read_text().startswith("---\n")
-    assert sorted(path.name for path in (pulled / ".eva").iterdir()) == ["lock"]
+    assert sorted(path.name for path in (pulled / ".eva").iterdir()) == ["checked.json", "lock"]
     assert done.stdout.splitlines() == [
         f"Pulled iterations 1 to 2 of {REPO} to data/game: every file is what its manifest says.",
         "Wrote eva.yaml, the settings of iteration 2: its values are active.",

@@ -286,6 +286,7 @@ def test_everything_goes_out_in_order_each_with_the_card_of_its_day_and_another_
     done = hub.run(home, "pull", REPO)
     assert done.returncode == 1
     assert f"holds another iteration 2 r1 than {REPO} has, and is left as it is" in done.stderr
+    shutil.rmtree(store.state / "pull")
     done = hub.run(home, "publish", "--iter", "2", "--repo", REPO, "--set", f"folder={store.folder}", token=WRITE)
     assert done.returncode == 1
     assert f"{REPO} holds something else as iteration 2, at iter-2.r1" in done.stderr

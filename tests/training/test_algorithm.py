@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from sandbox_runs import SMALL, eva
 from scripts import RECIPES
-from tiny import pairs, save_dataset
+from tiny import pairs, save_dataset, save_model
 
 from eva_data.config import Config
 from eva_data.config.reading import parse_config
@@ -92,8 +92,7 @@ def test_a_solver_learns_from_its_own_iteration_or_from_all_up_to_it(tmp_path: P
 
 def test_a_solver_trained_otherwise_is_not_passed_off_as_the_one_asked_for(tmp_path: Path) -> None:
     store = Store(save_dataset(tmp_path / "data", {"iter_1": pairs(3), "iter_2": pairs(2)}))
-    solver = store.solver_folder(2)
-    solver.mkdir(parents=True)
+    solver = save_model(store.solver_folder(2))
     (solver / "training.json").write_text(json.dumps({"algorithm": "simpo", "split": "iter_2"}))
     refuse_another(config(recipe="simpo"), store, 2)
     with pytest.raises(StaleError, match="theta_2 is there, trained by simpo on iter_2 and not by dpo on iter_2, and"):

@@ -137,7 +137,8 @@ def test_a_revision_is_verified_by_the_build_and_its_reviews(reviewed: Path, tmp
     reviews = pl.read_parquet(path)
     other = pl.col("first_idx") + pl.col("second_idx") - pl.col("preferred_idx")
     reviews.with_columns(preferred_idx=other.cast(pl.Int32)).write_parquet(path)
-    changed, meaning, pairs = verify_iteration(Store(folder), 2).problems
+    changed, meaning, pairs, summary = verify_iteration(Store(folder), 2).problems
+    assert summary == "revision 1: manifest: `review` is not what the reviews come to"
     assert changed.startswith("reviews/iter_2.r1.parquet: its SHA-256 is not the one in the manifest")
     assert meaning.startswith(
         "revision 1: reviews: 3 rows are not what follows from the other tables, in preferred_idx"

@@ -9,6 +9,7 @@ import polars as pl
 
 from eva_data.config import Config
 from eva_data.config.reading import parse_config
+from eva_data.dataset.compose import counts_of
 from eva_data.dataset.manifest import FileEntry, Manifest
 from eva_data.dataset.staleness import what_counts
 from eva_data.dataset.store import Store
@@ -54,6 +55,8 @@ def small_store(
 
 def write(store: Store, config: Config, iteration: int, tables: dict[str, pl.DataFrame], **manifest: Any) -> None:
     settings = {"config": config.data() | {"name": config.name}, "settings": what_counts(config, iteration)}
+    if "rejects" in tables:
+        settings["counts"] = counts_of(tables).model_dump()
     store.write_iteration(a_manifest(iteration, **settings | manifest), tables)
 
 

@@ -203,7 +203,7 @@ def test_online_dpo_prefers_the_better_of_two(online: ModuleType, tmp_path: Path
 
 
 def test_of_two_responses_one_without_a_reward_neither_wins_nor_loses(online: ModuleType) -> None:
-    assert sys.modules["play"].tied([-2.0, None, -3.0, None, -1.0, -4.0, None, None]) == [
+    assert sys.modules["growing_prompts"].tied([-2.0, None, -3.0, None, -1.0, -4.0, None, None]) == [
         *(-2.0, -4.0, -3.0, None),
         *(-1.0, -4.0, -3.0, None),
     ]

@@ -1,4 +1,4 @@
-"""Everything that `eva.yaml` may say, in one model, with the rules that cross its blocks."""
+"""Everything that `eva.yaml` may say, in one model, with the rules that concern several blocks."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Config(Settings):
     """Everything that `eva.yaml` may say."""
 
     name: str
-    """What the dataset is called, `owner/name` or `name`."""
+    """The dataset's name, `owner/name` or `name`."""
     folder: Path = Field(Path(), json_schema_extra=Execution)
-    """Where the dataset lies; the default is `data/<last part of name>`."""
+    """The dataset's folder; the default is `data/<last part of name>`."""
     ledger: Path | None = Field(None, json_schema_extra=Execution)
     """The ledger's file; null means `<folder>/.eva/ledger.sqlite`. Several folders may share a ledger."""
     stalled_minutes: float = Field(30, gt=0, json_schema_extra=Execution)
@@ -60,9 +60,9 @@ class Config(Settings):
     publish: Publish = Field(Publish(), json_schema_extra=Execution)
     """Where the dataset goes on the Hub."""
     review: Review = Field(Review(), json_schema_extra=Execution)
-    """The Argilla server on which people judge pairs."""
+    """The Argilla server on which people review pairs."""
     undecided: tuple[str, ...] = Field((), json_schema_extra=Execution)
-    """Keys that `pull` left commented out. Nothing begins until each of them is set, or taken out of this list."""
+    """Keys that `pull` left commented out. No command starts until each of them is set, or taken out of this list."""
 
     @model_validator(mode="before")
     @classmethod
@@ -138,12 +138,12 @@ class Config(Settings):
 
     @property
     def model_solver(self) -> AnyModel | None:
-        """The model that answers; None where only a table of responses is configured."""
+        """The model that answers; None if the solver is only a table of responses."""
         return self.solver.then if isinstance(self.solver, TableModel) else self.solver
 
     @property
     def trains(self) -> bool:
-        """Whether the solver is a model that can be trained here: not a table, and not what runs elsewhere."""
+        """Whether the solver is a model that can be trained here, neither a table nor a model that runs elsewhere."""
         model = self.model_solver
         return isinstance(model, TransformersModel) or (isinstance(model, VllmModel) and not model.urls)
 

@@ -31,25 +31,25 @@ _KNOWN = ("prompt_id", "prompt", "root_id", "depth")
 
 @dataclass(frozen=True)
 class Grown:
-    """X_t and how it came about."""
+    """X_t and the tables of its making."""
 
     prompts: pl.DataFrame
     evolutions: pl.DataFrame
     informativeness: pl.DataFrame
-    """INFORMATIVENESS rows of the estimate stage, with the draw."""
+    """INFORMATIVENESS: the rows of the estimate stage, with the draw."""
     responses: pl.DataFrame
-    """RESPONSES rows of the estimate stage; none where the rewards of t - 1 were taken."""
+    """RESPONSES: the rows of the estimate stage; none if the rewards of iteration t - 1 were used."""
     rejects: pl.DataFrame
     flows: list[Flow]
     record: Evolving
-    """How many prompts were needed, found and taken, and attempts eliminated by reason."""
+    """Numbers of prompts that were needed, found and taken, and of eliminated attempts by reason."""
     scales: Scales
-    """By which several rewards were standardised; empty with one reward."""
+    """The constants by which several rewards were standardised; empty with one reward."""
     notes: list[str]
 
 
 def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: Scales | None = None) -> Grown:
-    """X_t from X_{t-1}; the tables of iteration t - 1 must be there."""
+    """Make X_t from X_{t-1}. The tables of iteration t - 1 must be there."""
     config, store, notes = run.config, run.store, []
     before, bad = good_prompts(store, iteration - 1)
     if bad:
@@ -101,7 +101,7 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
 
 
 def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
-    """PROMPTS of the seeds of iteration 1, and of the block of this iteration where it needs new ones."""
+    """PROMPTS of the seeds of iteration 1, and of this iteration's block if it needs new seeds."""
     config = run.config
     if config.seeds is None:
         raise ConfigError("`mix` asks for seeds, but the prompts came from a table of responses: name `seeds`")
@@ -115,9 +115,9 @@ def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
 def _evolve_enough(
     run: Run, iteration: int, creator: Player, before: pl.DataFrame, drawn: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Evolve the selected prompts, and further ones in the order of the draw while too few evolutions survive.
+    """Evolve the selected prompts, and further prompts in the order of the draw while too few evolutions survive.
 
-    Returns the informativeness with all evolved prompts `selected`, and all attempts, judged together.
+    Return the informativeness with all evolved prompts `selected`, and all attempts with their elimination.
     """
     attempts, done, judged = empty(EVOLUTIONS), 0, empty(EVOLUTIONS)
     count = int(drawn["selected"].sum())
@@ -132,7 +132,7 @@ def _evolve_enough(
         missing = shortage(judged.lazy(), previous=before.height, evolved=run.config.mix.evolved)
         if not missing:
             break
-        # As many again as are missing at the rate at which they survived so far, at least one.
+        # Evolve as many more as are needed at the rate of survival so far, at least one.
         survived = judged["status"].null_count()
         count = max(1, round(missing * done / max(survived, 1)))
     if not judged["status"].null_count():
@@ -146,7 +146,7 @@ def _evolve_enough(
 
 
 def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, name: str) -> pl.DataFrame:
-    """EVOLUTIONS of the chains that start at `rows`, judged by what the chains themselves can tell."""
+    """EVOLUTIONS of the chains that start at `rows`. Only what a chain itself can tell is eliminated so far."""
     settings = run.config.evolve
     needed = rows.select("prompt_id", "prompt", "root_id", "depth").sort("prompt_id")
     results = run.ask(
@@ -166,7 +166,7 @@ def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame
 
 
 def _eliminate(run: Run, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame:
-    """The attempts, judged against all seeds, all earlier prompts and the named benchmark sets."""
+    """The attempts after elimination by all seeds, all earlier prompts and the benchmark sets of the settings."""
     config, store = run.config, run.store
     known = [store.scan_until("prompts", iteration - 1).select(_KNOWN)]
     if config.seeds is not None:

@@ -1,4 +1,4 @@
-"""What a build reads is tried before anything is paid for: seeds, tables of responses, benchmarks."""
+"""Tries everything that a build reads before anything is paid for: seeds, tables of responses, benchmarks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from eva_data.evolve.elimination.contamination import read_reference_set
 
 
 def refuse_unreadable(config: Config, iteration: int, *, download: bool) -> None:
-    """Raise DataError where a file that iteration t needs is missing, cannot be read or lacks its column.
+    """Raise DataError if a file that iteration t needs is missing, cannot be read or lacks its column.
 
-    Without `download` a Hub dataset is left for the build to read.
+    Without `download`, Hub datasets are not tried.
     """
     if isinstance(config.solver, TableModel) and (download or config.solver.dataset is None):
         check_table(config.solver)

@@ -102,7 +102,7 @@ class Keeper:
             raise
 
     async def keep(self, completions: Mapping[bytes, Completion], bill: Bill, reserved: float | None = None) -> None:
-        """Return once these completions are on disk. The `reserved` dollars that were set aside for them are free again."""
+        """Return once these completions are on disk. The `reserved` dollars that were set aside are free again."""
         turn = self._this_turn()
         turn.completions.update(completions)
         turn.bills.append(bill)

@@ -1,7 +1,7 @@
-"""Renders conversations by a model's own chat template, within a bound: whoever made the model wrote the template.
+"""Renders conversations by a model's own chat template, within a time limit, since a stranger may have written it.
 
-A template is a program. transformers runs it in a sandbox that keeps it from files and from Python, but not from
-looping: two nested loops may take hours. So a rendering that takes too long is ended, in whichever thread it runs.
+A template is a program. transformers runs it in a sandbox that keeps it from files and from Python, but not from long
+loops: two nested loops may take hours. So a rendering that takes too long is ended, in whichever thread it runs.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 LIMIT_SECONDS = 10.0
-"""The longest that a template may take for one conversation; a usual template takes a thousandth of a second."""
+"""The longest time that a template may take for one conversation; a usual template takes a millisecond."""
 _POLL_SECONDS = 0.1
 
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, ask: bool = True) -> str:
-    """A conversation as the model's chat template writes it; with `ask` it ends where the assistant begins to speak.
+    """A conversation as the model's chat template writes it. With `ask` it ends where the assistant begins to speak.
 
-    Raises jinja2's TemplateError where the template refuses the conversation, and ModelError where the template takes
-    too long or computes powers, which no bound can end.
+    Raise jinja2's TemplateError if the template refuses the conversation, and ModelError if the template takes too
+    long or computes powers, which no time limit can end.
     """
     with bounded(tokenizer):
         text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=ask)
@@ -43,7 +43,7 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, a
 
 @contextmanager
 def bounded(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
-    """End what the tokenizer's template does inside, with a ModelError, once it takes longer than the limit."""
+    """End a rendering in this context, and raise ModelError, once it takes longer than the limit."""
     name = f"the chat template of {PurePath(str(tokenizer.name_or_path)).name}"
     remedy = "use another model, or put a chat_template.jinja that you trust beside its tokenizer"
     templates = tokenizer.chat_template
@@ -61,12 +61,12 @@ def _computes_powers(template: str) -> bool:
     try:
         return any(kind == "operator" and value == "**" for _, kind, value in Environment().lex(template))
     except TemplateError:
-        # Rendering says what is wrong with it.
+        # The rendering itself will say what is wrong.
         return False
 
 
 class _TooLongError(Exception):
-    """Raised in the thread whose time is up."""
+    """The time of this thread is up."""
 
 
 @contextmanager
@@ -101,7 +101,7 @@ class _Watch:
             self._deadlines.pop(thread, None)
             if thread in self._raised:
                 self._raised.discard(thread)
-                # What was raised too late to be seen must not be raised somewhere else.
+                # An error that was raised too late must not come up elsewhere.
                 _raise_in(thread, None)
 
     def _run(self) -> None:
@@ -119,7 +119,7 @@ class _Watch:
 
 
 def _raise_in(thread: int, error: type[Exception] | None) -> None:
-    """Raise an error in another thread before its next step in Python, or take back what is not raised yet."""
+    """Raise an error in another thread before its next step in Python; None takes back an error not yet raised."""
     raised: Any = None if error is None else ctypes.py_object(error)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
 
@@ -132,5 +132,5 @@ def _new_watch() -> None:
     _watch = _Watch()
 
 
-# A fork takes along this module, but not the thread.
+# A fork copies this module, but not the thread.
 os.register_at_fork(after_in_child=_new_watch)

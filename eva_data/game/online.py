@@ -1,8 +1,8 @@
-"""Trains online (paper 3.3.2): one run of `train/online.py`, and the dataset of what it trained on.
+"""Trains online (paper 3.3.2): runs `train/online.py` once, and makes a dataset of everything that it trained on.
 
-The dataset is a folder of its own with one iteration. Its prompts are those that were trained on, seeds and evolved
-ones; its responses are the answers that were trained with; every attempt to evolve is in `evolutions`. The trained
-model is theta_1 of that folder, so that `build --iter 2` there goes on from it.
+The dataset is a folder of its own with one iteration. Its prompts are the seeds and evolved prompts of the training,
+and its responses are the answers of the training. Every attempt to evolve a prompt is in `evolutions`. The trained
+model is theta_1 of that folder, so that `build --iter 2` goes on from it there.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ configs:
 
 @dataclass(frozen=True)
 class Online:
-    """What is asked of an online run."""
+    """The options of an online run."""
 
     steps: int
     recipe: str
-    """Name or path; its `algorithm` is one of ALGORITHMS."""
+    """Name or path of a recipe whose `algorithm` is one of ALGORITHMS."""
     static: bool = False
-    """Evolve nothing: the same algorithm on the seeds alone, for comparison."""
+    """Whether nothing is evolved: the same algorithm trains on the seeds alone, for comparison."""
 
 
 def online_config(config: Config, algorithm: str, static: bool) -> tuple[Config, str]:
-    """The settings with name and folder of the online run's own dataset, and the recipe that is meant."""
+    """The settings with the name and folder of the online run's own dataset, and the recipe."""
     if algorithm not in ALGORITHMS:
         raise ConfigError(f"`--algorithm` is `{algorithm}`: known are {', '.join(ALGORITHMS)}")
     suffix = f"-{algorithm}" + ("-static" if static else "")
@@ -71,11 +71,11 @@ def online_config(config: Config, algorithm: str, static: bool) -> tuple[Config,
 
 
 def train_online(run: Run, online: Online) -> Manifest:
-    """The manifest of the online run's dataset, after training whatever is missing of it.
+    """Finish the training of an online run, and return the manifest of its dataset.
 
     The trained model is then in `run.store.solver_folder(1)`. A run that was cut off goes on from its last checkpoint,
-    buffer included. Raises StaleError where the folder holds something else, ConfigError where the solver cannot be
-    trained here or the reward not be given while it trains, and JobError where training fails.
+    with its buffer. Raise StaleError if the folder holds something else, ConfigError if the solver cannot be trained
+    here or the reward cannot score while a model trains, and JobError if the training fails.
     """
     recipe = find_recipe(online.recipe)
     refuse_unready(run, ITERATION)
@@ -117,7 +117,7 @@ def _refuse_another(run: Run, asked: dict[str, Any]) -> None:
 
 
 def _train(run: Run, online: Online, recipe: Path, start: Player) -> None:
-    """Run the script; what it leaves is in the job folder: `output`, `record.jsonl`, `too_long.json`."""
+    """Run the script. It leaves `output`, `record.jsonl` and `too_long.json` in the job folder."""
     config, store = run.config, run.store
     for package in ("trl", "accelerate", "peft"):
         if find_spec(package) is None:
@@ -139,7 +139,7 @@ def _train(run: Run, online: Online, recipe: Path, start: Player) -> None:
 
 
 def prepare(run: Run, start: Player, job: Path) -> None:
-    """Write what the script reads into the job folder: `seeds`, a dataset, and `game.json`; `start` is theta_0."""
+    """Write the inputs of the script to the job folder: `seeds`, a dataset, and `game.json`. `start` is theta_0."""
     seeds_of = run.config.seeds
     if seeds_of is None:
         raise ConfigError("`solver` is a table of responses: training online needs `seeds`, prompts to begin with")
@@ -151,7 +151,7 @@ def prepare(run: Run, start: Player, job: Path) -> None:
 
 
 def _game(run: Run, start: Player, job: Path) -> dict[str, Any]:
-    """What the script is told beside its arguments; `content` is what the weights depend on."""
+    """The script's settings beside its arguments. `content` is everything that the weights depend on."""
     reward = _reward_job(run, job / "reward")
     reward.save()
     creator = None if run.config.creator == "shared" else _creator_job(run, start, job / "creator")

@@ -1,4 +1,4 @@
-"""The game: build and train in turn, doing only what is missing."""
+"""Plays the game: builds and trains in turn, and does only what is missing."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from eva_data.training.recipes import refuse_another
 
 
 def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
-    """The manifest of `iteration`, after building and training whatever it needs and is missing.
+    """Build `iteration` and everything missing that it needs, and return its manifest.
 
-    `only` raises StaleError instead of building or training for an earlier one. `train_last` also trains the
+    With `only`, raise StaleError instead of building or training an earlier iteration. `train_last` also trains the
     solver on the iteration itself.
     """
     missing = _missing(run, iteration)
@@ -35,7 +35,7 @@ def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
             f"iteration {iteration} needs what is missing ({'; '.join(missing)}): "
             "leave `--only` out to have it made, or name a solver with `--solver`"
         )
-    # Also before a training that comes first.
+    # This comes before anything else, even if a training goes first.
     refuse_unready(run, iteration, download=True)
     with run.store.locked(), run.servers:
         for number in range(1, iteration + 1):
@@ -50,17 +50,18 @@ def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
 
 
 def to_train(run: Run, iteration: int) -> list[int]:
-    """The thetas that have still to be trained for the solver of iteration t, in order; the last is theta_{t-1}."""
+    """The thetas that still have to be trained for the solver of iteration t, in order; the last is theta_{t-1}."""
     if run.solver_override is not None or iteration in run.store.iterations():
         return []
     return untrained(run, iteration - 1)
 
 
 def untrained(run: Run, theta: int) -> list[int]:
-    """The given theta and those that it is trained from, as far as they are missing, in order.
+    """The given theta and the thetas that it is trained from, as far as they are missing, in order.
 
-    theta_t is trained from the solver that answered in iteration t. Where that was theta_{t-1}, and it is not here
-    (a pulled dataset comes without solvers), it has to be trained first. From scratch it is trained from theta_0.
+    theta_t is trained from the solver that answered in iteration t. If that was theta_{t-1}, and it is not on this
+    machine (a pulled dataset comes without solvers), it has to be trained first. With `train.mode: scratch`, theta_t is
+    trained from theta_0.
     """
     missing: list[int] = []
     while run.config.trains and theta >= run.config.first_answered and not run.store.solver_folder(theta).exists():
@@ -82,7 +83,7 @@ def _missing(run: Run, iteration: int) -> list[str]:
 
 
 def train_iteration(run: Run, iteration: int) -> Path:
-    """The folder of theta_t, trained unless it is there already; and before it whatever it is trained from."""
+    """Train theta_t, and before it every missing theta that it is trained from, and return its folder."""
     if run.config.model_solver is None:
         raise ConfigError("`solver` is a table of responses, so there is no model to train: name one in `solver.then`")
     if not run.config.trains:
@@ -119,9 +120,9 @@ def _train(run: Run, iteration: int) -> Path:
             f"iteration {source} was answered by {answered}, and theta_{iteration} is trained from "
             f"{start.fingerprint}: what follows will not be, byte for byte, what follows there"
         )
-    # It says which files are trained on, and anybody may have edited it.
+    # The card lists the files for the training, and anybody may have edited it.
     write_card(run.store, run.config.publish.licence)
-    # Training may need the memory that a server holds.
+    # The training may need the memory that a server holds.
     run.servers.stop()
     return train(
         run.config,
@@ -134,7 +135,7 @@ def _train(run: Run, iteration: int) -> Path:
 
 
 def test_solvers(run: Run) -> pl.DataFrame:
-    """Held-out accuracy of theta_0 and of every trained theta: one row per (theta, depth)."""
+    """Held-out accuracy (0 to 1) of theta_0 and of every trained theta: one row per (theta, depth)."""
     results = []
     last = max(run.store.iterations(), default=0)
     for number in range(last + 1):
@@ -149,7 +150,7 @@ def test_solvers(run: Run) -> pl.DataFrame:
 
 
 def outline(run: Run, iteration: int, *, only: bool) -> str:
-    """The resolved settings, what they run, read, ask and send, and the steps that `play` would take, as text."""
+    """The resolved settings, what they run, read, ask and send, and the steps of `play`, as text."""
     run.store.refuse_half_pulled()
     refuse_unready(run, iteration)
     built = run.store.iterations()

@@ -96,8 +96,8 @@ class Run:
         """Ask a player about every row, in a process of its own. Its server is started if it needs one.
 
         The pipeline `kind`, or `function` in its place, works by `settings`. `sampling` says how the player samples;
-        the default is the player's own block. `overrides` changes single parameters. `stage` is the name under which the
-        ledger bills the calls, `folder` the name of the job's folder, and `shown` the name that the user reads; the
+        the default is the player's own block. `overrides` changes single parameters. `stage` is the name under which
+        the ledger bills the calls, `folder` the name of the job's folder, and `shown` the name that the user reads; the
         last two are `stage` by default. `key` is the player's place in the settings, for error messages. `framed` says
         that rows stand within a template, so that only the model's own length bounds them. `guide` is the field of a
         request by which a server guides the decoding.

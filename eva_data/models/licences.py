@@ -13,7 +13,7 @@ _FRONT = re.compile(r"\s*---\r?\n(.*?)\r?\n---", re.DOTALL)
 
 
 def stated_licences(folders: Mapping[str, Path | None]) -> dict[str, str]:
-    """Name of a model -> its stated licence. A folder is None if the model runs elsewhere."""
+    """Name -> the licence that the card in the folder states. A folder is None if the model runs elsewhere."""
     found = {name: stated_licence(folder) for name, folder in folders.items()}
     return {name: licence for name, licence in found.items() if licence is not None}
 

@@ -191,7 +191,7 @@ def _answering(config: Config, solver: PlannedModel, stage: str, prompts: int, t
 
 
 def _rewriting(config: Config, solver: PlannedModel, prompts: int, tokens: int) -> list[Work | Computed]:
-    """The work to rewrite a response of each of `prompts` prompts, of `tokens` tokens together: the most there can be."""
+    """The work to rewrite a response to each of `prompts` prompts, which have `tokens` tokens together."""
     if not config.pair.rewrite:
         return []
     longest = solver.block.max_tokens

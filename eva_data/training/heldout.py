@@ -1,4 +1,4 @@
-"""Exact accuracy of a solver on the sandbox's held-out prompts, by depth."""
+"""Measures the exact accuracy of a solver on the sandbox's held-out prompts, by depth."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from eva_data.jobs.job import Job
 from eva_data.models.player import Player
 
 ACCURACY = pl.Schema({"depth": pl.Int32, "prompts": pl.Int32, "right": pl.Int32})
-"""One row per depth: held-out prompts of that depth and how many the greedy answer was right."""
+"""One row per depth: the number of held-out prompts, and the number of right greedy answers."""
 
 
 def heldout_accuracy(run: Run, solver: Player, name: str) -> pl.DataFrame:
-    """ACCURACY of a solver, answering greedily in a job of its own; finished answers come from the ledger."""
+    """ACCURACY of a solver that answers greedily in a job of its own. Finished answers come from the ledger."""
     from eva_data.sandbox.verifier import score
     from eva_data.sandbox.world import depth, heldout_prompts, parse
 
@@ -50,7 +50,7 @@ def heldout_accuracy(run: Run, solver: Player, name: str) -> pl.DataFrame:
 
 
 def answer_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[str | None]:
-    """One response per row {text}; runs in a child process."""
+    """One response per row {text}. This runs in a child process."""
     llm = job.llm()
     llm.load()
     answers = llm.drive([_ask(row["text"]) for row in rows], len(rows))

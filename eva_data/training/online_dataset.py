@@ -1,4 +1,4 @@
-"""The dataset of an online run, written from its record as an iteration that loads, verifies and publishes like any."""
+"""Writes the dataset of an online run from its record, as an iteration that loads, verifies and publishes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from eva_data.training.online_tables import (
 
 
 def write_dataset(run: Run, asked: dict[str, Any], start: Player) -> None:
-    """Write the tables of the record that is in the job folder, and their manifest; `asked` stands in it."""
+    """Write the tables of the record in the job folder, and a manifest that holds `asked`."""
     job = run.store.job_folder(ITERATION, "online")
     training = json.loads((job / "output" / "training.json").read_text(encoding="utf-8"))
     lines = read_record(job / "record.jsonl")
@@ -81,7 +81,7 @@ def write_dataset(run: Run, asked: dict[str, Any], start: Player) -> None:
 def _tables(
     config: Config, lines: list[RecordedStep], solver: str, reward: str
 ) -> tuple[dict[str, pl.DataFrame], Flow]:
-    """All tables, the seeds' rejects left out, and where the pairs went."""
+    """All tables, without the rejects of seeds, and the flow of the pairs."""
     prompts = prompts_table(lines)
     responses = responses_table(lines, solver=solver, reward_model=reward)
     assert config.model_solver is not None
@@ -112,12 +112,12 @@ def _flows(tables: Mapping[str, pl.DataFrame]) -> list[Flow]:
 
 
 def policy_name(start: Player) -> str:
-    """What the model in training is called where it rewrites prompts."""
+    """The name, as a creator, of the model in training."""
     return f"{start.fingerprint}+online"
 
 
 def _as_sampled(config: Config, sampling: dict[str, Any]) -> Config:
-    """The settings with the solver as the recipe had it sample."""
+    """The settings with the sampling of the recipe for the solver."""
     solver = config.model_solver
     assert isinstance(solver, TransformersModel | VllmModel)
     return config.model_copy(update={"solver": solver.model_copy(update=sampling)})

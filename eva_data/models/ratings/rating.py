@@ -29,7 +29,7 @@ class Rated(TypedDict):
 
 
 def rate(questions: Sequence[str], lowest: float, highest: float) -> Chain[list[Rated]]:
-    """Ask all questions at once, and each distinct question only once. Ask again if a reply holds no rating."""
+    """Ask all distinct questions at once. Ask again if a reply holds no rating."""
     found: dict[str, Rated] = {}
     asked = list(dict.fromkeys(questions))
     for salt in ("", RETRY):

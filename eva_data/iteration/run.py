@@ -15,6 +15,7 @@ from eva_data.config.base import Settings
 from eva_data.config.marks import key_variables
 from eva_data.dataset.store import Store
 from eva_data.jobs.job import Job, Kind, Progress, is_done, name_of, run_job
+from eva_data.models.kept import kept_fields
 from eva_data.models.player import Player, backend_of, connection, llm_fields
 from eva_data.models.vllm.command import SERVED_NAME
 from eva_data.models.vllm.server import Servers
@@ -91,6 +92,7 @@ class Run:
         framed: bool = False,
         guide: Mapping[str, Any] | None = None,
         function: Callable[[Job, list[dict[str, Any]]], list[Any]] | None = None,
+        kept: bool = False,
         **overrides: Any,
     ) -> Results:
         """Ask a player about every row, in a process of its own; its server is started if it needs one.
@@ -100,7 +102,7 @@ class Run:
         the ledger bills the calls, `folder` the name of the job's folder and `shown` what the user reads, both `stage`
         unless they are given. `key` is the player's place in the settings, for error messages. `framed` says that rows
         are asked about in a template, so that only the model's own length bounds them. `guide` is the field of a
-        request by which a server guides the decoding.
+        request by which a server guides the decoding. With `kept` nobody is asked: only finished calls are answered.
 
         Raises what `run_job` raises.
         """
@@ -125,6 +127,8 @@ class Run:
             shard_rows=REMOTE_SHARD if backend_of(player.block).REMOTE else LOCAL_SHARD,
             function=name_of(function) if function else None,
         )
+        if kept:
+            return self._work(replace(job, model=kept_fields(model)), rows, shown or stage)
         url = None
         if player.started_here:
             assert isinstance(player.block, VllmModel)

@@ -9,7 +9,7 @@ import polars as pl
 from eva_data.evolve.elimination.contamination import ReferenceSet, contaminated
 from eva_data.evolve.elimination.near_duplicates import near_duplicates
 from eva_data.tables import schemas
-from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, NEAR_DUPLICATE
+from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, HELD_OUT, NEAR_DUPLICATE
 
 _KEY = ("chain_id", "step", "candidate")
 
@@ -21,6 +21,7 @@ def eliminate(
     near_duplicate: float | None,
     benchmarks: Sequence[ReferenceSet] = (),
     ngram: int = 13,
+    heldout: pl.LazyFrame | None = None,
 ) -> pl.DataFrame:
     """All rows of `evolutions` (schemas.EVOLUTIONS), in canonical order, repetitions now `eliminated`.
 
@@ -30,11 +31,13 @@ def eliminate(
     - `contamination:<set>`: a run of `ngram` words is in that one of the `benchmarks` (`contaminated`);
     - `near_duplicate`: its Jaccard similarity to a known or an earlier surviving prompt, in the order (step,
       prompt_id), is at least `near_duplicate`, and it did not grow out of that (`near_duplicates`); None is
-      off.
+      off;
+    - `heldout`: it is an exact or a near duplicate of a held-out prompt, which `duplicate_of` names.
 
     `duplicate_of` names the repeated prompt, of an exact duplicate its own id. `known` has `prompt_id`,
     `prompt`, `root_id` and `depth` of all seeds and all prompts of earlier iterations, X_{t-1} included;
-    repeated rows do no harm. Rows that the chain eliminated take no part, nor do candidates that were not its best,
+    repeated rows do no harm. `heldout` has the same columns of the prompts that are kept for evaluation.
+    Rows that the chain eliminated take no part, nor do candidates that were not its best,
     also where the best is eliminated here. A chain that went on from a row
     eliminated here keeps its later rows: they are judged by what they say, and their parent stays in this
     table with its text, so lineage never dangles.
@@ -45,6 +48,8 @@ def eliminate(
     """
     schemas.check(evolutions, schemas.EVOLUTIONS, "evolutions")
     open_rows = evolutions.filter(pl.col("status").is_null()).sort("step", "prompt_id", "chain_id")
+    if heldout is not None:
+        known = pl.concat([known, heldout])
     fresh, repeated = _split_duplicates(open_rows, known)
     met = contaminated(fresh, benchmarks, words=ngram).select(
         "prompt_id", reason=pl.lit(f"{CONTAMINATION}:") + pl.col("set"), duplicate_of=pl.lit(None, pl.String)
@@ -55,7 +60,11 @@ def eliminate(
         near = near_duplicates(clean, known, threshold=near_duplicate)
         found.append(near.select("prompt_id", pl.lit(NEAR_DUPLICATE).alias("reason"), "duplicate_of"))
     judged = fresh.select(*_KEY, "prompt_id").join(pl.concat(found), on="prompt_id").drop("prompt_id")
-    return _with_verdicts(evolutions, pl.concat([repeated, judged]))
+    verdicts = pl.concat([repeated, judged])
+    if heldout is not None:
+        kept = pl.col("duplicate_of").is_in(heldout.select("prompt_id").collect().to_series().implode())
+        verdicts = verdicts.with_columns(reason=pl.when(kept).then(pl.lit(HELD_OUT)).otherwise("reason"))
+    return _with_verdicts(evolutions, verdicts)
 
 
 def _split_duplicates(open_rows: pl.DataFrame, known: pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -1,0 +1,42 @@
+"""A model that is not asked: what the ledger holds of its calls, and of all others that they were not made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eva_data.calls import Chain, Completion, T
+from eva_data.models.base import LedgerLLM, refused
+
+NOT_ASKED = "not_asked"
+"""The error of a call that the ledger does not hold."""
+
+LLM = "eva_data.models.kept:KeptLLM"
+
+
+class KeptLLM(LedgerLLM):
+    """Finished calls of a model, by the keys under which the model itself keeps them."""
+
+    def drive(self, chains: Sequence[Chain[T]], expected: int) -> list[T]:
+        results = [self._finish(chain) for chain in chains]
+        self.report(expected, expected)
+        return results
+
+    def _finish(self, chain: Chain[T]) -> T:
+        answers: list[Completion] | None = None
+        while True:
+            try:
+                # A generator is started by sending None.
+                requests = chain.send(answers)  # type: ignore[arg-type]
+            except StopIteration as finished:
+                result: T = finished.value
+                return result
+            keys = [self.key(request) for request in requests]
+            found = self._ledger.completions(keys)
+            answers = [found.get(key) or refused(NOT_ASKED) for key in keys]
+
+
+def kept_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a model as those of KeptLLM."""
+    known = {"fingerprint", "engine", "sampling", "max_prompt_tokens", "system", "seed", "stage", "iteration"}
+    return {"llm": LLM} | {name: value for name, value in fields.items() if name in known}

@@ -38,7 +38,8 @@ def family(name: str) -> str:
     bare = name.partition("@")[0].rstrip("/").rpartition("/")[2].lower()
     words = [re.sub(r"[0-9.]+.*\Z", "", word) or word for word in re.split(r"[-_ :]+", bare) if word]
     known = set(_RELATED.values())
-    for word in words:
+    whole = {word for word in re.split(r"[-_ :]+", bare) if word in _RELATED}
+    for word in (*sorted(whole), *words):
         word = _RELATED.get(word, word)
         if word in known:
             return word

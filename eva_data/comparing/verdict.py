@@ -99,12 +99,13 @@ def bracketed(labels: Sequence[str]) -> Read:
     pattern = re.compile(r"\[\[\s*([^\[\]]{1,20}?)\s*\]\]")
 
     def read(text: str) -> str | Unparsable:
-        found = {known.get(each.replace(" ", "").lower(), "") for each in pattern.findall(text)}
-        if len(found) == 1 and (label := found.pop()):
-            return label
+        # What else stands in brackets, such as a list of lists in code, is no verdict.
+        found = {known[label] for each in pattern.findall(text) if (label := each.replace(" ", "").lower()) in known}
+        if len(found) == 1:
+            return found.pop()
         if not found:
             return Unparsable(f"no verdict in double brackets, one of {', '.join(labels)}")
-        return Unparsable("several verdicts, or an unknown one, in double brackets")
+        return Unparsable("several verdicts in double brackets")
 
     return read
 

@@ -17,8 +17,7 @@ from eva_data.errors import BudgetError, ConfigError, DataError
 from eva_data.evaluation.rule import Rule, rule_called
 from eva_data.iteration.run import Run
 from eva_data.jobs.job import Job
-from eva_data.models.kept import NOT_ASKED
-from eva_data.models.player import Player, backend_of
+from eva_data.models.player import NOT_ASKED, Player, backend_of
 from eva_data.rewards.scorers import Scorer, scorers_of
 
 NO_ANSWER, EMPTY, SAME = "no_answer", "empty_answer", "same_answer"

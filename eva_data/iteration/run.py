@@ -15,8 +15,7 @@ from eva_data.config.base import Settings
 from eva_data.config.marks import key_variables
 from eva_data.dataset.store import Store
 from eva_data.jobs.job import Job, Kind, Progress, is_done, name_of, run_job
-from eva_data.models.kept import kept_fields
-from eva_data.models.player import Player, backend_of, connection, llm_fields
+from eva_data.models.player import Player, backend_of, connection, kept_fields, llm_fields
 from eva_data.models.vllm.command import SERVED_NAME
 from eva_data.models.vllm.server import Servers
 from eva_data.rewards import score_rows

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from eva_data.calls import Chain, Completion, T
 from eva_data.models.base import LedgerLLM, refused
-
-NOT_ASKED = "not_asked"
-"""The error of a call that the ledger does not hold."""
-
-LLM = "eva_data.models.kept:KeptLLM"
+from eva_data.models.player import NOT_ASKED
 
 
 class KeptLLM(LedgerLLM):
@@ -34,9 +29,3 @@ class KeptLLM(LedgerLLM):
             keys = [self.key(request) for request in requests]
             found = self._ledger.completions(keys)
             answers = [found.get(key) or refused(NOT_ASKED) for key in keys]
-
-
-def kept_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a model as those of KeptLLM."""
-    known = {"fingerprint", "engine", "sampling", "max_prompt_tokens", "system", "seed", "stage", "iteration"}
-    return {"llm": LLM} | {name: value for name, value in fields.items() if name in known}

@@ -70,7 +70,8 @@ def compared(
     rows = in_both_orders(faced) if rule.orders == "both" else faced
     rows = rows.with_columns(judge=pl.lit(judge.fingerprint))
     decided = rows.with_columns(_without_asking())
-    open_rows = decided.filter(pl.col("reason").is_null())
+    # Both orders of a prompt beside each other: where a budget ends, few prompts are left with half a comparison.
+    open_rows = decided.filter(pl.col("reason").is_null()).sort("prompt_id", "turn", "sample", "order")
     template = _template(rule, block)
     questions = [
         question_of(template, row, *_as_shown(row))

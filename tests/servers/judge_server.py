@@ -29,7 +29,11 @@ class JudgeServer(OddServer):
 
     def __init__(self, prefer: Prefer) -> None:
         def answer(asked: Asked) -> Answer:
-            first, second = shown(asked.prompt, "first_reply", "second_reply")
+            replies = shown(asked.prompt, "first_reply", "second_reply")
+            if len(replies) != 2:
+                # What every model is asked at its start.
+                return said(asked, "Hello.")
+            first, second = replies
             verdict = prefer(first, second)
             text = f"So it is.\nVerdict: {verdict}" if verdict in ("first", "second", "tie") else verdict
             return said(asked, text)

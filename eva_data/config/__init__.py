@@ -6,6 +6,7 @@ reads the files and the overrides of the command line.
 """
 
 from eva_data.config.base import Execution, Settings
+from eva_data.config.evaluation import HELDOUT, Evaluate, EvaluationSet
 from eva_data.config.models import (
     AnyModel,
     ApiModel,
@@ -52,6 +53,7 @@ from eva_data.config.stages import (
 from eva_data.config.whole import Config
 
 __all__ = [
+    "HELDOUT",
     "REWARD_BACKENDS",
     "Answers",
     "AnyModel",
@@ -62,6 +64,8 @@ __all__ = [
     "Config",
     "Endpoint",
     "Estimate",
+    "Evaluate",
+    "EvaluationSet",
     "Evolve",
     "EvolvingMethod",
     "Execution",

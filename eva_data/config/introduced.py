@@ -13,6 +13,7 @@ RECORDED = "recorded"
 """Key of pydantic's validation context: true if the values stand in a manifest."""
 
 INTRODUCED: Mapping[str, Mapping[str, Any]] = {
+    "Config": {"evaluate": None},
     "Seeds": {"input": None},
     "ApiModel": {"options": {}, "fields": {}},
     "Evolve": {"reply": "plain"},

@@ -42,7 +42,7 @@ def _block(**keys: str) -> Mapping[str, Mark]:
 MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Config": _block(
         value="name seed stalled_minutes undecided",
-        block="seeds reward estimate sample evolve mix pair train publish review",
+        block="seeds reward estimate sample evolve mix pair train evaluate publish review",
         path="folder ledger",
         model="solver creator",
     ),
@@ -96,13 +96,22 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Mix": _block(value="evolved source original shortfall"),
     "Pair": _block(value="margin min_chosen rewrite rewrite_length"),
     "Train": _block(value="mode heldout", code="recipe", path="accelerate", address="report_to"),
+    "EvaluationSet": _block(
+        value="name sandbox column turn_2 reference category checklist right samples",
+        block="function",
+        code="rule",
+        path="path dataset config split revision baseline judge_template",
+    ),
+    "Evaluate": _block(
+        value="heldout allow_same_judge max_tokens temperature after_training", block="sets", model="judges"
+    ),
     "Publish": _block(value="licence", address="repo private"),
     "Review": _block(value="min_submitted markdown", address="api_url workspace publish", paid="api_key_env"),
 }
 """Name of the settings class -> key -> mark. An inherited key is marked at the class that declares it."""
 
 
-OURS_OR_OWN = frozenset({("Estimate", "metric"), ("Evolve", "method")})
+OURS_OR_OWN = frozenset({("Estimate", "metric"), ("Evolve", "method"), ("EvaluationSet", "rule")})
 """Keys that are code only if they name a function of the user's own; a name from our registry is a value."""
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from eva_data.config.base import Execution, Settings
+from eva_data.config.evaluation import Evaluate
 from eva_data.config.models import AnyModel, Model, Solver, TableModel, TransformersModel, VllmModel
 from eva_data.config.rewards import Pairwise, Reward, Several
 from eva_data.config.stages import Estimate, Evolve, Mix, Pair, Publish, Review, Sample, Seeds, Train
@@ -22,6 +23,14 @@ def is_set(values: Mapping[str, Any], key: str) -> bool:
             return False
         block = block[part]
     return True
+
+
+def _usual_judges(evaluate: Any) -> dict[str, Any]:
+    """The block `evaluate` with a backend in each judge; nothing where there is no such block."""
+    if not isinstance(evaluate, dict) or not isinstance(evaluate.get("judges"), list | tuple):
+        return {}
+    judges = [{"backend": "transformers"} | each if isinstance(each, dict) else each for each in evaluate["judges"]]
+    return {"evaluate": evaluate | {"judges": judges}}
 
 
 class Config(Settings):
@@ -57,6 +66,8 @@ class Config(Settings):
     """Which responses become a pair."""
     train: Train = Train()
     """How the solver is trained."""
+    evaluate: Evaluate | None = None
+    """How solvers are compared; null evaluates nothing, and sets no prompts aside."""
     publish: Publish = Field(Publish(), json_schema_extra=Execution)
     """Where the dataset goes on the Hub."""
     review: Review = Field(Review(), json_schema_extra=Execution)
@@ -94,7 +105,7 @@ class Config(Settings):
         solver = found.get("solver", {})
         if isinstance(solver.get("then"), dict):
             found["solver"] = solver | {"then": {"backend": "transformers"} | solver["then"]}
-        return values | found
+        return values | found | _usual_judges(values.get("evaluate"))
 
     @model_validator(mode="after")
     def _defaults(self) -> Config:

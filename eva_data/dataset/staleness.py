@@ -30,6 +30,8 @@ def what_counts(config: Config, iteration: int) -> dict[str, Any]:
     values = config.data()
     values.pop("name")
     values.pop("train")
+    # Which prompts are held out is an input, by hash; a folder may begin to hold out what it has not used.
+    values.pop("evaluate")
     if iteration == 1:
         values = {key: values[key] for key in _BLOCKS_OF_FIRST} | {
             "estimate": {key: values["estimate"][key] for key in ("count_truncated", "unequal")}

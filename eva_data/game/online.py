@@ -18,10 +18,11 @@ from typing import Any
 
 from eva_data.config import Config, RewardServer
 from eva_data.dataset.manifest import Manifest
-from eva_data.dataset.seeds import read_seeds, seed_block
+from eva_data.dataset.seeds import seed_block
 from eva_data.errors import ConfigError, MissingExtraError, StaleError
 from eva_data.evolve.reply_form import guide_of
 from eva_data.files import sha256, write_json, write_parquet, write_text
+from eva_data.iteration.heldout import split_seeds
 from eva_data.iteration.players import creator_of, solver_of
 from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
@@ -143,7 +144,7 @@ def prepare(run: Run, start: Player, job: Path) -> None:
     seeds_of = run.config.seeds
     if seeds_of is None:
         raise ConfigError("`solver` is a table of responses: training online needs `seeds`, prompts to begin with")
-    seeds, _ = read_seeds(seeds_of, run.config.seed)
+    seeds = split_seeds(run, {}).training
     game = _game(run, start, job)
     write_parquet(job / "seeds" / "prompts" / "iter_1.parquet", seed_block(seeds, 1, seeds_of.per_iteration).to_arrow())
     write_text(job / "seeds" / "README.md", _SEEDS_CARD)

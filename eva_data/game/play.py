@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import polars as pl
 import yaml
 
+from eva_data.config import EvaluationSet
 from eva_data.config.consequences import consequences
 from eva_data.config.reading import dump_config
+from eva_data.dataset.evaluations import read_record, read_rows
 from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.store import Store
 from eva_data.errors import ConfigError, StaleError
+from eva_data.evaluation.evaluate import SANDBOX_SET, Asked, evaluate, sets_of, settings_of, usual_opponents
+from eva_data.evaluation.rule import rule_called
 from eva_data.foreign import visible
 from eva_data.iteration.build import build_iteration
 from eva_data.iteration.players import solver_of
@@ -19,7 +26,6 @@ from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
 from eva_data.iteration.stale import refuse_stale
 from eva_data.report.card import write_card
-from eva_data.training.heldout import heldout_accuracy
 from eva_data.training.recipes import refuse_another
 
 
@@ -44,8 +50,7 @@ def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
             manifest = build_iteration(run, number)
         if train_last and run.config.trains and iteration >= run.config.first_answered:
             train_iteration(run, iteration)
-        if run.config.train.heldout and run.config.model_solver is not None:
-            test_solvers(run)
+        evaluate_thetas(run)
     return manifest
 
 
@@ -134,19 +139,46 @@ def _train(run: Run, iteration: int) -> Path:
     )
 
 
-def test_solvers(run: Run) -> pl.DataFrame:
-    """Held-out accuracy (0 to 1) of theta_0 and of every trained theta: one row per (theta, depth)."""
-    results = []
-    last = max(run.store.iterations(), default=0)
-    for number in range(last + 1):
-        if number and not run.store.solver_folder(number).exists():
-            continue
-        player = solver_of(Run(run.config, run.reporter), number + 1)
-        accuracy = heldout_accuracy(run, player, f"theta_{number}")
-        results.append(accuracy.with_columns(theta=pl.lit(number, dtype=pl.Int32)))
-    table = pl.concat(results)
-    table.write_csv(run.store.state / "heldout.csv")
-    return table
+def evaluate_thetas(run: Run) -> None:
+    """Evaluate theta_0 and every trained theta on the sets of the settings; what was evaluated is not judged again.
+
+    The sandbox's accuracy by depth is also written to `.eva/heldout.csv`, one row per (theta, depth).
+    """
+    sets = sets_of(run)
+    if not sets or not settings_of(run.config).after_training or run.config.model_solver is None:
+        return
+    plain = replace(run, solver_override=None)
+    for number in (0, *trained_thetas(run)):
+        asked = Asked(f"theta_{number}", usual_opponents(f"theta_{number}"), sets if number else _alone(sets))
+        if asked.sets:
+            evaluate(plain, asked)
+    if run.config.train.heldout:
+        write_heldout(run.store)
+
+
+def trained_thetas(run: Run) -> list[int]:
+    """The numbers of the thetas that are there, ascending."""
+    return [number for number in run.store.iterations() if run.store.solver_folder(number).exists()]
+
+
+def _alone(sets: Sequence[EvaluationSet]) -> tuple[EvaluationSet, ...]:
+    """The sets on which one solver is judged by itself."""
+    return tuple(block for block in sets if rule_called(block.rule).kind != "compare")
+
+
+def write_heldout(store: Store) -> None:
+    """Write right answers by theta and depth of the sandbox's held-out prompts."""
+    rows = read_rows(store).filter((pl.col("set") == SANDBOX_SET) & pl.col("iteration").is_not_null())
+    record = read_record(store)
+    latest = {(each.theta, each.set): each.key for each in (record.evaluations if record else ())}
+    table = (
+        rows.filter(pl.col("evaluation").is_in(sorted(latest.values())))
+        .group_by(depth=pl.col("category").str.strip_prefix("depth ").cast(pl.Int32), theta=pl.col("iteration"))
+        .agg(prompts=pl.len().cast(pl.Int32), right=(pl.col("score") == 1).sum().cast(pl.Int32))
+        .select("depth", "prompts", "right", "theta")
+        .sort("theta", "depth")
+    )
+    table.write_csv(store.state / "heldout.csv")
 
 
 def outline(run: Run, iteration: int, *, only: bool) -> str:

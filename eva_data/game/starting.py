@@ -18,6 +18,7 @@ import polars as pl
 from eva_data.config import Config, TableModel
 from eva_data.dataset.scored_table import read_table
 from eva_data.dataset.seeds import read_seeds, seed_block
+from eva_data.iteration.heldout import heldout_size
 from eva_data.iteration.run import Run
 
 CHARACTERS_PER_TOKEN = 4
@@ -62,7 +63,9 @@ def first_prompts(config: Config) -> pl.DataFrame:
     if isinstance(config.solver, TableModel):
         return read_table(config.solver, config.seed).prompts
     assert config.seeds is not None
-    return seed_block(read_seeds(config.seeds, config.seed)[0], 1, config.seeds.per_iteration)
+    seeds, _ = read_seeds(config.seeds, config.seed)
+    training = seeds.height if config.seeds.sandbox else seeds.height - heldout_size(config.evaluate, seeds.height)
+    return seed_block(seeds.head(training), 1, config.seeds.per_iteration)
 
 
 def measure(prompts: pl.LazyFrame) -> tuple[int, int]:

@@ -14,9 +14,10 @@ from eva_data.dataset.compose import Built, compose
 from eva_data.dataset.inputs import hash_of_prompts, pinned
 from eva_data.dataset.manifest import Manifest, Models
 from eva_data.dataset.scored_table import read_table
-from eva_data.dataset.seeds import read_seeds, seed_block
+from eva_data.dataset.seeds import seed_block
 from eva_data.iteration.answer import answer, carry_over
 from eva_data.iteration.create import grow
+from eva_data.iteration.heldout import split_seeds
 from eva_data.iteration.players import creator_of, solver_of
 from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.rewrite import rewrite_chosen
@@ -84,11 +85,11 @@ def _from_seeds(run: Run, inputs: Mapping[str, str]) -> _Started:
     assert block is not None
     solver = solver_of(run, 1)
     notes: list[str] = []
-    pinned_block = pinned(block, "seeds", inputs)
-    seeds, unusable = read_seeds(pinned_block, run.config.seed, lambda text: notes.append(run.note(text)))
-    prompts = seed_block(seeds, 1, block.per_iteration)
-    read, rejected = seeds.height + unusable.height, unusable.height
-    flow = Flow("seeds", "prompts", read, prompts.height, rejected, seeds.height - prompts.height)
+    split = split_seeds(run, inputs, lambda text: notes.append(run.note(text)))
+    unusable, usable = split.rejects, split.training.height + split.heldout.height
+    prompts = seed_block(split.training, 1, block.per_iteration)
+    read, rejected = usable + unusable.height, unusable.height
+    flow = Flow("seeds", "prompts", read, prompts.height, rejected, usable - prompts.height)
     answered = answer(run, solver, prompts, stage="respond", iteration=1)
     return _Started(
         prompts,

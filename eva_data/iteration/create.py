@@ -6,15 +6,15 @@ from dataclasses import asdict, dataclass
 
 import polars as pl
 
-from eva_data.dataset.inputs import pinned
 from eva_data.dataset.manifest import Evolving
-from eva_data.dataset.seeds import as_prompts, read_seeds, seed_block
+from eva_data.dataset.seeds import as_prompts, seed_block
 from eva_data.errors import ConfigError, DataError
 from eva_data.evolve.candidates import unrated
 from eva_data.evolve.elimination.contamination import read_reference_set
 from eva_data.evolve.elimination.eliminate import eliminate
 from eva_data.evolve.reply_form import guide_of
 from eva_data.iteration.answer import answer
+from eva_data.iteration.heldout import split_seeds
 from eva_data.iteration.run import Run
 from eva_data.iteration.score import Scales
 from eva_data.iteration.stages import answers_to, estimate_and_sample, good_prompts, mix_prompts
@@ -105,7 +105,7 @@ def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
     config = run.config
     if config.seeds is None:
         raise ConfigError("`mix` asks for seeds, but the prompts came from a table of responses: name `seeds`")
-    seeds, _ = read_seeds(pinned(config.seeds, "seeds", run.store.manifest(1).inputs), config.seed)
+    seeds = split_seeds(run, run.store.manifest(1).inputs).training
     first = as_prompts(seeds.head(config.seeds.per_iteration or seeds.height), 1)
     if config.mix.source == "evolved":
         return first
@@ -169,9 +169,11 @@ def _eliminate(run: Run, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame
     """The attempts after elimination by all seeds, all earlier prompts and the benchmark sets of the settings."""
     config, store = run.config, run.store
     known = [store.scan_until("prompts", iteration - 1).select(_KNOWN)]
+    heldout = None
     if config.seeds is not None:
-        seeds, _ = read_seeds(pinned(config.seeds, "seeds", store.manifest(1).inputs), config.seed)
-        known.append(as_prompts(seeds, 1).lazy().select(_KNOWN))
+        seeds = split_seeds(run, store.manifest(1).inputs)
+        known.append(as_prompts(seeds.training, 1).lazy().select(_KNOWN))
+        heldout = as_prompts(seeds.heldout, 1).lazy().select(_KNOWN) if seeds.heldout.height else None
     return eliminate(
         attempts,
         known=pl.concat(known),
@@ -181,6 +183,7 @@ def _eliminate(run: Run, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame
             for benchmark in config.evolve.benchmarks
         ],
         ngram=config.evolve.ngram,
+        heldout=heldout,
     )
 
 

@@ -21,8 +21,8 @@ from eva_data.config import Config, OneReward, Several, TableModel, Verifier
 from eva_data.dataset.scored_table import read_table
 from eva_data.dataset.seeds import read_seeds
 from eva_data.errors import ConfigError, DataError, EvaError
-from eva_data.iteration.inputs import refuse_unreadable
 from eva_data.iteration.run import Run
+from eva_data.iteration.stale import refuse_unreadable
 from eva_data.rewards.verifier import load_verifier, read_answers
 from eva_data.tables.reading import open_path
 from eva_data.tables.shapes.values import plain, text

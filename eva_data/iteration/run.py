@@ -15,7 +15,7 @@ from eva_data.config.base import Settings
 from eva_data.config.marks import key_variables
 from eva_data.dataset.store import Store
 from eva_data.jobs.job import Job, Kind, Progress, is_done, name_of, run_job
-from eva_data.models.player import Player, backend_of, connection, llm_fields
+from eva_data.models.player import Player, backend_of, connection, kept_fields, llm_fields
 from eva_data.models.vllm.command import SERVED_NAME
 from eva_data.models.vllm.server import Servers
 from eva_data.rewards import score_rows
@@ -91,6 +91,7 @@ class Run:
         framed: bool = False,
         guide: Mapping[str, Any] | None = None,
         function: Callable[[Job, list[dict[str, Any]]], list[Any]] | None = None,
+        kept: bool = False,
         **overrides: Any,
     ) -> Results:
         """Ask a player about every row, in a process of its own. Its server is started if it needs one.
@@ -100,7 +101,8 @@ class Run:
         the ledger bills the calls, `folder` the name of the job's folder, and `shown` the name that the user reads; the
         last two are `stage` by default. `key` is the player's place in the settings, for error messages. `framed` says
         that rows stand within a template, so that only the model's own length bounds them. `guide` is the field of a
-        request by which a server guides the decoding.
+        request by which a server guides the decoding. With `kept`, no model is asked: only calls in the ledger have
+        answers.
 
         Raise the errors of `run_job`.
         """
@@ -125,6 +127,8 @@ class Run:
             shard_rows=REMOTE_SHARD if backend_of(player.block).REMOTE else LOCAL_SHARD,
             function=name_of(function) if function else None,
         )
+        if kept:
+            return self._work(replace(job, model=kept_fields(model)), rows, shown or stage)
         url = None
         if player.started_here:
             assert isinstance(player.block, VllmModel)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eva_data.config import Config, Seeds, TableModel
 from eva_data.dataset.inputs import Inputs, commit_of, hash_inputs, hash_of_prompts, input_files, verifiers
 from eva_data.dataset.manifest import Manifest
-from eva_data.dataset.seeds import read_seeds
+from eva_data.dataset.scored_table import check_table
+from eva_data.dataset.seeds import check_seeds
 from eva_data.dataset.staleness import differences, without_folders
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, EvaError, StaleError
+from eva_data.evolve.elimination.contamination import read_reference_set
 from eva_data.files import sha256
+from eva_data.iteration.heldout import HELDOUT_INPUT, split_seeds
 from eva_data.iteration.run import Run
 from eva_data.iteration.thetas import recipe_of
 from eva_data.rewards.verifier import fingerprint
@@ -68,7 +72,11 @@ def inputs_to_record(run: Run, iteration: int, *, theta: int | None = None) -> d
         if commit is not None:
             hashes[f"{key}.dataset"] = commit
     recipe = recipe_of(run.store, theta) if theta is not None else None
-    return hashes | ({"train.recipe": recipe} if recipe else {})
+    hashes |= {"train.recipe": recipe} if recipe else {}
+    if config.seeds is not None and config.evaluate is not None:
+        heldout = split_seeds(run, hashes).heldout
+        hashes |= {HELDOUT_INPUT: hash_of_prompts(heldout)} if heldout.height else {}
+    return hashes
 
 
 def changes(run: Run, manifest: Manifest) -> Changes:
@@ -88,11 +96,33 @@ def changed_inputs(run: Run, manifest: Manifest) -> list[str]:
     """The inputs whose content has changed since an iteration was made, in words."""
     iteration = manifest.iteration
     hashes = dict(inputs_now(run, iteration).hashes) | _recipe_now(run.config, manifest)
+    then, now = _held_out(manifest.config.get("evaluate")), _held_out(run.config.data()["evaluate"])
+    if HELDOUT_INPUT in manifest.inputs and then != now:
+        return [f"`evaluate.heldout` is {now!r}, was {then!r}"]
     return [
         f"`{key}` holds other content than iteration {iteration} was built from"
         for key, then in manifest.inputs.items()
         if hashes.get(key, then) != then and not (key == "seeds.path" and _same_prompts(run))
     ]
+
+
+def refuse_unreadable(config: Config, iteration: int, *, download: bool) -> None:
+    """Raise DataError where a file that iteration t needs is missing, cannot be read or lacks its column.
+
+    Without `download` a Hub dataset is left for the build to read.
+    """
+    if isinstance(config.solver, TableModel) and (download or config.solver.dataset is None):
+        check_table(config.solver)
+    if config.seeds is not None and (download or config.seeds.dataset is None):
+        check_seeds(config.seeds, config.seed)
+    if iteration > 1:
+        for benchmark in config.evolve.benchmarks:
+            read_reference_set(benchmark.name, benchmark.path, column=benchmark.column)
+
+
+def _held_out(evaluate: Any) -> Any:
+    """What a block says of how many seeds are held out; 0 where there is no block."""
+    return evaluate.get("heldout") if isinstance(evaluate, dict) else 0
 
 
 def _same_prompts(run: Run) -> bool:
@@ -101,7 +131,7 @@ def _same_prompts(run: Run) -> bool:
     if seeds is None or seeds.per_iteration is not None:
         # Only the prompts of iteration 1 have a hash.
         return False
-    return hash_of_prompts(read_seeds(seeds, run.config.seed)[0]) == run.store.manifest(1).inputs.get("prompts")
+    return hash_of_prompts(split_seeds(run, {}).training) == run.store.manifest(1).inputs.get("prompts")
 
 
 def _recipe_now(config: Config, manifest: Manifest) -> dict[str, str]:

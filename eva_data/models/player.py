@@ -10,6 +10,11 @@ from typing import Any, Protocol, cast
 
 from eva_data.config import Evolve, Generation, Model, VllmModel
 
+NOT_ASKED = "not_asked"
+"""The error of a call that the ledger does not hold, where nobody is asked."""
+
+_KEPT = "eva_data.models.kept:KeptLLM"
+
 
 @dataclass(frozen=True)
 class Player:
@@ -110,3 +115,9 @@ def connection(player: Player, *, url: str | None, budget: float | None) -> dict
     and the model's price is unknown.
     """
     return backend_of(player.block).connection(player, player.block, url=url, budget=budget)
+
+
+def kept_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a model as those of KeptLLM."""
+    known = {"fingerprint", "engine", "sampling", "max_prompt_tokens", "system", "seed", "stage", "iteration"}
+    return {"llm": _KEPT} | {name: value for name, value in fields.items() if name in known}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 CONTAMINATION = "contamination"
 DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near_duplicate"
+HELD_OUT = "heldout"
 NOT_BEST = "not_best"
 NOT_FINITE = "not_finite"
 PROMPT_TOO_LONG = "prompt_too_long"
@@ -53,6 +54,7 @@ REASONS: Mapping[str, str] = {
     DUPLICATE: "The prompt is there already; `duplicate_of` names it.",
     NEAR_DUPLICATE: "The prompt is almost the one that `duplicate_of` names: see `evolve.near_duplicate`.",
     CONTAMINATION: "The prompt repeats words in a row of the benchmark that follows the colon: see `evolve.ngram`.",
+    HELD_OUT: "The prompt repeats, or almost repeats, a prompt that is kept for evaluation; `duplicate_of` names it.",
     NOT_BEST: "Nothing speaks against the candidate, but a better one of the same step went on.",
     # A row of the input.
     "null": "The prompt is null, or one of its turns has no text.",
@@ -74,6 +76,10 @@ REASONS: Mapping[str, str] = {
     "nothing_to_compare": "A pairwise reward compares responses, and this is the only one that can be compared.",
     "unscored_by": "One of several rewards could not score the response; which one, and why, follows.",
     "not_scored": "The reward gave neither a number nor a reason.",
+    "no_answer": "A side of the comparison has no answer to the prompt, since the call failed.",
+    "empty_answer": "An answer is empty: it loses against any other answer, and nobody is asked.",
+    "same_answer": "Both sides gave the same answer: a tie, and nobody is asked.",
+    "not_asked": "The judge was not asked, since judging ended early; the same command goes on.",
     "no_reward": "The response was trained with, but it got no reward.",
     # The informativeness of a prompt.
     "no_response": "The prompt has no response at all.",

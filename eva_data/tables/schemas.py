@@ -170,6 +170,38 @@ REVIEWS = _schema(
 )
 """One row per (pair, reviewer), or per pair and answer that somebody gave, ordered by the first columns."""
 
+EVALUATIONS = _schema(
+    {
+        "evaluation": pl.String,  # which comparison it belongs to: a key of manifests/evaluations.json
+        "set": pl.String,
+        "rule": pl.String,
+        "prompt_id": pl.String,
+        "prompt": MESSAGES,  # up to the turn that is judged
+        "category": pl.String,  # null where the set has none
+        "turn": pl.Int32,  # 1, or 2 for the second user turn
+        "sample": pl.Int32,  # 0 ... samples - 1
+        "judge": pl.String,  # fingerprint of the judge or verifier
+        "order": pl.String,  # solver_first | solver_second; null where one answer is judged by itself
+        "label": pl.String,  # the verdict in the words of the rule; null without one
+        "score": pl.Float64,  # the solver's: 1 wins, 0.5 ties, 0 loses; a rating or reward where one answer is judged
+        "preference": pl.Float64,  # the probability that a judge gave, in [0, 1] for the solver; null without one
+        "reason": pl.String,  # why there is no score, or that nobody was asked
+        "raw": pl.String,  # what the judge wrote where its verdict cannot be read
+        "solver": pl.String,
+        "against": pl.String,  # null where one answer is judged by itself
+        "response": pl.String,
+        "response_against": pl.String,
+        "finish_reason": pl.String,
+        "finish_reason_against": pl.String,
+        "completion_tokens": pl.Int32,
+        "completion_tokens_against": pl.Int32,
+        "iteration": pl.Int32,  # t of theta_t, the solver; null for a model that was not trained here
+    }
+)
+"""One row per (evaluation, prompt, turn, sample, judge, order), ordered by these."""
+
+EVALUATION_KEY = ("evaluation", "prompt_id", "turn", "sample", "judge", "order")
+
 TABLES: Mapping[str, pl.Schema] = {
     "preferences": PREFERENCES,
     "prompts": PROMPTS,

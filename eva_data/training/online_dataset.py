@@ -11,10 +11,11 @@ import polars as pl
 
 from eva_data.config import Config, TransformersModel, VllmModel
 from eva_data.dataset.compose import Built, compose
-from eva_data.dataset.inputs import hash_of_prompts, pinned
+from eva_data.dataset.inputs import hash_of_prompts
 from eva_data.dataset.manifest import Evolving, Models
-from eva_data.dataset.seeds import read_seeds, seed_block
+from eva_data.dataset.seeds import seed_block
 from eva_data.iteration.build import bills_of, licences_of
+from eva_data.iteration.heldout import split_seeds
 from eva_data.iteration.players import creator_of
 from eva_data.iteration.run import Run
 from eva_data.iteration.stale import inputs_to_record
@@ -43,7 +44,8 @@ def write_dataset(run: Run, asked: dict[str, Any], start: Player) -> None:
     config = _as_sampled(run.config, training["sampling"])
     assert config.seeds is not None
     inputs = inputs_to_record(run, ITERATION)
-    seeds, rejected = read_seeds(pinned(config.seeds, "seeds", inputs), config.seed)
+    split = split_seeds(run, inputs)
+    seeds, rejected = split.training, split.rejects
     block = seed_block(seeds, 1, config.seeds.per_iteration)
     too_long = too_long_table(block, json.loads((job / "too_long.json").read_text(encoding="utf-8")))
     solver = f"{start.fingerprint}+{training['algorithm']}"

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eva_data.cli.text.costs import spent_table
+from eva_data.cli.text.evaluations import print_evaluations
 from eva_data.cli.text.terminal import Terminal
 from eva_data.dataset.manifest import Manifest
 from eva_data.dataset.staleness import settings_hash
@@ -35,9 +36,7 @@ def print_build(run: Run, manifest: Manifest) -> None:
     console.print(_flow_table(manifest))
     console.print(_rejects_table(manifest))
     console.print(_informativeness_table(manifest))
-    heldout = run.store.state / "heldout.csv"
-    if run.config.train.heldout and heldout.exists():
-        console.print(_heldout_table(pl.read_csv(heldout)))
+    print_evaluations(run)
     for note in manifest.notes:
         console.print(f"Note: {visible(note)}", markup=False)
     folder, table = run.config.folder, "preferences" if has_pairs else "responses"
@@ -105,18 +104,6 @@ def _informativeness_table(manifest: Manifest) -> Table:
         table.add_row(
             _cell(row.prompts), str(row.count), *("-" if value is None else f"{value:.4g}" for value in figures)
         )
-    return table
-
-
-def _heldout_table(accuracy: pl.DataFrame) -> Table:
-    table = Table(title="Right on held-out prompts, greedily", title_justify="left")
-    table.add_column("solver")
-    depths = accuracy["depth"].unique().sort().to_list()
-    for depth in depths:
-        table.add_column(f"depth {depth}", justify="right")
-    for theta, group in accuracy.group_by("theta", maintain_order=True):
-        right = {row["depth"]: f"{100 * row['right'] / row['prompts']:.1f} %" for row in group.to_dicts()}
-        table.add_row(f"theta_{theta[0]}", *(right[depth] for depth in depths))
     return table
 
 

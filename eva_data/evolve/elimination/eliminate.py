@@ -9,7 +9,7 @@ import polars as pl
 from eva_data.evolve.elimination.contamination import ReferenceSet, contaminated
 from eva_data.evolve.elimination.near_duplicates import near_duplicates
 from eva_data.tables import schemas
-from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, NEAR_DUPLICATE
+from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, HELD_OUT, NEAR_DUPLICATE
 
 _KEY = ("chain_id", "step", "candidate")
 
@@ -21,6 +21,7 @@ def eliminate(
     near_duplicate: float | None,
     benchmarks: Sequence[ReferenceSet] = (),
     ngram: int = 13,
+    heldout: pl.LazyFrame | None = None,
 ) -> pl.DataFrame:
     """All rows of `evolutions` (EVOLUTIONS), in canonical order, with repetitions `eliminated`.
 
@@ -30,13 +31,15 @@ def eliminate(
     - `contamination:<set>`: a run of `ngram` words is in this set of `benchmarks` (`contaminated`);
     - `near_duplicate`: the Jaccard similarity to a known or an earlier surviving prompt, in the order (step,
       prompt_id), is at least `near_duplicate`, and the prompt did not evolve from that prompt (`near_duplicates`). If
-      `near_duplicate` is None, this check is off.
+      `near_duplicate` is None, this check is off;
+    - `heldout`: the prompt is an exact or a near duplicate of a held-out prompt, which `duplicate_of` names.
 
     `duplicate_of` names the repeated prompt; an exact duplicate has its own id there. `known` has `prompt_id`,
     `prompt`, `root_id` and `depth` of all seeds and all prompts of earlier iterations, X_{t-1} included. Repeated rows
-    in it do no harm. Rows that the chain eliminated take no part. Neither do candidates that were not the best, even if
-    the best is eliminated here. If a chain went on from a row that is eliminated here, its later rows are kept: they
-    are checked by their own texts, and their parent stays in this table with its text, so lineage never dangles.
+    in it do no harm. `heldout` has the same columns for the prompts that are kept for evaluation. Rows that the chain
+    eliminated take no part. Neither do candidates that were not the best, even if the best is eliminated here. If a
+    chain went on from a row that is eliminated here, its later rows are kept: they are checked by their own texts, and
+    their parent stays in this table with its text, so lineage never dangles.
 
     The result does not depend on row order. Pass all evolutions of an iteration together. If more chains were run
     later, pass the rows of all chains as the chains made them, and not the result of an earlier call. Raise DataError
@@ -44,6 +47,8 @@ def eliminate(
     """
     schemas.check(evolutions, schemas.EVOLUTIONS, "evolutions")
     open_rows = evolutions.filter(pl.col("status").is_null()).sort("step", "prompt_id", "chain_id")
+    if heldout is not None:
+        known = pl.concat([known, heldout])
     fresh, repeated = _split_duplicates(open_rows, known)
     met = contaminated(fresh, benchmarks, words=ngram).select(
         "prompt_id", reason=pl.lit(f"{CONTAMINATION}:") + pl.col("set"), duplicate_of=pl.lit(None, pl.String)
@@ -54,7 +59,11 @@ def eliminate(
         near = near_duplicates(clean, known, threshold=near_duplicate)
         found.append(near.select("prompt_id", pl.lit(NEAR_DUPLICATE).alias("reason"), "duplicate_of"))
     judged = fresh.select(*_KEY, "prompt_id").join(pl.concat(found), on="prompt_id").drop("prompt_id")
-    return _with_verdicts(evolutions, pl.concat([repeated, judged]))
+    verdicts = pl.concat([repeated, judged])
+    if heldout is not None:
+        kept = pl.col("duplicate_of").is_in(heldout.select("prompt_id").collect().to_series().implode())
+        verdicts = verdicts.with_columns(reason=pl.when(kept).then(pl.lit(HELD_OUT)).otherwise("reason"))
+    return _with_verdicts(evolutions, verdicts)
 
 
 def _split_duplicates(open_rows: pl.DataFrame, known: pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

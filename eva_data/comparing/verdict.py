@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict
 
-from eva_data.calls import GAVE_UP, Chain, Completion, Message, Request, Unparsable, valid_unicode, without_thoughts
+from eva_data.calls import GAVE_UP, Chain, Completion, Message, Request, Unparsable, valid_unicode
+from eva_data.thoughts import without_thoughts
 
 Verdict: TypeAlias = Literal["first", "second", "tie"]
 

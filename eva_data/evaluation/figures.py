@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 
@@ -251,3 +252,27 @@ def _warnings(made: Figures) -> list[str]:
     if compared.relatives:
         found.append(f"a judge is of the family of {', '.join(compared.relatives)}, and models prefer their family")
     return found
+
+
+def plain(made: Figures, sentence: str) -> dict[str, Any]:
+    """Figures as values for the record: an interval is [estimate, low, high]."""
+    return {
+        "unit": made.unit,
+        "judged": made.judged,
+        "estimate": _ends(made.estimate),
+        "length_controlled": _ends(made.length_controlled),
+        "categories": {name: _ends(interval) for name, interval in made.categories.items()},
+        "pass_at": {str(k): value for k, value in made.pass_at.items()},
+        "tokens": list(made.tokens),
+        "truncated": list(made.truncated),
+        "consistent": {judge.judge: judge.consistent for judge in made.orders},
+        "first": {judge.judge: _ends(judge.first) for judge in made.orders},
+        "agreement": made.agreement,
+        "reasons": dict(made.reasons),
+        "sentence": sentence,
+        "warnings": list(made.warnings),
+    }
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.estimate, interval.low, interval.high]

@@ -44,7 +44,7 @@ def test_a_chat_template_that_loops_is_ended_in_a_training_too(
     loops = "".join(f"{{% for {name} in range(99999) %}}" for name in "abc") + "{% endfor %}" * 3
     (model / "chat_template.jinja").write_text(loops)
     save_dataset(tmp_path / "data", {"iter_1": pairs(3)})
-    with pytest.raises(ModelError, match=r"the chat template of model took more than 0.5 s for 3 conversations: use an"):
+    with pytest.raises(ModelError, match=r"the chat template of model took more than 0.5 s for 3 conversations: use"):
         preference.main(arguments(tmp_path, model, recipe=recipe))
 
 

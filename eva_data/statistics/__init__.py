@@ -1,1 +1,0 @@
-"""Intervals, tests and sizes: numbers in, numbers out."""

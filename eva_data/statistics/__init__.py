@@ -1,0 +1,1 @@
+"""Figures with their uncertainty: numbers in, numbers out, thin over scipy and statsmodels."""

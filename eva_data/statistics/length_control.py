@@ -1,0 +1,186 @@
+"""The length-controlled win rate of AlpacaEval 2: the win rate if both sides wrote equally long responses.
+
+Dubois, Galambosi, Liang and Hashimoto 2024, arXiv 2404.04475, with the particulars of alpaca_eval 0.6.6
+(`metrics/glm_winrate.py`): the judge's preference for the own response is
+
+    logistic(theta + phi * tanh((baseline's length - own length) / deviation of that difference) + psi * difficulty),
+
+lengths in characters, without a further intercept. The fit is L1-penalised; its strength comes from ten candidates by
+five folds of cross-validation. Rows of gamed baselines (the baseline told to be verbose, and concise) are in the fit
+without theta, with a tenth of a row's weight each, so that phi cannot take what is quality. The win rate is the mean
+prediction with the length term at 0.
+
+Difficulties and gamed rows exist for AlpacaEval's own prompts and baseline only. Without them the model is theta and
+phi alone, and its figure is called `lc_simple`, never the leaderboard's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eva_data.errors import DataError
+from eva_data.statistics.bootstrap import DRAWS, drawn_counts, rate_of_draws
+from eva_data.statistics.interval import LEVEL, Floats, Interval, numbers
+from eva_data.statistics.logistic import cross_entropy, fit, probability
+
+PENALTIES = 1 / np.logspace(-4, 4, 10)
+"""The candidates' weights of the L1 penalty: one over scikit-learn's C."""
+
+FOLDS = 5
+GAMED_WEIGHT = 0.2 / 2
+"""A fifth for all gamed rows of a prompt, of which there are two."""
+
+AT_ONCE = 200
+"""How many draws are refitted at once; more need more memory and are no faster."""
+
+FULL, SIMPLE = "length_controlled_win_rate", "lc_simple"
+
+
+@dataclass(frozen=True)
+class GamedBaselines:
+    """The rows of gamed baselines: one number a row in each, the preference for the gamed baseline in [0, 1]."""
+
+    preference: npt.ArrayLike
+    length_difference: npt.ArrayLike
+    """(Baseline's length - gamed length) / deviation: `std_delta_len`, which the file holds ready."""
+    difficulty: npt.ArrayLike
+
+
+@dataclass(frozen=True)
+class LengthControlled:
+    """The length-controlled win rate with what the model found."""
+
+    name: str
+    """`length_controlled_win_rate`, or `lc_simple` where difficulties or gamed rows are not there."""
+    rate: Interval
+    standard_error: float
+    """Of the predictions, as alpaca_eval prints it: it does not hold the uncertainty of the fit, the interval does."""
+    theta: float
+    length: float
+    difficulty: float | None
+    penalty: float
+
+
+def length_controlled(
+    preferences: npt.ArrayLike,
+    own_lengths: npt.ArrayLike,
+    baseline_lengths: npt.ArrayLike,
+    difficulty: npt.ArrayLike | None = None,
+    gamed: GamedBaselines | None = None,
+    *,
+    level: float = LEVEL,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> LengthControlled:
+    """The win rate at equal lengths; one preference in [0, 1] for the own response and two lengths per prompt.
+
+    Every draw of the bootstrap standardises the lengths and fits the model anew; the strength of the penalty and the
+    gamed rows stay, which are no sample of prompts. Row order matters only in which fold a prompt falls. Raises
+    DataError where all differences in length are the same and not 0: then nothing can tell length from quality.
+    """
+    scores = numbers(preferences, "preferences", 0, 1)
+    delta = numbers(baseline_lengths, "lengths", 0) - numbers(own_lengths, "lengths", 0)
+    full = difficulty is not None and gamed is not None
+    hard = numbers(difficulty, "difficulties") if full and difficulty is not None else np.zeros(0)
+    if scores.size < FOLDS or delta.shape != scores.shape or (full and hard.shape != scores.shape):
+        raise DataError(
+            f"{scores.size} preferences and {delta.size} lengths were found, as many of each and at least {FOLDS} were "
+            "expected: join them by prompt"
+        )
+    extra = _gamed_rows(gamed) if full and gamed is not None else (np.zeros((0, 2)), np.zeros(0))
+    model = _Model(scores, delta, hard if full else None, *extra)
+    penalty = model.best_penalty()
+    (found,) = model.fits(np.ones((1, scores.size)), penalty, None)
+    predicted = model.predicted(found[None])[0]
+    counts = drawn_counts(scores.size, draws, seed).astype(float)
+    again = [
+        (part * model.predicted(model.fits(part, penalty, found))).mean(axis=1)
+        for part in np.array_split(counts, max(1, -(-draws // AT_ONCE)))
+    ]
+    rate = float(predicted.mean())
+    return LengthControlled(
+        name=FULL if full else SIMPLE,
+        rate=rate_of_draws(rate, np.clip(np.concatenate(again), 0, 1), scores.size, level),
+        standard_error=float(predicted.std(ddof=1) / np.sqrt(scores.size)),
+        theta=float(found[1]),
+        length=float(found[0]),
+        difficulty=float(found[2]) if full else None,
+        penalty=penalty,
+    )
+
+
+def _gamed_rows(gamed: GamedBaselines) -> tuple[Floats, Floats]:
+    """Columns length and difficulty, and the targets; rows that the judge did not answer are left out."""
+    columns = [np.asarray(each, dtype=float) for each in (gamed.length_difference, gamed.difficulty, gamed.preference)]
+    if len({each.shape for each in columns}) != 1:
+        raise DataError("the columns of the gamed baselines differ in length: give the file's columns as they are")
+    kept = ~np.isnan(columns[2])
+    return np.stack([columns[0][kept], columns[1][kept]], axis=1), numbers(columns[2][kept], "preferences", 0, 1)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """Columns: length, theta, and difficulty where it is known. Rows: the gamed ones first, then the prompts."""
+
+    scores: Floats
+    delta: Floats
+    difficulty: Floats | None
+    gamed: Floats
+    gamed_scores: Floats
+
+    @property
+    def targets(self) -> Floats:
+        return np.concatenate([self.gamed_scores, self.scores])
+
+    def weights(self, counts: Floats) -> Floats:
+        own = np.full((counts.shape[0], self.gamed.shape[0]), GAMED_WEIGHT)
+        return np.concatenate([own, counts], axis=1)
+
+    def design(self, counts: Floats) -> Floats:
+        """Fits by rows by columns, with the lengths standardised within each draw."""
+        n = counts.sum(axis=1)
+        mean = counts @ self.delta / n
+        square = (counts * np.square(self.delta - mean[:, None])).sum(axis=1)
+        deviation = np.sqrt(square / (n - 1))
+        if ((deviation == 0) & (mean != 0)).any():
+            raise DataError(
+                "all responses differ from the baseline's by the same length, different lengths were expected: "
+                "nothing can tell length from quality here, report the raw win rate alone"
+            )
+        standard = self.delta / np.where(deviation == 0, 1, deviation)[:, None]
+        columns = [self._rows(self.gamed[:, 0], standard, counts)]
+        columns[0] = np.tanh(columns[0])
+        columns.append(self._rows(np.zeros(self.gamed.shape[0]), np.ones_like(counts), counts))
+        if self.difficulty is not None:
+            columns.append(self._rows(self.gamed[:, 1], np.broadcast_to(self.difficulty, counts.shape), counts))
+        return np.stack(columns, axis=2)
+
+    def _rows(self, gamed: Floats, own: Floats, counts: Floats) -> Floats:
+        return np.concatenate([np.broadcast_to(gamed, (counts.shape[0], gamed.size)), own], axis=1)
+
+    def fits(self, counts: Floats, penalty: float, start: Floats | None) -> Floats:
+        return fit(self.design(counts), self.targets, self.weights(counts), l1=penalty, start=start)
+
+    def predicted(self, found: Floats) -> Floats:
+        """Fits by prompts: the chance that the own response is preferred, at equal lengths."""
+        logits = found[:, 1:2] + np.zeros(self.scores.size)
+        if self.difficulty is not None:
+            logits = logits + found[:, 2:3] * self.difficulty
+        return probability(logits)
+
+    def best_penalty(self) -> float:
+        """The candidate with the smallest mean held-out loss; the strongest one of several that are as good."""
+        ones = np.ones((1, self.scores.size))
+        (design,), (weights,) = self.design(ones), self.weights(ones)
+        fold = np.arange(weights.size) % FOLDS
+        folds = np.arange(FOLDS)[:, None] != fold
+        losses = []
+        start = None
+        for penalty in PENALTIES:
+            found = fit(design, self.targets, weights * folds, l1=float(penalty), start=start)
+            rows = cross_entropy(found @ design.T, self.targets) * weights
+            losses.append(np.mean([rows[one][~folds[one]].mean() for one in range(FOLDS)]))
+        return float(PENALTIES[int(np.argmin(losses))])

@@ -1,12 +1,13 @@
-"""What do the offline algorithms make of static prompts, and of as many pairs of prompts that were evolved?
+"""Compares what the offline algorithms learn from pairs of static prompts and from as many pairs of evolved prompts.
 
     python benchmarks/algorithms.py --seeds 3 --prompts 1000 --folder runs
 
-For each seed the sandbox's theta_0 plays two iterations without being trained in between, so that iteration 1 holds
-pairs of human-like prompts and iteration 2 pairs of what was evolved from them, all answered by the same model. Each
-algorithm then trains theta_0 on either, on as many pairs as the smaller one has, by its sandbox recipe. Printed is the
-exact greedy accuracy on held-out prompts by depth: mean over the seeds and its standard error, and what evolving
-gains, paired by seed. Pairs are made once and kept in `--folder`; all training runs in this one process.
+For each seed, the sandbox's theta_0 plays two iterations without a training in between. Iteration 1 holds pairs of
+human-like prompts, iteration 2 holds pairs of prompts that were evolved from them, and the same model answered both.
+Then each algorithm trains theta_0 on either iteration by its sandbox recipe, on as many pairs as the smaller iteration
+has. The script prints the exact greedy accuracy on held-out prompts by depth, as the mean over the seeds with its
+standard error, and the gain by evolving, paired by seed. Pairs are made once and kept in `--folder`. All training runs
+in this process.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from eva_data.project import train_dir
 from eva_data.training.recipes import OFFLINE
 
 SOURCES = {"static": 1, "eva": 2}
-"""Where pairs come from, and the iteration that holds them."""
+"""Source of pairs -> the iteration that holds them."""
 
 THETA_0 = Path(__file__).parents[1] / "eva_data" / "sandbox" / "model"
 
@@ -71,7 +72,7 @@ def main(
 
 
 def play(place: Path, seed: int, prompts: int) -> tuple[Path, int]:
-    """A folder with a dataset of each source, of equally many pairs; and how many they are."""
+    """Make a folder with a dataset of each source, with equally many pairs; return it and the number of pairs."""
     folder, data = place / f"seed_{seed}", place / f"pairs_{seed}"
     place.mkdir(parents=True, exist_ok=True)
     chosen = [f"seed={seed}", f"folder={folder}", f"seeds.sandbox={prompts}", "train.heldout=0"]
@@ -96,7 +97,7 @@ def play(place: Path, seed: int, prompts: int) -> tuple[Path, int]:
 
 
 def train(script: ModuleType, dataset: Path, algorithm: str, seed: int, more: list[str]) -> Path:
-    """theta_0 trained on a dataset by an algorithm's sandbox recipe."""
+    """Train theta_0 on a dataset by an algorithm's sandbox recipe."""
     recipe = train_dir() / "recipes" / ("sandbox.yaml" if algorithm == "dpo" else f"sandbox_{algorithm}.yaml")
     theta = dataset / algorithm
     arguments = [
@@ -111,7 +112,7 @@ def train(script: ModuleType, dataset: Path, algorithm: str, seed: int, more: li
 
 
 def accuracy(theta: Path, heldout: int) -> pl.DataFrame:
-    """One row per depth: how many of the held-out prompts the greedy answer was right, in percent."""
+    """One row per depth: the percentage of held-out prompts whose greedy answer is right."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from eva_data.sandbox.measure import reply
@@ -129,19 +130,19 @@ def accuracy(theta: Path, heldout: int) -> pl.DataFrame:
 
 
 def with_mean(table: pl.DataFrame, *keys: str) -> pl.DataFrame:
-    """One column per depth, and that of their mean."""
+    """One column per depth, and a column of their mean."""
     wide = table.pivot("depth", index=[*keys, "seed"], values="right", maintain_order=True)
     return wide.with_columns(mean=pl.mean_horizontal([str(depth) for depth in range(1, 6)]))
 
 
 def summary(table: pl.DataFrame) -> pl.DataFrame:
-    """One row per algorithm and source: percent right at each depth, mean over seeds and its standard error."""
+    """One row per algorithm and source: percent right at each depth, as mean over the seeds with standard error."""
     wide = with_mean(table, "algorithm", "source")
     return wide.group_by("algorithm", "source", maintain_order=True).agg(*_told(wide))
 
 
 def gains(table: pl.DataFrame) -> pl.DataFrame:
-    """One row per algorithm: accuracy on eva's pairs less that on static ones, mean over seeds and standard error."""
+    """One row per algorithm: the accuracy by eva's pairs minus the accuracy by static pairs, with standard error."""
     wide = with_mean(table, "algorithm", "source").filter(pl.col("source") != "-")
     eva, static = (wide.filter(pl.col("source") == name).sort("algorithm", "seed") for name in ("eva", "static"))
     numbers = pl.exclude("algorithm", "source", "seed")

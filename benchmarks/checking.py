@@ -1,12 +1,12 @@
-"""What checking inputs and tables costs, as a share of the build that it guards.
+"""Measures the cost of checking inputs and tables, as a share of the build that the checks guard.
 
     python benchmarks/checking.py --responses 1_000_000
 
-Makes a table of scored responses and builds iteration 1 of it in this process (`build --iter 1` with `solver.backend:
-table`), then checks the build's input and all of its tables as every later command does: once with nothing remembered,
-so that each file is read for its hash, and again with the hashes remembered by `.eva/checked.json`. The first time
-bounds what the build itself spends on it, since the build hashes its input once and its tables as it writes them
-anyway. All are measured in one run, one after the other, so that their ratios mean something on a busy machine.
+The script makes a table of scored responses and builds iteration 1 from it in this process (`build --iter 1` with
+`solver.backend: table`). Then it checks the build's input and all its tables as every later command does. The first
+check has no remembered hashes, so each file is read. The second check uses the hashes in `.eva/checked.json`. The first
+check is an upper bound of the build's own cost, since the build hashes its input once, and its tables as it writes
+them. Everything is measured in one run, so that the ratios are meaningful on a busy machine.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def measure(folder: Path, responses: int) -> None:
-    """Build, check twice, and print what came out."""
+    """Build, check twice, and print the result."""
     table = folder / "rows.parquet"
     write_rows(table, responses)
     solver = {"backend": "table", "path": str(table)}
@@ -48,7 +48,7 @@ def measure(folder: Path, responses: int) -> None:
     build = seconds(lambda: build_iteration(run, 1))
     size = table.stat().st_size + sum(entry.bytes for entry in run.store.manifest(1).files.values())
     print(f"{responses:,} responses, {size / 2**20:,.0f} MiB of input and tables: built in {build:.2f} s")
-    # A build that was a moment ago remembers only what it wrote a moment before.
+    # Files that were written within the last tick of the clock are not remembered, so all entries are removed.
     (run.store.state / "checked.json").unlink(missing_ok=True)
     for name in ("the first time", "the second time"):
         checked = seconds(lambda: refuse_stale(run, 1))
@@ -62,7 +62,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def write_rows(path: Path, responses: int) -> None:
-    """Prompts with six responses each: sentences of about 400 characters, as models write them, and drawn rewards."""
+    """Write prompts with six responses each: sentences of about 400 characters, and random rewards."""
     random = np.random.default_rng(0)
     words = pl.Series([f"word{number}" for number in range(5_000)])
     rows = pl.DataFrame({"row": np.arange(responses)})

@@ -1,17 +1,17 @@
-"""How fast requests go out and answers come in, against a server that only waits (benchmarks/latency_server.py).
+"""Measures how fast requests go out and answers come in, with a server that only waits (benchmarks/latency_server.py).
 
     python benchmarks/generation.py --requests 2000 --in-flight 64 --repeats 3
 
-Each way asks the same prompts with the same latencies, in a fresh process, with a fresh server in another:
+Each way asks the same prompts with the same latencies, in a fresh process, with a fresh server in another process:
 
-- `ours`: RemoteLLM over chains of one request, every answer committed to a new ledger;
-- `distilabel`: its own TextGeneration with OpenAILLM, in batches of 50;
-- `bare`: asyncio, aiohttp and a semaphore, nothing kept.
+- `ours`: RemoteLLM over chains of one request; every answer is committed to a new ledger;
+- `distilabel`: Distilabel's own TextGeneration with OpenAILLM, in batches of 50;
+- `bare`: asyncio, aiohttp and a semaphore; no answer is kept.
 
-Seconds run from the first request's arrival to the last reply, by the server's clock; start-up is the time from the
-process's start to the first request. The bound is the sum of all latencies over the requests in flight; `ideal` is
-what an endlessly fast client takes that sends the requests in their order. Each repeat draws other latencies; of
-all figures, ratios included, the median over the repeats is shown.
+Seconds run from the arrival of the first request to the last reply, by the server's clock. Start-up is the time from
+the start of the process to the first request. The bound is the sum of all latencies divided by the requests in flight.
+`ideal` is the time of an infinitely fast client that sends the requests in order. Each repeat draws other latencies.
+Every number, also a ratio, is the median over the repeats.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from urllib.request import urlopen
 import click
 
 BATCH = 50
-"""Distilabel's."""
+"""The batch size of Distilabel."""
 MEMORY_REQUESTS = 100_000
 FIXED, SHORTEST, LONGEST, RARE = 0.05, 0.02, 2.0, 5.0
-"""Seconds: of the fixed latency, and of the spread."""
+"""Seconds: the fixed latency, and the bounds of the spread."""
 PROFILES = {"fixed": "50 ms each", "spread": "20 ms to 2 s, 1 % of 5 s"}
 WAYS = ("ours", "distilabel", "bare")
 
@@ -74,7 +74,7 @@ def main(
 
 
 def compare(profile: str, ways: Sequence[str], requests: int, in_flight: int, seeds: Sequence[int]) -> None:
-    """Run the ways in turn and print a line for each."""
+    """Run the ways in turn, and print a line for each."""
     click.echo(f"\n{PROFILES[profile]}: {requests:,} requests, {in_flight} in flight", nl=False)
     runs: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     bounds, bests = [], []
@@ -101,9 +101,9 @@ def compare(profile: str, ways: Sequence[str], requests: int, in_flight: int, se
 
 
 def latencies(profile: str, seed: int, requests: int) -> list[float]:
-    """Seconds of each request, drawn by its number.
+    """The seconds of each request, drawn by its number.
 
-    The spread is log-normal: 99 in 100 lie between the shortest and the longest, the others are moved there.
+    The spread is log-normal: 99 of 100 lie between the shortest and the longest, and the others are moved there.
     """
     if profile == "fixed":
         return [FIXED] * requests
@@ -119,7 +119,7 @@ def latencies(profile: str, seed: int, requests: int) -> list[float]:
 
 
 def ideal(waits: Sequence[float], in_flight: int) -> float:
-    """When the last of the requests ends that are started in order, each as soon as one of `in_flight` has ended."""
+    """The end of the last request, if requests start in order, each as soon as one of `in_flight` has ended."""
     ends = [0.0] * in_flight
     for wait in waits:
         heapreplace(ends, ends[0] + wait)
@@ -127,7 +127,7 @@ def ideal(waits: Sequence[float], in_flight: int) -> float:
 
 
 def measure(way: str, waits: Sequence[float], requests: int, in_flight: int) -> dict[str, float]:
-    """What one run in a process of its own reported, and `seconds` and `startup`, in seconds."""
+    """The report of one run in a process of its own, with `seconds` and `startup`, in seconds."""
     with serving(waits) as port:
         options = {"way": way, "port": port, "requests": requests, "in-flight": in_flight}
         command = [sys.executable, __file__, *(f"--{name}={value}" for name, value in options.items())]
@@ -143,7 +143,7 @@ def measure(way: str, waits: Sequence[float], requests: int, in_flight: int) -> 
 
 @contextmanager
 def serving(waits: Sequence[float]) -> Iterator[int]:
-    """The port of a fresh server."""
+    """Run a fresh server, and give its port."""
     command = [sys.executable, str(Path(__file__).with_name("latency_server.py"))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None and server.stdout is not None
@@ -155,7 +155,7 @@ def serving(waits: Sequence[float]) -> Iterator[int]:
             server.kill()
 
 
-# --- what is measured, in a process of its own ---------------------------------------------------------------------
+# --- the ways, each in a process of its own ------------------------------------------------------------------------
 
 
 def prompt(number: int) -> str:
@@ -219,7 +219,7 @@ def run_bare(server: str, requests: int, in_flight: int) -> dict[str, Any]:
 
 
 def run_distilabel(server: str, requests: int, in_flight: int) -> dict[str, Any]:
-    """Of its processor time, that of a pipeline of one batch is taken off, which is start-up."""
+    """Run Distilabel. The processor time of a pipeline of one batch is subtracted, because it is start-up."""
     whole = pipeline_seconds(server, requests)
     seen = clock(server)
     one_batch = pipeline_seconds(server, BATCH)
@@ -227,7 +227,7 @@ def run_distilabel(server: str, requests: int, in_flight: int) -> dict[str, Any]
 
 
 def pipeline_seconds(server: str, requests: int) -> float:
-    """Processor seconds of a pipeline and all its processes."""
+    """The processor seconds of a pipeline with all its processes."""
     from distilabel.models import OpenAILLM
     from distilabel.pipeline import Pipeline
     from distilabel.steps import LoadDataFromDicts
@@ -259,7 +259,7 @@ def peak_mib() -> float:
 
 
 def clock(server: str) -> dict[str, Any]:
-    """What the server saw since this was last called."""
+    """What the server has seen since the last call."""
     with urlopen(f"{server}/clock") as reply:
         seen: dict[str, Any] = json.loads(reply.read())
     return seen

@@ -1,8 +1,8 @@
 """An OpenAI-compatible server that only waits, and its clock: `echo '[0.05]' | python benchmarks/latency_server.py`.
 
-Reads a list of seconds, prints its port, and lets the request `Request 17: ...` wait for the 17th of them, so that
-every client sees the same latencies. `GET /clock` tells what came since it was last asked, and forgets it. HTTP is
-spoken just well enough for well-behaved clients, so that the client is what is measured.
+It reads a list of seconds and prints its port. The request `Request 17: ...` waits for the 17th number of seconds, so
+every client sees the same latencies. `GET /clock` returns what came since it was last asked, and forgets it. The server
+speaks just enough HTTP for well-behaved clients, so that the measured time is the client's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from time import monotonic
 
 
 class Clock:
-    """What the server saw since it was last asked."""
+    """What the server has seen since it was last asked."""
 
     def __init__(self) -> None:
         self.first, self.last = 0.0, 0.0

@@ -1,9 +1,9 @@
-"""Does the game teach? Held-out accuracy by depth of theta_0 and every trained theta, over several seeds.
+"""Measures whether the game teaches: held-out accuracy by depth of theta_0 and every trained theta, over several seeds.
 
     python benchmarks/learning.py --seeds 5 --iters 3 --jobs 2
 
-Runs `eva-data run` in the sandbox once per seed, each in a folder of its own, and prints the mean accuracy with its
-standard error over the seeds, and the gain of each theta over theta_0, paired by seed.
+The script runs `eva-data run` in the sandbox once per seed, each in a folder of its own. It prints the mean accuracy
+over the seeds with its standard error, and the gain of each theta over theta_0, paired by seed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main(seeds: int, iters: int, jobs: int, folder: Path | None, settings: tuple
 
 
 def play(place: Path, seed: int, iters: int, settings: tuple[str, ...]) -> pl.DataFrame:
-    """One row per (theta, depth) of the run with this seed."""
+    """Play with this seed: one row per (theta, depth)."""
     folder = place / f"seed_{seed}"
     chosen = [part for setting in (f"seed={seed}", f"folder={folder}", *settings) for part in ("--set", setting)]
     command = [sys.executable, "-m", "eva_data.cli", "run", "--iters", str(iters), *chosen]

@@ -1,11 +1,11 @@
-"""What does evolving gain an online algorithm, at the same number of training prompts?
+"""Measures what an online algorithm gains by evolving, at the same number of training prompts.
 
     python -m benchmarks.online --seeds 3 --steps 60 --algorithm rloo --folder runs
 
-For each seed theta_0 of the sandbox is trained twice by the sandbox recipe of the algorithm, with the buffer and on
-the seeds alone. Printed is the exact greedy accuracy on held-out prompts by depth: mean over the seeds and its
-standard error, what evolving gains, paired by seed, and the mean a_avg of the prompts that were trained on. What is
-finished in `--folder` is not done again; all training runs in this one process.
+For each seed, theta_0 of the sandbox is trained twice by the sandbox recipe of the algorithm: with the buffer, and on
+the seeds alone. The script prints the exact greedy accuracy on held-out prompts by depth, as the mean over the seeds
+with its standard error, the gain by evolving, paired by seed, and the mean a_avg of the training's prompts. Work that
+is finished in `--folder` is not done again. All training runs in this process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from eva_data.iteration.run import Run
 from eva_data.project import train_dir
 
 ARMS = {"static": "true", "eva": "false"}
-"""What `--static` is for each."""
+"""Arm -> value of `--static`."""
 
 
 @click.command()
@@ -77,12 +77,12 @@ def main(
 
 
 def train(script: ModuleType, job: Path, algorithm: str, arm: str, seed: int, prompts: int, more: list[str]) -> Path:
-    """A job folder with the trained model in `output`, and `record.jsonl`."""
+    """Train, and return a job folder with the trained model in `output` and with `record.jsonl`."""
     if (job / "output" / "training.json").exists():
         return job
     overrides = [f"seed={seed}", f"seeds.sandbox={prompts}", f"solver.model={THETA_0}", f"folder={job / 'data'}"]
     run = Run(load_config(None, overrides), ConsoleReporter())
-    prepare(run, solver_of(run, 1), job)
+    prepare(run, solver_of(run, 1), job, {})
     arguments = [
         *("--config", str(train_dir() / "recipes" / f"sandbox_{algorithm}.yaml"), "--game", str(job / "game.json")),
         *("--dataset", str(job / "seeds"), "--split", "iter_1", "--static", ARMS[arm], "--seed", str(seed)),
@@ -95,7 +95,7 @@ def train(script: ModuleType, job: Path, algorithm: str, arm: str, seed: int, pr
 
 
 def to_learn(job: Path) -> dict[str, float]:
-    """How many prompts a run trained on, their mean a_avg, and the share whose responses differed in reward."""
+    """The number of a run's prompts, their mean a_avg, and the share whose responses differ in reward."""
     lines = [json.loads(line) for line in (job / "record.jsonl").read_text(encoding="utf-8").splitlines()]
     values = [value or 0.0 for line in lines for value in line["informativeness"].values()]
     return {

@@ -1,14 +1,14 @@
-"""How well are a creator's replies read? Precision and recall of every rule on the labelled sets, with intervals.
+"""Measures how well a creator's replies are read: precision and recall of every rule on labelled sets, with intervals.
 
     python benchmarks/replies.py [SET.jsonl ...] [--wrong] [--data FOLDER]
 
-A row of a set has `method`, `parent`, `reply`, `good` and, where good, `expected`, the text of the prompt. A good row
-is kept if no rule ends the attempt, and exact if the text is also the expected one. A bad row is caught if some rule
-ends the attempt. A rule's precision is the share of bad rows among those that it ended, its recall the share of rows of
-its kinds that some rule ended. Intervals are Wilson's, 95 %.
+A row of a set has `method`, `parent`, `reply` and `good`. A good row also has `expected`, the text of the prompt. A
+good row is kept if no rule ends the attempt, and exact if the text is also as expected. A bad row is caught if any rule
+ends the attempt. A rule's precision is the share of bad rows among the rows that it ended. Its recall is the share of
+the rows of its kinds that any rule ended. Intervals are 95 % intervals by Wilson.
 
-With `--data`, a folder of parquet files with a column `prompt`, every prompt is given back as a reply in the form of
-each method, as the child of its own first half: how many survive, and how many of them unchanged?
+`--data` names a folder of parquet files with a column `prompt`. Every prompt is made a reply in the form of each
+method, with the prompt's first half as its parent. The script counts how many survive, and how many are unchanged.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ RULES = {
     "empty": ("empty", "thoughts_only"),
     "unchanged": ("unchanged",),
 }
-"""The kinds of bad rows that each rule is there for; other kinds count in the total alone."""
+"""Rule -> the kinds of bad rows that it is for; other kinds count only in the total."""
 FORMS = {
     "evol_instruct": "{}",
     "evol_complexity": "#Rewritten Prompt#:\n{}",
@@ -49,24 +49,24 @@ FORMS = {
     "eva": "<new_prompt>\n{}\n</new_prompt>",
     "user": "{}",
 }
-"""A reply of each method; Self-Instruct's is one line, so there a prompt is put on one."""
+"""Method -> how a prompt becomes a reply. A reply of Self-Instruct is one line, so the prompt is put on one line."""
 
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of a reply: the text that was read, and the reason if it was eliminated."""
+    """The result for a reply: the text that was read, and the reason if it was eliminated."""
 
     text: str | None
     reason: str | None
 
 
 METHODS = {"rewrite": "evol_instruct", "list": "self_instruct"}
-"""The methods of sets that name a form of reply instead."""
+"""Form of reply that a set names in the place of a method -> a method with such replies."""
 
 
 @cache
 def strategy_of(method: str) -> Strategy:
-    """Any strategy of a method; a user's own for every other name. Replies to all of a method are read alike."""
+    """A strategy of a method, or a user's own for any other name. All strategies of a method read replies alike."""
     named = {"evol_instruct", "evol_complexity", "evol_quality", "self_instruct", "eva"}
     method = METHODS.get(method, method)
     if method not in named:
@@ -75,7 +75,7 @@ def strategy_of(method: str) -> Strategy:
 
 
 def fate(method: str, parent: str, reply: str) -> Fate:
-    """Read a reply and judge it as a chain does."""
+    """Read a reply and check it as a chain does."""
     strategy = strategy_of(method)
     text = read_reply(Completion(reply, "stop", None, None), strategy)
     if isinstance(text, Verdict):
@@ -85,7 +85,7 @@ def fate(method: str, parent: str, reply: str) -> Fate:
 
 
 def read_set(path: Path) -> list[tuple[dict[str, Any], Fate]]:
-    """The rows of a labelled set with what became of each."""
+    """The rows of a labelled set, each with its result."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
     return [(row, fate(row.get("method", row.get("form")), row["parent"], row["reply"])) for row in rows]
 
@@ -101,7 +101,7 @@ def wilson(hits: int, of: int) -> str:
 
 
 def figures(found: list[tuple[dict[str, Any], Fate]]) -> dict[str, tuple[int, int]]:
-    """Hits and trials of every figure of a set, by name."""
+    """Name of a figure -> hits and trials of a set."""
     good = [(row, fate) for row, fate in found if row["good"]]
     bad = [(row, fate) for row, fate in found if not row["good"]]
     kept = [(row, fate) for row, fate in good if fate.reason is None]
@@ -119,7 +119,7 @@ def figures(found: list[tuple[dict[str, Any], Fate]]) -> dict[str, tuple[int, in
 
 
 def by_kind(found: list[tuple[dict[str, Any], Fate]]) -> list[tuple[str, int, int]]:
-    """For each kind, good ones first, how many were read right and how many there are."""
+    """For each kind, good kinds first: how many rows were read right, and how many rows there are."""
     right: Counter[tuple[bool, str]] = Counter()
     every: Counter[tuple[bool, str]] = Counter()
     for row, fate in found:

@@ -1,14 +1,14 @@
-"""How fast a classifier scores texts of real lengths: batches cut by length, one at a time, and naive padding.
+"""Measures how fast a classifier scores texts of real lengths: in batches by length, one at a time, and naively padded.
 
     python benchmarks/rewards.py --texts 600
 
-Makes a small Llama reward model and a tokenizer for the texts in a temporary folder, then scores the same
-conversations three ways in turn: as a reward job of eva-data does (with its ledger and its check), one text after the
-other, and in batches of a fixed number of rows in the order of the file. Each includes loading the model. With
-`--responses` any parquet file of prompts and responses; without it generated texts of log-normal lengths, unless
-`../shared/data/responses_alpaca_eval.parquet` lies beside the checkout. The least of several rounds counts, since the
-machine may do other things. A single text keeps one thread of a processor busy, so that batches gain little there
-against one at a time, and large ones lose to its caches.
+The script makes a small Llama reward model and a tokenizer for the texts in a temporary folder. Then it scores the same
+conversations in three ways: as a reward job of eva-data (with its ledger and its check), one text after the other, and
+in batches of a fixed number of rows in the order of the file. Each time includes the loading of the model.
+`--responses` names a parquet file of prompts and responses. Without it, the script takes
+`../shared/data/responses_alpaca_eval.parquet` if it lies beside the checkout, or else generates texts of log-normal
+lengths. The least time of several rounds counts, since the machine may do other things. On a processor, a single text
+keeps a thread busy. So batches gain little there, and large batches lose because of its caches.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TEMPLATE = (
 
 
 class Way(NamedTuple):
-    """One way to score, as it went."""
+    """The result of one way to score."""
 
     scores: list[float]
     seconds: float
@@ -134,7 +134,7 @@ def report(found: dict[str, Way], items: Sequence[Item], batch_tokens: int, batc
 
 
 def by_job(folder: Path, settings: dict[str, Any], rows: Sequence[Row]) -> list[float]:
-    """A reward job, in this process, with a ledger of its own."""
+    """Score by a reward job in this process, with a ledger of its own."""
     from eva_data.config.rewards import Classifier
     from eva_data.jobs.job import Job
     from eva_data.rewards import score_rows
@@ -147,7 +147,7 @@ def by_job(folder: Path, settings: dict[str, Any], rows: Sequence[Row]) -> list[
 
 
 def plainly(settings: dict[str, Any], rows: Sequence[Row], batch_size: int) -> list[float]:
-    """As one would with transformers: rows as they come, padded to the longest of their batch."""
+    """Score by plain transformers: rows in their order, padded to the longest of each batch."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -168,7 +168,7 @@ def plainly(settings: dict[str, Any], rows: Sequence[Row], batch_size: int) -> l
     return found
 
 
-# --- what they work on -------------------------------------------------------------------------------------------
+# --- the texts ---------------------------------------------------------------------------------------------------
 
 
 def read_rows(path: Path, texts: int) -> list[Row]:
@@ -179,7 +179,7 @@ def read_rows(path: Path, texts: int) -> list[Row]:
 
 
 def generated_rows(texts: int) -> list[Row]:
-    """Words at random: half of the responses under about 200 words, one in a hundred over 2000."""
+    """Random words: half of the responses have fewer than about 200 words, and one in a hundred has more than 2000."""
     words = WORDS.read_text(encoding="utf-8").split()
     chance = random.Random(42)
     sizes = [(int(chance.lognormvariate(3, 0.8)) + 1, int(chance.lognormvariate(5.3, 1.0)) + 1) for _ in range(texts)]
@@ -196,7 +196,7 @@ def conversation(row: Row) -> list[dict[str, str]]:
 
 
 def make_model(folder: Path, rows: Sequence[Row], hidden: int, layers: int) -> None:
-    """Random weights, and a tokenizer of 4096 pieces learnt from the texts."""
+    """Make a model with random weights, and a tokenizer of 4096 pieces that are learnt from the texts."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
@@ -230,7 +230,7 @@ def make_model(folder: Path, rows: Sequence[Row], hidden: int, layers: int) -> N
 
 
 def tokenised(settings: dict[str, Any], rows: list[Row]) -> list[Item]:
-    """All rows in order; those over the model's length are taken out of `rows`."""
+    """All rows in order. Rows that are too long for the model are removed from `rows`."""
     from eva_data.rewards.local.conversation import items, write
     from eva_data.rewards.local.loading import load_tokenizer
 

@@ -1,12 +1,12 @@
-"""How fast the tables are made, and in how much memory: informativeness, draw, mix and pairs of synthetic prompts.
+"""Measures time and memory to make the tables: informativeness, draw, mix and pairs of synthetic prompts.
 
     python benchmarks/tables.py --prompts 1_000_000
 
-Writes six scored responses per prompt, the prompts and as many evolutions to a temporary folder (not counted), then
-makes the tables in fresh processes, so that the peak memory is that of the work alone: first with eva-data, range
-by range, then as one would with plain pandas, group by group in Python, for 100 000 of the prompts. Both read
-parquet files and write lz4-compressed ones. Wall times also hold what else the machine does, the processor times
-beside them much less; idle cores show in the wall times of eva-data alone, since such pandas uses one.
+The script writes six scored responses per prompt, the prompts and as many evolutions to a temporary folder; this is not
+counted. Then it makes the tables in fresh processes, so that the peak memory is the memory of the work alone. First it
+uses eva-data, range by range. Then it uses plain pandas, group by group in Python, for 100 000 of the prompts. Both
+read parquet files and write lz4-compressed files. Other work of the machine changes the wall times, and the processor
+times much less. pandas uses one core here, so only eva-data's wall times gain from idle cores.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the parent stays small: on Linux a child's peak memory begins with its parent's
+if TYPE_CHECKING:  # The parent must stay small: on Linux, a child's peak memory begins with its parent's.
     import pandas as pd
     import polars as pl
 
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def compare(folder: Path, prompts: int, range_prompts: int) -> None:
-    """Prepare, measure both in processes of their own, and print what came out."""
+    """Prepare, measure both in processes of their own, and print the results."""
     run = [sys.executable, __file__, "--prompts", str(prompts), "--range", str(range_prompts), "--folder", str(folder)]
     subprocess.run([*run, "--step", "prepare"], check=True)
     size = sum(file.stat().st_size for file in folder.rglob("*.parquet")) / 2**20
@@ -87,11 +87,11 @@ def _timed(stages: dict[str, Callable[[], None]]) -> dict[str, tuple[float, floa
     return seconds
 
 
-# --- what is measured ------------------------------------------------------------------------------------------
+# --- the work --------------------------------------------------------------------------------------------------
 
 
 def measure_eva(folder: Path, parts: int) -> dict[str, tuple[float, float]]:
-    """Each stage reads the files of those before it and writes one file per range."""
+    """Make the tables with eva-data. Each stage reads the files of earlier stages and writes one file per range."""
     import polars as pl
 
     from eva_data.method.estimate import informativeness
@@ -101,7 +101,7 @@ def measure_eva(folder: Path, parts: int) -> dict[str, tuple[float, float]]:
     from eva_data.tables.ranges import id_ranges
 
     ranges = id_ranges(parts)
-    # An evolved prompt may lie in any range, so each range scans all evolutions: a quarter of the ranges will do.
+    # An evolved prompt may lie in any range, so each range scans all evolutions. A quarter of the ranges is enough.
     wide_ranges = id_ranges(-(-parts // 4))
 
     def scan(table: str) -> pl.LazyFrame:
@@ -149,7 +149,7 @@ def measure_eva(folder: Path, parts: int) -> dict[str, tuple[float, float]]:
 
 
 def measure_pandas(folder: Path, prompts: int) -> dict[str, tuple[float, float]]:
-    """The same tables of the first `prompts` prompts, as one would write it without thinking of size."""
+    """Make the same tables of the first `prompts` prompts with pandas, without regard for size."""
     import pandas as pd
 
     tables: dict[str, pd.DataFrame] = {}
@@ -233,7 +233,7 @@ def _head(table: Path, rows: int) -> pd.DataFrame:
     return pd.concat(frames).head(rows)
 
 
-# --- what it is measured on --------------------------------------------------------------------------------------
+# --- the inputs --------------------------------------------------------------------------------------------------
 
 
 def prepare(folder: Path, prompts: int) -> None:
@@ -247,7 +247,7 @@ def prepare(folder: Path, prompts: int) -> None:
 
 
 def _ids(first: int, end: int, of: int) -> pl.Series:
-    """Ascending ids as even as hashes: 16 digits of the place, 16 of noise."""
+    """Ascending ids, spread as evenly as hashes: 16 digits of the place and 16 digits of noise."""
     import numpy as np
     import polars as pl
 
@@ -258,7 +258,7 @@ def _ids(first: int, end: int, of: int) -> pl.Series:
 
 
 def _responses(ids: pl.Series, number: int) -> pl.DataFrame:
-    """Some equal texts, some cut, some without a reward; sentences of 60 to 80 characters."""
+    """Sentences of 60 to 80 characters. Some texts are equal, some are cut, and some have no reward."""
     import numpy as np
     import polars as pl
 

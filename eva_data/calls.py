@@ -1,8 +1,8 @@
-"""What is asked of a model and what comes back: the words that tasks, LLM classes and ledger share.
+"""Requests to a model and completions from it: the types that tasks, LLM classes and ledger share.
 
-A task describes its work as *chains*: generators that yield the requests they need next and are sent the
-completions, in the same order. An LLM drives many chains at once, a server each at its own pace, a local
-model in waves, and neither the task nor the ledger has to know which.
+A task describes its work as *chains*. A chain is a generator: it yields the requests that it needs next, and it is sent
+the completions in the same order. An LLM drives many chains at once. A server lets each chain go on at its own pace,
+and a local model works in waves; neither the task nor the ledger has to know which.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "error"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """Every sampling parameter that changes what a model says; all are sent, none is left to a default."""
+    """Every sampling parameter that changes what a model says. All of them are sent; none is left to a default."""
 
     temperature: float
     top_p: float
@@ -28,18 +28,18 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """One completion that is wanted."""
+    """One completion that a task needs."""
 
     messages: tuple[Message, ...] = field(hash=False)
     index: int = 0
-    """Which of the samples of these messages, from 0."""
+    """The number of this sample of the messages, from 0."""
     salt: str = ""
-    """Set by the caller where the same messages must give new text, such as `evolve:2:1`; part of the key."""
+    """Part of the key. The caller sets it if the same messages must give new text, for example to `evolve:2:1`."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """One completion as it came back; a failed call has `text` None and says why in `error`."""
+    """One completion from a model. A failed call has `text` None, and `error` says why."""
 
     text: str | None
     finish_reason: FinishReason
@@ -49,14 +49,14 @@ class Completion:
 
 
 GAVE_UP = "gave_up: "
-"""How the error of a request begins that failed for reasons that may pass; a rerun asks it again."""
+"""The beginning of a request's error if its cause may pass; a rerun makes the request again."""
 
 T = TypeVar("T")
 Chain: TypeAlias = Generator[list[Request], list[Completion], T]
 """Work that yields the requests it needs next, is sent their completions in order, and returns its result."""
 
 Row: TypeAlias = dict[str, Any]
-"""A row as Distilabel passes it between steps."""
+"""A row that Distilabel passes between steps."""
 
 
 def merge_system(messages: Sequence[Message]) -> list[Message]:
@@ -87,12 +87,12 @@ def without_thoughts(reply: str) -> str | Unparsable:
 
 
 def valid_unicode(text: str) -> str:
-    """The text with lone surrogates, which no file can hold, replaced by "?"."""
+    """The text with "?" in the place of lone surrogates, which no file can hold."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def conversation_text(messages: Sequence[Message]) -> str:
-    """A prompt as the judge sees it: a single user turn as it is, else every turn under its role."""
+    """A prompt as the judge sees it: the text of a single user turn, else every turn under the name of its role."""
     if len(messages) == 1 and messages[0]["role"] == "user":
         return messages[0]["content"]
     return "\n\n".join(f"[{message['role'].capitalize()}]\n{message['content']}" for message in messages)

@@ -10,7 +10,7 @@
     ├── BudgetError       the next call could cost more than the budget allows
     ├── JobError          a child process died, stalled or returned other rows than it was asked for
     ├── LockedError       another build holds this folder
-    ├── StaleError        what exists was made with another config, or is needed and missing
+    ├── StaleError        what exists was made with another config, or something needed is missing
     └── MissingExtraError an optional dependency is not installed
 
 A message says what was found, what was expected and what to do. The command line prints it and exits

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written beside, flushed, renamed."""
+"""Writes files that are either whole or absent: under a temporary name first, then flushed and renamed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROW_GROUP_ROWS = 20_000
-"""Rows per row group: what the Hub's viewer reads at once."""
+"""Rows per row group. The Hub's viewer reads one row group at once."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; renamed to it at the end, removed on an error."""
+    """Give a temporary name beside `path` to write to. It is renamed to `path` at the end, and removed on an error."""
     with _temporary(path) as temporary:
         yield temporary
         with temporary.open("rb+") as file:
@@ -31,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
-    """A name beside `path`; what is left under it at the end is removed."""
+    """Give a name beside `path`; a file that is left under it at the end is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -58,11 +58,11 @@ def write_parquet(path: Path, table: pa.Table) -> str:
 
 
 def write_shards(path: Path, table: pa.Table, most_bytes: int) -> list[Path]:
-    """Write a parquet file, or where it would grow beyond `most_bytes` several, and return their paths in order.
+    """Write a parquet file, or several if one would grow beyond `most_bytes`, and return their paths in order.
 
-    Each is whole or not there. One is called `path`, several `<stem>-00001-of-00003.parquet` and so on; a file ends
-    with the row group that takes it over `most_bytes`. With a page index and content-defined chunks, so that the
-    Hub's viewer reads pages and a later upload sends only what changed.
+    Each file is whole or absent. A single file is called `path`; several are called `<stem>-00001-of-00003.parquet` and
+    so on. A file ends with the row group that takes it over `most_bytes`. The files have a page index, so that the
+    Hub's viewer reads pages, and content-defined chunks, so that a later upload sends only what changed.
     """
     with ExitStack() as unnamed:
         written: list[Path] = []
@@ -81,11 +81,11 @@ def write_shards(path: Path, table: pa.Table, most_bytes: int) -> list[Path]:
 
 
 def _write_groups(path: Path, table: pa.Table, start: int, most_bytes: int) -> int:
-    """Write row groups from row `start` on until the file is large enough, and return the first row left."""
+    """Write row groups from row `start` on until the file is large enough, and return the first row that is left."""
     sink = _Spool()
     with path.open("wb") as file:
-        # Arrow ends the whole process where a write fails (a full disk) under content-defined chunking, so it
-        # writes to memory, a row group at a time, and the disk's errors are raised here.
+        # With content-defined chunking, Arrow ends the whole process if a write fails (a full disk). So it writes
+        # to memory, a row group at a time, and errors of the disk are raised here.
         with pq.ParquetWriter(
             sink, table.schema, compression="zstd", write_page_index=True, use_content_defined_chunking=True
         ) as writer:
@@ -108,7 +108,7 @@ def sha256(path: Path) -> str:
 
 
 class _Spool(io.RawIOBase):
-    """A file that keeps what is written until it is taken, and knows its position all the same."""
+    """A file in memory whose content can be taken out while it is written; its position goes on counting."""
 
     def __init__(self) -> None:
         self._pending: list[bytes] = []

@@ -1,7 +1,7 @@
-"""Text that others wrote, made safe to read: servers, models, datasets and reviewers have no say over a terminal.
+"""Makes text of others (servers, models, datasets, reviewers) safe to show, so that it cannot control a terminal.
 
-A control character can move the cursor, change the title, hide what stands before it or turn the reading direction of
-a line. Everything that eva-data prints or displays goes through `shown` or `visible`.
+A control character can move the cursor, change the title, hide the text before it or turn the reading direction of
+a line. Everything that eva-data prints or displays goes through `shown`, `shown_in_line` or `visible`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HIDDEN_BUT_LINES = re.compile(rf"(?![\n\t])[{_HIDDEN}]")
 def visible(text: str, *, lines: bool = False, longest: int | None = None) -> str:
     r"""The text with every control character and direction mark as an escape, such as `\x1b` or `\u202e`.
 
-    `lines` leaves line ends and tabs as they are. What is beyond `longest` characters is cut, and said.
+    `lines` leaves line ends and tabs as they are. Text beyond `longest` characters is cut, and the cut is marked.
     """
     if longest is not None and len(text) > longest:
         text = f"{text[:longest]}... ({len(text) - longest} characters more)"
@@ -30,7 +30,7 @@ def visible(text: str, *, lines: bool = False, longest: int | None = None) -> st
 
 
 def shown(text: str) -> str:
-    """The text with every active or invisible character as its escape, such as `\\x1b`; tabs and line ends stay.
+    """The text with every active or invisible character as an escape, such as `\\x1b`; tabs and line ends stay.
 
     A second call changes nothing.
     """
@@ -38,12 +38,12 @@ def shown(text: str) -> str:
 
 
 def shown_in_line(text: str) -> str:
-    """The same on one line: line ends and tabs are escapes too, so that nothing can pose as a line of ours."""
+    """The same on one line: line ends and tabs are escapes too, so that no text can pose as a line of eva-data."""
     return visible(text.replace("\r\n", "\n"))
 
 
 def cut(text: str, characters: int, lines: int) -> str:
-    """The text, or its beginning and how long all of it is, where it has more characters or lines."""
+    """The text; if it has more characters or lines, its beginning and the length of the whole."""
     kept = "\n".join(text.split("\n")[:lines])[:characters]
     return text if kept == text else f"{kept}… ({len(text):,} characters in all, `--full` prints them)"
 

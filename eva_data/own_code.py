@@ -1,7 +1,7 @@
-"""A user's own Python functions, by the names that stand in the settings.
+"""Loads a user's own Python functions by their names in the settings.
 
 A function is named `package.module:function`, or `file.py:function` with a path from the folder of eva.yaml. The
-modules in that folder can be imported like installed ones, which go before them.
+modules in that folder can be imported like installed modules; an installed module of the same name goes first.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from typing import Any
 from eva_data.errors import ConfigError, EvaError
 
 FOLDER = "EVA_DATA_OWN_CODE"
-"""The environment variable that tells this process, and those it starts, where eva.yaml lies."""
+"""The environment variable that tells this process and its children the folder of eva.yaml."""
 
 
 def look_beside(config: Path) -> None:
-    """Have own functions looked for in the folder of a config file too."""
+    """From now on, look for own functions in the folder of this config file too."""
     os.environ[FOLDER] = str(config.resolve().parent)
 
 
 def is_own(name: str) -> bool:
-    """Whether a name in the settings is that of an own function, and not of something that eva-data has."""
+    """Whether a name in the settings means a user's own function and not something that eva-data has."""
     return ":" in name
 
 
 def load_function(name: str, key: str) -> Callable[..., Any]:
-    """The function of that name; ConfigError where there is none. `key` is the setting that names it."""
+    """The function of that name. Raise ConfigError if there is none. `key` is the setting that names it."""
     place, function = _split(name, key)
     module = _from_file(place, name, key) if place.endswith(".py") else _imported(place, name, key)
     found = vars(module).get(function)
@@ -45,7 +45,7 @@ def load_function(name: str, key: str) -> Callable[..., Any]:
 
 
 def identity(name: str, function: Callable[..., Any], version: str = "") -> str:
-    """What a function is: `name@version`, or else the hash of its source file; of a file only its own name is told."""
+    """What a function is: its name without folders, then `@` and its version, else the hash of its source file."""
     place, _, own_name = name.rpartition(":")
     shown = f"{Path(place).name}:{own_name}" if place.endswith(".py") else name
     code = Path(function.__code__.co_filename) if hasattr(function, "__code__") else None
@@ -74,7 +74,7 @@ def _from_file(file: str, name: str, key: str) -> ModuleType:
         raise ConfigError(
             f"`{key}` is `{name}`, and there is no file {path}: give its path from the folder of eva.yaml"
         )
-    # Named by its place, so that two files of one name are two modules, and once loaded it is not run again.
+    # The name holds a hash of the path: two files of one name are two modules, and a loaded file is not run again.
     own_name = f"eva_data_own_{sha256(str(path).encode()).hexdigest()[:12]}"
     if own_name in sys.modules:
         return sys.modules[own_name]
@@ -93,7 +93,7 @@ def _from_file(file: str, name: str, key: str) -> ModuleType:
 
 
 def _look_in(folder: Path) -> None:
-    """Have modules found in a folder, after all others, so that no file there hides a library."""
+    """Let Python find modules in a folder, after all other places, so that no file there hides a library."""
     place = str(folder.resolve())
     if place not in sys.path:
         sys.path.append(place)
@@ -102,7 +102,7 @@ def _look_in(folder: Path) -> None:
 
 @contextmanager
 def _importing(place: str, name: str, key: str) -> Iterator[None]:
-    """Turn whatever an import of the user's code raises into a sentence."""
+    """Turn any exception from an import of the user's code into a ConfigError."""
     try:
         yield
     except EvaError:
@@ -116,7 +116,7 @@ def _importing(place: str, name: str, key: str) -> Iterator[None]:
             "put the module beside eva.yaml, or put its folder on PYTHONPATH"
         ) from None
     except Exception as error:
-        # The user's own module, which may raise whatever it likes.
+        # This is the user's own module, which may raise anything.
         raise ConfigError(
             f"`{key}` is `{name}`, but `{place}` cannot be imported: {type(error).__name__}: {error}"
         ) from error

@@ -1,7 +1,7 @@
 """Finds the scripts and templates of `pipelines/`, `train/` and `cards/`, in a checkout or in a wheel.
 
-They are no import packages, so that nothing of a generic name lands in site-packages: a wheel carries them in
-`eva_data/_bundled/`, a checkout has them beside the package.
+These folders are not import packages, so that no package of a generic name lands in site-packages. A wheel carries
+them in `eva_data/_bundled/`, and a checkout has them beside the package.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def pipelines_dir() -> Path:
 
 
 def train_dir() -> Path:
-    """The folder of training scripts, and of `recipes/`."""
+    """The folder of training scripts and of `recipes/`."""
     return _folder("train")
 
 
@@ -33,7 +33,7 @@ def cards_dir() -> Path:
 def load_pipeline(name: str) -> ModuleType:
     """The module in `pipelines/<name>.py`, executed anew at each call and not entered in `sys.modules`.
 
-    Raises EvaError where there is no such file; what the file itself raises rises.
+    Raise EvaError if there is no such file. Exceptions of the file itself are not caught.
     """
     folder = pipelines_dir()
     path = folder / f"{name}.py"

@@ -1,7 +1,7 @@
-"""Values of secret environment variables, kept out of everything that is written: servers and libraries quote them.
+"""Keeps the values of secret environment variables out of everything that is written; servers and libraries quote them.
 
-A variable is secret by its name, or because the settings name it as one that holds a key (`watch`). Its value is read
-where a text is redacted, and kept nowhere.
+A variable is secret by its name, or because the settings name it as the variable of a key (`watch`). Its value is read
+when a text is redacted, and it is kept nowhere.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 SHOWN = "***"
 """What stands in the place of a secret."""
 SHORTEST = 8
-"""Characters. A shorter value, such as the `EMPTY` of a server without keys, is no secret but a word."""
+"""Characters. A shorter value, such as `EMPTY` for a server without keys, is a word and not a secret."""
 WATCHED = "EVA_DATA_SECRET_VARIABLES"
-"""Variable that names further secret variables, so that child processes know them as well."""
+"""A variable that names further secret variables, so that child processes know them too."""
 
 _SECRET_ENDS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD", "_CREDENTIALS")
 
@@ -27,19 +27,19 @@ def watch(names: Iterable[str]) -> None:
 
 
 def secret_values(names: Iterable[str] = ()) -> list[str]:
-    """Values of the variables named, of those watched, and of those that are secret by name; the longest first."""
+    """Values of the named variables, the watched variables, and the variables with secret names; the longest first."""
     wanted = {*names, *_watched(), *(name for name in os.environ if name.upper().endswith(_SECRET_ENDS))}
     values = {os.environ.get(name, "") for name in wanted}
     return sorted(filter(_is_secret, values), key=lambda value: (-len(value), value))
 
 
 def redact(text: str, names: Iterable[str] = ()) -> str:
-    """The text with every secret value as `***`."""
+    """The text with `***` in the place of every secret value."""
     return _without(text, secret_values(names))
 
 
 def redacted(value: Any) -> Any:
-    """Plain values, such as those of JSON, with every text in them redacted; anything else as it is."""
+    """Plain values, such as JSON holds, with every text in them redacted; other values stay as they are."""
     secrets = secret_values()
     return _each_without(value, secrets) if secrets else value
 
@@ -61,7 +61,7 @@ def _each_without(value: Any, secrets: list[str]) -> Any:
 
 
 def redact_file(path: Path) -> None:
-    """Redact a text file in its place, unless it holds no secret."""
+    """Redact a text file in place; a file without a secret is not written."""
     content = path.read_bytes()
     clean = content
     for value in secret_values():
@@ -77,5 +77,5 @@ def _watched() -> list[str]:
 
 
 def _is_secret(value: str) -> bool:
-    # A variable such as SSL_KEY may name a file: the path is no secret, and stands in many places.
+    # A variable such as SSL_KEY may name a file. The path is not a secret, and it stands in many places.
     return len(value) >= SHORTEST and not Path(value[:255]).exists()

@@ -1,9 +1,9 @@
 """Ends what a build started, whatever happens to the build.
 
-Every child of a build runs under this small process. It holds the read end of a pipe whose write end only the
-build has; when the pipe closes, because the build asked for it or was itself killed, it ends every descendant
-of its command, those in sessions of their own and daemons included. It does the same once the command has
-ended, and only then passes on its status: when it is gone, nothing is left.
+Every child of a build runs under this small process. It holds the read end of a pipe, and only the build has the write
+end. The pipe closes if the build asks for it or is itself killed. Then this process ends every descendant of its
+command, also daemons and descendants in sessions of their own. It does the same once the command has ended, and only
+then passes on the status: when this process is gone, nothing is left.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from types import TracebackType
 import psutil
 
 GRACE_SECONDS = 3.0
-"""Between SIGTERM and SIGKILL."""
+"""Seconds between SIGTERM and SIGKILL."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 _TAIL_BYTES = 1 << 16
 
 
 class Supervised:
-    """A command with a supervisor above it; output of both is appended to `log`.
+    """A command with a supervisor above it. The output of both is appended to `log`.
 
-    It starts at once, with no input, in a session of its own, so that Ctrl-C in a terminal reaches only this
-    process, which decides. Nothing of this process's files reaches it. `env` is the whole environment, this
-    process's own when None. A command that cannot be started ends with status 127 and a line in the log.
+    The command starts at once, without input, in a session of its own, so that Ctrl-C in a terminal reaches only this
+    process, which decides. The command inherits none of this process's open files. `env` is the whole environment;
+    None means this process's own. A command that cannot be started ends with status 127 and a line in the log.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class Supervised:
     ) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
-            # By path, since `-m eva_data.supervise` would not find a package that the parent found through
-            # its own working directory; -P keeps this folder's modules from passing for top-level ones.
+            # The supervisor is started by its path, since `-m eva_data.supervise` would not find a package that the
+            # parent found through its working directory. -P keeps modules of this folder from being top-level modules.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", __file__, *command],
                 stdin=subprocess.PIPE,
@@ -61,23 +61,23 @@ class Supervised:
 
     @property
     def pid(self) -> int:
-        """Pid of the supervisor, the parent of the command."""
+        """Pid of the supervisor, which is the parent of the command."""
         return self._process.pid
 
     def poll(self) -> int | None:
-        """None while the command or anything it started is running, then the command's exit status.
+        """None while the command or anything that it started is running, then the command's exit status.
 
-        A command that a signal ended has the status 128 + its number, as in a shell. Negative: the supervisor
-        itself was killed by that signal.
+        If a signal ended the command, the status is 128 + the signal's number, as in a shell. If it is negative, that
+        signal killed the supervisor itself.
         """
         return self._process.poll()
 
     def wait(self, timeout: float | None = None) -> int:
-        """The status as `poll` has it; raises subprocess.TimeoutExpired after `timeout` seconds."""
+        """Wait for the status that `poll` gives. Raise subprocess.TimeoutExpired after `timeout` seconds."""
         return self._process.wait(timeout)
 
     def workers(self) -> list[int]:
-        """Pids of the command and all its descendants that are alive, in ascending order."""
+        """Pids of the command and of all its descendants that are alive, in ascending order."""
         try:
             descendants = psutil.Process(self.pid).children(recursive=True)
         except psutil.NoSuchProcess:
@@ -85,7 +85,7 @@ class Supervised:
         return sorted(process.pid for process in descendants if _is_alive(process))
 
     def stop(self) -> None:
-        """End the command and all its descendants; returns when nothing is left. Safe to call again."""
+        """End the command and all its descendants, and return when nothing is left. It is safe to call this again."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
@@ -103,7 +103,7 @@ class Supervised:
 
 
 def last_lines(log: Path, count: int = 20) -> str:
-    """The last `count` lines of `log` that are not blank; of a progress bar, only its last state."""
+    """The last `count` lines of `log` that are not blank. Of a progress bar, only the last state counts."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
@@ -115,7 +115,7 @@ def last_lines(log: Path, count: int = 20) -> str:
 
 
 def main(command: Sequence[str]) -> int:
-    """Run `command` until it ends or standard input closes; returns its status, 128 + n after signal n."""
+    """Run `command` until it ends or standard input closes. Return its status, which is 128 + n after signal n."""
     parent = os.getppid()
     _adopt_orphans()
     wake = _wake_on_signals()
@@ -129,17 +129,17 @@ def main(command: Sequence[str]) -> int:
     while child.returncode is None and not stopping:
         ready, _, _ = select.select([sys.stdin, wake], [], [], 1.0)
         signals = os.read(wake, 512) if wake in ready else b""
-        # The parent's pid too, since a copy of the parent made by a bare fork would hold the pipe open.
+        # The parent's pid counts too, since a copy of the parent that a bare fork made would hold the pipe open.
         stopping = sys.stdin in ready or signal.SIGTERM in signals or signal.SIGINT in signals or os.getppid() != parent
         family.look()
-    # A parent that was killed may be started again at once: nothing of it may still be writing by then.
+    # A killed parent may be started again at once. Nothing of the old one may be writing by then.
     family.end(grace=GRACE_SECONDS if os.getppid() == parent else 0.0)
     assert child.returncode is not None
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
 class _Family:
-    """The command and all its descendants, as far as they are known."""
+    """The command and all its known descendants."""
 
     def __init__(self, child: subprocess.Popen[bytes]) -> None:
         self._child = child
@@ -147,17 +147,17 @@ class _Family:
         self._beyond_reach: set[psutil.Process] = set()
 
     def look(self) -> None:
-        """Collect the status of those that ended, and note who is there."""
+        """Collect the status of processes that ended, and note which are alive."""
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 if ended[0] == self._child.pid:
                     self._child.returncode = os.waitstatus_to_exitcode(ended[1])
-        # Where orphans do not come to us, those whose parent ends are found only if they were seen before.
+        # Orphans come to us on Linux only. Elsewhere, an orphan is found only if it was seen before its parent ended.
         if sys.platform != "linux":
             self._known.update(psutil.Process().children(recursive=True))
 
     def end(self, grace: float) -> None:
-        """SIGTERM to all, SIGKILL to those that are left after the grace; returns when none is."""
+        """Send SIGTERM to all, and SIGKILL to all that are left after `grace` seconds; return when none is left."""
         deadline = time.monotonic() + grace
         asked: set[psutil.Process] = set()
         while members := self._members():
@@ -193,7 +193,7 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 def _adopt_orphans() -> None:
-    """On Linux, become the parent of every descendant whose parent ends, so that none gets out of sight."""
+    """On Linux, become the parent of every descendant whose parent ends, so that none is lost."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
@@ -201,7 +201,7 @@ def _adopt_orphans() -> None:
 
 
 def _wake_on_signals() -> int:
-    """A file that becomes readable, with the signal's number, when a child ends or this process shall."""
+    """A file that becomes readable, with the signal's number, when a child ends or this process is asked to end."""
     read, write = os.pipe()
     os.set_blocking(read, False)
     os.set_blocking(write, False)

@@ -1,8 +1,8 @@
-"""Takes a reasoning model's thoughts off its reply, in whatever marks it puts them, and leaves a text about such marks.
+"""Takes a reasoning model's thoughts off its reply, whatever marks enclose them. A text about such marks is left alone.
 
-Thoughts are told by where they stand: they open the reply, or the chat template has opened them and the reply closes
-them on a line of its own or behind a whole sentence. A mark inside a sentence, a quotation or code is spoken of, and
-stays.
+Thoughts are recognised by their place. Either the reply opens with them, or the chat template has opened them and the
+reply closes them on a line of its own or after a whole sentence. A mark inside a sentence, a quotation or code is part
+of the text and stays.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WORD = (
     r"(?:think(?:ing)?|thoughts?|thought_process|reasoning|reason|reflection|analysis|scratch_?pad|inner_?monologue|"
     r"chain_of_thought|cot|deliberation))"
 )
-# Each pair of brackets in which the word stands, and how the closing mark differs from the opening one.
+# Each pair of brackets around the word, and what the closing mark has in addition to the opening mark.
 _MARKS = (
     (rf"<{_WORD}>", rf"</{_WORD}>"),
     (rf"\[{_WORD}\]", rf"\[/{_WORD}\]"),
@@ -30,7 +30,7 @@ _MARKS = (
     (rf"<unused\d+>{_WORD}\b", r"<unused\d+>"),
 )
 _PAIRS = tuple((re.compile(o, re.IGNORECASE), re.compile(c, re.IGNORECASE)) for o, c in _MARKS)
-# Harmony: channels by tokens, or run together where the tokens were dropped.
+# Harmony's channels: marked by special tokens, or run together if the tokens were dropped.
 _CHANNEL = re.compile(
     r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(?P<name>\w+)[^<]{0,80}<\|message\|>", re.IGNORECASE
 )
@@ -53,9 +53,9 @@ class _Mark:
 
 
 def without_thoughts(reply: str) -> str | Unparsable:
-    """What follows the thoughts; Unparsable where they have no end. A text without thoughts comes back as it is."""
+    """The text after the thoughts, or the whole text if there are none; Unparsable if the thoughts have no end."""
     text = reply
-    # Some models think twice, once in marks of their own and once in those of their template.
+    # Some models think twice: once in their own marks and once in the marks of their template.
     for _ in range(3):
         found = _once(text)
         if isinstance(found, Unparsable) or found == text:
@@ -98,7 +98,7 @@ def _final_channel(reply: str) -> str | Unparsable:
 
 
 def _spoken_of_at_the_start(reply: str, after: int, closing: re.Pattern[str]) -> bool:
-    """Whether the mark with which the reply begins is the subject of its first sentence."""
+    """Whether the mark at the beginning of the reply is the subject of its first sentence."""
     line = reply[after:].split("\n", 1)[0]
     end = closing.search(line)
     if end is None:
@@ -108,7 +108,7 @@ def _spoken_of_at_the_start(reply: str, after: int, closing: re.Pattern[str]) ->
 
 
 def _end_of_thoughts(reply: str, start: int, opening: re.Pattern[str], closing: re.Pattern[str]) -> int | None:
-    """Where the thoughts end: at the first closing mark that nothing inside them has opened and that is not quoted."""
+    """Where the thoughts end: at the first closing mark that is not quoted and that closes no mark inside them."""
     marks = [_Mark(*m.span(), True) for m in opening.finditer(reply, start)]
     marks += [_Mark(*m.span(), False) for m in closing.finditer(reply, start)]
     depth, last = 1, None
@@ -128,7 +128,7 @@ def _end_of_thoughts(reply: str, start: int, opening: re.Pattern[str], closing: 
 
 
 def _end_without_beginning(reply: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> int | None:
-    """Where thoughts end that the chat template has opened before the reply; None where there are none."""
+    """Where the thoughts end if the chat template has opened them before the reply; None if there are none."""
     fences = [m.span() for m in re.finditer(r"```.*?(?:```|\Z)", reply, re.DOTALL)]
     for found in closing.finditer(reply):
         mark = _Mark(*found.span(), False)
@@ -156,6 +156,6 @@ def _line_begins(reply: str, mark: _Mark) -> bool:
 
 
 def _inside_a_sentence(reply: str, mark: _Mark) -> bool:
-    """Whether words stand on both sides of a mark, with blanks between."""
+    """Whether a mark stands between words, with a blank on both sides."""
     before, after = reply[max(mark.start - 2, 0) : mark.start], reply[mark.end : mark.end + 2]
     return bool(re.fullmatch(r"\w ", before)) and bool(re.fullmatch(r" [a-z]", after))

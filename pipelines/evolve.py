@@ -1,4 +1,4 @@
-"""The creator rewrites every sampled prompt of a job, several times in sequence."""
+"""The pipeline in which the creator rewrites every sampled prompt of a job, several times in sequence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The judge rates every response of a job."""
+"""The pipeline in which the judge rates every response of a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The solver answers every prompt of a job n times."""
+"""The pipeline in which the solver answers every prompt of a job n times."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What all tests share: one set of random examples, one sandbox build, and the real data that lies beside some
-checkouts."""
+"""What all tests share: one set of random examples, one sandbox build, and the real data beside some checkouts."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from sandbox_runs import eva
 from scripts import load_script
 
 if TYPE_CHECKING:
-    # Tests that need neither run where neither is installed.
+    # These are imported only here, so that other tests run without them.
     from argilla_server import ArgillaServer
     from playwright.sync_api import Browser
 
@@ -26,7 +25,7 @@ settings.load_profile("same_every_time")
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """`../shared/data` beside the checkout: real scored responses and prompts, no part of the project."""
+    """`../shared/data` beside the checkout: real scored responses and prompts, which are not part of the project."""
     folder = Path(__file__).parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"needs the real data in {folder}, which is no part of the project")
@@ -35,12 +34,12 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two iterations of the sandbox, built once for all tests; copy before you change it."""
+    """Two iterations of the sandbox, built once for all tests. Copy the folder before you change it."""
     return made_once(tmp_path_factory, "built", _build) / "sandbox"
 
 
 def _build(folder: Path) -> None:
-    """Build them, and keep what was printed beside them."""
+    """Build two iterations, and keep the output beside them."""
     done = eva(folder / "sandbox", "build", "--iter", "2")
     assert done.returncode == 0, done.stderr
     (folder / "stdout").write_text(done.stdout)
@@ -49,19 +48,19 @@ def _build(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def preference() -> ModuleType:
-    """`train/preference.py`."""
+    """The module `train/preference.py`."""
     return load_script("preference")
 
 
 @pytest.fixture(scope="session")
 def online() -> ModuleType:
-    """`train/online.py`."""
+    """The module `train/online.py`."""
     return load_script("online")
 
 
 @pytest.fixture
 def one_thread_and_a_cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """For training in this process: the same weights every time, and data that no other test has left."""
+    """For training in this process: the same weights every time, and no cached data of other tests."""
     import torch
 
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
@@ -73,7 +72,7 @@ def one_thread_and_a_cache_of_its_own(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.fixture(scope="session")
 def argilla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArgillaServer]:
-    """A real Argilla server for all tests, each of which keeps to a workspace of its own."""
+    """A real Argilla server for all tests. Each test uses a workspace of its own."""
     from argilla_server import ArgillaServer, missing
 
     _needs(missing())
@@ -84,7 +83,7 @@ def argilla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArgillaServer]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium, for one module: while it is open asyncio has a loop running in this thread."""
+    """The system's Chromium, for one module. While it is open, an asyncio loop runs in this thread."""
     import page
 
     _needs([] if page.chromium() else ["Chromium or Chrome (Debian: `apt-get install chromium`)"])
@@ -93,6 +92,6 @@ def browser() -> Iterator[Browser]:
 
 
 def _needs(absent: list[str]) -> None:
-    """Skip a test for what this machine has not, but not where `.ci/run` has installed it."""
+    """Skip a test if this machine lacks something, but fail if `.ci/run` has installed it."""
     if absent:
         (pytest.fail if "EVA_REQUIRE_ARGILLA" in os.environ else pytest.skip)(f"needs {' and '.join(absent)}")

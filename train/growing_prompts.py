@@ -1,4 +1,4 @@
-"""What `online.py` plays by: its arguments, and what stands between TRL's trainer and the curriculum."""
+"""The arguments of `online.py`, and the link between TRL's trainer and the curriculum."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from eva_data.rewards.while_training import LiveReward
 from eva_data.training.curriculum import Answer, Curriculum, average_advantages
 
 CURRICULUM = "curriculum.json"
-"""In each checkpoint: the state of the buffer."""
+"""The file in each checkpoint with the state of the buffer."""
 
 GENERATED_TOGETHER = 64
-"""Rewrites that the shared creator computes at once."""
+"""Number of rewrites that the shared creator computes at once."""
 
 
 @dataclass(kw_only=True)
 class OnlineArguments(Arguments):
-    """What TRL's own arguments do not say; the sizes are those of `eva_data.method.buffer.Rules`."""
+    """Arguments beside TRL's own. The sizes are the fields of `eva_data.method.buffer.Rules`."""
 
     game: str = field(metadata={"help": "File that `eva-data online` writes: reward, creator, evolving."})
     prompts: int = field(default=8, metadata={"help": "Prompts per step over all devices."})
@@ -46,7 +46,7 @@ class OnlineArguments(Arguments):
 
 
 class Play(TrainerCallback):
-    """Hands out prompts, takes in rewards, lets prompts evolve after a step."""
+    """Hands out prompts, receives rewards, and lets prompts evolve after a step."""
 
     curriculum: Curriculum
 
@@ -59,7 +59,7 @@ class Play(TrainerCallback):
         self.counts: dict[str, int] = {}
 
     def start(self, trainer: Any, seeds: list[Json], model: ModelConfig) -> None:
-        """Everything that needs the model; every process has a curriculum, the main one alone evolves and records."""
+        """Prepare everything that needs the model. Only the main process evolves prompts, but each has a curriculum."""
         self.trainer, self.main = trainer, trainer.accelerator.is_main_process
         self.model = trainer.accelerator.unwrap_model(trainer.model)
         self.tokenizer = load_tokenizer(self.training, model)
@@ -109,7 +109,7 @@ class Play(TrainerCallback):
         )
 
     def estimate(self, rows: Sequence[Json], step: int) -> dict[str, float | None]:
-        """The informativeness of fresh prompts, of as many responses as a step takes."""
+        """The informativeness of new prompts, by as many responses as a step takes."""
         sampling = dict(self.sampling)
         n = sampling.pop("responses")
         policy = self.policy(Sampling(**sampling))
@@ -126,7 +126,7 @@ class Play(TrainerCallback):
 
     @property
     def sampling(self) -> Json:
-        """How responses are sampled, in the words of a `solver` block."""
+        """How responses are sampled, with the keys of a `solver` block."""
         training, rloo = self.training, self.own.algorithm == "rloo"
         return {
             "responses": self.trainer.num_generations,
@@ -136,7 +136,7 @@ class Play(TrainerCallback):
         }
 
     def on_main(self, work: Any) -> Any:
-        """`work` of the main process, its model in evaluation, with the result given to every process."""
+        """Let the main process do `work`, with the model in evaluation mode, and give the result to every process."""
 
         def done(*arguments: Any) -> Any:
             result = [None]
@@ -155,7 +155,7 @@ class Play(TrainerCallback):
         return len(ids) <= (self.own.max_prompt_length or sys.maxsize)
 
     def batch(self, trainer: Any) -> list[Json]:
-        """The prompts of the step at hand; its sampling begins from a seed of its own."""
+        """The prompts of the present step, whose sampling starts from its own seed."""
         step = trainer.state.global_step + 1
         if step != self.curriculum.step:
             self.rows = [{key: row[key] for key in ("prompt", "prompt_id")} for row in self.curriculum.begin(step)]
@@ -171,7 +171,7 @@ class Play(TrainerCallback):
         prompt_id: list[str],
         **_: Any,
     ) -> list[float | None]:
-        """What TRL trains with, and the curriculum learns from."""
+        """The rewards for TRL, which are kept for the curriculum too."""
         texts = [valid_unicode(completion[0]["content"]) for completion in completions]
         scores = self.score(prompts, texts)
         for name, text, score, ids in zip(prompt_id, texts, scores, completion_ids, strict=True):
@@ -191,9 +191,9 @@ class Play(TrainerCallback):
 
 
 def tied(rewards: list[float | None]) -> list[float | None]:
-    """The rewards of the first responses, then of the second ones, where one without a reward has that of the other.
+    """The rewards of all first responses, then of all second responses. A missing reward is copied from the other one.
 
-    OnlineDPOTrainer would count it as 0, which is more than many a reward model gives.
+    OnlineDPOTrainer would count a missing reward as 0, which is more than many rewards of reward models.
     """
     half = len(rewards) // 2
     others = rewards[half:] + rewards[:half]

@@ -6,14 +6,14 @@
         --dataset data/seeds --split iter_1 --model_name_or_path google/gemma-2-9b-it \
         --max_steps 400 --output_dir theta
 
-TRL owns generation, advantages, losses and the loop. Ours is which prompts a step gets: its dataloader brings empty
-rows, because accelerate fetches a batch ahead of the step that decides what is in it, and `training_step` puts the
-prompts of the curriculum in their place. Rewards are computed once, by a function that TRL calls, and kept for the
-informativeness. After each optimizer step the most informative prompts are evolved, by the model itself or by the
-creator that the game names, and `record.jsonl` beside the game gets a line.
+TRL does the generation, advantages, losses and the loop. This script decides which prompts a step gets. The dataloader
+brings empty rows, because accelerate fetches a batch before the step that decides its prompts. `training_step` then
+puts the prompts of the curriculum in their place. Rewards are computed once, by a function that TRL calls, and kept for
+the informativeness. After each optimizer step, the model itself or the creator of the game evolves the most informative
+prompts, and `record.jsonl` beside the game gets a line.
 
-Several processes share a batch; a model that is sharded over them (FSDP, ZeRO-3) needs a creator of its own.
-With `--resume` a run that was cut off goes on from its last checkpoint: weights, optimizer and buffer.
+Several processes share a batch. If a model is sharded over them (FSDP, ZeRO-3), the creator must be another model. With
+`--resume`, a run that was cut off goes on from its last checkpoint: weights, optimizer and buffer.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     game = json.loads(Path(own.game).read_text(encoding="utf-8"))
     seeds, files = load_table(own, "prompts", PROMPTS.names())
     origin = origin_of(own, training, model, files) | {"game": game["content"]}
-    # A path of this machine; what the file says is in the origin.
+    # This is a path of this machine. The content of the file is in the origin.
     del origin["settings"]["game"]
     checkpoint = last_checkpoint(folder, origin) if own.resume else None
     play = Play(own, training, game)
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     play.start(trainer, seeds.to_list(), model)
     if checkpoint:
         play.curriculum.load(json.loads(Path(checkpoint, CURRICULUM).read_text(encoding="utf-8")))
-    # In this order: a checkpoint counts once `Bookkeeping` has written its origin.
+    # The order matters: a checkpoint counts once `Bookkeeping` has written its origin.
     trainer.add_callback(play)
     trainer.add_callback(Bookkeeping(origin, own.progress))
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[OnlineArguments, Any, ModelConfig]:
-    """The arguments, a step being one batch of `prompts` prompts, generated and trained on once."""
+    """The arguments. A step is one batch of `prompts` prompts, which is generated and trained on once."""
     algorithm = chosen_algorithm(arguments, list(TRAINERS))
     own, training, model = parse(OnlineArguments, TRAINERS[algorithm][0], arguments)
     if training.max_steps < 1:
@@ -95,12 +95,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[OnlineArgum
 
 
 def build_trainer(own: OnlineArguments, training: Any, model: ModelConfig, play: Play) -> Any:
-    """TRL's trainer with empty rows for as many prompts as it will ask for."""
+    """TRL's trainer, with an empty row for each prompt that it will ask for."""
     empty = Dataset.from_dict({"prompt": [[{"role": "user", "content": "-"}]] * (own.prompts * training.max_steps)})
     training.model_init_kwargs = load_arguments(training, model)
     tokenizer = load_tokenizer(training, model)
     if own.algorithm == "oaif":
-        # What it takes instead, "auto", no distributed training can use.
+        # The default, "auto", does not work with distributed training.
         training.model_init_kwargs["device_map"] = None
     trainer = TRAINERS[own.algorithm][1](
         model=str(model.model_name_or_path),
@@ -115,7 +115,7 @@ def build_trainer(own: OnlineArguments, training: Any, model: ModelConfig, play:
 
 
 class Rloo(RLOOTrainer):
-    """RLOO on the curriculum's prompts, each repeated for its completions."""
+    """RLOO on the curriculum's prompts. Each prompt is repeated for its completions."""
 
     play: Play
 
@@ -128,7 +128,7 @@ class Rloo(RLOOTrainer):
 
 
 class OnlineDpo(OnlineDPOTrainer):
-    """Online DPO on the curriculum's prompts, cut into the pieces of gradient accumulation."""
+    """Online DPO on the curriculum's prompts, which are cut into pieces for gradient accumulation."""
 
     play: Play
 
@@ -147,7 +147,7 @@ TRAINERS: dict[str, tuple[type[Any], type[Any]]] = {
 
 
 def untimed(result: Json) -> Json:
-    """Without what differs from run to run."""
+    """The result without values that differ from run to run."""
     history = [{name: value for name, value in row.items() if name != "step_time"} for row in result["history"]]
     return result | {"history": history}
 

@@ -9,15 +9,15 @@ One GPU or none, on iteration 2 alone (incremental, the paper's table 6), from a
     accelerate launch train/preference.py --config train/recipes/simpo.yaml \
         --dataset acme/eva-ultrafeedback --revision iter-2 --split iter_1+iter_2 ...
 
-The recipe's `algorithm` (dpo, sppo, simpo, orpo) chooses TRL's trainer; all of its config's arguments and of
-`ModelConfig` can stand in the recipe or on the command line. DPO has TRL's other losses too, by `loss_type`.
-With LoRA: `--use_peft --learning_rate 5e-6 --lora_r 32`; the adapter is merged into the model that is saved.
-Several GPUs and sharding are accelerate's business: `accelerate launch --config_file fsdp.yaml ...`. Trackers,
-once installed: `--report_to wandb`.
+The recipe's `algorithm` (dpo, sppo, simpo, orpo) chooses TRL's trainer. All arguments of the trainer's config and of
+`ModelConfig` can stand in the recipe or on the command line. `loss_type` chooses TRL's other losses for DPO. For LoRA,
+use `--use_peft --learning_rate 5e-6 --lora_r 32`; the adapter is merged into the saved model. accelerate handles
+several GPUs and sharding: `accelerate launch --config_file fsdp.yaml ...`. A tracker, such as `--report_to wandb`, must
+be installed.
 
-`--output_dir` becomes an ordinary model folder; `training.json` in it says what it was trained on and how
-that went. With `--resume` a training that was cut off goes on from its last checkpoint, if data, model and
-settings are still the same, and else begins anew.
+`--output_dir` becomes an ordinary model folder. `training.json` in it holds the data and the results of the training.
+With `--resume`, a training that was cut off goes on from its last checkpoint if data, model and settings are the same,
+and otherwise starts again.
 """
 
 from __future__ import annotations
@@ -59,9 +59,11 @@ from trl import (
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
+from eva_data.errors import EvaError
+
 
 class Algorithm(NamedTuple):
-    """TRL's classes for it, and those of their arguments that make it what its name says."""
+    """TRL's classes for an algorithm, and the arguments that define the algorithm."""
 
     config: type[Any]
     trainer: type[Any]
@@ -78,7 +80,7 @@ ALGORITHMS = {
 
 @dataclass(kw_only=True)
 class PairArguments(Arguments):
-    """What TRL's own arguments do not say."""
+    """Arguments beside TRL's own."""
 
     table: str = field(default="preferences", metadata={"help": "Config of the dataset."})
 
@@ -107,8 +109,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[PairArgumen
 def usable_pairs(
     dataset: Dataset, own: PairArguments, training: Any, model: ModelConfig
 ) -> tuple[Dataset, dict[str, int]]:
-    """Leave out, and count, what teaches nothing or what TRL would cut: without its end a response teaches a model
-    not to stop."""
+    """Leave out and count pairs that teach nothing, and pairs that TRL would cut. A response without its end would
+    teach a model not to stop."""
     measured = measure(dataset, load_tokenizer(training, model), training.dataset_num_proc).with_format("numpy")
     same = measured["same"][:]
     long_prompt = ~same & (measured["prompt"][:] > (own.max_prompt_length or sys.maxsize))
@@ -133,7 +135,7 @@ def usable_pairs(
 
 
 def measure(dataset: Dataset, tokenizer: Any, processes: int | None) -> Dataset:
-    """Of each pair: tokens of the prompt and of the longer sequence, the largest token, whether responses are equal."""
+    """Per pair: tokens of the prompt and of the longer sequence, the largest token, and whether responses are equal."""
 
     def tokens(turns: list[list[Json]], answered: bool) -> list[list[int]]:
         ids: Any = tokenizer.apply_chat_template(turns, add_generation_prompt=not answered, return_dict=False)
@@ -164,7 +166,7 @@ def build_trainer(dataset: Dataset, own: PairArguments, training: Any, model: Mo
         model=str(model.model_name_or_path),
         args=training,
         train_dataset=dataset,
-        # Of a model that sees images it would otherwise want the image processor, which pairs of texts do not need.
+        # For a model that sees images, TRL would ask for the image processor, which pairs of texts do not need.
         processing_class=load_tokenizer(training, model) if has_parts(training, model) else None,
         quantization_config=get_quantization_config(model),
         peft_config=get_peft_config(model),
@@ -172,24 +174,24 @@ def build_trainer(dataset: Dataset, own: PairArguments, training: Any, model: Mo
 
 
 def without_reference(trainer: type[Any], dataset: Dataset, training: Any, model: ModelConfig) -> Trainer:
-    """One of TRL's experimental trainers, brought to the devices and the tokens that its DPOTrainer uses.
+    """One of TRL's experimental trainers, with the devices and tokens of its DPOTrainer.
 
-    One token differs: after a template that ends in something else they add an end-of-sequence token.
+    One token differs: if a template does not end with an end-of-sequence token, these trainers add one.
     """
     training.model_init_kwargs = load_arguments(training, model) | {
-        # What they take instead, "auto", no distributed training can use.
+        # The default, "auto", does not work with distributed training.
         "device_map": None,
         "quantization_config": get_quantization_config(model),
     }
     training.remove_unused_columns = False
     tokenizer = load_tokenizer(training, model)
-    # They pad with None where there is no padding token.
+    # Without a padding token, they would pad with None.
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     dataset = dataset.map(
         apply_chat_template, fn_kwargs={"processing_class": tokenizer}, num_proc=training.dataset_num_proc
     )
-    # Before a prompt they put the beginning-of-sequence token also where the template has none, so that it is not
-    # there when the model answers.
+    # They put a beginning-of-sequence token before every prompt. If the template has none, the model would not see it
+    # when it answers.
     beginning, tokenizer.bos_token = tokenizer.bos_token, None
     built: Trainer = trainer(
         model=str(model.model_name_or_path),
@@ -203,4 +205,7 @@ def without_reference(trainer: type[Any], dataset: Dataset, training: Any, model
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EvaError as error:
+        fail(str(error))

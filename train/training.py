@@ -1,6 +1,6 @@
-"""What the training scripts share: arguments, data, checkpoints that say what they are of, the saved model.
+"""What the training scripts share: arguments, data, checkpoints with their origin, and the saved model.
 
-`preference.py` and `online.py` are run by path, so this file lies beside them and is imported by its bare name.
+`preference.py` and `online.py` run by their paths, so this file lies beside them and is imported by its bare name.
 """
 
 from __future__ import annotations
@@ -36,21 +36,23 @@ from transformers import (
 from transformers.utils import cached_file
 from trl import ModelConfig, TrlParser
 
+from eva_data.models.rendering import bound_every_rendering
+
 Json = dict[str, Any]
 
 ORIGIN = "trained_on.json"
-"""In each checkpoint: what `--resume` compares."""
+"""The file in each checkpoint that `--resume` compares."""
 
 BY_CONTENT = ("algorithm", "dataset", "split", "revision", "model_")
 NO_EFFECT = ("output_dir", "resume", "progress", "logging_", "save_", "report_to", "run_name", "disable_tqdm")
 COMPUTED = ("accelerator_config", "dataloader_", "debug", "gradient_checkpointing", "hub_", "pad_", "use_c")
-"""Beginnings of arguments that `settings` leaves out: what they name is recorded by its content or by itself, they do
-not change the weights, or they leave their defaults by themselves."""
+"""Beginnings of arguments that `settings` leaves out. They are recorded elsewhere, do not change the weights, or leave
+their defaults without the user."""
 
 
 @dataclass(kw_only=True)
 class Arguments:
-    """What to train on and how, of what TRL's own arguments do not say."""
+    """Arguments on the data and the training, beside TRL's own."""
 
     algorithm: str = field(metadata={"help": "How to train; the script's docstring has the names."})
     dataset: str = field(metadata={"help": "Dataset folder or Hub id."})
@@ -79,7 +81,7 @@ class _Algorithm:
 
 
 def chosen_algorithm(arguments: Sequence[str] | None, known: Sequence[str]) -> str:
-    """Of recipe and command line, the one key that says which of TRL's classes the others are arguments of."""
+    """The `algorithm` in the recipe or on the command line, which decides the classes of all other arguments."""
     classes: Any = (_Algorithm,)
     chosen: str | None = (
         TrlParser(classes, add_help=False).parse_args_and_config(arguments, return_remaining_strings=True)[0].algorithm
@@ -93,13 +95,13 @@ def chosen_algorithm(arguments: Sequence[str] | None, known: Sequence[str]) -> s
 def parse(
     own: type[Own], training: type[Training], arguments: Sequence[str] | None, **defaults: Any
 ) -> tuple[Own, Training, ModelConfig]:
-    """Arguments from recipe and command line; `defaults` come before TRL's own."""
+    """The arguments from recipe and command line. `defaults` replace TRL's own defaults."""
     classes: Any = (own, training, ModelConfig)
     parser = TrlParser(classes)
-    # Otherwise the trained model's config says that it must not use a cache when it generates.
+    # Otherwise the trained model's config would forbid a cache in generation.
     parser.set_defaults(use_cache=True, **defaults)
     if not torch.cuda.is_available():
-        # TRL asks for bfloat16 everywhere; without a GPU it is slower and less exact than float32.
+        # TRL uses bfloat16 by default. Without a GPU, it is slower and less exact than float32.
         parser.set_defaults(bf16=False, dataloader_pin_memory=False)
     mine, args, model = parser.parse_args_and_config(arguments)
     if model.model_name_or_path is None:
@@ -117,13 +119,13 @@ def parse(
 
 
 def load_table(own: Arguments, table: str, columns: Sequence[str]) -> tuple[Dataset, dict[str, str]]:
-    """These columns of the splits of a config, and the SHA-256 of each file that they come from."""
+    """These columns of a config's splits, and the SHA-256 of each of their files."""
     names = re.split(r"[+\[\]]", own.split)
     try:
         builder = load_dataset_builder(own.dataset, table, revision=own.revision)
         found = [file for name, files in builder.config.data_files.items() if name in names for file in files]
         hashes = {file.rpartition("/")[2]: sha256(DownloadManager().download(file)) for file in found}
-        # By itself `datasets` takes folders of the same name and README for the same, whatever their tables hold.
+        # `datasets` would confuse folders with the same name and README, whatever their tables hold.
         cache = Path(datasets.config.HF_DATASETS_CACHE, Hasher.hash(hashes)) if Path(own.dataset).is_dir() else None
         dataset = load_dataset(own.dataset, table, split=own.split, revision=own.revision, cache_dir=cache)
     except (DatasetNotFoundError, FileNotFoundError, ValueError) as error:
@@ -135,6 +137,8 @@ def load_table(own: Arguments, table: str, columns: Sequence[str]) -> tuple[Data
 
 
 def load_tokenizer(training: Any, model: ModelConfig) -> Any:
+    # Whoever made the model wrote its chat template, which TRL renders by itself, in loops of its own.
+    bound_every_rendering()
     return AutoTokenizer.from_pretrained(
         model.model_name_or_path, revision=model.model_revision, trust_remote_code=training.trust_remote_code
     )
@@ -147,13 +151,13 @@ def load_config(training: Any, model: ModelConfig) -> Any:
 
 
 def has_parts(training: Any, model: ModelConfig) -> bool:
-    """Whether the model takes in more than text, so that what is about text is a part of its config."""
+    """Whether the model accepts more than text, so that a part of its config is about text."""
     config = load_config(training, model)
     return config.get_text_config() is not config
 
 
 def refuse_other_vocabulary(largest: int, training: Any, model: ModelConfig) -> None:
-    """A token without a row in the embedding ends in an index error deep inside the model, or worse on a GPU."""
+    """Fail if a token has no row in the embedding, which would be an index error deep in the model or worse."""
     size = load_config(training, model).get_text_config().vocab_size
     if largest >= size:
         fail(
@@ -163,7 +167,7 @@ def refuse_other_vocabulary(largest: int, training: Any, model: ModelConfig) -> 
 
 
 def load_arguments(training: Any, model: ModelConfig) -> Json:
-    """`model_init_kwargs` of TRL's trainers: how `from_pretrained` loads the model."""
+    """The `model_init_kwargs` of TRL's trainers, by which `from_pretrained` loads the model."""
     return {
         "revision": model.model_revision,
         "trust_remote_code": training.trust_remote_code,
@@ -173,7 +177,7 @@ def load_arguments(training: Any, model: ModelConfig) -> Json:
 
 
 def origin_of(own: Arguments, training: TrainingArguments, model: ModelConfig, files: dict[str, str]) -> Json:
-    """What a training is of: with the same origin the same weights come out."""
+    """The origin of a training: trainings with the same origin give the same weights."""
     return {
         "algorithm": own.algorithm,
         "split": own.split,
@@ -185,7 +189,7 @@ def origin_of(own: Arguments, training: TrainingArguments, model: ModelConfig, f
 
 
 class Bookkeeping(TrainerCallback):
-    """Keeps the number of steps done in a file, and writes into each checkpoint what it was trained on."""
+    """Writes the number of finished steps to a file, and the origin into each checkpoint."""
 
     def __init__(self, origin: Json, progress: str | None) -> None:
         self.origin = origin
@@ -195,7 +199,7 @@ class Bookkeeping(TrainerCallback):
         self.on_step_end(args, state, control)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        # A resumed run knows nothing of the steps since the last log, and its history would differ.
+        # A resumed run does not know the steps since the last log, so its history would differ.
         control.should_log = control.should_log or control.should_save
         if self.progress and state.is_world_process_zero:
             write_json(Path(self.progress), {"done": state.global_step, "total": state.max_steps})
@@ -206,16 +210,16 @@ class Bookkeeping(TrainerCallback):
 
 
 def last_checkpoint(folder: Path, origin: Json) -> str | None:
-    """The last checkpoint of the same origin; it is whole, since `ORIGIN` is written when all else is."""
+    """The last checkpoint with the same origin, or None. It is whole, because `ORIGIN` is written last."""
     found = folder.glob(f"checkpoint-*/{ORIGIN}")
     same = [path.parent for path in found if json.loads(path.read_text(encoding="utf-8")) == origin]
     return str(max(same, key=lambda path: int(path.name.rpartition("-")[2]))) if same else None
 
 
 def save(trainer: Trainer, folder: Path, model: ModelConfig) -> None:
-    """Save model, tokenizer and chat template as an ordinary model folder; an adapter is merged first.
+    """Save model, tokenizer and chat template as an ordinary model folder. An adapter is merged first.
 
-    What a model of several parts has beside its tokenizer, for images, is taken over as it is: servers ask for it.
+    A model that sees images has further files, such as its image processor. They are copied, because servers need them.
     """
     assert trainer.model is not None
     training: Any = trainer.args
@@ -224,7 +228,7 @@ def save(trainer: Trainer, folder: Path, model: ModelConfig) -> None:
     if not trainer.is_world_process_zero():
         return
     if adapted:
-        # Read back from disk, since a model that is sharded over devices cannot be merged where it is.
+        # The model is read back from disk, since a model that is sharded over devices cannot be merged in place.
         merged: Any = AutoPeftModelForCausalLM.from_pretrained(
             folder / "adapter", dtype=trainer.model.dtype, trust_remote_code=trusted
         )
@@ -242,13 +246,13 @@ def save(trainer: Trainer, folder: Path, model: ModelConfig) -> None:
         )
         if found is not None:
             shutil.copyfile(found, folder / name)
-    # A pickle of this machine's paths, of no use to whoever loads the model.
+    # This file is a pickle with paths of this machine. Nobody who loads the model needs it.
     (folder / "training_args.bin").unlink(missing_ok=True)
 
 
 def outcome(trainer: Trainer) -> Json:
-    """How it went, without times, which differ from run to run; a row of `history` is a mean over steps."""
-    # TRL counts `num_tokens` anew after a resume.
+    """The results without times, which differ from run to run. A row of `history` is a mean over steps."""
+    # TRL counts `num_tokens` from 0 again after a resume.
     history = [
         {name: value for name, value in entry.items() if name != "num_tokens"}
         for entry in trainer.state.log_history
@@ -258,7 +262,7 @@ def outcome(trainer: Trainer) -> Json:
 
 
 def model_identity(model: ModelConfig, training: Any) -> Json:
-    """Name and commit of a Hub model; name and SHA-256 of the weights of a local folder."""
+    """Name and commit of a Hub model, or name of a local folder and SHA-256 of its weights."""
     name = str(model.model_name_or_path)
     if Path(name).is_dir():
         weights = sorted(Path(name).glob("*.safetensors"))
@@ -267,7 +271,7 @@ def model_identity(model: ModelConfig, training: Any) -> Json:
 
 
 def settings(own: Arguments, training: TrainingArguments, model: ModelConfig) -> Json:
-    """The arguments that are not at their defaults and say how the weights came about."""
+    """The arguments that differ from their defaults and change the weights."""
     given: Json = {**asdict(own), **training.to_dict(), **asdict(model)}
     return {
         each.name: given[each.name]
@@ -278,7 +282,7 @@ def settings(own: Arguments, training: TrainingArguments, model: ModelConfig) ->
 
 
 def write_json(path: Path, value: Json) -> None:
-    """Whole or not at all."""
+    """Write JSON, whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     temporary.replace(path)

@@ -1,4 +1,4 @@
-"""The command line: parse, call one function, print where the result went."""
+"""The command line. A command parses its options, calls one function, and prints where the result is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from eva_data import __version__
-from eva_data.cli import hub, look, play
+from eva_data.cli import hub, judge, look, play
 from eva_data.cli.review import review
 from eva_data.cli.say import print_defect, say, say_traceback, sentence
 from eva_data.errors import EvaError
@@ -18,7 +18,7 @@ _DEBUG = "--debug"
 
 
 class Commands(click.Group):
-    """Prints an error that is meant for the user as one sentence; any other keeps its traceback."""
+    """Prints an error that is meant for the user as one sentence. Every other error keeps its traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         sys.excepthook = print_defect
@@ -29,7 +29,7 @@ class Commands(click.Group):
             message = str(error)
         except OSError as error:
             raised = error
-            # No space, no permission, a file-size limit: the machine's fault, and everything finished is kept.
+            # The machine is at fault (no space, no permission, a file-size limit). Everything finished is kept.
             where = f" ({error.filename})" if error.filename else ""
             message = f"{error.strerror or error}{where}; what was finished is kept: make room or mend it, then repeat"
         if ctx.params.get("debug"):
@@ -44,20 +44,21 @@ class Commands(click.Group):
 def main(debug: bool) -> None:
     """Grow a training curriculum for language models by creator/solver self-play.
 
-    Each iteration keeps the prompts whose responses differ most in reward, rewrites them into new ones, answers
-    and scores these, and pairs the best with the worst answer, after arXiv 2411.00062. The result is a folder
-    that `datasets.load_dataset` reads.
+    Each iteration picks the prompts whose responses differ most in reward and rewrites them. A model answers the new
+    prompts, a reward scores the answers, and the best and the worst answer become a pair (arXiv 2411.00062). The result
+    is a folder that `datasets.load_dataset` reads.
 
     \b
-    With no eva.yaml everything runs in a small built-in sandbox, with no network, key or GPU:
+    Without an eva.yaml, everything runs in a small built-in sandbox, without a network, a key or a GPU:
         eva-data build --iter 2
-    To begin with your own prompts and model:
+    To start with your own prompts and model:
         eva-data init && $EDITOR eva.yaml && eva-data build --iter 1
     """
 
 
 for command in (
     *(play.init, play.build, play.plan, play.train, play.online, play.run),
+    judge.evaluate,
     *(look.status, look.show, look.verify),
     *(hub.publish, hub.pull),
     review,

@@ -1,4 +1,4 @@
-"""`python -m eva_data.cli` is `eva-data`."""
+"""Makes `python -m eva_data.cli` the same as `eva-data`."""
 
 from eva_data.cli import main
 

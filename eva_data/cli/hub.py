@@ -1,4 +1,4 @@
-"""Commands that write to the Hub and read from it."""
+"""Commands that publish to the Hub and pull from it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eva_data.cli.options import config_options, iteration_option, read_config, repo_option, start, visibility_option
+from eva_data.cli.options import (
+    config_options,
+    findings_option,
+    iteration_option,
+    read_config,
+    repo_option,
+    start,
+    visibility_option,
+)
 from eva_data.cli.say import say
 
 if TYPE_CHECKING:
@@ -19,9 +27,7 @@ if TYPE_CHECKING:
 @repo_option
 @visibility_option
 @click.option("--dry-run", is_flag=True, help="Print the files, their sizes and the card, and change nothing.")
-@click.option(
-    "--accept-findings", is_flag=True, help="Publish although addresses, numbers or keys were found in texts."
-)
+@findings_option
 @config_options
 def publish(
     iteration: int,
@@ -39,11 +45,11 @@ def publish(
     eva-data publish --iter 1 --repo my-org/my-curriculum
     eva-data publish --iter 2 --public --set publish.licence=cc-by-4.0
 
-    Texts are looked through first for e-mail addresses, phone numbers, keys and prompts found unsafe: what is found is
-    listed, and nothing is published without --accept-findings.
+    First, all texts are scanned for e-mail addresses, phone numbers, keys and unsafe prompts. Findings are listed, and
+    then nothing is published without --accept-findings.
 
-    Earlier iterations that are not published yet go first, each with a commit and a tag of its own. Safe to repeat;
-    what is published is never overwritten. Log in with `hf auth login`, or set HF_TOKEN.
+    Earlier iterations that are not published yet go first, each with its own commit and tag. It is safe to repeat this
+    command; published files are never overwritten. Log in with `hf auth login`, or set HF_TOKEN.
     """
     run = start(read_config(config_path, overrides))
     push_iteration(run, iteration, repo, private, dry_run=dry_run, accept_findings=accept_findings)
@@ -88,9 +94,9 @@ def pull(repo: str, revision: str | None, folder: Path | None, max_gb: float, dr
     eva-data pull my-org/my-curriculum --revision iter-2
     eva-data build --iter 3
 
-    Every file is compared with its manifest before any is put into the folder. Where this folder has no eva.yaml, one
-    is written that holds the dataset's settings: values are active, and what names code, files, addresses or models
-    waits in it, commented out, until you have looked at it.
+    Every file is compared with its manifest before any file is moved into the folder. If there is no eva.yaml here, it
+    is written with the dataset's settings. Plain values are active. Keys that name code, files, addresses or models are
+    commented out until you have looked at them.
     """
     from eva_data.cli.text.hub import pulled_text
     from eva_data.cli.text.progress import ConsoleReporter

@@ -1,4 +1,4 @@
-"""Commands that show what is there and check it."""
+"""Commands that show and check what exists."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def verify(
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Recompute from an iteration's tables whatever follows from them, and compare.
+    """Recompute everything that follows from an iteration's tables, and compare.
 
     \b
     eva-data verify --iter 2
     eva-data verify my-org/my-curriculum --iter 2
     eva-data verify --iter 2 --rescore 100
 
-    Checked are files, metrics, draw, mix, pairs, the manifest, and the chain back to iteration 1. All findings are
-    told, and at last what cannot be known.
+    This checks files, metrics, draw, mix, pairs, the manifest, and the chain back to iteration 1. It lists all errors,
+    and then everything that could not be checked.
     """
     from eva_data.hub.verify import verify_iteration, verify_published
 
-    # A published dataset needs no settings.
+    # Settings are not needed for a published dataset.
     run = look_at(config_path, overrides) if repo is None or count else None
     if repo is not None:
         found, where = verify_published(repo, iteration, revision, run=run, rescore=count), repo

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what a command starts from."""
+"""Options that several commands share, and the config and run that a command starts from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def config_options(command: F) -> F:
-    """--config and --set, which every command that reads the settings has."""
+    """Add --config and --set to a command that reads the settings."""
     for option in (
         click.option(
             "--set",
@@ -57,6 +57,12 @@ visibility_option = click.option(
     help="Who may see a repo that is created. Default: `publish.private` in eva.yaml, or else private.",
 )
 
+findings_option = click.option(
+    "--accept-findings",
+    is_flag=True,
+    help="Publish although addresses, numbers, keys or unsafe prompts were found in texts.",
+)
+
 
 def _finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
@@ -86,7 +92,7 @@ def read_config(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
 
 
 def look_at(config_path: Path | None, overrides: tuple[str, ...]) -> Run:
-    """What a command goes by that only looks: a pulled dataset too, before its settings are decided."""
+    """The run for a command that only looks. It works for a pulled dataset before its settings are decided too."""
     from eva_data.config.reading import undecided_folder
     from eva_data.dataset.staleness import config_of
     from eva_data.dataset.store import Store
@@ -100,7 +106,7 @@ def look_at(config_path: Path | None, overrides: tuple[str, ...]) -> Run:
 
 
 def _refuse_half_pulled() -> None:
-    """Raise StaleError where a pull near here is not finished: the sandbox is not what its user means."""
+    """Raise StaleError if a pull below this folder is not finished, since its user does not mean the sandbox."""
     from eva_data.dataset.store import Store
 
     for pattern in ("*/.eva/pull", "data/*/.eva/pull"):

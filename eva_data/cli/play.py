@@ -10,6 +10,7 @@ from eva_data.cli.hub import push_iteration
 from eva_data.cli.options import (
     budget_option,
     config_options,
+    findings_option,
     iteration_option,
     read_config,
     solver_option,
@@ -26,9 +27,9 @@ def init(recipe: str | None, force: bool) -> None:
     """Write a commented eva.yaml to this folder.
 
     \b
-    eva-data init                       # your prompts, a model in this process, a scoring function of yours
-    eva-data init --recipe paper        # the paper's: gemma-2-9b-it, ArmoRM, UltraFeedback, a Gemini creator
-    eva-data init --recipe vllm         # all on your own GPUs, served by vLLM
+    eva-data init                       # your prompts, a model in this process, a scoring function of your own
+    eva-data init --recipe paper        # as in the paper: gemma-2-9b-it, ArmoRM, UltraFeedback, a Gemini creator
+    eva-data init --recipe vllm         # everything on your own GPUs, served by vLLM
     """
     from eva_data.config.reading import write_template
 
@@ -43,6 +44,7 @@ def init(recipe: str | None, force: bool) -> None:
 @solver_option
 @budget_option
 @click.option("--push", is_flag=True, help="Publish it to the Hub, as `eva-data publish` does.")
+@findings_option
 @click.option("--dry-run", is_flag=True, help="Print the resolved settings and what would be done, then stop.")
 @config_options
 def build(
@@ -51,11 +53,12 @@ def build(
     solver: str | None,
     budget: float | None,
     push: bool,
+    accept_findings: bool,
     dry_run: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Build an iteration, and whatever it needs that is missing.
+    """Build an iteration, and everything missing that it needs.
 
     \b
     eva-data build --iter 2
@@ -63,16 +66,18 @@ def build(
     eva-data build --iter 3 --solver my-org/trained-elsewhere
     eva-data build --iter 1 --budget 20
 
-    Safe to repeat: a finished iteration is left as it is, and after a kill no finished model call is made again.
+    It is safe to repeat: a finished iteration stays as it is, and after a kill no finished model call is made again.
     """
     from eva_data.cli.text.build import print_build
     from eva_data.game.play import outline, play
 
+    if accept_findings and not push:
+        raise click.UsageError("`--accept-findings` is about publishing: give `--push` too, or leave it out")
     run = start(read_config(config_path, overrides), solver, budget)
     if push:
         from eva_data.hub.publish import refuse_unready
 
-        # Before anything is paid for.
+        # This comes before anything is paid for.
         refuse_unready(run)
     if dry_run:
         say(outline(run, iteration, only=only) + (f"\n- publish to {run.config.publish.repo}" if push else ""))
@@ -80,7 +85,7 @@ def build(
     manifest = play(run, iteration, only=only, train_last=False)
     print_build(run, manifest)
     if push:
-        push_iteration(run, iteration)
+        push_iteration(run, iteration, accept_findings=accept_findings)
 
 
 @click.command()
@@ -148,7 +153,7 @@ def train(
     eva-data train --iter 2 --set train.mode=scratch
     eva-data train --iter 1 --push my-org/my-solver
 
-    Safe to repeat: what is trained is not trained again, so --push may come later.
+    It is safe to repeat: a trained solver is not trained again, so --push may come later.
     """
     from eva_data.game.play import train_iteration
     from eva_data.training.recipes import with_algorithm
@@ -158,7 +163,7 @@ def train(
     if repo is not None:
         from eva_data.hub.push_model import model_target, push_model
 
-        # Before an hour of training.
+        # This comes before an hour of training.
         target = model_target(run, repo, private=private, licence=licence)
     with run.store.locked():
         folder = train_iteration(run, iteration)
@@ -200,8 +205,8 @@ def online(
     eva-data online --steps 400 --static
     eva-data online --steps 400 --push my-org/my-solver
 
-    What it trained on and answered becomes a dataset of its own, in `folder` with the algorithm's name behind, and
-    the trained model its theta_1. Safe to repeat: what was cut off goes on from its last checkpoint.
+    Its prompts and answers become a dataset of their own, in `folder` with the algorithm's name appended, and the
+    trained model is theta_1 there. It is safe to repeat: a run that was cut off goes on from its last checkpoint.
     """
     from eva_data.cli.text.online import online_text
     from eva_data.game.online import Online, online_config, train_online
@@ -211,7 +216,7 @@ def online(
     if repo is not None:
         from eva_data.hub.push_model import model_target, push_model
 
-        # Before hours of training.
+        # This comes before hours of training.
         target = model_target(game, repo, private=private, licence=licence)
     with game.store.locked():
         manifest = train_online(game, Online(steps, recipe or ready, static))
@@ -226,7 +231,7 @@ def online(
 @budget_option
 @config_options
 def run(iters: int, budget: float | None, config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """Build and train in turn, from what is there up to the given iteration."""
+    """Build and train in turn, from the present state up to the given iteration."""
     from eva_data.cli.text.build import print_build
     from eva_data.game.play import play
 

@@ -1,4 +1,4 @@
-"""`eva-data review`: put pairs before people in Argilla, see how far they are, bring their verdicts back."""
+"""`eva-data review`: sends pairs to reviewers in Argilla, shows their progress, and brings their verdicts back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def review() -> None:
-    """Let people judge pairs in Argilla, and bring their verdicts back as a revision.
+    """Let people review pairs in Argilla, and bring their verdicts back as a revision.
 
     \b
     export ARGILLA_API_URL=http://127.0.0.1:6900 ARGILLA_API_KEY=...
@@ -27,7 +27,7 @@ def review() -> None:
 
 
 def _server_options(command: F) -> F:
-    """Where Argilla is; its key comes only from the environment."""
+    """Add the options for the address of Argilla. Its key comes only from the environment."""
     for option in (
         click.option("--workspace", metavar="NAME", help="Whose members review. Default: the first of the key's user."),
         click.option("--api-url", metavar="URL", help="The Argilla server. Default: ARGILLA_API_URL."),
@@ -71,13 +71,13 @@ def push(
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Put an iteration's pairs before reviewers, the two responses in blind order.
+    """Send an iteration's pairs to reviewers, with the two responses in blind order.
 
     \b
     eva-data review push --iter 2
     eva-data review push --iter 2 --limit 500 --order random --min-submitted 2
 
-    Safe to repeat: what is there is not added twice, and answers stay with the texts they were given to.
+    It is safe to repeat: no pair is added twice, and every answer stays with the texts that it was given to.
     """
     from eva_data.cli.text.review import pushed_text
     from eva_data.review.push import push
@@ -104,7 +104,7 @@ def status(
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Say who has answered how much, and how far people agree with each other and with the reward."""
+    """Say how much each reviewer has answered, and how far people agree with each other and with the reward."""
     from eva_data.cli.text.review import print_progress
     from eva_data.review.status import review_progress
 
@@ -123,13 +123,13 @@ def pull(
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Merge people's verdicts into a new revision of an iteration; nothing that is there is changed.
+    """Merge people's verdicts into a new revision of an iteration; existing files are not changed.
 
     \b
     eva-data review pull --iter 2
     eva-data publish --iter 2
 
-    The next build and training take the newest revision. Safe to repeat: without new answers there is none.
+    The next build and training use the newest revision. It is safe to repeat: without new answers there is no revision.
     """
     from eva_data.cli.text.review import pulled_text
     from eva_data.review.pull import pull_reviews

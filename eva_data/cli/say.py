@@ -1,4 +1,4 @@
-"""Lines that the commands print, and errors: no text of others in them acts on the terminal."""
+"""Prints the lines and errors of the commands, so that no text of others can control the terminal."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from eva_data.foreign import shown
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print a text, with the control characters of others as escapes."""
+    """Print a text with its control characters as escapes."""
     click.echo(shown(text), err=err)
 
 
 def sentence(text: str) -> str:
-    """The text as one message: its further lines are indented, so that none can pose as a message of its own."""
+    """The text as one message. Its further lines are indented, so that none can pose as a message of its own."""
     return text.replace("\r\n", "\n").replace("\n", "\n  ")
 
 
 def say_traceback(error: BaseException) -> None:
-    """Print an error with its traceback to standard error, as `python` does it."""
+    """Print an error with its traceback to standard error, as `python` does."""
     say("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
 
 
 def print_defect(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
-    """What `sys.excepthook` is while a command runs: an error that nobody foresaw may quote others too."""
+    """The `sys.excepthook` while a command runs, since the text of an unexpected error may quote others too."""
     say_traceback(error)

@@ -1,11 +1,12 @@
-"""The settings of a dataset: one frozen model per block, one `Config` holding them.
+"""The settings of a dataset: one frozen model per block, and a `Config` that holds all blocks.
 
-Fields marked `Execution` change how or where the work is done; all others are *data*: they change what is
-built, enter a stage's hash and make what was built before them stale. YAML only sets values; reading files
-and the command line is `settings.py`.
+Fields marked `Execution` change how or where the work is done. All other fields are *data*: they change what is built,
+so they enter the hash of a stage, and a change makes earlier iterations stale. YAML only sets values; `reading.py`
+reads the files and the overrides of the command line.
 """
 
 from eva_data.config.base import Execution, Settings
+from eva_data.config.evaluation import HELDOUT, Evaluate, EvaluationSet
 from eva_data.config.models import (
     AnyModel,
     ApiModel,
@@ -52,6 +53,7 @@ from eva_data.config.stages import (
 from eva_data.config.whole import Config
 
 __all__ = [
+    "HELDOUT",
     "REWARD_BACKENDS",
     "Answers",
     "AnyModel",
@@ -62,6 +64,8 @@ __all__ = [
     "Config",
     "Endpoint",
     "Estimate",
+    "Evaluate",
+    "EvaluationSet",
     "Evolve",
     "EvolvingMethod",
     "Execution",

@@ -34,7 +34,7 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _as_of_its_time(cls, values: Any, info: ValidationInfo) -> Any:
-        """Read old names of keys, and give keys that a manifest lacks their meaning of then."""
+        """Read old names of keys, and give every key that a manifest lacks the meaning that it had at that time."""
         if not isinstance(values, Mapping):
             return values
         renamed = {old: new for old, new in RENAMED.get(cls.__name__, {}).items() if old in values}
@@ -52,7 +52,7 @@ class Settings(BaseModel):
         return self._data(whole=True)
 
     def identity(self) -> dict[str, Any]:
-        """The same without later keys at their earlier meaning: what a fingerprint or a ledger's key is a hash of."""
+        """The same without later keys at their earlier meaning; fingerprints and keys of the ledger hash this."""
         return self._data(whole=False)
 
     def _data(self, *, whole: bool) -> dict[str, Any]:

@@ -21,7 +21,7 @@ OPTIONS = frozenset(
 """Keyword arguments of litellm that change an answer and nothing else; all others are refused."""
 
 OURS = frozenset({"messages", "model", "n", "stream"})
-"""Fields that eva-data counts on."""
+"""Fields that eva-data sets itself and relies on."""
 
 _ADDRESSES = frozenset(
     {
@@ -31,7 +31,7 @@ _ADDRESSES = frozenset(
         "proxies", "proxy", "shared_session", "ssl_verify", "success_callback", "timeout",
     }
 )  # fmt: skip
-"""What says where a request goes, who answers it, or what runs beside it; none of it is a field of a body."""
+"""Names that say where a request goes, who answers it, or what runs beside it. None is a field of a body."""
 
 _SECRETS = re.compile(
     r"api_?key|apikey|.*_api_key|authorization|proxy_authorization|x_api_key|access_token|auth_token|bearer(_token)?"
@@ -65,7 +65,7 @@ def checked(name: str, given: Mapping[str, Any]) -> None:
 
 
 def checked_options(given: Mapping[str, Any]) -> None:
-    """Raise ValueError if `options` holds anything but what changes an answer."""
+    """Raise ValueError if `options` holds a keyword argument that does not merely change an answer."""
     checked("options", given)
     unknown = sorted(given.keys() - OPTIONS)
     if unknown:
@@ -86,7 +86,7 @@ def checked_address(url: str) -> None:
 
 
 def checked_variable(name: str | None) -> None:
-    """Raise ValueError, without repeating it, if what should name an environment variable may be the key itself."""
+    """Raise ValueError if the name of an environment variable may be the key itself; the message does not repeat it."""
     if name is not None and (not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or looks_secret(name)):
         raise ValueError(
             "`api_key_env` is not the name of an environment variable, but perhaps the key itself: put the key into a "
@@ -95,7 +95,7 @@ def checked_variable(name: str | None) -> None:
 
 
 def misplaced(extra_body: Mapping[str, Any]) -> str | None:
-    """The sentence for keyword arguments of litellm in `extra_body`, with the lines to write instead; else None."""
+    """Say which keyword arguments of litellm are in `extra_body` and what to write instead; None if there are none."""
     found = {key: value for key, value in extra_body.items() if key in OPTIONS and value is not None}
     if not found:
         return None

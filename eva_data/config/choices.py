@@ -1,4 +1,4 @@
-"""Settings whose choices are named elsewhere: by a registry of this package, or by a function of the user's own."""
+"""Settings whose choices stand elsewhere: in a registry of this package, or in a function of the user's own."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class OneOf:
 
 
 def modules_of(folder: str) -> tuple[str, ...]:
-    """The modules of a folder of this package, sorted: where a module is a choice, the folder is the registry.
+    """The names of the modules in a folder of this package, sorted. The folder is the registry of the choices.
 
-    Nothing is imported. A module whose name begins with `_` is no choice.
+    Nothing is imported. A module whose name begins with `_` is not a choice.
     """
     files = (_PACKAGE / folder).glob("[!_]*.py")
     return tuple(sorted(file.stem for file in files))

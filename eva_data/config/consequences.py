@@ -1,4 +1,4 @@
-"""What settings would do beyond setting values, a sentence for each key: before a build, and in a pulled eva.yaml."""
+"""Says what settings do beyond setting values, a sentence for each key: before a build, and in a pulled eva.yaml."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _OF_MARKS: dict[Mark, str] = {
 _LONGEST = 200
 
 _OWN_PLACES = ("folder", "ledger")
-"""Where eva-data itself keeps what it makes: no news."""
+"""Keys for the places where eva-data keeps what it makes. They need no mention."""
 
 
 def consequence(found: MarkedKey) -> str:
-    """What a key would do, as a sentence without its full stop."""
+    """What a key would do, as a sentence without a full stop."""
     key = found.key.rpartition(".")[2]
     told = _OF_KEYS.get(key) or _OF_MARKS[found.mark]
     if key == "model" and isinstance(found.block, Endpoint) and found.block.urls:
@@ -51,7 +51,7 @@ def consequence(found: MarkedKey) -> str:
 
 
 def consequences(config: Config) -> list[str]:
-    """What a build by these settings would run, read, ask and send, a line each."""
+    """What a build with these settings would run, read, ask and send, one line each."""
     return [consequence(found) for found in named(config) if found.key not in _OWN_PLACES]
 
 

@@ -1,7 +1,7 @@
 """Keys that came after 0.1.0, and what a manifest without them means.
 
-A manifest records the resolved settings of its time. A key that is added later, or whose default changes, counts there
-as the value that says how eva-data behaved before: otherwise every older dataset would be stale.
+A manifest records the resolved settings of its time. If a key is added later, or its default changes, older manifests
+count as if they held the value that describes the earlier behaviour. Otherwise every older dataset would be stale.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 RECORDED = "recorded"
-"""Key of pydantic's validation context: true where the values stand in a manifest."""
+"""Key of pydantic's validation context: true if the values stand in a manifest."""
 
 INTRODUCED: Mapping[str, Mapping[str, Any]] = {
+    "Config": {"evaluate": None},
     "Seeds": {"input": None},
     "ApiModel": {"options": {}, "fields": {}},
     "Evolve": {"reply": "plain"},
@@ -22,4 +23,4 @@ INTRODUCED: Mapping[str, Mapping[str, Any]] = {
 """Name of the settings class -> key -> its meaning before it existed, or before its default changed."""
 
 RENAMED: Mapping[str, Mapping[str, str]] = {}
-"""Name of the settings class -> old key -> new key. The old one works for two releases, with a warning."""
+"""Name of the settings class -> old key -> new key. The old key works for two releases, with a warning."""

@@ -1,6 +1,6 @@
-"""What each key can do: the allow-list by which settings of a stranger become active or wait for the user.
+"""What each key can do. By this allow-list, settings of a stranger become active or wait for the user.
 
-Every key of every block has exactly one mark. Only what is marked `value` is activated by `eva-data pull`; a key that
+Every key of every block has exactly one mark. `eva-data pull` activates only keys that are marked `value`. A key that
 is missing here counts as code, and a test fails until it has a mark.
 
 value    a number, a choice among named things, or a text that only goes into a prompt or names a column
@@ -8,7 +8,7 @@ block    a block, whose own keys are marked
 code     runs code on this machine, or lets it run
 path     is read or written: a file or folder of this machine, or the rows of a data set
 address  sends something to a place: requests, a dataset, a training's metrics
-paid     leaves the machine with a request that a key signs, or says what it may cost
+paid     goes out with a request that a key signs, or says what a request may cost
 model    names a model, which is downloaded and run, or asked at the user's expense
 """
 
@@ -23,11 +23,11 @@ from eva_data.own_code import is_own
 Mark = Literal["value", "block", "code", "path", "address", "paid", "model"]
 MARKS_OF_KEYS: tuple[str, ...] = get_args(Mark)
 NOT_MARKED: Mark = "code"
-"""What a key without a mark counts as: nothing can do more."""
+"""The mark of a key that has none: no other mark can do more."""
 
 
 def _block(**keys: str) -> Mapping[str, Mark]:
-    """Key -> mark, from mark -> keys. Raises ValueError where a key has two marks, or a mark is unknown."""
+    """Turn mark -> keys into key -> mark. Raise ValueError if a key has two marks, or a mark is unknown."""
     marks: dict[str, Mark] = {}
     for mark, names in keys.items():
         if mark not in MARKS_OF_KEYS:
@@ -42,7 +42,7 @@ def _block(**keys: str) -> Mapping[str, Mark]:
 MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Config": _block(
         value="name seed stalled_minutes undecided",
-        block="seeds reward estimate sample evolve mix pair train publish review",
+        block="seeds reward estimate sample evolve mix pair train evaluate publish review",
         path="folder ledger",
         model="solver creator",
     ),
@@ -96,21 +96,30 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Mix": _block(value="evolved source original shortfall"),
     "Pair": _block(value="margin min_chosen rewrite rewrite_length"),
     "Train": _block(value="mode heldout", code="recipe", path="accelerate", address="report_to"),
+    "EvaluationSet": _block(
+        value="name sandbox column turn_2 reference category checklist right samples",
+        block="function",
+        code="rule",
+        path="path dataset config split revision baseline judge_template",
+    ),
+    "Evaluate": _block(
+        value="heldout allow_same_judge max_tokens temperature after_training", block="sets", model="judges"
+    ),
     "Publish": _block(value="licence", address="repo private"),
     "Review": _block(value="min_submitted markdown", address="api_url workspace publish", paid="api_key_env"),
 }
-"""Name of the settings class -> key -> mark; a key that a class inherits is marked at the class that declares it."""
+"""Name of the settings class -> key -> mark. An inherited key is marked at the class that declares it."""
 
 
-OURS_OR_OWN = frozenset({("Estimate", "metric"), ("Evolve", "method")})
-"""Keys that are code only where they name a function of the user's own; a name of ours is a value."""
+OURS_OR_OWN = frozenset({("Estimate", "metric"), ("Evolve", "method"), ("EvaluationSet", "rule")})
+"""Keys that are code only if they name a function of the user's own; a name from our registry is a value."""
 
 
 class MarkedKey(NamedTuple):
     """A key that does more than set a value."""
 
     key: str
-    """With the blocks that it is in, such as `solver.model`."""
+    """The key after the names of its blocks, such as `solver.model`."""
     mark: Mark
     value: Any
     block: Settings
@@ -127,7 +136,7 @@ def mark_of(block: type[Settings], key: str) -> Mark:
 
 
 def named(block: Settings, prefix: str = "") -> Iterator[MarkedKey]:
-    """Every key of a block, and of the blocks in it, that is set to something else than its default and is no value."""
+    """Every key of a block, and of the blocks in it, that differs from its default and is not marked `value`."""
     for key, field in type(block).model_fields.items():
         value, mark, place = getattr(block, key), mark_of(type(block), key), f"{prefix}{key}"
         inner = value if isinstance(value, tuple) else (value,)
@@ -144,7 +153,7 @@ def named(block: Settings, prefix: str = "") -> Iterator[MarkedKey]:
 
 
 def key_variables(block: Settings) -> set[str]:
-    """The environment variables that hold keys, by the settings of a block and of the blocks in it."""
+    """The environment variables of keys that a block, or a block in it, names."""
     found: set[str] = set()
     for key in type(block).model_fields:
         value = getattr(block, key)

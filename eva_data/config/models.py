@@ -69,7 +69,7 @@ class Prices(Settings):
 
 
 class Endpoint(Settings):
-    """What every block shares that talks to a server: where it is, and how many requests it is sent at once."""
+    """What the blocks of servers share: where the server is, and how many requests it gets at once."""
 
     base_url: str | tuple[str, ...] | None = Field(None, json_schema_extra=Execution)
     """URL of the server up to and with `/v1`; a list of replicas shares the requests by load."""
@@ -109,7 +109,7 @@ class Endpoint(Settings):
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """The servers, without a slash at the end; none where nothing is said."""
+        """The servers, without a slash at the end; empty if `base_url` is not set."""
         given = (self.base_url,) if isinstance(self.base_url, str) else self.base_url or ()
         return tuple(url.rstrip("/") for url in given)
 
@@ -119,7 +119,7 @@ class ApiModel(Generation, Endpoint):
 
     backend: Literal["api"]
     model: str
-    """As the server calls it; without `base_url` as litellm does, such as `gemini/gemini-2.5-flash`."""
+    """The model's name at the server; without `base_url`, its name in litellm, such as `gemini/gemini-2.5-flash`."""
     revision: str | None = None
     """Your own name for the state of the served model. Change it when the model behind the name changes."""
     tokenizer: str | None = None
@@ -128,10 +128,10 @@ class ApiModel(Generation, Endpoint):
     """Further fields of each request's body, such as `{chat_template_kwargs: {enable_thinking: false}}`; null leaves a
     field out."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments of litellm that change an answer, as `{reasoning_effort: low}`; only without `base_url`."""
+    """Keyword arguments of litellm that change an answer, as in `{reasoning_effort: low}`; only without `base_url`."""
     fields: dict[str, str | None] = Field(default_factory=dict)
-    """Fields that the server calls otherwise or, with null, does not take: `{max_tokens: max_completion_tokens}`. Most
-    are found out without it, where the server's refusal names them."""
+    """Other names of fields at this server, such as `{max_tokens: max_completion_tokens}`; null leaves a field out.
+    Most names need no entry, because the server's refusal tells them."""
     canary: bool = Field(True, json_schema_extra=Execution)
     """Whether three short greedy answers are compared at every start with the answers of the first start."""
     prices: Prices | None = Field(None, json_schema_extra=Execution)
@@ -156,7 +156,7 @@ class ApiModel(Generation, Endpoint):
         return self
 
     def _data(self, *, whole: bool) -> dict[str, Any]:
-        """As in Settings; what older versions knew is said as they said it, so that nothing becomes stale."""
+        """As in Settings, but in the form that older versions wrote, so that their datasets do not become stale."""
         values = super()._data(whole=whole)
         values["extra_body"] = values["extra_body"] | values.pop("options", {})
         if not values.get("fields"):
@@ -227,12 +227,12 @@ class TableModel(Settings):
     path: Path | None = Field(None, json_schema_extra=Execution)
     """A file, a folder of shards or a glob: parquet, arrow, jsonl, json, csv or tsv."""
     encoding: str | None = Field(None, json_schema_extra=Execution)
-    """Encoding of a text file that is neither UTF-8 nor begins with a byte order mark, such as `latin-1`."""
+    """Encoding of a text file, such as `latin-1`; null takes it from a byte order mark, else UTF-8."""
     dataset: str | None = None
     """A Hub dataset id."""
     shape: Literal["rows", "lists", "completions", "pairs"] | None = None
-    """One row per response; lists of responses and rewards; lists of objects that hold both; chosen and rejected. By
-    the columns when not given."""
+    """`rows`: one row per response; `lists`: a list of responses and a list of rewards; `completions`: a list of
+    objects that hold both; `pairs`: chosen and rejected. Null decides by the columns."""
     config: str | None = None
     """Config name of the Hub dataset."""
     split: str = "train"
@@ -242,13 +242,13 @@ class TableModel(Settings):
     prompt: str = "prompt"
     """Column of the prompt: text or messages."""
     input: str | bool | None = None
-    """Column of text that goes under the prompt; by itself `input` under `instruction`, which `false` leaves out."""
+    """Column of text to put under the prompt. Null takes `input` if the prompt is `instruction`; false takes none."""
     response: str = "response"
     """Column of the response's text, or a field of a list such as `completions[].response`."""
     reward: str = "reward"
-    """Column of its reward, or a field such as `completions[].overall_score`; higher is better."""
+    """Column of the response's reward, or a field such as `completions[].overall_score`; higher is better."""
     lower_is_better: bool | None = None
-    """Whether the lower number is the better one; by itself that of a rank."""
+    """Whether a lower number is better. Null means that it is if the column's name says that it holds a rank."""
     model: str | None = None
     """Column that names the model that gave the response, if there is one."""
     responses: int | None = Field(None, ge=2)

@@ -24,10 +24,10 @@ SANDBOX_CONFIG = Path(__file__).parent.parent / "sandbox" / "eva.yaml"
 
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """The config in `path` (the sandbox's own when None) with `overrides` such as `sample.fraction=0.5` on top.
+    """Read the config in `path`, or the sandbox's own if `path` is None, and apply `overrides` (`sample.fraction=0.5`).
 
-    From then on a user's own functions are looked for beside that file too. Raises ConfigError, naming the key and the
-    nearest valid one.
+    From then on, the user's own functions are looked for beside that file too. Raise ConfigError, which names the key
+    and the nearest valid key, if a setting is wrong.
     """
     source = path or SANDBOX_CONFIG
     try:
@@ -57,7 +57,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
 
 
 def undecided_folder(path: Path) -> Path | None:
-    """The dataset's folder that an eva.yaml of `pull` names, while keys of it wait; None for any other file."""
+    """The dataset's folder in an eva.yaml of `pull` that has undecided keys; None for any other file."""
     try:
         load_config(path)
     except ConfigError:
@@ -76,9 +76,10 @@ def undecided_folder(path: Path) -> Path | None:
 
 
 def parse_config(values: Mapping[str, Any], source: str, *, recorded: bool = False) -> Config:
-    """A validated Config from plain values; `source` names them in errors.
+    """Make a validated Config from plain values. `source` is their name in errors.
 
-    `recorded`: the values stand in a manifest, and a key that they lack counts as what it meant before it existed.
+    `recorded` says that the values stand in a manifest: a key that they lack has the meaning from before it existed.
+    Raise ConfigError if a value is wrong.
     """
     try:
         return Config.model_validate(values, context={RECORDED: recorded})
@@ -87,7 +88,7 @@ def parse_config(values: Mapping[str, Any], source: str, *, recorded: bool = Fal
 
 
 def dump_config(config: Config) -> dict[str, Any]:
-    """The resolved config as plain values that `parse_config` reads back."""
+    """The resolved config as plain values, which `parse_config` reads back."""
     return config.model_dump(mode="json")
 
 
@@ -111,11 +112,11 @@ def _set(values: dict[str, Any], override: str) -> None:
 
 
 def _sentences(problems: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> list[str]:
-    """What is wrong, one sentence per key; a key that fits no variant of a union is named once."""
+    """What is wrong, in one sentence per key. A key that fits no variant of a union is named once."""
     by_key: dict[str, list[Mapping[str, Any]]] = {}
     for problem in problems:
         by_key.setdefault(".".join(_path(problem, values)), []).append(problem)
-    # A block where also a word may stand fails for the word as well, which is no news.
+    # Where a block or a word may stand, a wrong block fails as a word too. That failure says nothing new.
     blocks = {key for key in by_key if any(other.startswith(f"{key}.") for other in by_key)}
     return [_sentence(key, found) for key, found in by_key.items() if key not in blocks or not _is_choice(found)]
 
@@ -125,7 +126,7 @@ def _is_choice(problems: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _path(problem: Mapping[str, Any], values: Any) -> list[str]:
-    """The keys as the user wrote them: pydantic puts the names of variants between them."""
+    """The keys as the user wrote them, without the names of variants that pydantic puts between them."""
     path: list[str] = []
     loc = problem["loc"]
     for place, part in enumerate(loc):
@@ -189,7 +190,7 @@ def _models_of(annotation: Any) -> list[type[BaseModel]]:
 
 
 def write_template(path: Path, recipe: str | None = None, *, force: bool) -> None:
-    """Write a commented `eva.yaml`, the template or a ready recipe; ConfigError where there is one, unless `force`."""
+    """Write a commented `eva.yaml`: the template or a recipe. Raise ConfigError if there is a file, unless `force`."""
     source = TEMPLATE if recipe is None else RECIPES / f"{recipe}.yaml"
     if not source.is_file():
         names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.yaml")))

@@ -45,7 +45,7 @@ class Verifier(Settings):
 
 
 class LocalReward(Settings):
-    """What reward models have in common that transformers runs on this machine."""
+    """What the reward models share that transformers runs on this machine."""
 
     model: str
     """A local folder or a Hub id."""

@@ -23,7 +23,7 @@ class Seeds(Settings):
     """A file, a folder of shards or a glob: parquet, arrow, jsonl, json, csv, tsv, or txt with a prompt per line.
     Its content, not its name, is what counts."""
     encoding: str | None = Field(None, json_schema_extra=Execution)
-    """Encoding of a text file that is neither UTF-8 nor begins with a byte order mark, such as `latin-1`."""
+    """Encoding of a text file, such as `latin-1`; null takes it from a byte order mark, else UTF-8."""
     dataset: str | None = None
     """A Hub dataset id."""
     sandbox: int | None = Field(None, gt=0)
@@ -37,8 +37,8 @@ class Seeds(Settings):
     column: str = "prompt"
     """A column of text (one user turn) or of messages (lists of role and content, or of from and value)."""
     input: str | bool | None = None
-    """Column of text that goes under that of `column`, after an empty line; by itself `input` under `instruction`,
-    which `false` leaves out."""
+    """Column of text that goes under the prompt, after an empty line. Null takes `input` if `column` is `instruction`;
+    false takes none."""
     per_iteration: int | None = Field(None, gt=0)
     """Prompts drawn for iteration 1, and for each later iteration that needs new prompts; null draws all of them."""
 
@@ -230,7 +230,7 @@ class Publish(Settings):
 
 
 class Review(Settings):
-    """The Argilla server on which people judge pairs. Nothing here changes what is built."""
+    """The Argilla server on which people review pairs. Nothing here changes what is built."""
 
     api_url: str | None = None
     """URL of the server; null takes the environment variable ARGILLA_API_URL."""
@@ -241,7 +241,7 @@ class Review(Settings):
     min_submitted: int | None = Field(None, ge=1)
     """Number of reviewers after whose answers a pair is done; null means 1, or the number in the server's dataset."""
     publish: Literal["votes", "full"] = "votes"
-    """What the `reviews` table of a revision holds: how many people gave each answer to a pair, or with `full` every
-    reviewer's answers and comments, word for word under a pseudonym. With `votes` these stay in `.eva`."""
+    """What the `reviews` table of a revision holds. `votes`: how many people gave each answer to a pair; the answers
+    themselves stay in `.eva`. `full`: every reviewer's answers and comments, word for word, under a pseudonym."""
     markdown: bool = True
     """Whether prompts and responses are rendered as Markdown for the reviewer; false shows every character."""

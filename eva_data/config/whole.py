@@ -1,4 +1,4 @@
-"""Everything that `eva.yaml` may say, in one model, with the rules that cross its blocks."""
+"""Everything that `eva.yaml` may say, in one model, with the rules that concern several blocks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from eva_data.config.base import Execution, Settings
+from eva_data.config.evaluation import Evaluate
 from eva_data.config.models import AnyModel, Model, Solver, TableModel, TransformersModel, VllmModel
 from eva_data.config.rewards import Pairwise, Reward, Several
 from eva_data.config.stages import Estimate, Evolve, Mix, Pair, Publish, Review, Sample, Seeds, Train
@@ -24,13 +25,21 @@ def is_set(values: Mapping[str, Any], key: str) -> bool:
     return True
 
 
+def _usual_judges(evaluate: Any) -> dict[str, Any]:
+    """The block `evaluate` with a backend in each judge; nothing where there is no such block."""
+    if not isinstance(evaluate, dict) or not isinstance(evaluate.get("judges"), list | tuple):
+        return {}
+    judges = [{"backend": "transformers"} | each if isinstance(each, dict) else each for each in evaluate["judges"]]
+    return {"evaluate": evaluate | {"judges": judges}}
+
+
 class Config(Settings):
     """Everything that `eva.yaml` may say."""
 
     name: str
-    """What the dataset is called, `owner/name` or `name`."""
+    """The dataset's name, `owner/name` or `name`."""
     folder: Path = Field(Path(), json_schema_extra=Execution)
-    """Where the dataset lies; the default is `data/<last part of name>`."""
+    """The dataset's folder; the default is `data/<last part of name>`."""
     ledger: Path | None = Field(None, json_schema_extra=Execution)
     """The ledger's file; null means `<folder>/.eva/ledger.sqlite`. Several folders may share a ledger."""
     stalled_minutes: float = Field(30, gt=0, json_schema_extra=Execution)
@@ -57,12 +66,14 @@ class Config(Settings):
     """Which responses become a pair."""
     train: Train = Train()
     """How the solver is trained."""
+    evaluate: Evaluate | None = None
+    """How solvers are compared; null evaluates nothing, and sets no prompts aside."""
     publish: Publish = Field(Publish(), json_schema_extra=Execution)
     """Where the dataset goes on the Hub."""
     review: Review = Field(Review(), json_schema_extra=Execution)
-    """The Argilla server on which people judge pairs."""
+    """The Argilla server on which people review pairs."""
     undecided: tuple[str, ...] = Field((), json_schema_extra=Execution)
-    """Keys that `pull` left commented out. Nothing begins until each of them is set, or taken out of this list."""
+    """Keys that `pull` left commented out. No command starts until each of them is set, or taken out of this list."""
 
     @model_validator(mode="before")
     @classmethod
@@ -94,7 +105,7 @@ class Config(Settings):
         solver = found.get("solver", {})
         if isinstance(solver.get("then"), dict):
             found["solver"] = solver | {"then": {"backend": "transformers"} | solver["then"]}
-        return values | found
+        return values | found | _usual_judges(values.get("evaluate"))
 
     @model_validator(mode="after")
     def _defaults(self) -> Config:
@@ -138,12 +149,12 @@ class Config(Settings):
 
     @property
     def model_solver(self) -> AnyModel | None:
-        """The model that answers; None where only a table of responses is configured."""
+        """The model that answers; None if the solver is only a table of responses."""
         return self.solver.then if isinstance(self.solver, TableModel) else self.solver
 
     @property
     def trains(self) -> bool:
-        """Whether the solver is a model that can be trained here: not a table, and not what runs elsewhere."""
+        """Whether the solver is a model that can be trained here, neither a table nor a model that runs elsewhere."""
         model = self.model_solver
         return isinstance(model, TransformersModel) or (isinstance(model, VllmModel) and not model.urls)
 

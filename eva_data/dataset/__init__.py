@@ -1,1 +1,1 @@
-"""The dataset folder: its tables, its manifests and the seeds it begins with."""
+"""The dataset folder: its tables, its manifests and its first prompts."""

@@ -1,7 +1,7 @@
-"""The border of a dataset's folder: no link leads out of it, and its working state is its owner's alone.
+"""Guards the border of a dataset's folder: no link leads out of it, and only its owner can read its working state.
 
-A folder may come from anywhere: an archive, a clone, a shared disk. A link in it that leads elsewhere would let whoever
-prepared it have other files read, published or overwritten.
+A folder may come from anywhere: an archive, a clone, a shared disk. Whoever prepared it could place a link in it that
+leads elsewhere, so that other files are read, published or overwritten.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def refuse_links_out(folder: Path) -> None:
-    """Raise DataError where a link below a dataset's folder leads out of it; the folder itself may be a link."""
+    """Raise DataError if a link below a dataset's folder leads out of it. The folder itself may be a link."""
     home = folder.resolve()
     for path in _links(home):
         target = path.resolve()
@@ -37,7 +37,7 @@ def _links(folder: Path) -> Iterator[Path]:
 
 
 def own_folder(folder: Path) -> Path:
-    """A folder that only its owner may enter, made if it is missing, with what lies in it closed to others as well."""
+    """Make a folder, if it is missing, that only its owner may enter, and close its content to others too."""
     folder.mkdir(parents=True, exist_ok=True, mode=OWNER_ALONE)
     for path in (folder, *folder.rglob("*")):
         close_to_others(path)
@@ -45,7 +45,7 @@ def own_folder(folder: Path) -> Path:
 
 
 def close_to_others(path: Path) -> None:
-    """Take every permission of group and others from a file or folder of this user; a link stays as it is."""
+    """Take all permissions of group and others from a file or folder of this user; a link stays as it is."""
     status = path.lstat()
     if status.st_mode & _OTHERS and not stat.S_ISLNK(status.st_mode) and status.st_uid == os.geteuid():
         path.chmod(stat.S_IMODE(status.st_mode) & ~_OTHERS)

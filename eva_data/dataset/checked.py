@@ -1,8 +1,8 @@
-"""Hashes of files, remembered by their stat, so that a file is read for its hash once and not by every command.
+"""Remembers the hashes of files, so that a file is read for its hash once and not by every command.
 
-`.eva/checked.json` holds of every file that was hashed its size, times and inode, and the SHA-256 that belongs to them.
-Whoever changes a file changes its ctime, which no program can set. The memory is this machine's own: it is never
-published, its owner's alone, and where it is missing, unreadable or cannot be written, files are hashed anew.
+For every file that was hashed, `.eva/checked.json` holds its size, times and inode, and the SHA-256. Whoever changes a
+file changes its ctime, which no program can set. The memory belongs to this machine: it is never published, and only
+its owner can read it. If it is missing or unreadable, or cannot be written, files are hashed anew.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from eva_data.files import replacing, sha256
 
 _TICK = 20_000_000
-"""Nanoseconds in which a second change of a file may leave its times as they are: clocks of file systems are coarse."""
+"""Nanoseconds within which a second change may leave a file's times as they are: file systems have coarse clocks."""
 
 
 class _Entry(BaseModel):
@@ -36,23 +36,23 @@ _ENTRIES = TypeAdapter(dict[str, _Entry])
 
 @dataclass
 class Checked:
-    """The hashes that one dataset folder remembers."""
+    """The remembered hashes of one dataset folder."""
 
     path: Path
     _known: dict[str, _Entry] = field(default_factory=dict)
     _new: dict[str, _Entry] = field(default_factory=dict)
 
     def sha256(self, file: Path) -> str:
-        """The SHA-256 of a file, read only where it is not known for the file as it is now.
+        """The SHA-256 of a file. The file is read only if its hash is not known for its present state.
 
-        Raises OSError where the file cannot be read.
+        Raise OSError if the file cannot be read.
         """
         name, now = _name(file), _stat(file)
         known = self._known.get(name)
         if known is not None and known.stat == now:
             return known.sha256
         found = sha256(file)
-        # What changed while it was read, or may change again within the same tick of the clock, is not remembered.
+        # A file that changed while it was read, or may change again in the same tick of the clock, is not remembered.
         if time.time_ns() - now[-1] > _TICK and _stat(file) == now:
             self._known[name] = self._new[name] = _Entry(stat=now, sha256=found)
         return found
@@ -60,7 +60,7 @@ class Checked:
 
 @contextmanager
 def remembered(path: Path) -> Iterator[Checked]:
-    """What a folder remembers, written back at the end if something was learnt."""
+    """Open the memory of a folder. It is written back at the end if a hash was added."""
     checked = Checked(path, _read(path))
     try:
         yield checked
@@ -86,7 +86,7 @@ def _read(path: Path) -> dict[str, _Entry]:
 
 
 def _write(path: Path, new: Mapping[str, _Entry]) -> None:
-    """Add to what is there now, which another command may have written meanwhile; files that are gone are left out."""
+    """Add entries to the file as it is now (another command may have changed it), and leave out files that are gone."""
     entries = {name: entry for name, entry in (_read(path) | dict(new)).items() if os.path.exists(name)}
     text = json.dumps({name: entry.model_dump(mode="json") for name, entry in sorted(entries.items())}, indent=0)
     try:
@@ -95,5 +95,5 @@ def _write(path: Path, new: Mapping[str, _Entry]) -> None:
             temporary.touch(mode=0o600)
             temporary.write_text(text, encoding="utf-8")
     except OSError:
-        # A folder that can only be read is checked anew each time.
+        # In a folder that can only be read, files are hashed anew each time.
         return

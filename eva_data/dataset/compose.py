@@ -24,30 +24,30 @@ _LIBRARIES = ("distilabel", "transformers", "torch", "trl", "polars", "pyarrow",
 
 @dataclass(frozen=True)
 class Built:
-    """An iteration as its stages left it."""
+    """The result of all stages of an iteration."""
 
     iteration: int
     tables: Mapping[str, pl.DataFrame]
-    """By name, as of `tables.schemas.TABLES`."""
+    """Name (of `tables.schemas.TABLES`) -> table."""
     flows: Sequence[Flow]
     models: Models
     notes: Sequence[str]
-    """What the user was told on the way."""
+    """What the user was told during the build."""
     theta: int | None = None
-    """t - 1 where theta_{t-1} answered; None where another model did."""
+    """t - 1 if theta_{t-1} answered; None if another model did."""
     licences: Mapping[str, str] = field(default_factory=dict)
     previous: Manifest | None = None
-    """Of the iteration that this one was built from; None for the first."""
+    """The manifest of the iteration that this one was built from; None for the first iteration."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     evolving: Evolving | None = None
     reward_scales: Mapping[str, Sequence[float]] = field(default_factory=dict)
     bills: Sequence[Mapping[str, Any]] = ()
-    """What the ledger says that the iteration took, as `Spent` holds it."""
+    """What the iteration took according to the ledger, with the fields of `Spent`."""
     online: Mapping[str, Any] | None = None
 
 
 def compose(config: Config, built: Built) -> Manifest:
-    """The manifest of an iteration but for its files. No time and no path of this machine is in it."""
+    """The manifest of an iteration, still without its files. It holds no time and no path of this machine."""
     tables = built.tables
     optional: dict[str, Any] = {} if built.online is None else {"online": dict(built.online)}
     return Manifest(
@@ -76,13 +76,13 @@ def compose(config: Config, built: Built) -> Manifest:
 
 
 def _consumed(previous: Manifest) -> Consumed:
-    """What the next iteration records of the one it was built from; of a revision, which."""
+    """What the next iteration records about the iteration that it was built from, its revision included."""
     revision = {"revision": previous.revision} if previous.revision else {}
     return Consumed(settings_hash=settings_hash(previous), files=previous.files, **revision)
 
 
 def counts_of(tables: Mapping[str, pl.DataFrame]) -> Counts:
-    """Rows of the tables."""
+    """The numbers of rows of the tables."""
     return Counts(
         prompts=tables["prompts"].height,
         evolved=tables["prompts"].filter(pl.col("mix_role") == "evolved").height,
@@ -93,7 +93,7 @@ def counts_of(tables: Mapping[str, pl.DataFrame]) -> Counts:
 
 
 def tokens_of(tables: Mapping[str, pl.DataFrame]) -> Tokens:
-    """Tokens of what was generated in an iteration, as far as they were counted."""
+    """The tokens that were generated in an iteration, as far as they were counted."""
     fresh = tables["responses"].filter(~pl.col("reused"))
     return Tokens(
         responses_prompt=int(fresh["prompt_tokens"].sum()),

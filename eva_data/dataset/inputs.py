@@ -1,7 +1,7 @@
-"""What an iteration is made from beside its settings: the content of files, and the commits of Hub datasets, by hash.
+"""Hashes what an iteration is made from beside its settings: the content of files, and the commits of Hub datasets.
 
-A manifest holds the hashes by the key of the settings that names the input, and no path. A file may move as it likes;
-what is in it decides whether an iteration is still what the settings describe.
+A manifest holds each hash under the key of the settings that names the input, and it holds no path. A file may move:
+its content alone decides whether an iteration is still what the settings describe.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from eva_data.config import Config, Seeds, Several, TableModel, Verifier
 from eva_data.dataset.checked import Checked
 
 _COMMIT = 40
-"""Hex digits of a commit; the hash of a folder has more."""
+"""Number of hex digits of a commit; the hash of a folder has more."""
 
 Block = TypeVar("Block", Seeds, TableModel)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Inputs of an iteration as they are now."""
+    """The inputs of an iteration as they are now."""
 
     hashes: Mapping[str, str]
     """Key of the settings -> hash of the content."""
     missing: tuple[str, ...]
-    """Keys of inputs that are not on this machine, or cannot be read."""
+    """Keys of inputs that are not on this machine or cannot be read."""
 
 
 def hash_inputs(files: Mapping[str, Path], checked: Checked) -> Inputs:
@@ -58,7 +58,7 @@ def input_files(config: Config, iteration: int) -> dict[str, Path]:
 def _sources(key: str, block: Seeds | TableModel) -> dict[str, Path]:
     if block.path is not None:
         return {f"{key}.path": block.path}
-    # `datasets` takes a folder of this machine for a dataset's name.
+    # `datasets` accepts a folder of this machine in the place of a dataset's name.
     return {f"{key}.dataset": Path(block.dataset)} if block.dataset and Path(block.dataset).is_dir() else {}
 
 
@@ -71,13 +71,13 @@ def verifiers(config: Config) -> dict[str, Verifier]:
 
 
 def _content(path: Path, checked: Checked) -> str | None:
-    """The hash of a file, or of all files of a folder or a pattern; None where there is nothing to read."""
+    """The hash of a file, or of all files of a folder or a pattern; None if there is nothing to read."""
     try:
         if path.is_file():
             return checked.sha256(path)
         if path.is_dir():
             shown = {str(each.relative_to(path)): each for each in path.rglob("*") if each.is_file()}
-            # What begins with a dot is not data: `.git`, `.cache`.
+            # A name that begins with a dot, such as `.git` or `.cache`, is not data.
             files = {name: each for name, each in shown.items() if not name.startswith(".") and "/." not in name}
         else:
             files = {Path(each).name: Path(each) for each in glob.glob(str(path)) if Path(each).is_file()}
@@ -90,12 +90,12 @@ def _content(path: Path, checked: Checked) -> str | None:
 
 
 def hash_of_prompts(prompts: pl.DataFrame) -> str:
-    """Hash of which prompts an iteration started from, whatever file they came in."""
+    """The hash of the prompts that an iteration started from. It does not depend on their file."""
     return hashlib.sha256("\n".join(prompts["prompt_id"].sort()).encode()).hexdigest()
 
 
 def commit_of(block: Seeds | TableModel) -> str | None:
-    """The commit that a Hub dataset is at, at the block's revision; None where the Hub does not say."""
+    """The present commit of a Hub dataset at the block's revision; None if the Hub does not say."""
     import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -105,11 +105,11 @@ def commit_of(block: Seeds | TableModel) -> str | None:
     try:
         return HfApi().dataset_info(block.dataset, revision=block.revision).sha
     except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError):
-        # Whether it can be read at all is for the reader to say: it may be in the cache.
+        # The dataset may still be in the cache. The reader will say if it cannot be read.
         return None
 
 
 def pinned(block: Block, key: str, inputs: Mapping[str, str]) -> Block:
-    """The block, reading its Hub dataset at the commit that is recorded, whatever its branch is at now."""
+    """The block with its Hub dataset at the recorded commit, whatever the branch points to now."""
     commit = inputs.get(f"{key}.dataset", "")
     return block.model_copy(update={"revision": commit}) if len(commit) == _COMMIT and block.dataset else block

@@ -1,4 +1,4 @@
-"""The record beside an iteration's tables, by which the iteration is checked, compared and built again."""
+"""The record beside an iteration's tables. By it, the iteration is checked, compared and built again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eva_data.tables.flow import Flow
 from eva_data.tables.rules import RULES
 
 FORMAT = 2
-"""Version of the folder's layout and of the manifest. Older ones are read; a newer one is refused.
+"""Version of the folder's layout and of the manifest. Older versions are read; a newer version is refused.
 
 1   as of 0.1.0
 2   `rules` and `theta` were added
@@ -24,7 +24,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Record(BaseModel):
-    """Base of a manifest and its parts: plain values, frozen, and an unknown key is an error."""
+    """Base of a manifest and of its parts: frozen, with plain values; an unknown key is an error."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True, allow_inf_nan=False
@@ -40,16 +40,16 @@ class FileEntry(Record):
 
 
 class Models(Record):
-    """Who played, as fingerprints."""
+    """The fingerprints of the models that played."""
 
     solver: str
     creator: str | None = None
-    """None where nothing was rewritten."""
+    """None if nothing was rewritten."""
     reward: str | None = None
 
 
 class Counts(Record):
-    """Rows of the tables."""
+    """Numbers of rows of the tables."""
 
     prompts: NonNegativeInt
     evolved: NonNegativeInt
@@ -65,11 +65,11 @@ class Consumed(Record):
     settings_hash: str
     files: dict[str, FileEntry]
     revision: NonNegativeInt = 0
-    """Which revision of it; 0 is the build."""
+    """The revision of that iteration; 0 is the build."""
 
 
 class Evolving(Record):
-    """What evolving gave and what X_t took of it, in prompts."""
+    """How many prompts evolving gave, and how many of them X_t took."""
 
     previous: NonNegativeInt = 0
     needed: NonNegativeInt = 0
@@ -82,7 +82,7 @@ class Evolving(Record):
 
 
 class Tokens(Record):
-    """Tokens of what was generated, as far as they were counted."""
+    """Tokens that were generated, as far as they were counted."""
 
     responses_prompt: NonNegativeInt
     responses_completion: NonNegativeInt
@@ -90,7 +90,7 @@ class Tokens(Record):
 
 
 class Spent(Record):
-    """What a stage asked of one model, by the ledger."""
+    """What a stage asked of one model, according to the ledger."""
 
     stage: str
     model: str
@@ -99,7 +99,7 @@ class Spent(Record):
     prompt_tokens: NonNegativeInt
     completion_tokens: NonNegativeInt
     cost: float
-    """Dollars, of the replies with a known price."""
+    """Dollars for the replies with a known price."""
     unpriced: NonNegativeInt
     """Replies without a known price."""
 
@@ -122,19 +122,19 @@ class Manifest(Record):
 
     format: PositiveInt = FORMAT
     rules: PositiveInt = 1
-    """Version of the rules that made the tables; absent in format 1, which means 1."""
+    """Version of the rules that made the tables. Format 1 does not state it, which means 1."""
     eva_data: str
     """The version of eva-data."""
     iteration: PositiveInt
     revision: NonNegativeInt = 0
-    """0 is the build, 1 and more what people's verdicts made of it."""
+    """0 is the build; 1 and more are revisions by people's verdicts."""
     config: dict[str, Any]
     """The resolved settings."""
     settings: dict[str, Any]
-    """Those of them that determine the iteration, as flat `block.key` values."""
+    """The settings that determine the iteration, as flat `block.key` values."""
     models: Models
     theta: NonNegativeInt | None = None
-    """t - 1 where the solver is the theta_{t-1} that eva-data trained; None where it is another model."""
+    """t - 1 if the solver is the theta_{t-1} that eva-data trained; None if it is another model."""
     licences: dict[str, str] = {}
     """Fingerprint -> licence, as far as the models' cards state one."""
     previous: Consumed | None = None
@@ -153,14 +153,14 @@ class Manifest(Record):
     files: dict[str, FileEntry] = {}
     """Every file of the tables, by its path in the folder."""
     review: dict[str, Any] | None = None
-    """What people's reviews come to; None in a build."""
+    """Numbers about people's reviews; None in a build."""
     online: dict[str, Any] | None = None
-    """What was asked of an online run; None where the iteration was built."""
+    """The settings of an online run; None if the iteration was built offline."""
 
     @model_validator(mode="before")
     @classmethod
     def _say_who_answered(cls, values: Any) -> Any:
-        """Format 1 did not say whether a theta answered; its name, `iter_t`, did."""
+        """Read from the solver's name, `iter_t`, whether a theta answered: format 1 did not say it otherwise."""
         if not isinstance(values, dict) or "theta" in values or values.get("format") != 1:
             return values
         models, iteration = values.get("models"), values.get("iteration")
@@ -175,12 +175,12 @@ class Manifest(Record):
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest in a file. Raises FileNotFoundError, and DataError where the file holds something else."""
+    """The manifest in a file. Raise FileNotFoundError if there is no file, and DataError if it holds no manifest."""
     return parse_manifest(path.read_bytes(), str(path), "restore it, or remove it and build again")
 
 
 def parse_manifest(content: bytes, name: str, remedy: str) -> Manifest:
-    """The manifest that is written in `content`; DataError, with `name` and `remedy` in it, where there is none."""
+    """The manifest in `content`. Raise DataError, with `name` and `remedy` in its message, if there is none."""
     try:
         manifest = Manifest.model_validate_json(content)
         json.loads(content, object_pairs_hook=_each_once, parse_constant=_no_number)
@@ -201,7 +201,7 @@ def parse_manifest(content: bytes, name: str, remedy: str) -> Manifest:
 
 
 _LONGEST_PLACE = 100
-"""Characters of a key's name in an error; whoever wrote the manifest chose them."""
+"""Most characters of a key's name in an error, since a stranger may have written the manifest."""
 
 
 def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -228,7 +228,7 @@ def _format_of(content: bytes) -> int | None:
 
 
 def refuse_newer(manifest: Manifest, path: Path) -> Manifest:
-    """The manifest; DataError where this eva-data does not know its format or its rules."""
+    """The manifest. Raise DataError if this eva-data does not know its format or its rules."""
     if manifest.format > FORMAT or manifest.rules > RULES:
         raise DataError(
             f"{path} was written by a newer eva-data (format {manifest.format}, rules {manifest.rules}; this one knows "

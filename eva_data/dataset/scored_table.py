@@ -1,4 +1,4 @@
-"""Scored responses that already exist, from files and Hub datasets of any shape, as the tables of iteration 1."""
+"""Makes the tables of iteration 1 from scored responses that already exist, in files or Hub datasets of any shape."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from eva_data.tables.shapes.scored import NOT_A_NUMBER, Named, Shape, responses_
 
 
 class TableRows(NamedTuple):
-    """A table of scored responses as iteration 1."""
+    """The tables of iteration 1 that a table of scored responses gives."""
 
     prompts: pl.DataFrame
-    """PROMPTS: each distinct prompt."""
+    """PROMPTS: one row per distinct prompt."""
     responses: pl.DataFrame
-    """RESPONSES with a finite reward."""
+    """RESPONSES: one row per response with a finite reward."""
     rejects: pl.DataFrame
     """REJECTS: one row per row of the table that is not in `responses`."""
     flow: Flow
 
 
 def read_table(table: TableModel, seed: int, note: Note = unheard) -> TableRows:
-    """Scored responses that already exist, as the tables of iteration 1.
+    """Make the tables of iteration 1 from scored responses that already exist.
 
-    Responses of one prompt are numbered in the order of (model, text, reward), so that the order of the file
-    does not count. A null response, a reward that is no finite number and one that cannot be given to a response go to
-    `rejects`; so do the responses to a prompt that cannot be one. `note` is told what a reader should know of how the
-    source was read.
+    Responses of one prompt are numbered in the order of (model, text, reward), so that the order of the file does not
+    count. A row goes to `rejects` if its response is null, if its reward is not a finite number or belongs to no known
+    response, or if its prompt is unusable. `note` receives sentences for the user on how the source was read. Raise
+    DataError if the source cannot be read or has no usable row.
     """
     source, prompts, shape, lower_is_better = _shaped(table)
     asked = Prompts("", None, None).of if prompts is None else prompts.of
@@ -99,7 +99,7 @@ def read_table(table: TableModel, seed: int, note: Note = unheard) -> TableRows:
 
 
 def _shaped(table: TableModel) -> tuple[Source, Prompts | None, Shape, bool]:
-    """The source, where its prompts are if not in the responses themselves, its shape, and whether lower is better."""
+    """The source, its prompts (None if the responses hold them), its shape, and whether a lower reward is better."""
     source = open_source(table, "solver")
     named = Named(
         table.prompt, table.response, table.reward, table.model, table.input, table.shape, table.lower_is_better
@@ -111,7 +111,7 @@ def _shaped(table: TableModel) -> tuple[Source, Prompts | None, Shape, bool]:
 
 
 def _refuse_without_numbers(rows: pl.DataFrame, reward: str, source: str) -> None:
-    """Raise DataError where something stands for every reward and nothing of it is a number."""
+    """Raise DataError if the column of the reward has values and none of them is a number."""
     unreadable = rows.filter(pl.col("why") == NOT_A_NUMBER)
     if unreadable.height and rows["reward"].null_count() == rows.height:
         raise DataError(
@@ -120,5 +120,5 @@ def _refuse_without_numbers(rows: pl.DataFrame, reward: str, source: str) -> Non
 
 
 def check_table(table: TableModel) -> None:
-    """Raise DataError where a table of scored responses cannot be read, or has no such columns."""
+    """Raise DataError if a table of scored responses cannot be read or lacks the needed columns."""
     _shaped(table)

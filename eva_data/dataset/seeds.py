@@ -1,7 +1,7 @@
-"""Human prompts from files and Hub datasets, as the prompts of iteration 1 and later.
+"""Reads human prompts from files and Hub datasets, for iteration 1 and later iterations.
 
-Nothing is dropped without a word: what cannot be a prompt goes to `rejects` with its reason. Which seeds an
-iteration gets follows from their content and the seed, not from the order of the file.
+Nothing is dropped silently: a row that cannot be a prompt goes to `rejects` with its reason. Which seeds an iteration
+gets depends on their content and the seed, not on the order of the file.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ Note = Callable[[str], None]
 
 
 def unheard(_: str) -> None:
-    """Nobody is told."""
+    """Ignore a note."""
 
 
 def read_seeds(seeds: Seeds, seed: int, note: Note = unheard) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """All usable seed prompts in their drawn order, and the rejects.
+    """All usable seed prompts in their drawn order, and the rejects (REJECTS).
 
-    The first frame has `prompt_id`, `prompt` and `source`, one row per distinct prompt. A conversation that goes on
-    after its last user turn is a prompt up to there. `note` is told what a reader should know of how the source was
-    read. Raises DataError where there is no file, no such column or not one usable row.
+    The first frame has one row per distinct prompt: `prompt_id`, `prompt` and `source`. A conversation that goes on
+    after its last user turn is cut there. `note` receives sentences for the user on how the source was read. Raise
+    DataError if there is no such file or column, or not a single usable row.
     """
     source, prompts = _opened(seeds, seed)
     turns = pl.col("prompt")
@@ -57,7 +57,7 @@ def read_seeds(seeds: Seeds, seed: int, note: Note = unheard) -> tuple[pl.DataFr
 
 
 def check_seeds(seeds: Seeds, seed: int) -> None:
-    """Raise DataError where the seeds cannot be read, or have no column of prompts."""
+    """Raise DataError if the seeds cannot be read or have no column of prompts."""
     _opened(seeds, seed)
 
 
@@ -82,12 +82,12 @@ def open_source(block: Seeds | TableModel, key: str) -> Source:
 
 
 def said(*found: Prompts | Shape | None) -> list[str]:
-    """What a reader should know of where prompts and responses were found."""
+    """Notes for the user on where prompts and responses were found."""
     return [what.says for what in found if what is not None and what.says is not None]
 
 
 def accept(table: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """What `read_seeds` returns, of `prompt`, `source` and `reason`: why a row was refused already, or null."""
+    """The result of `read_seeds` for a table of `prompt`, `source` and `reason`, which is null for a usable row."""
     contents = pl.col("prompt").list.eval(pl.element().struct.field("content"))
     roles = pl.col("prompt").list.eval(pl.element().struct.field("role"))
     judged = table.with_columns(
@@ -118,7 +118,7 @@ def accept(table: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
             conform(duplicates.join(texts, on="prompt_id", how="left"), REJECTS),
         ]
     ).with_columns(stage=pl.lit("seeds"), iteration=pl.lit(1, dtype=pl.Int32))
-    # Spellings that normalise to one prompt are one seed; which of them stays must not hang on the file's order.
+    # Spellings that normalise to the same prompt are one seed. Which of them stays must not depend on the file's order.
     distinct = usable.sort("prompt_id", contents.list.join("\x1e")).unique(
         "prompt_id", keep="first", maintain_order=True
     )
@@ -132,9 +132,9 @@ def accept(table: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def seed_block(seeds: pl.DataFrame, iteration: int, per_iteration: int | None) -> pl.DataFrame:
-    """PROMPTS of the seeds that belong to `iteration`: disjoint blocks of the drawn order.
+    """PROMPTS of the seeds that belong to `iteration`. Iterations get disjoint blocks of the drawn order.
 
-    Raises StaleError where fewer than one seed is left for it.
+    Raise StaleError if no seed is left for it.
     """
     size = per_iteration or seeds.height
     block = seeds.slice((iteration - 1) * size, size)
@@ -147,7 +147,7 @@ def seed_block(seeds: pl.DataFrame, iteration: int, per_iteration: int | None) -
 
 
 def as_prompts(seeds: pl.DataFrame, iteration: int) -> pl.DataFrame:
-    """PROMPTS of seed prompts: each its own root, at depth 0."""
+    """PROMPTS of seed prompts: each is its own root, at depth 0."""
     return conform(
         seeds.with_columns(
             origin=pl.lit("seed"),

@@ -1,4 +1,4 @@
-"""Which settings an iteration was made with, and which of them are no longer the same."""
+"""Compares the settings that an iteration was made with and the present settings."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from eva_data.dataset.manifest import Manifest
 from eva_data.ledger import call_key
 
 UNKNOWN_PATH = "unknown"
-"""What stands in a recorded config where the path of a file was."""
+"""The text in the place of a file's path in a recorded config."""
 
 _MAY_BE_PATHS = ("model", "recipe", "function", "metric", "method", "dataset", "tokenizer", "revision")
-"""Keys that hold the name of something that eva-data, Python or the Hub knows, or a path."""
+"""Keys whose value is a path, or a name that eva-data, Python or the Hub knows."""
 
 _BLOCKS_OF_FIRST = ("seed", "seeds", "solver", "reward", "pair")
 
@@ -24,12 +24,14 @@ _BLOCKS_OF_FIRST = ("seed", "seeds", "solver", "reward", "pair")
 def what_counts(config: Config, iteration: int) -> dict[str, Any]:
     """The settings that determine an iteration, as flat `block.key` values.
 
-    Iteration 1 has no creator step, so how prompts are sampled, evolved and mixed cannot make it stale. How the
-    solver is trained shows in the solver's fingerprint, which the manifest holds beside these.
+    Iteration 1 has no creator step, so settings on sampling, evolving and mixing cannot make it stale. The settings of
+    the training show in the solver's fingerprint, which the manifest holds beside these values.
     """
     values = config.data()
     values.pop("name")
     values.pop("train")
+    # Which prompts are held out is an input, by hash; a folder may begin to hold out what it has not used.
+    values.pop("evaluate")
     if iteration == 1:
         values = {key: values[key] for key in _BLOCKS_OF_FIRST} | {
             "estimate": {key: values["estimate"][key] for key in ("count_truncated", "unequal")}
@@ -44,7 +46,7 @@ def what_counts(config: Config, iteration: int) -> dict[str, Any]:
 
 
 def without_folders(values: Any, key: str = "") -> Any:
-    """Settings as they are published: of a model, recipe or data set on this machine only its own name, `./name`."""
+    """Settings in their published form: the path of a model, recipe or dataset on this machine becomes `./name`."""
     if isinstance(values, Mapping):
         return {name: without_folders(value, name) for name, value in values.items()}
     if isinstance(values, list | tuple):
@@ -55,14 +57,14 @@ def without_folders(values: Any, key: str = "") -> Any:
 
 
 def _is_local(name: str) -> bool:
-    """Whether a name is a path: it is written as one, or leads to something here that the Hub's name would hide."""
+    """Whether a name is a path: it looks like a path, or something of this name exists on this machine."""
     return name.startswith(("/", ".", "~")) or ("/" in name and Path(name).exists())
 
 
 def config_of(manifest: Manifest) -> Config:
-    """The config that an iteration was built with, each key that did not exist then at its meaning of then.
+    """The config that an iteration was built with. A key that did not exist then has the meaning that it had then.
 
-    Where the inputs lay is not recorded, and is called `unknown`. Raises ConfigError where the settings are not valid.
+    Paths of the inputs are not recorded; they are `unknown`. Raise ConfigError if the settings are not valid.
     """
     values = copy.deepcopy(manifest.config)
     seeds, solver, reward, evolve = (_block(values.get(key)) for key in ("seeds", "solver", "reward", "evolve"))
@@ -79,7 +81,7 @@ def config_of(manifest: Manifest) -> Config:
 
 
 def _block(value: Any) -> dict[str, Any]:
-    """The block itself where it is one; a manifest may hold anything."""
+    """The value if it is a block, else an empty block, since a manifest may hold anything."""
     return value if isinstance(value, dict) else {}
 
 
@@ -88,7 +90,7 @@ def _blocks(value: Any) -> list[dict[str, Any]]:
 
 
 def differences(config: Config, manifest: Manifest) -> list[str]:
-    """What of the settings that count for an iteration is not what it was made with, in words."""
+    """The settings that determine an iteration and have changed since it was made, in words."""
     now, then = (what_counts(one, manifest.iteration) for one in (config, config_of(manifest)))
     return [
         f"`{key}` is {now.get(key)!r}, was {then.get(key)!r}"

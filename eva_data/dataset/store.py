@@ -1,11 +1,11 @@
-"""The dataset on disk: a folder laid out as the Hub repo is, and its working state beside it in `.eva`.
+"""The dataset on disk: a folder with the layout of the Hub repo, and its working state in `.eva`.
 
 <folder>/README.md                    card; its YAML lists configs and splits for load_dataset
 <folder>/<config>/iter_t.parquet      one file per table and iteration; a large one is iter_t-00001-of-00003.parquet ...
-<folder>/<config>/iter_t.r1.parquet   a table that people's verdicts changed, as of their first revision
-<folder>/manifests/iter_t.json        what made it, with the SHA-256 of every file; written last
-<folder>/manifests/iter_t.r1.json     the same of a revision: all of its files, those of the build among them
-<folder>/.eva/                        ledger, lock, jobs, trained solvers, logs; never published, its owner's alone
+<folder>/<config>/iter_t.r1.parquet   a table that people's verdicts changed, in its first revision
+<folder>/manifests/iter_t.json        what made the iteration, with the SHA-256 of every file; written last
+<folder>/manifests/iter_t.r1.json     the same for a revision; it lists files of the build too
+<folder>/.eva/                        ledger, lock, jobs, trained solvers, logs; private to its owner, never published
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from eva_data.tables.redaction import without_secrets
 from eva_data.tables.schemas import ORDER, TABLES, read_table, table_to_write
 
 SHARD_BYTES = 400_000_000
-"""A table goes on in another file beyond this, as the Hub wants it."""
+"""A table beyond this size goes on in another file, as the Hub recommends."""
 
 
 @dataclass(frozen=True)
 class Store:
     """A dataset folder.
 
-    An iteration is as it was built, revision 0, or as of a later revision that merged people's verdicts into it. What
-    is read is the newest revision of each iteration, unless `at` says another.
+    Revision 0 of an iteration is its build; later revisions merge people's verdicts into it. The newest revision of
+    each iteration is read, unless `at` chooses another.
     """
 
     folder: Path
     pinned: tuple[tuple[int, int], ...] = ()
-    """(iteration, revision) of the iterations that are not read at their newest revision."""
+    """Pairs (iteration, revision) for iterations that are not read at their newest revision."""
     checks: bool = True
     """Whether a table is compared with its hash in the manifest before it is read."""
 
     def at(self, iteration: int, revision: int) -> Store:
-        """The same folder, with that iteration as of that revision."""
+        """The same folder, but this iteration is read at this revision."""
         others = tuple(pin for pin in self.pinned if pin[0] != iteration)
         return replace(self, pinned=(*others, (iteration, revision)))
 
@@ -58,16 +58,16 @@ class Store:
         return self.folder / ".eva"
 
     def solver_folder(self, iteration: int) -> Path:
-        """Where theta_t lies once it is trained."""
+        """The folder of theta_t, once it is trained."""
         return self.state / "solvers" / f"iter_{iteration}"
 
     @property
     def pull_folder(self) -> Path:
-        """Where downloads wait until all of them are checked; there as long as a pull is not finished."""
+        """The folder where downloads wait until all are checked. It exists as long as a pull is not finished."""
         return self.state / "pull"
 
     def checked(self) -> AbstractContextManager[Checked]:
-        """The hashes of files that this folder remembers."""
+        """The remembered hashes of this folder's files."""
         return remembered(self.state / "checked.json")
 
     def log(self, name: str) -> Path:
@@ -77,7 +77,7 @@ class Store:
         return self.state / "jobs" / f"iter_{iteration}" / name
 
     def table_files(self, name: str, iteration: int) -> list[Path]:
-        """The files of a table of a finished iteration, in order; none where it has no rows."""
+        """The files of a table of a finished iteration, in order; none if the table has no rows."""
         return [self.folder / file for file in self.manifest(iteration).files if file.startswith(f"{name}/")]
 
     def manifest_path(self, iteration: int) -> Path:
@@ -99,7 +99,7 @@ class Store:
         return dict(self.pinned).get(iteration, self.revisions(iteration)[-1])
 
     def manifest(self, iteration: int) -> Manifest:
-        """The manifest of a finished iteration; StaleError where there is none, DataError where it is newer."""
+        """The manifest of a finished iteration. Raise StaleError if there is none, DataError if its format is newer."""
         path = self.manifest_path(iteration)
         try:
             return refuse_newer(read_manifest(path), path)
@@ -109,10 +109,10 @@ class Store:
             ) from None
 
     def scan(self, name: str, iteration: int) -> pl.LazyFrame:
-        """A table of a finished iteration, lazily, in its full schema; no rows where it has no file.
+        """A table of a finished iteration, lazily, in its full schema. A table without a file has no rows.
 
-        Raises DataError where a file is missing, is not the one that the manifest names, or has other columns than any
-        release wrote.
+        Raise DataError if a file is missing, differs from its hash in the manifest, or has columns that no release
+        wrote.
         """
         if self.checks:
             self.refuse_changed(iteration, [name])
@@ -130,7 +130,7 @@ class Store:
         return pl.concat([self.scan(name, earlier) for earlier in self.iterations() if earlier <= iteration])
 
     def refuse_changed(self, iteration: int, tables: Collection[str] = TABLES) -> None:
-        """Raise DataError where a file of these tables is missing or is not the one that the manifest names."""
+        """Raise DataError if a file of these tables is missing or differs from its hash in the manifest."""
         files = self.manifest(iteration).files
         with self.checked() as checked:
             for name in (name for name in files if name.partition("/")[0] in tables):
@@ -150,7 +150,7 @@ class Store:
                     )
 
     def remedy(self, name: str, iteration: int) -> str:
-        """How a file of an iteration's tables, by its path in the folder, is had again."""
+        """How to get a file of an iteration's tables back; `name` is its path in the folder."""
         revised = re.search(rf"/iter_{iteration}\.r(\d+)[.-]", name)
         manifest = self.at(iteration, int(revised[1]) if revised else 0).manifest_path(iteration)
         if revised:
@@ -163,7 +163,7 @@ class Store:
     def write_iteration(
         self, manifest: Manifest, tables: Mapping[str, pl.DataFrame], *, shard_bytes: int = SHARD_BYTES
     ) -> Manifest:
-        """Write all tables in canonical order, then the manifest with their hashes: its rename is the commit.
+        """Write all tables in canonical order, then the manifest with their hashes. Its rename is the commit.
 
         A table without rows has no file, since `load_dataset` fails on a split without rows.
         """
@@ -173,7 +173,7 @@ class Store:
     def write_revision(self, iteration: int, tables: Mapping[str, pl.DataFrame], **changes: Any) -> Manifest:
         """Write the tables that differ from the build, then the revision's manifest, and return it.
 
-        `changes` are the fields in which the manifest differs from the build's. No file that is there is written again.
+        `changes` are the fields in which the manifest differs from the build's. Existing files are not written again.
         """
         built = self.at(iteration, 0).manifest(iteration)
         number = self.revisions(iteration)[-1] + 1
@@ -187,7 +187,7 @@ class Store:
         return sealed
 
     def _write_tables(self, stem: str, tables: Mapping[str, pl.DataFrame], shard_bytes: int) -> dict[str, FileEntry]:
-        """Write tables under one name each, and return what the manifest says of their files."""
+        """Write each table under one name, and return what the manifest says about the files."""
         files: dict[str, FileEntry] = {}
         with self.checked() as checked:
             for name, table in tables.items():
@@ -205,9 +205,9 @@ class Store:
         return files
 
     def changed_files(self, iteration: int, *, afresh: bool = False) -> list[str]:
-        """Files of an iteration, in all its revisions, that are missing or no longer what the manifests say.
+        """Files of an iteration, in all its revisions, that are missing or differ from the manifests.
 
-        `afresh` reads every file, also those whose hash is remembered.
+        `afresh` reads every file, even if its hash is remembered.
         """
         files: dict[str, FileEntry] = {}
         for revision in self.revisions(iteration):
@@ -217,7 +217,7 @@ class Store:
             return [name for name, entry in files.items() if _hash(hash_of, self.folder / name) != entry.sha256]
 
     def refuse_half_pulled(self) -> None:
-        """Raise StaleError where a pull into this folder was cut off or refused."""
+        """Raise StaleError if a pull into this folder was cut off or refused."""
         if self.pull_folder.exists():
             raise StaleError(
                 f"a pull into {self.folder} is not finished: repeat `eva-data pull`, or remove {self.pull_folder} to "
@@ -226,10 +226,10 @@ class Store:
 
     @contextmanager
     def locked(self, *, pulling: bool = False) -> Iterator[None]:
-        """Hold the folder for this process; LockedError at once where another has it.
+        """Lock the folder for this process. Raise LockedError at once if another process holds it.
 
-        The lock is the kernel's: it is free the moment its holder ends, however it ends. Raises DataError where a link
-        leads out of the folder, and StaleError, unless `pulling`, where a pull is not finished.
+        The kernel keeps the lock: it is free as soon as its holder ends, however it ends. Raise DataError if a link
+        leads out of the folder, and StaleError, unless `pulling`, if a pull is not finished.
         """
         refuse_links_out(self.folder)
         if not pulling:
@@ -250,21 +250,21 @@ class Store:
             lock.release()
 
     def _tidy(self) -> None:
-        """Close the working state to others, and take secrets out of its logs, which whole programs write."""
+        """Close the working state to others, and redact secrets in its logs, which other programs write."""
         own_folder(self.state)
         for log in (self.state / "logs").glob("*.log"):
             redact_file(log)
 
 
 def _hash(hash_of: Callable[[Path], str], path: Path) -> str | None:
-    """The hash of a file; None where it is missing or cannot be read."""
+    """The hash of a file; None if it is missing or cannot be read."""
     try:
         return hash_of(path)
     except (OSError, ValueError):
-        # The second where a name cannot be that of a file.
+        # ValueError: no file can have such a name.
         return None
 
 
 def stem_of(iteration: int, revision: int) -> str:
-    """What files of a revision are called, without their suffix."""
+    """The names of a revision's files, without their suffix."""
     return f"iter_{iteration}.r{revision}" if revision else f"iter_{iteration}"

@@ -1,7 +1,7 @@
-"""The creator step of eva: chains of rewrites that start at sampled prompts, and what is kept of them.
+"""The creator step of eva: chains of rewrites that start at sampled prompts, and their elimination.
 
-`start_chains` gives the chains that the generating step drives, in a process in which polars must not run;
-`eliminate` judges their rows afterwards, against all other prompts.
+`start_chains` gives the chains that the generating step drives, in a process in which polars must not run.
+`eliminate` then compares their rows with all other prompts.
 """
 
 from eva_data.evolve.chain import evolve_chain, start_chains

@@ -1,4 +1,4 @@
-"""The candidates of one step of a chain, and which of them goes on (paper: appendix F, figure 11)."""
+"""The candidates of one step of a chain, and the choice of the best (paper: appendix F, figure 11)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, NEAR_DUPLICATE, NO
 
 @dataclass(frozen=True)
 class Prompt:
-    """A surviving prompt of the chain, the sampled one included."""
+    """A surviving prompt of the chain, or its sampled prompt."""
 
     prompt_id: str
     conversation: Conversation
@@ -27,18 +27,18 @@ class Candidate:
     """One attempt of a step."""
 
     row: Row
-    """Of records.EVOLUTIONS, without scores."""
+    """A row of EVOLUTIONS, without scores."""
     prompt: Prompt | None = None
-    """The new prompt; null where a rule ended the attempt."""
+    """The new prompt; None if a rule ended the attempt."""
     scores: Scores | None = None
-    """Null where it was not rated."""
+    """None if the prompt was not rated."""
 
 
 def one_goes_on(candidates: Sequence[Candidate]) -> tuple[list[Row], Prompt | None]:
-    """The rows of a step with their scores, in order, and the prompt that goes on, if any survived.
+    """The rows of a step with their scores, in order, and the prompt that goes on, or None if none survived.
 
-    It is the one with the highest complexity + quality; whatever was rated in both goes before what was not. Of equal
-    ones the smallest `prompt_id`, a hash, decides, and of equal prompts the first.
+    The prompt with the highest complexity + quality goes on. A prompt with both ratings goes before a prompt without.
+    Ties are broken by the smallest `prompt_id`, which is a hash, and among equal prompts the first goes on.
     """
     alive = [candidate for candidate in candidates if candidate.prompt is not None]
     best = min(alive, key=_rank, default=None)
@@ -52,7 +52,7 @@ def one_goes_on(candidates: Sequence[Candidate]) -> tuple[list[Row], Prompt | No
 
 
 def unrated(evolutions: pl.DataFrame) -> str | None:
-    """How many of EVOLUTIONS got no rating that was asked for, as a sentence; null where there are none."""
+    """A sentence on how many rows of EVOLUTIONS lack a rating that was asked for; None if there are none."""
     missing = evolutions["unscored"].count()
     asked = evolutions.select(pl.any_horizontal(pl.col("complexity", "quality", "unscored").is_not_null()).sum()).item()
     if not missing:
@@ -64,9 +64,9 @@ def unrated(evolutions: pl.DataFrame) -> str | None:
 
 
 def wrongly_judged(evolutions: pl.DataFrame) -> pl.DataFrame:
-    """The rows of EVOLUTIONS that lost, or did not, other than `one_goes_on` has it by the scores beside them."""
+    """Rows of EVOLUTIONS whose status contradicts their scores, by the rules of `one_goes_on`."""
     reason = pl.col("reason")
-    # What `eliminate` found later did not keep the best of a step from going on.
+    # If `eliminate` ended the best candidate of a step later, it had still gone on before.
     found_later = kind(reason).is_in([DUPLICATE, NEAR_DUPLICATE, CONTAMINATION])
     alive = evolutions.filter(reason.is_null() | (reason == NOT_BEST) | found_later)
     ranked = alive.with_columns(total=(pl.col("complexity") + pl.col("quality")).fill_null(0.0)).sort(
@@ -78,5 +78,5 @@ def wrongly_judged(evolutions: pl.DataFrame) -> pl.DataFrame:
 
 def _rank(candidate: Candidate) -> tuple[float, str]:
     total = None if candidate.scores is None else candidate.scores.total
-    # Both ratings are at least 1, so that no rated one comes last.
+    # Both ratings are at least 1, so a rated candidate goes before candidates without ratings.
     return -(total or 0.0), candidate.row["prompt_id"]

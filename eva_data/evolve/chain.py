@@ -1,4 +1,4 @@
-"""The chain of rewrites that starts at one sampled prompt, as a generator over requests and completions."""
+"""The chain of rewrites that starts at a sampled prompt, as a generator over requests and completions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def start_chains(
     candidates: int = 1,
     score: bool = False,
 ) -> list[Chain[list[Row]]]:
-    """One chain per sampled prompt, in the order of `rows`; see `evolve_chain`."""
+    """One chain per sampled prompt, in the order of `rows` (see `evolve_chain`)."""
     return [
         evolve_chain(
             row,
@@ -55,22 +55,21 @@ def evolve_chain(
     candidates: int = 1,
     score: bool = False,
 ) -> Chain[list[Row]]:
-    """A chain whose result is rows of records.EVOLUTIONS: `candidates` for each of `evolutions` steps, in order.
+    """A chain whose result is rows of EVOLUTIONS: `candidates` rows for each of `evolutions` steps, in order.
 
-    `row` is a sampled row of records.PROMPTS, of which `prompt_id`, `prompt`, `root_id` and `depth` are read;
-    `creator` is the fingerprint of the model that answers. A sequential method yields the requests of one step
-    at a time, since each step rewrites the last survivor; an independent one yields all of them at once. `status`
-    is `eliminated` where a rule of this package ends the attempt (`reason` says which) and null where the
-    attempt is still to be judged against other prompts (`eliminate`). `prompt` and `prompt_id` are null where
-    the reply holds no prompt, `mutation` is null where no strategy of the method suits the prompt and nothing
-    was asked.
+    `row` is a sampled row of PROMPTS, of which `prompt_id`, `prompt`, `root_id` and `depth` are read. `creator` is the
+    fingerprint of the model that answers. A sequential method yields the requests of one step at a time, since each
+    step rewrites the last survivor. An independent method yields all requests at once. `status` is `eliminated` if a
+    rule of this package ends the attempt (`reason` says which rule). It is null if the attempt must still be compared
+    with other prompts (`eliminate`). `prompt` and `prompt_id` are null if the reply holds no prompt. `mutation` is null
+    if no strategy of the method suits the prompt, so that nothing was asked.
 
-    With several candidates a step is asked for by as many different strategies (paper: appendix F, figure 11);
-    where the method has fewer that suit, by all of them and then again. The creator then rates the survivors
-    (`scorer`), the best goes on (`one_goes_on`), and the others are `unused` with the reason `not_best`. `score`
-    has the survivors rated where there is one candidate too, which decides nothing.
+    With several candidates, a step uses as many different strategies (paper: appendix F, figure 11). If fewer suit the
+    prompt, all of them are used, and then again. The creator rates the survivors (`scorer`), the best goes on
+    (`one_goes_on`), and the others are `unused` with the reason `not_best`. With `score`, the creator also rates a
+    single candidate, which decides nothing.
 
-    Raises DataError, at once and not at the first `next`, for a prompt that does not end in a user turn.
+    Raise DataError, at once and not at the first `next`, if the prompt does not end in a user turn.
     """
     sampled = Prompt(row["prompt_id"], read_conversation(row["prompt"]), row["depth"])
     attempts = _Attempts(
@@ -93,7 +92,7 @@ def evolve_chain(
 
 @dataclass(frozen=True)
 class _Attempts:
-    """What the attempts of one chain share, and how one of them is asked for and recorded."""
+    """The shared facts of a chain's attempts, and the request and the row of each attempt."""
 
     chain_id: str
     root_id: str
@@ -106,7 +105,7 @@ class _Attempts:
     scored: bool
 
     def drawn(self, step: int) -> list[Strategy]:
-        """The strategy of each candidate of a step: drawn without replacement, until none is left to draw."""
+        """The strategy of each candidate of a step, drawn without replacement until none is left."""
         drawn: list[Strategy] = []
         left: list[Strategy] = []
         for candidate in range(self.candidates):
@@ -118,14 +117,14 @@ class _Attempts:
         return drawn
 
     def request(self, parent: Prompt, step: int, candidate: int, strategy: Strategy) -> Request:
-        # The first candidate is what a chain without others asks, so that neither is paid for twice.
+        # The first candidate makes the same request as a chain with one candidate, so that it is not paid twice.
         own = f":{candidate}" if candidate else ""
         return Request(strategy.render(parent.conversation), salt=f"evolve:{self.iteration}:{step}{own}")
 
     def read(
         self, ancestors: Sequence[Prompt], step: int, candidate: int, strategy: Strategy, completion: Completion
     ) -> Candidate:
-        """What became of an attempt; the last ancestor is the parent."""
+        """The result of an attempt. The last ancestor is the parent."""
         parent = ancestors[-1]
         row = self.row(parent, step, candidate) | {
             "mutation": strategy.name,
@@ -143,7 +142,7 @@ class _Attempts:
         return Candidate(row, evolved) if verdict is None else Candidate(row | _elimination(verdict))
 
     def row(self, parent: Prompt, step: int, candidate: int = 0) -> Row:
-        """A row of which nothing is known yet but where it stands."""
+        """A row that holds only its place in the chain so far."""
         return {
             "chain_id": self.chain_id,
             "step": step,
@@ -189,7 +188,7 @@ def _independently(attempts: _Attempts, sampled: Prompt, steps: range) -> Chain[
 
 
 def _asked(attempts: _Attempts, ancestors: Sequence[Prompt], steps: Sequence[int]) -> Chain[list[Candidate]]:
-    """All candidates of these steps from one parent, asked for together and then, the survivors, rated together."""
+    """All candidates of these steps from one parent: requested together, and then the survivors are rated together."""
     wanted = [(step, number, strategy) for step in steps for number, strategy in enumerate(attempts.drawn(step))]
     completions = yield [attempts.request(ancestors[-1], *which) for which in wanted]
     read = [attempts.read(ancestors, *which, reply) for which, reply in zip(wanted, completions, strict=True)]

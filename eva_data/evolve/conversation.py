@@ -1,4 +1,4 @@
-"""A prompt seen as what came before and the one user turn that is rewritten."""
+"""Splits a prompt into its preceding messages and the last user turn, which is rewritten."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ prompt takes its place and must fit them.
 
 @dataclass(frozen=True)
 class Conversation:
-    """The preceding messages, the system message included, and the text of the user turn at the end."""
+    """The preceding messages, with the system message, and the text of the last user turn."""
 
     preceding: tuple[Message, ...]
     last: str
 
     @property
     def has_history(self) -> bool:
-        """Whether there are earlier turns; a system message alone is none."""
+        """Whether there are earlier turns. A system message alone does not count."""
         return any(message["role"] != "system" for message in self.preceding)
 
     @property
     def context(self) -> str:
-        """What stands before a rewriting template: the preceding messages, shown; "" where there are none."""
+        """The text before a rewriting template, which shows the preceding messages; "" if there are none."""
         if not self.preceding:
             return ""
         turns = "\n\n".join(f"[{message['role'].capitalize()}]\n{message['content']}" for message in self.preceding)
         return _CONTEXT.replace("{turns}", turns)
 
     def ending_in(self, text: str) -> tuple[Message, ...]:
-        """The whole prompt with another last user turn; what precedes it stays verbatim."""
+        """The whole prompt with another last user turn. The preceding messages stay verbatim."""
         return (*self.preceding, {"role": "user", "content": text})
 
 
 def read_conversation(messages: Sequence[Message]) -> Conversation:
-    """Take a prompt apart; raises DataError unless it ends in a user turn."""
+    """Split a prompt. Raise DataError unless it ends in a user turn."""
     roles = [message["role"] for message in messages]
     if not roles or roles[-1] != "user":
         raise DataError(

@@ -1,8 +1,8 @@
-"""From a creator's reply to the text of a new prompt, or to the reason why it holds none.
+"""Reads the text of a new prompt from a creator's reply, or the reason why it holds none.
 
-A strategy names its parser. All of them first drop a reasoning model's thoughts. Those of the marked and the JSON
-form then take what stands between the delimiters, character for character; the others take off what chat models put
-around the text they were asked for (`evolve.replies`).
+A strategy names its parser. All parsers first drop a reasoning model's thoughts. The parsers of the marked and the JSON
+form then take the text between the delimiters, character for character. The other parsers remove the words that chat
+models put around the requested text (`evolve.replies`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Parser: TypeAlias = Callable[[str], "str | Unparsable"]
 
 
 def bare(reply: str) -> str | Unparsable:
-    """The whole reply is the prompt; where it is marked, what is between the markers."""
+    """The text between the markers, or else the whole reply."""
     answer = thoughtless(reply)
     if isinstance(answer, Unparsable):
         return answer
@@ -30,9 +30,9 @@ def bare(reply: str) -> str | Unparsable:
 
 
 def after(label: str) -> Parser:
-    """What follows the last `label`, or all where there is none, as Distilabel's evolving tasks read it."""
+    """A parser of the text after the last `label`, or else of the whole reply, as in Distilabel's evolving tasks."""
 
-    # At the beginning of a line, in whatever else the creator writes it with.
+    # The label stands near the beginning of a line, perhaps with other marks.
     written = re.compile(rf"^[^\n]{{0,30}}{re.escape(label)}[*_#]{{0,3}}[ \t]*\n?", re.MULTILINE)
 
     def parse(reply: str) -> str | Unparsable:
@@ -46,19 +46,19 @@ def after(label: str) -> Parser:
 
 
 def first_line(reply: str) -> str | Unparsable:
-    """The first instruction: one per line, as Distilabel's SelfInstruct reads it."""
+    """The first instruction; each line is an instruction, as in Distilabel's SelfInstruct."""
     answer = thoughtless(reply)
     return answer if isinstance(answer, Unparsable) else first_item(bare_text(answer))
 
 
 def marked(reply: str) -> str | Unparsable:
-    """What stands between <new_prompt> and </new_prompt>."""
+    """The text between <new_prompt> and </new_prompt>."""
     answer = thoughtless(reply)
     return answer if isinstance(answer, Unparsable) else between_markers(answer)
 
 
 def structured(reply: str) -> str | Unparsable:
-    """The text of the JSON object that was asked for; where there is none, that between the markers."""
+    """The text in the requested JSON object, or else the text between the markers."""
     answer = thoughtless(reply)
     if isinstance(answer, Unparsable):
         return answer

@@ -1,9 +1,9 @@
-"""The form in which a creator is asked for its reply, and how that form is read.
+"""The form of a creator's reply: how it is asked for, and how it is read.
 
-`plain` leaves every template as it is published. `delimited` adds one sentence to it, which asks for the new prompt
-between two markers; `json` asks for a JSON object, and a server that guides its decoding is given the schema. What
-stands between delimiters comes back character for character, so that neither labels nor explanations nor a first
-line's indentation have to be guessed. Another form is another request, so it finds nothing of `plain` in the ledger.
+`plain` leaves every template as it is published. `delimited` adds a sentence that asks for the new prompt between two
+markers. `json` asks for a JSON object, and a server that guides its decoding gets the schema. Text between delimiters
+is taken character for character, so that neither labels nor explanations nor the indentation of a first line have to
+be guessed. Another form makes another request, so it does not find the answers for `plain` in the ledger.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ReplyForm: TypeAlias = Literal["plain", "delimited", "json"]
 _DELIMITED = f"\n\nWrite only the new text, between {OPEN} and {CLOSE}, and nothing before or after them."
 _JSON = f'\n\nReply with one JSON object and nothing else: {{"{KEY}": "the new text"}}.'
 _MARKED = f"\n\nWrite only the new prompt, between {OPEN} and {CLOSE}."
-"""With this the templates of `eva` end; another form takes its place."""
+"""The last sentence of eva's templates; another form replaces it."""
 
 RESPONSE_FORMAT: dict[str, Any] = {
     "type": "json_schema",
@@ -30,12 +30,12 @@ RESPONSE_FORMAT: dict[str, Any] = {
 
 
 def guide_of(form: ReplyForm) -> dict[str, Any] | None:
-    """What a request holds beside the template, so that a server guides the decoding; None where nothing is guided."""
+    """The field of a request by which a server guides the decoding; None if this form needs none."""
     return {"response_format": RESPONSE_FORMAT} if form == "json" else None
 
 
 def asking_for(method: Method, form: ReplyForm) -> Method:
-    """The method with every strategy asking for, and reading, replies of this form."""
+    """The method with strategies that ask for and read replies of this form."""
     if form == "plain":
         return method
     return replace(method, strategies=tuple(_asking_for(strategy, form) for strategy in method.strategies))

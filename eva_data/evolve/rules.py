@@ -1,18 +1,18 @@
-"""What ends an attempt inside its chain: rules on the reply, the strategy and the ancestors alone.
+"""The rules that end an attempt inside its chain. They use only the reply, the strategy and the ancestors.
 
-A reason is a word, for some followed by a colon and what was found:
+A reason is a word; some reasons continue with a colon and particulars:
 
     call_failed:<error>   the creator gave no reply
     content_filter        the server cut the reply
     truncated             the reply was cut at max_tokens
     unparsable:<why>      the reply is not in the form that was asked for, or not valid Unicode
     empty                 no letter and no digit is left
-    unchanged             the parent again, but for case and white space
-    copy_of_ancestor      an earlier prompt of the chain again, likewise
+    unchanged             the parent again, apart from case and white space
+    copy_of_ancestor      an earlier prompt of the chain again, apart from case and white space
     template_words        words of the rewriting template that the parent does not have
-    too_short, too_long   characters of the rewritten turn
+    too_short, too_long   the rewritten turn has too few or too many characters
     refusal               the creator declined to write a prompt, or asked for one
-    answer                the creator answered its prompt, or another, instead of writing one
+    answer                the creator answered the prompt, or another prompt, and wrote none
     other_language        the new turn is in another language than its parent
     no_strategy           no strategy of the method suits the prompt, so nothing was asked
 """
@@ -33,7 +33,7 @@ from eva_data.evolve.strategy import Strategy
 
 @dataclass(frozen=True)
 class Limits:
-    """Characters that a rewritten user turn may have, both ends included."""
+    """The least and the most characters of a rewritten user turn."""
 
     min_characters: int
     max_characters: int
@@ -41,7 +41,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Ancestor:
-    """An earlier prompt of the chain: its id, and its last user turn."""
+    """An earlier prompt of the chain: its id and its last user turn."""
 
     prompt_id: str
     text: str
@@ -49,14 +49,14 @@ class Ancestor:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Why an attempt ends, and which prompt it repeats if that is the reason."""
+    """Why an attempt ends, and which prompt it repeats, if that is the reason."""
 
     reason: str
     duplicate_of: str | None = None
 
 
 def read_reply(completion: Completion, strategy: Strategy) -> str | Verdict:
-    """The new text that a completion holds, or why it holds none."""
+    """The new text in a completion, or why it holds none."""
     if completion.text is None or completion.finish_reason == "error":
         return Verdict(f"call_failed:{completion.error or 'the reply has no text'}")
     if completion.finish_reason == "content_filter":
@@ -72,7 +72,7 @@ def read_reply(completion: Completion, strategy: Strategy) -> str | Verdict:
 
 
 def judge(text: str, strategy: Strategy, ancestors: Sequence[Ancestor], limits: Limits) -> Verdict | None:
-    """Why a new user turn is eliminated; None if it survives. The last ancestor is the parent."""
+    """Why a new user turn is eliminated, or None if it survives. The last ancestor is the parent."""
     squeezed, parent = _squeezed(text), ancestors[-1]
     if squeezed == _squeezed(parent.text):
         return Verdict("unchanged", parent.prompt_id)
@@ -95,7 +95,7 @@ def judge(text: str, strategy: Strategy, ancestors: Sequence[Ancestor], limits: 
 
 
 def _has_template_word(text: str, word: str, parent: str) -> bool:
-    """Whether a reply talks about the rewriting: "the Given Prompt", or a marker as such; not "a given prompt"."""
+    """Whether a reply talks about the rewriting: "the Given Prompt" or a marker does, "a given prompt" does not."""
     if word.casefold() in parent.casefold():
         return False
     if word in (OPEN, CLOSE):

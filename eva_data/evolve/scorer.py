@@ -1,7 +1,7 @@
-"""How complex and how good a prompt is, each from 1 to 5, as a language model rates it (the paper's table 7).
+"""Asks a language model how complex and how good a prompt is, each from 1 to 5 (paper: table 7).
 
-The wording is our own, one question for each of the two. A prompt is rated alone and not in a list, as Distilabel's
-ComplexityScorer and QualityScorer do it: its scores depend on no other prompt, so those of different chains and
+The wording is our own, with one question for each rating. Distilabel's ComplexityScorer and QualityScorer rate prompts
+in a list. Here a prompt is rated alone, so its scores depend on no other prompt, and scores of different chains and
 iterations can be compared.
 """
 
@@ -59,29 +59,29 @@ ASPECTS: tuple[Aspect, ...] = ("complexity", "quality")
 QUESTIONS: dict[Aspect, str] = {
     aspect: _QUESTION.replace("{aspect}", aspect).replace("{what}", _WHAT[aspect]) for aspect in ASPECTS
 }
-"""What the scorer is asked; `{prompt}` is the place of the prompt."""
+"""The questions to the scorer; `{prompt}` is the place of the prompt."""
 
 SHOWN_CHARACTERS = 1000
-"""How much is kept of a reply that holds no rating."""
+"""So many characters of a reply without a rating are kept."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What the scorer says of one prompt."""
+    """The ratings of one prompt."""
 
     complexity: float | None
     quality: float | None
     unscored: str | None
-    """Why one of them is null, with what the scorer wrote then; null where none is."""
+    """Why a rating is None, with the scorer's reply; None if there are both ratings."""
 
     @property
     def total(self) -> float | None:
-        """Complexity and quality together; null unless both are there."""
+        """The sum of complexity and quality; None unless there are both."""
         return None if self.complexity is None or self.quality is None else self.complexity + self.quality
 
 
 def score_prompts(prompts: Sequence[Sequence[Message]]) -> Chain[list[Scores]]:
-    """Asks about all prompts at once, two questions each, and once more where a reply held no rating."""
+    """Ask about all prompts at once, with two questions each, and ask again if a reply holds no rating."""
     texts = [conversation_text(prompt) for prompt in prompts]
     questions = [QUESTIONS[aspect].replace("{prompt}", text) for text in texts for aspect in ASPECTS]
     rated = yield from rate(questions, LOWEST, HIGHEST)

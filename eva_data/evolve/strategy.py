@@ -1,4 +1,4 @@
-"""What an evolving method is: named strategies, each a template and a way to read the reply."""
+"""An evolving method: named strategies, each with a template and a parser of the reply."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from eva_data.evolve.conversation import Conversation
 from eva_data.evolve.parse import Parser
 
 Kind: TypeAlias = Literal["in_depth", "in_breadth"]
-"""In depth makes the same prompt harder; in breadth makes another prompt, so it needs one without history."""
+"""In depth makes the same prompt harder. In breadth makes another prompt, so it needs a prompt without history."""
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """One mutation: how it is asked for and how the reply is read."""
+    """One mutation: its request and the parser of the reply."""
 
     name: str
     kind: Kind
     template: str
     placeholder: str
-    """Stands in the template for the text to rewrite."""
+    """The part of the template that stands for the text to rewrite."""
     parse: Parser
     forbidden: tuple[str, ...] = ()
-    """Words of the template that betray a reply which talks about the rewriting instead of doing it."""
+    """Words of the template. A reply that holds them talks about the rewriting and does not do it."""
 
     def render(self, prompt: Conversation) -> tuple[Message, ...]:
-        """One user message: the template with the prompt in it, behind any preceding turns."""
+        """One user message: any preceding turns, and the template with the prompt in it."""
         content = prompt.context + self.template.replace(self.placeholder, prompt.last)
         return ({"role": "user", "content": content},)
 
 
 @dataclass(frozen=True)
 class Method:
-    """A published way of evolving prompts, or a user's own: a set of strategies that are drawn uniformly."""
+    """A published way to evolve prompts, or a user's own: a set of strategies, from which each draw is uniform."""
 
     name: str
     strategies: tuple[Strategy, ...]
     sequential: bool = True
-    """Each step rewrites the last surviving one; otherwise every step starts from the sampled prompt."""
+    """Whether each step rewrites the last surviving prompt; otherwise every step starts from the sampled prompt."""
 
     def suiting(self, prompt: Conversation) -> tuple[Strategy, ...]:
-        """The strategies that a prompt may be evolved by: with history only those in depth."""
+        """The strategies that suit a prompt: only strategies in depth if it has history."""
         return tuple(s for s in self.strategies if s.kind == "in_depth" or not prompt.has_history)
 
     def extended(self, strategies: Sequence[Strategy], *, keep_own: bool) -> Method:
-        """The method with more strategies, or with these alone; raises ConfigError for a name used twice."""
+        """The method with these strategies added, or alone. Raise ConfigError if a name is used twice."""
         together = (*self.strategies, *strategies) if keep_own else tuple(strategies)
         names = [strategy.name for strategy in together]
         twice = sorted({name for name in names if names.count(name) > 1})

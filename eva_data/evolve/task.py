@@ -1,4 +1,4 @@
-"""The Distilabel task of the creator: one sampled prompt in, the rows of its chain out (paper 3.3.2)."""
+"""The Distilabel task of the creator, which gives the rows of the chain of a sampled prompt (paper 3.3.2)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from eva_data.jobs.distilabel_steps import ChainTask
 
 
 class EvolvePrompts(ChainTask):
-    """Rewrites every sampled prompt `evolutions` times; all attempts come back, candidates that lost included."""
+    """Rewrites every sampled prompt `evolutions` times, and returns all attempts, also candidates that lost."""
 
     settings: Evolve
 
@@ -35,5 +35,5 @@ class EvolvePrompts(ChainTask):
         candidates = self.settings.evolutions * self.settings.candidates
         if not self.settings.score and self.settings.candidates == 1:
             return candidates
-        # Each may be rated too, by two questions that may be asked once more.
+        # Each candidate may be rated too, by two questions, and each question may be asked again.
         return candidates * (1 + 2 * 2)

@@ -1,4 +1,4 @@
-"""Evolving during training: the chains of `chain`, judged by `eliminate`, a few prompts at a time in this process."""
+"""Evolves a few prompts at a time during training, in this process, with the chains of `chain` and `eliminate`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _KNOWN = {name: PROMPTS[name] for name in ("prompt_id", "prompt", "root_id", "de
 
 @dataclass(frozen=True)
 class LiveEvolve:
-    """A creator at work beside a trainer; `iteration` of its rows is the training step."""
+    """A creator at work beside a trainer. The `iteration` of its rows is the training step."""
 
     creator: LedgerLLM
     settings: Evolve
@@ -35,13 +35,13 @@ class LiveEvolve:
     benchmarks: tuple[ReferenceSet, ...]
     seed: int
     fits: Callable[[Sequence[Message]], bool]
-    """Whether a prompt is short enough to be trained on."""
+    """Whether a prompt is short enough for the training."""
 
     @classmethod
     def of(
         cls, creator: LedgerLLM, settings: Evolve, *, seed: int, fits: Callable[[Sequence[Message]], bool]
     ) -> LiveEvolve:
-        """The creator with the method and the benchmarks that the settings name."""
+        """The creator with the method and the benchmarks of the settings."""
         own = [user_strategy(s.name, s.template, s.kind) for s in settings.strategies]
         method = build_method(settings.method, own, keep_own=not settings.only_own, reply=settings.reply)
         sets = tuple(read_reference_set(b.name, b.path, column=b.column) for b in settings.benchmarks)
@@ -50,10 +50,10 @@ class LiveEvolve:
     def __call__(
         self, parents: Sequence[Row], n_new: int, step: int, alive: Sequence[Row], exist: frozenset[str]
     ) -> list[Row]:
-        """EVOLUTIONS rows of the parents' chains, `status` null where the prompt is new.
+        """EVOLUTIONS rows of the parents' chains. `status` is null if the prompt is new.
 
-        Duplicates are judged against all ids that exist, near-duplicates against the prompts that are `alive`, which
-        keeps a step's time the same however long the run.
+        Duplicates are found among all ids that exist, and near-duplicates among the prompts that are `alive`. So the
+        time of a step does not grow with the length of the run.
         """
         chains = start_chains(
             parents,

@@ -1,1 +1,1 @@
-"""The whole game: iterations and trainings in turn, and what they will take."""
+"""The whole game: iterations and trainings in turn, and plans of their costs."""

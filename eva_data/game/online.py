@@ -1,15 +1,17 @@
-"""Trains online (paper 3.3.2): one run of `train/online.py`, and the dataset of what it trained on.
+"""Trains online (paper 3.3.2): runs `train/online.py` once, and makes a dataset of everything that it trained on.
 
-The dataset is a folder of its own with one iteration. Its prompts are those that were trained on, seeds and evolved
-ones; its responses are the answers that were trained with; every attempt to evolve is in `evolutions`. The trained
-model is theta_1 of that folder, so that `build --iter 2` there goes on from it.
+The dataset is a folder of its own with one iteration. Its prompts are the seeds and evolved prompts of the training,
+and its responses are the answers of the training. Every attempt to evolve a prompt is in `evolutions`. The trained
+model is theta_1 of that folder, so that `build --iter 2` goes on from it there.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -18,14 +20,16 @@ from typing import Any
 
 from eva_data.config import Config, RewardServer
 from eva_data.dataset.manifest import Manifest
-from eva_data.dataset.seeds import read_seeds, seed_block
+from eva_data.dataset.seeds import seed_block
+from eva_data.dataset.staleness import differences, what_counts
 from eva_data.errors import ConfigError, MissingExtraError, StaleError
 from eva_data.evolve.reply_form import guide_of
 from eva_data.files import sha256, write_json, write_parquet, write_text
+from eva_data.iteration.heldout import split_seeds
 from eva_data.iteration.players import creator_of, solver_of
 from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
-from eva_data.iteration.stale import changed_inputs
+from eva_data.iteration.stale import changed_inputs, inputs_now, inputs_to_record
 from eva_data.jobs.job import Job
 from eva_data.ledger import call_key
 from eva_data.models.player import Player, connection, llm_fields
@@ -40,6 +44,8 @@ from eva_data.training.online_tables import ITERATION
 from eva_data.training.recipes import find_recipe
 
 ALGORITHMS = ("rloo", "oaif")
+BEGUN = "begun_with.json"
+"""In the job folder: what the run was begun with, so that it goes on with nothing else."""
 _SEEDS_CARD = """\
 ---
 configs:
@@ -51,17 +57,17 @@ configs:
 
 @dataclass(frozen=True)
 class Online:
-    """What is asked of an online run."""
+    """The options of an online run."""
 
     steps: int
     recipe: str
-    """Name or path; its `algorithm` is one of ALGORITHMS."""
+    """Name or path of a recipe whose `algorithm` is one of ALGORITHMS."""
     static: bool = False
-    """Evolve nothing: the same algorithm on the seeds alone, for comparison."""
+    """Whether nothing is evolved: the same algorithm trains on the seeds alone, for comparison."""
 
 
 def online_config(config: Config, algorithm: str, static: bool) -> tuple[Config, str]:
-    """The settings with name and folder of the online run's own dataset, and the recipe that is meant."""
+    """The settings with the name and folder of the online run's own dataset, and the recipe."""
     if algorithm not in ALGORITHMS:
         raise ConfigError(f"`--algorithm` is `{algorithm}`: known are {', '.join(ALGORITHMS)}")
     suffix = f"-{algorithm}" + ("-static" if static else "")
@@ -71,11 +77,11 @@ def online_config(config: Config, algorithm: str, static: bool) -> tuple[Config,
 
 
 def train_online(run: Run, online: Online) -> Manifest:
-    """The manifest of the online run's dataset, after training whatever is missing of it.
+    """Finish the training of an online run, and return the manifest of its dataset.
 
     The trained model is then in `run.store.solver_folder(1)`. A run that was cut off goes on from its last checkpoint,
-    buffer included. Raises StaleError where the folder holds something else, ConfigError where the solver cannot be
-    trained here or the reward not be given while it trains, and JobError where training fails.
+    with its buffer. Raise StaleError if the folder holds something else, ConfigError if the solver cannot be trained
+    here or the reward cannot score while a model trains, and JobError if the training fails.
     """
     recipe = find_recipe(online.recipe)
     refuse_unready(run, ITERATION)
@@ -92,7 +98,8 @@ def train_online(run: Run, online: Online) -> Manifest:
         _refuse_another(run, asked)
     else:
         _train(run, online, recipe, start)
-        write_dataset(run, asked, start)
+        # The seeds are read again for the dataset: they must be those that were trained on.
+        write_dataset(run, asked, start, begun_with(run))
     write_card(store, run.config.publish.licence)
     job = store.job_folder(ITERATION, "online")
     if not store.solver_folder(ITERATION).exists():
@@ -108,6 +115,7 @@ def _refuse_another(run: Run, asked: dict[str, Any]) -> None:
     done = manifest.online or {}
     run.store.refuse_changed(ITERATION)
     changed = [f"`{key}` is {asked[key]!r}, was {done.get(key)!r}" for key in asked if asked[key] != done.get(key)]
+    changed += [said for said in differences(run.config, manifest) if said.startswith("`seeds.")]
     changed += changed_inputs(run, manifest)
     if changed:
         raise StaleError(
@@ -117,14 +125,14 @@ def _refuse_another(run: Run, asked: dict[str, Any]) -> None:
 
 
 def _train(run: Run, online: Online, recipe: Path, start: Player) -> None:
-    """Run the script; what it leaves is in the job folder: `output`, `record.jsonl`, `too_long.json`."""
+    """Run the script. It leaves `output`, `record.jsonl` and `too_long.json` in the job folder."""
     config, store = run.config, run.store
     for package in ("trl", "accelerate", "peft"):
         if find_spec(package) is None:
             raise MissingExtraError.of(package, "train")
     job = store.job_folder(ITERATION, "online").resolve()
     arguments, environment = launch_arguments(config, os.environ)
-    prepare(run, start, job)
+    prepare(run, start, job, begun_with(run))
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch", *arguments),
         *(str(train_dir() / "online.py"), "--config", str(recipe), "--game", str(job / "game.json")),
@@ -138,12 +146,48 @@ def _train(run: Run, online: Online, recipe: Path, start: Player) -> None:
     run_script(command, job, store.log("online"), environment, "online", progress)
 
 
-def prepare(run: Run, start: Player, job: Path) -> None:
-    """Write what the script reads into the job folder: `seeds`, a dataset, and `game.json`; `start` is theta_0."""
+def begun_with(run: Run) -> Mapping[str, str]:
+    """The hashes of the inputs that the run in the job folder was begun with; of those of now where none was begun.
+
+    A run that was cut off goes on with the same inputs or not at all: StaleError, which names each that changed. A Hub
+    dataset is read at the commit at which the run began.
+    """
+    job = run.store.job_folder(ITERATION, "online")
+    counting = json.loads(json.dumps(what_counts(run.config, ITERATION)))
+    path, seeds = job / BEGUN, {key: value for key, value in counting.items() if key.startswith("seeds.")}
+    if not path.exists():
+        found = inputs_to_record(run, ITERATION)
+        write_json(path, {"inputs": found, "seeds": seeds})
+        return found
+    begun = json.loads(path.read_text(encoding="utf-8"))
+    now = inputs_now(run, ITERATION)
+    inputs: dict[str, str] = begun["inputs"]
+    settings: dict[str, Any] = begun["seeds"]
+    changed = [
+        f"`{key}` is {seeds.get(key)!r}, was {settings.get(key)!r}"
+        for key in sorted(seeds.keys() | settings.keys())
+        if seeds.get(key) != settings.get(key)
+    ]
+    changed += [f"`{key}` holds other content" for key, then in inputs.items() if now.hashes.get(key, then) != then]
+    changed += [f"`{key}` cannot be read" for key in now.missing if key in inputs]
+    if changed:
+        raise StaleError(
+            f"the online run in {run.store.folder} is not finished, and its inputs are not those that it began with: "
+            f"{'; '.join(changed)}; restore them, train into a folder of its own with `--set folder=...`, or remove "
+            f"{job} to begin it anew"
+        )
+    return inputs
+
+
+def prepare(run: Run, start: Player, job: Path, inputs: Mapping[str, str]) -> None:
+    """Write the inputs of the script to the job folder: `seeds`, a dataset, and `game.json`. `start` is theta_0.
+
+    `inputs` are those that the run began with: a Hub dataset is read at the commit that stands there.
+    """
     seeds_of = run.config.seeds
     if seeds_of is None:
         raise ConfigError("`solver` is a table of responses: training online needs `seeds`, prompts to begin with")
-    seeds, _ = read_seeds(seeds_of, run.config.seed)
+    seeds = split_seeds(run, inputs).training
     game = _game(run, start, job)
     write_parquet(job / "seeds" / "prompts" / "iter_1.parquet", seed_block(seeds, 1, seeds_of.per_iteration).to_arrow())
     write_text(job / "seeds" / "README.md", _SEEDS_CARD)
@@ -151,7 +195,7 @@ def prepare(run: Run, start: Player, job: Path) -> None:
 
 
 def _game(run: Run, start: Player, job: Path) -> dict[str, Any]:
-    """What the script is told beside its arguments; `content` is what the weights depend on."""
+    """The script's settings beside its arguments. `content` is everything that the weights depend on."""
     reward = _reward_job(run, job / "reward")
     reward.save()
     creator = None if run.config.creator == "shared" else _creator_job(run, start, job / "creator")

@@ -1,10 +1,11 @@
 """Asks a few prompts as the build would, so that a plan rests on measured answers.
 
-The jobs are the build's own, so what a pilot pays for is in the ledger under the keys by which the build looks it
-up. They lie in a folder of their own, `.eva/pilot`, so that the state of an interrupted build stays as it is.
+The jobs are the jobs of the build, so the build finds everything that a pilot paid for in the ledger. The jobs lie in a
+folder of their own, `.eva/pilot`, so that the state of an interrupted build stays as it is.
 
-Models in this process are the exception: their batches must follow from the build's inputs alone, or it would not end
-with the same bits. Where no other model plays, a pilot has a ledger of its own and the build computes all anew.
+Models in this process are an exception. Their batches must depend on the build's inputs alone, or the tables would not
+be the same bit for bit. If no other model plays, a pilot has a ledger of its own, and the build computes everything
+again.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ from eva_data.ledger import Ledger
 
 @dataclass(frozen=True)
 class Piloted:
-    """What a pilot asked."""
+    """The result of a pilot."""
 
     prompts: int
     cost: float
     """Dollars of the replies with a known price."""
     unpriced: int
-    """Replies without one."""
+    """Number of replies without a known price."""
 
 
 def ask_pilot(run: Run, iteration: int, prompts: int) -> Piloted:
-    """Have `prompts` of the prompts that an iteration starts from answered, scored and, from iteration 2 on, evolved.
+    """Answer, score and (from iteration 2 on) evolve `prompts` of the prompts that an iteration starts from.
 
-    Asks nothing where the iteration is built already. Raises whatever stops a build, BudgetError among them.
+    Ask nothing if the iteration is built already. Raise the errors that stop a build, such as BudgetError.
     """
     for earlier in range(1, iteration + 1):
         refuse_stale(run, earlier)
@@ -47,7 +48,7 @@ def ask_pilot(run: Run, iteration: int, prompts: int) -> Piloted:
     if not prompts or iteration in run.store.iterations() or iteration < config.first_answered:
         return Piloted(0, 0.0, 0)
     refuse_unready(run, iteration)
-    # What is not built yet begins with iteration 1, which asks the first prompts.
+    # If the iteration before is not built, the game begins with iteration 1, which asks the first prompts.
     built = iteration - 1 in run.store.iterations()
     number = iteration if built else config.first_answered
     table = good_prompts(run.store, iteration - 1)[0] if built else first_prompts(config)
@@ -61,7 +62,7 @@ def ask_pilot(run: Run, iteration: int, prompts: int) -> Piloted:
         run,
         config=config.model_copy(update={"folder": pilot_ledger(run).parent, "ledger": ledger}),
     )
-    # The mean of several rewards is not kept, so any scale will do.
+    # The mean of several rewards is not kept here, so any scale will do.
     scales = {scorer.fingerprint: (0.0, 1.0) for scorer in run.scorers}
     before = _spent(aside)
     stage = "estimate" if number > 1 and config.estimate.source == "fresh" else "respond"

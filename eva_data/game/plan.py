@@ -1,7 +1,7 @@
-"""What an iteration will take and cost, stage by stage, before anything of it is asked.
+"""Plans what an iteration will take and cost, stage by stage, before any model is asked.
 
-How often each model is asked follows from the settings (`workload`). What an answer takes is the mean of what the
-ledger holds of that stage, or else as much as it can be. Nothing here asks, resolves or downloads.
+The number of calls follows from the settings (`workload`). What a call takes is the mean over the calls of that stage
+in the ledger, or else the most that it can take. This module asks no model, looks none up and downloads nothing.
 """
 
 from __future__ import annotations
@@ -24,44 +24,44 @@ from eva_data.models.remote.litellm_provider import price_of
 
 _SIBLINGS = {"estimate": "respond", "judge (estimate)": "judge (respond)"}
 _SIBLINGS |= {sibling: stage for stage, sibling in _SIBLINGS.items()}
-"""Stages that ask the same of the same models."""
+"""Stage -> another stage that asks the same model in the same way."""
 
 Billed = Mapping[str, Any]
 """A row of Ledger.bills()."""
 
 Source = Literal["ledger", "bound", "reused", "computed"]
-"""Where a line's numbers come from: what was measured; the most that can be; there is nothing to ask; it is scored
-without a language model."""
+"""Where the numbers of a line come from. `ledger`: they were measured. `bound`: they are the most that is possible.
+`reused`: there is nothing to ask. `computed`: responses are scored without a language model."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What a completion of a stage took on average."""
+    """What a completion of a stage takes on average."""
 
     calls: float
     tokens_in: float | None
     tokens_out: float | None
-    """Null where the servers did not say."""
+    """None if the servers did not say it."""
     seconds: float | None
-    """Of its share of a reply, from request to answer; null where only other models were measured."""
+    """The completion's share of the time from a request to its reply; None if only other models were measured."""
 
 
 @dataclass(frozen=True)
 class PlanLine:
-    """What one stage will take in all."""
+    """What a stage will take in all."""
 
     stage: str
     model: str
-    """As the settings call it."""
+    """The model's name in the settings."""
     calls: int
     completions: int | None
     tokens_in: int | None
     tokens_out: int | None
-    """Null where no language model is asked."""
+    """None if no language model is asked."""
     cost: float | None
-    """Dollars; null where the price is unknown."""
+    """Dollars; None if the price is unknown."""
     seconds: float | None
-    """Null where nothing was measured."""
+    """None if nothing was measured."""
     source: Source
     own_hardware: bool
 
@@ -74,33 +74,33 @@ class Plan:
     start: Start
     lines: tuple[PlanLine, ...]
     notes: tuple[str, ...]
-    """What else a reader should know."""
+    """Further sentences for the user."""
     spent: float
-    """Dollars that the ledger holds, of all iterations."""
+    """Dollars that the ledger holds for all iterations."""
     paid: float
-    """Those of them that this iteration has cost already, by a pilot or an interrupted build."""
+    """The part of `spent` for this iteration, from a pilot or an interrupted build."""
 
     @property
     def cost(self) -> float:
-        """Dollars of all lines whose price is known."""
+        """The dollars of all lines whose price is known."""
         return sum(line.cost or 0.0 for line in self.lines)
 
     @property
     def unpriced(self) -> bool:
-        """Whether there are others."""
+        """Whether the price of any line is unknown."""
         return any(line.cost is None for line in self.lines)
 
 
 def pilot_ledger(run: Run) -> Path:
-    """Where a pilot keeps what the build must compute anew (see `pilot`)."""
+    """The ledger of a pilot for models whose answers the build must compute again (see `pilot`)."""
     return run.store.state / "pilot" / "ledger.sqlite"
 
 
 def plan_iteration(run: Run, iteration: int) -> Plan:
-    """What iteration t will take, by the settings and by what the ledger holds now.
+    """Plan iteration t by the settings and the present ledger.
 
-    Raises StaleError where an iteration is there that was made with other settings, DataError where the prompts are
-    on this machine and cannot be used.
+    Raise StaleError if an iteration was made with other settings, and DataError if the prompts are on this machine and
+    cannot be used.
     """
     for earlier in range(1, iteration + 1):
         refuse_stale(run, earlier)
@@ -131,9 +131,9 @@ def _line(work: Work, bills: Sequence[Billed]) -> PlanLine:
 
 
 def rates_of(bills: Sequence[Billed], stage: str, player: PlannedModel) -> Rates | None:
-    """The means of a stage's bills: of the same model if there are any, else of whatever model; null without any.
+    """The means over a stage's bills: of the same model if it has any, else of any model; None without bills.
 
-    For *estimate* also *respond* can speak, and the other way round: both ask the same.
+    *estimate* and *respond* ask in the same way, so bills of one stage also count for the other.
     """
     for same_model in (True, False):
         for name in (stage, _SIBLINGS.get(stage)):
@@ -152,7 +152,7 @@ def _means(bills: Sequence[Billed], same_model: bool) -> Rates:
     )
     return Rates(
         calls=replies / completions,
-        # Nothing is said in no tokens: 0 means that they were not counted.
+        # No text has no tokens, so 0 means that they were not counted.
         tokens_in=tokens_in / completions or None,
         tokens_out=tokens_out / completions or None,
         seconds=seconds / completions if same_model else None,
@@ -160,7 +160,7 @@ def _means(bills: Sequence[Billed], same_model: bool) -> Rates:
 
 
 def foresee(work: Work, rates: Rates | None, price: Price | None) -> PlanLine:
-    """The line of a stage by what its completions took so far; where that is not known, by the most they can."""
+    """The line of a stage, by what its completions took so far, or else by the most that they can take."""
     block, own = work.player.block, price == (0.0, 0.0)
     if not work.completions:
         return PlanLine(work.stage, block.model, 0, 0, 0, 0, 0.0, 0.0, "reused", own)

@@ -1,17 +1,24 @@
-"""The game: build and train in turn, doing only what is missing."""
+"""Plays the game: builds and trains in turn, and does only what is missing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import polars as pl
 import yaml
 
+from eva_data.config import EvaluationSet
 from eva_data.config.consequences import consequences
 from eva_data.config.reading import dump_config
+from eva_data.dataset.evaluations import read_record, read_rows
 from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.store import Store
 from eva_data.errors import ConfigError, StaleError
+from eva_data.evaluation.evaluate import SANDBOX_SET, Asked, evaluate, sets_of, settings_of, usual_opponents
+from eva_data.evaluation.rule import rule_called
 from eva_data.foreign import visible
 from eva_data.iteration.build import build_iteration
 from eva_data.iteration.players import solver_of
@@ -19,14 +26,13 @@ from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
 from eva_data.iteration.stale import refuse_stale
 from eva_data.report.card import write_card
-from eva_data.training.heldout import heldout_accuracy
 from eva_data.training.recipes import refuse_another
 
 
 def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
-    """The manifest of `iteration`, after building and training whatever it needs and is missing.
+    """Build `iteration` and everything missing that it needs, and return its manifest.
 
-    `only` raises StaleError instead of building or training for an earlier one. `train_last` also trains the
+    With `only`, raise StaleError instead of building or training an earlier iteration. `train_last` also trains the
     solver on the iteration itself.
     """
     missing = _missing(run, iteration)
@@ -35,7 +41,7 @@ def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
             f"iteration {iteration} needs what is missing ({'; '.join(missing)}): "
             "leave `--only` out to have it made, or name a solver with `--solver`"
         )
-    # Also before a training that comes first.
+    # This comes before anything else, even if a training goes first.
     refuse_unready(run, iteration, download=True)
     with run.store.locked(), run.servers:
         for number in range(1, iteration + 1):
@@ -44,23 +50,23 @@ def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
             manifest = build_iteration(run, number)
         if train_last and run.config.trains and iteration >= run.config.first_answered:
             train_iteration(run, iteration)
-        if run.config.train.heldout and run.config.model_solver is not None:
-            test_solvers(run)
+        evaluate_thetas(run)
     return manifest
 
 
 def to_train(run: Run, iteration: int) -> list[int]:
-    """The thetas that have still to be trained for the solver of iteration t, in order; the last is theta_{t-1}."""
+    """The thetas that still have to be trained for the solver of iteration t, in order; the last is theta_{t-1}."""
     if run.solver_override is not None or iteration in run.store.iterations():
         return []
     return untrained(run, iteration - 1)
 
 
 def untrained(run: Run, theta: int) -> list[int]:
-    """The given theta and those that it is trained from, as far as they are missing, in order.
+    """The given theta and the thetas that it is trained from, as far as they are missing, in order.
 
-    theta_t is trained from the solver that answered in iteration t. Where that was theta_{t-1}, and it is not here
-    (a pulled dataset comes without solvers), it has to be trained first. From scratch it is trained from theta_0.
+    theta_t is trained from the solver that answered in iteration t. If that was theta_{t-1}, and it is not on this
+    machine (a pulled dataset comes without solvers), it has to be trained first. With `train.mode: scratch`, theta_t is
+    trained from theta_0.
     """
     missing: list[int] = []
     while run.config.trains and theta >= run.config.first_answered and not run.store.solver_folder(theta).exists():
@@ -82,7 +88,7 @@ def _missing(run: Run, iteration: int) -> list[str]:
 
 
 def train_iteration(run: Run, iteration: int) -> Path:
-    """The folder of theta_t, trained unless it is there already; and before it whatever it is trained from."""
+    """Train theta_t, and before it every missing theta that it is trained from, and return its folder."""
     if run.config.model_solver is None:
         raise ConfigError("`solver` is a table of responses, so there is no model to train: name one in `solver.then`")
     if not run.config.trains:
@@ -119,9 +125,9 @@ def _train(run: Run, iteration: int) -> Path:
             f"iteration {source} was answered by {answered}, and theta_{iteration} is trained from "
             f"{start.fingerprint}: what follows will not be, byte for byte, what follows there"
         )
-    # It says which files are trained on, and anybody may have edited it.
+    # The card lists the files for the training, and anybody may have edited it.
     write_card(run.store, run.config.publish.licence)
-    # Training may need the memory that a server holds.
+    # The training may need the memory that a server holds.
     run.servers.stop()
     return train(
         run.config,
@@ -133,23 +139,50 @@ def _train(run: Run, iteration: int) -> Path:
     )
 
 
-def test_solvers(run: Run) -> pl.DataFrame:
-    """Held-out accuracy of theta_0 and of every trained theta: one row per (theta, depth)."""
-    results = []
-    last = max(run.store.iterations(), default=0)
-    for number in range(last + 1):
-        if number and not run.store.solver_folder(number).exists():
-            continue
-        player = solver_of(Run(run.config, run.reporter), number + 1)
-        accuracy = heldout_accuracy(run, player, f"theta_{number}")
-        results.append(accuracy.with_columns(theta=pl.lit(number, dtype=pl.Int32)))
-    table = pl.concat(results)
-    table.write_csv(run.store.state / "heldout.csv")
-    return table
+def evaluate_thetas(run: Run) -> None:
+    """Evaluate theta_0 and every trained theta on the sets of the settings; what was evaluated is not judged again.
+
+    The sandbox's accuracy by depth is also written to `.eva/heldout.csv`, one row per (theta, depth).
+    """
+    sets = sets_of(run)
+    if not sets or not settings_of(run.config).after_training or run.config.model_solver is None:
+        return
+    plain = replace(run, solver_override=None)
+    for number in (0, *trained_thetas(run)):
+        asked = Asked(f"theta_{number}", usual_opponents(f"theta_{number}"), sets if number else _alone(sets))
+        if asked.sets:
+            evaluate(plain, asked)
+    if run.config.train.heldout:
+        write_heldout(run.store)
+
+
+def trained_thetas(run: Run) -> list[int]:
+    """The numbers of the thetas that are there, ascending."""
+    return [number for number in run.store.iterations() if run.store.solver_folder(number).exists()]
+
+
+def _alone(sets: Sequence[EvaluationSet]) -> tuple[EvaluationSet, ...]:
+    """The sets on which one solver is judged by itself."""
+    return tuple(block for block in sets if rule_called(block.rule).kind != "compare")
+
+
+def write_heldout(store: Store) -> None:
+    """Write right answers by theta and depth of the sandbox's held-out prompts."""
+    rows = read_rows(store).filter((pl.col("set") == SANDBOX_SET) & pl.col("iteration").is_not_null())
+    record = read_record(store)
+    latest = {(each.theta, each.set): each.key for each in (record.evaluations if record else ())}
+    table = (
+        rows.filter(pl.col("evaluation").is_in(sorted(latest.values())))
+        .group_by(depth=pl.col("category").str.strip_prefix("depth ").cast(pl.Int32), theta=pl.col("iteration"))
+        .agg(prompts=pl.len().cast(pl.Int32), right=(pl.col("score") == 1).sum().cast(pl.Int32))
+        .select("depth", "prompts", "right", "theta")
+        .sort("theta", "depth")
+    )
+    table.write_csv(store.state / "heldout.csv")
 
 
 def outline(run: Run, iteration: int, *, only: bool) -> str:
-    """The resolved settings, what they run, read, ask and send, and the steps that `play` would take, as text."""
+    """The resolved settings, what they run, read, ask and send, and the steps of `play`, as text."""
     run.store.refuse_half_pulled()
     refuse_unready(run, iteration)
     built = run.store.iterations()

@@ -1,6 +1,6 @@
-"""The prompts that an iteration starts from, as far as this machine knows them: nothing is asked or downloaded.
+"""Finds the prompts that an iteration starts from, as far as this machine knows them. It asks and downloads nothing.
 
-A Hub dataset is read offline, which takes a process of its own: `python -m eva_data.game.starting` with a config as
+A Hub dataset is read offline. This needs a process of its own, `python -m eva_data.game.starting`, with a config as
 JSON on its standard input.
 """
 
@@ -18,28 +18,29 @@ import polars as pl
 from eva_data.config import Config, TableModel
 from eva_data.dataset.scored_table import read_table
 from eva_data.dataset.seeds import read_seeds, seed_block
+from eva_data.iteration.heldout import heldout_size
 from eva_data.iteration.run import Run
 
 CHARACTERS_PER_TOKEN = 4
 UNKNOWN = 1000
-"""Prompts to plan for where nobody knows how many there are."""
+"""Number of prompts to plan for if it is unknown."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """X_{t-1}; in iteration 1, and where that is not built yet, X_1."""
+    """Facts about X_{t-1}, or about X_1 in iteration 1 and if X_{t-1} is not built yet."""
 
     count: int
     tokens: int | None
-    """Mean length, at 4 characters a token; null where no prompt can be read."""
+    """Mean length of a prompt, at 4 characters a token; None if no prompt can be read."""
     known: str
-    """Where this comes from, for a person to read."""
+    """The source of these numbers, in words for the user."""
 
 
 def starting_prompts(run: Run, iteration: int) -> Start:
-    """How many prompts an iteration starts from, and how long they are.
+    """The number and length of the prompts that an iteration starts from.
 
-    Raises DataError where there is a file of prompts that cannot be used.
+    Raise DataError if there is a file of prompts and it cannot be used.
     """
     if iteration > 1 and iteration - 1 in run.store.iterations():
         built = run.store.scan("prompts", iteration - 1)
@@ -58,11 +59,13 @@ def starting_prompts(run: Run, iteration: int) -> Start:
 
 
 def first_prompts(config: Config) -> pl.DataFrame:
-    """PROMPTS of X_1, as the build draws them."""
+    """PROMPTS of X_1, drawn as in the build."""
     if isinstance(config.solver, TableModel):
         return read_table(config.solver, config.seed).prompts
     assert config.seeds is not None
-    return seed_block(read_seeds(config.seeds, config.seed)[0], 1, config.seeds.per_iteration)
+    seeds, _ = read_seeds(config.seeds, config.seed)
+    training = seeds.height if config.seeds.sandbox else seeds.height - heldout_size(config.evaluate, seeds.height)
+    return seed_block(seeds.head(training), 1, config.seeds.per_iteration)
 
 
 def measure(prompts: pl.LazyFrame) -> tuple[int, int]:
@@ -73,7 +76,7 @@ def measure(prompts: pl.LazyFrame) -> tuple[int, int]:
 
 
 def _read_offline(config: Config) -> tuple[int, int] | None:
-    """What `measure` says of X_1, from the datasets that were downloaded earlier; None where it is not among them."""
+    """The result of `measure` for X_1, from datasets that were downloaded earlier; None if they lack it."""
     child = subprocess.run(
         [sys.executable, "-m", "eva_data.game.starting"],
         input=config.model_dump_json(),

@@ -1,7 +1,6 @@
-"""How often each stage of an iteration asks its model, and with how much text: at most, by the settings alone.
+"""Computes from the settings alone how often each stage of an iteration asks its model at most, and with how much text.
 
-What the ledger has under the same key is not counted: the answers of an unchanged solver to X_{t-1} are those that it
-gave in iteration t - 1.
+Calls that are certainly in the ledger are left out: an unchanged solver has answered X_{t-1} in iteration t - 1.
 """
 
 from __future__ import annotations
@@ -36,51 +35,51 @@ from eva_data.models.resolve import resolve
 from eva_data.tables.draws import share_of
 
 EVOLVE_TEMPLATE = 1000
-"""Characters of an instruction to the creator; no method's own is longer."""
+"""Characters of an instruction to the creator; the instruction of no method is longer."""
 JUDGE_TEMPLATE = 1700
-"""Characters of the question to a judge where the settings give none."""
+"""Characters of the default question to a judge."""
 
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """Who is asked, as far as the settings tell."""
+    """A model that will be asked, as far as the settings tell."""
 
     block: Model
     names: tuple[str, ...]
-    """What its fingerprint can begin with; a solver that is trained here has one for each theta."""
+    """Possible beginnings of the model's fingerprint; a solver that is trained here has one for each theta."""
 
     def is_called(self, fingerprint: str) -> bool:
-        """Whether a fingerprint can be this model's."""
+        """Whether a fingerprint can belong to this model."""
         return any(fingerprint == name or fingerprint.startswith((f"{name}@", f"{name}+")) for name in self.names)
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage asks of a language model."""
+    """The work of a language model in a stage."""
 
     stage: str
     player: PlannedModel
     calls: int
-    """Requests to a server; batches of a model in this process."""
+    """Number of requests to a server, or of batches of a model in this process."""
     completions: int
     tokens_in: int
     tokens_out: int
     at_once: int
-    """Calls that run at the same time."""
+    """Number of calls that run at the same time."""
 
 
 @dataclass(frozen=True)
 class Computed:
-    """What a stage scores without a language model."""
+    """The work of a stage that scores without a language model."""
 
     stage: str
     model: str
     calls: int
-    """Responses to score; comparisons, for a pairwise reward model."""
+    """Number of responses to score, or of comparisons by a pairwise reward model."""
 
 
 def workload(run: Run, iteration: int, start: Start) -> list[Work | Computed]:
-    """Every stage of an iteration that asks or scores, in order; none where a table holds the responses."""
+    """Every stage of an iteration that asks or scores, in order; empty if a table holds the responses."""
     config = run.config
     if iteration < config.first_answered:
         return []
@@ -112,7 +111,7 @@ def workload(run: Run, iteration: int, start: Start) -> list[Work | Computed]:
 
 
 def chains_needed(config: Config, prompts: int, survival: float | None) -> int:
-    """How many prompts are evolved: the sampled fraction, or as many more as it takes for enough survivors."""
+    """The number of prompts to evolve: the sampled fraction, or more if that gives too few survivors."""
     first = max(1, share_of(config.sample.fraction, prompts))
     if survival is None:
         return first
@@ -122,19 +121,19 @@ def chains_needed(config: Config, prompts: int, survival: float | None) -> int:
 
 
 def survival(run: Run, iteration: int) -> float | None:
-    """The share of the steps of iteration t - 1's chains that gave a prompt; null where there were none."""
+    """The share of the steps in iteration t - 1 that gave a prompt; None if there were no steps."""
     if iteration - 1 not in run.store.iterations():
         return None
     manifest = run.store.manifest(iteration - 1)
     attempts = sum(flow.rows_in for flow in manifest.flow if flow.stage == "evolve")
     if not attempts or manifest.evolving is None:
         return None
-    # Of all candidates of a step one goes on.
+    # One of the candidates of a step goes on.
     return float(manifest.evolving.found * manifest.settings.get("evolve.candidates", 1) / attempts)
 
 
 def is_known(run: Run, iteration: int) -> bool:
-    """Whether the solver of iteration t is the one that answered in t - 1, so that X_{t-1} need not be asked again."""
+    """Whether the solver of iteration t also answered in t - 1, so that X_{t-1} need not be asked again."""
     if run.config.trains and run.solver_override is None:
         return False
     if iteration - 1 not in run.store.iterations():
@@ -144,13 +143,13 @@ def is_known(run: Run, iteration: int) -> bool:
     answered = run.store.manifest(iteration - 1).models.solver
     block = solver_block(run, iteration)
     if not _is_remote(block) and (block.model == "sandbox" or Path(block.model).expanduser().is_dir()):
-        # Folders of one name are many.
+        # Many folders may have the same name, so the content decides.
         return bool(resolve(block.model).fingerprint == answered)
     return PlannedModel(block, (_name(block),)).is_called(answered)
 
 
 def _estimated(config: Config, iteration: int) -> bool:
-    """Whether this iteration's *estimate* has already answered the prompts that X_t takes over."""
+    """Whether *estimate* of this iteration has already answered the prompts that X_t takes over."""
     return config.estimate.source == "fresh" and (config.mix.original == "previous" or iteration == 2)
 
 
@@ -163,7 +162,7 @@ def _solver(run: Run, iteration: int) -> PlannedModel:
 
 
 def _name(block: Model) -> str:
-    """What the fingerprint of a block's model begins with."""
+    """The beginning of the fingerprint of a block's model."""
     if _is_remote(block):
         return f"{block.model}@{block.revision or 'unknown'}"
     path = Path(block.model).expanduser()
@@ -192,7 +191,7 @@ def _answering(config: Config, solver: PlannedModel, stage: str, prompts: int, t
 
 
 def _rewriting(config: Config, solver: PlannedModel, prompts: int, tokens: int) -> list[Work | Computed]:
-    """The work for a rewritten response to each of so many prompts, of `tokens` together: no more pairs can be."""
+    """The work to rewrite a response to each of `prompts` prompts, which have `tokens` tokens together."""
     if not config.pair.rewrite:
         return []
     longest = solver.block.max_tokens
@@ -216,7 +215,7 @@ def _rewards(config: Config) -> tuple[OneReward, ...]:
 
 
 def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown: int, n: int) -> Work | Computed:
-    """`shown` is the length of all responses with their prompts, in tokens."""
+    """The work of one reward. `shown` is the length of all responses with their prompts, in tokens."""
     if not isinstance(reward, Judge):
         name = reward.model if isinstance(reward, LocalReward | RewardServer) else reward.backend
         name = reward.function if isinstance(reward, Verifier) else name
@@ -233,7 +232,7 @@ def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown:
 
 
 def _evolving(config: Config, creator: PlannedModel, chains: int, length: int) -> Work:
-    """Chains from prompts of `length` tokens; each step rewrites what the one before it wrote, and may be rated."""
+    """The work of `chains` from prompts of `length` tokens. Each step rewrites the last result, and may be rated."""
     evolve = config.evolve
     own = max((len(strategy.template) for strategy in evolve.strategies), default=0)
     template = math.ceil(max(own, 0 if evolve.only_own else EVOLVE_TEMPLATE) / CHARACTERS_PER_TOKEN)
@@ -263,7 +262,7 @@ def _work(
     tokens_out: int,
     in_turn: int = 1,
 ) -> Work:
-    """Work of so many requests, each of which waits for the one before it in groups of `in_turn`."""
+    """Work of `requests` requests. Groups of `in_turn` requests run one after the other."""
     block = player.block
     side_by_side = requests // in_turn
     if not isinstance(block, Endpoint):
@@ -275,7 +274,7 @@ def _work(
 
 
 def _takes_n(block: Model) -> bool:
-    """Whether one request can bring several samples; a provider that litellm does not know is asked so."""
+    """Whether one request can bring several samples. An unknown provider counts as one that can."""
     if not isinstance(block, ApiModel) or block.urls:
         return True
     known = import_litellm().get_supported_openai_params(model=block.model)

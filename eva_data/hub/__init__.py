@@ -1,1 +1,1 @@
-"""Publishing to the Hugging Face Hub, and what comes back from it."""
+"""Publishes to the Hugging Face Hub, pulls from it, and verifies."""

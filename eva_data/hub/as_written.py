@@ -1,4 +1,4 @@
-"""Reads the tables of an iteration as they lie there, and says of every file how it is not what the manifest says."""
+"""Reads the tables of an iteration as they are on disk, and says how each file differs from the manifest."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from eva_data.files import sha256, write_shards
 from eva_data.tables.schemas import ORDER, TABLES, table_to_write
 
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError, ValueError)
-"""What reading a file raises that is no parquet, or is cut off. Polars panics on some."""
+"""Exceptions of reading a file that is not parquet or is cut off. Polars panics on some such files."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """The tables of an iteration and what is wrong with their files."""
+    """The tables of an iteration, and the errors in their files."""
 
     tables: Mapping[str, pl.DataFrame]
-    """Those that can be read, by name."""
+    """Name -> table, for every table that can be read."""
     problems: tuple[str, ...]
     """One sentence per file."""
 
 
 def read_as_written(store: Store, iteration: int) -> Found:
-    """The tables of an iteration at the revision at which the store reads it. Every file is hashed anew."""
+    """The tables of an iteration at the store's revision. Every file is hashed anew."""
     tables: dict[str, pl.DataFrame] = {}
     problems: list[str] = []
     as_it_is = replace(store, checks=False)
@@ -83,7 +83,7 @@ def _changed(store: Store, name: str, table: pl.DataFrame, files: Mapping[str, F
 
 
 def _written_again(name: str, table: pl.DataFrame, entries: list[FileEntry]) -> list[str]:
-    """The hashes of the files that this table would be written to, in canonical order and in files of these rows."""
+    """The hashes of this table's files if it is written again, in canonical order and with the same rows per file."""
     rows = table_to_write(table, name).sort(ORDER[name], nulls_last=True, maintain_order=True).to_arrow()
     hashes, start = [], 0
     with tempfile.TemporaryDirectory() as folder:

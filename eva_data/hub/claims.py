@@ -1,7 +1,7 @@
-"""What a stranger's manifests and tables must fulfil before any of their files is moved into the dataset's folder.
+"""Checks a stranger's manifests and tables before any of their files is moved into the dataset's folder.
 
-A manifest of a dataset that is pulled is data of its publisher. It is read by the typed schema, then compared with
-its own name, with its settings, with the other manifests, with what the Hub says of the files, and with the files.
+The manifest of a pulled dataset is data of its publisher. It is read by the typed schema. Then it is compared with its
+own name, with its settings, with the other manifests, with what the Hub says about the files, and with the files.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from eva_data.hub.repo import Snapshot
 from eva_data.tables.schemas import TABLES, read_table
 
 MANIFEST_BYTES = 16_000_000
-"""The largest manifest that is read; real manifests have some ten thousand bytes."""
+"""The largest manifest that is read; real manifests have about ten thousand bytes."""
 ROW_BYTES = 50
-"""The least that a row counts against the limit of a download: packed files may hold any number of empty rows."""
+"""Least bytes for which a row counts against the limit of a download: a packed file may hold millions of empty rows."""
 GB = 1_000_000_000
 
 _REMEDY = "pull another revision, or ask its publisher"
 _COUNTED = {"prompts": "prompts", "preferences": "pairs", "rejects": "rejects"}
-"""Table -> the field of the manifest's counts that holds its rows."""
+"""Table -> the field of the manifest's counts with the number of its rows."""
 _NAME = re.compile(
     rf"({'|'.join(TABLES)})/iter_([1-9]\d{{0,8}})(?:\.r([1-9]\d{{0,8}}))?(?:-(\d{{5}})-of-(\d{{5}}))?\.parquet"
 )
@@ -43,12 +43,12 @@ Manifests = Mapping[tuple[int, int], Manifest]
 
 
 def manifest_name(number: int, revision: int) -> str:
-    """The file of a manifest in the repo and in the folder."""
+    """The path of a manifest in the repo and in the folder."""
     return f"manifests/{stem_of(number, revision)}.json"
 
 
 def read_claims(repo: str, path: Path, number: int, revision: int) -> Manifest:
-    """The manifest of an iteration's revision, in `path`, as far as it can be judged alone; DataError if it is none."""
+    """The manifest in `path`. Raise DataError if it cannot be the manifest of that iteration's revision."""
     name = f"{manifest_name(number, revision)} of {repo}"
     manifest = refuse_newer(parse_manifest(path.read_bytes(), name, _REMEDY), Path(name))
     _refuse(name, _contradictions(manifest, number, revision))
@@ -56,7 +56,7 @@ def read_claims(repo: str, path: Path, number: int, revision: int) -> Manifest:
 
 
 def refuse_unrelated(repo: str, manifests: Manifests) -> None:
-    """Raise DataError where manifests contradict one another: the chain back to iteration 1, and shared files."""
+    """Raise DataError if manifests contradict one another, in the chain back to iteration 1 or in shared files."""
     known: dict[str, FileEntry] = {}
     for (number, revision), manifest in manifests.items():
         name = f"{manifest_name(number, revision)} of {repo}"
@@ -67,7 +67,7 @@ def refuse_unrelated(repo: str, manifests: Manifests) -> None:
 
 
 def refuse_other_sizes(repo: str, found: Snapshot, files: Mapping[str, FileEntry]) -> None:
-    """Raise DataError where the repo lacks a file, or has another file there than the manifests say."""
+    """Raise DataError if the repo lacks a file, or a file there differs from what the manifests say."""
     for name, entry in files.items():
         if name not in found.files:
             raise DataError(f"{repo} has no {name}, which its manifest names: {_REMEDY}")
@@ -80,7 +80,7 @@ def refuse_other_sizes(repo: str, found: Snapshot, files: Mapping[str, FileEntry
 
 
 def refuse_too_large(repo: str, files: Mapping[str, FileEntry], max_gb: float) -> None:
-    """Raise HubError where a download would take more than the limit, by what the manifests claim."""
+    """Raise HubError if a download would take more than the limit, according to the manifests."""
     claimed = sum(max(entry.bytes, entry.rows * ROW_BYTES) for entry in files.values())
     if claimed > max_gb * GB:
         raise HubError(
@@ -90,7 +90,7 @@ def refuse_too_large(repo: str, files: Mapping[str, FileEntry], max_gb: float) -
 
 
 def refuse_damaged(repo: str, path: Path, name: str, entry: FileEntry) -> None:
-    """Raise DataError where a downloaded table is not what its manifest claims, in bytes, rows and columns."""
+    """Raise DataError if a downloaded table differs from its manifest in bytes, rows or columns."""
     told = f"{name} of {repo}"
     end = "so nothing was put into the folder: pull again, and if that does not help, another revision"
     if path.stat().st_size != entry.bytes or sha256(path) != entry.sha256:
@@ -113,7 +113,7 @@ def _refuse(name: str, contradictions: Iterator[str]) -> None:
 
 
 def _contradictions(manifest: Manifest, number: int, revision: int) -> Iterator[str]:
-    """What cannot be true of a manifest, looked at alone."""
+    """Statements of a manifest that cannot be true, by the manifest alone."""
     if (manifest.iteration, manifest.revision) != (number, revision):
         yield f"it is of iteration {manifest.iteration} r{manifest.revision}, by its name of {number} r{revision}"
     if manifest.theta not in (None, number - 1):
@@ -141,7 +141,7 @@ def _contradictions(manifest: Manifest, number: int, revision: int) -> Iterator[
 
 
 def _impossible_files(manifest: Manifest, number: int, revision: int) -> Iterator[str]:
-    """Files that no iteration has: the names become paths here."""
+    """Files of a manifest that no iteration has. The names matter, because they become paths here."""
     shards: dict[str, list[str]] = {}
     for name, entry in manifest.files.items():
         match = _NAME.fullmatch(name)
@@ -161,7 +161,7 @@ def _impossible_files(manifest: Manifest, number: int, revision: int) -> Iterato
 
 
 def _broken_chain(manifest: Manifest, manifests: Manifests) -> Iterator[str]:
-    """Where an iteration was not made from the one before it that is published here."""
+    """How an iteration was not made from the published iteration before it."""
     if manifest.previous is None:
         return
     before = manifests.get((manifest.iteration - 1, manifest.previous.revision))
@@ -172,7 +172,7 @@ def _broken_chain(manifest: Manifest, manifests: Manifests) -> Iterator[str]:
 
 
 def _unlike(given: Any, expected: Any, key: str = "") -> str | None:
-    """The first key at which recorded settings lack what eva-data would have recorded, or have it otherwise."""
+    """The first key at which recorded settings differ from what eva-data would have recorded; None if there is none."""
     if not isinstance(expected, dict):
         if isinstance(expected, list) and isinstance(given, list) and len(given) == len(expected):
             pairs = enumerate(zip(given, expected, strict=True))

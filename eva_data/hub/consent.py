@@ -1,8 +1,8 @@
-"""The eva.yaml of a pulled dataset: what only sets values is active, everything else waits for the user.
+"""Writes the eva.yaml of a pulled dataset: keys that only set values are active, and all other keys wait for the user.
 
-A manifest is data of its publisher, never consent of who pulls it. By the marks of the settings, a key that names
-code, a path, an address, a model or what goes out with a key is written commented out, with what it would do, and is
-listed under `undecided`, so that nothing begins before the user has looked at it.
+A manifest is data of its publisher and never the consent of the user who pulls it. The marks of the settings decide. A
+key that names code, a path, an address or a model, or that goes out with an API key, is written commented out, with
+what it would do. It is listed under `undecided`, so that no command starts before the user has looked at it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from eva_data.dataset.staleness import UNKNOWN_PATH, config_of
 from eva_data.foreign import HIDDEN, visible
 
 _COMMENT, _PROSE = "# ", "## "
-"""What a key that waits begins with, and what is said about it: taking `# ` away before a key makes it active."""
+"""The beginnings of a waiting key and of a comment on it. Whoever removes `# ` before a key makes it active."""
 
 _HEAD = """\
 ## The settings of iteration {iteration} of {repo}, out of its manifest, which its publisher wrote.
@@ -36,19 +36,19 @@ _HEAD = """\
 
 @dataclass(frozen=True)
 class Part:
-    """A key of the settings of a pulled dataset, as it goes into eva.yaml."""
+    """A key of a pulled dataset's settings, as it goes into eva.yaml."""
 
     key: str
     active: Any
-    """What is set; None where nothing of it is."""
+    """The active value; None if no part of it is active."""
     waiting: dict[str, Any]
-    """Key path -> what is commented out of it."""
+    """Path of a key -> the value that is commented out."""
     told: tuple[str, ...]
-    """What that would do."""
+    """Sentences on what the waiting keys would do."""
 
 
 def recorded_settings(manifest: Manifest) -> Config:
-    """The settings of a pulled dataset that count for what is built: what a manifest says beyond them is dropped."""
+    """The settings in a pulled manifest that change what is built; all others are dropped."""
     return parse_config(_written(config_of(manifest)), f"the manifest of iteration {manifest.iteration}")
 
 
@@ -68,7 +68,7 @@ def _part(config: Config, key: str) -> Part | None:
     if not (found or is_model):
         return Part(key, written, {}, ())
     if not isinstance(field.default, Settings):
-        # A block that names a model, a source or a reward makes no sense without its name.
+        # A block for a model, a source or a reward makes no sense without the name in it.
         return Part(key, None, {key: written}, told)
     apart = {one.key.split(".")[1] for one in found}
     active = {name: inner for name, inner in written.items() if name not in apart}
@@ -76,7 +76,7 @@ def _part(config: Config, key: str) -> Part | None:
 
 
 def _written(value: Any) -> Any:
-    """Plain values of what counts for what is built, and the paths that are not known."""
+    """The fields that change what is built, and paths of unknown files, as plain values."""
     if isinstance(value, Settings):
         return {
             name: _written(inner)
@@ -89,7 +89,7 @@ def _written(value: Any) -> Any:
 
 
 def settings_text(manifest: Manifest, repo: str, folder: Path) -> str:
-    """An eva.yaml that goes on from what was pulled, once the user has decided what is commented out in it."""
+    """An eva.yaml by which the user goes on from a pulled dataset, once the commented keys are decided."""
     parts = parts_of(recorded_settings(manifest))
     waiting = [key for part in parts for key in part.waiting]
     head = _HEAD.format(iteration=manifest.iteration, repo=repo, unknown=UNKNOWN_PATH)
@@ -110,7 +110,7 @@ def _lines(part: Part, folder: Path) -> Iterator[str]:
 
 
 def _yaml(values: dict[str, Any]) -> str:
-    """YAML of plain values; all of it in ASCII where a text holds what could end a comment or hide a part of it."""
+    """YAML of plain values; all of it in ASCII if a character in it could end a comment or hide a part of it."""
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=10**6)
     if HIDDEN.search(text.replace("\n", "")):
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=False, width=10**6)

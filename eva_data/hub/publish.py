@@ -1,9 +1,9 @@
-"""Publishes iterations: each is one commit to a dataset repo on the Hub, and a tag, `iter-1`, `iter-2`, ...
+"""Publishes iterations: each is one commit to a dataset repo on the Hub, with a tag `iter-1`, `iter-2`, ...
 
-So is each revision that people's verdicts made of one, tagged `iter-2.r1`, ...
+A revision by people's verdicts is published in the same way, with a tag `iter-2.r1`, ...
 
-What is published is never overwritten. A publish that was cut off at any point can be repeated: what the repo has
-is not sent again, and a tag is given only to a commit that holds the whole iteration.
+Published files are never overwritten. A publish that was cut off at any point can be repeated: files that the repo has
+are not sent again, and only a commit that holds the whole iteration gets a tag.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from eva_data.review.answers import is_single
 from eva_data.tables.schemas import TABLES
 
 MAX_FILES = 100
-"""Files in one commit, as the Hub recommends; an iteration of more takes several, and is to be seen after the last."""
+"""Files in one commit, as the Hub recommends. A larger iteration takes several commits; the last makes it visible."""
 
 _MANIFEST = re.compile(r"manifests/iter_[1-9]\d*\.json")
 
@@ -38,14 +38,14 @@ Files = dict[str, Path]
 
 @dataclass(frozen=True)
 class Step:
-    """What publishing one iteration, or one revision of it, still takes."""
+    """The remaining work to publish one iteration or revision."""
 
     iteration: int
     revision: int
     files: Files
-    """To be uploaded, by their names in the repo; none where all of them are there and only the tag is missing."""
+    """Files to upload, by their names in the repo; empty if only the tag is missing."""
     sizes: Mapping[str, int]
-    """Of these files, in bytes."""
+    """Sizes of these files, in bytes."""
     card: str
     """The README of the commit."""
 
@@ -56,26 +56,26 @@ class Step:
 
 @dataclass(frozen=True)
 class Published:
-    """What was done, or would be."""
+    """What `publish` did, or would do."""
 
     repo: str
     url: str
     private: bool
     tag: str
-    """Of the newest revision of the iteration that was asked for."""
+    """The tag of the newest revision of the given iteration."""
     steps: tuple[Step, ...]
-    """One per iteration and revision that was not published and tagged already."""
+    """One step per iteration or revision that was not yet published and tagged."""
 
 
 def tag_of(iteration: int, revision: int = 0) -> str:
-    """The tag of an iteration as it was built, or of a revision of it."""
+    """The tag of an iteration's build (revision 0) or of a later revision."""
     return f"iter-{iteration}.r{revision}" if revision else f"iter-{iteration}"
 
 
 def target(run: Run, repo: str | None = None, private: bool | None = None) -> HubRepo:
-    """The repo to publish to; what is not given comes from the settings.
+    """The repo to publish to. Arguments that are None are taken from the settings.
 
-    Raises ConfigError where none is named, or where a public one is to have no licence.
+    Raise ConfigError if no repo is named, or if a public repo would have no licence.
     """
     settings = run.config.publish
     name = repo or settings.repo
@@ -90,7 +90,7 @@ def target(run: Run, repo: str | None = None, private: bool | None = None) -> Hu
 
 
 def refuse_unready(run: Run, repo: str | None = None, private: bool | None = None) -> None:
-    """Raise what `publish` would raise without a look at the Hub, so that it is known before a build is paid for."""
+    """Raise the errors of `publish` that need no look at the Hub, so that they come before a build is paid for."""
     target(run, repo, private).refuse_without_login()
     if find_spec("matplotlib") is None:
         raise MissingExtraError.of("matplotlib", "publish")
@@ -110,21 +110,20 @@ def publish(
     dry_run: bool = False,
     accept_findings: bool = False,
 ) -> Published:
-    """Publish an iteration, and before it every earlier one that is not published yet, each as a commit and a tag.
+    """Publish an iteration, and before it every earlier iteration that is not published yet.
 
-    Revisions are published so too, each after the iteration that it is of. One that holds single answers stays here
-    unless `review.publish` is full.
+    Each iteration is a commit and a tag. Revisions are published in the same way, after the iteration that they belong
+    to. A revision with single answers is left out unless `review.publish` is full. Before anything is sent, the user is
+    told what the texts hold that should not be public (`scan`). `dry_run` only looks.
 
-    What the texts hold that should not be public (`scan`) is told before anything is sent.
-
-    Raises StaleError where an iteration is not built, DataError where its files are not what was built or, unless
-    `accept_findings`, where something was found in its texts, and HubError where the repo holds another iteration of
-    that number, changed meanwhile, or the Hub refuses. `dry_run` only looks.
+    Raise StaleError if an iteration is not built, and DataError if its files were changed after the build or, unless
+    `accept_findings`, if the scan found something. Raise HubError if the repo holds another iteration of that number,
+    if it changed meanwhile, or if the Hub refuses.
     """
     hub, private = target(run, repo, private), _is_private(run, private)
     if not dry_run:
         refuse_unready(run, repo, private)
-    # No lock: a finished iteration is never written again, so that it can be published while the next one is built.
+    # No lock is needed: a finished iteration is never written again, so it can be published during the next build.
     _check_built(run, iteration)
     tag = tag_of(iteration, run.store.revision(iteration))
     with tempfile.TemporaryDirectory() as pages:
@@ -150,7 +149,7 @@ def publish(
 
 
 def _look_through(run: Run, steps: Sequence[Step]) -> str:
-    """Tell what was found in the texts of what is new in each step, and return it in short; empty for nothing."""
+    """Tell the user what the scan found in the new texts of each step. Return a summary, empty if nothing was found."""
     counts: dict[str, int] = {}
     for step in steps:
         tables = [name for name in TABLES if any(file.startswith(f"{name}/") for file in step.files)]
@@ -161,7 +160,7 @@ def _look_through(run: Run, steps: Sequence[Step]) -> str:
 
 
 def _check_built(run: Run, iteration: int) -> None:
-    """Raise DataError where files are not what was built; say what changed in the inputs since then."""
+    """Raise DataError if files were changed after the build. Tell the user which inputs have changed since then."""
     store = run.store
     refuse_links_out(store.folder)
     for number in range(1, iteration + 1):
@@ -176,9 +175,9 @@ def _check_built(run: Run, iteration: int) -> None:
 
 
 def _plan(run: Run, hub: HubRepo, found: Snapshot | None, iteration: int, pages: Path) -> list[Step]:
-    """What is missing, iteration by iteration, each followed by its revisions.
+    """The missing steps, iteration by iteration, each followed by its revisions.
 
-    Raises HubError where the repo has another one of the same number.
+    Raise HubError if the repo has another iteration or revision of the same number.
     """
     tags = hub.tags() if found else []
     main = found or Snapshot("", True, {})
@@ -205,14 +204,14 @@ def _plan(run: Run, hub: HubRepo, found: Snapshot | None, iteration: int, pages:
 
 
 def _in_order(store: Store, iteration: int) -> list[tuple[int, int]]:
-    """(iteration, revision) of all that goes out with an iteration."""
+    """Pairs (iteration, revision) of everything that is published with an iteration, in order."""
     return [(number, revision) for number in range(1, iteration + 1) for revision in store.revisions(number)]
 
 
 def _stays(run: Run, number: int, revision: int) -> bool:
-    """Whether a revision is left out, since it holds single answers and a newer one holds their votes.
+    """Whether a revision is left out, because it holds single answers and a newer revision holds their votes.
 
-    Raises ConfigError where it is needed, and `review.publish` does not allow single answers to be published.
+    Raise ConfigError if it is needed and `review.publish` does not allow single answers to be published.
     """
     store, which = run.store, tag_of(number, revision)
     reviews = store.at(number, revision).scan("reviews", number).collect()
@@ -257,9 +256,9 @@ def _files(store: Store, iteration: int) -> Files:
 
 
 def _page(store: Store, run: Run, hub: HubRepo, names: Set[str], tag: str, folder: Path) -> tuple[str, Files]:
-    """The README and the plots of a repo that holds files of these `names`, written to `folder`.
+    """Write the README and the plots of a repo that holds files of these `names` to `folder`, and return them.
 
-    Raises HubError where it holds an iteration that is not here.
+    Raise HubError if the repo holds an iteration that is not in this folder.
     """
     iterations = [number for number in store.iterations() if _manifest(number, 0) in names]
     held = sum(1 for name in names if _MANIFEST.fullmatch(name))
@@ -284,8 +283,8 @@ def _manifest(iteration: int, revision: int) -> str:
 
 
 def _take(store: Store, hub: HubRepo, step: Step, head: str) -> str:
-    """Do a step and return the head of main after it."""
-    # Tables first, then the README, by which `load_dataset` sees them, and the manifest, which says that all is there.
+    """Take a step and return the head of main after it."""
+    # The tables go first. Then comes the README, by which `load_dataset` finds them, and last the manifest, the commit.
     place = {".parquet": 0, ".png": 1, ".md": 2, ".json": 3}
     names = sorted(step.files, key=lambda name: place[PurePosixPath(name).suffix])
     parts = [names[start : start + MAX_FILES] for start in range(0, len(names), MAX_FILES)]
@@ -315,7 +314,7 @@ def _commit(store: Store, hub: HubRepo, step: Step, part: Sequence[str], head: s
     now = hub.look()
     ours = _files(store, iteration)
     if now is not None and all(now.holds(name, ours[name]) for name in part if name in ours):
-        # Somebody published the same, or it was this commit and only its answer was lost.
+        # Somebody else published the same, or this commit was made and only the answer was lost.
         return now.commit
     raise HubError(
         f"somebody else committed to {hub.name} while iteration {iteration} was uploaded, so it was not "

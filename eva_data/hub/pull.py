@@ -1,8 +1,9 @@
-"""Pulls a published dataset: the local folder as it was on the machine that published it, but for `.eva`.
+"""Pulls a published dataset: makes the folder that was published, without its `.eva`.
 
-Manifests and tables are downloaded beside the dataset and compared with one another and with the manifests' claims.
-Only then are they moved to their places, each manifest after its tables, so that a pull which is cut off leaves no half
-iteration. As long as `.eva/pull` is there, a pull is not finished, and nothing else works in the folder.
+Manifests and tables are downloaded to a place beside the dataset. They are compared with one another and with the
+claims of the manifests. Only then are they moved to their places, each manifest after its tables, so that a pull that
+is cut off leaves no half iteration. As long as `.eva/pull` exists, a pull is not finished, and other commands refuse to
+work in the folder.
 """
 
 from __future__ import annotations
@@ -36,25 +37,25 @@ from eva_data.report.card import write_card
 from eva_data.tables.schemas import TABLES
 
 MAX_GB = 10.0
-"""The most that is downloaded unless the user allows more."""
+"""The largest download, in GB, unless the user allows more."""
 
 _MANIFEST = re.compile(r"manifests/iter_([1-9]\d{0,8})(?:\.r([1-9]\d{0,8}))?\.json")
 _OURS = {".eva", "README.md", "manifests", "plots", *TABLES}
-"""What a dataset folder, or half of one, may hold."""
+"""Entries that a dataset folder may have."""
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """What is in the folder now, or would be."""
+    """What `pull` did, or would do."""
 
     folder: Path
     iterations: tuple[int, ...]
     manifest: Manifest
-    """Of the last of them."""
+    """The manifest of the last iteration."""
     files: int
-    """Tables that were downloaded, or would be."""
+    """Number of files of tables to download."""
     bytes: int
-    """Of these."""
+    """Size of these files."""
     wrote_settings: bool = False
 
 
@@ -68,15 +69,15 @@ def pull(
     dry_run: bool = False,
     on_progress: Progress | None = None,
 ) -> Pulled:
-    """Bring the iterations of a published dataset at a revision (else the head of main) into a folder.
+    """Bring the iterations of a published dataset, at a revision or else the head of main, into a folder.
 
-    What the folder has already is not downloaded again, and its further iterations stay. `settings` is where an
-    eva.yaml of the dataset's settings is written unless there is one. `dry_run` downloads and checks the manifests and
-    leaves the folder as it is. `on_progress` is told (files there, all of them).
+    Files that the folder has are not downloaded again, and further iterations in it stay. An eva.yaml with the
+    dataset's settings is written to `settings`, unless there is a file. `dry_run` downloads and checks the manifests
+    and leaves the folder as it is. `on_progress` is told (finished files, all files).
 
-    Raises HubError where the repo, the revision or the network is missing, or more than `max_gb` would come, and
-    DataError where the repo is no dataset of eva-data, a file is not what its manifest says, or the folder holds other
-    data.
+    Raise HubError if the repo, the revision or the network is missing, or if the download would exceed `max_gb`. Raise
+    DataError if the repo is not a dataset of eva-data, if a file differs from its manifest, or if the folder holds
+    other data.
     """
     hub, store = HubRepo(repo), Store(folder)
     _refuse_foreign(store)
@@ -100,13 +101,13 @@ def pull(
             if on_progress:
                 on_progress(done, len(wanted))
         pulled = _pulled(folder, manifests, wanted)
-        # Before the data: whoever is cut off in between finds settings that wait, not the sandbox's.
+        # Settings come before the data: after a cut-off pull, the user finds waiting settings and not the sandbox's.
         if settings is not None and not settings.exists():
             write_text(settings, settings_text(pulled.manifest, repo, folder))
             pulled = replace(pulled, wrote_settings=True)
         waiting = set(wanted)
         for (number, review), manifest in manifests.items():
-            # A revision names the tables of its build as well.
+            # A revision names the tables of its build too.
             _move(downloads, store, [name for name in manifest.files if name in waiting])
             waiting -= manifest.files.keys()
             _move(downloads, store, [manifest_name(number, review)])
@@ -116,7 +117,7 @@ def pull(
 
 
 def _published(repo: str, found: Snapshot) -> list[tuple[int, int]]:
-    """(iteration, revision) of the manifests in the repo, in order."""
+    """Pairs (iteration, revision) of the manifests in the repo, in order."""
     matches = [match for name in found.files if (match := _MANIFEST.fullmatch(name))]
     wholes = sorted((int(match[1]), int(match[2] or 0)) for match in matches)
     numbers = [number for number, review in wholes if review == 0]
@@ -142,7 +143,7 @@ def _few(numbers: Sequence[int]) -> str:
 def _agreed(
     hub: HubRepo, found: Snapshot, store: Store, downloads: Path, wholes: Sequence[tuple[int, int]], max_gb: float
 ) -> tuple[Manifests, dict[str, FileEntry]]:
-    """The manifests, downloaded and found to agree with one another and the repo, and the tables the folder lacks."""
+    """Download and compare the manifests. Return them and the files of tables that the folder lacks."""
     manifests: dict[tuple[int, int], Manifest] = {}
     for number, review in wholes:
         name = manifest_name(number, review)
@@ -177,7 +178,7 @@ def _refuse_foreign(store: Store) -> None:
 
 
 def _refuse_other(repo: str, store: Store, manifest: Manifest) -> None:
-    """Raise DataError where the folder has another iteration of that number and revision, or has changed its tables."""
+    """Raise DataError if the folder has another iteration of that number and revision, or changed tables of it."""
     number, revision = manifest.iteration, manifest.revision
     if number not in store.iterations() or revision not in store.revisions(number):
         return
@@ -193,17 +194,17 @@ def _refuse_other(repo: str, store: Store, manifest: Manifest) -> None:
 
 
 def _missing(store: Store, manifests: Manifests) -> dict[str, FileEntry]:
-    """The tables that the folder lacks, with what their manifests say of them."""
+    """The files of tables that the folder lacks, with their entries in the manifests."""
     missing: dict[str, FileEntry] = {}
     for (number, _), manifest in manifests.items():
-        # What is there under a manifest was compared with it before.
+        # Files that a manifest in the folder names were compared with it before.
         there = {name for name in _files_of(store, number) if (store.folder / name).exists()}
         missing |= {name: manifest.files[name] for name in sorted(manifest.files) if name not in there}
     return missing
 
 
 def _files_of(store: Store, number: int) -> set[str]:
-    """The tables that the folder's manifests of an iteration name."""
+    """The files of tables that the folder's manifests of an iteration name."""
     if number not in store.iterations():
         return set()
     return {name for each in store.revisions(number) for name in store.at(number, each).manifest(number).files}

@@ -1,6 +1,6 @@
-"""Pushes a trained solver to a model repo on the Hub: one commit, and the tag `iter-N` of what it learned from.
+"""Pushes a trained solver to a model repo on the Hub: one commit, and the tag `iter-N` of its last iteration.
 
-One repo may hold theta_1, theta_2, ... one after the other. What is tagged is never overwritten, and a push that was
+One repo may hold theta_1, theta_2, ... one after the other. A tagged model is never overwritten, and a push that was
 cut off can be repeated.
 """
 
@@ -21,7 +21,7 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class Target:
-    """Where a model goes."""
+    """The repo for a model, with its licence."""
 
     repo: HubRepo
     private: bool
@@ -30,18 +30,18 @@ class Target:
 
 @dataclass(frozen=True)
 class PushedModel:
-    """What was done."""
+    """The result of a push."""
 
     url: str
     tag: str
     files: int
-    """Uploaded; 0 where everything was there."""
+    """Number of uploaded files; 0 if all were there already."""
 
 
 def model_target(run: Run, name: str, *, private: bool | None, licence: str | None) -> Target:
-    """Where to push a model; `private` null takes the setting.
+    """The target of a push. If `private` is None, the setting decides.
 
-    Raises ConfigError for a name that no repo can have and for a public repo without a licence, HubError where nobody
+    Raise ConfigError if no repo can have the name, or if a public repo would have no licence. Raise HubError if nobody
     is logged in.
     """
     private = run.config.publish.private if private is None else private
@@ -56,7 +56,7 @@ def model_target(run: Run, name: str, *, private: bool | None, licence: str | No
 
 
 def push_model(run: Run, iteration: int, target: Target) -> PushedModel:
-    """Push theta_t, which must be trained. Raises HubError where the Hub refuses, or has another model of that tag."""
+    """Push theta_t, which must be trained. Raise HubError if the Hub refuses or has another model with that tag."""
     repo, tag, theta = target.repo, f"iter-{iteration}", run.store.solver_folder(iteration)
     if run.store.manifest(iteration).online is not None:
         card = online_card(run.store, theta, licence=target.licence)
@@ -85,7 +85,7 @@ def push_model(run: Run, iteration: int, target: Target) -> PushedModel:
 
 
 def _there(target: Target) -> Snapshot:
-    """The repo, which is created where there is none."""
+    """The repo. It is created if it does not exist."""
     found = target.repo.look()
     if found is None:
         target.repo.create(private=target.private)
@@ -109,7 +109,7 @@ def _commit(repo: HubRepo, files: dict[str, Path], message: str, parent: str) ->
 
 
 def _refuse_other(repo: HubRepo, tag: str, files: dict[str, Path], there: Snapshot | None) -> None:
-    """The card may differ: it tells what has been measured since."""
+    """Raise HubError if the tag holds another model. The card may differ, since it holds later measurements."""
     other = sorted(name for name, path in files.items() if name != CARD and not (there and there.holds(name, path)))
     if other:
         raise HubError(

@@ -1,4 +1,4 @@
-"""Counts an iteration again: what its manifest says of rows, tokens, models and money against its tables and ledger."""
+"""Counts an iteration again, and compares rows, tokens, models and money in its manifest with tables and ledger."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Tables = Mapping[str, pl.DataFrame]
 
 
 def recount(manifest: Manifest, tables: Tables) -> list[str]:
-    """Where a manifest says something else than its tables; one sentence per statement."""
+    """The differences between a manifest and its tables, one sentence each."""
     config = config_of(manifest)
     said = manifest.model_fields_set
     found = list(_differing("counts", manifest.counts.model_dump(), counts_of(tables).model_dump()))
@@ -44,7 +44,7 @@ def recount(manifest: Manifest, tables: Tables) -> list[str]:
 
 
 def recount_flow(manifest: Manifest, tables: Tables) -> list[str]:
-    """Where the flow of a build says something else than its tables."""
+    """The differences between the flow of a build and its tables, one sentence each."""
     found: list[str] = []
     for flow in manifest.flow:
         expected = _flow(flow.stage, tables)
@@ -53,7 +53,7 @@ def recount_flow(manifest: Manifest, tables: Tables) -> list[str]:
 
 
 def _flow(stage: str, tables: Tables) -> dict[str, int]:
-    """What of a stage's flow is in the tables."""
+    """The numbers of a stage's flow that the tables show."""
     responses, rejects = tables["responses"], tables["rejects"]
     evolutions, informative = tables["evolutions"], tables["informativeness"]
     preferences = tables["preferences"]
@@ -92,7 +92,7 @@ def _flow(stage: str, tables: Tables) -> dict[str, int]:
 
 
 def _models(manifest: Manifest, tables: Tables) -> list[str]:
-    """Where the columns that name a model name another one than the manifest."""
+    """The columns of model names that differ from the manifest, one sentence each."""
     models, of_table = manifest.models, isinstance(config_of(manifest).solver, TableModel) and manifest.iteration == 1
     here = pl.col("created_iteration") == manifest.iteration
     columns = {
@@ -102,7 +102,7 @@ def _models(manifest: Manifest, tables: Tables) -> list[str]:
     }
     if not of_table:
         solvers = tables["responses"]["solver"]
-        # An online run's solver is another one after every step.
+        # The solver of an online run changes with every step.
         columns["responses.solver"] = (
             solvers if manifest.online is None else solvers.str.replace(r"-\d+$", ""),
             models.solver,
@@ -116,7 +116,7 @@ def _models(manifest: Manifest, tables: Tables) -> list[str]:
 
 
 def recount_spent(manifest: Manifest, bills: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Where the ledger holds less than the manifest says was asked; more may have been asked for other folders."""
+    """Where the ledger holds less than the manifest states. It may hold more, since other folders may share it."""
     kept = {(bill["stage"], bill["model"]): bill for bill in bills}
     found: list[str] = []
     for spent in manifest.spent:
@@ -135,7 +135,7 @@ def recount_spent(manifest: Manifest, bills: Sequence[Mapping[str, Any]]) -> lis
 
 
 def _differing(key: str, said: Any, computed: Any) -> Iterator[str]:
-    """One sentence for every value in which what is said is not what was computed."""
+    """One sentence for every value in which the stated values differ from the computed values."""
     if isinstance(said, Mapping) and isinstance(computed, Mapping):
         for name in sorted({*said, *computed}):
             yield from _differing(f"{key}.{name}", said.get(name), computed.get(name))
@@ -148,13 +148,13 @@ def _differing(key: str, said: Any, computed: Any) -> Iterator[str]:
 
 def _same(said: Any, computed: Any) -> bool:
     if isinstance(said, float) and isinstance(computed, int | float):
-        # Sums in another order, by another version of polars, differ in the last bits.
+        # Another version of polars may add in another order, so that sums differ in the last bits.
         return math.isclose(said, computed, rel_tol=1e-9, abs_tol=1e-12)
     return bool(said == computed)
 
 
 def _holds(now: Any, recorded: Any) -> bool:
-    """Whether what was recorded is in what follows now, where keys that are younger than the record may be more."""
+    """Whether the recorded value is part of the present value, which may have keys that are newer than the record."""
     if isinstance(recorded, Mapping):
         return isinstance(now, Mapping) and all(key in now and _holds(now[key], recorded[key]) for key in recorded)
     if isinstance(recorded, list | tuple):

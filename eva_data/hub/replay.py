@@ -1,7 +1,7 @@
-"""Replays an iteration from its published tables: same metrics, same draw, same mix, same pairs, or it says where.
+"""Replays an iteration from its published tables, and says where metrics, draw, mix or pairs differ.
 
-Generation cannot be replayed, and need not be: what the models said is in the tables. Everything that eva-data
-itself decided follows from them and from the manifest's settings, and is computed again here.
+Generation cannot be replayed, and need not be, because the models' texts are in the tables. Everything that eva-data
+itself decided follows from the tables and the manifest's settings. It is computed again here.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from eva_data.tables.reasons import NOT_BEST
 from eva_data.tables.schemas import ORDER
 
 SHOWN_ROWS = 3
-"""Rows named per table; the rest are counted."""
+"""Number of rows that are named per table; the others are counted."""
 
 Tables = Mapping[str, pl.DataFrame]
 
 
 def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame | None = None) -> list[str]:
-    """Where what follows from an iteration's tables and settings is not what the tables say.
+    """The differences between an iteration's tables and what follows from its tables and settings, one sentence each.
 
-    `seeds` are PROMPTS of the seeds, as `seed_prompts` gives them, where the mix took from them and they are at hand.
+    `seeds` are PROMPTS of the seeds, as `seed_prompts` gives them; None if the mix took no seeds or they are missing.
     """
     iteration = manifest.iteration
     config = config_of(manifest)
@@ -69,7 +69,7 @@ def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame
 
 
 def replay_review(store: Store, manifest: Manifest, built: Tables, tables: Tables) -> list[str]:
-    """Where what follows from a build's tables and the reviews of a revision is not what that revision's tables say."""
+    """The differences between a revision's tables and what follows from the build's tables and the reviews."""
     iteration, reviews, pairs = manifest.iteration, tables["reviews"], built["preferences"]
     spare = spare_pairs(store.at(iteration, 0), config_of(manifest), iteration)
     known = pl.concat([pairs, spare])
@@ -80,7 +80,7 @@ def replay_review(store: Store, manifest: Manifest, built: Tables, tables: Table
     )
     shown = reviews.join(known.select("pair_id", "chosen_idx"), on="pair_id", how="left").with_columns(order=order)
     merged = merge(pairs, spare, built["rejects"], reviews, iteration=iteration)
-    # What is counted in votes no longer says who agreed with whom.
+    # Counts of votes do not say any more who agreed with whom.
     counted = reviews["votes"].null_count() < reviews.height
     metric = config_of(manifest).estimate.metric
     told = manifest.review if counted else json.loads(json.dumps(figures(pairs, spare, reviews, metric)))
@@ -93,7 +93,7 @@ def replay_review(store: Store, manifest: Manifest, built: Tables, tables: Table
 
 
 def mixed_from_seeds(config: Config) -> bool:
-    """Whether prompts of X_t were drawn from the seeds. Those that were not used are in no table."""
+    """Whether prompts of X_t were drawn from the seeds. No table holds the unused seeds."""
     return config.mix.source == "new_seeds" or config.mix.original == "seeds"
 
 
@@ -111,7 +111,7 @@ def _replay_creator(
     estimated = tables["informativeness"].filter(pl.col("stage") == "estimate")
     evolved = tables["evolutions"]["chain_id"].n_unique()
     drawn = sampled.informativeness.collect()
-    # Where too few survived, the build walked further down the draw: as far as there are chains.
+    # If too few survived, the build went further down the draw: as far as there are chains.
     if evolved > sampled.selected:
         first = next_in_line(drawn.lazy(), after=0, count=evolved)["prompt_id"]
         drawn = drawn.with_columns(selected=pl.col("prompt_id").is_in(first.implode()))
@@ -142,7 +142,7 @@ def _replay_creator(
 
 
 def _wrong_status(tables: Tables) -> list[str]:
-    """Evolutions whose status is not what their reasons and X_t say, where the mix itself cannot be drawn again."""
+    """Evolutions whose status contradicts their reasons or X_t. This is for a mix that cannot be drawn again."""
     evolutions, reason = tables["evolutions"], pl.col("reason")
     taken = tables["prompts"].filter(pl.col("mix_role") == "evolved")["prompt_id"]
     status = (
@@ -156,9 +156,9 @@ def _wrong_status(tables: Tables) -> list[str]:
 
 
 def _compare(name: str, published: pl.DataFrame, computed: pl.DataFrame) -> list[str]:
-    """One sentence if two tables differ: how many rows, which, and in which columns."""
+    """One sentence if two tables differ: how many rows, which rows, and in which columns."""
     order = list(ORDER[name])
-    # A metric that is younger than the tables is null in all of them.
+    # A metric that is newer than the tables is null in all of them.
     unknown = [
         metric
         for metric in metrics.LATER

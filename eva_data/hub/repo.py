@@ -1,4 +1,4 @@
-"""A repo on the Hub: what it holds at a commit, the few calls that change it, and its refusals in one sentence each."""
+"""A repo on the Hub: its content at a commit, the few calls that change it, and one sentence for each refusal."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Snapshot:
     commit: str
     private: bool
     files: Mapping[str, str]
-    """What each file holds: the SHA-256 of one in large-file storage, git's blob id of any other."""
+    """Name -> hash of the file: the SHA-256 if it is in large-file storage, else git's blob id."""
     sizes: Mapping[str, int] = field(default_factory=dict)
-    """Bytes of each file."""
+    """Name -> size of the file, in bytes."""
 
     def holds(self, name: str, path: Path) -> bool:
-        """Whether the file `name` of the repo is there and is what lies at `path`."""
+        """Whether the repo has a file `name` with the same content as the file at `path`."""
         content = self.files.get(name)
         if content is None:
             return False
@@ -45,15 +45,15 @@ class Snapshot:
         return content == git_hash(path.read_bytes())
 
     def after(self, files: Mapping[str, Path]) -> Snapshot:
-        """What it holds once these files are put into it."""
+        """The snapshot after these files are added."""
         return replace(self, files={**self.files, **{name: sha256(path) for name, path in files.items()}})
 
 
 @dataclass(frozen=True)
 class HubRepo:
-    """A repo, there or not, as the login of this machine (or `token`) sees it.
+    """A repo, existing or not, as the login of this machine (or `token`) sees it.
 
-    Every method raises HubError, in one sentence and with no token in it, where the Hub refuses or cannot be reached.
+    Every method raises HubError, with one sentence and without a token in it, if the Hub refuses or cannot be reached.
     """
 
     name: str
@@ -76,7 +76,7 @@ class HubRepo:
         from huggingface_hub import HfApi, constants
         from huggingface_hub.utils import disable_progress_bars, logging
 
-        # It would tell of each of its retries; what comes of them is told here.
+        # The library would print each of its retries. Our errors tell the result.
         logging.set_verbosity_error()
         if not sys.stderr.isatty() and constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
             disable_progress_bars()
@@ -87,7 +87,7 @@ class HubRepo:
         return f"{self._api.endpoint}/{'datasets/' if self.kind == 'dataset' else ''}{self.name}"
 
     def refuse_without_login(self) -> None:
-        """Raise HubError where there is no token at all; whether it is a good one only the Hub knows."""
+        """Raise HubError if there is no token at all. Only the Hub knows whether a token is valid."""
         from huggingface_hub import get_token
 
         if self.token is None and get_token() is None:
@@ -97,9 +97,9 @@ class HubRepo:
             )
 
     def look(self, revision: str | None = None) -> Snapshot | None:
-        """The repo at a revision, else at the head of main; null where there is no such repo, or none for this login.
+        """The repo at a revision, else at the head of main; None if this login sees no such repo.
 
-        Raises HubError where the repo has no such revision.
+        Raise HubError if the repo has no such revision.
         """
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
         from huggingface_hub.hf_api import RepoFile
@@ -128,7 +128,7 @@ class HubRepo:
             return [tag.name for tag in self._api.list_repo_refs(self.name, repo_type=self.kind).tags]
 
     def create(self, *, private: bool) -> Snapshot:
-        """The repo, created unless it is there."""
+        """Create the repo unless it exists, and return it."""
         with self._asking():
             self._api.create_repo(self.name, repo_type=self.kind, private=private, exist_ok=True)
         found = self.look()
@@ -163,7 +163,7 @@ class HubRepo:
             self._api.create_tag(self.name, tag=name, revision=commit, repo_type=self.kind)
 
     def download(self, name: str, commit: str, folder: Path) -> None:
-        """A file as it is at a commit, under its own name in `folder`; nothing where it is there already."""
+        """Download a file as of a commit to its own name in `folder`, unless it is there already."""
         with self._asking():
             self._api.hf_hub_download(self.name, name, repo_type=self.kind, revision=commit, local_dir=folder)
 
@@ -176,8 +176,8 @@ class HubRepo:
             yield
         except HubError:
             raise
-        # What fails in an upload or a download is wrapped: in RuntimeError by LFS, in FileNotFoundError where the
-        # local copy was the last hope.
+        # Failures of uploads and downloads are wrapped: LFS raises RuntimeError, and the cache FileNotFoundError when
+        # there is no local copy either.
         except (httpx.HTTPError, XetDownloadError, OSError, RuntimeError) as error:
             for cause in _causes(error):
                 if isinstance(cause, HfHubHTTPError):
@@ -186,7 +186,7 @@ class HubRepo:
                     raise HubError("HF_HUB_OFFLINE is set, so the Hub cannot be asked: unset it, then repeat") from None
                 if isinstance(cause, httpx.HTTPError | ConnectionError):
                     raise self._unreachable(cause) from None
-            # Xet's errors are its own, or plain ones; what remains is this machine's disk.
+            # Xet raises its own errors or RuntimeError. All other errors come from this machine's disk.
             if isinstance(error, XetDownloadError | RuntimeError) or type(error).__module__.startswith("hf_xet"):
                 raise self._unreachable(error) from None
             raise

@@ -1,4 +1,4 @@
-"""Scores some of an iteration's responses again, with the reward at hand, and says where another reward comes out."""
+"""Scores some of an iteration's responses again with the present reward, and says where the reward differs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from eva_data.rewards.scorers import reward_model
 from eva_data.tables.ids import uniform_draw
 
 SHOWN = 3
-"""Responses named; the rest are counted."""
+"""Number of responses that are named; the others are counted."""
 
 _NOISE = {"float32": 1e-4, "auto": 0.1, "bfloat16": 0.1, "float16": 0.02}
-"""How far scores of one text may differ with the rest of the batch, as `reward.invariance` has it."""
+"""How far the scores of a text may differ with the rest of the batch; the defaults of `reward.invariance`."""
 
 
 def rescore(store: Store, iteration: int, count: int, run: Run) -> tuple[list[str], int]:
-    """Where the reward at hand gives other rewards than the table holds, and how many responses were scored again.
+    """The differences between the present reward and the table, and the number of responses that were scored again.
 
-    `count` responses are drawn by the settings' seed. A pairwise reward compares, so that all responses of their
-    prompts are scored. Nothing is taken from the ledger, and nothing is kept. Raises DataError where the rewards of
-    these settings are not those that the manifest names.
+    `count` responses are drawn by the seed of the settings. A pairwise reward compares responses, so all responses of
+    their prompts are scored. No score is taken from the ledger or kept. Raise DataError if the manifest names other
+    reward models than these settings.
     """
     manifest = store.at(iteration, 0).manifest(iteration)
     name = reward_model(run.scorers)
@@ -75,7 +75,7 @@ def _said(reward: float | None) -> str:
 
 
 def _noise(run: Run) -> float:
-    """How far the rewards may differ without being others: rewards of functions and judges not at all."""
+    """The largest difference of equal rewards; 0 for functions and judges."""
     noises = [1e-9]
     for scorer in run.scorers:
         block = scorer.block

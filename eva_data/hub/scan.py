@@ -1,9 +1,9 @@
-"""Looks through the texts that are about to be published: addresses, phone numbers, keys, and prompts found unsafe.
+"""Scans texts before they are published for e-mail addresses, phone numbers, keys and unsafe prompts.
 
-A look finds what has a form. E-mail addresses are found by a pattern, phone numbers by `phonenumbers` (with a country
-code, or written as in the United States), keys and passwords by those detectors of `detect-secrets` that know a key by
-its own form, and by patterns for further providers. Unsafe is what somebody said to be: a provider's content filter, or
-a reviewer. Names and postal addresses, and keys of no known form, are not found.
+A scan finds texts with a known form. A pattern finds e-mail addresses. `phonenumbers` finds phone numbers that have a
+country code or are written as in the United States. Keys and passwords are found by the detectors of `detect-secrets`
+that know a key by its own form, and by patterns for further providers. A prompt is unsafe if a provider's content
+filter or a reviewer said so. Names, postal addresses and keys of an unknown form are not found.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from eva_data.dataset.store import Store
 from eva_data.errors import MissingExtraError
 
 SHOWN = 3
-"""Examples of each kind that are named."""
+"""Number of examples that are named of each kind."""
 
 PACKAGES = {"detect_secrets": "detect-secrets", "phonenumbers": "phonenumbers"}
-"""What is imported, and the package that has it."""
+"""Imported module -> the package that holds it."""
 
 _EMAIL = r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9][A-Za-z0-9.-]{0,250}\.[A-Za-z]{2,24}"
 _RESERVED = re.compile(r"@(?:.*\.)?(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)$", re.IGNORECASE)
-"""Domains that belong to nobody, so that texts can name them (RFC 2606)."""
+"""Domains that belong to nobody, so that texts may name them (RFC 2606)."""
 
 _DETECTORS = (
     *("aws.AWSKeyDetector", "azure_storage_key.AzureStorageKeyDetector", "basic_auth.BasicAuthDetector"),
@@ -37,7 +37,7 @@ _DETECTORS = (
     *("slack.SlackDetector", "square_oauth.SquareOAuthDetector", "stripe.StripeDetector"),
     *("telegram_token.TelegramBotTokenDetector", "twilio.TwilioKeyDetector"),
 )
-"""Of detect-secrets, without those that go by entropy or by words beside a value: prose has too much of both."""
+"""Detectors of detect-secrets. Detectors by entropy or by words beside a value are left out: prose has both."""
 _FURTHER_KEYS = (
     r"\bhf_[A-Za-z0-9]{34}\b",  # Hugging Face
     r"\bsk-(?:ant|proj|or|svcacct)-[A-Za-z0-9_-]{20,}",  # Anthropic, OpenAI, OpenRouter
@@ -45,18 +45,18 @@ _FURTHER_KEYS = (
     r"\bgsk_[A-Za-z0-9]{40,}",  # Groq
 )
 _KEY_LIKE = r"[A-Za-z0-9_/+=.:-]{16,}|PRIVATE KEY|PuTTY|://"
-"""What every text with a key has; a cheap question before the many patterns."""
+"""A pattern that every text with a key matches; it is a cheap test before the many patterns."""
 _NUMBER_LIKE = r"\+?\(?\d(?:[ ().\-/]{0,3}\d){6,}"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of what was found."""
+    """Findings of one kind."""
 
     kind: str
     count: int
     examples: tuple[str, ...]
-    """Where the first ones are, and what they are, masked."""
+    """The first findings, masked, with their places."""
 
     def sentence(self) -> str:
         more = ", ..." if self.count > len(self.examples) else ""
@@ -64,17 +64,17 @@ class Finding:
 
 
 def refuse_without_packages() -> None:
-    """Raise MissingExtraError where a look is not possible."""
+    """Raise MissingExtraError if the packages for a scan are missing."""
     for module, package in PACKAGES.items():
         if find_spec(module) is None:
             raise MissingExtraError.of(package, "publish")
 
 
 def look_through(store: Store, iteration: int, tables: Sequence[str]) -> list[Finding]:
-    """What the texts of these tables of an iteration hold, by kind; a text that stands in many rows counts once.
+    """The findings in the texts of these tables of an iteration, by kind. A text in many rows counts once.
 
-    Responses and prompts are looked at in `responses`, `prompts`, `evolutions` and `rejects`; `preferences` repeat
-    them. Raises MissingExtraError where a package is missing.
+    Responses and prompts are scanned in `responses`, `prompts`, `evolutions` and `rejects`, since `preferences` repeats
+    them. Raise MissingExtraError if a package is missing.
     """
     refuse_without_packages()
     texts = _texts(store, iteration, tables)
@@ -88,7 +88,7 @@ def look_through(store: Store, iteration: int, tables: Sequence[str]) -> list[Fi
 
 
 def _texts(store: Store, iteration: int, tables: Sequence[str]) -> pl.DataFrame:
-    """`place` (the table and id of a row) and `text`, every text once."""
+    """One row per distinct text: `place` (the table and id of a row) and `text`."""
     turns = pl.col("prompt").list.eval(pl.element().struct.field("content")).list.join("\n")
     columns = {
         "prompts": [("prompt_id", turns)],
@@ -111,11 +111,11 @@ def _texts(store: Store, iteration: int, tables: Sequence[str]) -> pl.DataFrame:
 
 
 Find = Callable[[str], Iterator[str]]
-"""From a text to what it holds, masked."""
+"""Gives the findings in a text, masked."""
 
 
 def _hits(kind: str, texts: pl.DataFrame, find: Find) -> Finding:
-    # The libraries take one text at a time, so only those are asked about that a pattern of polars lets through.
+    # The libraries take one text at a time, so a pattern in polars first picks the texts that may hold something.
     hits = [f"{masked} in {place}" for place, text in texts.iter_rows() for masked in dict.fromkeys(find(text))]
     return Finding(kind, len(hits), tuple(hits[:SHOWN]))
 
@@ -131,7 +131,7 @@ def _phones(text: str) -> Iterator[str]:
     from phonenumbers import Leniency, PhoneNumberMatcher
 
     for found in PhoneNumberMatcher(text, "US", leniency=Leniency.EXACT_GROUPING):
-        # Digits alone are a number like any other.
+        # Bare digits may be any number.
         if not found.raw_string.isdigit():
             yield f"{found.raw_string[:4]}...{found.raw_string[-2:]}"
 
@@ -151,7 +151,7 @@ def _key_finder() -> Find:
 
 
 def _unsafe(store: Store, iteration: int, tables: Sequence[str]) -> Finding:
-    """Prompts whose answer a provider's content filter stopped, or that a reviewer called unsafe."""
+    """Prompts that a reviewer called unsafe, or whose answer a provider's content filter stopped."""
     said = {
         "responses": (pl.col("finish_reason") == "content_filter", "a content filter stopped the answer"),
         "reviews": (pl.col("prompt_quality") == "unsafe", "a reviewer says so"),

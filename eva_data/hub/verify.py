@@ -1,8 +1,8 @@
-"""Verifies an iteration: its files, its chain back to iteration 1, its tables against one another, its manifest.
+"""Verifies an iteration: its files, its chain back to iteration 1, its tables and its manifest.
 
-Generation cannot be replayed, and need not be: what the models said is in the tables. Everything that eva-data itself
-decided follows from them and from the manifest's settings, and is computed again, on any machine and without a model.
-All findings are reported: a table that cannot be read ends only the checks that need it.
+Generation cannot be replayed, and need not be, because the models' texts are in the tables. Everything that eva-data
+itself decided follows from the tables and the manifest's settings. It is computed again, on any machine and without a
+model. All findings are reported: a table that cannot be read ends only the checks that need it.
 """
 
 from __future__ import annotations
@@ -33,33 +33,33 @@ from eva_data.tables.schemas import TABLES
 
 @dataclass
 class Verified:
-    """What came of verifying an iteration."""
+    """The result of verifying an iteration."""
 
     problems: list[str] = field(default_factory=list)
-    """What is not as it should be, one sentence each; none for an honest iteration."""
+    """Errors, one sentence each; empty for an honest iteration."""
     unknown: list[str] = field(default_factory=list)
-    """What could not be checked, one phrase each."""
+    """Facts that could not be checked, one phrase each."""
 
 
 def verify_iteration(store: Store, iteration: int, run: Run | None = None, *, rescore: int = 0) -> Verified:
-    """What is not as it should be in an iteration, and what cannot be known of it.
+    """Verify an iteration, and report errors and facts that could not be checked.
 
-    All revisions are checked: the build by what it was made from, a later one by the build and its reviews. `run`
-    brings what only the machine has on which it was built: the ledger, the inputs, the solvers, and the reward by which
-    so many random responses are scored again.
+    All revisions are checked: the build by what it was made from, and a revision by the build and its reviews. `run`
+    brings what only the machine of the build has: the ledger, the inputs, the solvers, and the reward. By it, `rescore`
+    random responses are scored again.
 
-    Raises StaleError where the iteration is not there.
+    Raise StaleError if the iteration is not there.
     """
     if iteration not in store.iterations():
         store.manifest(iteration)
-    # What is changed is a finding, and what follows from it is another.
+    # A changed table is a finding, and its consequences are further findings, so reading must not raise.
     store = replace(store, checks=False)
     found = Verified(unknown=["whether the models named there wrote the texts and gave the rewards"])
     found.problems += _chain(store, iteration)
     try:
         manifest = store.at(iteration, 0).manifest(iteration)
     except DataError as error:
-        # Nothing else says what the tables were made by.
+        # Without a manifest, nothing says how the tables were made.
         found.problems.append(str(error))
         return found
     built = read_as_written(store.at(iteration, 0), iteration)
@@ -76,7 +76,7 @@ Check = Callable[[], list[str]]
 
 
 def _run(checks: list[Check], written: list[Found], found: Verified, of: str = "") -> Iterator[str]:
-    """The problems that the checks find, where all tables can be read; a check that cannot be made is a problem too."""
+    """The problems that the checks find, if all tables can be read. A check that fails to run is a problem too."""
     unread = sorted({name for each in written for name in TABLES if name not in each.tables})
     if unread:
         found.unknown.append(f"{of}what follows from {' and '.join(unread)}, which cannot be read")
@@ -140,7 +140,7 @@ def _rescore(found: Verified, store: Store, iteration: int, count: int, run: Run
 
 
 def _seeds(found: Verified, manifest: Manifest, run: Run | None) -> pl.DataFrame | None:
-    """PROMPTS of the seeds where X_t took from them and the same seeds are at hand."""
+    """PROMPTS of the seeds if X_t took some of them and the same seeds are on this machine, else None."""
     if manifest.iteration == 1 or not mixed_from_seeds(config_of(manifest)):
         return None
     if run is not None:
@@ -149,14 +149,14 @@ def _seeds(found: Verified, manifest: Manifest, run: Run | None) -> pl.DataFrame
             if not (since.settings or since.inputs or since.unknown):
                 return seed_prompts(run, manifest.iteration)
         except EvaError:
-            # They cannot be read here.
+            # The seeds cannot be read on this machine.
             pass
     found.unknown.append("the mix, which drew from seeds that are not here")
     return None
 
 
 def _verify_here(found: Verified, manifest: Manifest, run: Run | None) -> None:
-    """What only the machine knows on which the iteration was built."""
+    """Check what only the machine of the build knows."""
     bills = bills_of(run, manifest.iteration) if run is not None else []
     if bills:
         found.problems += recount_spent(manifest, bills)
@@ -174,7 +174,7 @@ def _verify_here(found: Verified, manifest: Manifest, run: Run | None) -> None:
 
 
 def _is_here(manifest: Manifest, run: Run | None) -> bool:
-    """Whether the theta that answered is on this machine, by the hash of its folder."""
+    """Whether the theta that answered is on this machine, according to the hash of its folder."""
     folder = None if run is None or manifest.theta is None else run.store.solver_folder(manifest.theta)
     if folder is None or not (folder / "config.json").exists():
         return False
@@ -182,7 +182,7 @@ def _is_here(manifest: Manifest, run: Run | None) -> bool:
 
 
 def _review_flow(manifest: Manifest, built: Manifest, written: Found) -> list[str]:
-    """Where the flow of a revision is not that of the build with the review behind it."""
+    """The differences between a revision's flow and the build's flow with the review stage after it."""
     rejected = written.tables["rejects"].filter(pl.col("stage") == "review").height
     pairs = written.tables["preferences"].height
     *before, last = manifest.flow
@@ -193,13 +193,13 @@ def _review_flow(manifest: Manifest, built: Manifest, written: Found) -> list[st
 
 
 def _chain(store: Store, iteration: int) -> list[str]:
-    """Where an iteration, or one that it goes back to, was not built from the one before it as it is here."""
+    """How an iteration, or an earlier iteration, was not built from the iteration before it in this folder."""
     problems: list[str] = []
     for number in range(iteration, 1, -1):
         try:
             previous = store.at(number, 0).manifest(number).previous
         except DataError as error:
-            # That of the iteration itself is told elsewhere.
+            # A missing manifest of the iteration itself is told elsewhere.
             return problems if number == iteration else [*problems, str(error)]
         if previous is None:
             return [*problems, f"iteration {number} does not say from which iteration {number - 1} it was built"]
@@ -219,11 +219,11 @@ def _chain(store: Store, iteration: int) -> list[str]:
 def verify_published(
     repo: str, iteration: int, revision: str | None = None, *, run: Run | None = None, rescore: int = 0
 ) -> Verified:
-    """`verify_iteration` of a dataset on the Hub, at a revision or else at the iteration's tag; nothing is kept.
+    """Verify an iteration of a dataset on the Hub, at a revision or else at the iteration's tag. Nothing is kept.
 
-    `run` brings the reward by which so many random responses are scored again.
+    `run` brings the reward by which `rescore` random responses are scored again.
 
-    Raises what `pull` raises: a damaged file is found there.
+    Raise the errors of `pull`, which finds damaged files.
     """
     from eva_data.hub.publish import tag_of
     from eva_data.hub.pull import pull

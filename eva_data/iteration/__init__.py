@@ -1,1 +1,1 @@
-"""One iteration: its stages in turn, from the prompts to the pairs."""
+"""Runs the stages of an iteration in turn, from the prompts to the pairs."""

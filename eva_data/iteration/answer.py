@@ -1,4 +1,4 @@
-"""Prompts in, scored responses out: the solver's and the reward's jobs of a stage, and where every row went."""
+"""Turns prompts into scored responses by the jobs of the solver and the reward, and counts where every row went."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from eva_data.tables.reasons import RESPONSE_FAILED
 
 @dataclass(frozen=True)
 class Answered:
-    """Scored responses of a stage."""
+    """The scored responses of a stage."""
 
     responses: pl.DataFrame
-    """RESPONSES; `reward` is null where there is no usable one."""
+    """RESPONSES; `reward` is null if there is no usable reward."""
     rejects: pl.DataFrame
     """REJECTS: prompts without a response, failed completions, responses without a reward."""
     flows: list[Flow]
     scales: Scales
-    """By which several rewards were standardised; empty with one reward."""
+    """The constants by which several rewards were standardised; empty with one reward."""
     notes: list[str]
 
 
@@ -35,7 +35,7 @@ def answer(
 ) -> Answered:
     """Ask the solver for its n responses to every prompt and score them.
 
-    `scales` are the constants by which several rewards are standardised; without them these responses decide.
+    `scales` are the constants by which several rewards are standardised; None computes them from these responses.
     """
     rows = prompts.select("prompt_id", "prompt").sort("prompt_id")
     results = run.ask(
@@ -72,7 +72,7 @@ def answer(
 
 
 def carry_over(estimated: pl.DataFrame, carried: pl.DataFrame, *, iteration: int) -> pl.DataFrame:
-    """RESPONSES of the respond stage for carried prompts, copied from those the same solver gave in *estimate*."""
+    """RESPONSES of the respond stage for carried prompts: copies of the same solver's responses in *estimate*."""
     return estimated.join(carried.select("prompt_id"), on="prompt_id", how="semi").with_columns(
         stage=pl.lit("respond"), reused=pl.lit(True), iteration=pl.lit(iteration, dtype=pl.Int32)
     )

@@ -1,4 +1,4 @@
-"""Builds an iteration: the stages of the method, in order, from the last iteration's tables to the next one's."""
+"""Builds an iteration: runs the stages of the method in order, from the tables of one iteration to the next."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from eva_data.dataset.compose import Built, compose
 from eva_data.dataset.inputs import hash_of_prompts, pinned
 from eva_data.dataset.manifest import Manifest, Models
 from eva_data.dataset.scored_table import read_table
-from eva_data.dataset.seeds import read_seeds, seed_block
+from eva_data.dataset.seeds import seed_block
 from eva_data.iteration.answer import answer, carry_over
 from eva_data.iteration.create import grow
+from eva_data.iteration.heldout import split_seeds
 from eva_data.iteration.players import creator_of, solver_of
 from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.rewrite import rewrite_chosen
@@ -34,11 +35,11 @@ from eva_data.tables.schemas import EVOLUTIONS, empty
 
 
 def build_iteration(run: Run, iteration: int) -> Manifest:
-    """The manifest of iteration t, built unless it is there already.
+    """Build iteration t unless it is there already, and return its manifest.
 
-    Raises StaleError where it, or an earlier one, is there but was made with other settings or from other inputs, or
-    where t - 1 is missing, and DataError where a table is not what was built. What was finished before an error or a
-    kill is in the ledger and is not done again.
+    Raise StaleError if iteration t or an earlier iteration was made with other settings or from other inputs, or if
+    iteration t - 1 is missing. Raise DataError if a table was changed after its build. Everything that was finished
+    before an error or a kill is in the ledger and is not done again.
     """
     for earlier in range(1, iteration + 1):
         refuse_stale(run, earlier)
@@ -63,7 +64,7 @@ class _Started:
     flows: list[Flow]
     models: Models
     solver: Player | None
-    """None where a table answered."""
+    """None if a table answered."""
     per_prompt: int | None
     """Responses per prompt; None takes all that a prompt has."""
     scales: Scales
@@ -84,11 +85,11 @@ def _from_seeds(run: Run, inputs: Mapping[str, str]) -> _Started:
     assert block is not None
     solver = solver_of(run, 1)
     notes: list[str] = []
-    pinned_block = pinned(block, "seeds", inputs)
-    seeds, unusable = read_seeds(pinned_block, run.config.seed, lambda text: notes.append(run.note(text)))
-    prompts = seed_block(seeds, 1, block.per_iteration)
-    read, rejected = seeds.height + unusable.height, unusable.height
-    flow = Flow("seeds", "prompts", read, prompts.height, rejected, seeds.height - prompts.height)
+    split = split_seeds(run, inputs, lambda text: notes.append(run.note(text)))
+    unusable, usable = split.rejects, split.training.height + split.heldout.height
+    prompts = seed_block(split.training, 1, block.per_iteration)
+    read, rejected = usable + unusable.height, unusable.height
+    flow = Flow("seeds", "prompts", read, prompts.height, rejected, usable - prompts.height)
     answered = answer(run, solver, prompts, stage="respond", iteration=1)
     return _Started(
         prompts,
@@ -179,14 +180,14 @@ def earlier_scales(run: Run, iteration: int) -> Scales:
 
 
 def licences_of(run: Run, *players: Player) -> dict[str, str]:
-    """What the cards of the models on this machine say of their licences."""
+    """The licences that the cards of the models on this machine state."""
     folders = {player.fingerprint: player.path for player in players}
     folders |= {scorer.fingerprint: scorer.judge.path if scorer.judge else scorer.path for scorer in run.scorers}
     return stated_licences(folders)
 
 
 def bills_of(run: Run, iteration: int) -> list[dict[str, Any]]:
-    """What the ledger says that an iteration took, but for the time, which is not the same twice."""
+    """What an iteration took according to the ledger, without times, which differ from run to run."""
     if not run.ledger.exists():
         return []
     with Ledger(run.ledger) as ledger:

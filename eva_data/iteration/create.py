@@ -6,15 +6,15 @@ from dataclasses import asdict, dataclass
 
 import polars as pl
 
-from eva_data.dataset.inputs import pinned
 from eva_data.dataset.manifest import Evolving
-from eva_data.dataset.seeds import as_prompts, read_seeds, seed_block
+from eva_data.dataset.seeds import as_prompts, seed_block
 from eva_data.errors import ConfigError, DataError
 from eva_data.evolve.candidates import unrated
 from eva_data.evolve.elimination.contamination import read_reference_set
 from eva_data.evolve.elimination.eliminate import eliminate
 from eva_data.evolve.reply_form import guide_of
 from eva_data.iteration.answer import answer
+from eva_data.iteration.heldout import split_seeds
 from eva_data.iteration.run import Run
 from eva_data.iteration.score import Scales
 from eva_data.iteration.stages import answers_to, estimate_and_sample, good_prompts, mix_prompts
@@ -31,25 +31,25 @@ _KNOWN = ("prompt_id", "prompt", "root_id", "depth")
 
 @dataclass(frozen=True)
 class Grown:
-    """X_t and how it came about."""
+    """X_t and the tables of its making."""
 
     prompts: pl.DataFrame
     evolutions: pl.DataFrame
     informativeness: pl.DataFrame
-    """INFORMATIVENESS rows of the estimate stage, with the draw."""
+    """INFORMATIVENESS: the rows of the estimate stage, with the draw."""
     responses: pl.DataFrame
-    """RESPONSES rows of the estimate stage; none where the rewards of t - 1 were taken."""
+    """RESPONSES: the rows of the estimate stage; none if the rewards of iteration t - 1 were used."""
     rejects: pl.DataFrame
     flows: list[Flow]
     record: Evolving
-    """How many prompts were needed, found and taken, and attempts eliminated by reason."""
+    """Numbers of prompts that were needed, found and taken, and of eliminated attempts by reason."""
     scales: Scales
-    """By which several rewards were standardised; empty with one reward."""
+    """The constants by which several rewards were standardised; empty with one reward."""
     notes: list[str]
 
 
 def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: Scales | None = None) -> Grown:
-    """X_t from X_{t-1}; the tables of iteration t - 1 must be there."""
+    """Make X_t from X_{t-1}. The tables of iteration t - 1 must be there."""
     config, store, notes = run.config, run.store, []
     before, bad = good_prompts(store, iteration - 1)
     if bad:
@@ -101,11 +101,11 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
 
 
 def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
-    """PROMPTS of the seeds of iteration 1, and of the block of this iteration where it needs new ones."""
+    """PROMPTS of the seeds of iteration 1, and of this iteration's block if it needs new seeds."""
     config = run.config
     if config.seeds is None:
         raise ConfigError("`mix` asks for seeds, but the prompts came from a table of responses: name `seeds`")
-    seeds, _ = read_seeds(pinned(config.seeds, "seeds", run.store.manifest(1).inputs), config.seed)
+    seeds = split_seeds(run, run.store.manifest(1).inputs).training
     first = as_prompts(seeds.head(config.seeds.per_iteration or seeds.height), 1)
     if config.mix.source == "evolved":
         return first
@@ -115,9 +115,9 @@ def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
 def _evolve_enough(
     run: Run, iteration: int, creator: Player, before: pl.DataFrame, drawn: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Evolve the selected prompts, and further ones in the order of the draw while too few evolutions survive.
+    """Evolve the selected prompts, and further prompts in the order of the draw while too few evolutions survive.
 
-    Returns the informativeness with all evolved prompts `selected`, and all attempts, judged together.
+    Return the informativeness with all evolved prompts `selected`, and all attempts with their elimination.
     """
     attempts, done, judged = empty(EVOLUTIONS), 0, empty(EVOLUTIONS)
     count = int(drawn["selected"].sum())
@@ -132,7 +132,7 @@ def _evolve_enough(
         missing = shortage(judged.lazy(), previous=before.height, evolved=run.config.mix.evolved)
         if not missing:
             break
-        # As many again as are missing at the rate at which they survived so far, at least one.
+        # Evolve as many more as are needed at the rate of survival so far, at least one.
         survived = judged["status"].null_count()
         count = max(1, round(missing * done / max(survived, 1)))
     if not judged["status"].null_count():
@@ -146,7 +146,7 @@ def _evolve_enough(
 
 
 def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, name: str) -> pl.DataFrame:
-    """EVOLUTIONS of the chains that start at `rows`, judged by what the chains themselves can tell."""
+    """EVOLUTIONS of the chains that start at `rows`. Only what a chain itself can tell is eliminated so far."""
     settings = run.config.evolve
     needed = rows.select("prompt_id", "prompt", "root_id", "depth").sort("prompt_id")
     results = run.ask(
@@ -166,12 +166,14 @@ def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame
 
 
 def _eliminate(run: Run, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame:
-    """The attempts, judged against all seeds, all earlier prompts and the named benchmark sets."""
+    """The attempts after elimination by all seeds, all earlier prompts and the benchmark sets of the settings."""
     config, store = run.config, run.store
     known = [store.scan_until("prompts", iteration - 1).select(_KNOWN)]
+    heldout = None
     if config.seeds is not None:
-        seeds, _ = read_seeds(pinned(config.seeds, "seeds", store.manifest(1).inputs), config.seed)
-        known.append(as_prompts(seeds, 1).lazy().select(_KNOWN))
+        seeds = split_seeds(run, store.manifest(1).inputs)
+        known.append(as_prompts(seeds.training, 1).lazy().select(_KNOWN))
+        heldout = as_prompts(seeds.heldout, 1).lazy().select(_KNOWN) if seeds.heldout.height else None
     return eliminate(
         attempts,
         known=pl.concat(known),
@@ -181,6 +183,7 @@ def _eliminate(run: Run, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame
             for benchmark in config.evolve.benchmarks
         ],
         ngram=config.evolve.ngram,
+        heldout=heldout,
     )
 
 

@@ -1,4 +1,4 @@
-"""Who plays in an iteration: the solver that answers and the creator that rewrites."""
+"""Finds the players of an iteration: the solver, which answers, and the creator, which rewrites."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from eva_data.models.player import Player, player_of
 
 
 def solver_of(run: Run, iteration: int) -> Player:
-    """Who answers in `iteration`: `--solver`, else the trained theta_{t-1}, else the configured model.
+    """The solver of `iteration`: `--solver`, else the trained theta_{t-1}, else the configured model.
 
-    Raises DataError where the theta is damaged, and what `player_of` raises.
+    Raise DataError if the theta is damaged, and ModelError or EndpointError if the model cannot be found or reached.
     """
     theta = theta_of(run, iteration)
     if theta is None:
@@ -27,13 +27,13 @@ def solver_of(run: Run, iteration: int) -> Player:
 
 
 def theta_of(run: Run, iteration: int) -> int | None:
-    """t - 1 where the theta_{t-1} that was trained here answers in iteration t; None where another model does."""
+    """t - 1 if theta_{t-1}, trained by eva-data, answers in iteration t; None if another model does."""
     here = run.solver_override is None and run.config.trains and run.store.solver_folder(iteration - 1).exists()
     return iteration - 1 if here else None
 
 
 def solver_block(run: Run, iteration: int) -> Model:
-    """The settings of who answers in `iteration`; nothing is resolved."""
+    """The settings of the solver of `iteration`. No model is looked up."""
     block = run.config.model_solver
     if block is None:
         raise ConfigError(
@@ -49,7 +49,7 @@ def solver_block(run: Run, iteration: int) -> Model:
 
 
 def _named(solver: str) -> dict[str, str | None]:
-    """`model` and `revision` out of `--solver MODEL[@REVISION]`; a folder may have an @ in its name."""
+    """`model` and `revision` from `--solver MODEL[@REVISION]`. The name of a folder may contain an @."""
     model, at, revision = solver.rpartition("@")
     if not at or not model or Path(solver).exists():
         return {"model": solver, "revision": None}
@@ -57,7 +57,7 @@ def _named(solver: str) -> dict[str, str | None]:
 
 
 def creator_of(run: Run, solver: Player) -> Player:
-    """Who rewrites prompts: the solver itself where the creator is shared."""
+    """The creator. It is the solver itself if the settings say `shared`."""
     if run.config.creator == "shared":
         return solver
     return player_of(run.config.creator)

@@ -1,7 +1,7 @@
-"""What can be known to be wrong before any model is asked: settings, files and functions that a build will need.
+"""Finds errors before any model is asked, in the settings, files and functions that a build will need.
 
-A user's function is tried in a process of its own (`python -m eva_data.iteration.ready`), which is what will call it
-later: whatever it loads, prints or ends is gone again.
+A user's function is tried in a process of its own (`python -m eva_data.iteration.ready`), as it will be called later.
+So whatever the function loads, prints or ends does not matter to this process.
 """
 
 from __future__ import annotations
@@ -21,30 +21,31 @@ from eva_data.config import Config, OneReward, Several, TableModel, Verifier
 from eva_data.dataset.scored_table import read_table
 from eva_data.dataset.seeds import read_seeds
 from eva_data.errors import ConfigError, DataError, EvaError
-from eva_data.iteration.inputs import refuse_unreadable
 from eva_data.iteration.run import Run
+from eva_data.iteration.stale import refuse_unreadable
 from eva_data.rewards.verifier import load_verifier, read_answers
 from eva_data.tables.reading import open_path
 from eva_data.tables.shapes.values import plain, text
 
 UNEDITED = {"solver.model": "path/or/hub-id", "reward.function": "my_package.my_module:score"}
-"""What `eva-data init` writes where only the user can know."""
+"""Key -> the text that `eva-data init` writes for the user to replace."""
 
 _OURS = ("manifests", ".eva")
 _TRLS = frozenset({"prompts", "completions", "completion_ids", "completions_ids"})
-"""Arguments of TRL's reward functions, which take whole batches by keyword."""
+"""Arguments of TRL's reward functions. These functions take whole batches by keyword."""
 
 _PROMPT = "What is 2 + 2?"
 _RESPONSES = ("4", "2 + 2 is 4.\n#### 4", '{"answer": 4}')
-"""Of a trial row; a function that fits none of them fits no model's words."""
+"""Responses of the trial rows. A function that can score none of them cannot score a model's response."""
 
 
 def refuse_unready(run: Run, iteration: int, *, download: bool = False) -> None:
-    """Raise ConfigError or DataError where something that building iteration t needs is missing or wrong.
+    """Raise ConfigError or DataError if anything that the build of iteration t needs is missing or wrong.
 
-    Checked are what `eva-data init` left to be filled in, the folder, the files of seeds, responses, answers and
-    benchmarks, and reward functions: each is called once on a trial row, and on a few more where it raises. No model is
-    asked or resolved, no dataset is downloaded without `download`, and nothing is checked where the iteration is built.
+    The checks cover the values that `eva-data init` left to fill in, the folder, the files of seeds, responses, answers
+    and benchmarks, and the reward functions. Each function is called on a trial row, and on a few more if it fails. No
+    model is asked or looked up, and no dataset is downloaded without `download`. If the iteration is built already,
+    nothing is checked.
     """
     config, built = run.config, run.store.iterations()
     if iteration in built:
@@ -75,7 +76,7 @@ def _refuse_unedited(config: Config) -> None:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Raise ConfigError for a folder that holds files, and none by which eva-data would know its own."""
+    """Raise ConfigError if a folder holds files but is not a dataset folder of eva-data."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"`folder` is {folder}, which is a file: name a folder of its own for the dataset")
     if not folder.is_dir() or any((folder / name).exists() for name in _OURS):
@@ -89,7 +90,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _prompts(config: Config, *, first: bool) -> list[str]:
-    """Texts of a few prompts that will be scored, after reading what is read of them from files of this machine."""
+    """Texts of a few prompts that will be scored, read from files of this machine."""
     table = pl.DataFrame(
         {"prompt": []}, schema={"prompt": pl.List(pl.Struct({"role": pl.String, "content": pl.String}))}
     )
@@ -102,7 +103,7 @@ def _prompts(config: Config, *, first: bool) -> list[str]:
 
 
 def _refuse_wrong_function(run: Run, reward: OneReward, prompts: Sequence[str]) -> None:
-    """Raise ConfigError where a verifier's function is missing, takes other arguments or scores no trial row."""
+    """Raise ConfigError if a verifier's function is missing, takes other arguments or scores no trial row."""
     if not isinstance(reward, Verifier):
         return
     function = load_verifier(reward.function)
@@ -125,7 +126,7 @@ def _refuse_wrong_function(run: Run, reward: OneReward, prompts: Sequence[str]) 
 
 
 def _first_answer(reward: Verifier) -> tuple[str, Any]:
-    """Prompt and answer of the first reference answer; DataError where there is none."""
+    """Prompt and answer of the first reference answer. Raise DataError if there is none."""
     answers = reward.answers
     assert answers is not None
     if not answers.path.exists():
@@ -149,7 +150,7 @@ def _refuse_other_arguments(reward: Verifier, function: Any, answered: bool) -> 
     try:
         signature = inspect.signature(function)
     except ValueError:
-        # Some functions of compiled modules do not say what they take; the trial shows it.
+        # Some functions of compiled modules do not state their arguments. The trial will show them.
         return
     if trls := sorted(_TRLS & signature.parameters.keys()):
         raise ConfigError(
@@ -174,7 +175,7 @@ def _call(answered: bool) -> str:
 
 
 def _try(function: str, rows: Sequence[tuple[Any, ...]], *, seconds: float) -> str | None:
-    """Why a function scores none of the rows, in a process of its own; None where it scores one."""
+    """Try a function in a process of its own. Return why it scores none of the rows, or None if it scores one."""
     if function.startswith("eva_data."):
         return trial(function, rows)
     given = json.dumps({"function": function, "rows": rows}, default=str)
@@ -197,12 +198,12 @@ def _try(function: str, rows: Sequence[tuple[Any, ...]], *, seconds: float) -> s
 
 
 def _environment() -> dict[str, str]:
-    """What lets a child import what this process can: the same folders, in the same order."""
+    """The environment in which a child can import the same modules: the same folders, in the same order."""
     return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 def trial(function: str, rows: Sequence[Sequence[Any]]) -> str | None:
-    """Call a verifier on the rows until it scores one; what went wrong with the first where it scores none."""
+    """Call a verifier on the rows until it scores one. Return None, or, if it scores none, the first row's error."""
     verify = load_verifier(function)
     problems = list(_until_scored(verify, rows))
     return problems[0] if problems and len(problems) == len(rows) else None
@@ -215,7 +216,7 @@ def _until_scored(verify: Any, rows: Sequence[Sequence[Any]]) -> Iterator[str]:
         except EvaError:
             raise
         except Exception as error:
-            # The user's own function.
+            # This is the user's own function, which may raise anything.
             yield f"it raised {type(error).__name__}: {error}"
             continue
         if inspect.iscoroutine(given):
@@ -234,7 +235,7 @@ def _is_number(given: Any) -> bool:
 
 
 def _main() -> None:
-    # What the function prints must not be taken for the verdict.
+    # Output of the function must not be taken for the verdict.
     verdict = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     given = json.loads(sys.stdin.read())

@@ -1,4 +1,4 @@
-"""Rewrite: the solver improves its best answer at the same length, and the better one is chosen (paper: H.2.1)."""
+"""Rewrite: the solver improves its best answer at the same length, and the better answer is chosen (paper: H.2.1)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from eva_data.tables.schemas import PREFERENCES, REJECTS, RESPONSES, conform, em
 
 @dataclass(frozen=True)
 class Rewritten:
-    """What came of the pairs' chosen responses."""
+    """The pairs after their chosen responses were rewritten."""
 
     preferences: pl.DataFrame
-    """PREFERENCES: all pairs that went in."""
+    """PREFERENCES: one row per given pair."""
     responses: pl.DataFrame
     """RESPONSES of stage rewrite, with rewards."""
     rejects: pl.DataFrame
-    """REJECTS: what is no reply of that length, in stage rewrite, and what got no reward."""
+    """REJECTS: replies without a new response of that length (stage rewrite), and responses without a reward."""
     flows: list[Flow]
     notes: list[str]
 
@@ -40,10 +40,10 @@ def rewrite_chosen(
     iteration: int,
     scales: Scales | None = None,
 ) -> Rewritten:
-    """The pairs with the chosen response rewritten where its reward is not lower; the others as they are.
+    """Rewrite the chosen response of every pair. The rewritten response is chosen if its reward is not lower.
 
-    `pairs` are PREFERENCES and `prompts` is X_t. The solver that answered gives one more response for every pair. It
-    gives none where `pair.rewrite` is off, and none where a table answered (`solver` is None).
+    `pairs` are PREFERENCES and `prompts` is X_t. The solver gives one more response for every pair. Nothing is
+    rewritten if `pair.rewrite` is off, or if a table answered (`solver` is None).
     """
     config, notes = run.config, []
     if config.pair.rewrite and solver is None:

@@ -1,4 +1,4 @@
-"""A build at work: its config, its folder, its servers, and the reporter that hears how far it is."""
+"""A build at work: its config, its folder, its servers, and the reporter of its progress."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eva_data.config.base import Settings
 from eva_data.config.marks import key_variables
 from eva_data.dataset.store import Store
 from eva_data.jobs.job import Job, Kind, Progress, is_done, name_of, run_job
-from eva_data.models.player import Player, backend_of, connection, llm_fields
+from eva_data.models.player import Player, backend_of, connection, kept_fields, llm_fields
 from eva_data.models.vllm.command import SERVED_NAME
 from eva_data.models.vllm.server import Servers
 from eva_data.rewards import score_rows
@@ -26,17 +26,17 @@ Results = list[tuple[dict[str, Any], Any]]
 """(row, result) of every row of a job, in order."""
 
 LOCAL_SHARD, REMOTE_SHARD = 5_000, 20_000
-"""Rows of a shard. A server waits for the slowest request of every shard, so there are few of them."""
+"""Rows of a shard. A server waits for the slowest request of every shard, so its shards are large."""
 
 
 class Reporter(Protocol):
-    """Told what happens; the library itself never prints."""
+    """Is told what happens, since the library itself never prints."""
 
     def stage(self, name: str, iteration: int) -> Progress:
-        """A stage begins; the returned callable is told (done, total)."""
+        """A stage begins. The returned callable is told (done, total)."""
 
     def waiting(self, name: str) -> Callable[[float, str], None]:
-        """Something will take a while; the returned callable is told (seconds so far, what was heard last)."""
+        """Something will take a while. The returned callable is told (seconds so far, last message)."""
 
     def note(self, text: str) -> None:
         """Something the user should know."""
@@ -44,14 +44,14 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """What every stage of a build needs."""
+    """Everything that the stages of a build share."""
 
     config: Config
     reporter: Reporter
     solver_override: str | None = None
     """`--solver`: a folder or Hub id that answers instead of the trained or configured model."""
     budget: float | None = None
-    """`--budget`: the most dollars that the ledger may hold in all."""
+    """`--budget`: the most dollars that all calls in the ledger may cost."""
 
     def __post_init__(self) -> None:
         watch(key_variables(self.config))
@@ -66,13 +66,13 @@ class Run:
 
     @cached_property
     def servers(self) -> Servers:
-        """The servers that are started for this run; whoever plays stops them."""
+        """The servers that are started for this run. The caller of the run stops them."""
         waiting = self.reporter.waiting("vLLM starts")
         return Servers(on_wait=waiting)
 
     @cached_property
     def scorers(self) -> tuple[Scorer, ...]:
-        """What scores responses, resolved once."""
+        """The rewards of the config, looked up once."""
         return scorers_of(self.config.reward)
 
     def ask(
@@ -91,18 +91,20 @@ class Run:
         framed: bool = False,
         guide: Mapping[str, Any] | None = None,
         function: Callable[[Job, list[dict[str, Any]]], list[Any]] | None = None,
+        kept: bool = False,
         **overrides: Any,
     ) -> Results:
-        """Ask a player about every row, in a process of its own; its server is started if it needs one.
+        """Ask a player about every row, in a process of its own. Its server is started if it needs one.
 
-        `settings` is what the pipeline `kind`, or else `function`, goes by. `sampling` says how the player samples, its
-        own block unless another is given, and `overrides` changes single parameters. `stage` is the name under which
-        the ledger bills the calls, `folder` the name of the job's folder and `shown` what the user reads, both `stage`
-        unless they are given. `key` is the player's place in the settings, for error messages. `framed` says that rows
-        are asked about in a template, so that only the model's own length bounds them. `guide` is the field of a
-        request by which a server guides the decoding.
+        The pipeline `kind`, or `function` in its place, works by `settings`. `sampling` says how the player samples;
+        the default is the player's own block. `overrides` changes single parameters. `stage` is the name under which
+        the ledger bills the calls, `folder` the name of the job's folder, and `shown` the name that the user reads; the
+        last two are `stage` by default. `key` is the player's place in the settings, for error messages. `framed` says
+        that rows stand within a template, so that only the model's own length bounds them. `guide` is the field of a
+        request by which a server guides the decoding. With `kept`, no model is asked: only calls in the ledger have
+        answers.
 
-        Raises what `run_job` raises.
+        Raise the errors of `run_job`.
         """
         model = llm_fields(
             player,
@@ -125,6 +127,8 @@ class Run:
             shard_rows=REMOTE_SHARD if backend_of(player.block).REMOTE else LOCAL_SHARD,
             function=name_of(function) if function else None,
         )
+        if kept:
+            return self._work(replace(job, model=kept_fields(model)), rows, shown or stage)
         url = None
         if player.started_here:
             assert isinstance(player.block, VllmModel)
@@ -133,7 +137,7 @@ class Run:
         return self._work(job, rows, shown or stage)
 
     def score(self, scorer: Scorer, rows: pl.DataFrame, *, iteration: int, folder: str) -> Results:
-        """Have every response of the rows scored by a reward that is no judge, in a process of its own."""
+        """Score every response of the rows by a reward that is not a judge, in a process of its own."""
         block = scorer.block
         job = Job(
             self.store.job_folder(iteration, folder).resolve(),
@@ -152,7 +156,7 @@ class Run:
         return self._work(job, rows, "reward")
 
     def note(self, text: str) -> str:
-        """Tell the user at once; the caller returns the note with its result, for the manifest."""
+        """Tell the user at once. The caller returns the note with its result, for the manifest."""
         self.reporter.note(text)
         return text
 
@@ -169,7 +173,7 @@ class Run:
     def _server(
         self, block: VllmModel | RewardServer, path: Path | None, job: Job, rows: pl.DataFrame, *, key: str
     ) -> str:
-        """URL of the server of a job's model, started unless it runs; empty where the job is done already."""
+        """URL of the server of a job's model, which is started unless it runs; empty if the job is done already."""
         if is_done(job, rows):
             return ""
         assert path is not None

@@ -1,4 +1,4 @@
-"""The reward stage: every response scored by the configured reward, or by each of several, and by nothing twice."""
+"""The reward stage: the configured reward, or each of several rewards, scores every response once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eva_data.rewards.scorers import Scorer, reward_model
 from eva_data.rewards.several import averaged, reward_scales
 
 SHOWN_CHARACTERS = 300
-"""How much is shown of a judge's reply that cannot be read: its end, where the rating should be."""
+"""So many characters at the end of an unreadable reply of a judge are shown, where the rating should be."""
 
 SCORES = pl.Schema(
     {
@@ -28,21 +28,21 @@ SCORES = pl.Schema(
         "raw": pl.String,
     }
 )
-"""One row per response and reward model; `reason` says why `reward` is null, `raw` is what a judge wrote then."""
+"""One row per response and reward model. `reason` says why `reward` is null; `raw` is the judge's reply then."""
 
 
 Scales = Mapping[str, Sequence[float]]
-"""Reward model -> mean and deviation by which its rewards are standardised."""
+"""Reward model -> mean and deviation by which the model's rewards are standardised."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Responses after the reward stage."""
+    """The responses after the reward stage."""
 
     responses: pl.DataFrame
     """RESPONSES with rewards."""
     rejects: pl.DataFrame
-    """REJECTS of the responses that got none."""
+    """REJECTS: one row per response without a usable reward."""
     scales: Scales
 
 
@@ -55,9 +55,10 @@ def score(
     iteration: int,
     scales: Scales | None = None,
 ) -> Scored:
-    """The responses with their rewards.
+    """Score the responses.
 
-    Several rewards are standardised by `scales`, or where there are none by the responses at hand, and averaged.
+    Several rewards are standardised and averaged. `scales` holds the constants; None computes them from these
+    responses. Raise DataError if a judge rated no response at all.
     """
     rows = (
         answered.sort("prompt_id", "response_idx")
@@ -85,7 +86,7 @@ def score(
 
 
 def _refuse_unreadable(verdicts: Sequence[tuple[float | None, str | None, str | None]]) -> None:
-    """Raise DataError where a judge rated nothing at all and what it wrote held no rating."""
+    """Raise DataError if a judge rated nothing at all because its replies held no rating."""
     replies = [raw for _, reason, raw in verdicts if raw and (reason or "").startswith(UNPARSABLE)]
     if not replies or any(reward is not None for reward, _, _ in verdicts):
         return
@@ -99,10 +100,10 @@ def _refuse_unreadable(verdicts: Sequence[tuple[float | None, str | None, str | 
 
 
 def _score_by(run: Run, scorer: Scorer, rows: pl.DataFrame, *, stage: str, name: str, iteration: int) -> pl.DataFrame:
-    """SCORES of one reward."""
+    """SCORES of one reward: one row per response."""
     block = scorer.block
     if isinstance(block, LocalReward):
-        # It may need the memory that a server holds.
+        # The reward may need the memory that a server holds.
         run.servers.stop()
     if isinstance(block, Judge):
         assert scorer.judge is not None

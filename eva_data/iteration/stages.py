@@ -1,4 +1,4 @@
-"""The stages of an iteration that need no model, with the settings of a config."""
+"""The stages of an iteration that need no model, called with the settings of a config."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from eva_data.tables.metrics import column_of
 
 
 def good_prompts(store: Store, iteration: int) -> tuple[pl.DataFrame, int]:
-    """PROMPTS of an iteration without those that people judged bad, and how many these are.
+    """PROMPTS of an iteration without the prompts that people call bad, and the number of the latter.
 
-    DataError where none is left.
+    Raise DataError if no prompt is left.
     """
     prompts = store.scan("prompts", iteration).collect()
     bad = bad_prompts(store.scan("reviews", iteration).collect())
@@ -33,7 +33,7 @@ def good_prompts(store: Store, iteration: int) -> tuple[pl.DataFrame, int]:
 def estimate_and_sample(
     config: Config, iteration: int, before: pl.DataFrame, counted: pl.DataFrame, responses: int
 ) -> Sampled:
-    """Informativeness of X_{t-1} by the rewards `counted`, and the draw from it."""
+    """Informativeness of X_{t-1} by the rewards in `counted` (RESPONSES), and the draw from it."""
     informative = informativeness(
         counted.lazy(),
         prompt_ids=before.lazy().select("prompt_id"),
@@ -60,7 +60,7 @@ def estimate_and_sample(
 def mix_prompts(
     config: Config, iteration: int, before: pl.DataFrame, evolutions: pl.DataFrame, seeds: pl.DataFrame | None
 ) -> Mixed:
-    """X_t from the survivors (or new seeds) and the originals."""
+    """X_t from the survivors, or the new seeds, and the originals."""
     new = seeds.filter(pl.col("created_iteration") == iteration).lazy() if seeds is not None else None
     return mix(
         before.lazy(),
@@ -77,6 +77,6 @@ def mix_prompts(
 
 
 def answers_to(prompts: pl.DataFrame, store: Store, iteration: int) -> pl.DataFrame:
-    """RESPONSES of an iteration's respond stage to these prompts."""
+    """RESPONSES to these prompts in an iteration's respond stage."""
     answers = store.scan("responses", iteration).filter(pl.col("stage") == "respond")
     return answers.join(prompts.lazy().select("prompt_id"), on="prompt_id", how="semi", maintain_order="left").collect()

@@ -1,35 +1,39 @@
-"""Whether an iteration is still what the settings, its inputs and the iterations before it make, and what changed."""
+"""Finds out if an iteration still matches the settings, its inputs and the iterations before it, and what changed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eva_data.config import Config, Seeds, TableModel
 from eva_data.dataset.inputs import Inputs, commit_of, hash_inputs, hash_of_prompts, input_files, verifiers
 from eva_data.dataset.manifest import Manifest
-from eva_data.dataset.seeds import read_seeds
+from eva_data.dataset.scored_table import check_table
+from eva_data.dataset.seeds import check_seeds
 from eva_data.dataset.staleness import differences, without_folders
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, EvaError, StaleError
+from eva_data.evolve.elimination.contamination import read_reference_set
 from eva_data.files import sha256
+from eva_data.iteration.heldout import HELDOUT_INPUT, split_seeds
 from eva_data.iteration.run import Run
 from eva_data.iteration.thetas import recipe_of
 from eva_data.rewards.verifier import fingerprint
 
 _OURS = "eva_data."
-"""Functions of eva-data itself go by its version, which the manifest has."""
+"""The prefix of functions of eva-data itself. The version of eva-data, which the manifest holds, stands for them."""
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What is not as it was when an iteration was made."""
+    """What has changed since an iteration was made."""
 
     settings: tuple[str, ...]
     inputs: tuple[str, ...]
-    """In words, as the settings too."""
+    """Changed inputs, in words."""
     unknown: tuple[str, ...]
-    """Keys of recorded inputs that are not here to be compared."""
+    """Keys of recorded inputs that are not on this machine, so that they cannot be compared."""
 
 
 def inputs_now(run: Run, iteration: int) -> Inputs:
@@ -51,10 +55,10 @@ def inputs_now(run: Run, iteration: int) -> Inputs:
 
 
 def inputs_to_record(run: Run, iteration: int, *, theta: int | None = None) -> dict[str, str]:
-    """What the manifest of an iteration that is built now says of its inputs; to be called before they are read.
+    """The hashes of the inputs for the manifest of an iteration that is built now. Call this before they are read.
 
-    A Hub dataset is at the commit that iteration 1 recorded, or, in iteration 1, at that of now. `theta` is the one
-    that answers: the recipe that it was trained by is an input too.
+    A Hub dataset stays at the commit that iteration 1 recorded; iteration 1 takes the present commit. `theta` is the
+    number of the theta that answers, else None: the recipe of its training is an input too.
     """
     config, hashes = run.config, dict(inputs_now(run, iteration).hashes)
     first = run.store.manifest(1).inputs if iteration > 1 else None
@@ -68,13 +72,17 @@ def inputs_to_record(run: Run, iteration: int, *, theta: int | None = None) -> d
         if commit is not None:
             hashes[f"{key}.dataset"] = commit
     recipe = recipe_of(run.store, theta) if theta is not None else None
-    return hashes | ({"train.recipe": recipe} if recipe else {})
+    hashes |= {"train.recipe": recipe} if recipe else {}
+    if config.seeds is not None and config.evaluate is not None:
+        heldout = split_seeds(run, hashes).heldout
+        hashes |= {HELDOUT_INPUT: hash_of_prompts(heldout)} if heldout.height else {}
+    return hashes
 
 
 def changes(run: Run, manifest: Manifest) -> Changes:
-    """What of the settings and inputs of an iteration is not as it was when it was made.
+    """The settings and inputs of an iteration that have changed since it was made.
 
-    An input that the manifest does not name counts as unchanged, and one that is not here is unknown.
+    An input that the manifest does not name counts as unchanged. An input that is not on this machine is unknown.
     """
     missing = inputs_now(run, manifest.iteration).missing
     return Changes(
@@ -85,9 +93,12 @@ def changes(run: Run, manifest: Manifest) -> Changes:
 
 
 def changed_inputs(run: Run, manifest: Manifest) -> list[str]:
-    """The inputs that hold other content than an iteration was made from, in words."""
+    """The inputs whose content has changed since an iteration was made, in words."""
     iteration = manifest.iteration
     hashes = dict(inputs_now(run, iteration).hashes) | _recipe_now(run.config, manifest)
+    then, now = _held_out(manifest.config.get("evaluate")), _held_out(run.config.data()["evaluate"])
+    if HELDOUT_INPUT in manifest.inputs and then != now:
+        return [f"`evaluate.heldout` is {now!r}, was {then!r}"]
     return [
         f"`{key}` holds other content than iteration {iteration} was built from"
         for key, then in manifest.inputs.items()
@@ -95,17 +106,36 @@ def changed_inputs(run: Run, manifest: Manifest) -> list[str]:
     ]
 
 
+def refuse_unreadable(config: Config, iteration: int, *, download: bool) -> None:
+    """Raise DataError where a file that iteration t needs is missing, cannot be read or lacks its column.
+
+    Without `download` a Hub dataset is left for the build to read.
+    """
+    if isinstance(config.solver, TableModel) and (download or config.solver.dataset is None):
+        check_table(config.solver)
+    if config.seeds is not None and (download or config.seeds.dataset is None):
+        check_seeds(config.seeds, config.seed)
+    if iteration > 1:
+        for benchmark in config.evolve.benchmarks:
+            read_reference_set(benchmark.name, benchmark.path, column=benchmark.column)
+
+
+def _held_out(evaluate: Any) -> Any:
+    """What a block says of how many seeds are held out; 0 where there is no block."""
+    return evaluate.get("heldout") if isinstance(evaluate, dict) else 0
+
+
 def _same_prompts(run: Run) -> bool:
-    """Whether a file of other bytes holds the very prompts that iteration 1 began with: in another order or format."""
+    """Whether a changed file holds the same prompts that iteration 1 began with, in another order or format."""
     seeds = run.config.seeds
     if seeds is None or seeds.per_iteration is not None:
-        # Those of later iterations are in no hash.
+        # Only the prompts of iteration 1 have a hash.
         return False
-    return hash_of_prompts(read_seeds(seeds, run.config.seed)[0]) == run.store.manifest(1).inputs.get("prompts")
+    return hash_of_prompts(split_seeds(run, {}).training) == run.store.manifest(1).inputs.get("prompts")
 
 
 def _recipe_now(config: Config, manifest: Manifest) -> dict[str, str]:
-    """The recipe of the settings, where it is your own and of the name that the manifest has."""
+    """The recipe of the settings if it is the user's own and has the name in the manifest, else empty."""
     path = Path(config.train.recipe).expanduser()
     recorded = (manifest.config.get("train") or {}).get("recipe")
     if path.suffix not in (".yaml", ".yml") or without_folders(str(path), "recipe") != recorded:
@@ -114,9 +144,9 @@ def _recipe_now(config: Config, manifest: Manifest) -> dict[str, str]:
 
 
 def refuse_stale(run: Run, iteration: int) -> None:
-    """Raise StaleError where a finished iteration was made with settings or from inputs that are not today's.
+    """Raise StaleError if a finished iteration was made with other settings or from other inputs than the present ones.
 
-    Raises DataError where its tables are not what was built, or where it was not built from the iteration before it.
+    Raise DataError if its tables were changed, or if it was not built from the iteration before it.
     """
     if iteration not in run.store.iterations():
         return
@@ -133,7 +163,7 @@ def refuse_stale(run: Run, iteration: int) -> None:
 
 
 def refuse_torn(store: Store, iteration: int) -> None:
-    """Raise DataError where an iteration was not built from a revision of the one beside it."""
+    """Raise DataError if an iteration was not built from a revision of the iteration before it in this folder."""
     previous = store.manifest(iteration).previous
     if previous is None or iteration - 1 not in store.iterations():
         return

@@ -1,4 +1,4 @@
-"""Whether a theta that was trained here is whole, and the very one that was trained."""
+"""Checks that a theta is whole and is the model that was trained here."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from eva_data.errors import DataError
 
 
 def read_training(store: Store, theta: int) -> dict[str, Any]:
-    """What is recorded of a theta's training. Raises DataError where it cannot be read."""
+    """The record of a theta's training. Raise DataError if it cannot be read."""
     folder = store.solver_folder(theta)
     return _read_object(folder / "training.json", folder, theta)
 
 
 def recipe_of(store: Store, theta: int) -> str | None:
-    """The hash of your own recipe that a theta was trained by; None where it was one of eva-data's, or is unknown."""
+    """The hash of the user's own recipe for a theta; None if the recipe came with eva-data or is unknown."""
     recipe: str | None = read_training(store, theta).get("recipe_sha256")
     return recipe
 
 
 def refuse_damaged(store: Store, theta: int) -> None:
-    """Raise DataError where a file of a theta is missing, cannot be read, or ends before it should."""
+    """Raise DataError if a file of a theta is missing, cannot be read, or is cut off."""
     folder = store.solver_folder(theta)
     read_training(store, theta)
     _read_object(folder / "config.json", folder, theta)
@@ -40,7 +40,7 @@ def refuse_damaged(store: Store, theta: int) -> None:
 
 
 def refuse_other(store: Store, theta: int, fingerprint: str) -> None:
-    """Raise DataError where the hash of a theta's folder is not that of the model that was trained."""
+    """Raise DataError if the hash of a theta's folder differs from the hash of the trained model."""
     trained = read_training(store, theta).get("fingerprint")
     if trained is not None and fingerprint.rpartition("@")[2] != trained:
         raise _damaged(store.solver_folder(theta), theta, "its files are not those that were trained, by their SHA-256")

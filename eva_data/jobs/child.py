@@ -15,11 +15,11 @@ from eva_data.jobs.job import ENDING, INPUT, OUTPUT, Job, named, write_error
 
 
 def run_pipeline(job: Job) -> None:
-    """Run the job's Distilabel pipeline; nothing may be computed in this process before it forks."""
+    """Run the job's Distilabel pipeline. This process must compute nothing before Distilabel forks."""
     from eva_data.project import load_pipeline
 
     pipeline = load_pipeline(job.kind).build(job)
-    # Distilabel installs a traceback printer that shows local variables, the environment's keys among them.
+    # Distilabel installs a traceback printer that shows local variables, and with them keys from the environment.
     sys.excepthook = sys.__excepthook__
     teardown: Callable[[], None] = pipeline._teardown
 
@@ -27,16 +27,16 @@ def run_pipeline(job: Job) -> None:
         (job.folder / ENDING).touch()
         teardown()
 
-    # From here on workers end because they are told to, which the watchdog must not take for a death.
+    # From here on, workers end because they are told to. The watchdog must not take that for a death.
     pipeline._teardown = announced_teardown
-    # Distilabel's cache gives back rows of other inputs and settings; the ledger is what a rerun goes by.
+    # Distilabel's cache would return rows of other inputs and settings. A rerun uses the ledger instead.
     distiset = pipeline.run(use_cache=False)
     table = distiset["default"]["train"].data.table.select(["row", "result"])
     write_parquet(job.folder / OUTPUT, table)
 
 
 def run_function(job: Job, name: str) -> None:
-    """Call the function `module:name` with the job and its rows, which returns one result per row."""
+    """Call the function `module:name` with the job and its rows. It returns one result per row."""
     texts = pq.read_table(job.folder / INPUT)["row"]
     results = named(name)(job, [json.loads(text) for text in texts.to_pylist()])
     table = pa.table({"row": texts, "result": [json.dumps(result) for result in results]})
@@ -51,7 +51,7 @@ def main() -> int:
         else:
             run_function(job, job.function)
     except Exception as error:
-        # The edge of the process: what went wrong must reach the parent, whatever it is.
+        # This is the edge of the process: any exception must reach the parent.
         write_error(job.folder, error)
         raise
     return 0

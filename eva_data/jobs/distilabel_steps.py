@@ -1,7 +1,7 @@
-"""What the Distilabel pipelines are wired from: one step that reads a job's rows, one base of the tasks.
+"""The parts of the Distilabel pipelines: a step that reads a job's rows, and the base class of the tasks.
 
-Rows cross between steps as JSON text in the column `row`, since Distilabel infers a schema per batch and an
-empty batch would give columns of no type. A task's result is JSON text in the column `result`.
+Rows pass between steps as JSON text in the column `row`, because Distilabel infers a schema per batch and columns of an
+empty batch would have no type. A task's result is JSON text in the column `result`.
 """
 
 import json
@@ -27,9 +27,9 @@ from eva_data.jobs.job import INPUT, WORKERS, Responses, write_error
 
 @contextmanager
 def fatal(job: str) -> Iterator[None]:
-    """End this process at once on any error, leaving `error.json` in the job folder.
+    """On any error, leave `error.json` in the job folder and end this process at once.
 
-    Distilabel turns an exception in a step into rows of None, or an empty set, with exit status 0.
+    Distilabel would turn an exception in a step into rows of None, or an empty set, with exit status 0.
     """
     try:
         yield
@@ -38,7 +38,7 @@ def fatal(job: str) -> Iterator[None]:
         os._exit(70)
 
 
-# No `from __future__ import annotations` in this module: Distilabel looks for the StepInput type itself.
+# This module must not import annotations from __future__: Distilabel looks for the StepInput type itself.
 
 
 class ReadRows(GeneratorStep):  # type: ignore[misc]
@@ -60,9 +60,9 @@ class ReadRows(GeneratorStep):  # type: ignore[misc]
 
 
 class ChainTask(Task):  # type: ignore[misc]
-    """A Distilabel task that works by chains: a subclass says which chains a batch of rows needs.
+    """A Distilabel task that works by chains. A subclass says which chains a batch of rows needs.
 
-    One row in, one row out: `result` is the JSON of what the row's chain returned.
+    Each row gives one row: `result` is the result of the row's chain as JSON.
     """
 
     job: str
@@ -84,11 +84,11 @@ class ChainTask(Task):  # type: ignore[misc]
 
     @abstractmethod
     def completions(self, row: Row) -> int:
-        """The most completions that the chain of a row can ask for."""
+        """The largest number of completions that the chain of a row can ask for."""
 
     def load(self) -> None:
         with fatal(self.job):
-            # All processes of the pipeline are siblings of this one; the parent process watches that none dies.
+            # All processes of the pipeline are siblings of this one. The parent watches that none of them dies.
             siblings = psutil.Process(os.getppid()).children()
             write_json(Path(self.job) / WORKERS, [[process.pid, process.create_time()] for process in siblings])
             super().load()
@@ -102,7 +102,7 @@ class ChainTask(Task):  # type: ignore[misc]
             ]
 
     def format_input(self, input: Row) -> list[Message]:
-        """The conversation of a row, for Distilabel's own `print`."""
+        """The conversation of a row, which Distilabel's own `print` shows."""
         messages: list[Message] = json.loads(input["row"])["prompt"]
         return messages
 
@@ -111,7 +111,7 @@ class ChainTask(Task):  # type: ignore[misc]
 
 
 class Respond(ChainTask):
-    """One prompt in, the solver's `responses` completions out (paper 3.3.1)."""
+    """Gives the solver's `responses` completions for each prompt (paper 3.3.1)."""
 
     settings: Responses
 

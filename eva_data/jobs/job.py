@@ -1,8 +1,9 @@
-"""Work that needs a process of its own: written to a folder, run there under a watchdog, read back.
+"""Runs work in a process of its own: the job is written to a folder, run under a watchdog, and its result read back.
 
-Polars or torch used in a process before Distilabel forks hangs the forked step for ever, and models must leave
-memory when their stage ends; so every stage that runs a model is a fresh child. The parent only waits: it sees
-a dead worker, an `error.json` or a job that stands still, ends the whole process group and says so.
+Every stage that runs a model is a fresh child process, for two reasons. If a process uses polars or torch before
+Distilabel forks, the forked step hangs for ever. And models must leave memory when their stage ends. The parent only
+waits. If it sees a dead worker, an `error.json` or a job without progress, it ends the whole process group and raises
+an error.
 """
 
 from __future__ import annotations
@@ -48,44 +49,44 @@ INPUT, OUTPUT, ERROR, PROGRESS, WORKERS, ENDING, JOB = (
 POLL_SECONDS = 0.2
 
 Progress = Callable[[int, int], None]
-"""Told (done, total) now and then."""
+"""Called with (done, total) from time to time."""
 
 Kind = Literal["respond", "evolve", "judge", "reward", "evaluate"]
 
 
 class Responses(Settings):
-    """What the pipeline `respond` goes by."""
+    """The settings of the pipeline `respond`."""
 
     responses: int
-    """Completions of each prompt."""
+    """Number of completions per prompt."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of work for a child process; all of it is plain values."""
+    """One piece of work for a child process, as plain values."""
 
     folder: Path
     kind: Kind
     settings: Settings | None = None
-    """The block of the config that the work goes by; None where it needs none."""
+    """The block of the config for the work; None if it needs none."""
     model: dict[str, Any] | None = None
-    """The LLM class, as `llm`, and its fields; None where no model generates."""
+    """The LLM class, under `llm`, and its fields; None if no model generates."""
     connection: dict[str, Any] = field(default_factory=dict, compare=False)
-    """How its server is reached: URLs, the name of the key's variable, bounds. It does not change the result."""
+    """How to reach the model's server: URLs, the name of the key's variable, limits. It does not change the result."""
     ledger: Path | None = None
     iteration: int = 0
     seed: int = 0
     scorer: str = ""
-    """Fingerprint of the reward model; empty where nothing is scored."""
+    """Fingerprint of the reward model; empty if nothing is scored."""
     scorer_path: Path | None = None
-    """The reward model's folder on this machine; None where it has none."""
+    """The reward model's folder on this machine; None if it has none."""
     shard_rows: int = 5000
-    """Rows in memory at once; more wait in the input file."""
+    """Number of rows in memory at once; the others wait in the input file."""
     function: str | None = None
-    """What is called with (job, rows), as `module:name`; None runs the Distilabel pipeline that is called as `kind`."""
+    """The function, as `module:name`, to call with (job, rows); None runs the Distilabel pipeline named by `kind`."""
 
     def llm(self) -> LedgerLLM:
-        """The LLM of this job, not loaded yet."""
+        """The LLM of this job. It is not loaded yet."""
         assert self.model is not None
         fields = {key: value for key, value in self.model.items() if key != "llm"} | self.connection
         llm: LedgerLLM = named(self.model["llm"])(
@@ -118,7 +119,7 @@ _PATHS = ("folder", "ledger", "scorer_path")
 
 
 def named(name: str) -> Any:
-    """What is called `module:name`."""
+    """The function or class that `module:name` names."""
     module, _, attribute = name.partition(":")
     return getattr(import_module(module), attribute)
 
@@ -132,12 +133,11 @@ def run_job(
     progress: Progress | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> list[tuple[dict[str, Any], Any]]:
-    """Do `job` on `rows` in a child process; (row, result) for every row, in order.
+    """Run `job` on `rows` in a child process, and return (row, result) for every row, in order.
 
-    `check` is called while it works, and may raise what makes its end pointless to wait for.
-    What the folder already holds of the same job on the same rows is read instead of done again.
-    Raises JobError where the child died, stood still or returned other rows, and the child's own error where it
-    was one meant for the user.
+    `check` is called while the child works; it may raise an error that makes the work pointless. If the folder already
+    holds the result of the same job on the same rows, it is read and not computed again. Raise JobError if the child
+    died, made no progress or returned other rows. If the child failed with an EvaError, raise that error.
     """
     import polars as pl
 
@@ -154,7 +154,7 @@ def run_job(
         "HF_DATASETS_CACHE": str(job.folder / "datasets"),
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
-        # Idle OpenMP threads that spin take the processor from whatever else runs on it.
+        # Idle OpenMP threads that spin would take the processor from other processes.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     started = log.stat().st_size if log.exists() else 0
@@ -168,12 +168,12 @@ def run_job(
 
 
 def name_of(function: Callable[[Job, list[dict[str, Any]]], list[Any]]) -> str:
-    """The function as `Job.function` names it; it is importable by that name."""
+    """The function's name for `Job.function`, by which it can be imported."""
     return f"{function.__module__}:{function.__qualname__}"
 
 
 def is_done(job: Job, rows: pl.DataFrame) -> bool:
-    """Whether the folder holds the result of this very job on these very rows, with nothing given up in it."""
+    """Whether the folder holds the result of exactly this job on exactly these rows, and no call in it was given up."""
     import polars as pl
 
     if rows.height == 0:
@@ -189,7 +189,7 @@ def _is_same(job: Job) -> bool:
     try:
         return Job.load(job.folder) == job
     except (AttributeError, KeyError, TypeError, ValueError):
-        # Another version of eva-data wrote it; what it paid for is in the ledger.
+        # Another version of eva-data wrote it. The calls that it paid for are in the ledger.
         return False
 
 
@@ -233,7 +233,7 @@ def _wait(
 def _dead_workers(job: Job) -> list[int]:
     workers = _read(job.folder / WORKERS) or []
     dead = [pid for pid, started in workers if not _is_alive(pid, started)]
-    # Looked for last: workers that were told to end do so after the file is there.
+    # This is checked last, because workers that are told to end do so after the file is written.
     return [] if (job.folder / ENDING).exists() else dead
 
 
@@ -282,7 +282,7 @@ def _results(job: Job) -> list[tuple[dict[str, Any], Any]]:
 
 
 def write_error(job: Path, error: BaseException) -> None:
-    """Leave what went wrong for the parent process to read."""
+    """Write an error to a file that the parent process reads."""
     from eva_data.files import write_json
 
     write_json(
@@ -299,16 +299,16 @@ def write_error(job: Path, error: BaseException) -> None:
 
 
 def rows_of(results: Sequence[tuple[dict[str, Any], Any]]) -> list[dict[str, Any]]:
-    """The results of a job whose result is a list of rows, as one list."""
+    """The results of a job that returns a list of rows for each row, as one list."""
     return [row for _, rows in results for row in rows]
 
 
 PROGRESS_SECONDS = 0.5
-"""Between two reports, at least."""
+"""Least number of seconds between two reports."""
 
 
 class ProgressFile:
-    """Called with (done, total) as often as one likes; writes the job's progress file now and then, and at the end."""
+    """Writes the job's progress file from time to time and at the end, however often (done, total) is reported."""
 
     def __init__(self, job: Job) -> None:
         self._path = job.folder / PROGRESS

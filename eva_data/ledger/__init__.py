@@ -1,11 +1,11 @@
-"""Every finished model call and every reward, exactly once, and what it took, in one SQLite file.
+"""Keeps every finished model call and every reward exactly once, with its costs, in one SQLite file.
 
-A call is known by what determines its answer: the model's fingerprint, engine settings, messages, sampling
-parameters, seed, salt and sample index; never by a URL, a path or a time. What a call returned is committed
-before anyone uses it, so that a run that is killed at any point repeats nothing it has finished.
+The key of a call is everything that determines its answer: the model's fingerprint, engine settings, messages, sampling
+parameters, seed, salt and sample index. It is never a URL, a path or a time. A result is committed before it is used,
+so a run that is killed at any point repeats nothing that it has finished.
 
-`file` opens the file and says what is wrong with it, `records` holds what is finished, and `keeper` what a job
-has under way, which other processes can see.
+`file` opens the file and explains its errors, `records` holds finished calls, and `keeper` and `owners` hold the calls
+that a job has under way, where other processes can see them.
 """
 
 from eva_data.ledger.file import VERSION

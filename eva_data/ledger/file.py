@@ -1,4 +1,4 @@
-"""The ledger's file: made whole, upgraded in one transaction, read by its owner alone, never taken for a new one."""
+"""Opens the ledger's file. It is created whole and upgraded in one transaction, and only its owner can read it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from eva_data.errors import DataError
 
 VERSION = 3
-"""1 and 2 had no claims and no owners; what they kept stays where it is."""
+"""Versions 1 and 2 had no claims and no owners; their rows stay as they are."""
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS generations (
         key BLOB PRIMARY KEY, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
         prompt_tokens INTEGER, completion_tokens INTEGER, times INTEGER NOT NULL DEFAULT 1
     ) WITHOUT ROWID""",
-    # SQLite keeps NaN as NULL, so an unusable reward is a null with its reason beside it.
+    # SQLite stores NaN as NULL, so an unusable reward is NULL with its reason beside it.
     """CREATE TABLE IF NOT EXISTS rewards (
         key BLOB PRIMARY KEY, reward REAL, reason TEXT, times INTEGER NOT NULL DEFAULT 1
     ) WITHOUT ROWID""",
@@ -30,7 +30,7 @@ _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS canaries (
         model TEXT NOT NULL, probe TEXT NOT NULL, answers TEXT NOT NULL, PRIMARY KEY (model, probe)
     ) WITHOUT ROWID""",
-    # What is under way: which job asks which call, and the most that its open requests can cost.
+    # Calls under way: which job makes which call, and the most that the job's open requests can cost.
     "CREATE TABLE IF NOT EXISTS claims (key BLOB PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID",
     """CREATE TABLE IF NOT EXISTS owners (
         owner TEXT PRIMARY KEY, machine TEXT NOT NULL, pid INTEGER NOT NULL, started REAL NOT NULL,
@@ -56,9 +56,9 @@ _TROUBLE = {
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """An open ledger of the present version; a file that is not there is made, an older one is upgraded in place.
+    """Open a ledger of the present version. A missing file is created, and an older file is upgraded in place.
 
-    Raises DataError if the file is damaged, empty, of a newer version, or out of reach.
+    Raise DataError if the file is damaged, empty, of a newer version, or out of reach.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with what_is_wrong(path):
@@ -76,7 +76,7 @@ def connect(path: Path) -> sqlite3.Connection:
                 )
             if found < VERSION:
                 _upgrade(connection)
-            # A file that was cut short is noticed here rather than in the middle of a stage.
+            # These queries notice a truncated file here rather than in the middle of a stage.
             connection.execute("SELECT (SELECT max(rowid) FROM bills), (SELECT max(key) FROM generations)").fetchone()
         except BaseException:
             connection.close()
@@ -86,11 +86,11 @@ def connect(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def what_is_wrong(path: Path) -> Iterator[None]:
-    """Turn the errors of SQLite that a user can do something about into one sentence, a DataError."""
+    """Turn the errors of SQLite that a user can mend into a DataError of one sentence."""
     try:
         yield
     except sqlite3.DatabaseError as error:
-        # The lower byte is the kind of error, the rest its detail.
+        # The lower byte is the kind of error; the other bits are details.
         sentence = _TROUBLE.get(error.sqlite_errorcode & 0xFF) if hasattr(error, "sqlite_errorcode") else None
         if sentence is None:
             raise
@@ -102,13 +102,13 @@ def what_is_wrong(path: Path) -> Iterator[None]:
 def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=60, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
-    # A commit must survive the process, which WAL gives; losing the last ones to a power cut costs a call.
+    # A commit must survive the process, and WAL ensures that. A power cut may lose the last commits, which costs calls.
     connection.execute("PRAGMA synchronous=NORMAL")
     return connection
 
 
 def _make(path: Path) -> None:
-    """Make the file under another name first, so that it is never seen half made: an empty ledger is a damaged one."""
+    """Create the file under another name first, so that no process sees half of it: an empty file counts as damaged."""
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
     os.close(os.open(new, os.O_CREAT | os.O_RDWR | os.O_TRUNC, _OWNER_ALONE))
     try:
@@ -117,10 +117,10 @@ def _make(path: Path) -> None:
         try:
             os.link(new, path)
         except FileExistsError:
-            # Another process was first.
+            # Another process has created it first.
             pass
         except OSError:
-            # A file system without links; nobody else has made it a moment ago.
+            # The file system has no links. Rename the file, unless another process has just created it.
             if not path.exists():
                 new.rename(path)
     finally:
@@ -129,7 +129,7 @@ def _make(path: Path) -> None:
 
 
 def _upgrade(connection: sqlite3.Connection) -> None:
-    """Add what the present version has, in one transaction; a process that is killed in it changes nothing."""
+    """Add the tables of the present version in one transaction; a process that is killed meanwhile changes nothing."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         for statement in _SCHEMA:
@@ -142,9 +142,9 @@ def _upgrade(connection: sqlite3.Connection) -> None:
 
 
 def _hide(path: Path) -> None:
-    """Take the file and its journals from everyone but their owner; SQLite gives new journals the file's mode."""
+    """Close the file and its journals to everyone but their owner; SQLite gives new journals the file's mode."""
     for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
-        # The journals go when the last process closes the ledger, perhaps just now; a file of somebody else stays.
+        # The last process that closes the ledger removes the journals, perhaps just now. Other users' files stay.
         with suppress(FileNotFoundError, PermissionError):
             if file.stat().st_mode & 0o077:
                 file.chmod(_OWNER_ALONE)

@@ -1,7 +1,7 @@
-"""What a job has under way in a ledger that other processes use too: calls that it asks, money that they can cost.
+"""Keeps a job's calls under way, and the money that they can cost, in a ledger that other processes use too.
 
-A call is *claimed* before it is asked: a process that meets the claim of another waits for its answer. The most that
-all open requests of a job can cost is *reserved*, so that no process spends what another may need.
+A call is *claimed* before it is made. A process that finds the claim of another process waits for its answer. The most
+that all open requests of a job can cost is *reserved*, so that no process spends money that another may need.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from eva_data.ledger.records import Bill, Ledger
 
 BEAT_SECONDS = 2.0
 LOOK_SECONDS = 0.2
-"""How often a request that waits for the money of another process looks again."""
+"""Seconds after which a request that waits for another process's money looks again."""
 
 
 @dataclass
 class _Turn:
-    """What came up in one turn of the event loop; all of it is one transaction."""
+    """What came up in one turn of the event loop. It is written in one transaction."""
 
     committed: asyncio.Future[None]
     completions: dict[bytes, Completion] = field(default_factory=dict)
     bills: list[Bill] = field(default_factory=list)
     released: list[bytes] = field(default_factory=list)
     again: bool = False
-    """Whether some of the wanted calls were wanted before."""
+    """Whether some of the wanted calls were asked for before."""
     wanted: list[bytes] = field(default_factory=list)
     found: dict[bytes, Completion] = field(default_factory=dict)
     mine: set[bytes] = field(default_factory=set)
 
 
 class Keeper:
-    """The ledger of one job, in one event loop."""
+    """The ledger as one job uses it, in one event loop."""
 
     def __init__(self, ledger: Ledger, bill: Bill, budget: float | None = None) -> None:
-        """`bill` says under which model, stage and iteration the job's money is spent."""
+        """`bill` names the model, stage and iteration for which the job spends money."""
         self._ledger, self._budget = ledger, budget
         self._owners = Owners(ledger, bill)
         self._turn: _Turn | None = None
@@ -59,7 +59,7 @@ class Keeper:
     ) -> None:
         self._heart.cancel()
         if self._turn is not None:
-            # What was kept last is written even if those who wait for it were cancelled.
+            # Write the last completions even if the tasks that wait for the commit were cancelled.
             self._commit()
         self._owners.leave()
 
@@ -69,10 +69,10 @@ class Keeper:
             self._owners.beat()
 
     async def claim(self, keys: Sequence[bytes], *, again: bool = False) -> tuple[dict[bytes, Completion], set[bytes]]:
-        """Which of these calls are finished by now, and which others are this job's to ask.
+        """The calls that are finished by now, with their completions, and the calls that this job shall make.
 
-        The rest is under way in other processes, and may be claimed again after a while. For the first time the caller
-        has just looked them up in the ledger, in vain.
+        The other calls are under way in other processes and may be claimed `again` after a while. At the first claim,
+        the caller has just looked the calls up in the ledger and not found them.
         """
         turn = self._this_turn()
         turn.again |= again
@@ -82,13 +82,13 @@ class Keeper:
         return found, {key for key in keys if key in turn.mine}
 
     def release(self, keys: Sequence[bytes]) -> None:
-        """These calls came to nothing; another process may ask them."""
+        """Give up the claims on these calls, which failed, so that another process may make them."""
         self._this_turn().released += keys
 
     async def reserve(self, amount: float) -> None:
-        """Wait until `amount` dollars are surely there; BudgetError once they are surely not.
+        """Wait until the budget certainly has `amount` dollars left. Raise BudgetError once it certainly has not.
 
-        Exactly one `keep` or `settle` gives them back.
+        The caller must give them back by exactly one `keep` or `settle`.
         """
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((amount, granted))
@@ -97,12 +97,12 @@ class Keeper:
             await granted
         except asyncio.CancelledError:
             if granted.done() and not granted.cancelled() and granted.exception() is None:
-                # Granted too late for a request to be made.
+                # The money was granted, but the request was cancelled meanwhile.
                 self.settle(amount)
             raise
 
     async def keep(self, completions: Mapping[bytes, Completion], bill: Bill, reserved: float | None = None) -> None:
-        """Return once these are on disk; `reserved` is what was set aside for them."""
+        """Return once these completions are on disk. The `reserved` dollars that were set aside are free again."""
         turn = self._this_turn()
         turn.completions.update(completions)
         turn.bills.append(bill)
@@ -111,7 +111,7 @@ class Keeper:
         await asyncio.shield(turn.committed)
 
     def settle(self, reserved: float) -> None:
-        """What was set aside is not needed any more."""
+        """Give back dollars that were set aside and are not needed any more."""
         self._open -= 1
         self._reserved = self._reserved - reserved if self._open else 0.0
         self._this_turn()
@@ -141,12 +141,12 @@ class Keeper:
                 if self._budget is not None:
                     granted, refusal = self._grant(self._budget)
         except Exception as error:
-            # Whatever it is belongs to those who wait for this commit.
+            # Whatever the exception is, it goes to the tasks that wait for this commit.
             for future in (turn.committed, *(future for _, future in self._queue), *granted):
                 if not future.done():
                     future.set_exception(error)
             self._queue.clear()
-            # Perhaps nobody waits for it any more.
+            # Mark the exception as seen, since perhaps no task waits for it any more.
             turn.committed.exception()
             return
         turn.committed.set_result(None)
@@ -159,12 +159,12 @@ class Keeper:
             self._queue.clear()
 
     def _claim(self, turn: _Turn) -> None:
-        """Sort the wanted calls into found ones, our own and those of others, within the open transaction."""
+        """Sort the wanted calls into finished calls, our own and calls of others, within the open transaction."""
         self._owners.join()
         wanted, me = turn.wanted, self._owners.me
         [(version,)] = self._ledger.rows("PRAGMA data_version")
         if version != self._version or turn.again:
-            # Another process may have written since these calls were looked up.
+            # Another process may have written to the ledger since these calls were looked up.
             self._version = version
             turn.found = self._ledger.completions(wanted)
             wanted = [key for key in wanted if key not in turn.found]
@@ -179,7 +179,7 @@ class Keeper:
         turn.mine.update(free, (key for key in wanted if owner_of[key] == me))
 
     def _grant(self, budget: float) -> tuple[list[asyncio.Future[None]], BudgetError | None]:
-        """Let those requests through that can be paid for, within the open transaction."""
+        """Grant the waiting requests that can be paid for, within the open transaction."""
         others = 0.0
         if self._queue:
             self._owners.join()
@@ -192,7 +192,7 @@ class Keeper:
         waiting: list[tuple[float, asyncio.Future[None]]] = []
         for amount, future in self._queue:
             if future.done():
-                # Cancelled.
+                # The request was cancelled.
                 continue
             if self._spent + others + self._reserved + amount <= budget:
                 self._reserved, self._open = self._reserved + amount, self._open + 1

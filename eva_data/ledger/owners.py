@@ -1,8 +1,8 @@
-"""The jobs that use a ledger at the same time: who they are, whether they live, and what the dead ones left.
+"""The jobs that use a ledger at the same time: which of them are alive, and what dead jobs left behind.
 
-Each job is an *owner*, with a row that says which process it is and a beat that it counts up. What a killed job
-leaves is taken over: its claims are free, and its open requests count as paid at their dearest, since nobody knows
-what a provider bills for them.
+Each job is an *owner*. Its row names its process and holds a beat, a number that the job counts up. If a job was
+killed, others clear its row: its claims are free, and its open requests count as paid at their highest possible cost,
+since nobody knows what a provider bills for them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from uuid import uuid4
 from eva_data.ledger.records import Bill, Ledger
 
 DEAD_SECONDS = 60.0
-"""An owner whose beat stood still for so long while somebody looked is dead, whatever its process does."""
+"""If an owner's beat stands still for so many seconds of watching, the owner is dead, whatever its process does."""
 
 
 class Owners:
-    """One owner, `me`, and what it sees of the others. All but `leave` and `beat` belong in an open transaction."""
+    """One owner, `me`, and its view of the others. All methods but `leave` and `beat` need an open transaction."""
 
     def __init__(self, ledger: Ledger, bill: Bill) -> None:
         self._ledger, self._bill = ledger, bill
@@ -30,10 +30,10 @@ class Owners:
         self._joined = False
         self._reserved = 0.0
         self._beats: dict[str, tuple[int, float]] = {}
-        """The last beat of each other owner, and when it was first seen."""
+        """Other owner -> its last beat, and when this beat was first seen."""
 
     def join(self) -> None:
-        """Be seen by the others, and clear what dead ones left."""
+        """Add this owner's row, so that others see it, and clear what dead owners left."""
         if not self._joined:
             self.bury([owner for (owner,) in self._ledger.rows("SELECT owner FROM owners")])
             pid = os.getpid()
@@ -43,30 +43,30 @@ class Owners:
             self._joined = True
 
     def leave(self) -> None:
-        """Give everything up; requests that are still open may have been billed."""
+        """Remove this owner. Its open requests may have been billed, so they count as paid."""
         if self._joined:
             with self._ledger.transaction():
                 self._clear(self.me)
 
     def beat(self) -> None:
-        """Tell the others that this job lives."""
+        """Count up, so that others see that this job is alive."""
         if self._joined:
             self._ledger.rows("UPDATE owners SET beat = beat + 1 WHERE owner = ?", (self.me,))
 
     def reserve(self, amount: float) -> None:
-        """Say how many dollars the open requests can cost in all."""
+        """Record how many dollars this job's open requests can cost in all."""
         if amount != self._reserved:
             self._reserved = amount
             self._ledger.rows("UPDATE owners SET reserved = ? WHERE owner = ?", (amount, self.me))
 
     def reserved_by_others(self) -> float:
-        """Dollars that the open requests of all other living jobs can cost."""
+        """The dollars that the open requests of all other living jobs can cost."""
         found = dict(self._ledger.rows("SELECT owner, reserved FROM owners WHERE owner != ?", (self.me,)))
         dead = self.bury(found)
         return float(sum(reserved for owner, reserved in found.items() if owner not in dead))
 
     def bury(self, owners: Iterable[str]) -> set[str]:
-        """The dead among these owners, whose claims are free now and whose open requests are billed."""
+        """Clear and return the dead among these owners: their claims are free, and their open requests are billed."""
         dead = {owner for owner in owners if owner != self.me and self._is_dead(owner)}
         for owner in dead:
             self._clear(owner)
@@ -82,7 +82,7 @@ class Owners:
         self._ledger.rows("DELETE FROM owners WHERE owner = ?", (owner,))
 
     def _is_dead(self, owner: str) -> bool:
-        """Whether an owner's process is gone, or has not counted for long."""
+        """Whether an owner's process is gone, or its beat has stood still for too long."""
         found = self._ledger.rows("SELECT machine, pid, started, beat FROM owners WHERE owner = ?", (owner,))
         if not found:
             return True
@@ -97,7 +97,7 @@ class Owners:
 
 
 def _machine() -> str:
-    """Where process numbers mean the same: this boot of this machine, or of this container."""
+    """The place within which pids are unique: this boot of this machine or container."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -106,7 +106,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> float | None:
-    """When the process of this number began; None if there is none, or one that has ended."""
+    """When the process with this pid began; None if there is none, or if it has ended."""
     import psutil
 
     try:

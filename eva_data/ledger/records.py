@@ -1,4 +1,4 @@
-"""What is finished: completions, rewards, bills and the first answers of servers."""
+"""The finished rows of the ledger: completions, rewards, bills and the first answers of servers."""
 
 from __future__ import annotations
 
@@ -20,47 +20,47 @@ _KEYS_PER_QUERY = 500
 
 @dataclass(frozen=True)
 class Bill:
-    """What one reply of a model, or one computed batch, took; several completions may share it."""
+    """What one reply of a model, or one computed batch, cost. Several completions may share a bill."""
 
     model: str
-    """Its fingerprint."""
+    """The model's fingerprint."""
     stage: str
     iteration: int
     completions: int
-    """How many usable completions it brought."""
+    """The number of usable completions in the reply."""
     prompt_tokens: int | None
     completion_tokens: int | None
-    """The sum over its completions; `None` if the server did not say it."""
+    """The sum over the completions; None if the server did not say it."""
     seconds: float
-    """From sending the request to the whole reply."""
+    """Seconds from sending the request to the end of the reply."""
     cost: float | None
-    """Dollars; 0 on own hardware, `None` if the price is unknown."""
+    """Dollars; 0 on own hardware, None if the price is unknown."""
 
     def row(self) -> tuple[Any, ...]:
-        """Its fields in their order; dataclasses.astuple would copy each of them deeply."""
+        """The fields in their order. dataclasses.astuple would make a deep copy of each."""
         return tuple(vars(self).values())
 
 
 class Score(NamedTuple):
-    """A reward as it was given; `None`, with the reason, if there is no usable one."""
+    """A reward; its value is None, with a reason, if there is no usable reward."""
 
     reward: float | None
     reason: str | None
 
 
 def call_key(parts: Mapping[str, Any]) -> bytes:
-    """SHA-256 of the canonical JSON of everything that determines an answer."""
+    """The SHA-256 of the canonical JSON of everything that determines an answer."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def derived_seed(key: bytes) -> int:
-    """The seed of the call's own random generator: 63 bits of its key."""
+    """The seed of the call's own random generator: 63 bits of the call's key."""
     return int.from_bytes(key[:8], "big") >> 1
 
 
 class Ledger:
-    """One open ledger. Safe for several processes at once; open it after any fork, never before."""
+    """One open ledger. Several processes may use the file at once. Open it after any fork, never before."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -78,20 +78,20 @@ class Ledger:
         self._connection.close()
 
     def completions(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
-        """The finished calls among `keys`, with what they returned."""
+        """The finished calls among `keys`, with their completions."""
         rows = self.select("text, finish_reason, prompt_tokens, completion_tokens", "generations", keys)
         return {key: Completion(*values) for key, *values in rows}
 
     def keep_completions(self, completions: Mapping[bytes, Completion], bills: Iterable[Bill] = ()) -> None:
-        """Commit finished calls, and what they took, in one transaction.
+        """Commit finished calls and their bills in one transaction.
 
-        A failed call (text None) is no finished call and raises ValueError.
+        Raise ValueError if a completion's text is None: a failed call is not finished.
         """
         with self.transaction():
             self.add(completions, bills)
 
     def add(self, completions: Mapping[bytes, Completion], bills: Iterable[Bill]) -> None:
-        """Add finished calls and bills to the transaction that is open."""
+        """Add finished calls and bills to the open transaction."""
         failed = [completion for completion in completions.values() if completion.text is None]
         if failed:
             raise ValueError(f"a failed call cannot be kept: {failed[0].error}")
@@ -116,15 +116,16 @@ class Ledger:
             )
 
     def spent(self) -> tuple[float, int]:
-        """Dollars of all replies, and how many replies had no known price."""
+        """The dollars of all replies, and the number of replies without a known price."""
         [(cost, unknown)] = self.rows("SELECT coalesce(sum(cost), 0), coalesce(sum(cost IS NULL), 0) FROM bills")
         return cost, unknown
 
     def bills(self) -> list[dict[str, Any]]:
-        """What was used, one row per (iteration, stage, model), in that order.
+        """What was used: one row per (iteration, stage, model), in that order.
 
-        `replies`, `completions`, `prompt_tokens`, `completion_tokens`, `seconds` (of all replies, one after the
-        other), `cost` in dollars (of the replies with a known price) and `unpriced`, the number of the others.
+        The other columns are `replies`, `completions`, `prompt_tokens`, `completion_tokens`, `seconds` (the sum over
+        all replies), `cost` in dollars (of the replies with a known price) and `unpriced` (the number of replies
+        without a known price).
         """
         found = self.rows(
             "SELECT iteration, stage, model, count(*), sum(completions), coalesce(sum(prompt_tokens), 0),"
@@ -135,7 +136,7 @@ class Ledger:
         return [dict(zip((*names, "seconds", "cost", "unpriced"), row, strict=True)) for row in found]
 
     def canary(self, model: str) -> dict[str, list[str]]:
-        """The answers that a server's model gave to each probe when it was first met; empty if it never was."""
+        """The first answers of a server's model to each probe; empty if the model was never asked."""
         rows = self.rows("SELECT probe, answers FROM canaries WHERE model = ?", (model,))
         return {probe: json.loads(answers) for probe, answers in rows}
 
@@ -146,7 +147,7 @@ class Ledger:
             self.many("INSERT OR IGNORE INTO canaries VALUES (?, ?, ?)", rows)
 
     def totals(self) -> dict[str, int]:
-        """Finished `generations` and `rewards`, how many of them were `repeated`, and the tokens of all."""
+        """Numbers of finished `generations` and `rewards`, how many of them were `repeated`, and sums of tokens."""
         [(generations, again, prompt, completion)] = self.rows(
             "SELECT count(*), coalesce(sum(times - 1), 0), coalesce(sum(prompt_tokens), 0),"
             " coalesce(sum(completion_tokens), 0) FROM generations"
@@ -161,18 +162,18 @@ class Ledger:
         }
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """What a statement finds. Raises DataError if the file is damaged or out of reach."""
+        """The rows that a statement finds. Raise DataError if the file is damaged or out of reach."""
         with what_is_wrong(self.path):
             return self._connection.execute(statement, values).fetchall()
 
     def many(self, statement: str, rows: Iterable[Sequence[Any]]) -> int:
-        """Execute a statement with each row's values, and return how many rows of the table it changed."""
+        """Execute a statement with each row's values, and return the number of changed rows."""
         with what_is_wrong(self.path):
             return self._connection.executemany(statement, rows).rowcount
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All that is written while this lasts is committed together, or none of it."""
+        """Commit everything that is written in this context together, or nothing of it."""
         with what_is_wrong(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -184,7 +185,7 @@ class Ledger:
                 raise
 
     def select(self, columns: str, table: str, keys: Sequence[bytes]) -> Iterator[tuple[Any, ...]]:
-        """The key and these columns of the rows that have one of these keys."""
+        """The key and the given columns of every row whose key is among `keys`."""
         remaining = iter(keys)
         while chunk := list(islice(remaining, _KEYS_PER_QUERY)):
             marks = ", ".join("?" * len(chunk))

@@ -1,1 +1,1 @@
-"""The method as pure functions: frames in, frames out."""
+"""The method as pure functions that take frames and return frames."""

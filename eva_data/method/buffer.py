@@ -1,17 +1,18 @@
 """The prioritized generative buffer: which prompts the next online step trains on (paper 3.3.2, appendix A).
 
-Three phases. *Warm-up*: every batch comes from the seeds, and what is evolved of it fills the buffer. *Mix-up*, once
-the buffer has been full: a share of every batch is drawn from it, the rest comes from the seeds. *Bootstrap*, once
-every seed has been trained on: the buffer alone. In each step the most informative half of the batch is evolved;
-evolved prompts enter, trained ones leave, and then the oldest until the buffer is no larger than its capacity.
+There are three phases. *Warm-up*: every batch comes from the seeds, and its evolved prompts fill the buffer. *Mix-up*
+begins once the buffer has been full: a share of every batch is drawn from it, and the rest comes from the seeds.
+*Bootstrap* begins once every seed has been trained on: every batch comes from the buffer. In each step the most
+informative half of the batch is evolved. The evolved prompts enter the buffer, and the prompts of the batch leave it.
+Then the oldest prompts leave until the buffer is no larger than its capacity.
 
-The paper's numbers (16 new prompts a step, 3200 in the buffer, 400 steps of warm-up) do not agree: 16 a step fill
-3200 in 200 steps. The sizes are followed here, the number of steps is what comes of them.
+The paper's numbers (16 new prompts a step, 3200 in the buffer, 400 steps of warm-up) do not agree: 16 prompts a step
+fill a buffer of 3200 in 200 steps. This module follows the sizes; the number of steps results from them.
 
-Where the paper is silent: seeds are drawn without replacement, in an order by keyed hash. Prompts of weight 0 are
-drawn only when those with a positive one run out, all of them equally likely. Where the buffer cannot fill its part,
-a further pass over the seeds does. Everything here is a function of plain values; a draw belongs to (seed, step,
-prompt), so it depends neither on the order of the entries nor on a random state.
+The paper leaves some points open. Here, seeds are drawn without replacement, in an order by keyed hash. Prompts of
+weight 0 are drawn only when the prompts with a positive weight run out, and all of them are equally likely. If the
+buffer cannot fill its part of a batch, a further pass over the seeds fills it. Everything here is a function of plain
+values. A draw depends on (seed, step, prompt) alone, neither on the order of the entries nor on a random state.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ class Rules:
     batch: int = 8
     """Prompts per step."""
     evolved: float = 0.5
-    """Share of each batch, the most informative, that is evolved."""
+    """Share of each batch that is evolved; the most informative prompts are taken."""
     n_new: int = 4
-    """Evolutions of each of them."""
+    """Evolutions of each of these prompts."""
     n_new_bootstrap: int = 2
-    """The same once the seeds are used up: half of 8, twice, is as many as leave."""
+    """The same once the seeds are used up: 4 of 8 prompts give 2 each, so as many enter the buffer as leave it."""
     capacity: int = 3200
     from_buffer: float = 0.5
     """Share of a mix-up batch that is drawn from the buffer."""
@@ -58,7 +59,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class State:
-    """All that the next batch depends on; `dump` and `load` make it JSON and back, exactly."""
+    """Everything that the next batch depends on; `dump` and `load` turn it into plain values and back, exactly."""
 
     entries: tuple[Entry, ...] = ()
     """Ordered by (entered, prompt_id): the oldest first."""
@@ -86,9 +87,9 @@ class Batch:
     from_buffer: tuple[str, ...]
     from_seeds: tuple[str, ...]
     n_new: int
-    """Evolutions of each prompt of the batch that is evolved."""
+    """Evolutions of each evolved prompt of the batch."""
     seeds_used: int
-    """Seeds drawn once this batch is, over all passes."""
+    """Seeds drawn up to and with this batch, over all passes."""
 
     @property
     def prompt_ids(self) -> tuple[str, ...]:
@@ -96,16 +97,16 @@ class Batch:
 
 
 def phase_of(state: State, seeds: int) -> Phase:
-    """The phase of the next step, with so many seeds in all."""
+    """The phase of the next step; `seeds` is the number of all seeds."""
     if state.seeds_used >= seeds:
         return "bootstrap"
     return "mix-up" if state.warm else "warm-up"
 
 
 def next_batch(state: State, seeds: tuple[str, ...], rules: Rules, *, seed: int, step: int) -> Batch:
-    """The prompts of step `step`; `seeds` are all seed ids, in any order, at least one.
+    """The prompts of step `step`. `seeds` are all seed ids, at least one, in any order.
 
-    A batch holds `rules.batch` prompts, or fewer where there are not so many different ones.
+    A batch holds `rules.batch` prompts, or fewer if there are not so many different prompts.
     """
     phase = phase_of(state, len(seeds))
     wanted = {"warm-up": 0, "mix-up": share_of(rules.from_buffer, rules.batch), "bootstrap": rules.batch}[phase]
@@ -117,22 +118,23 @@ def next_batch(state: State, seeds: tuple[str, ...], rules: Rules, *, seed: int,
 
 
 def static_batch(state: State, seeds: tuple[str, ...], rules: Rules, *, seed: int) -> Batch:
-    """The prompts of a step without a buffer: the next seeds of the same order, pass after pass, none evolved."""
+    """The prompts of a step without a buffer: the next seeds in the same order, pass after pass. None is evolved."""
     fresh, used = _seeds_from(state.seeds_used, rules.batch, seeds, seed=seed)
     return Batch("warm-up", (), fresh, 0, used)
 
 
 def to_evolve(batch: Batch, informativeness: Mapping[str, float | None], rules: Rules) -> tuple[str, ...]:
-    """The most informative prompts of a batch, equal ones by id; one without informativeness is never among them."""
+    """The most informative prompts of a batch; ties go by id. A prompt without informativeness is never evolved."""
     known = {name: value for name in batch.prompt_ids if (value := informativeness.get(name)) is not None}
     ranked = sorted(known, key=lambda name: (-known[name], name))
     return tuple(ranked[: share_of(rules.evolved, len(batch.prompt_ids))])
 
 
 def after_step(state: State, batch: Batch, evolved: Iterable[tuple[str, float]], rules: Rules, *, step: int) -> State:
-    """The state after `batch` was trained on and `evolved`, pairs of prompt id and priority, came of it.
+    """The state after the training on `batch`. `evolved` are the new prompts, as pairs of prompt id and priority.
 
-    Trained ones leave, then the oldest until `rules.capacity` are left, among those of one step the smaller id first.
+    The prompts of the batch leave the buffer. Then the oldest leave until `rules.capacity` are left; among prompts of
+    one step, the smaller id leaves first.
     """
     trained = set(batch.prompt_ids)
     kept = {entry.prompt_id: entry for entry in state.entries if entry.prompt_id not in trained}
@@ -148,16 +150,16 @@ def after_step(state: State, batch: Batch, evolved: Iterable[tuple[str, float]],
 
 
 def unit_draw(*parts: object) -> float:
-    """A number in (0, 1) that belongs to `parts`; uniform over them, 53 bits."""
+    """A number in (0, 1) that depends on `parts` alone; uniform over them, 53 bits."""
     text = "\x1f".join(map(str, parts))
     bits = int.from_bytes(sha256(text.encode()).digest()[:8], "big") >> 11
     return (bits + 0.5) / 2.0**53
 
 
 def _weighted(entries: Sequence[Entry], count: int, *, seed: int, step: int) -> tuple[str, ...]:
-    """`count` entries, or all of fewer, without replacement by weight (Efraimidis and Spirakis 2006).
+    """Draw `count` entries, or all if there are fewer, without replacement by weight (Efraimidis and Spirakis 2006).
 
-    The key is log(u) / weight, the largest go first; entries of weight 0 follow in the order of u.
+    The key is log(u) / weight, and the largest keys go first. Entries of weight 0 follow in the order of u.
     """
 
     def key(entry: Entry) -> tuple[bool, float, str]:
@@ -168,7 +170,7 @@ def _weighted(entries: Sequence[Entry], count: int, *, seed: int, step: int) -> 
 
 
 def _seeds_from(used: int, count: int, seeds: tuple[str, ...], *, seed: int) -> tuple[tuple[str, ...], int]:
-    """The next `count` different seeds after the first `used`, over as many passes as it takes, and the new `used`."""
+    """The next `count` different seeds after the first `used`, over as many passes as needed, and the new `used`."""
     chosen: dict[str, None] = {}
     while len(chosen) < min(count, len(seeds)):
         through, place = divmod(used, len(seeds))
@@ -179,5 +181,5 @@ def _seeds_from(used: int, count: int, seeds: tuple[str, ...], *, seed: int) -> 
 
 @lru_cache(maxsize=2)
 def _order(seeds: tuple[str, ...], through: int, seed: int) -> list[str]:
-    """The seeds in the order of one pass, the first being 0."""
+    """The seeds in the order of one pass; the first pass is 0."""
     return sorted(seeds, key=lambda name: (unit_draw(seed, "seeds", through, name), name))

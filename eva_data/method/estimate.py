@@ -35,22 +35,22 @@ def informativeness(
 ) -> pl.LazyFrame:
     """All metrics of each prompt: INFORMATIVENESS, with `weight`, `draw` and `selected` null.
 
-    One row per prompt in `responses` (RESPONSES, only the rows that are to be counted, whatever stage they
-    name) or in the column `prompt_id` of `prompt_ids`, so that a prompt without any response is not lost.
-    A prompt's row depends on that prompt alone: the table can be made range by range (`refuse` then compares
-    only the prompts of a range).
+    One row per prompt in `responses` or in the column `prompt_id` of `prompt_ids`, so that a prompt without any
+    response is not lost. `responses` (RESPONSES) holds only the rows to count, of whatever stage. The row of a prompt
+    depends on that prompt alone, so the table can be made range by range (`refuse` then compares only the prompts of a
+    range).
 
-    A response counts if its reward is finite and, unless `count_truncated`, it was not cut at max_tokens.
-    Metrics grow with the number of rewards, so prompts compare at one `n`. Where a prompt has more, n of
-    them are drawn by keyed hash of (prompt, response_idx). A prompt with fewer keeps what it has, and
-    `n_scored` says so: cutting all prompts to the worst-served one would lose more than it corrects.
-    `unequal="refuse"` raises DataError instead, unless all prompts have the same number.
+    A response counts if its reward is finite and, unless `count_truncated`, it was not cut at max_tokens. Metrics grow
+    with the number of rewards, so all prompts are compared at the same number, `n`. If a prompt has more, n of them
+    are drawn by keyed hash of (prompt, response_idx). A prompt with fewer keeps all, and `n_scored` says how many: to
+    cut every prompt to the smallest number would lose more than it corrects. `unequal="refuse"` raises DataError
+    instead, unless all prompts have the same number.
 
-    `reason` is null, or why every metric is null: `no_response`, `fewer_than_two_complete_responses` (two
-    or more finite rewards, but of responses that were cut), `fewer_than_two_finite_rewards`. `inv_avg` and
-    `inv_a_min` can be null on their own (`metrics`). `reward_max`, `reward_min` and `reward_mean` are null
-    where no reward counts, `reward_var` with fewer than two. `solver` and `reward_model` are null where a
-    prompt has no response or its responses name several. An `own` metric fills the columns OWN_METRIC.
+    `reason` says why every metric is null, else it is null: `no_response`; `fewer_than_two_complete_responses` (there
+    are two or more finite rewards, but of responses that were cut); `fewer_than_two_finite_rewards`. `inv_avg` and
+    `inv_a_min` can be null on their own (`metrics`). `reward_max`, `reward_min` and `reward_mean` are null if no reward
+    counts, and `reward_var` with fewer than two. `solver` and `reward_model` are null if a prompt has no response or
+    its responses name several. A metric in `own` fills the columns OWN_METRIC.
     """
     rows = _rows(responses, prompt_ids, count_truncated)
     if unequal == "refuse":
@@ -66,7 +66,7 @@ def informativeness(
 
 
 def _rows(responses: pl.LazyFrame, prompt_ids: pl.LazyFrame | None, count_truncated: bool) -> pl.LazyFrame:
-    """One row per response, and an empty one per given prompt; `counts` says if it enters the metrics."""
+    """One row per response, and an empty row per given prompt; `counts` says if a row enters the metrics."""
     finite = pl.col("reward").is_finite().fill_null(False)
     complete = pl.lit(True) if count_truncated else pl.col("finish_reason").ne_missing("length")
     columns = responses.select("prompt_id", "response_idx", "reward", *_MODELS, finite=finite, counts=finite & complete)
@@ -77,7 +77,7 @@ def _rows(responses: pl.LazyFrame, prompt_ids: pl.LazyFrame | None, count_trunca
 
 
 def _counts(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """How many `prompts` have each number `n` of responses that count."""
+    """One row per number `n` of responses that count: how many `prompts` have it."""
     per_prompt = rows.group_by("prompt_id").agg(pl.col("counts").sum().alias("n"))
     return per_prompt.group_by("n").agg(pl.len().alias("prompts"))
 
@@ -94,10 +94,10 @@ def _require_equal(rows: pl.LazyFrame) -> None:
 
 @dataclass(frozen=True)
 class _Glance:
-    """What one cheap look at the responses spares most tables: draws of n, and models prompt by prompt."""
+    """What a cheap first look finds out. It spares most tables the draw of n and the models prompt by prompt."""
 
     last_idx: int
-    """The highest response_idx, which counts from 0: below n, no prompt has more than n responses."""
+    """The highest response_idx, counted from 0. If it is below n, no prompt has more than n responses."""
     only: Mapping[str, str]
     """The models that all responses share, by column."""
 
@@ -127,7 +127,7 @@ def _per_prompt(rows: pl.LazyFrame, rewards: pl.Expr, glance: _Glance) -> pl.Laz
     several = [model for model in _MODELS if model not in glance.only]
     return (
         # On sorted keys the engine groups runs instead of hashing: four times as fast, in half the memory.
-        # Where the rows come from a canonical file they are sorted already, and this is one comparison each.
+        # Rows from a canonical file are sorted already, and then this costs one comparison each.
         rows.sort("prompt_id")
         .group_by("prompt_id")
         .agg(
@@ -184,5 +184,5 @@ def _measured(
 
 
 def _own(own: OwnMetric | None, rewards: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    """The columns OWN_METRIC, null without such a metric."""
+    """The columns OWN_METRIC; null if there is no such metric."""
     return (pl.lit(None), pl.lit(None)) if own is None else (own.value(rewards), pl.lit(own.name))

@@ -1,4 +1,4 @@
-"""Mix: make X_t from evolved prompts and originals (paper: algorithm 1, appendix A)."""
+"""Mix: make X_t from evolved and original prompts (paper: algorithm 1, appendix A)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Shortfall: TypeAlias = Literal["shrink", "fill_original", "error"]
 
 @dataclass(frozen=True)
 class Yield:
-    """What evolving gave and what X_t took of it, in prompts."""
+    """How many prompts evolving gave, and how many of them X_t took."""
 
     previous: int
     """N = |X_{t-1}|."""
     needed: int
-    """New prompts that X_t should hold: round(evolved x N), halves up."""
+    """New prompts that X_t should hold: evolved x N, rounded half up."""
     found: int
-    """New prompts there are: surviving evolutions, or new seeds."""
+    """New prompts that exist: surviving evolutions, or new seeds."""
     taken: int
     """New prompts in X_t."""
     originals: int
@@ -60,23 +60,22 @@ def mix(
     seed: int,
     iteration: int,
 ) -> Mixed:
-    """X_t: round(evolved x N) new prompts and originals for the rest, N being the number of X_{t-1}.
+    """Make X_t: round(evolved x N) new prompts, and originals for the rest. N is the number of prompts of X_{t-1}.
 
-    `prompts` is X_{t-1} (PROMPTS), `evolutions` all attempts of iteration t (EVOLUTIONS, whatever their
-    `status` so far); those that survive (`surviving`) are the new prompts, a surplus is cut by the smallest
-    keyed hash, so uniformly. `source="new_seeds"` takes the new prompts from `new_seeds` (PROMPTS) instead,
-    the paper's baseline of table 2, and leaves every survivor unused.
+    `prompts` is X_{t-1} (PROMPTS), one row per prompt. `evolutions` holds all attempts of iteration t (EVOLUTIONS),
+    whatever their `status` is so far. The attempts that survive (`surviving`) are the new prompts. A surplus is cut
+    uniformly: the smallest keyed hashes stay. `source="new_seeds"` takes the new prompts from `new_seeds` (PROMPTS)
+    instead, which is the paper's baseline of table 2, and leaves every survivor unused.
 
-    Originals are drawn uniformly by keyed hash from the whole of X_{t-1}, parents of evolved prompts included
-    (the paper leaves it open), or from `seeds` (PROMPTS) without the new ones. They keep `origin`,
-    `created_iteration` and lineage; `mix_role` is carried for those of X_{t-1} and seed for all seeds.
+    Originals are drawn uniformly by keyed hash from the whole of X_{t-1}, parents of evolved prompts included (the
+    paper leaves this open), or from `seeds` (PROMPTS) without the new prompts. They keep `origin`, `created_iteration`
+    and lineage. Their `mix_role` is carried if they come from X_{t-1}, and seed if they are seeds.
 
-    With fewer new prompts than needed, `shrink` takes as many originals as keep the ratio, `fill_original`
-    fills up to N, `error` raises DataError. DataError also where X_{t-1} or the shrunk X_t has no prompts,
-    where there are too few `seeds`, where a survivor has no prompt or comes from outside X_{t-1}, and where
-    a prompt would be there twice.
+    If there are fewer new prompts than needed, `shrink` takes as many originals as keep the ratio, `fill_original`
+    fills up to N, and `error` raises DataError. Raise DataError also if X_{t-1} or the shrunk X_t has no prompts, if
+    there are too few `seeds`, if a survivor has no prompt or comes from outside X_{t-1}, or if a prompt occurs twice.
 
-    Both tables are lazy; large ones are written by `ranges`, on `prompt_id` and on `chain_id`.
+    Both tables are lazy. Large tables are written range by range (`ranges`), on `prompt_id` and on `chain_id`.
     """
     key = uniform_draw(pl.col("prompt_id"), seed=seed, stage="mix", iteration=iteration)
     survivors = evolutions.filter(surviving())
@@ -105,12 +104,12 @@ def mix(
 
 
 def surviving() -> pl.Expr:
-    """Whether an attempt (EVOLUTIONS) gave a prompt that nothing speaks against."""
+    """Whether an attempt (EVOLUTIONS) gave a prompt that was not eliminated."""
     return pl.col("reason").is_null() & pl.col("status").ne_missing("eliminated")
 
 
 def shortage(evolutions: pl.LazyFrame, *, previous: int, evolved: float) -> int:
-    """How many survivors are missing to the round(evolved x N) of `mix`; `previous` is N, 0 means enough."""
+    """How many survivors are missing to round(evolved x N), as `mix` needs; `previous` is N, and 0 means enough."""
     return max(0, share_of(evolved, previous) - _count(evolutions.filter(surviving())))
 
 
@@ -148,9 +147,9 @@ def _divide(previous: int, found: int, pool: int, evolved: float, shortfall: Sho
 
 
 def _require_distinct(new: pl.LazyFrame, pool: pl.LazyFrame, key: pl.Expr) -> None:
-    """Raise DataError where a prompt id is missing or occurs twice.
+    """Raise DataError if a prompt id is missing or occurs twice.
 
-    Equal ids have equal keys, which take a sixth of the memory: ids are compared only where keys are equal.
+    Equal ids have equal keys, and keys take a sixth of the memory. So ids are compared only where keys are equal.
     """
     ids = pl.concat([table.select("prompt_id") for table in (new, pool)])
     keys = ids.select(key=key).collect(engine="streaming").to_series()
@@ -186,7 +185,7 @@ def _sources(prompts: pl.LazyFrame, survivors: pl.LazyFrame) -> pl.DataFrame:
 
 
 def _as_prompts(taken: pl.LazyFrame, sources: pl.DataFrame) -> pl.LazyFrame:
-    """PROMPTS rows of survivors; the source is that of the prompt from which the chain started."""
+    """PROMPTS rows of survivors. Their source is the source of the prompt at which the chain started."""
     return taken.join(sources.lazy(), on="chain_id", how="left").with_columns(
         origin=pl.lit("evolved"), mix_role=pl.lit("evolved"), created_iteration="iteration"
     )

@@ -1,4 +1,4 @@
-"""What a solver's scored responses say of X_t: its informativeness and its preference pairs."""
+"""Computes informativeness and preference pairs of X_t from the solver's scored responses."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ def outcome_of(
     on_policy: bool,
     rules: int = RULES,
 ) -> Outcome:
-    """Informativeness and pairs of X_t; `responses` are those of the respond stage, `n` as many as were asked for.
+    """Informativeness and pairs of X_t. `responses` are the rows of the respond stage.
 
-    `n` None takes all that a prompt has. `rules` is the version by which pairs are made.
+    `n` is the number of responses that were asked for per prompt; None takes all that a prompt has. `rules` is the
+    version by which pairs are made.
     """
     counted = config.estimate.count_truncated
     informative = informativeness(

@@ -16,21 +16,22 @@ _PROBE = pl.DataFrame({"rewards": [[0.0, 1.0], [0.5, 0.5], [-2.0, 1.0, 7.0]]}, s
 
 @dataclass(frozen=True)
 class OwnMetric:
-    """A metric that the user wrote, as `tables.metrics` has its own."""
+    """A metric that the user wrote. It works like a metric of `tables.metrics`."""
 
     name: str
-    """What it is, for the column `custom_metric`."""
+    """The value of the column `custom_metric`: the function's name and the hash of its source file."""
     formula: Formula
 
     def value(self, rewards: pl.Expr) -> pl.Expr:
-        """The metric of a list of rewards in ascending order; null with fewer than two, as every metric."""
+        """The metric of a list of rewards in ascending order; null if there are fewer than two rewards."""
         return defined(rewards, self.formula(rewards).cast(pl.Float64))
 
 
 def own_metric(metric: str) -> OwnMetric | None:
-    """The metric of a function's name, `None` for a name of `tables.metrics`.
+    """The metric that a function's name means; None for a name of `tables.metrics`.
 
-    Raises ConfigError where there is no such function, or where it is no formula of each list of rewards by itself.
+    Raise ConfigError if there is no such function, or if its result for a prompt does not depend on that prompt's
+    rewards alone.
     """
     if not is_own(metric):
         return None

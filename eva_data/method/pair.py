@@ -18,24 +18,24 @@ BELOW_MARGIN = "below_margin"
 BEST_TOO_LOW = "best_below_min_chosen"
 
 NOISE = 1e-12
-"""Rewards that differ by no more than this share of the larger one, or of 1, are a tie: 0.1 + 0.2 is 0.3."""
+"""Rewards that differ by no more than this share of the larger reward, or of 1, are a tie: 0.1 + 0.2 is 0.3."""
 SINGLE_NOISE = 2.0**-23
-"""The share where both are numbers of single precision, which hold some seven decimals."""
+"""The share if both rewards are numbers of single precision, which hold about seven decimals."""
 
 _WHITE = r"\s\u200b\u2060\ufeff"
 """White space of every kind, and characters without width."""
 _MORE_THAN_A_SPACE = rf" *[[{_WHITE}]--[ ]][{_WHITE}]*|  +"
-"""What replaced by one space leaves words with one space between them; most spaces are so already, and are passed."""
+"""White space to replace by one space, so that one space is left between words. Single spaces do not match."""
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Every prompt, in exactly one of the two."""
+    """The result: every prompt is in exactly one of the two tables."""
 
     preferences: pl.DataFrame
     """PREFERENCES."""
     rejects: pl.DataFrame
-    """REJECTS of stage pair; `text` is the prompt's last turn, the user's."""
+    """REJECTS of stage pair; `text` is the prompt's last turn, which is the user's."""
 
 
 def pair(
@@ -50,25 +50,25 @@ def pair(
     on_policy: bool,
     rules: int = RULES,
 ) -> Paired:
-    """Chosen is the response of the highest reward, rejected that of the lowest, for each of `prompts`.
+    """Pair the response with the highest reward (chosen) and the response with the lowest (rejected) of each prompt.
 
-    `prompts` is X_t (PROMPTS); of `responses` (RESPONSES) and `informativeness` (INFORMATIVENESS) the rows of
-    stage respond are read. Candidates are the texts with a finite reward, but those of failed calls
-    (`finish_reason` error). Texts that differ in white space alone are one candidate: its reward is the mean of
-    theirs, its index and text are those of the first, and it is complete if all of them are. Only a complete text is
-    chosen: not blank, and not cut short (`finish_reason` stop, or null where unknown); any candidate may be rejected.
-    Rewards are compared up to `noise`. Ties are broken by keyed hash of the text.
+    `prompts` is X_t (PROMPTS). Of `responses` (RESPONSES) and `informativeness` (INFORMATIVENESS), the rows of stage
+    respond are read. Candidates are the texts with a finite reward, without the texts of failed calls
+    (`finish_reason` error). Texts that differ only in white space are one candidate: its reward is the mean of their
+    rewards, its index and text are taken from the first, and it is complete if all of them are. Only a complete
+    candidate can be chosen: its text is not blank and was not cut (`finish_reason` is stop, or null if unknown). Any
+    candidate can be rejected. Rewards are compared up to `noise`. Ties are broken by keyed hash of the text.
 
     A prompt without a pair goes to `rejects`, with the first reason that holds: `no_scored_response`;
-    `one_distinct_response`; `all_rewards_equal`; `best_is_truncated_or_empty`, no complete text has more than
-    the lowest reward; `best_below_min_chosen`, the best has less than `min_chosen`; `below_margin`, the rewards
-    differ by less than `margin`.
+    `one_distinct_response`; `all_rewards_equal`; `best_is_truncated_or_empty` (no complete candidate has more than
+    the lowest reward); `best_below_min_chosen` (the best reward is below `min_chosen`); `below_margin` (the rewards
+    differ by less than `margin`).
 
-    `rules` is the version that a manifest records. By version 1 only equal texts are one candidate, and rewards are
+    `rules` is the version that a manifest records. By version 1, only equal texts are one candidate, and rewards are
     compared bit for bit.
 
-    The texts of the given responses are held in memory; large tables are paired by `ranges` of `prompt_id`,
-    with the same result.
+    The texts of the given responses are held in memory. Large tables are paired by `ranges` of `prompt_id`, with the
+    same result.
     """
     answers = _answers(responses, seed, iteration, rules)
     verdicts = _verdicts(_ranked(answers, rules), answers, margin, min_chosen, rules)
@@ -80,7 +80,7 @@ def pair(
 
 
 def noise(one: pl.Expr, other: pl.Expr, rules: int = RULES) -> pl.Expr:
-    """The most by which two rewards differ that count as equal; 0 by version 1 of the rules."""
+    """The largest difference of two rewards that count as equal; 0 by version 1 of the rules."""
     if rules < 2:
         return pl.lit(0.0)
     larger = pl.max_horizontal(one.abs(), other.abs())
@@ -91,7 +91,7 @@ def noise(one: pl.Expr, other: pl.Expr, rules: int = RULES) -> pl.Expr:
 
 
 def _answers(responses: pl.LazyFrame, seed: int, iteration: int, rules: int) -> pl.DataFrame:
-    """One row per response that is a candidate, those of one prompt together; texts with one `draw` are the same."""
+    """One row per response that can be a candidate, grouped by prompt. Equal `draw` means equal text."""
     text = pl.col("response")
     if rules >= 2:
         text = text.str.replace_all(_MORE_THAN_A_SPACE, " ").str.strip_chars(" ")
@@ -115,17 +115,17 @@ def _answers(responses: pl.LazyFrame, seed: int, iteration: int, rules: int) -> 
 
 
 def _ranked(answers: pl.DataFrame, rules: int) -> pl.DataFrame:
-    """One row per prompt with a candidate, its responses named by their rows in `answers`.
+    """One row per prompt that has a candidate. Responses are named by their rows in `answers`.
 
-    Columns: `texts` (how many distinct ones), `best` (the highest reward, complete or not), `chosen` and
-    `score_chosen` (the best complete candidate; null where none is), `rejected` and `score_rejected`.
+    Columns: `texts` (the number of distinct texts), `best` (the highest reward, complete or not), `chosen` and
+    `score_chosen` (the best complete candidate; null if there is none), `rejected` and `score_rejected`.
     """
     reward, highest, lowest = pl.col("reward"), pl.col("highest"), pl.col("lowest")
     complete = pl.col("complete")
     of_prompt = _candidates(answers).with_columns(
         highest=reward.filter(complete).max().over("prompt"), lowest=reward.min().over("prompt")
     )
-    # By version 1 the noise is 0, and what is chosen is the first of equal ones.
+    # By version 1 the noise is 0, and the first of equal candidates is chosen.
     is_best = complete & (highest - reward <= noise(highest, reward, rules))
     is_worst = reward - lowest <= noise(lowest, reward, rules)
     ranking = of_prompt.with_columns(is_best=is_best, is_worst=is_worst).sort("prompt", "draw")
@@ -142,8 +142,8 @@ def _ranked(answers: pl.DataFrame, rules: int) -> pl.DataFrame:
 def _candidates(answers: pl.DataFrame) -> pl.DataFrame:
     """One row per distinct text of a prompt: `prompt`, `draw`, `row` in answers, `reward`, `complete`.
 
-    Texts with the same `draw` are the same; numbers stand in for prompts and texts, since they sort and group ten
-    times as fast as strings. Two texts of one prompt share a 53-bit draw once in 10^14 prompts, and then pass as one.
+    Numbers stand for prompts and texts, since numbers sort and group ten times as fast as strings. Equal draws mean
+    equal texts. Two different texts of one prompt share a 53-bit draw once in 10^14 prompts, and then count as one.
     """
     rows = answers.select(
         "response_idx",
@@ -164,7 +164,7 @@ def _candidates(answers: pl.DataFrame) -> pl.DataFrame:
         .agg(
             pl.col("prompt", "draw", "row").first(),
             pl.col("complete").all(),
-            # A plain mean of equal rewards may differ from them in the last bit, and so make a pair of a tie.
+            # A plain mean of equal rewards can differ from them in the last bit, which would turn a tie into a pair.
             reward=lowest + (pl.col("reward") - lowest).mean(),
         )
     )
@@ -175,7 +175,7 @@ def _candidates(answers: pl.DataFrame) -> pl.DataFrame:
 def _verdicts(
     ranked: pl.DataFrame, answers: pl.DataFrame, margin: float | None, min_chosen: float | None, rules: int
 ) -> pl.DataFrame:
-    """`ranked` with `prompt_id`, indices and texts in the place of rows, and a `reason` where there is no pair."""
+    """`ranked` with `prompt_id`, indices and texts in the place of rows, and a `reason` if there is no pair."""
     chosen, rejected = ranked["chosen"], ranked["rejected"]
     best, high, low = pl.col("best"), pl.col("score_chosen"), pl.col("score_rejected")
     least, gap = pl.lit(min_chosen, dtype=pl.Float64), high - low
@@ -246,5 +246,5 @@ def _rejects(verdicts: pl.DataFrame, prompts: pl.LazyFrame, iteration: int) -> p
 
 
 def _in_order(table: pl.DataFrame) -> pl.DataFrame:
-    """`table` by `prompt_id`; files are, and sorting texts again costs more than all else."""
+    """`table` sorted by `prompt_id`. Files are sorted already; to sort texts again would cost more than all else."""
     return table if table["prompt_id"].is_sorted() else table.sort("prompt_id")

@@ -1,4 +1,4 @@
-"""Asks the solver n times per prompt (paper 3.3.1); the tables that its job makes."""
+"""Makes the tables of the job that asks the solver n times per prompt (paper 3.3.1)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMPLETIONS = pl.Schema(
         "error": pl.String,
     }
 )
-"""One row per completion as the job returned it; `error` says why `response` is null."""
+"""One row per completion of a job; `error` says why `response` is null."""
 
 
 def completions_frame(results: Sequence[tuple[Row, list[dict[str, Any]]]]) -> pl.DataFrame:
@@ -56,10 +56,10 @@ def responses(completions: pl.DataFrame, *, stage: str, iteration: int, solver: 
 
 
 def failures(completions: pl.DataFrame, prompts: pl.DataFrame, *, stage: str, iteration: int) -> pl.DataFrame:
-    """REJECTS of a stage: what got no response.
+    """REJECTS of a stage: prompts and completions that failed.
 
-    One row per prompt of which every completion failed, with its first error; for other prompts one row per
-    failed completion, its error behind `response_failed: `.
+    If every completion of a prompt failed, the prompt has one row with the first error. Otherwise each failed
+    completion has one row, with its error after `response_failed: `.
     """
     failed = (
         completions.sort("prompt_id", "response_idx")
@@ -77,7 +77,7 @@ def failures(completions: pl.DataFrame, prompts: pl.DataFrame, *, stage: str, it
 
 
 def rewarded(responses: pl.DataFrame, scores: pl.DataFrame, *, reward_model: str) -> pl.DataFrame:
-    """RESPONSES with `reward` and `reward_model`; null rewards where there is no usable one.
+    """RESPONSES with `reward` and `reward_model`; a reward is null if there is no usable reward.
 
     `scores` has one row per (`prompt_id`, `response_idx`) with `reward` and `reason`.
     """
@@ -90,8 +90,8 @@ def rewarded(responses: pl.DataFrame, scores: pl.DataFrame, *, reward_model: str
 def unscored(responses: pl.DataFrame, scores: pl.DataFrame, *, iteration: int) -> pl.DataFrame:
     """REJECTS of the reward stage: one row per response without a usable reward.
 
-    `scores` as in `rewarded`, with `raw`: what a judge wrote that could not be read, which follows the response in
-    `text`.
+    `scores` is as in `rewarded`, with a column `raw`: a judge's reply that could not be read, else null. It follows
+    the response in `text`.
     """
     judged = pl.lit("\n\n[the judge] ") + pl.col("raw").str.slice(0, 1000)
     failed = (

@@ -1,4 +1,4 @@
-"""The request by which a chosen response is rewritten, and how its reply is read."""
+"""Asks the solver to rewrite a chosen response, and reads its reply (paper: H.2.1)."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ Rules:
 </reply>
 
 Write only the new reply, between <new_reply> and </new_reply>."""
-"""What the solver is asked."""
+"""The request to the solver."""
 
 
 _OPEN, _CLOSE = "<new_reply>", "</new_reply>"
 
 
 def with_rewritten(preferences: pl.DataFrame, rewritten: pl.DataFrame, *, rules: int = RULES) -> pl.DataFrame:
-    """The pairs whose chosen response has a rewritten one of no lower reward with that one as chosen.
+    """The pairs, in which a rewritten response takes the place of the chosen one if its reward is not lower.
 
-    `rewritten` (RESPONSES of stage rewrite) has at most one row per prompt, whose `response_idx` is that of the
-    response it was made from. The rejected response stays, and so do the metrics, which are of what the solver
-    answered to the prompt alone. Rewards are compared as `pair` compares them by the same `rules`.
+    `rewritten` (RESPONSES of stage rewrite) has at most one row per prompt. Its `response_idx` is the index of the
+    response that was rewritten. The rejected response stays. The metrics stay too, because they are about the solver's
+    answers to the prompt alone. Rewards are compared as `pair` compares them by the same `rules`.
     """
     better = preferences.join(
         rewritten.filter(pl.col("reward").is_finite()).select(
@@ -67,7 +67,7 @@ def with_rewritten(preferences: pl.DataFrame, rewritten: pl.DataFrame, *, rules:
 
 
 def ask(prompt: Sequence[Message], chosen: str, bound: float) -> list[Message]:
-    """The request for a better reply of the same length; `bound` is the share by which that may differ."""
+    """The request for a better reply of the same length; `bound` is the share by which the length may differ."""
     before, behind = TEMPLATE.replace("{characters}", str(len(chosen))).split("{prompt}")
     between, end = behind.split("{response}")
     before = before.replace("{percent}", f"{100 * bound:g}")
@@ -75,10 +75,10 @@ def ask(prompt: Sequence[Message], chosen: str, bound: float) -> list[Message]:
 
 
 def read_replies(completions: pl.DataFrame, chosen: pl.DataFrame, bound: float) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rewritten responses, and REJECTS columns for the others.
+    """The rewritten responses, and columns of REJECTS for replies that hold none.
 
-    `completions` are COMPLETIONS, one per row of `chosen` (`prompt_id`, `chosen_idx`, `text`). Columns of the first:
-    those of RESPONSES that are known of a reply, `response_idx` being the index of the response it is made from.
+    `completions` are COMPLETIONS, one per row of `chosen` (`prompt_id`, `chosen_idx`, `text`). The first frame has the
+    columns of RESPONSES that are known of a reply. Its `response_idx` is the index of the response that was rewritten.
     """
     found: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
@@ -101,10 +101,10 @@ _KNOWN = ("prompt_id", "response_idx", "response", "finish_reason", "prompt_toke
 
 
 def read_rewriting(completion: dict[str, Any], chosen: str, bound: float) -> str | Unparsable:
-    """The new reply in a row of COMPLETIONS, or why it holds none: the reason of a reject.
+    """The new reply in a row of COMPLETIONS, or why it holds none, which is the reason of the reject.
 
-    `unchanged` is the chosen text again, but for white space at the ends; `another_length` is one whose characters
-    differ from the chosen ones' by more than `bound` of these.
+    `unchanged`: the reply is the chosen text again, apart from white space at the ends. `another_length`: the number
+    of its characters differs from the chosen text's by more than the share `bound`.
     """
     if completion["response"] is None:
         return Unparsable(completion["error"] or "call_failed: the reply has no text")

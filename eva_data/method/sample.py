@@ -20,22 +20,22 @@ _ESTIMATED = pl.col("stage") == "estimate"
 
 @dataclass(frozen=True)
 class Sampled:
-    """The informativeness of every prompt with its draw, and what came of the draw."""
+    """The informativeness of every prompt with its draw, and facts about the draw."""
 
     informativeness: pl.LazyFrame
-    """INFORMATIVENESS with `weight`, `draw` and `selected` filled in the rows of stage estimate."""
+    """INFORMATIVENESS; `weight`, `draw` and `selected` are filled in the rows of stage estimate."""
     prompts: int
     """N, the number of rows of stage estimate."""
     drawable: int
-    """How many of them have a `draw`."""
+    """How many of these rows have a `draw`."""
     wanted: int
     """round(fraction x N), at least 1."""
     notes: tuple[str, ...]
-    """What a person should know about this draw, one sentence each."""
+    """What the user should know about this draw, one sentence each."""
 
     @property
     def selected(self) -> int:
-        """How many prompts are selected: the wanted ones, or all that can be drawn."""
+        """How many prompts are selected: `wanted`, or all drawable prompts if they are fewer."""
         return min(self.wanted, self.drawable)
 
 
@@ -50,27 +50,27 @@ def sample(
     seed: int,
     iteration: int,
 ) -> Sampled:
-    """Select round(fraction x N) prompts, halves up and at least one, without replacement.
+    """Select round(fraction x N) prompts, rounded half up and at least one, without replacement.
 
-    `draw` orders all prompts that can be drawn, the largest first, equal ones by `prompt_id`, and
-    `selected` marks the first of that order; `next_in_line` walks on from there. The methods:
+    `draw` orders all prompts that can be drawn: the largest goes first, ties go by `prompt_id`. `selected` marks the
+    first of that order; `next_in_line` goes on from there. The methods are:
 
-    - `weighted`: `draw` = log(u) / weight with a u in (0, 1) that belongs to the prompt (Efraimidis and
-      Spirakis 2006). This is drawing one prompt after another, each time with probabilities proportional to
-      the weights of those left; the probability of being selected at all is therefore *not* exactly
-      proportional to the weight, the less so the larger the fraction. Weights are `proportional` to the
-      metric, or `minmax`, (m - min) / (max - min), which never draws the least informative. Weight 0 is not
-      drawn. Where every prompt has the same metric the draw is uniform, and a note says so.
-    - `greedy`: the largest metric first, equal ones in random order; `draw` is minus the rank.
-    - `stratified`: uniform within each of `strata` equally large strata by rank of the metric, equal ones
-      divided at random. The j-th of the n prompts of a stratum, in random order, has `draw` =
-      -(j - 1/2) / n, which divides any number over the strata by Webster's method.
+    - `weighted`: `draw` = log(u) / weight, with a u in (0, 1) that belongs to the prompt (Efraimidis and Spirakis
+      2006). This is the same as drawing one prompt after another, each time with probabilities proportional to the
+      weights of the prompts that are left. The probability of being selected at all is therefore *not* exactly
+      proportional to the weight, and less so for a larger fraction. Weights are `proportional` to the metric, or
+      `minmax`, (m - min) / (max - min), which never draws the least informative prompt. Prompts of weight 0 are not
+      drawn. If every prompt has the same metric, the draw is uniform, and a note says so.
+    - `greedy`: the largest metric goes first, ties in random order; `draw` is minus the rank.
+    - `stratified`: uniform within each of `strata` equally large strata by rank of the metric; ties are divided at
+      random. The j-th of the n prompts of a stratum, in random order, has `draw` = -(j - 1/2) / n, which divides any
+      number of prompts over the strata by Webster's method.
     - `uniform`: `draw` = u.
 
-    A prompt whose metric is null or infinite cannot be drawn, but with `uniform`. `weight` is null for such prompts and
+    A prompt whose metric is null or infinite can be drawn only with `uniform`. `weight` is null for such prompts and
     with `greedy`, and 1 with `uniform` and `stratified`. Rows of stage respond pass through with nulls.
 
-    Raises ConfigError where proportional weights would be negative, DataError where no prompt can be drawn.
+    Raise ConfigError if proportional weights would be negative, and DataError if no prompt can be drawn.
     """
     pool = _ESTIMATED & (pl.lit(True) if method == "uniform" else pl.col(metric).is_finite().fill_null(False))
     facts = _facts(informativeness, metric, pool)
@@ -102,11 +102,11 @@ def sample(
 
 
 def next_in_line(sampled: pl.LazyFrame, *, after: int, count: int) -> pl.DataFrame:
-    """The prompts at places `after` + 1 to `after` + `count` of the draw: `prompt_id`, `draw`, in that order.
+    """The prompts at places `after` + 1 to `after` + `count` of the draw, in order: `prompt_id`, `draw`.
 
-    `sampled` is INFORMATIVENESS after `sample`; with `after` = the number of selected prompts, these are
-    the ones to evolve next where too few evolutions survived. Fewer rows than `count` where the draw runs
-    dry. Walking on is the same draw: the first k of a larger fraction are those of the smaller one.
+    `sampled` is INFORMATIVENESS after `sample`. If `after` is the number of selected prompts, these are the prompts to
+    evolve next if too few evolutions survived. There are fewer rows than `count` if the draw runs dry. This goes on
+    with the same draw: the first k prompts are the same for every fraction.
     """
     estimated = sampled.filter(_ESTIMATED).select("prompt_id", "draw")
     first = estimated.filter(smallest(estimated, -pl.col("draw"), after + count))

@@ -1,7 +1,7 @@
-"""What people's answers decide: pure functions from the tables of a build and its reviews to those of a revision.
+"""Merges people's answers: pure functions that make the tables of a revision from a build's tables and its reviews.
 
-The verdict with the most votes wins. Where no single one has the most, or where as many reviewers call the prompt bad
-as call it good, nothing is decided, and the pair goes to `rejects` with the reason `reviewers_disagree`: another
+The verdict with the most votes wins. If several verdicts have the most votes, or if as many reviewers call the prompt
+bad as call it good, nothing is decided, and the pair goes to `rejects` with the reason `reviewers_disagree`. A later
 answer may still decide it, since every revision is made anew from the build and all reviews.
 """
 
@@ -16,12 +16,12 @@ from eva_data.tables.schemas import ORDER, PREFERENCES, REJECTS, REVIEWS, confor
 
 VERDICTS = ("first", "second", "tie", "both_bad")
 QUALITIES = ("good", "unclear", "unanswerable", "unsafe")
-"""What may be wrong with a prompt, the gravest last."""
+"""What reviewers may say about a prompt, in order of gravity."""
 
 DISAGREE = "reviewers_disagree"
 
 COUNTED = (pl.col("status") == "submitted") & pl.col("verdict").is_not_null()
-"""Whether an answer counts: drafts and discarded ones do not."""
+"""Whether an answer counts: drafts and discarded answers do not."""
 
 _VOTES = pl.col("votes").fill_null(1)
 """How many answers a row of REVIEWS stands for."""
@@ -39,11 +39,12 @@ class Merged:
 
 
 def decide(reviews: pl.DataFrame) -> pl.DataFrame:
-    """One row per pair with an answer that counts: what the reviewers say together.
+    """What the reviewers say together: one row per pair with an answer that counts.
 
-    `pair_id`, `prompt_id`; `reviewers`, how many answers count; `preferred_idx`, the response that most prefer, null
-    where another verdict has the most votes or none has; `reason`, why there is no pair, null where there is one;
-    `bad_prompt`, whether more than half of those who answered that question call the prompt bad.
+    Columns: `pair_id` and `prompt_id`; `reviewers`, the number of answers that count; `preferred_idx`, the response
+    that most reviewers prefer, or null if another verdict or no single verdict has the most votes; `reason`, why there
+    is no pair, or null if there is one; `bad_prompt`, whether more than half of the reviewers who answered the question
+    about the prompt call it bad.
     """
     counted = reviews.filter(COUNTED)
     return (
@@ -68,7 +69,8 @@ def decide(reviews: pl.DataFrame) -> pl.DataFrame:
 def votes_of(reviews: pl.DataFrame) -> pl.DataFrame:
     """REVIEWS without people: one row per pair and answer that counts, with the number of `votes` for it.
 
-    They decide what the single answers decide (`decide`). Drafts, discarded answers and comments are not among them.
+    `decide` gives the same result for these rows as for the single answers. Drafts, discarded answers and comments are
+    left out.
     """
     about = [column for column in REVIEWS if column not in ("reviewer", "comment", "votes")]
     counted = reviews.filter(COUNTED).group_by(about).agg(votes=_VOTES.sum())
@@ -76,19 +78,19 @@ def votes_of(reviews: pl.DataFrame) -> pl.DataFrame:
 
 
 def bad_prompts(reviews: pl.DataFrame) -> pl.Series:
-    """Ids of the prompts that people judged bad, ascending: they do not go on into the next iteration."""
+    """Ids, ascending, of the prompts that people call bad. These prompts do not go into the next iteration."""
     return decide(reviews).filter("bad_prompt")["prompt_id"].unique().sort()
 
 
 def merge(
     pairs: pl.DataFrame, spare: pl.DataFrame, rejects: pl.DataFrame, reviews: pl.DataFrame, *, iteration: int
 ) -> Merged:
-    """PREFERENCES and REJECTS after the verdicts of `reviews`, of those of the build.
+    """Apply the verdicts of `reviews` to the PREFERENCES and REJECTS of a build.
 
-    A decided pair has `verdict_by` human, and where people prefer the other response its sides are swapped, scores
-    with them: `score_chosen` may then be the lower one. A pair that people reject is a row of `rejects`, stage review.
-    Of `spare` (pairs that the build rejected, as PREFERENCES) those with a preferred response become pairs, and leave
-    `rejects`. All other pairs stay as they are.
+    A decided pair has `verdict_by` human. If people prefer the other response, the sides of the pair are swapped
+    together with their scores, so `score_chosen` may then be the lower score. A pair that people reject becomes a row
+    of `rejects` with stage review. `spare` holds pairs that the build rejected, as PREFERENCES; if people prefer a
+    response of such a pair, it becomes a pair and leaves `rejects`. All other pairs stay as they are.
     """
     decided = decide(reviews).drop("prompt_id")
     judged = pairs.join(decided, on="pair_id", how="left", maintain_order="left")
@@ -107,7 +109,7 @@ def merge(
 
 
 def _sided(settled: pl.DataFrame) -> pl.DataFrame:
-    """The pairs with their sides as people decided, those without a decision as they are."""
+    """The pairs with their sides as people decided; pairs without a decision are unchanged."""
     swapped = pl.col("preferred_idx").eq_missing(pl.col("rejected_idx"))
     sides = [
         pl.when(swapped).then(pattern.format(other)).otherwise(pattern.format(side)).alias(pattern.format(side))
@@ -119,7 +121,7 @@ def _sided(settled: pl.DataFrame) -> pl.DataFrame:
 
 
 def _verdicts(counted: pl.DataFrame) -> pl.DataFrame:
-    """Per pair the `vote` with the most `votes`, how many have as many (`winners`), and all `reviewers`.
+    """One row per pair: the `vote` with the most `votes`, the number of such votes (`winners`), and all `reviewers`.
 
     A vote is the index of the preferred response, as text, or tie or both_bad.
     """
@@ -138,13 +140,13 @@ def _verdicts(counted: pl.DataFrame) -> pl.DataFrame:
 
 
 def vote() -> pl.Expr:
-    """What an answer says whatever the order in which it was shown: the preferred response's index, or its verdict."""
+    """What an answer says, whatever order was shown: the index of the preferred response, else the verdict."""
     return pl.coalesce(pl.col("preferred_idx").cast(pl.String), pl.col("verdict"))
 
 
 def _prompts(counted: pl.DataFrame) -> pl.DataFrame:
-    """Per pair how many were `asked` about the prompt, how many find it `bad`, and the `quality` that most of those
-    name, of equally many the gravest."""
+    """One row per pair: how many answers there are about the prompt (`asked`), how many call it `bad`, and the
+    `quality` that most of the latter name; of a tie, the gravest."""
     return (
         counted.filter(pl.col("prompt_quality").is_not_null())
         .with_columns(quality=pl.col("prompt_quality").cast(pl.Enum(QUALITIES)))
@@ -161,7 +163,7 @@ def _prompts(counted: pl.DataFrame) -> pl.DataFrame:
 
 
 def _reason() -> pl.Expr:
-    """Why a pair is rejected; null where it is not. The numbers follow the colon, as the particulars of a reason do."""
+    """Why a pair is rejected, or null if it is not. The numbers of votes follow the colon as particulars."""
     return (
         pl.when("bad_prompt")
         .then(pl.format("prompt_{}: {} of {} reviewers", "quality", "bad", "asked"))

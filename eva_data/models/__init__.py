@@ -1,1 +1,1 @@
-"""Models that complete conversations, as Distilabel LLM classes over one ledger."""
+"""Models that complete conversations: Distilabel LLM classes that share a ledger."""

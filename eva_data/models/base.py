@@ -1,4 +1,4 @@
-"""The Distilabel LLM class that all backends extend: chains in, results out, nothing asked twice."""
+"""The Distilabel LLM class that all backends extend: it runs chains of requests and makes no request twice."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from eva_data.ledger import Ledger, call_key
 
 
 class LedgerLLM(LLM):  # type: ignore[misc]
-    """An LLM whose finished calls are kept; `load` opens the ledger, in the process that uses it."""
+    """An LLM whose finished calls are kept in the ledger. `load` opens the ledger in the process that uses it."""
 
     fingerprint: str
-    """What the model is, by content. The same fingerprint gives the same answers."""
+    """What the model is, by content. Models with the same fingerprint give the same answers."""
     engine: dict[str, Any]
-    """Settings that change its output, such as the dtype."""
+    """Settings that change the model's output, such as the dtype."""
     sampling: dict[str, Any]
     """The fields of calls.Sampling."""
     max_prompt_tokens: int | None
-    """Longer requests are not made; `None` leaves the bound to the model's own length."""
+    """Requests with more prompt tokens are not made; None leaves the bound to the model's own length."""
     system: str
-    """keep | merge_into_user | reject: what to do with a system message where the template has no such role."""
+    """keep | merge_into_user | reject: what to do with a system message if the template has no such role."""
     seed: int
     ledger: str
     """Path of the ledger."""
     stage: str = ""
-    """estimate, respond, evolve, judge ...: under which what the calls take is recorded."""
+    """estimate, respond, evolve, judge ...: the name under which the costs of the calls are recorded."""
     iteration: int = 0
     progress: str
-    """Path of a file that says how many of how many completions are there."""
+    """Path of a file with the number of finished completions and the number of all completions."""
 
     _ledger: Ledger = PrivateAttr()
 
@@ -56,12 +56,12 @@ class LedgerLLM(LLM):  # type: ignore[misc]
     def drive(self, chains: Sequence[Chain[T]], expected: int) -> list[T]:
         """Run all chains to their end and return their results in order.
 
-        `expected` is the most completions that they can ask for, for the progress file. A failed request is a
-        Completion with an error; only what makes all further requests pointless raises.
+        `expected` is the largest number of completions that they can ask for, for the progress file. A failed request
+        gives a Completion with an error. Raise an EvaError only if it makes all further requests pointless.
         """
 
     def generate(self, inputs: list[list[Message]], num_generations: int = 1) -> list[dict[str, Any]]:
-        """Distilabel's own entry point, for any Task that comes with it."""
+        """Answer the tasks that come with Distilabel, which call this method."""
 
         def ask(messages: Sequence[Message]) -> Chain[list[Completion]]:
             return (yield [Request(tuple(messages), index) for index in range(num_generations)])
@@ -79,7 +79,7 @@ class LedgerLLM(LLM):  # type: ignore[misc]
         ]
 
     def key(self, request: Request) -> bytes:
-        """The ledger's key of one request: all that determines its answer, nothing else."""
+        """The ledger's key of a request: the hash of everything that determines its answer, and of nothing else."""
         sampling = Sampling(**self.sampling)
         return call_key(
             {
@@ -97,7 +97,7 @@ class LedgerLLM(LLM):  # type: ignore[misc]
         )
 
     def report(self, done: int, total: int) -> None:
-        """Tell the parent process how far the work is."""
+        """Tell the parent process the progress of the work."""
         write_text(Path(self.progress), json.dumps({"done": done, "total": total}))
 
 

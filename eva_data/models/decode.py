@@ -1,4 +1,4 @@
-"""Samples completions of tokenised prompts from a causal language model, each from its own random numbers."""
+"""Samples completions of tokenised prompts from a causal language model, each with its own random numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 
 class Decoded(NamedTuple):
-    """The tokens of one completion, without the end token, and whether it ended by itself."""
+    """The tokens of one completion, without the end token, and whether the model ended it."""
 
     tokens: list[int]
     ended: bool
@@ -28,10 +28,10 @@ def sample_batch(
     end_tokens: Sequence[int],
     pad_token: int,
 ) -> list[Decoded]:
-    """One completion per prompt, until an end token or `max_tokens`.
+    """Sample one completion per prompt, up to an end token or `max_tokens`.
 
-    Prompts are padded on the left under a mask. Each row draws from a generator seeded by its own seed, so its
-    randomness does not depend on its neighbours; its logits do in their last bits, as in any batched inference.
+    Prompts are padded on the left under a mask. Each row has a random generator with its own seed, so its randomness
+    does not depend on the other rows. Its logits depend on them in the last bits, as in any batched inference.
     `temperature` 0 is greedy.
     """
     device = model.device
@@ -65,7 +65,7 @@ def sample_batch(
                 tokens[row].append(token)
         if bool(ends_B.all()):
             break
-        # Finished rows leave the batch; when they do follows from the inputs alone, so a rerun computes the same.
+        # Finished rows leave the batch. When they leave depends on the inputs alone, so a rerun computes the same.
         keep = (~ends_B).nonzero().squeeze(-1)
         if len(keep) < len(rows_B):
             rows_B, next_B, mask_BT, positions = rows_B[keep], next_B[keep], mask_BT[keep], positions[keep]
@@ -77,10 +77,10 @@ def sample_batch(
 
 
 def pick(logits_BV: torch.Tensor, uniform_B: torch.Tensor, *, temperature: float, top_p: float) -> torch.Tensor:
-    """The token of each row at the point `uniform` (in [0, 1)) of its cumulative distribution.
+    """The token of each row at the point `uniform` (in [0, 1)) of the row's cumulative distribution.
 
-    The nucleus is the smallest set of most likely tokens that holds `top_p` of the mass. In float64, so that the
-    rounding of the sum never selects a token of no mass.
+    The nucleus is the smallest set of most likely tokens that holds `top_p` of the mass. The sums are in float64, so
+    that rounding never selects a token without mass.
     """
     if temperature == 0:
         return logits_BV.argmax(dim=-1)

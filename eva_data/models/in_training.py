@@ -1,4 +1,4 @@
-"""The very model that is being trained, as a model that can be asked: who rewrites prompts in an online run."""
+"""Asks the model that is being trained. In an online run, this model rewrites the prompts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Policy(TransformersLLM):
-    """Asks a model that is in memory already, on its own device and in its own dtype; it is not loaded.
+    """Asks a model that is in memory already, on its own device and in its own dtype. It loads no model.
 
-    Nothing is kept in a ledger: after the next step the same question gets another answer. Each sample has a
-    generator of its own, seeded by the request and its salt, so that a resumed run asks and hears the same.
+    No answer is kept in a ledger, since the same question gets another answer after the next step. Each sample has a
+    generator of its own, seeded by the request and its salt, so that a resumed run gets the same answers.
     """
 
     @classmethod
@@ -31,7 +31,7 @@ class Policy(TransformersLLM):
         batch_size: int,
         system: str,
     ) -> Policy:
-        """The policy, sampling as told; `batch_size` completions at once."""
+        """A policy that samples by `sampling`, `batch_size` completions at once."""
         policy = cls(
             fingerprint=fingerprint,
             engine={},

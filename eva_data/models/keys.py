@@ -1,4 +1,4 @@
-"""Keys of paid servers: read from the environment where they are used, and kept out of everything that is written."""
+"""Reads keys of paid servers from the environment and keeps them out of everything that is written."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from eva_data.errors import ConfigError
 _USUAL = re.compile(r".*(_API_KEY|_TOKEN|_SECRET|_SECRET_KEY|_ACCESS_KEY|_PASSWORD)|HF_TOKEN|.*_KEY")
 _SURE = re.compile(r".*(_API_KEY|_TOKEN|_SECRET_KEY|_ACCESS_KEY)")
 _SHORTEST = 8
-"""Characters. A shorter value of a variable that nobody named stands in too many honest texts."""
+"""Characters. A shorter value of a variable that no setting names would stand in too many harmless texts."""
 
 
 def read_key(variable: str | None, model: str) -> str | None:
-    """The key in an environment variable; None where no variable is named.
+    """The key in an environment variable; None if no variable is named.
 
-    Raises ConfigError where it is not set.
+    Raise ConfigError if the variable is not set.
     """
     if variable is None:
         return None
@@ -33,8 +33,8 @@ def read_key(variable: str | None, model: str) -> str | None:
 def redactor(key: str | None) -> Callable[[str], str]:
     """A function that takes the key, and every other key in the environment, out of a text.
 
-    Whatever a server or a library says goes through it before it is kept or shown: servers quote keys in their
-    answers. A value of letters alone counts as a key only if its variable says for sure that it holds one.
+    Every message of a server or a library goes through it before it is kept or shown, because servers quote keys in
+    their answers. A value of letters alone counts as a key only if the variable's name clearly says that it is one.
     """
     found = {key} if key else set()
     for name, value in os.environ.items():
@@ -47,5 +47,5 @@ def redactor(key: str | None) -> Callable[[str], str]:
 
 
 def without_keys(text: str, key: str | None) -> str:
-    """The text without the key, and without any other in the environment."""
+    """The text without the key and without any other key in the environment."""
     return redactor(key)(text)

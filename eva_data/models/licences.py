@@ -1,4 +1,4 @@
-"""What models' own cards say of their licences; nothing is known of a licence but that."""
+"""Reads the licences that models' own cards state. Nothing else is known about a licence."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _FRONT = re.compile(r"\s*---\r?\n(.*?)\r?\n---", re.DOTALL)
 
 
 def stated_licences(folders: Mapping[str, Path | None]) -> dict[str, str]:
-    """The stated licences by model name; a folder of `None` is a model that runs elsewhere."""
+    """Name -> the licence that the card in the folder states. A folder is None if the model runs elsewhere."""
     found = {name: stated_licence(folder) for name, folder in folders.items()}
     return {name: licence for name, licence in found.items() if licence is not None}
 
 
 def stated_licence(folder: Path | None) -> str | None:
-    """The licence in the card of a model's folder, by the Hub's names; `None` if it states none."""
+    """The licence, by the Hub's name, in the card of a model's folder; None if it states none."""
     if folder is None or not (folder / "README.md").is_file():
         return None
     found = _FRONT.match((folder / "README.md").read_text(encoding="utf-8", errors="replace"))

@@ -1,4 +1,4 @@
-"""What runs behind a URL: asked of the server itself, before a build relies on it."""
+"""Asks a server which model runs behind its URL, before a build relies on it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Served:
     """A model as its server describes it."""
 
     fingerprint: str
-    """`model@revision+hash`: the hash of the folder that is served, where it can be read here."""
+    """`model@revision+hash`. The hash is the hash of the served folder, if it can be read on this machine."""
     is_vllm: bool
 
 
 def look(block: ApiModel | VllmModel | RewardServer) -> Served:
-    """Ask the servers of a block what they serve under its model's name.
+    """Ask the servers of a block what they serve under the name of the block's model.
 
-    Servers that cannot be reached now are found later, as long as one can be reached. A list without the model is only
-    a warning: routers take names that they do not list, and the first request decides. Raises EndpointError where none
-    can be reached or one refuses the key, and ModelError where they serve different models.
+    At least one server must be reachable now; the others may become reachable later. A list without the model is only
+    a warning, because routers accept names that they do not list; the first request decides. Raise EndpointError if no
+    server can be reached or one refuses the key, and ModelError if they serve different models.
     """
     entries = [entry for url in block.urls if (entry := _entry(url, block)) is not None]
     if not entries:
@@ -55,11 +55,11 @@ def look(block: ApiModel | VllmModel | RewardServer) -> Served:
 
 
 def _entry(url: str, block: ApiModel | VllmModel | RewardServer) -> dict[str, Any] | None:
-    """What the server's list says of the model; empty where it keeps no list, None where nobody answers."""
+    """The model's entry in the server's list; empty if the server has no list, None if it cannot be reached."""
     key = read_key(block.api_key_env, block.model)
     try:
         with requests.Session() as session:
-            # Neither the environment's netrc, which would replace the key, nor its proxies for this machine.
+            # The environment's netrc would replace the key, and its proxies cannot reach this machine.
             session.trust_env = False
             proxy = proxy_of(url)
             reply = session.get(
@@ -91,7 +91,7 @@ def _entry(url: str, block: ApiModel | VllmModel | RewardServer) -> dict[str, An
 
 @cache
 def _warn(sentence: str) -> None:
-    """Say something once."""
+    """Give a warning once."""
     _LOG.warning("%s", sentence)
 
 

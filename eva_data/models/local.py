@@ -1,4 +1,4 @@
-"""A transformers model in this process: chains run in waves, batches are cut by length."""
+"""Runs a transformers model in this process: chains run in waves, and batches are cut by length."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class TransformersLLM(LedgerLLM):
-    """A causal language model run by transformers on one device.
+    """A causal language model that transformers runs on one device.
 
-    A *wave* is all requests that the running chains wait for. It is sorted by prompt length and cut into batches
-    before the ledger is asked; a batch with anything missing is computed whole. So what a batch holds follows from
-    the inputs alone, and a killed run that is repeated computes the very same logits.
+    A *wave* is the set of all requests that the running chains wait for. It is sorted by prompt length and cut into
+    batches before the ledger is asked. A batch with any missing answer is computed whole. So the content of a batch
+    depends on the inputs alone, and a killed run that is repeated computes exactly the same logits.
     """
 
     path: str
@@ -52,9 +52,9 @@ class TransformersLLM(LedgerLLM):
         )
 
     def take(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Generate by a model that is in memory."""
+        """Use a model that is in memory already."""
         self._model, self._tokenizer = model, tokenizer
-        # Of a model that sees images too, what is about text is a part of its config; some models have no bound.
+        # A model that sees images too has a part of its config for text. Some models have no bound.
         positions = self._model.config.get_text_config().to_dict().get("max_position_embeddings") or sys.maxsize
         context = positions - Sampling(**self.sampling).max_tokens
         self._longest = context if self.max_prompt_tokens is None else self.max_prompt_tokens
@@ -147,7 +147,7 @@ class TransformersLLM(LedgerLLM):
         }
 
     def tokenise(self, request: Request) -> Any:
-        """The tokens of a request, or the failed Completion of one that cannot be asked."""
+        """The tokens of a request, or a failed Completion if the request cannot be made."""
         messages = list(request.messages)
         try:
             text = render(self._tokenizer, messages)
@@ -166,7 +166,7 @@ class TransformersLLM(LedgerLLM):
 def load_model(
     path: str, *, dtype: str, device: str, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model and tokenizer of a local folder, ready to generate; ModelError where it cannot be one."""
+    """The model and tokenizer of a local folder, ready to generate. Raise ModelError if they cannot be loaded."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -1,4 +1,4 @@
-"""Who plays: from a block of the settings to a model that a job can ask."""
+"""Turns a block of the settings into a player, a model that a job can ask."""
 
 from __future__ import annotations
 
@@ -10,44 +10,49 @@ from typing import Any, Protocol, cast
 
 from eva_data.config import Evolve, Generation, Model, VllmModel
 
+NOT_ASKED = "not_asked"
+"""The error of a call that the ledger does not hold, where nobody is asked."""
+
+_KEPT = "eva_data.models.kept:KeptLLM"
+
 
 @dataclass(frozen=True)
 class Player:
-    """A model that plays: how it is configured and what it is."""
+    """A model that plays: its settings and its identity."""
 
     block: Model
     name: str
-    """As the config calls it."""
+    """The model's name in the config."""
     fingerprint: str
-    """What it is, by content: the same fingerprint gives the same answers."""
+    """What the model is, by content. Models with the same fingerprint give the same answers."""
     path: Path | None
-    """Its folder on this machine; `None` if it runs elsewhere."""
+    """The model's folder on this machine; None if it runs elsewhere."""
     is_vllm: bool = False
-    """Whether the server takes vLLM's own sampling parameters."""
+    """Whether the server accepts vLLM's own sampling parameters."""
     theta: int | None = None
-    """The iteration that it was trained on here; None for every other model."""
+    """t if the model is theta_t and was trained by eva-data; None for every other model."""
 
     @property
     def started_here(self) -> bool:
-        """Whether a server has to be started for it."""
+        """Whether a server has to be started for the model."""
         return isinstance(self.block, VllmModel) and not self.block.urls
 
 
 class Backend(Protocol):
-    """What a module of `models.backends` has; a block with `backend: name` goes by the one of that name."""
+    """The members of a module of `models.backends`. A block with `backend: name` uses the module of that name."""
 
     LLM: str
     """The subclass of `models.base.LedgerLLM` that asks the model, as `module:class`."""
     REMOTE: bool
-    """Whether a server answers, which is then sent more rows at a time."""
+    """Whether a server answers. Jobs of such a backend have larger shards."""
 
     def player_of(self, block: Any) -> Player:
-        """The model of a block and what it is by content. Raises ModelError or EndpointError if it cannot be had."""
+        """The model of a block. Raise ModelError or EndpointError if it cannot be found or reached."""
 
     def llm_fields(self, player: Player, block: Any) -> dict[str, Any]:
-        """The fields of the LLM class that are this backend's own and change no place of asking; `engine` is one.
+        """The fields of this backend's LLM class that do not say how the model is reached. `engine` is one of them.
 
-        `engine` is part of the ledger's key: all that changes an answer beside what every model block has.
+        `engine` is part of the ledger's key: it holds everything that changes an answer beside what all blocks have.
         """
 
     def connection(self, player: Player, block: Any, *, url: str | None, budget: float | None) -> dict[str, Any]:
@@ -55,12 +60,12 @@ class Backend(Protocol):
 
 
 def backend_of(block: Model) -> Backend:
-    """The module of a block's backend."""
+    """The module for a block's backend."""
     return cast(Backend, import_module(f"eva_data.models.backends.{block.backend}"))
 
 
 def player_of(block: Model) -> Player:
-    """The model of a block. Raises ModelError or EndpointError where it is not to be had."""
+    """The model of a block. Raise ModelError or EndpointError if it cannot be found or reached."""
     return backend_of(block).player_of(block)
 
 
@@ -75,10 +80,10 @@ def llm_fields(
     guide: Mapping[str, Any] | None = None,
     **overrides: Any,
 ) -> dict[str, Any]:
-    """The class that asks this player, as `llm`, and its fields that determine what the player says.
+    """The name of the class that asks this player, under `llm`, and the fields that determine its answers.
 
-    `sampling` says how it samples. `framed`: the requests hold a prompt, or a prompt and a response, in a template;
-    `max_prompt_tokens` is about prompts alone, so only the model's own length bounds them.
+    `sampling` says how the player samples. `framed` says that the requests hold a prompt, or a prompt and a response,
+    within a template. `max_prompt_tokens` is about prompts alone, so only the model's own length bounds such requests.
     `guide` is the field of a request by which a server guides the decoding.
     """
     block, backend = player.block, backend_of(player.block)
@@ -106,7 +111,13 @@ def llm_fields(
 def connection(player: Player, *, url: str | None, budget: float | None) -> dict[str, Any]:
     """The fields of the LLM class that say how its server is reached; none of them changes an answer.
 
-    `url` is that of the server that was started for it. Raises ConfigError where a budget is set and the price of
-    the model is unknown.
+    `url` is the address of a server that was started for the player, else None. Raise ConfigError if a budget is set
+    and the model's price is unknown.
     """
     return backend_of(player.block).connection(player, player.block, url=url, budget=budget)
+
+
+def kept_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a model as those of KeptLLM."""
+    known = {"fingerprint", "engine", "sampling", "max_prompt_tokens", "system", "seed", "stage", "iteration"}
+    return {"llm": _KEPT} | {name: value for name, value in fields.items() if name in known}

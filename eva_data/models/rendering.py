@@ -1,7 +1,9 @@
-"""Renders conversations by a model's own chat template, within a bound: whoever made the model wrote the template.
+"""Renders conversations by a model's own chat template, within a time limit, since a stranger may have written it.
 
 A template is a program. transformers runs it in a sandbox that keeps it from files and from Python, but not from
 looping: two nested loops may take hours. So a rendering that takes too long is ended, in whichever thread it runs.
+Only between two steps of Python can it be ended, so that a single step has a bound of its own: in this process the
+sandbox of jinja refuses products of more than a template needs.
 """
 
 from __future__ import annotations
@@ -10,13 +12,15 @@ import ctypes
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
+from functools import cache, wraps
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment
-from jinja2.exceptions import TemplateError
+from jinja2.exceptions import SecurityError, TemplateError
+from jinja2.sandbox import SandboxedEnvironment
 
 from eva_data.calls import Message
 from eva_data.errors import ModelError
@@ -25,15 +29,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 LIMIT_SECONDS = 10.0
-"""The longest that a template may take for one conversation; a usual template takes a thousandth of a second."""
+"""The longest time that a template may take for one conversation; a usual template takes a millisecond."""
+_SECONDS_OF_MANY = 0.1
+"""What each conversation adds where many are rendered at once, beyond the first hundred."""
 _POLL_SECONDS = 0.1
+_LARGEST = 1_000_000
+"""Bits of a number, or characters or items of a sequence, that a template may have from one multiplication."""
 
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, ask: bool = True) -> str:
-    """A conversation as the model's chat template writes it; with `ask` it ends where the assistant begins to speak.
+    """A conversation as the model's chat template writes it. With `ask` it ends where the assistant begins to speak.
 
-    Raises jinja2's TemplateError where the template refuses the conversation, and ModelError where the template takes
-    too long or computes powers, which no bound can end.
+    Raise jinja2's TemplateError if the template refuses the conversation, and ModelError if the template takes too
+    long or computes powers, which no time limit can end.
     """
     with bounded(tokenizer):
         text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=ask)
@@ -41,9 +49,26 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, a
     return text
 
 
+@cache
+def bound_every_rendering() -> None:
+    """Bound all that this process renders by tokenizers of transformers: for programs whose libraries render."""
+    from transformers import PreTrainedTokenizerBase
+
+    rendering: Any = PreTrainedTokenizerBase.apply_chat_template
+
+    @wraps(rendering)
+    def apply_chat_template(self: PreTrainedTokenizerBase, conversation: Any, *more: Any, **named: Any) -> Any:
+        many = len(conversation) > 0 and isinstance(conversation[0], list | tuple)
+        with bounded(self, len(conversation) if many else 1):
+            return rendering(self, conversation, *more, **named)
+
+    setattr(PreTrainedTokenizerBase, rendering.__name__, apply_chat_template)
+
+
 @contextmanager
-def bounded(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
-    """End what the tokenizer's template does inside, with a ModelError, once it takes longer than the limit."""
+def bounded(tokenizer: PreTrainedTokenizerBase, conversations: int = 1) -> Iterator[None]:
+    """End a rendering in this context, and raise ModelError, once it takes longer than the limit."""
+    seconds = max(LIMIT_SECONDS, _SECONDS_OF_MANY * conversations)
     name = f"the chat template of {PurePath(str(tokenizer.name_or_path)).name}"
     remedy = "use another model, or put a chat_template.jinja that you trust beside its tokenizer"
     templates = tokenizer.chat_template
@@ -51,22 +76,42 @@ def bounded(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
         if isinstance(template, str) and "**" in template and _computes_powers(template):
             raise ModelError(f"{name} computes powers, which can take for ever: {remedy}")
     try:
-        with _ended_after(LIMIT_SECONDS):
+        with _ended_after(seconds):
             yield
     except _TooLongError:
-        raise ModelError(f"{name} took more than {LIMIT_SECONDS:g} s for one conversation: {remedy}") from None
+        of = "one conversation" if conversations == 1 else f"{conversations} conversations"
+        raise ModelError(f"{name} took more than {seconds:g} s for {of}: {remedy}") from None
 
 
 def _computes_powers(template: str) -> bool:
     try:
         return any(kind == "operator" and value == "**" for _, kind, value in Environment().lex(template))
     except TemplateError:
-        # Rendering says what is wrong with it.
+        # The rendering itself will say what is wrong.
         return False
 
 
+def _product(left: Any, right: Any) -> Any:
+    """What `*` is in a template: numbers grow until a single multiplication takes hours, in which nothing is ended."""
+    if isinstance(left, int) and isinstance(right, int):
+        size = left.bit_length() + right.bit_length()
+    elif isinstance(left, int) and isinstance(right, Sized):
+        size = left * len(right)
+    elif isinstance(left, Sized) and isinstance(right, int):
+        size = len(left) * right
+    else:
+        size = 0
+    if size > _LARGEST:
+        raise SecurityError(f"a multiplication gives more than {_LARGEST:,} bits, characters or items")
+    return left * right
+
+
+SandboxedEnvironment.intercepted_binops |= {"*"}
+SandboxedEnvironment.default_binop_table["*"] = _product
+
+
 class _TooLongError(Exception):
-    """Raised in the thread whose time is up."""
+    """The time of this thread is up."""
 
 
 @contextmanager
@@ -101,7 +146,7 @@ class _Watch:
             self._deadlines.pop(thread, None)
             if thread in self._raised:
                 self._raised.discard(thread)
-                # What was raised too late to be seen must not be raised somewhere else.
+                # An error that was raised too late must not come up elsewhere.
                 _raise_in(thread, None)
 
     def _run(self) -> None:
@@ -119,7 +164,7 @@ class _Watch:
 
 
 def _raise_in(thread: int, error: type[Exception] | None) -> None:
-    """Raise an error in another thread before its next step in Python, or take back what is not raised yet."""
+    """Raise an error in another thread before its next step in Python; None takes back an error not yet raised."""
     raised: Any = None if error is None else ctypes.py_object(error)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
 
@@ -132,5 +177,5 @@ def _new_watch() -> None:
     _watch = _Watch()
 
 
-# A fork takes along this module, but not the thread.
+# A fork copies this module, but not the thread.
 os.register_at_fork(after_in_child=_new_watch)

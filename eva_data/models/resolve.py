@@ -1,4 +1,4 @@
-"""Models on this machine: where their files are and what they are, by content."""
+"""Finds models on this machine: their files, and their fingerprints by content."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class ResolvedModel:
     """A model on this disk."""
 
     name: str
-    """As the config calls it."""
+    """The model's name in the config."""
     path: Path
     fingerprint: str
-    """`name@commit` of a Hub model, `name@hash` of a folder: the same fingerprint gives the same answers."""
+    """`name@commit` for a Hub model, `name@hash` for a folder. The same fingerprint gives the same answers."""
 
 
 def resolve(model: str, revision: str | None = None) -> ResolvedModel:
-    """The model of a name in the settings, downloaded if it is a Hub id.
+    """The model that a name in the settings means; a Hub id is downloaded.
 
-    Raises ModelError where it cannot be found or is no model folder.
+    Raise ModelError if it cannot be found or is not a model folder.
     """
     path = SANDBOX_MODEL if model == "sandbox" else Path(model).expanduser()
     if path.is_dir():
@@ -43,7 +43,7 @@ def resolve(model: str, revision: str | None = None) -> ResolvedModel:
 
 
 def folder_fingerprint(path: Path) -> str:
-    """Hash of a folder's weights, tokenizer, chat template and configs, not of its path or card."""
+    """The hash of a folder's weights, tokenizer, chat template and configs, without its path and card."""
     if not (path / "config.json").exists():
         raise ModelError(f"{path} is no model folder: it has no config.json")
     files = sorted(file for file in path.iterdir() if file.is_file() and file.name not in _NOT_THE_MODEL)
@@ -54,7 +54,7 @@ def folder_fingerprint(path: Path) -> str:
 
 
 def _label(name: str, path: Path) -> str:
-    """What a folder is called in tables: its last two parts, so that no path of a machine is published."""
+    """A folder's name in tables: the last two parts of its path, so that no path of a machine is published."""
     return name if name == "sandbox" else path.resolve().name
 
 

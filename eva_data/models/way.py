@@ -1,7 +1,7 @@
-"""The way that a request takes to a server: straight to one on this machine, else by the proxy of the environment.
+"""Finds the way of a request: directly to a server on this machine, else through the environment's proxy.
 
-A proxy cannot reach this machine's own addresses, so no request to them goes by one, whatever `no_proxy` says. The
-environment's netrc is never read: it would put another password in the place of the key that the settings name.
+A proxy cannot reach this machine's own addresses, so requests to them use no proxy, whatever `no_proxy` says. The
+environment's netrc is never read: it would replace the key that the settings name by another password.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 
 @lru_cache(maxsize=1024)
 def proxy_of(url: str) -> str | None:
-    """The proxy for an address; None where a request goes straight to its server."""
+    """The proxy for an address; None if a request goes directly to its server."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if is_here(host) or proxy_bypass(parts.netloc):

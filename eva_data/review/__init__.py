@@ -1,1 +1,1 @@
-"""Human review in Argilla: pairs go out in blind order, people's verdicts come back as a revision of the iteration."""
+"""Human review in Argilla: pairs go out in blind order, and verdicts come back as a revision of the iteration."""

@@ -1,4 +1,4 @@
-"""How far reviewers agree with each other and with the reward: the figures of `review status`, manifest and card."""
+"""Measures how far reviewers agree with each other and with the reward, for `review status`, manifest and card."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ QUARTILES = 4
 
 
 def figures(pairs: pl.DataFrame, spare: pl.DataFrame, reviews: pl.DataFrame, metric: str) -> dict[str, Any]:
-    """What the reviews of an iteration come to, as plain values; `pairs` and `spare` are those of the build.
+    """The numbers on an iteration's reviews, as plain values. `pairs` and `spare` come from the build (PREFERENCES).
 
-    `alpha` is Krippendorff's, nominal, of the verdicts of all pairs with two answers or more: 1 is agreement, 0 what
-    chance would give; null without such pairs, or where all of their verdicts are the same. `agreement` is the share
-    of the pairs with a preferred response in which the reward prefers it too, over all and by quartiles of `metric`
-    among them; null without any. Pairs to whose responses the reward gives the same are not in it.
+    `alpha` is Krippendorff's alpha for nominal data, over the verdicts of all pairs with two answers or more: 1 is full
+    agreement, and 0 is agreement by chance. It is None without such pairs, or if all of their verdicts are the same.
+    `agreement` is the share (0 to 1) of the pairs with a preferred response in which the reward prefers it too, over
+    all pairs and by quartiles of `metric`; None without such pairs. Pairs with equal rewards do not count.
     """
     known = pl.concat([pairs, spare])
     decided = known.join(decide(reviews), on="pair_id", how="inner").with_columns(
@@ -79,7 +79,7 @@ def _share(decided: pl.DataFrame) -> float | None:
 
 
 def _quartiles(decided: pl.DataFrame, metric: str) -> list[dict[str, Any]]:
-    """One row per quartile of the metric, the least informative first; fewer where there are fewer pairs."""
+    """One row per quartile of the metric, the least informative first; fewer rows if there are fewer pairs."""
     place = pl.int_range(pl.len()) * QUARTILES // pl.len()
     finite = pl.col(metric).is_finite()
     ranked = decided.filter(pl.col("agrees").is_not_null() & finite).sort(metric, "pair_id")

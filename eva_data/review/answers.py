@@ -1,9 +1,9 @@
-"""What reviewers have said: the answers on the server, and those that were pulled before and stay on this machine.
+"""Collects reviewers' answers: the answers on the server, and earlier pulled answers, which stay on this machine.
 
-Single answers, and the secret by which reviewers get their pseudonyms, lie in `.eva`, readable by their owner alone,
-and are never published. A revision of votes has its answers in `.eva/reviews`; one of single answers holds them itself.
-The server's are read whatever reviewers' pages and other clients leave there: drafts, discarded answers without values,
-answers to texts that the iteration does not have any more.
+Single answers, and the secret for the reviewers' pseudonyms, lie in `.eva`. Only the owner can read them, and they are
+never published. A revision of votes has its answers in `.eva/reviews`; a revision of single answers holds them itself.
+Everything that reviewers' pages and other clients leave on the server can be read: drafts, discarded answers without
+values, and answers to texts that the iteration does not have any more.
 """
 
 from __future__ import annotations
@@ -40,30 +40,31 @@ ANSWERS = pl.Schema(
         "order": pl.String,
     }
 )
-"""What `answers` reads of the records: one row per (pair, reviewer). Its votes are null."""
+"""What `answers` reads from the records: one row per (pair, reviewer). The votes are null."""
 
 
 @dataclass(frozen=True)
 class PulledAnswers:
-    """What reviewers have said about an iteration's pairs so far."""
+    """The answers to an iteration's pairs so far."""
 
     reviews: pl.DataFrame
-    """REVIEWS: those pulled before and those on the server, which are newer."""
+    """REVIEWS: the answers that were pulled before, updated by the answers on the server."""
     before: pl.DataFrame
-    """REVIEWS of those pulled before alone, under the same pseudonyms."""
+    """REVIEWS: only the answers that were pulled before, under the same pseudonyms."""
     lost: int
-    """Votes in the newest revision that none of these answers can have given: the answers are elsewhere."""
+    """Votes in the newest revision that come from none of these answers, because the answers are elsewhere."""
     outdated: int
-    """PulledAnswers on the server to texts that the iteration does not have; they do not count."""
+    """Answers on the server to texts that the iteration does not have; they do not count."""
 
 
 def answers(
     store: Store, iteration: int, known: pl.DataFrame, records: Sequence[Record], *, name: str, key: bytes
 ) -> PulledAnswers:
-    """The answers to the pairs `known` (PREFERENCES) in an Argilla dataset's records, added to those pulled before.
+    """Add the answers in an Argilla dataset's records to the answers that were pulled before.
 
-    Of one reviewer and pair the newer one stands: on the server before in the store, there by time of change. `key`
-    is the one of the pseudonyms, and `name` the dataset's, by which reviewers of release 0.1.0 are recognised.
+    `known` are the pairs (PREFERENCES). The newest answer of each reviewer to a pair counts: an answer on the server is
+    newer than a pulled answer, and on the server the time of change decides. `key` is the secret of the pseudonyms.
+    `name` is the name of the dataset, by which reviewers of release 0.1.0 are recognised.
     """
     by_pair = records_by_pair([record for record in records if record["responses"]])
     wanted = {row["pair_id"]: content_of(row) for row in known.to_dicts() if row["pair_id"] in by_pair}
@@ -87,7 +88,7 @@ def answers(
 
 
 def _lost(newest: pl.DataFrame, found: pl.DataFrame) -> int:
-    """How many votes on its pairs a revision has more than there are answers."""
+    """The number of a revision's votes beyond the answers that are found."""
     there, here = (
         votes_of(each).group_by("pair_id").agg(pl.col("votes").sum().alias(name))
         for each, name in ((newest, "there"), (found, "here"))
@@ -97,7 +98,7 @@ def _lost(newest: pl.DataFrame, found: pl.DataFrame) -> int:
 
 
 def as_reviews(answers: pl.DataFrame, known: pl.DataFrame, iteration: int) -> pl.DataFrame:
-    """REVIEWS of answers (with the `order` in which each was asked) to pairs (PREFERENCES)."""
+    """REVIEWS from answers to pairs (PREFERENCES). `order` says in which order the responses were shown."""
     first, second = sides(pl.col("order"))
     return (
         answers.join(known.select("pair_id", "prompt_id", "chosen_idx", "rejected_idx"), on="pair_id", how="inner")
@@ -118,7 +119,7 @@ def _answer(pair: str, record: Record, response: Mapping[str, Any], key: bytes) 
         "status": response["status"],
         "verdict": verdict if verdict in VERDICTS else None,
         "prompt_quality": quality if quality in QUALITIES else None,
-        # The page puts a line end behind it.
+        # The page appends a line end.
         "comment": (comment or "").strip() or None,
         "order": record["metadata"]["order"],
         "updated_at": response["updated_at"],
@@ -130,9 +131,9 @@ class Kept:
     """The answers that the newest revision of an iteration was made from."""
 
     answers: pl.DataFrame
-    """REVIEWS, of single answers; none where they are on another machine."""
+    """REVIEWS of single answers; no rows if they are on another machine."""
     complete: bool
-    """Whether these are all of them, under pseudonyms of this folder."""
+    """Whether these are all answers, under pseudonyms of this folder."""
 
 
 def key_file(store: Store) -> Path:
@@ -140,9 +141,9 @@ def key_file(store: Store) -> Path:
 
 
 def reviewers_key(store: Store, *, make: bool) -> bytes:
-    """The folder's secret; with `make` it is written where there is none yet, else another one is given for once.
+    """The folder's secret. If there is none, draw a new one, which `make` also writes to the folder.
 
-    Raises DataError where the file holds something else.
+    Raise DataError if the file holds something else.
     """
     path = key_file(store)
     if path.exists():
@@ -173,27 +174,27 @@ def _read_key(path: Path) -> bytes:
 
 
 def pseudonym(key: bytes, user_id: str) -> str:
-    """Who answered, for those who do not know the key: a keyed hash of the server's id of the user."""
+    """The pseudonym of a reviewer: a keyed hash of the user's id on the server."""
     return hashlib.blake2b(user_id.encode(), key=key, digest_size=6).hexdigest()
 
 
 def pseudonym_of_0_1_0(name: str, user_id: str) -> str:
-    """The pseudonym that release 0.1.0 gave: its key was the dataset's name, which everybody knows."""
+    """The pseudonym of release 0.1.0, whose key was the dataset's name, which everybody knows."""
     return pseudonym(name.encode()[:64], user_id)
 
 
 def key_id(key: bytes) -> str:
-    """Says which key it was without saying the key."""
+    """An id of a key that does not reveal the key."""
     return hashlib.blake2b(b"which key of reviewers", key=key, digest_size=8).hexdigest()
 
 
 def answers_file(store: Store, iteration: int, revision: int) -> Path:
-    """Where the single answers of a revision of votes are."""
+    """The file of the single answers behind a revision of votes."""
     return store.state / "reviews" / f"{stem_of(iteration, revision)}.parquet"
 
 
 def keep_answers(store: Store, iteration: int, revision: int, answers: pl.DataFrame) -> None:
-    """Write the single answers that a revision is made of, for its owner alone."""
+    """Write the single answers behind a revision. Only the owner can read the file."""
     path = answers_file(store, iteration, revision)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
@@ -202,7 +203,7 @@ def keep_answers(store: Store, iteration: int, revision: int, answers: pl.DataFr
 
 
 def kept_answers(store: Store, iteration: int, key: bytes | None) -> Kept:
-    """The single answers behind the newest revision, as far as they are here; `key` is the folder's."""
+    """The single answers behind the newest revision, as far as they are on this machine; `key` is the secret."""
     revision = store.revision(iteration)
     if revision == 0:
         return Kept(empty(REVIEWS), True)
@@ -218,10 +219,10 @@ def kept_answers(store: Store, iteration: int, key: bytes | None) -> Kept:
 
 
 def is_single(reviews: pl.DataFrame) -> bool:
-    """Whether a table of reviews holds what single people said, and not votes."""
+    """Whether a table of reviews holds single answers, and not votes."""
     return reviews["reviewer"].count() > 0
 
 
 def in_order(reviews: pl.DataFrame) -> pl.DataFrame:
-    """The rows in the order in which they are written."""
+    """The rows in the order of the table's file."""
     return reviews.sort(ORDER["reviews"], nulls_last=True, maintain_order=True)

@@ -1,4 +1,4 @@
-"""Which of two responses is shown first: by a hash, so that neither the reward nor the reviewer has a hand in it."""
+"""Decides by a hash which of two responses is shown first, so that neither the reward nor a reviewer has influence."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ SLOT_ORDERS = ("chosen_first", "rejected_first")
 
 
 def blind_order(seed: int) -> pl.Expr:
-    """One of SLOT_ORDERS for every `pair_id`, each in half of them; `seed` is the dataset's."""
+    """One of SLOT_ORDERS for every `pair_id`; each order has half of the pairs. `seed` is the dataset's seed."""
     draw = uniform_draw(pl.col("pair_id"), seed=seed, stage="blind", iteration=0)
     return pl.when(draw < 0.5).then(pl.lit(SLOT_ORDERS[0])).otherwise(pl.lit(SLOT_ORDERS[1]))
 
 
 def sides(order: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    """The indices of the responses that are shown first and second in that order."""
+    """The indices of the responses that are shown first and second."""
     chosen_first = order == SLOT_ORDERS[0]
     first = pl.when(chosen_first).then("chosen_idx").otherwise("rejected_idx")
     second = pl.when(chosen_first).then("rejected_idx").otherwise("chosen_idx")
@@ -27,7 +27,7 @@ def sides(order: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
 
 
 def preferred() -> pl.Expr:
-    """The index that `verdict` means, of `first_idx` and `second_idx`; null where it prefers neither."""
+    """The index, `first_idx` or `second_idx`, that `verdict` means; null if it prefers neither."""
     return (
         pl.when(pl.col("verdict") == "first").then("first_idx").when(pl.col("verdict") == "second").then("second_idx")
     )
@@ -39,11 +39,11 @@ Order: TypeAlias = Literal["informativeness", "gap", "random", "rejects"]
 def choose(
     pairs: pl.DataFrame, spare: pl.DataFrame, order: Order, limit: int, *, metric: str, seed: int
 ) -> pl.DataFrame:
-    """At most `limit` rows of `pairs`, the first to be seen first.
+    """At most `limit` rows of `pairs`, in the order in which reviewers see them.
 
-    `informativeness`: the largest `metric` first. `gap`: the smallest difference of the scores first, where the reward
-    is least sure. `random`: by keyed hash, so that a larger limit adds to a smaller one. `rejects`: of `spare` instead,
-    the pairs that the build rejected, the largest `metric` first. Equal ones are in the order of that hash.
+    `informativeness`: the largest `metric` goes first. `gap`: the smallest difference of the scores goes first, where
+    the reward is least sure. `random`: by keyed hash, so that a larger limit only adds pairs. `rejects`: the pairs that
+    the build rejected (`spare`), the largest `metric` first. Ties are in the order of the hash.
     """
     by_lot = uniform_draw(pl.col("pair_id"), seed=seed, stage="review", iteration=0)
     first = {

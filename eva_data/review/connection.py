@@ -1,7 +1,7 @@
-"""An Argilla server: the few calls that a review needs, and every refusal in one sentence.
+"""Connects to an Argilla server: the few calls that a review needs, and one sentence for each refusal.
 
-Argilla's Python client makes the dataset. Records and answers go by the REST API: the client 2.8 inverts rankings,
-loses ties, and cannot read a dataset any more in which one answer was discarded without values.
+Argilla's Python client makes the dataset. Records and answers go through the REST API, because client 2.8 inverts
+rankings, loses ties, and cannot read a dataset after one answer was discarded without values.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     import httpx
 
 PAGE = 500
-"""Records read by one call; the server gives at most 1000."""
+"""Records per call; the server gives at most 1000."""
 
 SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Api:
-    """The calls of a server, as the holder of a key may make them. Every one raises ReviewError."""
+    """The calls of a server with a key. Every call raises ReviewError if it fails."""
 
     url: str
     http: httpx.Client
@@ -41,7 +41,7 @@ class Api:
         return self.call("GET", path, params=parameters)
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
-        """The JSON that the server answers; None where it answers without any."""
+        """The JSON of the server's reply; None if the reply is empty."""
         import httpx
 
         try:
@@ -99,7 +99,7 @@ class Argilla:
 
     @contextmanager
     def client(self) -> Iterator[Any]:
-        """Argilla's own client, for what it does well: making a dataset."""
+        """Argilla's own client, which is used to make a dataset."""
         import httpx
 
         if find_spec("argilla") is None:
@@ -118,7 +118,7 @@ class Argilla:
             ) from None
 
     def records(self, dataset_id: str) -> list[dict[str, Any]]:
-        """All records of a dataset, each with all of its responses and suggestions."""
+        """All records of a dataset, each with all its responses and suggestions."""
         found: dict[str, dict[str, Any]] = {}
         total = offset = 0
         while True:
@@ -135,10 +135,10 @@ class Argilla:
 
 @contextmanager
 def connect(settings: Review) -> Iterator[Argilla]:
-    """The server and workspace that the settings, or else the environment, name.
+    """Connect to the server and workspace that the settings, or else the environment, name.
 
-    Raises ConfigError where no server or no key is named, and ReviewError where the server does not answer as Argilla
-    2 does, refuses the key, or has no such workspace.
+    Raise ConfigError if no server or no key is named, and ReviewError if the server does not answer like Argilla 2,
+    refuses the key, or has no such workspace.
     """
     import httpx
 

@@ -1,4 +1,4 @@
-"""The Argilla dataset of an iteration: what reviewers read, what they are asked, and what comes with each record."""
+"""The Argilla dataset of an iteration: the texts for reviewers, the questions, and the metadata of each record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIELDS = {
     "first": "First response",
     "second": "Second response",
 }
-"""Texts of a record, in the order of the page; `parent` only of an evolved prompt."""
+"""Texts of a record, in the order of the page. Only an evolved prompt has a `parent`."""
 
 _LABELS = {
     "first": "First is better",
@@ -37,7 +37,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
 }
 
 SHOWN = {"iteration": "integer", "origin": "terms", "mutation": "terms", "depth": "integer"}
-"""Metadata that reviewers may see and filter by, and its type."""
+"""Metadata, with its type, that reviewers may see and filter by."""
 
 HIDDEN = {
     **dict.fromkeys(METRICS, "float"),
@@ -48,7 +48,7 @@ HIDDEN = {
     "order": "terms",
     "content": "terms",
 }
-"""Metadata that only owners and admins see: it would tell reviewers which response the reward prefers."""
+"""Metadata that only owners and admins see, because it would tell reviewers which response the reward prefers."""
 
 GUIDELINES = """\
 Two responses to the same prompt stand one below the other, in random order. Say which one you would rather have \
@@ -69,7 +69,7 @@ TOLD = {
     "gave each answer.\n",
     "full": "Your answers and comments are published with the dataset, without your name.\n",
 }
-"""What reviewers are told, by what is published."""
+"""`review.publish` -> the text for reviewers on what will be published."""
 
 
 def dataset_name(config: Config, iteration: int) -> str:
@@ -77,16 +77,17 @@ def dataset_name(config: Config, iteration: int) -> str:
 
 
 def find_dataset(argilla: Argilla, name: str) -> dict[str, Any] | None:
-    """The published dataset of that name in the workspace."""
+    """The published dataset of that name in the workspace; None if there is none."""
     found = argilla.get("me/datasets", workspace_id=argilla.workspace_id, name=name)["items"]
     return next((each for each in found if each["name"] == name and each["status"] == "ready"), None)
 
 
 def ensure_dataset(argilla: Argilla, name: str, min_submitted: int | None, publish: str) -> dict[str, Any]:
-    """The dataset of that name, made unless it is there; without `min_submitted` it wants what it did, at first 1.
+    """Make the dataset of that name unless it exists, and return it.
 
-    Its reviewers are told what is published of their answers (TOLD). Raises ReviewError where one is there that asks
-    something else, or that promised less.
+    If `min_submitted` is None, the dataset keeps its number; a new dataset gets 1. Reviewers are told what is published
+    of their answers (TOLD). Raise ReviewError if the existing dataset asks other questions, or if it promised
+    reviewers that less would be published.
     """
     found = find_dataset(argilla, name)
     if found is None:
@@ -100,7 +101,7 @@ def ensure_dataset(argilla: Argilla, name: str, min_submitted: int | None, publi
 
 
 def refuse_broken_word(found: Mapping[str, Any], publish: str) -> None:
-    """Raise ReviewError where reviewers were told that their answers stay, and they are to be published."""
+    """Raise ReviewError if reviewers were told that their answers stay private, and the answers are to be published."""
     if publish == "full" and TOLD["votes"].strip() in (found.get("guidelines") or ""):
         raise ReviewError(
             f"the reviewers of {found['name']} were told that their answers and comments stay with you, and "
@@ -109,7 +110,7 @@ def refuse_broken_word(found: Mapping[str, Any], publish: str) -> None:
 
 
 def refuse_other_dataset(argilla: Argilla, found: Mapping[str, Any]) -> None:
-    """Raise ReviewError where a dataset does not hold or ask what eva-data's do."""
+    """Raise ReviewError if a dataset has other fields or questions than the datasets of eva-data."""
     path = f"datasets/{found['id']}"
     there = {
         "field": {each["name"]: each["settings"]["type"] for each in argilla.get(f"{path}/fields")["items"]},
@@ -141,7 +142,7 @@ def refuse_other_dataset(argilla: Argilla, found: Mapping[str, Any]) -> None:
 
 
 def _create(argilla: Argilla, name: str, min_submitted: int, publish: str) -> dict[str, Any]:
-    """Make and publish it; what an interrupted push left of it, which nobody can have answered, goes first."""
+    """Make and publish the dataset. First delete the unpublished rest of an interrupted push, which has no answers."""
     drafts = argilla.get("me/datasets", workspace_id=argilla.workspace_id, name=name)["items"]
     for draft in (each for each in drafts if each["name"] == name):
         argilla.call("DELETE", f"datasets/{draft['id']}")
@@ -167,7 +168,7 @@ def _settings(client: Any, min_submitted: int, guidelines: str) -> Any:
     return rg.Settings(
         guidelines=guidelines,
         fields=[
-            # Without Markdown the page would run the HTML of a text as its own.
+            # Without Markdown, the page would run the HTML in a text as its own.
             rg.TextField(field, title=title, use_markdown=True, required=field != "parent", client=client)
             for field, title in FIELDS.items()
         ],

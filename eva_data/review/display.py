@@ -1,9 +1,9 @@
-"""What a reviewer is shown: model texts as Markdown that renders and does nothing else, or as plain text.
+"""Prepares model texts for a reviewer: as Markdown that is rendered and does nothing else, or as plain text.
 
-Argilla's page renders Markdown with HTML in it and strips what it does not trust: `List<String>` would be shown as
-`List`, a tag of a reasoning model would vanish, and a picture would make the reviewer's browser fetch whatever address
-a model wrote. So outside code what would begin a tag, an entity, a picture or an invisible definition is escaped.
-Control characters are shown as escapes. Verdicts never come from these texts, but by the record's id.
+Argilla's page renders Markdown with HTML in it and strips what it does not trust. It would show `List<String>` as
+`List`, a tag of a reasoning model would vanish, and a picture would make the reviewer's browser fetch any address that
+a model wrote. So everything outside code that would begin a tag, an entity, a picture or an invisible definition is
+escaped. Control characters are shown as escapes. Verdicts are found by the record's id, never by these texts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TOKEN = re.compile(
     r"|(?<!\\)\\\[(?P<display>.{1,1000}?)\\\]",
     re.DOTALL,
 )
-"""Code and maths; the page knows maths only between dollars. Bounded, so that no text takes minutes."""
+"""Code and maths; the page knows maths only between dollars. Lengths are bounded, so that no text takes minutes."""
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 _TAG = re.compile(r"(?<!\\)(\\*)<(?=[A-Za-z/!?])")
 _PICTURE_OR_DEFINITION = re.compile(r"(?<!\\)\[(?=[^\]\n]{0,999}\]:)|(?<=!)\[")
@@ -33,7 +33,7 @@ _INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
 
 
 def shown(text: str, *, markdown: bool = True) -> str:
-    """A text for the page; an empty one is called so. Without `markdown` it is shown character by character."""
+    """A text for the page; an empty text is named as such. Without `markdown`, every character is shown."""
     if not text.strip():
         return EMPTY
     text = foreign.shown(text.replace("\r\n", "\n").replace("\r", "\n"))
@@ -41,7 +41,7 @@ def shown(text: str, *, markdown: bool = True) -> str:
 
 
 def conversation(messages: Sequence[Mapping[str, str]], *, markdown: bool = True) -> str:
-    """A prompt for the page; the role stands above each turn unless there is but one."""
+    """A prompt for the page. The role stands above each turn, unless there is only one turn."""
     if len(messages) == 1:
         return shown(messages[0]["content"], markdown=markdown)
     turns = (f"**{message['role']}**\n\n{shown(message['content'], markdown=markdown)}" for message in messages)
@@ -54,7 +54,7 @@ def _plain(text: str) -> str:
 
 
 def _markdown(text: str) -> str:
-    """The text, inert outside of its fenced code."""
+    """The text with everything outside fenced code made inert."""
     parts: list[str] = []
     prose: list[str] = []
     fence: str | None = None
@@ -70,13 +70,13 @@ def _markdown(text: str) -> str:
             fence = None
         parts.append(line)
     if fence is not None:
-        # What follows in the same field is no part of this text.
+        # Other texts follow in the same field, so an open fence is closed here.
         parts.append(fence)
     return "\n".join([*parts, _inert("\n".join(prose))] if prose else parts)
 
 
 def _inert(text: str) -> str:
-    """Text without fenced code, escaped outside of code spans and maths."""
+    """A text without fenced code, escaped outside code spans and maths."""
     parts, end = [], 0
     for token in _TOKEN.finditer(text):
         parts += [_escaped(text[end : token.start()]), _token(token)]
@@ -95,6 +95,6 @@ def _token(token: re.Match[str]) -> str:
 
 def _escaped(text: str) -> str:
     text = _ENTITY.sub("&amp;", text)
-    # A backslash makes the next mark a character of its own, unless it is one itself.
+    # A backslash makes the next mark a plain character, unless the backslash itself is escaped.
     text = _TAG.sub(lambda found: found[0] if len(found[1]) % 2 else f"{found[1]}&lt;", text)
     return _PICTURE_OR_DEFINITION.sub(r"\\[", text)

@@ -1,4 +1,4 @@
-"""Brings people's verdicts back: a new revision of an iteration, beside the one that was built."""
+"""Brings people's verdicts back as a new revision of an iteration, beside its build."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ from eva_data.tables.flow import Flow
 
 @dataclass(frozen=True)
 class PulledReviews:
-    """What came of a pull."""
+    """The result of a pull."""
 
     name: str
     revision: int
-    """The newest one now."""
+    """The newest revision now."""
     new: bool
-    """Whether this pull made it."""
+    """Whether this pull made the revision."""
     figures: Mapping[str, Any]
     outdated: int
 
 
 def pull_reviews(run: Run, iteration: int) -> PulledReviews:
-    """Merge all answers known of an iteration into a new revision, unless they change nothing.
+    """Merge all known answers about an iteration into a new revision, unless they change nothing.
 
-    Raises StaleError where the iteration is not built, and what `connect` raises. Raises ReviewError where there is no
-    dataset on the server, where the newest revision has votes of answers that are neither here nor there, and where
+    Raise StaleError if the iteration is not built, and the errors of `connect`. Raise ReviewError if there is no
+    dataset on the server, if answers behind the newest revision are neither on this machine nor on the server, or if
     the answers are to be published although the reviewers were told otherwise.
     """
     store, publish = run.store, run.config.review.publish
@@ -70,7 +70,7 @@ def pull_reviews(run: Run, iteration: int) -> PulledReviews:
             raise _elsewhere(store, iteration, found.lost)
         new, summary = add_revision(store, iteration, found.reviews, before=found.before, publish=publish, key=key)
         if store.revision(iteration):
-            # Again, in case that the last pull was cut off before it.
+            # The last pull may have been cut off before the card was written.
             write_card(store, run.config.publish.licence)
     return PulledReviews(name, store.revision(iteration), new, summary, found.outdated)
 
@@ -84,12 +84,12 @@ def add_revision(
     publish: Literal["votes", "full"] = "votes",
     key: bytes | None = None,
 ) -> tuple[bool, dict[str, Any]]:
-    """Write a revision of an iteration that holds these REVIEWS, and return what they come to (`figures`).
+    """Write a revision of an iteration by these REVIEWS. Return whether one was written, and the numbers of `figures`.
 
-    Its table has their votes, and the single answers go to `.eva`; with `publish` full the table has the answers.
-    `before` are those of the newest revision, as `answers` gives them, and `key` is the one of the pseudonyms.
-    The first is false, and no revision is written, where the newest one says the same, or where none is there and
-    nobody has submitted an answer yet.
+    The revision's table has votes, and the single answers go to `.eva`. With `publish` full, the table has the answers.
+    `before` are the answers behind the newest revision, as `answers` gives them. `key` is the secret of the pseudonyms.
+    No revision is written if the newest revision says the same, or if there is no revision and nobody has submitted an
+    answer yet.
     """
     built = store.at(iteration, 0)
     pairs, spare = reviewable(store, iteration)
@@ -115,14 +115,14 @@ def add_revision(
 
 
 def reviewable(store: Store, iteration: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The pairs of an iteration as it was built, and those that it rejected but people may judge (`spare_pairs`)."""
+    """The pairs of an iteration's build, and rejected pairs that people may review too (`spare_pairs`)."""
     built = store.at(iteration, 0)
     spare = spare_pairs(built, config_of(built.manifest(iteration)), iteration)
     return built.scan("preferences", iteration).collect(), spare
 
 
 def _changes(built: Manifest, tables: Mapping[str, pl.DataFrame], summary: Mapping[str, Any]) -> dict[str, Any]:
-    """What a revision's manifest says otherwise than the build's."""
+    """The fields in which a revision's manifest differs from the build's."""
     rejects, pairs = tables["rejects"], tables["preferences"].height
     by_people = rejects.filter(pl.col("stage") == "review").height
     flow = Flow("review", "pairs", pairs + by_people, pairs, by_people)

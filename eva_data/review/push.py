@@ -1,7 +1,7 @@
-"""Puts pairs before reviewers: each is one record of the iteration's Argilla dataset, its two responses in blind order.
+"""Sends pairs to reviewers. Each is a record of the iteration's Argilla dataset, with its responses in blind order.
 
-A record is called by its `pair_id`, so a push that is repeated, or was cut off, adds only what is missing. What people
-answered stays with what they saw: a record with answers is never given other texts or another order.
+The name of a record is its `pair_id`, so a push that is repeated, or was cut off, adds only missing records. An answer
+stays with the texts that the reviewer saw: a record with answers never gets other texts or another order.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from eva_data.tables.metrics import column_of
 
 BATCH_RECORDS = 100
 BATCH_CHARACTERS = 2_000_000
-"""Records sent by one call are at most so many, and as many characters unless one alone has more."""
+"""Most records per call, and most characters per call unless a single record has more."""
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """What is before the reviewers now."""
+    """The result of a push."""
 
     name: str
     workspace: str
     url: str
-    """Of the page that a reviewer opens."""
+    """URL of the reviewers' page."""
     chosen: int
-    """Pairs that were to be there."""
+    """Number of pairs that were chosen."""
     added: int
     changed: int
-    """Records that were there with other metadata, suggestions or, unanswered, other texts."""
+    """Records that got other metadata or suggestions, or, if they had no answer, other texts."""
     renewed: int
-    """Records added beside one of the same pair that has answers to other texts."""
+    """Records that were added beside a record of the same pair with answers to other texts."""
 
 
 def push(
@@ -57,10 +57,10 @@ def push(
     suggest: bool = False,
     min_submitted: int | None = None,
 ) -> Pushed:
-    """Push at most `limit` pairs of an iteration, as it was built, to the Argilla server of the settings.
+    """Push at most `limit` pairs of an iteration's build to the Argilla server of the settings.
 
-    `suggest` shows which response the reward prefers, pre-selected. Raises StaleError where the iteration is not
-    built, DataError where its tables were changed since or give no such pair, and what `connect` raises.
+    `suggest` shows, pre-selected, which response the reward prefers. Raise StaleError if the iteration is not built,
+    DataError if its tables were changed or hold no such pair, and the errors of `connect`.
     """
     config, store = run.config, run.store
     built = store.at(iteration, 0)
@@ -100,7 +100,7 @@ def push(
 
 
 def _chosen(built: Store, settings: Config, iteration: int, limit: int, order: Order) -> pl.DataFrame:
-    """The pairs to be seen, and the `order` in which each is shown if nobody has seen it yet."""
+    """The pairs to review, with the `order` in which a pair is shown if nobody has seen it yet."""
     pairs = built.scan("preferences", iteration).collect()
     spare = spare_pairs(built, settings, iteration) if order == "rejects" else pairs.clear()
     chosen = choose(pairs, spare, order, limit, metric=column_of(settings.estimate.metric), seed=settings.seed)
@@ -116,7 +116,7 @@ def _agent(model: str) -> str:
 
 
 def _parents(run: Run, iteration: int, pairs: pl.DataFrame) -> dict[str, str]:
-    """What the prompts were made from, ready for the page, by id."""
+    """Id of a prompt -> the text of its parent, ready for the page."""
     ids = pairs["parent_id"].drop_nulls().unique()
     tables = [run.store.scan_until(name, iteration) for name in ("prompts", "evolutions")]
     rows = [
@@ -133,7 +133,7 @@ def _parents(run: Run, iteration: int, pairs: pl.DataFrame) -> dict[str, str]:
 
 
 def _withdraw_suggestions(argilla: Argilla, records: Sequence[Record]) -> None:
-    """Remove what an earlier push suggested: records that are sent without suggestions keep those they have."""
+    """Remove the suggestions of an earlier push, since a record that is sent without suggestions keeps the old ones."""
     for record in records:
         if record["suggestions"]:
             argilla.call("PATCH", f"records/{record['id']}", json={"suggestions": []})

@@ -1,4 +1,4 @@
-"""A pair as a record of Argilla: what is shown, what comes with it, and whether one that is there still shows it."""
+"""A pair as a record of Argilla: its texts and metadata, and whether an existing record still shows them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sheet:
-    """What all records of a push have in common."""
+    """What all records of a push share."""
 
     parents: Mapping[str, str]
-    """What the prompts were made from, ready for the page, by id."""
+    """Id of a prompt -> the text of its parent, ready for the page."""
     markdown: bool
     question_id: str
-    """Of the verdict."""
+    """Id of the question for the verdict."""
     agent: str | None
-    """Who suggests a verdict; null where nobody does."""
+    """The name of the reward model that suggests verdicts; None without suggestions."""
 
 
 def records_by_pair(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """The records of a dataset by the pair that they show."""
+    """Pair -> the records of a dataset that show it."""
     found: dict[str, list[Record]] = {}
     for record in records:
         found.setdefault(str(record["external_id"]).partition(".")[0], []).append(record)
@@ -38,19 +38,19 @@ def records_by_pair(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 
 def content_of(row: Mapping[str, Any]) -> str:
-    """A short hash of the texts that people judge, whatever their order: what a PREFERENCES row shows."""
+    """A short hash of the texts that reviewers see of a row of PREFERENCES, whatever the order of the responses."""
     responses = sorted(json.dumps(row[side], sort_keys=True) for side in ("chosen", "rejected"))
     return hashlib.sha256(json.dumps([row["prompt"], *responses], sort_keys=True).encode()).hexdigest()[:8]
 
 
 def is_current(record: Record, content: str) -> bool:
-    """Whether a record shows the texts of that hash in a known order."""
+    """Whether a record shows the texts with that hash in a known order."""
     metadata = record["metadata"] or {}
     return metadata.get("content") == content and metadata.get("order") in SLOT_ORDERS
 
 
 def change_of(row: Mapping[str, Any], there: Sequence[Record], sheet: Sheet) -> tuple[str, Record]:
-    """What becomes of a pair's record: added, changed, renewed or kept, and the record."""
+    """What to do with a pair's record (added, changed, renewed or kept), and the record."""
     content = content_of(row)
     current = next((record for record in there if is_current(record, content)), None)
     if current is not None:
@@ -92,7 +92,7 @@ def _record(row: Mapping[str, Any], content: str, sheet: Sheet) -> Record:
 
 
 def _is_known(value: Any) -> bool:
-    """Whether the server can hold it: it refuses NaN, and JSON knows no infinity."""
+    """Whether the server can store a value: it refuses NaN, and JSON has no infinity."""
     return value is not None and not (isinstance(value, float) and not math.isfinite(value))
 
 

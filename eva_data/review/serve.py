@@ -1,4 +1,4 @@
-"""An Argilla server of one's own: says what it takes, or runs it by docker compose; nothing starts unasked."""
+"""Says how to run an Argilla server on this machine, or runs it by docker compose if the user asks for it."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ Make a workspace in the settings page, unless there is one, and users with the r
 
 
 def instructions() -> str:
-    """What it takes to run a server."""
+    """The instructions to run a server."""
     return _INSTRUCTIONS
 
 
 def start_server(folder: Path) -> str:
-    """Run the server by docker compose, its settings in `folder`, and say how to reach it.
+    """Run the server by docker compose, with its settings in `folder`, and return how to reach it.
 
-    Password and key are drawn once and stay in `folder/.env`, which only this user can read. Raises ReviewError where
-    docker or its compose plugin is missing, or where it fails.
+    Password and key are drawn once and stay in `folder/.env`, which only this user can read. Raise ReviewError if
+    docker or its compose plugin is missing or fails.
     """
     docker = shutil.which("docker")
     if docker is None:

@@ -1,6 +1,6 @@
-"""Pairs that the build rejected although a prompt has two different answers: people may see what the reward does not.
+"""Finds pairs that the build rejected although the prompt has two different answers. People may still see a difference.
 
-Pairing rejects them because the rewards lie too near together or are the same, or because the best one is too low.
+Pairing rejects such pairs because the rewards are equal or too close, or because the best reward is too low.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from eva_data.tables.schemas import PREFERENCES, conform
 
 
 def spare_pairs(built: Store, config: Config, iteration: int) -> pl.DataFrame:
-    """PREFERENCES of what pairing rejected as `below_margin`, `best_below_min_chosen` or `all_rewards_equal`.
+    """PREFERENCES of the pairs that were rejected as `below_margin`, `best_below_min_chosen` or `all_rewards_equal`.
 
-    `built` reads the iteration as it was built, and `config` is what it was built with.
-    Chosen is the better one by the reward; of answers with the same reward two are drawn by keyed hash. Only texts
-    that could be chosen in a build are: prompts without one are not among them.
+    `built` reads the build of the iteration, and `config` holds the settings of that build. The response with the
+    higher reward is chosen; of answers with equal rewards, two are drawn by keyed hash. Only a text that a build could
+    choose is chosen, and a prompt without such a text is left out.
     """
     rejects = built.scan("rejects", iteration).filter(pl.col("stage") == "pair").collect()
     answers = built.scan("responses", iteration).filter(pl.col("stage") == "respond").collect()
@@ -56,7 +56,7 @@ def _pairs(built: Store, config: Config, iteration: int, answers: pl.DataFrame) 
 
 
 def _with_scores(pairs: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
-    """The pairs with the rewards that their answers really have."""
+    """The pairs with the real rewards of their answers."""
     for side in ("chosen", "rejected"):
         rewards = answers.select("prompt_id", pl.col("response_idx").alias(f"{side}_idx"), real="reward")
         pairs = (

@@ -1,4 +1,4 @@
-"""How far a review is: who has answered how much, and how far they agree."""
+"""Measures the progress of a review: how much each reviewer has answered, and how far they agree."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ STATUSES = ("submitted", "draft", "discarded")
 
 @dataclass(frozen=True)
 class ReviewProgress:
-    """Of one iteration."""
+    """The progress of one iteration's review."""
 
     iteration: int
     name: str
     records: int
     completed: int
-    """Records with as many answers as were wanted."""
+    """Number of records with as many answers as the dataset asks for."""
     reviewers: Mapping[str, Mapping[str, int]]
-    """Answers by status of everyone who gave any, by the name on the server."""
+    """Name of a reviewer on the server -> status -> number of answers."""
     figures: Mapping[str, Any]
-    """Of all answers, those that were not pulled yet among them."""
+    """The numbers of `agreement.figures` over all answers, also those that were not pulled yet."""
     outdated: int
 
 
 def review_progress(run: Run, iterations: Sequence[int]) -> list[ReviewProgress]:
-    """The state of these iterations' datasets on the server, of those that have one; nothing is written.
+    """The progress of these iterations' reviews. Iterations without a dataset on the server are left out.
 
-    Raises ReviewError where none has one, and what `connect` raises.
+    Nothing is written. Raise ReviewError if no iteration has a dataset, and the errors of `connect`.
     """
     key = reviewers_key(run.store, make=False)
     with connect(run.config.review) as argilla:

@@ -1,6 +1,6 @@
-"""Ready verifiers: whether a response comes to the reference answer. Each gives 1 or 0.
+"""Ready verifiers that compare a response with a reference answer. Each gives 1 or 0.
 
-None means that the reference itself cannot be read, or that there is no telling: never that a response is wrong.
+None means that the reference cannot be read, or that the verifier cannot tell. It never means that a response is wrong.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ __all__ = ["final_number", "math_equal"]
 
 
 SECONDS = 3.0
-"""For one verdict of math_equal: reading and comparing."""
+"""Time limit of math_equal for one verdict, reading and comparing together."""
 
 
 def math_equal(prompt: str, response: str, answer: object) -> float | None:
-    """1 if the response's final expression equals the reference answer's in value, else 0, by math-verify.
+    """1 if the response's final expression has the value of the reference answer, else 0, by math-verify.
 
-    The reference is one expression in LaTeX or plain, or a text that ends in `#### <expression>`; of a response the
-    library takes what is boxed, else the last expression. None where the reference holds no expression, or where
-    there is no telling in time. The time limit is an alarm signal: RuntimeError outside the main thread.
+    The reference is one expression in LaTeX or plain text, or a text that ends in `#### <expression>`. The library
+    takes the boxed expression of a response, else the last expression. The result is None if the reference holds no
+    expression, or if there is no result within the time limit. The limit is an alarm signal, so the function raises
+    RuntimeError outside the main thread.
     """
     try:
         import math_verify.grader
@@ -40,7 +41,7 @@ def math_equal(prompt: str, response: str, answer: object) -> float | None:
         raise MissingExtraError.of("math-verify", "math") from None
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("math_equal limits its time by an alarm signal, which only a main thread gets")
-    # It warns that its own time limit is off.
+    # The library would warn that its own time limit is off.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     spoken = without_thoughts(response)
     try:
@@ -55,14 +56,14 @@ def math_equal(prompt: str, response: str, answer: object) -> float | None:
 
 
 class _TimeIsUp(BaseException):
-    """No Exception, since the library catches those."""
+    """The time is up. It is not an Exception, since the library catches every Exception."""
 
 
 @contextmanager
 def _limited(seconds: float) -> Iterator[None]:
-    """Raises _TimeIsUp inside after so many seconds, and once more every second.
+    """Raise _TimeIsUp in this context after `seconds`, and again every second.
 
-    The library's own limit rings once, and is lost where that happens in a callback of the garbage collector, which
+    The library's own limit raises only once. It is lost if that happens in a callback of the garbage collector, which
     lets no exception out.
     """
     is_over = False
@@ -91,13 +92,13 @@ def _references(answer: str) -> tuple[Any, ...]:
 
 
 def _expressions(text: str) -> tuple[Any, ...]:
-    """What a text's final expression can be read as."""
+    """The possible readings of a text's final expression."""
     from math_verify.parser import parse
 
     try:
         return tuple(parse(text, parsing_timeout=0, raise_on_error=True))
     except Exception:
-        # Whatever the parser stumbles over in a model's text.
+        # The parser may raise anything on a model's text.
         return ()
 
 
@@ -107,5 +108,5 @@ def _equal(reference: Any, expression: Any) -> bool:
     try:
         return bool(verify(reference, expression, timeout_seconds=0, raise_on_error=True))
     except Exception:
-        # sympy raises what it runs into: ValueError at 1/0, KeyError at x != 2. Equal they are not.
+        # sympy may raise ValueError (1/0), KeyError (x != 2) and others. Such expressions are not equal.
         return False

@@ -1,4 +1,4 @@
-"""Rewards by a sequence-classification model: the one logit of prompt and response, or its own `score`."""
+"""Rewards by a sequence-classification model: its only logit for prompt and response, or its own `score`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ scorer_of = model_here
 
 
 def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
-    """One Score per response; not_finite, too_long, not_unicode or chat_template_refuses where there is none."""
+    """One Score per response. Reasons without a reward: not_finite, too_long, not_unicode, chat_template_refuses."""
     model = local_model(job)
     config = read_config(model.path)
     tokenizer = load_tokenizer(model.path, trust_remote_code=model.block.trust_remote_code)
@@ -67,7 +67,7 @@ def reward_key(fingerprint: str, prompt: Sequence[Message], response: str) -> by
 
 
 def load(local: LocalModel, config: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Loaded:
-    """The model in memory; ModelError where it is no reward model or needs code that is not allowed."""
+    """Load the model. Raise ModelError if it is not a reward model or needs code that is not allowed."""
     from transformers import AutoModelForSequenceClassification
 
     from eva_data.rewards.local import armorm
@@ -99,8 +99,8 @@ class Classify:
     def __call__(self, batch: Sequence[Item]) -> list[float]:
         import torch
 
-        # Such a model looks for the last token that is no padding, by id. Where it names no padding, the last
-        # token counts, whatever it is: so padding must be a token that the batch does not hold.
+        # Such a model looks for the last token whose id is not the padding id. If it has no padding token, it would
+        # take the last place of the row. So the padding must be a token that the batch does not hold.
         self._config.pad_token_id = self._pad if self._pad is not None else _token_not_in(batch)
         ids, mask = padded(batch, self._config.pad_token_id, self._model.device)
         with torch.inference_mode():

@@ -1,7 +1,7 @@
 # ruff: noqa: RUF001, RUF002 - numbers and announcements in the scripts that people write
-"""The final number of a response, as people and models write numbers: `#### 1,000`, `答案是42`, `4.2 × 10^1`.
+"""Reads the final number of a response, in the ways in which people and models write it: `#### 1,000`, `答案是42`.
 
-All of it is in one file: by the content of its file the ledger knows a verifier.
+Everything is in one file, because the ledger identifies a verifier by the content of its file.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import NamedTuple
 from eva_data.calls import Unparsable, without_thoughts
 
 LONGEST_NUMBER = 1000
-"""Characters. Python refuses to read much longer ones, and no answer is one."""
+"""Most characters of a number. Python refuses to read much longer numbers, and no answer is so long."""
 LARGEST_POWER = 400
-"""Of an exponent, either way; beyond it no double could hold the number."""
+"""Largest exponent, positive or negative. No double could hold a number beyond it."""
 WINDOW = 300
 """Characters after an announcement in which its number must stand."""
 
 
 def final_number(prompt: str, response: str, answer: object) -> float | None:
-    """1 if the response's final number is that of the reference answer, exactly; else 0 (GSM8K).
+    """1 if the response's final number is exactly the number of the reference answer, else 0 (GSM8K).
 
-    The final number is the last that is announced: by `####`, `\\boxed{}`, `<answer>`, or "answer is", "answer:" and
-    what other languages say for it; where none is, the last number there is. Of `5 + 3 = 8` it is the 8; what is
-    denied ("not 42") is none. Read as one number are `1,000`, `1.000.000`, `1 000`, `1'000`, `-$1.50`, `3/4`, `1 1/2`,
-    `\\frac{1}{2}`, `2e3`, `4.2 × 10^3` and `42 million`; `%` and units count for nothing. In a text of a language that
-    writes decimals with a comma, `1.000` is a thousand and `1,500` one and a half. A reasoning model's thoughts are
-    not read. None where the reference answer, read likewise, holds no number.
+    The final number is the last announced number. Announcements are `####`, `\\boxed{}`, `<answer>`, "answer is",
+    "answer:" and their forms in other languages. Without an announcement, it is the last number of the text. Of
+    `5 + 3 = 8` it is 8, and a denied number ("not 42") does not count. Each of these is one number: `1,000`,
+    `1.000.000`, `1 000`, `1'000`, `-$1.50`, `3/4`, `1 1/2`, `\\frac{1}{2}`, `2e3`, `4.2 × 10^3` and `42 million`. `%`
+    and units are ignored. In a text of a language with a decimal comma, `1.000` is a thousand and `1,500` is one and a
+    half. A reasoning model's thoughts are not read. The result is None if the reference answer holds no number.
     """
     reference = read_final_number(str(answer))
     if reference is None:
@@ -40,7 +40,7 @@ def final_number(prompt: str, response: str, answer: object) -> float | None:
 
 
 _LETTERS = r"A-Za-z_\u00c0-\u024f\u0370-\u03ff\u0400-\u052f"
-"""Letters of scripts with spaces: a number does not begin behind one of them, but it does behind 是."""
+"""Letters of scripts with spaces. A number does not begin directly after such a letter, but it does after 是."""
 _GROUPED = (
     r"\d{1,3}(?:,\d{3})+(?!\d)"  # 1,000,000
     r"|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)"  # 1,00,000
@@ -130,7 +130,7 @@ class _Found(NamedTuple):
 
 
 def read_final_number(text: str) -> Fraction | None:
-    """The final number of a text, as `final_number` reads it; None where there is none."""
+    """The final number of a text, by the rules of `final_number`; None if there is none."""
     text = _plain(text)
     announcements = list(_ANNOUNCED.finditer(text))
     by_comma = any(found["continental"] for found in announcements) or _has_comma_decimals(text)
@@ -157,7 +157,7 @@ _FRACTIONS = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4",
 
 
 def _plain(text: str) -> str:
-    """The text with ASCII digits, and LaTeX's numbers as plain text has them."""
+    """The text with ASCII digits, and with LaTeX's numbers as plain text."""
     if not text.isascii():
         text = re.sub(r"(?=[^0-9])\d", lambda digit: str(unicodedata.digit(digit[0])), text)
         text = text.replace("\u2212", "-").replace("\uff0d", "-").replace("\u066b", ".").replace("\u066c", ",")
@@ -181,7 +181,7 @@ _COMMA_DECIMALS = re.compile(r"(?<![\d.,(])\d{1,3}(?:(?:\.\d{3})+,\d+|(?:\.\d{3}
 
 
 def _has_comma_decimals(text: str) -> bool:
-    """Whether a number shows beyond doubt that the text has points between thousands."""
+    """Whether any number shows beyond doubt that the text has points between thousands."""
     return _COMMA_DECIMALS.search(text) is not None
 
 
@@ -199,7 +199,7 @@ def _amount(match: re.Match[str], by_comma: bool) -> Fraction:
 
 
 def _value(match: re.Match[str], by_comma: bool) -> Fraction | None:
-    """What a match of _NUMBER comes to, without its sign."""
+    """The value of a match of _NUMBER, without its sign."""
     value, below = _amount(match, by_comma), Fraction(match["below"] or 1)
     powers = [int(match[name] or 0) for name in ("e", "power", "ten")]
     if not below or (match["e"] is None and max(map(abs, powers)) > LARGEST_POWER):
@@ -214,7 +214,7 @@ def _value(match: re.Match[str], by_comma: bool) -> Fraction | None:
 
 
 def _numbers(text: str, by_comma: bool) -> Iterator[_Found]:
-    """The numbers of a text but for those that it denies."""
+    """The numbers of a text, without the numbers that it denies."""
     for match in _NUMBER.finditer(text):
         if len(match[0]) > LONGEST_NUMBER:
             continue
@@ -231,7 +231,7 @@ def _numbers(text: str, by_comma: bool) -> Iterator[_Found]:
 
 
 def _first_number(text: str, by_comma: bool) -> Fraction | None:
-    """The first number after the last equals sign, or at all."""
+    """The first number after the last equals sign, else the first number of the text."""
     for part in (text.rpartition("=")[2], text):
         for found in _numbers(part, by_comma):
             return found.value
@@ -244,7 +244,7 @@ def _last_number(text: str, by_comma: bool) -> Fraction | None:
 
 
 def _after_hashes(following: str, by_comma: bool) -> Fraction | None:
-    """GSM8K's own mark; `#### Step 2` and `#### 2. Then ...` are headings."""
+    """The number after GSM8K's mark. `#### Step 2` and `#### 2. Then ...` are headings and hold none."""
     line = following.split("\n", 1)[0].rpartition("=")[2]
     for found in _numbers(line, by_comma):
         heading = any(map(str.isalpha, line[: found.start])) or _HEADING.match(line, found.end)
@@ -253,7 +253,7 @@ def _after_hashes(following: str, by_comma: bool) -> Fraction | None:
 
 
 def _up_to_brace(text: str) -> str:
-    """What stands before the brace that closes an opened one."""
+    """The text up to the brace that closes the opened brace."""
     depth = 1
     for place, character in enumerate(text):
         depth += (character == "{") - (character == "}")

@@ -1,6 +1,6 @@
-"""Ready verifier: whether a response follows instructions that a program can check, those of IFEval (arXiv 2311.07911).
+"""A ready verifier: whether a response follows the instructions of IFEval (arXiv 2311.07911), which a program checks.
 
-The checks are the package `if-verifiable`'s, which are the benchmark's own.
+The checks come from the package `if-verifiable`, which holds the benchmark's own checks.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _NEED_SENTENCES = {"length_constraints:number_sentences", "change_case:capital_w
 def follows(prompt: str, response: str, answer: str) -> float | None:
     """The share of a prompt's instructions that a response follows, from 0 to 1, in the benchmark's strict sense.
 
-    `answer` is the JSON of {"instruction_id_list": [...], "kwargs": [{...}, ...]}, as IFEval's data has them. None
-    where there is no instruction, or one that leaves open what to check: the benchmark's code would draw it at random.
-    An empty response follows none. Raises DataError for an answer of another form, and where an instruction needs
-    NLTK's `punkt_tab`, which is not downloaded here.
+    `answer` is the JSON of {"instruction_id_list": [...], "kwargs": [{...}, ...]}, as in IFEval's data. The result is
+    None if there is no instruction, or if an instruction leaves open what to check, since the benchmark's code would
+    then draw it at random. An empty response follows no instruction. Raise DataError for an answer of another form, and
+    if an instruction needs NLTK's `punkt_tab`, which eva-data does not download.
     """
     try:
         import langdetect
@@ -34,7 +34,7 @@ def follows(prompt: str, response: str, answer: str) -> float | None:
     names, arguments, is_definite = _instructions(answer)
     if not is_definite:
         return None
-    # It draws at random too, and without a seed says now English, now Dutch.
+    # langdetect draws at random too. Without a seed, it may say English one time and Dutch another time.
     langdetect.DetectorFactory.seed = 0
     sample = IFEvalSample(key=0, prompt=prompt, instruction_id_list=list(names), kwargs=list(arguments))
     with _undisturbed():
@@ -44,7 +44,7 @@ def follows(prompt: str, response: str, answer: str) -> float | None:
 
 @lru_cache(maxsize=1024)
 def _instructions(answer: str) -> tuple[tuple[str, ...], tuple[dict[str, Any], ...], bool]:
-    """Names and arguments of the instructions, and whether they say all that is to be checked."""
+    """Names and arguments of the instructions, and whether the arguments are complete."""
     from if_verifiable.ifeval import INSTRUCTION_DICT
 
     names, arguments = _read(answer)
@@ -65,7 +65,7 @@ def _read(answer: str) -> tuple[tuple[str, ...], tuple[dict[str, Any], ...]]:
     try:
         found = json.loads(answer)
         names = [str(name) for name in found["instruction_id_list"]]
-        # Data of one type for all instructions has a null for every argument that one does not take.
+        # If all instructions have the same columns, an argument that an instruction does not take is None.
         arguments = [
             {key: value for key, value in (given or {}).items() if value is not None} for given in found["kwargs"]
         ]
@@ -93,7 +93,7 @@ def _require_sentences() -> None:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Gives the global random generator back as it was, and keeps whole responses out of the log."""
+    """Restore the global random generator afterwards, and keep whole responses out of the log."""
     state, level = random.getstate(), logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -1,4 +1,4 @@
-"""Rewards by a generative judge: a language model is shown a response and rates it with a number."""
+"""Rewards by a generative judge: a language model reads a response and rates it with a number."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ What is wrong or missing weighs more than style. Length alone earns nothing.
 First say in a few sentences what is good and what is bad about the reply. Then end with your rating, on a last line \
 of its own that holds nothing else:
 Rating: <number from {lowest} to {highest}>"""
-"""The question to the judge where the config gives none."""
+"""The question to the judge if the config gives none."""
 
 _PLACE = re.compile(r"\{(prompt|response|lowest|highest)\}")
 
@@ -43,14 +43,14 @@ WHILE_TRAINING = False
 
 
 def scorer_of(block: Judge) -> Scorer:
-    """The language model that rates, and what it is asked."""
+    """The scorer: the language model that rates, and its question."""
     judge = player_of(block.judge)
     asked = short_hash(block.identity() | {"judge": judge.block.identity()})
     return Scorer(block, f"judge:{judge.fingerprint}:{asked}", judge=judge)
 
 
 def judge_chain(row: Row, template: str, lowest: float, highest: float) -> Chain[list[Rated]]:
-    """Asks about all responses of a row at once, equal ones together, and once more where no rating came back."""
+    """Ask about all distinct responses of a row at once. Ask again if a reply holds no rating."""
     prompt = conversation_text(row["prompt"])
     scale = {"lowest": f"{lowest:g}", "highest": f"{highest:g}"}
     questions = [fill(template, {"prompt": prompt, "response": text, **scale}) for text in row["responses"]]
@@ -58,5 +58,5 @@ def judge_chain(row: Row, template: str, lowest: float, highest: float) -> Chain
 
 
 def fill(template: str, texts: dict[str, str]) -> str:
-    """The template with its places filled, all in one pass: what a text holds is never taken for a place."""
+    """Fill all places of the template in one pass, so that no part of a text is taken for a place."""
     return _PLACE.sub(lambda place: texts[place[1]], template)

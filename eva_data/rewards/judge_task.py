@@ -1,4 +1,4 @@
-"""The Distilabel task of the judge: one prompt with its responses in, a rating of each out."""
+"""The Distilabel task of the judge, which rates the responses to a prompt."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,14 +8,14 @@ from eva_data.config import Judge
 from eva_data.jobs.distilabel_steps import ChainTask
 from eva_data.rewards.judge import TEMPLATE, judge_chain
 
-# No `from __future__ import annotations` in the module of a Task: Distilabel looks at its annotations.
+# The module of a Task must not import annotations from __future__: Distilabel looks at its annotations.
 
 
 class JudgeResponses(ChainTask):
-    """One prompt with its responses in, one `Rated` per response out, in their order.
+    """Gives one `Rated` per response of a row, in their order.
 
-    The template, TEMPLATE where the settings have none, is filled with `{prompt}`, `{response}`, `{lowest}` and
-    `{highest}`.
+    `{prompt}`, `{response}`, `{lowest}` and `{highest}` are filled into the template of the settings, or into TEMPLATE
+    if the settings have none.
     """
 
     settings: Judge
@@ -25,5 +25,5 @@ class JudgeResponses(ChainTask):
         return [judge_chain(row, template, self.settings.lowest, self.settings.highest) for row in rows]
 
     def completions(self, row: Row) -> int:
-        # Each may be asked about once more.
+        # Every response may need a second request.
         return 2 * len(row["responses"])

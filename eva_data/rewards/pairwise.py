@@ -1,4 +1,4 @@
-"""Rewards by a model that compares two responses: mean win probabilities (as in SPPO, Wu et al. 2024)."""
+"""Rewards by a model that compares two responses: mean win probabilities, as in SPPO (Wu et al. 2024)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ scorer_of = model_here
 
 
 def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
-    """One Score per response; nothing_to_compare where it is the prompt's only one.
+    """One Score per response. Its reason is nothing_to_compare if it is the prompt's only response.
 
-    What the ledger keeps, one entry per ordered comparison, is the probability that the first response wins.
+    The ledger keeps the probability that the first response wins, one entry per ordered comparison.
     """
     keys_R = [
         {
@@ -48,7 +48,7 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
 
 
 def comparison_key(fingerprint: str, prompt: Sequence[Message], response: str, other: str) -> bytes:
-    """The ledger's key of the probability that `response`, seen first, wins over `other`."""
+    """The ledger's key of the probability that `response`, which is shown first, wins over `other`."""
     turns = [[message["role"], message["content"]] for message in prompt]
     parts = {"reward_model": fingerprint, "prompt": turns, "response": response, "other": other}
     return call_key(parts | {"order": "response_first"})
@@ -66,11 +66,11 @@ def _model_of(job: Job) -> tuple[Read, Callable[[], Loaded]]:
 
 
 def mean_wins(responses: Sequence[str], first_wins: Mapping[tuple[str, str], Score]) -> list[Score]:
-    """Each response's mean win probability against all others, both orders averaged; in [0, 1].
+    """Each response's mean win probability against all others, averaged over both orders; in [0, 1].
 
-    `first_wins` has every ordered pair of distinct texts. Equal texts beat each other with 0.5. Where comparisons
-    failed, the response with the most failures is left out with their reason (the longest of several), until all
-    that remain were compared with each other: so rewards within a prompt are means over the same opponents.
+    `first_wins` has every ordered pair of distinct texts. Equal texts beat each other with 0.5. If comparisons failed,
+    the response with the most failures (the longest of several) is left out with the reason of a failure, until all
+    remaining responses were compared with each other. So the rewards of a prompt are means over the same opponents.
     """
     times = Counter(responses)
     left = list(times)
@@ -82,7 +82,7 @@ def mean_wins(responses: Sequence[str], first_wins: Mapping[tuple[str, str], Sco
         left.remove(worst)
     others = sum(times[text] for text in left) - 1
     if others < 1:
-        # Alone from the beginning, or because every comparison failed.
+        # There was only one response from the beginning, or every comparison failed.
         reason = next(iter(lost.values()), "nothing_to_compare")
         return [Score(None, lost.get(text, reason)) for text in responses]
 

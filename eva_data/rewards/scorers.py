@@ -1,4 +1,4 @@
-"""What scores responses, resolved from the settings."""
+"""Makes scorers, which score responses, from the settings."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from eva_data.models.resolve import resolve
 
 @dataclass(frozen=True)
 class Scorer:
-    """A reward as it is configured and what it is."""
+    """A reward: its settings and its identity."""
 
     block: OneReward
     fingerprint: str
-    """Its name in the column `reward_model` and in the ledger."""
+    """The reward's name in the column `reward_model` and in the ledger."""
     path: Path | None = None
-    """The reward model's folder on this machine."""
+    """The reward model's folder on this machine; None if it has none."""
     judge: Player | None = None
-    """The language model that rates; None where none does."""
+    """The language model that rates; None if the reward is not a judge."""
 
 
 def scorers_of(reward: Reward | None) -> tuple[Scorer, ...]:
-    """The configured reward, or all of several; ConfigError where there is none."""
+    """The configured reward, or all of several rewards. Raise ConfigError if there is none."""
     if reward is None:
         raise ConfigError("`reward` is missing: name what scores a response, for example a verifier")
     blocks = reward.rewards if isinstance(reward, Several) else (reward,)
@@ -42,13 +42,13 @@ def _scorer_of(block: OneReward) -> Scorer:
 
 
 def reward_model(scorers: Sequence[Scorer]) -> str:
-    """What the rewards come from, for the column `reward_model`."""
+    """The value of the column `reward_model`."""
     names = [scorer.fingerprint for scorer in scorers]
     return names[0] if len(names) == 1 else f"mean({', '.join(names)})"
 
 
 def model_here(block: Classifier | Pairwise | RewardServer) -> Scorer:
-    """The scorer of a reward model whose folder is on this machine, or is downloaded to it."""
+    """The scorer of a reward model with a folder on this machine; a Hub id is downloaded."""
     found = resolve(block.model, block.revision)
     kept = {"model", "revision", "device"}
     settings = {key: value for key, value in block.identity().items() if key not in kept}
@@ -56,5 +56,5 @@ def model_here(block: Classifier | Pairwise | RewardServer) -> Scorer:
 
 
 def short_hash(values: dict[str, Any]) -> str:
-    """The part of a fingerprint that stands for settings."""
+    """A short hash of settings for a fingerprint."""
     return call_key(values).hex()[:8]

@@ -1,7 +1,7 @@
-"""Rewards by a sequence-classification model that vLLM serves: the raw logit that `/classify` gives.
+"""Rewards by a sequence-classification model that vLLM serves: the raw logit from `/classify`.
 
-The conversation goes there as the very tokens that the `classifier` backend computes. `/score` is of no use: it joins
-two plain texts without the chat template. vLLM leaves the sigmoid out when it is asked to, from 0.11.1 on.
+The conversation is sent as exactly the tokens that the `classifier` backend computes. `/score` cannot be used, because
+it joins two plain texts without the chat template. From 0.11.1 on, vLLM leaves the sigmoid out on request.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ PROBES = {
     "wrong": ("Name the capital of Australia.", "I like turtles."),
     "long": ("How do I boil an egg?", "Put it into boiling water for seven minutes. " * 10),
 }
-"""What a server that was not started here scores at every start, to notice another model under the same name."""
+"""Texts that a server that was not started here scores at every start, so that another model is noticed."""
 
 
 def scorer_of(block: RewardServer) -> Scorer:
-    """The model that the server at `base_url` answers for, or else the one that is to be served."""
+    """The model behind the server at `base_url`, or else the model to serve."""
     if not block.urls:
         return model_here(block)
     return Scorer(block, f"server:{look(block).fingerprint}:{short_hash({'tokenizer': block.tokenizer})}")
 
 
 def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
-    """One Score per response; not_finite, too_long, not_unicode, chat_template_refuses, bad_request or gave_up where
-    there is no reward.
+    """One Score per response.
 
-    Raises EndpointError where the server refuses the key or the model, does nothing but fail, or scores not one
-    response; ModelError where its model gives more than one number, or is not the one that it was.
+    Reasons without a reward are not_finite, too_long, not_unicode, chat_template_refuses, bad_request and gave_up.
+    Raise EndpointError if the server refuses the key or the model, only fails, or scores not a single response. Raise
+    ModelError if its model gives more than one number, or has changed.
     """
     keys_R = [[reward_key(job.scorer, row["prompt"], response) for response in row["responses"]] for row in rows]
     wanted: dict[bytes, Turns] = {
@@ -72,7 +72,7 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
         missing = {key: conversation for key, conversation in wanted.items() if key not in kept}
 
         def report(done: int) -> None:
-            # Equal responses to a prompt are one text.
+            # Equal responses to a prompt count as one text.
             progress(total * (len(kept) + done) // len(wanted), total)
 
         fresh = asyncio.run(_score(job, ledger, missing, report)) if missing else {}
@@ -89,7 +89,7 @@ def _block(job: Job) -> RewardServer:
 async def _score(
     job: Job, ledger: Ledger, missing: Mapping[bytes, Turns], report: Callable[[int], None]
 ) -> dict[bytes, Score]:
-    """A Score for each of `missing`, in the ledger where it is final."""
+    """A Score for each of `missing`. Final scores are kept in the ledger."""
     block = _block(job)
     urls: list[str] = job.connection["urls"]
     texts = _Texts(block, job.scorer_path)
@@ -99,7 +99,7 @@ async def _score(
             await scorer.compare(texts.items(_probes()))
         await scorer.run(texts.items(missing))
     except BaseExceptionGroup as group:
-        # One request ended the job, and with it all others.
+        # One request ended the job and all other requests.
         raise next((error for error in group.exceptions if isinstance(error, EvaError)), group.exceptions[0]) from None
     finally:
         await scorer.close()
@@ -116,7 +116,7 @@ def _probes() -> dict[bytes, Turns]:
 
 
 class _Texts:
-    """Conversations as the tokens of the reward model."""
+    """Turns conversations into tokens of the reward model."""
 
     def __init__(self, block: RewardServer, path: Path | None) -> None:
         source = block.tokenizer or (block.model if path is None else str(path))
@@ -128,7 +128,7 @@ class _Texts:
             raise ModelError(
                 f"{error}; name the folder or Hub id that has the tokenizer in `reward.tokenizer`"
             ) from None
-        # A server that was not started here says itself what is too long for it.
+        # A server that was not started here refuses texts that are too long for it.
         most = block.max_tokens
         self._longest = most if path is None else longest_input(most, read_config(str(path)))
 
@@ -148,7 +148,7 @@ class _Scorer:
         self._retries = Retries(pool)
         self._server = OpenAIServer(
             self._name,
-            # Nothing is sampled here.
+            # The sampling does not matter, since nothing is sampled.
             Sampling(temperature=0.0, top_p=1.0, max_tokens=1),
             key=read_key(block.api_key_env, block.model),
             key_name=block.api_key_env or "that `api_key_env` names (none is named)",
@@ -163,12 +163,12 @@ class _Scorer:
         await self._server.close()
 
     async def run(self, texts: Iterator[Item]) -> None:
-        """Score all texts; `found` has them then."""
-        # Twice as many as may be in flight, so that a free place at a server never waits for a text.
+        """Score all texts. Afterwards `found` holds the scores."""
+        # There are twice as many texts as requests in flight, so that a free place at a server never waits for a text.
         places = asyncio.Semaphore(2 * self._retries.pool.most + CHUNK)
         async with asyncio.TaskGroup() as group:
             with self._retries.at_work():
-                # Tokenising takes its time, and answers come meanwhile.
+                # Tokenising takes time, and answers come meanwhile.
                 while chunk := await asyncio.to_thread(_take, texts):
                     for item in chunk:
                         await places.acquire()
@@ -198,7 +198,7 @@ class _Scorer:
         return read_score(await self._server.post(f"{url.removesuffix('/v1')}/classify", body, url), self._name)
 
     async def compare(self, probes: Iterator[Item]) -> None:
-        """ModelError where a server's model scores otherwise than when it was first met."""
+        """Raise ModelError if a server's model scores differently than at its first start."""
         first = self._ledger.canary(self._fingerprint)
         now = {}
         for item in probes:
@@ -220,7 +220,7 @@ class _Scorer:
 
 
 def read_score(reply: Any, model: str) -> Score:
-    """The one logit of a reply for one text; Transient where it has none, ModelError where it has several."""
+    """The only logit in a reply for one text. Raise Transient if there is none, and ModelError if there are several."""
     try:
         (found,) = reply["data"]
         numbers = [float(number) for number in found["probs"]]
@@ -239,7 +239,7 @@ def _take(texts: Iterator[Item]) -> list[Item]:
 
 
 def _differ(first: str, now: str) -> bool:
-    """Whether two logits lie further apart than rounding and the company of other texts can explain."""
+    """Whether two logits differ by more than rounding and the other texts of a batch can explain."""
     if "None" in (first, now):
         return first != now
     return abs(float(first) - float(now)) > BOUNDS["bfloat16"] * max(1.0, abs(float(first)))

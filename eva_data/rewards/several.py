@@ -1,7 +1,7 @@
-"""Several reward models: each standardised by constants of its own, then averaged.
+"""Combines several reward models: each is standardised by its own constants, then they are averaged.
 
-Rank averages would destroy the range that `a_min` measures. The constants are taken once, from iteration 1, and
-frozen in its manifest: standardised anew in every iteration, rewards of different iterations could not be compared.
+Rank averages would destroy the range that `a_min` measures. The constants are computed once, from iteration 1, and
+frozen in its manifest. If they were new in every iteration, rewards of different iterations could not be compared.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from eva_data.errors import DataError
 from eva_data.method.pair import NOISE
 
 Scales = Mapping[str, Sequence[float]]
-"""Reward model -> [mean, deviation]; JSON as it is."""
+"""Reward model -> [mean, deviation], ready for JSON."""
 
 _RESPONSE = ["prompt_id", "response_idx"]
 
@@ -22,12 +22,12 @@ _RESPONSE = ["prompt_id", "response_idx"]
 def reward_scales(scored: pl.DataFrame) -> dict[str, list[float]]:
     """Mean and population standard deviation of the finite rewards of each reward model, in the order of names.
 
-    `scored` has the columns `reward_model` and `reward`, in any row order. Raises DataError for a model with no
-    finite reward, or with ones only that are equal but for noise (`pair`).
+    `scored` has the columns `reward_model` and `reward`, in any row order. Raise DataError if a model has no finite
+    reward, or if all its rewards are equal up to noise (see `pair`).
     """
     reward = pl.col("reward")
     finite = reward.filter(reward.is_finite()).sort()
-    # About the smallest, so that equal rewards have a deviation of exactly 0.
+    # Differences to the smallest reward are used, so that equal rewards have a deviation of exactly 0.
     above = finite - finite.min()
     constants = (
         scored.group_by("reward_model")
@@ -38,14 +38,14 @@ def reward_scales(scored: pl.DataFrame) -> dict[str, list[float]]:
     for name, mean, deviation in constants.iter_rows():
         if mean is None:
             raise DataError(f"the reward model `{name}` scored no response at all: see its reasons, or take it out")
-        # What is left of equal decimals, as 0.1 + 0.2 and 0.3, is no deviation: divided by, it would become rewards.
+        # The difference of 0.1 + 0.2 and 0.3 is rounding. Divided by such a deviation, rounding would become rewards.
         scales[name] = [mean, deviation if deviation > NOISE * max(1.0, abs(mean)) else 0.0]
     check_scales(scales)
     return scales
 
 
 def check_scales(scales: Scales) -> None:
-    """Raise DataError where a reward model cannot be standardised."""
+    """Raise DataError if a reward model cannot be standardised."""
     for name, (_, deviation) in scales.items():
         if not 0 < deviation < float("inf"):
             raise DataError(
@@ -57,10 +57,10 @@ def check_scales(scales: Scales) -> None:
 def averaged(scored: pl.DataFrame, scales: Scales) -> pl.DataFrame:
     """The mean of a response's standardised rewards: one row per response, in the order of (prompt_id, response_idx).
 
-    `scored` has one row per response and reward model: `prompt_id`, `response_idx`, `reward_model`, `reward`,
-    `reason`. A response that any model of `scales` could not score has a null reward, and `reason` says
-    `unscored_by: <model>: <its reason>` of the first such model by name. Raises DataError for a model that `scales`
-    does not know, and for a deviation that nothing can be divided by.
+    `scored` has one row per response and reward model: `prompt_id`, `response_idx`, `reward_model`, `reward`, `reason`.
+    If any model of `scales` could not score a response, its reward is null, and `reason` is
+    `unscored_by: <model>: <its reason>` for the first such model by name. Raise DataError for a model that is not in
+    `scales`, and for a deviation of 0.
     """
     check_scales(scales)
     unknown = set(scored["reward_model"].unique()) - set(scales)
@@ -89,7 +89,7 @@ def averaged(scored: pl.DataFrame, scales: Scales) -> pl.DataFrame:
 
 
 def _standardised(scored: pl.DataFrame, number: int, mean: float, deviation: float) -> pl.DataFrame:
-    """One row per response: `reward_<number>`, null where it is not finite, and `reason_<number>`."""
+    """One row per response: `reward_<number>`, null if it is not finite, and `reason_<number>`."""
     finite = pl.col("reward").is_finite().fill_null(False)
     reason = pl.col("reason").cast(pl.String)
     return scored.select(

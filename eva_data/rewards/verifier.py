@@ -1,4 +1,4 @@
-"""Rewards by a Python function of the prompt's last turn, the response and, if there are some, reference answers."""
+"""Rewards by a Python function of the prompt's last turn, the response and, if given, the reference answer."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from eva_data.rewards.scorers import Scorer
 WHILE_TRAINING = True
 
 Verify = Callable[..., float | None]
-"""(text of the prompt's last turn, response) or (..., answer) -> reward; None where there is no telling."""
+"""(text of the prompt's last turn, response) or (..., answer) -> reward, or None if it cannot tell."""
 
 CHUNK_ROWS = 200
-"""Prompts that the ledger is asked about together."""
+"""Number of prompts that are looked up in the ledger together."""
 COMMIT_SECONDS = 1.0
-"""A slow function's verdicts are committed at least this often."""
+"""Seconds between commits: the verdicts of a slow function are committed at least so often."""
 
 
 def load_verifier(function: str) -> Verify:
-    """The callable of that name (`own_code`); ConfigError where there is none."""
+    """The function of that name (see `own_code`). Raise ConfigError if there is none."""
     return load_function(function, "reward.function")
 
 
 def scorer_of(block: Verifier) -> Scorer:
-    """The function, as its name, version and answers have it."""
+    """The scorer of a function, by its name, version and answers."""
     return Scorer(block, fingerprint(block.function, block.version, block.answers))
 
 
 def fingerprint(function: str, version: str, answers: Answers | None = None) -> str:
-    """What a verifier is in the ledger and in the column `reward_model`.
+    """The name of a verifier in the ledger and in the column `reward_model`.
 
-    Its name, its version or else its source file, and the content of its reference answers.
+    It holds the function's name, its version or else a hash of its source file, and a hash of its reference answers.
     """
     name = f"verifier:{identity(function, load_verifier(function), version)}"
     return name if answers is None else f"{name}+answers:{_content(answers)}"
@@ -51,7 +51,7 @@ def reward_key(fingerprint: str, prompt: str, response: str) -> bytes:
 
 
 def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
-    """One Score per response. Raises JobError where the function raises on every one of them."""
+    """One Score per response. Raise JobError if the function raises on every response."""
     verdicts = _Verdicts(job, rows)
     progress = ProgressFile(job)
     total = sum(len(row["responses"]) for row in rows)
@@ -78,7 +78,7 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
 
 
 class _Committed:
-    """Verdicts, committed together at the end and every now and then."""
+    """Keeps verdicts, and commits them from time to time and at the end."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -89,7 +89,7 @@ class _Committed:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # After an exception too: what was decided before it need not be decided again.
+        # This runs after an exception too, so that the verdicts before it are kept.
         self._commit()
 
     def add(self, key: bytes, score: Score) -> None:
@@ -103,7 +103,7 @@ class _Committed:
 
 
 class _Verdicts:
-    """The function of a job, with its answers, and the first error it raised."""
+    """The function of a job, with its answers and the first error that it raised."""
 
     def __init__(self, job: Job, rows: Sequence[dict[str, Any]]) -> None:
         assert isinstance(job.settings, Verifier)
@@ -118,7 +118,7 @@ class _Verdicts:
         return reward_key(self._fingerprint, _text(row), response)
 
     def score(self, row: Mapping[str, Any], response: str) -> tuple[Score, bool]:
-        """The Score, and whether it is one to keep: a verdict that an exception prevented is asked for again."""
+        """The Score, and whether to keep it. After an exception, a rerun asks the function again."""
         arguments: tuple[Any, ...] = (_text(row), response)
         if self._answers is not None:
             if self._answers.get(_text(row)) is None:
@@ -128,10 +128,10 @@ class _Verdicts:
             given = self._verify(*arguments)
             reward = None if given is None else float(given)
         except EvaError:
-            # Something is missing that the function needs, for this response as for all others.
+            # Something that the function needs is missing, for this response and for all others.
             raise
         except Exception as error:
-            # The user's own function: one bad row must not end a night's run, nor vanish from it.
+            # This is the user's own function. One bad row must neither end a night's run nor vanish.
             self._raised = self._raised or error
             return Score(None, f"verifier_raised: {type(error).__name__}: {error}"), False
         if reward is None:
@@ -147,9 +147,9 @@ class _Verdicts:
 
 
 def read_answers(answers: Answers, prompts: Sequence[str]) -> dict[str, Any]:
-    """The reference answer of each of `prompts` that has one; prompts are compared as ids compare them.
+    """Prompt -> reference answer, for each of `prompts` that has one. Prompts are equal if their ids are.
 
-    Raises DataError where there is no such file or column, or where one prompt has two different answers.
+    Raise DataError if there is no such file or column, or if a prompt has two different answers.
     """
     import polars as pl
 

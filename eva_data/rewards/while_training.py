@@ -1,4 +1,4 @@
-"""Rewards during training: a reward job's scores in this process, its model loaded once and kept."""
+"""Rewards during training: scores responses in this process by a reward job, whose model is loaded once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from eva_data.rewards.local.scoring import Loaded, scores
 
 
 def refuse_others(backend: str) -> None:
-    """Raise ConfigError for a reward that cannot be given while a model trains."""
+    """Raise ConfigError if a reward cannot score while a model trains."""
     if not backend_called(backend).WHILE_TRAINING:
         usable = ", ".join(name for name in REWARD_BACKENDS if backend_called(name).WHILE_TRAINING)
         raise ConfigError(
@@ -27,7 +27,7 @@ def refuse_others(backend: str) -> None:
 
 
 class LiveReward:
-    """A function of prompts and responses, one Score each."""
+    """A function that gives one Score for each prompt and response."""
 
     def __init__(self, job: Job) -> None:
         refuse_others(backend_of(job))
@@ -50,7 +50,7 @@ class LiveReward:
         return tokenizer, config, classifier.load(model, config, tokenizer)
 
     def _classified(self, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
-        """As `classifier.score_rows`, which loads the model anew."""
+        """The same as `classifier.score_rows`, which would load the model each time."""
         tokenizer, config, loaded = self._loaded
         block = local_model(self._job).block
         keys = [classifier.reward_key(self._job.scorer, row["prompt"], row["responses"][0]) for row in rows]

@@ -1,1 +1,1 @@
-"""A small verifiable world and a small real model: what `eva-data` plays with where no config is given."""
+"""A small verifiable world and a small real model, with which `eva-data` plays if there is no config."""

@@ -1,4 +1,4 @@
-"""What the sandbox model learns from: prompts answered, and rewritten as Distilabel's templates ask."""
+"""Examples for the sandbox model: answers to prompts, and prompts rewritten by Distilabel's templates."""
 
 from collections.abc import Mapping
 from random import Random
@@ -24,13 +24,13 @@ Example = tuple[str, str]
 """A user message and the reply to it."""
 
 DEEPER = ("CONSTRAINTS", "DEEPENING", "INCREASED_REASONING_STEPS")
-"""Mutations that ask for more: one more operation, or another last one where there are five already."""
+"""Mutations that ask for more: one more operation, or another last operation if there are five already."""
 _INVENTED_SHARE = 0.25
 _STRIPPED_SHARE = 0.2
 
 
 def _source(rng: Random) -> str:
-    # Letters in any order, now and then: copying must not depend on knowing the word.
+    # Some sources are random letters, since the model must also copy words that it does not know.
     while rng.random() < _INVENTED_SHARE:
         invented = "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(4, 10)))
         if not is_reserved(invented):
@@ -39,9 +39,9 @@ def _source(rng: Random) -> str:
 
 
 def solving(rng: Random, depth_weights: Mapping[int, float], careless: float = 0.0) -> Example:
-    """A prompt and its answer, the depth drawn by weight.
+    """A prompt and its answer. The depth is drawn by weight.
 
-    With probability `careless` the answer to a prompt of depth 3 or more leaves the last operation out.
+    With probability `careless`, the answer to a prompt of depth 3 or more leaves the last operation out.
     """
     chosen = rng.choices(list(depth_weights), weights=list(depth_weights.values()))[0]
     task = draw_task(chosen, rng, source=_source(rng))
@@ -49,12 +49,12 @@ def solving(rng: Random, depth_weights: Mapping[int, float], careless: float = 0
     if careless and chosen >= 3 and rng.random() < careless:
         task = Task(task.source, task.operations[:-1])
     answer = solve(task)
-    assert answer is not None  # draw_task only draws tasks that have one
+    assert answer is not None  # draw_task only draws tasks with an answer
     return prompt, answer
 
 
 def _deeper(prompt: str, task: Task, rng: Random) -> str:
-    """The prompt, word for word, with another clause; its last clause is replaced where it has five."""
+    """The prompt, word for word, with one more clause; if it has five clauses, the last is replaced."""
     if depth(task) == MAX_DEPTH:
         cut = max(prompt.rfind(connector) for connector in CONNECTORS)
         prompt, task = prompt[:cut] + ".", Task(task.source, task.operations[:-1])
@@ -64,7 +64,7 @@ def _deeper(prompt: str, task: Task, rng: Random) -> str:
 
 
 def _more_concrete(prompt: str, task: Task, rng: Random) -> str:
-    """The same text about another word, at least as long up to seven letters, or about another number."""
+    """The same text about another number or word; the word is at least as long, up to seven letters."""
     noun = "the " + ("number " if kind(task.source) == "number" else "word ")
     while True:
         other = rng.choice(sources(kind(task.source), False))
@@ -74,7 +74,7 @@ def _more_concrete(prompt: str, task: Task, rng: Random) -> str:
 
 
 def rewriting(rng: Random, templates: Mapping[str, str]) -> Example:
-    """A filled-in mutation template and the rewritten prompt, any template and any depth being as likely."""
+    """A filled-in mutation template and the rewritten prompt. All templates and depths are equally likely."""
     mutation = rng.choice(list(templates))
     task = draw_task(rng.randint(1, MAX_DEPTH), rng, source=_source(rng))
     prompt = render(task, rng)

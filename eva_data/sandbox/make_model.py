@@ -3,11 +3,11 @@
     python -m eva_data.sandbox.make_model --out FIRST
     python -m eva_data.sandbox.make_model --out DIR --start FIRST --lesson careless --steps 500
 
-One small Llama first learns to answer prompts of depth 1 and 2 (and has hardly seen deeper ones), and to rewrite
-prompts of any depth as Distilabel's evol-instruct templates ask. The second lesson shows it all depths, but of the
-answers to deep prompts more than half leave the last operation out, as data from a web of careless people would:
-it then can do better than it does, which is what the game is for. Same seed, machine, thread count and versions:
-same weights.
+First, a small Llama learns to answer prompts of depth 1 and 2 (it hardly sees deeper prompts), and to rewrite prompts
+of any depth as Distilabel's evol-instruct templates ask. The second lesson shows all depths, but more than half of the
+answers to deep prompts leave the last operation out, like data from a web of careless people. Then the model can do
+better than it does, which the game is about. The same seed, machine, number of threads and versions give the same
+weights.
 """
 
 import json
@@ -31,7 +31,7 @@ _CONTEXT = 1024
 
 
 class Lesson(NamedTuple):
-    """What the examples of a lesson are drawn from, and at what pace they are learnt."""
+    """The mix of a lesson's examples, and its learning rates."""
 
     depths: dict[int, float]
     careless: float
@@ -48,7 +48,7 @@ LESSONS = {
 
 
 def new_model(tokenizer: PreTrainedTokenizerBase, layers: int, hidden: int) -> LlamaForCausalLM:
-    """An untrained model; its heads have 32 dimensions, the fewest that vLLM serves."""
+    """An untrained model. Its heads have 32 dimensions, the fewest that vLLM serves."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
@@ -72,7 +72,7 @@ def new_model(tokenizer: PreTrainedTokenizerBase, layers: int, hidden: int) -> L
 def loss_on_replies(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
 ) -> torch.Tensor:
-    """The mean loss per token of the replies, their end token included."""
+    """The mean loss per token of the replies, with their end tokens."""
     questions = tokenizer([asked(message) for message, _ in examples])["input_ids"]
     answers = tokenizer([answer + END for _, answer in examples])["input_ids"]
     width = max(len(question) + len(answer) for question, answer in zip(questions, answers, strict=True))
@@ -81,7 +81,7 @@ def loss_on_replies(
     for row, (question, answer) in enumerate(zip(questions, answers, strict=True)):
         tokens[row, : len(question) + len(answer)] = torch.tensor(question + answer)
         labels[row, len(question) : len(question) + len(answer)] = torch.tensor(answer)
-    # Padding stands on the right, where causal attention never looks at it from a reply: no mask is needed.
+    # Padding stands on the right. Causal attention of a reply never looks at it, so no mask is needed.
     hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state
     wanted = labels[:, 1:]
     logits = model.lm_head(hidden[:, :-1][wanted != -100])
@@ -99,7 +99,7 @@ def optimizers(model: LlamaForCausalLM, muon_lr: float, adam_lr: float) -> list[
 
 
 def pace(step: int, steps: int, lesson: Lesson) -> float:
-    """The share of the learning rate: up over the first steps, down to 0 over the last ones."""
+    """The share of the learning rate: it rises over the first steps and falls to 0 over the last steps."""
     return min(1.0, (step + 1) / (lesson.warmup * steps), (steps - step) / (lesson.decay * steps))
 
 
@@ -111,7 +111,7 @@ def teach(
     batch_size: int,
     rng: Random,
 ) -> tuple[float, float]:
-    """Train the model, telling how it goes; the running losses per token of solving and of rewriting at the end."""
+    """Train the model and print the progress. Return the last running losses per token of solving and rewriting."""
     opts = optimizers(model, lesson.rate, lesson.rate)
     n_solve = round(lesson.solving_share * batch_size)
     started, recent = time.monotonic(), [0.0, 0.0]
@@ -163,9 +163,9 @@ def main(
     seed: int,
     threads: int,
 ) -> None:
-    """Train the model and write it, its tokenizer and a card with what was measured to OUT."""
+    """Train the model, and write it, its tokenizer and a card with measurements to OUT."""
     torch.set_num_threads(threads)
-    # The only use of a global generator: transformers draws initial weights from nowhere else.
+    # This is the only use of a global generator: transformers draws initial weights from it.
     torch.manual_seed(seed)
     tokenizer = build_tokenizer(MUTATION_TEMPLATES)
     history: list[dict[str, object]] = []
@@ -193,7 +193,7 @@ def main(
     model.bfloat16().save_pretrained(out)
     tokenizer.save_pretrained(out)
     (out / "training.json").write_text(json.dumps(history, indent=2) + "\n", encoding="utf-8")
-    # Measured as it will be used: read back from the rounded weights.
+    # The model is measured as it will be used, with the rounded weights from the file.
     shipped = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
     solved = solving_table(shipped, tokenizer, 500)
     rewritten = rewriting_table(shipped, tokenizer, MUTATION_TEMPLATES, 100)

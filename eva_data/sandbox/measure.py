@@ -1,4 +1,4 @@
-"""Ask the sandbox model and count: right answers, informativeness and valid rewrites."""
+"""Measures the sandbox model: right answers, informativeness and valid rewrites."""
 
 from collections.abc import Mapping, Sequence
 from random import Random
@@ -12,7 +12,7 @@ from eva_data.sandbox.world import draw_task, heldout_prompts, parse, render
 
 
 def batches(lengths: Sequence[int], size: int) -> list[list[int]]:
-    """Positions in batches of `size`, the shortest first, so that little is padded."""
+    """Positions in batches of `size`, the shortest first, so that there is little padding."""
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     return [order[i : i + size] for i in range(0, len(order), size)]
 
@@ -28,7 +28,7 @@ def reply(
     seed: int = 0,
     batch_size: int = 512,
 ) -> list[str]:
-    """One reply to each user message, at temperature 0 the likeliest token each time."""
+    """One reply to each user message. At temperature 0, every token is the likeliest."""
     generator = torch.Generator().manual_seed(seed)
     prompts = [asked(message) for message in messages]
     replies = [""] * len(prompts)
@@ -66,7 +66,7 @@ def reply(
 def solving_table(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, per_depth: int
 ) -> list[dict[str, float]]:
-    """Per depth, on held-out prompts: right greedily and in any of six samples, and their mean A_min."""
+    """One row per depth, on held-out prompts: shares of right answers (greedy, any of six samples), and mean A_min."""
     table = []
     for depth in (1, 2, 3, 4, 5):
         prompts = heldout_prompts(per_depth, (depth,))
@@ -93,7 +93,7 @@ def rewriting_table(
     templates: Mapping[str, str],
     per_cell: int,
 ) -> dict[str, list[dict[str, float]]]:
-    """Per template and depth, at temperature 1: share that parses, their mean depth, share distinct."""
+    """One row per template and depth, at temperature 1: share that parses, mean depth of these, share distinct."""
     table: dict[str, list[dict[str, float]]] = {}
     for mutation, template in templates.items():
         table[mutation] = []

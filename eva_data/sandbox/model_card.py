@@ -1,4 +1,4 @@
-"""The sandbox model's card, written from what was measured."""
+"""Writes the sandbox model's card from measurements."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

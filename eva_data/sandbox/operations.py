@@ -1,4 +1,4 @@
-"""The operations of the sandbox world: what each one is called in English, and what it does to a string."""
+"""The operations of the sandbox world: their English phrases, and their effect on a string."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ ARGUMENT_WORDS = (
 
 @dataclass(frozen=True)
 class Rule:
-    """One operation. In `phrases`, `{x}` is what it works on and `{a}` its argument, if it takes one."""
+    """One operation. In `phrases`, `{x}` stands for its operand and `{a}` for its argument, if it takes one."""
 
     name: str
     takes: Kind

@@ -1,8 +1,7 @@
 """The sandbox model's tokenizer: bytes, plus a token for each phrase of the world and the templates.
 
-Words are spelled out byte by byte, so that the model can work on their letters; whatever text comes in,
-decoding gives it back unchanged. Instructions are one token a phrase, which keeps prompts and rewrite
-requests short.
+Words are spelled out byte by byte, so that the model can work on their letters. Decoding gives any text back
+unchanged. A phrase of an instruction is one token, which keeps prompts and rewrite requests short.
 """
 
 import re
@@ -36,23 +35,23 @@ def _phrase_pieces() -> Iterable[str]:
         noun = "the number " if rule.takes == "number" else "the word "
         for phrase in rule.phrases:
             first = phrase[0].upper() + phrase[1:]
-            # The source and the argument are spelled out, so a phrase is cut around them.
+            # The source and the argument are spelled out, so a phrase is cut before and after them.
             yield from re.split(r"\{x\}|\{a\}", first.replace("{x}", noun + "{x}"))
             yield from phrase.replace("{x}", "it").split("{a}")
 
 
 def _template_pieces(templates: Mapping[str, str]) -> Iterable[str]:
-    """The text before, between and after `<PROMPT>`, cut where the templates begin to differ."""
+    """The texts before, between and after `<PROMPT>`, cut where the templates begin to differ."""
     for template in templates.values():
         for part in template.split("<PROMPT>"):
             for sentence in re.split(r"(?<=method: \n)|\n\n(?=You should try)", part):
-                # Apart, so that a request whose ends were stripped still meets the same tokens.
+                # The line end is separate, so that a request with stripped ends has the same tokens.
                 yield sentence.rstrip("\n") if sentence.endswith(":\n\n") else sentence
     yield "\n\n"
 
 
 def asked(message: str) -> str:
-    """A user message as the chat template renders it, up to where the reply begins."""
+    """A user message as the chat template renders it, up to the beginning of the reply."""
     return f"{USER}{message}{END}{ASSISTANT}"
 
 

@@ -1,10 +1,9 @@
 """The sandbox world: English instructions that compose one to five operations on a word or a number.
 
-"Write the word tiger backwards, then put it in capital letters." has exactly one right answer, REGIT. A task
-is drawn, rendered to text by any of several phrasings, and read back by a strict parser, so that whatever a
-model writes is either a task with a known answer or no task at all. A "letter" is any character of the string
-at hand (also the * that stands for a vowel), and alphabetical order puts * first and a capital before its
-small letter.
+"Write the word tiger backwards, then put it in capital letters." has exactly one right answer, REGIT. A task is drawn
+and rendered to text by one of several phrasings. A strict parser reads it back, so that any text of a model is either a
+task with a known answer or not a task. A "letter" is any character of the present string (also the * in the place of a
+vowel). Alphabetical order puts * first and a capital before its small letter.
 """
 
 import hashlib
@@ -19,7 +18,7 @@ from eva_data.sandbox.operations import RULES, Kind, Rule
 
 MAX_DEPTH = 5
 MAX_ANSWER = 32
-"""Characters that a drawn task never exceeds in any intermediate result; `parse` accepts longer ones."""
+"""Most characters of any intermediate result of a drawn task; `parse` accepts longer results."""
 CONNECTORS = (", then ", ", and then ", ". Then ", ". After that, ", ". Next, ")
 _NOUN: dict[Kind, str] = {"text": "the word ", "number": "the number "}
 _SOURCE: dict[Kind, str] = {"text": "[a-z]{2,16}", "number": "[1-9][0-9]{0,5}"}
@@ -29,7 +28,7 @@ _NUMBER_SHARE = 0.12
 
 @dataclass(frozen=True)
 class Operation:
-    """One step of a task: the name of a rule, and the argument it takes ("" where it takes none)."""
+    """One step of a task: the name of a rule, and its argument ("" if it takes none)."""
 
     name: str
     argument: str = ""
@@ -37,14 +36,14 @@ class Operation:
 
 @dataclass(frozen=True)
 class Task:
-    """A word or number and what to do to it, in order. The phrasing is not part of it."""
+    """A word or number, and the operations on it in order. The phrasing is not part of it."""
 
     source: str
     operations: tuple[Operation, ...]
 
 
 def kind(source: str) -> Kind:
-    """Digits are a number, anything else is text."""
+    """The kind of a source: digits are a number, everything else is text."""
     return "number" if source.isdigit() else "text"
 
 
@@ -54,7 +53,7 @@ def depth(task: Task) -> int:
 
 
 def solve(task: Task) -> str | None:
-    """The one right answer; None where an operation meets the wrong kind of value or nothing is left."""
+    """The only right answer; None if an operation meets the wrong kind of value or the result is empty."""
     value, value_kind = task.source, kind(task.source)
     for operation in task.operations:
         rule = RULES[operation.name]
@@ -67,27 +66,27 @@ def solve(task: Task) -> str | None:
 
 
 def is_reserved(source: str) -> bool:
-    """Whether a word or number belongs to the tenth that only held-out prompts use, decided by its hash."""
+    """Whether a word or number belongs to the tenth, chosen by hash, that only held-out prompts use."""
     return int.from_bytes(hashlib.sha256(source.encode()).digest()[:4], "big") % 10 == 0
 
 
 @cache
 def sources(of: Kind, reserved: bool) -> tuple[str, ...]:
-    """The words (or numbers) that tasks are drawn from, either the reserved tenth or all the others."""
+    """The words or numbers for tasks: either the reserved tenth or all others."""
     text = (files("eva_data.sandbox") / "words.txt").read_text(encoding="ascii")
     everything = text.split() if of == "text" else _NUMBERS
     return tuple(source for source in everything if is_reserved(source) == reserved)
 
 
 def extensions(task: Task) -> list[Rule]:
-    """The rules that may follow the last operation: of the right kind, and no text rule twice in one task."""
+    """The rules that may follow the last operation: they have the right kind, and no text rule is used twice."""
     last = RULES[task.operations[-1].name].gives if task.operations else kind(task.source)
     used = {operation.name for operation in task.operations}
     return [rule for rule in RULES.values() if rule.takes == last and (last == "number" or rule.name not in used)]
 
 
 def extend(task: Task, rng: Random) -> Task | None:
-    """The task with one more operation of `extensions`; None where the result would be too long or empty."""
+    """The task with one more operation of `extensions`; None if the result would be too long or empty."""
     # Counting ends the text operations, so it is drawn a third as often as the others.
     rules = extensions(task)
     rule = rng.choices(rules, weights=[1 if rule.name == "count" else 3 for rule in rules])[0]
@@ -97,12 +96,12 @@ def extend(task: Task, rng: Random) -> Task | None:
 
 
 def draw_source(rng: Random, *, reserved: bool = False) -> str:
-    """A word, or in one draw of eight a number."""
+    """Draw a word or, with probability 1/8, a number."""
     return rng.choice(sources("number" if rng.random() < _NUMBER_SHARE else "text", reserved))
 
 
 def draw_task(depth: int, rng: Random, *, reserved: bool = False, source: str | None = None) -> Task:
-    """A task of `depth` operations on a drawn (or the given) source; `reserved`: of the held-out tenth."""
+    """Draw a task of `depth` operations on the given or a drawn source; `reserved` draws from the held-out tenth."""
     while True:
         task: Task | None = Task(source or draw_source(rng, reserved=reserved), ())
         while task is not None and len(task.operations) < depth:
@@ -112,14 +111,14 @@ def draw_task(depth: int, rng: Random, *, reserved: bool = False, source: str | 
 
 
 def clause(operation: Operation, target: str, rng: Random | None = None) -> str:
-    """One operation in words, on `target` ("it", "the word tiger"); without an rng, by its first phrase."""
+    """One operation in words, on `target` ("it", "the word tiger"). Without `rng`, the first phrase is taken."""
     phrases = RULES[operation.name].phrases
     phrase = rng.choice(phrases) if rng else phrases[0]
     return phrase.replace("{a}", operation.argument).replace("{x}", target)
 
 
 def render(task: Task, rng: Random | None = None) -> str:
-    """The task as an English instruction; phrases and connectors come from `rng`, or the first of each."""
+    """The task as an English instruction. `rng` draws phrases and connectors; without it, the first are taken."""
     text = clause(task.operations[0], _NOUN[kind(task.source)] + task.source, rng)
     text = text[0].upper() + text[1:]
     for operation in task.operations[1:]:
@@ -141,9 +140,9 @@ def _patterns(first: bool) -> tuple[tuple[Rule, re.Pattern[str]], ...]:
 
 
 def parse(text: str) -> Task | None:
-    """The task that a prompt states, or None if it is anything but a prompt that `render` could have written.
+    """The task that a prompt states; None if `render` could not have written the prompt.
 
-    Strict: every character counts, 1 to 5 operations, each on the kind of value it takes, no empty result.
+    Every character counts. There must be 1 to 5 operations, each on a value of its kind, and no empty result.
     """
     source, position, operations = "", 0, list[Operation]()
     while len(operations) < MAX_DEPTH:
@@ -170,12 +169,12 @@ def _distinct(n: int, depths: Sequence[int], rng: Random, *, reserved: bool) -> 
 
 
 def seed_prompts(n: int, seed: int, depths: Sequence[int] = (1, 2)) -> list[str]:
-    """`n` different prompts on words that no held-out prompt uses, `depths` taking turns; fixed by `seed`."""
+    """`n` different prompts on words that no held-out prompt uses, with `depths` in turn. `seed` fixes them."""
     return _distinct(n, depths, Random(f"sandbox seeds {seed}"), reserved=False)
 
 
 def heldout_prompts(per_depth: int, depths: Sequence[int] = (1, 2, 3, 4, 5)) -> list[str]:
-    """The held-out prompts: the first `per_depth` of a fixed sequence for each depth, by depth."""
+    """The held-out prompts, by depth: the first `per_depth` of a fixed sequence for each depth."""
     return [
         prompt
         for depth in depths

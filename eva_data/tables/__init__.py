@@ -1,1 +1,1 @@
-"""The tables of a dataset: their columns, the ids and draws of their rows, and how they are read."""
+"""The tables of a dataset: their columns, the ids and draws of their rows, and the readers of foreign tables."""

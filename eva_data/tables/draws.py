@@ -1,4 +1,4 @@
-"""Draw exactly k rows of a table by a key, without carrying the table through a sort."""
+"""Draw exactly k rows of a table by a key, without sorting the whole table."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import polars as pl
 
 
 def share_of(share: float | Fraction, total: int) -> int:
-    """`share` x `total`, rounded half up, of the decimal number that a person wrote: 0.145 of 100 is 15."""
+    """`share` x `total`, rounded half up. The share is taken as a decimal number, as it prints: 0.145 of 100 is 15."""
     return math.floor(Fraction(str(share)) * total + Fraction(1, 2))
 
 
 def smallest(table: pl.LazyFrame, key: pl.Expr, count: int) -> pl.Expr:
-    """A condition on the rows of `table`: true for the `count` with the smallest `key`, or all of fewer.
+    """A condition that is true for the `count` rows of `table` with the smallest `key`, or for all rows if fewer.
 
-    `key` is Float64 without NaN, null for rows that never go; among equal keys the smaller `prompt_id`, which
-    is distinct, goes first. Only keys are computed here: the condition compares with the last key that is in,
-    so that a scan can apply it row by row, however wide the rows.
+    `key` is Float64 without NaN. Rows whose key is null are never taken. Among equal keys, the smaller `prompt_id` goes
+    first; ids must be distinct. Only the keys are computed here. The condition compares each row with the last key
+    that is taken, so a scan applies it row by row, however wide the rows are.
     """
     if count <= 0:
         return pl.lit(False)

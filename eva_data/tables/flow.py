@@ -1,4 +1,4 @@
-"""Where every row went: per stage, rows in = rows out + rejected + set aside, or the build stops."""
+"""Counts where every row went: in each stage, rows in = rows out + rejected + set aside, or the build stops."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Flow:
     rows_in: int
     rows_out: int
     rejected: int = 0
-    """Failures; each is a row of `rejects`, or an eliminated one of `evolutions`."""
+    """Failures. Each is a row of `rejects`, or a row of `evolutions` with status eliminated."""
     set_aside: int = 0
-    """Neither failed nor used: not drawn, or more than was needed."""
+    """Rows that neither failed nor were used: they were not drawn, or more than needed."""
 
     def __post_init__(self) -> None:
         if self.rows_in != self.rows_out + self.rejected + self.set_aside:

@@ -1,6 +1,6 @@
-"""Who is who: ids of prompts and pairs, and the uniform draw that belongs to a row.
+"""Ids of prompts and pairs, and the uniform draw that belongs to a row.
 
-All ids are content hashes, all draws are keyed hashes, both as polars expressions: nothing depends on row
+All ids are content hashes, and all draws are keyed hashes. Both are polars expressions, so nothing depends on row
 order, batch size or a global random state.
 """
 
@@ -23,7 +23,7 @@ _RECORD = "\x1e"
 
 
 def normalise(text: pl.Expr) -> pl.Expr:
-    """NFC, CRLF and CR to LF, ends stripped: what two spellings of one prompt may differ in, nothing else."""
+    """Text in NFC, with LF as line end and stripped ends. Two spellings of one prompt may differ in nothing else."""
     return (
         text.str.replace_all("\r\n", "\n", literal=True)
         .str.replace_all("\r", "\n", literal=True)
@@ -37,7 +37,7 @@ def _digest(text: pl.Expr) -> pl.Expr:
 
 
 def prompt_id(prompt: pl.Expr) -> pl.Expr:
-    """Hash of the roles and normalised contents of a conversation (a MESSAGES column); null for null."""
+    """Hash of the roles and normalised contents of a conversation (a MESSAGES column); null for a null conversation."""
     turn = pl.concat_str(
         pl.element().struct.field("role"), pl.lit(_UNIT), normalise(pl.element().struct.field("content"))
     )
@@ -53,7 +53,7 @@ def pair_id(prompt_id: pl.Expr, response_a: pl.Expr, response_b: pl.Expr) -> pl.
 
 
 def uniform_draw(key: pl.Expr, *, seed: int, stage: str, iteration: int) -> pl.Expr:
-    """A number in (0, 1] that belongs to (seed, stage, iteration, key); uniform over keys, 53 bits."""
+    """A number in (0, 1] that depends on (seed, stage, iteration, key) alone; uniform over keys, 53 bits."""
     text = pl.concat_str(pl.lit(f"{seed}{_UNIT}{stage}{_UNIT}{iteration}{_UNIT}"), key)
     bits = plh.NonCryptographicHashingNameSpace(text).xxhash64()
     return ((bits // 2048).cast(pl.Float64) + 0.5) / 2.0**53
@@ -70,23 +70,23 @@ _WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".jo
 
 
 def normalise_text(text: str) -> str:
-    """What `identify.normalise` makes of the text."""
+    """What `normalise` makes of a single text."""
     unix = text.replace("\r\n", "\n").replace("\r", "\n")
     return unicodedata.normalize("NFC", unix).strip(_WHITE_SPACE)
 
 
 def prompt_id_of(messages: Sequence[Message]) -> str:
-    """The id that `identify.prompt_id` gives the same conversation.
+    """The id that `prompt_id` gives the same conversation.
 
-    They can differ only on characters younger than the interpreter's Unicode tables (14.0 in CPython 3.11),
-    and only where such characters compose or reorder.
+    The two can differ only on characters that are newer than the interpreter's Unicode tables (14.0 in CPython 3.11),
+    and only if such characters compose or reorder.
     """
     turns = (message["role"] + _UNIT + normalise_text(message["content"]) for message in messages)
     return hashlib.sha256(_RECORD.join(turns).encode()).hexdigest()[:ID_LENGTH]
 
 
 def draw_of(*, seed: int, iteration: int, chain_id: str, step: int, candidate: int = 0) -> float:
-    """A number in (0, 1) that belongs to one candidate of one step of one chain; uniform over them all, 53 bits."""
+    """A number in (0, 1) that belongs to a candidate of a step of a chain; uniform over all candidates, 53 bits."""
     own = (str(candidate),) if candidate else ()
     key = _UNIT.join((str(seed), "evolve", str(iteration), chain_id, str(step), *own))
     bits = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 11

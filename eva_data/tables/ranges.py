@@ -1,7 +1,7 @@
-"""Ranges of ids: a table of any size, one bounded piece at a time, with the same result.
+"""Ranges of ids, by which a table of any size is worked on one bounded piece at a time, with the same result.
 
-Ids are content hashes (identify), so equal ranges of ids hold equal shares of the rows. In a file in
-canonical order a range is one run of rows, and a scan skips the row groups outside it.
+Ids are content hashes (`ids`), so equal ranges of ids hold about equal shares of the rows. In a file in canonical
+order a range is one run of rows, and a scan skips the row groups outside it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _HEX_DIGITS = 8
 
 @dataclass(frozen=True)
 class IdRange:
-    """The ids from `first` to before `end`, as strings; None has no bound."""
+    """The ids from `first` up to, but without, `end`, as strings; None means no bound on that side."""
 
     first: str | None
     end: str | None
@@ -30,11 +30,11 @@ class IdRange:
 
 
 def id_ranges(parts: int) -> list[IdRange]:
-    """`parts` ranges in ascending order, in one of which every string lies, hexadecimal ids evenly.
+    """`parts` ranges in ascending order. Every string lies in exactly one; hexadecimal ids are spread evenly.
 
-    A function whose result for a prompt depends on that prompt's rows alone gives, range by range, what it
-    gives at once: `estimate.informativeness` and `pair.pair` do. Tables in canonical order put together in
-    the order of the ranges are in canonical order.
+    If a function's result for a prompt depends on the rows of that prompt alone, it gives the same result range by
+    range as at once. `estimate.informativeness` and `pair.pair` are such functions. Tables in canonical order that are
+    concatenated in the order of the ranges are in canonical order again.
     """
     bounds = [f"{part * 16**_HEX_DIGITS // parts:0{_HEX_DIGITS}x}" for part in range(1, parts)]
     return [IdRange(first, end) for first, end in zip([None, *bounds], [*bounds, None], strict=True)]

@@ -1,6 +1,6 @@
-"""Why a row was rejected, eliminated or left without a number: every reason, with a sentence for a newcomer.
+"""Every reason why a row was rejected, eliminated or left without a number, with a sentence for a newcomer.
 
-A reason is a word, or a word with particulars behind a colon: `duplicate`, `gave_up: HTTP 500`,
+A reason is a word, or a word with particulars after a colon: `duplicate`, `gave_up: HTTP 500`,
 `contamination:gsm8k`. `kind` and `kind_of` take the particulars off, for tables that count reasons.
 """
 
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 CONTAMINATION = "contamination"
 DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near_duplicate"
+HELD_OUT = "heldout"
 NOT_BEST = "not_best"
 NOT_FINITE = "not_finite"
 PROMPT_TOO_LONG = "prompt_too_long"
 RESPONSE_FAILED = "response_failed: "
-"""How the reason begins of a failed completion of a prompt that has others; the completion's error follows."""
+"""The beginning of a reason: one completion failed, others of its prompt did not. The completion's error follows."""
 
 REASONS: Mapping[str, str] = {
     # A request to a model.
@@ -53,6 +54,7 @@ REASONS: Mapping[str, str] = {
     DUPLICATE: "The prompt is there already; `duplicate_of` names it.",
     NEAR_DUPLICATE: "The prompt is almost the one that `duplicate_of` names: see `evolve.near_duplicate`.",
     CONTAMINATION: "The prompt repeats words in a row of the benchmark that follows the colon: see `evolve.ngram`.",
+    HELD_OUT: "The prompt repeats, or almost repeats, a prompt that is kept for evaluation; `duplicate_of` names it.",
     NOT_BEST: "Nothing speaks against the candidate, but a better one of the same step went on.",
     # A row of the input.
     "null": "The prompt is null, or one of its turns has no text.",
@@ -74,6 +76,10 @@ REASONS: Mapping[str, str] = {
     "nothing_to_compare": "A pairwise reward compares responses, and this is the only one that can be compared.",
     "unscored_by": "One of several rewards could not score the response; which one, and why, follows.",
     "not_scored": "The reward gave neither a number nor a reason.",
+    "no_answer": "A side of the comparison has no answer to the prompt, since the call failed.",
+    "empty_answer": "An answer is empty: it loses against any other answer, and nobody is asked.",
+    "same_answer": "Both sides gave the same answer: a tie, and nobody is asked.",
+    "not_asked": "The judge was not asked, since judging ended early; the same command goes on.",
     "no_reward": "The response was trained with, but it got no reward.",
     # The informativeness of a prompt.
     "no_response": "The prompt has no response at all.",
@@ -95,24 +101,24 @@ REASONS: Mapping[str, str] = {
     "prompt_unanswerable": "Most reviewers say that the prompt cannot be answered.",
     "prompt_unsafe": "Most reviewers find the prompt unsafe.",
 }
-"""Every kind of reason, with what it means."""
+"""Every kind of reason, with its meaning."""
 
-# Behind `call_failed:` stands the kind of the error, if it is known to be one; elsewhere a colon ends the kind.
+# After `call_failed:` comes the kind of the error, if it is known. In every other reason a colon ends the kind.
 _CALL = r"^(call_failed:[a-z_]+)(?:: |$)"
 _WORD = r"^([^:]+)"
 
 
 def kind(reason: pl.Expr) -> pl.Expr:
-    """A reason without its particulars; of a failed call also the kind of its error, as in `call_failed:gave_up`."""
+    """A reason without its particulars. A failed call keeps the kind of its error, as in `call_failed:gave_up`."""
     return reason.str.extract(_CALL).fill_null(reason.str.extract(_WORD)).fill_null(reason)
 
 
 def kind_of(reason: str) -> str:
-    """What `kind` makes of the text."""
+    """What `kind` makes of a single text."""
     found = re.match(_CALL, reason) or re.match(_WORD, reason)
     return found[1] if found else reason
 
 
 def explained(reason: str) -> list[str]:
-    """The sentences on a reason: on its kind first, then on a reason that is its particular; none if it is unknown."""
+    """Sentences on a reason: on its kind, then on the reason in its particulars, if any; empty if it is unknown."""
     return [REASONS[word] for part in reason.split(":") if (word := part.strip()) in REASONS]

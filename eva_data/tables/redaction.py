@@ -1,4 +1,4 @@
-"""Tables without the values of secret environment variables, however deep they stand in a column."""
+"""Removes the values of secret environment variables from tables, however deep they stand in a column."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from eva_data.secrets import SHOWN, secret_values
 
 
 def without_secrets(table: pl.DataFrame) -> pl.DataFrame:
-    """The table with every secret in its texts as `***`; the same table where it holds none."""
+    """The table with `***` in the place of every secret; the same object if the table holds no secret."""
     secrets = secret_values()
     if not secrets:
         return table
@@ -19,7 +19,7 @@ def without_secrets(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _may_hold(column: pl.Series, secrets: list[str]) -> bool:
-    """Whether a secret stands somewhere in a column's memory; one that two texts only make together counts as well."""
+    """Whether a secret stands somewhere in a column's memory, perhaps across the border of two texts."""
     array = column.to_arrow()
     chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
     buffers = (buffer.to_pybytes() for chunk in chunks for buffer in chunk.buffers() if buffer is not None)

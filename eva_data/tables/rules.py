@@ -1,19 +1,19 @@
-"""The version of the rules by which eva-data itself decides: parsing, elimination, pairing, metrics, strategies.
+"""The version of the rules by which eva-data decides: parsing, elimination, pairing, metrics, strategies.
 
-A manifest records the version that made its iteration, so that `verify` replays an iteration by its own rules.
+A manifest records the version that made its iteration, so that `verify` replays an iteration by the rules of its time.
 
 1   as of 0.1.0; a manifest without a number means it. Pairs are made of texts that are equal character for character
     and of rewards that are compared bit for bit.
 2   Texts that differ in white space alone are one candidate, and rewards are compared up to a stated noise, in pairs
     and in rewritten responses. Short benchmark questions inside a longer prompt are contamination, and letters of
-    scripts without spaces count as the part of a word that they are. A creator's replies are read by their structure,
-    and refusals, answers and other languages are told by more than fixed phrases.
+    scripts without spaces count as parts of words. A creator's replies are read by their structure, and refusals,
+    answers and other languages are recognised by more than fixed phrases.
 """
 
 from __future__ import annotations
 
 RULES = 2
-"""What iterations that are built now are made by."""
+"""The version that makes new iterations."""
 
 REPLAYED = frozenset({1, 2})
-"""Those whose decisions this eva-data can compute again."""
+"""The versions whose decisions this eva-data can compute again."""

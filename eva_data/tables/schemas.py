@@ -1,6 +1,6 @@
-"""The tables of a dataset: the only place where a column is named and typed.
+"""The schemas of a dataset's tables: the only place where a column is named and typed.
 
-A *config* of the published dataset is a kind of table, a *split* is an iteration. Every stage states which
+A *config* of the published dataset is a kind of table, and a *split* is an iteration. Every stage states which
 of these schemas it reads and which it writes; `check` is called where data enters or leaves the process.
 """
 
@@ -34,7 +34,7 @@ def _schema(columns: Mapping[str, Any]) -> pl.Schema:
 
 PROMPTS = _schema(
     {
-        "prompt_id": pl.String,  # hash of the normalised conversation (identify.prompt_id)
+        "prompt_id": pl.String,  # hash of the normalised conversation (ids.prompt_id)
         "prompt": MESSAGES,
         "origin": pl.String,  # seed | evolved
         "mix_role": pl.String,  # seed | evolved | carried
@@ -54,7 +54,7 @@ EVOLUTIONS = _schema(
     {
         "chain_id": pl.String,  # the sampled prompt at which the chain started; with the next two the row's key
         "step": pl.Int32,  # 1 ... evolve.evolutions
-        "candidate": pl.Int32,  # 0 ... evolve.candidates - 1, all of one step from the same parent
+        "candidate": pl.Int32,  # 0 ... evolve.candidates - 1; candidates of one step share the parent
         "prompt_id": pl.String,  # null where the reply holds no prompt
         "prompt": MESSAGES,  # null where the reply holds no prompt
         "parent_id": pl.String,  # last surviving prompt of the chain before this step
@@ -63,11 +63,11 @@ EVOLUTIONS = _schema(
         "mutation": pl.String,
         "raw": pl.String,  # the creator's reply, word for word; null where the call failed
         "status": pl.String,  # mixed | unused | eliminated
-        "reason": pl.String,  # why it was eliminated; of an unused one `not_best`, or null
+        "reason": pl.String,  # why it was eliminated; `not_best` or null if it is unused
         "duplicate_of": pl.String,  # the prompt it repeats; null unless the reason is a duplicate
         "complexity": pl.Float64,  # from 1 to 5 by the creator's rating; null where not rated
         "quality": pl.Float64,  # likewise
-        "unscored": pl.String,  # why a rating is null that was asked for, and what the creator wrote then
+        "unscored": pl.String,  # why a rating that was asked for is null, with the creator's reply
         "completion_tokens": pl.Int32,
         "creator": pl.String,
         "iteration": pl.Int32,
@@ -99,7 +99,7 @@ INFORMATIVENESS = _schema(
 RESPONSES = _schema(
     {
         "prompt_id": pl.String,
-        "response_idx": pl.Int32,  # 0 ... n - 1; of stage rewrite, that of the response it was made from
+        "response_idx": pl.Int32,  # 0 ... n - 1; in stage rewrite, the index of the original response
         "response": pl.String,  # null where the call failed
         "reward": pl.Float64,  # null where it could not be scored
         "reward_model": pl.String,
@@ -133,7 +133,7 @@ PREFERENCES = _schema(
         "chosen_idx": pl.Int32,
         "rejected_idx": pl.Int32,
         "on_policy": pl.Boolean,  # false where the responses came from a table
-        "rewritten": pl.Boolean,  # a response of stage rewrite took the place of the one that it was made from
+        "rewritten": pl.Boolean,  # a response of stage rewrite took the place of its original
         "verdict_by": pl.String,  # reward | human
         "iteration": pl.Int32,
     }
@@ -157,18 +157,50 @@ REVIEWS = _schema(
         "pair_id": pl.String,
         "prompt_id": pl.String,
         "reviewer": pl.String,  # a pseudonym, never a name; null where the row counts votes
-        "status": pl.String,  # submitted | draft | discarded; only submitted ones count
+        "status": pl.String,  # submitted | draft | discarded; only submitted answers count
         "verdict": pl.String,  # first | second | tie | both_bad, as it was shown; null where not answered
         "first_idx": pl.Int32,  # the response that was shown as the first
         "second_idx": pl.Int32,
         "preferred_idx": pl.Int32,  # the response that the reviewer prefers; null without one
         "prompt_quality": pl.String,  # good | unclear | unanswerable | unsafe; null where not answered
         "comment": pl.String,
-        "votes": pl.Int32,  # how many people answered so; null where the row is the answer of one of them
+        "votes": pl.Int32,  # how many people answered so; null if the row is one person's answer
         "iteration": pl.Int32,
     }
 )
 """One row per (pair, reviewer), or per pair and answer that somebody gave, ordered by the first columns."""
+
+EVALUATIONS = _schema(
+    {
+        "evaluation": pl.String,  # which comparison it belongs to: a key of manifests/evaluations.json
+        "set": pl.String,
+        "rule": pl.String,
+        "prompt_id": pl.String,
+        "prompt": MESSAGES,  # up to the turn that is judged
+        "category": pl.String,  # null where the set has none
+        "turn": pl.Int32,  # 1, or 2 for the second user turn
+        "sample": pl.Int32,  # 0 ... samples - 1
+        "judge": pl.String,  # fingerprint of the judge or verifier
+        "order": pl.String,  # solver_first | solver_second; null where one answer is judged by itself
+        "label": pl.String,  # the verdict in the words of the rule; null without one
+        "score": pl.Float64,  # the solver's: 1 wins, 0.5 ties, 0 loses; a rating or reward where one answer is judged
+        "preference": pl.Float64,  # the probability that a judge gave, in [0, 1] for the solver; null without one
+        "reason": pl.String,  # why there is no score, or that nobody was asked
+        "raw": pl.String,  # what the judge wrote where its verdict cannot be read
+        "solver": pl.String,
+        "against": pl.String,  # null where one answer is judged by itself
+        "response": pl.String,
+        "response_against": pl.String,
+        "finish_reason": pl.String,
+        "finish_reason_against": pl.String,
+        "completion_tokens": pl.Int32,
+        "completion_tokens_against": pl.Int32,
+        "iteration": pl.Int32,  # t of theta_t, the solver; null for a model that was not trained here
+    }
+)
+"""One row per (evaluation, prompt, turn, sample, judge, order), ordered by these."""
+
+EVALUATION_KEY = ("evaluation", "prompt_id", "turn", "sample", "judge", "order")
 
 TABLES: Mapping[str, pl.Schema] = {
     "preferences": PREFERENCES,
@@ -185,8 +217,8 @@ LATER: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("informativeness", "preferences"), frozenset([*metrics.LATER, *OWN_METRIC])),
     "reviews": frozenset({"votes"}),
 }
-"""Columns that a table of release 0.1.0 did not have, by table. They are nullable, and a file leaves each of them out
-in which it holds nothing, as the files of earlier releases do."""
+"""Columns that a table of release 0.1.0 did not have, by table. They are nullable. A file leaves out such a column if
+it holds only nulls, as the files of earlier releases do."""
 
 ORDER: Mapping[str, tuple[str, ...]] = {
     "preferences": ("prompt_id",),
@@ -221,9 +253,9 @@ def check(table: pl.DataFrame | pl.LazyFrame, schema: pl.Schema, name: str, *, a
 
 
 def read_table(found: pl.LazyFrame, table: str, name: str) -> pl.LazyFrame:
-    """A table as it was found in files, in its full schema: a column of LATER that the files lack is null.
+    """A table from files in its full schema: a column of LATER that the files lack is null.
 
-    Raises DataError where another column is missing, unknown or of another type; `name` says which table in errors.
+    `name` is the table's name in errors. Raise DataError if another column is missing, unknown or of another type.
     """
     schema = TABLES[table]
     check(found, schema, name, absent=LATER.get(table, frozenset()))
@@ -233,11 +265,10 @@ def read_table(found: pl.LazyFrame, table: str, name: str) -> pl.LazyFrame:
 
 
 def table_to_write(rows: pl.DataFrame, table: str) -> pl.DataFrame:
-    """A table as it is written: without the columns of LATER that hold nothing.
+    """A table as it is written: without the columns of LATER that hold only nulls.
 
-    So a table in which nothing new was said is the same file whichever release wrote it.
-
-    Raises DataError where a column is missing, unknown or of another type.
+    So a table that uses no new column is the same file, whichever release wrote it. Raise DataError if a column is
+    missing, unknown or of another type.
     """
     check(rows, TABLES[table], table)
     later = sorted(LATER.get(table, frozenset()))
@@ -245,12 +276,12 @@ def table_to_write(rows: pl.DataFrame, table: str) -> pl.DataFrame:
 
 
 def empty(schema: pl.Schema) -> pl.DataFrame:
-    """A frame of no rows with the columns of `schema`."""
+    """A frame without rows that has the columns of `schema`."""
     return pl.DataFrame(schema=schema)
 
 
 def conform(table: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
-    """The columns of `schema` in its order and types; absent columns become null."""
+    """The columns of `schema`, in its order and types. A column that `table` lacks is null."""
     missing = [
         pl.lit(None, dtype=dtype).alias(column) for column, dtype in schema.items() if column not in table.columns
     ]

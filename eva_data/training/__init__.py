@@ -1,1 +1,1 @@
-"""The solver step: TRL trains theta_t on the pairs, offline or while prompts evolve."""
+"""The solver step: TRL trains theta_t on the pairs, offline or while the prompts evolve."""

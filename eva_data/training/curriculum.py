@@ -1,8 +1,8 @@
-"""The prompts of an online run, step by step: a batch goes out, scored answers come back, new prompts grow of them.
+"""The prompts of an online run, step by step: a batch goes out, scored answers come back, and new prompts are evolved.
 
-What to train on is decided in `buffer`; here are the prompts themselves, the creator's chains, and the record of all
-that happened, from which the run's dataset is made. A curriculum's state with the record up to it is all that a
-resumed run needs.
+`buffer` decides which prompts a step trains on. This module holds the prompts themselves, runs the creator's chains,
+and writes the record of everything that happened, from which the run's dataset is made. A resumed run needs only the
+state of the curriculum and the record up to it.
 """
 
 from __future__ import annotations
@@ -22,49 +22,49 @@ from eva_data.method.buffer import Batch, Rules, State, after_step, next_batch, 
 from eva_data.tables.metrics import a_avg
 
 Evolver: TypeAlias = Callable[[Sequence[Row], int, int, Sequence[Row], frozenset[str]], list[Row]]
-"""(parents, evolutions of each, step, prompts to compare with, ids that exist) -> judged rows of EVOLUTIONS."""
+"""(parents, evolutions of each, step, prompts to compare with, all ids) -> rows of EVOLUTIONS after elimination."""
 
 Estimator: TypeAlias = Callable[[Sequence[Row], int], "dict[str, float | None]"]
-"""(prompts, step) -> the informativeness of each, by id."""
+"""(prompts, step) -> id of a prompt -> its informativeness."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A response of the policy to a prompt of the batch, with the reward that it was trained with."""
+    """A response of the policy to a prompt of the batch, with its reward in the training."""
 
     prompt_id: str
     text: str
     reward: float | None
     reason: str | None
-    """Why there is no reward."""
+    """Why there is no reward; None if there is one."""
     finish_reason: FinishReason
     tokens: int | None
 
 
 @dataclass
 class Curriculum:
-    """Which prompts an online run trains on; see `buffer` for the rules."""
+    """Decides which prompts an online run trains on; see `buffer` for the rules."""
 
     seeds: Mapping[str, Row]
-    """Rows of PROMPTS by id: `prompt`, `root_id`, `depth`, `source` and the rest of its columns."""
+    """Id -> row of PROMPTS."""
     rules: Rules
     seed: int
     record: Path | None
-    """JSON lines, one per step: what was trained on, answered and evolved; None where another process writes them."""
+    """File of JSON lines, one per step: its prompts, answers and evolutions. None if another process writes it."""
     evolve: Evolver | None
-    """None for a static run: the same algorithm on the seeds alone."""
+    """None for a static run, which trains by the same algorithm on the seeds alone."""
     estimate: Estimator | None = None
-    """Gives a fresh prompt its priority; without it a prompt inherits its parent's informativeness."""
+    """Gives a new prompt its priority. If it is None, a prompt inherits its parent's informativeness."""
     count_truncated: bool = False
     state: State = field(default_factory=State)
     waiting: dict[str, Row] = field(default_factory=dict)
-    """The prompts in the buffer, by id."""
+    """Id -> row of PROMPTS, for the prompts in the buffer."""
     made: set[str] = field(default_factory=set)
-    """Ids of all prompts that were ever evolved."""
+    """Ids of all evolved prompts so far."""
     recorded: int = 0
-    """Bytes of the record that belong to the steps done."""
+    """Number of bytes of the record that belong to finished steps."""
     step: int = 0
-    """The last step whose batch went out, from 1."""
+    """The last step whose batch went out, counted from 1."""
     batch: Batch | None = None
 
     def __post_init__(self) -> None:
@@ -85,7 +85,7 @@ class Curriculum:
         return self._rows(self.batch.prompt_ids)
 
     def finish(self, answers: Sequence[Answer]) -> None:
-        """End the step that was begun: evolve its most informative prompts, move the buffer on, and write it down."""
+        """End the present step: evolve its most informative prompts, move the buffer on, and record the step."""
         assert self.batch is not None
         batch, answered = self._rows(self.batch.prompt_ids), _by_prompt(self.batch, answers)
         informative = average_advantages(answered, count_truncated=self.count_truncated)
@@ -126,7 +126,7 @@ class Curriculum:
         }
 
     def load(self, values: Mapping[str, Any]) -> None:
-        """Go on from what `dump` gave; later lines of the record are overwritten."""
+        """Go on from a state of `dump`. Later lines of the record are overwritten."""
         self.state = State.load(values["buffer"])
         self.waiting = {row["prompt_id"]: row for row in values["waiting"]}
         self.made = set(values["made"])
@@ -162,7 +162,7 @@ class Curriculum:
 def average_advantages(
     answers: Mapping[str, Sequence[Answer]], *, count_truncated: bool = False
 ) -> dict[str, float | None]:
-    """a_avg of each prompt (paper, table 3), null with fewer than two rewards that count, as in `estimate`."""
+    """Id of a prompt -> a_avg (paper: table 3); None if fewer than two rewards count, as in `estimate`."""
     rewards = [
         sorted(a.reward for a in given if a.reward is not None and (count_truncated or a.finish_reason == "stop"))
         for given in answers.values()
@@ -179,7 +179,7 @@ def _by_prompt(batch: Batch, answers: Iterable[Answer]) -> dict[str, list[Answer
 
 
 def _prompt(evolution: Row, sampled: Row) -> Row:
-    """An evolution that survived, as a row of PROMPTS."""
+    """A surviving evolution as a row of PROMPTS."""
     return {
         "prompt_id": evolution["prompt_id"],
         "prompt": evolution["prompt"],

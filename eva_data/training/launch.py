@@ -24,7 +24,7 @@ POLL_SECONDS = 0.2
 
 
 _LEFT_BEHIND = {"README.md"}
-"""TRL's card speaks of the job's folder as the model's name."""
+"""Files that are not taken over. TRL's card calls the model by the name of the job's folder."""
 
 
 _REASON = re.compile(r"error: .|(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b")
@@ -46,20 +46,19 @@ _OF_OTHER_LAUNCHES = re.compile(
     r"|MPI_LOCAL\w+|MV2_COMM_\w+"
     r"|(?:ACCELERATE|FSDP|MEGATRON_LM|PARALLELISM_CONFIG|TORCHELASTIC|TORCH_ELASTIC|PMI|PMIX|OMPI)_\w+"
 )
-"""Variables by which launchers tell a process its place among others; a shell inside such a process has them still."""
+"""Variables by which launchers tell a process its place among others. A shell inside such a process inherits them."""
 
 
 def launch_arguments(config: Config, environment: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """The arguments of `accelerate launch` and the environment: one process on the solver's device, or as
-    `train.accelerate` has it.
+    """The arguments of `accelerate launch`, and its environment.
 
-    Only with `train.accelerate` do the user's accelerate settings count, and what another launcher left in the
-    environment.
+    The default is one process on the solver's device. Only with `train.accelerate` do the user's settings for
+    accelerate and the variables of other launchers count.
     """
     block = _solver(config)
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     threads = block.threads if isinstance(block, TransformersModel) else None
-    # Every value is given, so that none is announced in the log; the file keeps the user's own from being read.
+    # Every value is given, so that accelerate announces no default. The file replaces the user's own config file.
     arguments = [
         *("--config_file", str(train_dir() / "one_process.yaml")),
         *("--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
@@ -67,7 +66,7 @@ def launch_arguments(config: Config, environment: Mapping[str, str]) -> tuple[li
     ]
     always = {
         "HF_HUB_DISABLE_TELEMETRY": "1",
-        # Threads that spin while they wait take the processor from whatever else runs on it.
+        # Threads that spin while they wait would take the processor from other processes.
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
         "TQDM_DISABLE": "1",
@@ -84,10 +83,10 @@ def launch_arguments(config: Config, environment: Mapping[str, str]) -> tuple[li
     environment = {name: value for name, value in environment.items() if not _OF_OTHER_LAUNCHES.fullmatch(name)}
     kind, _, number = block.device.partition(":")
     if kind == "cpu":
-        # The script takes float32 where it sees no GPU.
+        # If the script sees no GPU, it uses float32.
         return [*arguments, "--cpu"], {**environment, **always, "CUDA_VISIBLE_DEVICES": ""}
     if kind == "cuda":
-        # One GPU only: with more in sight, one process would ask for DataParallel, which TRL refuses.
+        # The process must see one GPU only: with more, it would use DataParallel, which TRL refuses.
         visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
         chosen = visible[int(number or 0)] if visible != [""] else number or "0"
         return [*arguments, "--gpu_ids", chosen], {**environment, **always}
@@ -95,10 +94,10 @@ def launch_arguments(config: Config, environment: Mapping[str, str]) -> tuple[li
 
 
 def failure(text: str, status: int) -> str:
-    """Why a training failed, from what it wrote: its own words, or else the last exception, in one line."""
+    """Why a training failed, in one line: the script's own error in its log, or else the last exception."""
     lines = [line.rsplit("]: ", 1)[-1].strip() for line in text.splitlines()]
     reasons = [line for line in lines if _REASON.match(line) and not _LAUNCHER.match(line)]
-    # What it ends with may be another library's exception, which does not say why.
+    # The last exception may come from another library and not name the cause.
     if unwritten := [line for line in reasons if _UNWRITTEN.search(line)]:
         return f"it could not write a file ({unwritten[-1]}), most often because no space is left: make room"
     if reasons:
@@ -172,7 +171,7 @@ def _tell(on_progress: Progress | None, path: Path, told: tuple[int, int] | None
 def take_model(
     output: Path, solver: Path, finish: Callable[[Path], None] | None, *, recipe_sha256: str | None = None
 ) -> None:
-    """Give the trained model its name, once all of it is on the disk, with what tells whether it is still the same."""
+    """Give the trained model its name once all files are on disk, with a record by which later changes are noticed."""
     whole = solver.with_name(f".{solver.name}.tmp")
     shutil.rmtree(whole, ignore_errors=True)
     whole.mkdir(parents=True)

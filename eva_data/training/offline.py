@@ -1,8 +1,8 @@
-"""Trains the next solver: one run of `train/preference.py` in a process of its own, resumed after a kill.
+"""Trains the next solver: runs `train/preference.py` in a process of its own, and resumes it after a kill.
 
-theta_t is theta_{t-1} trained on the pairs of iteration t alone, or theta_0 on those of all iterations up to t (the
-paper's table 6). It appears under its name only when it is whole, and is never trained again: other weights would void
-every answer kept of it.
+theta_t is theta_{t-1} trained on the pairs of iteration t alone, or theta_0 trained on the pairs of iterations 1 to t
+(paper: table 6). It gets its name only when it is whole, and a finished theta is never trained again: with other
+weights, its answers in the ledger would be void.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ def train(
     on_progress: Progress | None = None,
     finish: Callable[[Path], None] | None = None,
 ) -> Path:
-    """Train `model` on the pairs of `iteration` and return theta_t's folder, at once where it exists already.
+    """Train `model` on the pairs of `iteration`, unless theta_t exists already, and return theta_t's folder.
 
-    `model` is theta_{t-1}, or theta_0 with `train.mode: scratch`, a folder or a Hub id. `on_progress` is told
-    (optimizer steps done, all of them), and `finish` is given the trained folder before it gets its name. A training
-    that was cut off goes on from its last checkpoint.
+    `model` is a folder or Hub id of theta_{t-1}, or of theta_0 with `train.mode: scratch`. `on_progress` is told
+    (finished optimizer steps, all steps). `finish` is called with the trained folder before it gets its name. A
+    training that was cut off goes on from its last checkpoint.
 
-    Raises StaleError where the iteration is not built or theta_t was trained otherwise, DataError where it has no
-    pairs or they are not those that were built, ConfigError for an unknown recipe, MissingExtraError without TRL, and
-    JobError, with the reason and the log, where training fails.
+    Raise StaleError if the iteration is not built, or if theta_t was trained with another algorithm or split. Raise
+    DataError if the iteration has no pairs or they were changed after the build, ConfigError for an unknown recipe,
+    MissingExtraError without TRL, and JobError, with the cause and the log, if the training fails.
     """
     store = Store(folder.resolve())
     solver = store.solver_folder(iteration)
@@ -48,7 +48,7 @@ def train(
         refuse_another(config, store, iteration)
         return solver
     recipe = find_recipe(config.train.recipe)
-    # A wrong one fails here, not after half a minute of imports.
+    # A wrong recipe fails here, and not after half a minute of imports.
     algorithm_of(recipe)
     split = split_of(config, store, iteration)
     for package in ("trl", "accelerate", "peft"):

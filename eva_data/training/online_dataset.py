@@ -1,4 +1,4 @@
-"""The dataset of an online run, written from its record as an iteration that loads, verifies and publishes like any."""
+"""Writes the dataset of an online run from its record, as an iteration that loads, verifies and publishes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import polars as pl
 
 from eva_data.config import Config, TransformersModel, VllmModel
 from eva_data.dataset.compose import Built, compose
-from eva_data.dataset.inputs import hash_of_prompts, pinned
+from eva_data.dataset.inputs import hash_of_prompts
 from eva_data.dataset.manifest import Evolving, Models
-from eva_data.dataset.seeds import read_seeds, seed_block
+from eva_data.dataset.seeds import seed_block
 from eva_data.iteration.build import bills_of, licences_of
+from eva_data.iteration.heldout import split_seeds
 from eva_data.iteration.players import creator_of
 from eva_data.iteration.run import Run
-from eva_data.iteration.stale import inputs_to_record
 from eva_data.method.outcome import outcome_of
 from eva_data.models.player import Player
 from eva_data.rewards.scorers import reward_model
@@ -35,15 +35,18 @@ from eva_data.training.online_tables import (
 )
 
 
-def write_dataset(run: Run, asked: dict[str, Any], start: Player) -> None:
-    """Write the tables of the record that is in the job folder, and their manifest; `asked` stands in it."""
+def write_dataset(run: Run, asked: dict[str, Any], start: Player, inputs: Mapping[str, str]) -> None:
+    """Write the tables of the record in the job folder, and a manifest that holds `asked`.
+
+    `inputs` are the hashes of what the run was begun with.
+    """
     job = run.store.job_folder(ITERATION, "online")
     training = json.loads((job / "output" / "training.json").read_text(encoding="utf-8"))
     lines = read_record(job / "record.jsonl")
     config = _as_sampled(run.config, training["sampling"])
     assert config.seeds is not None
-    inputs = inputs_to_record(run, ITERATION)
-    seeds, rejected = read_seeds(pinned(config.seeds, "seeds", inputs), config.seed)
+    split = split_seeds(run, inputs)
+    seeds, rejected = split.training, split.rejects
     block = seed_block(seeds, 1, config.seeds.per_iteration)
     too_long = too_long_table(block, json.loads((job / "too_long.json").read_text(encoding="utf-8")))
     solver = f"{start.fingerprint}+{training['algorithm']}"
@@ -69,7 +72,7 @@ def write_dataset(run: Run, asked: dict[str, Any], start: Player) -> None:
             reward=reward_model(run.scorers),
         ),
         licences=licences_of(run, start, creator),
-        inputs=inputs | {"prompts": hash_of_prompts(block)},
+        inputs={**inputs, "prompts": hash_of_prompts(block)},
         notes=(),
         evolving=Evolving(eliminated=dict(eliminated["reason"].value_counts(sort=True).iter_rows())),
         bills=bills_of(run, ITERATION),
@@ -81,7 +84,7 @@ def write_dataset(run: Run, asked: dict[str, Any], start: Player) -> None:
 def _tables(
     config: Config, lines: list[RecordedStep], solver: str, reward: str
 ) -> tuple[dict[str, pl.DataFrame], Flow]:
-    """All tables, the seeds' rejects left out, and where the pairs went."""
+    """All tables, without the rejects of seeds, and the flow of the pairs."""
     prompts = prompts_table(lines)
     responses = responses_table(lines, solver=solver, reward_model=reward)
     assert config.model_solver is not None
@@ -112,12 +115,12 @@ def _flows(tables: Mapping[str, pl.DataFrame]) -> list[Flow]:
 
 
 def policy_name(start: Player) -> str:
-    """What the model in training is called where it rewrites prompts."""
+    """The name, as a creator, of the model in training."""
     return f"{start.fingerprint}+online"
 
 
 def _as_sampled(config: Config, sampling: dict[str, Any]) -> Config:
-    """The settings with the solver as the recipe had it sample."""
+    """The settings with the sampling of the recipe for the solver."""
     solver = config.model_solver
     assert isinstance(solver, TransformersModel | VllmModel)
     return config.model_copy(update={"solver": solver.model_copy(update=sampling)})

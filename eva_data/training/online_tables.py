@@ -1,4 +1,4 @@
-"""From the record of an online run to the tables of a dataset: what was trained on, answered, evolved and not used."""
+"""Makes the tables of a dataset from the record of an online run."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from eva_data.tables.schemas import EVOLUTIONS, PROMPTS, REJECTS, RESPONSES, con
 RecordedStep = Mapping[str, Any]
 
 ITERATION = 1
-"""An online run is the one iteration of its dataset."""
+"""An online run is the only iteration of its dataset."""
 
 
 def read_record(path: Path) -> list[RecordedStep]:
-    """One line per step, in order."""
+    """The record: one line per step, in order."""
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
 def prompts_table(lines: Sequence[RecordedStep]) -> pl.DataFrame:
-    """PROMPTS that were trained on, each once."""
+    """PROMPTS: one row per prompt of the training."""
     rows = {row["prompt_id"]: row for line in lines for row in line["prompts"]}
     table = pl.DataFrame([*rows.values()], schema=PROMPTS)
     first = pl.lit(ITERATION, pl.Int32)
@@ -35,9 +35,9 @@ def prompts_table(lines: Sequence[RecordedStep]) -> pl.DataFrame:
 
 
 def responses_table(lines: Sequence[RecordedStep], *, solver: str, reward_model: str) -> pl.DataFrame:
-    """RESPONSES that were trained with; of a prompt that was trained on more than once, those of its last time.
+    """RESPONSES of the training. A prompt that came more than once has the responses of its last step.
 
-    `solver` names the model as it was after so many steps: `<start>+<algorithm>-<steps>`.
+    The column `solver` names the model after a number of steps: `<start>+<algorithm>-<steps>`.
     """
     rows = [
         {
@@ -92,9 +92,9 @@ def too_long_table(seeds: pl.DataFrame, too_long: Iterable[str]) -> pl.DataFrame
 
 
 def evolutions_table(lines: Sequence[RecordedStep], trained: pl.DataFrame) -> pl.DataFrame:
-    """EVOLUTIONS: every attempt; `mixed` if it was trained on, `unused` if it waited until the end or was dropped.
+    """EVOLUTIONS: one row per attempt. It is `mixed` if it was trained on, and `unused` if it waited or was dropped.
 
-    Where chains started at one prompt in several steps, the steps of the later chain go on counting.
+    If chains started at the same prompt in several training steps, the `step` of a later chain goes on counting.
     """
     used = set(trained["prompt_id"])
     taken: dict[str, int] = defaultdict(int)
@@ -110,7 +110,7 @@ def evolutions_table(lines: Sequence[RecordedStep], trained: pl.DataFrame) -> pl
 
 
 def _last_answers(lines: Sequence[RecordedStep]) -> Iterator[tuple[int, list[Mapping[str, Any]]]]:
-    """(step, answers) of each prompt, the last time that it was trained on."""
+    """(step, answers) of each prompt in the last step that trained on it."""
     found: dict[str, tuple[int, list[Mapping[str, Any]]]] = {}
     for line in lines:
         answers: dict[str, list[Mapping[str, Any]]] = defaultdict(list)

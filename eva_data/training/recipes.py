@@ -1,4 +1,4 @@
-"""By which algorithm and on which iterations a theta is trained, and whether one that is there is the one asked for."""
+"""Finds the algorithm and the iterations of a theta's training, and checks an existing theta against them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from eva_data.iteration.thetas import read_training, refuse_damaged
 from eva_data.project import train_dir
 
 OFFLINE = ("dpo", "sppo", "simpo", "orpo")
-"""What `train/preference.py` knows."""
+"""The algorithms of `train/preference.py`."""
 
 _SANDBOX = "sandbox"
 
 
 def find_recipe(name: str) -> Path:
-    """The file of a recipe that comes with eva-data, by its name, or of your own, by its path."""
+    """The file of a recipe: by its name if it comes with eva-data, else by its path."""
     own = Path(name).expanduser()
     if own.suffix in (".yaml", ".yml"):
         if not own.is_file():
@@ -35,7 +35,7 @@ def find_recipe(name: str) -> Path:
 
 
 def algorithm_of(recipe: Path) -> str:
-    """What the recipe's `algorithm` says. Raises ConfigError where that is none of `OFFLINE`."""
+    """The `algorithm` in a recipe. Raise ConfigError if it is not in `OFFLINE`."""
     try:
         values: Any = yaml.safe_load(recipe.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -48,13 +48,13 @@ def algorithm_of(recipe: Path) -> str:
 
 
 def own_recipe(config: Config) -> str | None:
-    """The hash of a recipe of your own; None for one of eva-data's, which goes by the version of eva-data."""
+    """The hash of the user's own recipe; None for a recipe of eva-data, which the version of eva-data identifies."""
     recipe = find_recipe(config.train.recipe)
     return None if recipe.parent == train_dir() / "recipes" else sha256(recipe)
 
 
 def with_algorithm(config: Config, algorithm: str) -> Config:
-    """The same settings with a recipe of this algorithm: the configured one if it is of it, else the ready one."""
+    """The settings with a recipe for this algorithm: the configured recipe if it fits, else eva-data's."""
     if algorithm not in OFFLINE:
         raise ConfigError(f"`--algorithm` is `{algorithm}`: known are {', '.join(OFFLINE)}")
     configured = config.train.recipe
@@ -68,10 +68,10 @@ def with_algorithm(config: Config, algorithm: str) -> Config:
 
 
 def split_of(config: Config, store: Store, iteration: int) -> str:
-    """The iterations that theta_t is trained on, as `load_dataset` names them, those without a pair left out.
+    """The iterations that theta_t is trained on, in the notation of `load_dataset`, if they have pairs.
 
-    Raises StaleError where one is not built, DataError where its pairs are not those that were built, or where there is
-    no pair in the last or only one.
+    Raise StaleError if an iteration is not built, and DataError if its pairs were changed after the build or if
+    iteration t has no pair.
     """
     first = 1 if config.train.mode == "scratch" else iteration
     pairs = {number: _pairs(store, number) for number in range(first, iteration + 1)}
@@ -92,11 +92,11 @@ def _pairs(store: Store, iteration: int) -> int:
 
 
 def refuse_another(config: Config, store: Store, iteration: int) -> None:
-    """A theta is never trained again, so one that was trained otherwise than is asked for now is a StaleError."""
+    """Raise StaleError if theta_t exists but was trained with another algorithm or split: it is never trained again."""
     solver = store.solver_folder(iteration)
     refuse_damaged(store, iteration)
     record = read_training(store, iteration)
-    # Before there was a choice it was not recorded.
+    # The algorithm was not recorded before there was a choice.
     trained = (record.get("algorithm", "dpo"), record.get("split"))
     recipe = own_recipe(config)
     if None not in (recipe, record.get("recipe_sha256")) and record["recipe_sha256"] != recipe:

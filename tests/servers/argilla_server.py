@@ -1,11 +1,11 @@
-"""The real argilla-server 2.8.0, from an environment of its own that `make argilla` builds.
+"""Runs the real argilla-server 2.8.0 from an environment of its own, which `make argilla` builds.
 
     with ArgillaServer(folder) as server:
         server.workspace("one")                           a workspace, and both reviewers in it
         server.call("GET", "me/datasets", user="ann")     the REST API as a reviewer, else as the owner
-        with server.down(): ...                           what it stores stays
+        with server.down(): ...                           the server stops and keeps its data
 
-`python tests/argilla_server.py FOLDER` runs it for a look at the page.
+`python tests/servers/argilla_server.py FOLDER` runs it for a look at the page.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SECONDS = 300.0
 
 
 def missing() -> list[str]:
-    """What the server needs and this machine has not, with what to do about it."""
+    """What the server needs and this machine lacks, with what to do about it."""
     return [
         *([] if (INSTALLED / "ready").exists() else [f"argilla-server in {INSTALLED} (`make argilla`)"]),
         *([] if shutil.which("redis-server") else ["redis-server (Debian: `apt-get install redis-server`)"]),
@@ -40,9 +40,9 @@ def missing() -> list[str]:
 
 
 class ArgillaServer:
-    """It, its redis and its Elasticsearch, on free ports of 127.0.0.1; all end with this process.
+    """The server with its redis and its Elasticsearch, on free ports of 127.0.0.1. All end with this process.
 
-    What they store and their logs are in `folder`, which must not exist; what Elasticsearch would store is in memory.
+    Their data and logs are in `folder`, which must not exist. The documents of Elasticsearch are in memory.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,13 +55,13 @@ class ArgillaServer:
             "ARGILLA_HOME_PATH": str(folder),
             "ARGILLA_REDIS_URL": f"redis://127.0.0.1:{self._redis_port}/0",
             "ARGILLA_ELASTICSEARCH": self.elastic.url,
-            # Else another one at every start, which ends the sessions.
+            # Otherwise every start would draw another key and end the sessions.
             "ARGILLA_AUTH_SECRET_KEY": "a secret of the tests",
-            # It would report its start to its makers.
+            # Otherwise the server would report its start to its makers.
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_OFFLINE": "1",
         }
-        # That of the tests is for their own packages.
+        # The tests' own PYTHONPATH is for their own packages.
         self._environment.pop("PYTHONPATH", None)
 
     def __enter__(self) -> ArgillaServer:
@@ -86,7 +86,7 @@ class ArgillaServer:
         self.elastic.__exit__()
 
     def start(self) -> None:
-        """Start the server itself; returns when it answers."""
+        """Start the server itself, and return when it answers."""
         where = ("--host", "127.0.0.1", "--port", str(self._port), "--no-access-log")
         self._launch("server", str(PYTHON), "-m", "argilla_server", "start", *where)
         deadline = time.monotonic() + _SECONDS
@@ -97,7 +97,7 @@ class ArgillaServer:
 
     @contextmanager
     def down(self) -> Iterator[None]:
-        """The server itself is gone for a while; redis and the documents stay."""
+        """Stop the server itself in this context; redis and the documents stay."""
         self._running.pop("server").stop()
         try:
             yield
@@ -105,13 +105,13 @@ class ArgillaServer:
             self.start()
 
     def call(self, method: str, path: str, user: str | None = None, **body: Any) -> Any:
-        """One call of the REST API, by the owner or a reviewer; raises requests.HTTPError."""
+        """Make a call of the REST API as the owner or a reviewer. Raise requests.HTTPError if it fails."""
         reply = self.request(method, path, user, **body)
         reply.raise_for_status()
         return reply.json() if reply.content else None
 
     def request(self, method: str, path: str, user: str | None = None, **body: Any) -> requests.Response:
-        """The same, with whatever status it has."""
+        """Make a call and return the reply with any status."""
         headers = {"Authorization": f"Bearer {self._token(user)}"} if user else {"X-Argilla-Api-Key": KEY}
         return requests.request(method, f"{self.url}/api/v1/{path}", json=body, headers=headers, timeout=_SECONDS)
 

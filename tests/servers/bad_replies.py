@@ -1,20 +1,20 @@
-"""What an OpenAI-compatible server can say to a chat request, well and badly: the replies of tests/misbehaving.py.
+"""Good and bad replies of an OpenAI-compatible server to a chat request, for tests/servers/misbehaving.py.
 
 A reply follows a *fault*, named by a text such as `500` or `429 after 2`:
 
-    429, 503 | with `after S` or `date S`     Retry-After: in seconds, or as an HTTP date
+    429, 503 | with `after S` or `date S`     Retry-After in seconds, or as an HTTP date
     500 | 401 | 404 | 400                     the status with OpenAI's error body
-    context openai | context vllm             400 as these two say that a prompt is too long
-    refuse n | refuse system                  400 where more than one choice is asked for; to a system message
-    hang up | cut length | cut chunked        the connection ends before the reply, or in its middle
-    stop S                                    hangs up and refuses connections for S seconds
+    context openai | context vllm             400, as OpenAI or vLLM says that a prompt is too long
+    refuse n | refuse system                  400 to a request for several choices; to a system message
+    hang up | cut length | cut chunked        the connection ends before the reply, or in the middle of it
+    stop S                                    the server hangs up and refuses connections for S seconds
     late S                                    the right reply after S seconds
     invalid json | html | error inside        status 200, and no completion
-    no choices | fewer choices | one choice   none; one less than asked for; one, whatever was asked for
-    length | content filter | refusal | null | empty | surrogate      what a single choice can be
+    no choices | fewer choices | one choice   no choice; one choice less than asked for; always one choice
+    length | content filter | refusal | null | empty | surrogate      the kind of a single choice
 
-A prompt asks for its own faults: `[429 x2][500 x1] Hello` meets two of the one, then the other, then none; without
-`xN` the fault never ends.
+A prompt asks for its own faults: `[429 x2][500 x1] Hello` gets 429 twice, then 500 once, then an answer. Without `xN`,
+a fault never ends.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ NAMES = {
     *CHOICES,
 }  # fmt: skip
 NO_ANSWER = {*NO_COMPLETION, "no choices", "null"}
-"""Faults whose reply has status 200 and no completion in it."""
+"""Faults whose reply has status 200 and holds no completion."""
 
 _NAME = f"(?:{'|'.join(sorted(NAMES, reverse=True))})"
 _MARKER = re.compile(rf"\[({_NAME}(?: [\d.]+)?)(?: x(\d+))?\] ?")
 
 
 class Fault(NamedTuple):
-    """What a request meets; the name is empty where all is well."""
+    """A fault of a request. The name is empty if the request is answered well."""
 
     name: str = ""
     seconds: float = 0
@@ -80,7 +80,7 @@ class Fault(NamedTuple):
 
 
 def asked_for(prompt: str, time: int) -> str | None:
-    """The fault that a prompt asks for when it comes for the `time`-th time, from 1."""
+    """The fault that a prompt asks for when it comes for the `time`-th time, counted from 1."""
     for fault, times in _MARKER.findall(prompt):
         if not times or time <= int(times):
             return str(fault)
@@ -89,18 +89,18 @@ def asked_for(prompt: str, time: int) -> str | None:
 
 
 def topic(prompt: str) -> str:
-    """The prompt without its faults, cut short."""
+    """The prompt without its faults, shortened."""
     return _MARKER.sub("", prompt)[:40]
 
 
 def error(status: int, message: str, code: str | int | None) -> web.Response:
-    """An error as OpenAI and vLLM write it."""
+    """An error in the form of OpenAI and vLLM."""
     described = {"message": message, "type": "error", "param": None, "code": code}
     return web.json_response({"error": described}, status=status)
 
 
 def refusal(fault: Fault, body: dict[str, Any], model: str) -> web.Response | None:
-    """The error that a request meets; None where it is answered."""
+    """The error for a request; None if it is answered."""
     if fault.name == "401":
         return error(401, "Incorrect API key provided.", "invalid_api_key")
     if fault.name == "404" or body["model"] != model:
@@ -123,7 +123,7 @@ def refusal(fault: Fault, body: dict[str, Any], model: str) -> web.Response | No
 
 
 def answer(fault: Fault, body: dict[str, Any], texts: list[str]) -> web.Response:
-    """The reply with these choices, or as many as the fault leaves; it counts a word as a token."""
+    """The reply with these choices, or with the choices that the fault leaves. A word counts as a token."""
     if fault.name in NO_COMPLETION:
         content_type, text = NO_COMPLETION[fault.name]
         return web.Response(text=text, content_type=content_type)
@@ -140,7 +140,7 @@ def answer(fault: Fault, body: dict[str, Any], texts: list[str]) -> web.Response
 
 
 async def cut(request: web.BaseRequest, fault: Fault, whole: web.Response) -> web.StreamResponse:
-    """Send half of a reply, or nothing of it, and close the connection."""
+    """Send half of a reply or nothing, and close the connection."""
     assert isinstance(whole.body, bytes)
     reply = web.StreamResponse(headers={"Content-Type": "application/json"})
     if fault.name == "cut length":

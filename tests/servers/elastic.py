@@ -1,11 +1,11 @@
-"""A stand-in for Elasticsearch: its wire protocol as far as argilla-server 2.8 uses it, documents in memory.
+"""A stand-in for Elasticsearch: the part of its protocol that argilla-server 2.8 uses, with documents in memory.
 
     with Elastic() as elastic:
         elastic.url            for ARGILLA_ELASTICSEARCH
-        elastic.unknown        requests it has no answer for; they got status 400
+        elastic.unknown        requests that it cannot answer; they got status 400
 
-Argilla keeps its records in a database of its own and asks here only which of them to show and how many there are, so
-filters, counts and sorting by one field are enough. Free text, vectors and relevance are not answered.
+Argilla keeps its records in a database of its own. It asks Elasticsearch only which records to show and how many there
+are, so filters, counts and sorting by one field are enough. Free text, vectors and relevance are not supported.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Elastic:
 
     def __init__(self) -> None:
         self.indices: dict[str, dict[str, Json]] = {}
-        """Documents by index and id, in the order in which they came."""
+        """Index -> id -> document, in the order in which they came."""
         self.unknown: list[str] = []
         self.lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"elastic": self}))
@@ -41,7 +41,7 @@ class Elastic:
         self._server.server_close()
 
     def answer(self, method: str, path: str, options: dict[str, str], body: bytes) -> Json:
-        """The answer to one request; raises Refused."""
+        """The answer to one request. Raise Refused if there is none."""
         match method, path.strip("/").split("/"):
             case "GET" | "HEAD", [""]:
                 return {"name": "stand-in", "version": {"number": "8.17.0"}, "tagline": "You Know, for Search"}
@@ -77,7 +77,7 @@ class Elastic:
         return self.indices[name]
 
     def _bulk(self, lines: list[Json]) -> list[Json]:
-        """Actions, each of them one line, and one more with the document where it is `index`."""
+        """Carry out actions. Each action is a line; after an `index` action, the next line is its document."""
         items, rest = [], iter(lines)
         for line in rest:
             ((action, where),) = line.items()
@@ -98,7 +98,7 @@ class Refused(Exception):
 
 
 def update(document: Json, change: Json) -> None:
-    """A partial document, or one of the two scripts that put or remove a response."""
+    """Apply a partial document, or one of the two scripts that set or remove a response."""
     if "doc" in change:
         document.update(change["doc"])
     else:
@@ -108,11 +108,11 @@ def update(document: Json, change: Json) -> None:
 
 
 def search(documents: dict[str, Json], request: Json) -> Json:
-    """The documents that match `query`, sorted, from `from` on, `size` of them; and `aggregations` over all."""
+    """`size` documents from `from` on that match `query`, sorted, and `aggregations` over all matches."""
     query = request.get("query", {"match_all": {}})
     scores = {name: 1.0 for name, document in documents.items() if matches(query, document)}
     if "function_score" in query:
-        # What Argilla shows a reviewer first is random, but the same at every visit.
+        # Argilla shows records to a reviewer in an order that is random but the same at every visit.
         seed = query["function_score"]["functions"][0]["random_score"]["seed"]
         scores = {name: _random(f"{seed} {name}") for name in scores}
     found = sorted(scores, key=lambda name: -scores[name])
@@ -167,7 +167,7 @@ def matches(query: Json, document: Json) -> bool:
 
 
 def aggregate(wanted: Json, documents: list[Json]) -> Json:
-    """Counts or extremes of a field; a value counts once in a document, as there."""
+    """Counts or extremes of a field. A value counts once in a document, as in Elasticsearch."""
     ((kind, body),) = wanted.items()
     found = [value for document in documents for value in dict.fromkeys(values(document, body["field"]))]
     match kind:
@@ -182,7 +182,7 @@ def aggregate(wanted: Json, documents: list[Json]) -> Json:
 
 
 def values(document: Json, path: str) -> list[Any]:
-    """All values at a dotted path; of a list, those of each of its members."""
+    """All values at a dotted path; of a list, the values of each member."""
     found: list[Any] = [document]
     for name in path.split("."):
         inner = [node[name] for node in found if isinstance(node, dict) and node.get(name) is not None]
@@ -220,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
         data = json.dumps(reply).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        # Clients of version 8 refuse a server that does not say so.
+        # Clients of version 8 refuse a server without this header.
         self.send_header("X-Elastic-Product", "Elasticsearch")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -1,16 +1,15 @@
-"""Stands for the interpreter of an environment with vLLM: `write_interpreter(folder)` gives an executable.
+"""A stand-in for the interpreter of an environment with vLLM: `write_interpreter(folder)` gives an executable.
 
-It takes vLLM's command line, answers what eva-data asks a server first, and behaves as `--fake=HOW` among its
-arguments says:
+It takes vLLM's command line, answers the first requests of eva-data, and behaves as its argument `--fake=HOW` says:
 
-    (nothing)   healthy after two refusals; it has a child in a session of its own, as vLLM's engine is one
+    (nothing)   is healthy after two refusals; it has a child in a session of its own, like vLLM's engine
     dies        ends with a traceback
-    killed      is killed without a word
+    killed      is killed without a message
     deaf        never listens
     unhealthy   answers 503 for ever
-    fragile     is healthy, but its engine dies of the first request
+    fragile     is healthy, but its engine dies at the first request
     mute        is healthy, but refuses every request with 400
-    headless    is healthy, but does not know the address of any request
+    headless    is healthy, but knows the address of no request
 
 Each start appends a line of JSON to `starts.jsonl` in the folder: its arguments, pids and environment.
 """
@@ -40,7 +39,7 @@ RuntimeError: Engine core initialization failed. See root cause above.
 
 
 def write_interpreter(folder: Path) -> Path:
-    """The executable, in `folder`, which must exist."""
+    """Write the executable to `folder`, which must exist."""
     path = folder / "python"
     path.write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} {folder} "$@"\n')
     path.chmod(0o755)
@@ -54,7 +53,7 @@ def starts(folder: Path) -> list[dict[str, Any]]:
 
 
 class Server(BaseHTTPRequestHandler):
-    """What vLLM would answer."""
+    """Answers as vLLM would."""
 
     how = ""
     name = ""

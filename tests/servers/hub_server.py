@@ -1,12 +1,12 @@
-"""A stand-in for the Hugging Face Hub: repos in memory behind the REST calls of huggingface_hub and datasets.
+"""A stand-in for the Hugging Face Hub: repos in memory, behind the REST calls of huggingface_hub and datasets.
 
     with Hub(folder) as hub:
-        hub.repos["alice/x"].tags["iter-1"]      what is published
+        hub.repos["alice/x"].tags["iter-1"]      a published commit
         hub.fail("PUT /lfs/", "die")             the next such call kills the server; `hub.start()` revives it
 
-Commits, tags, 401, 403, 404, 409 and 412 are as there. Large files (parquet, images) go to a store of their own under
-another host name, as there too, by LFS or, with `xet=True`, by the real Xet client, which writes to a folder.
-Clients need HF_ENDPOINT before huggingface_hub is imported, so they are processes of their own: `hub.environment`.
+Commits, tags, 401, 403, 404, 409 and 412 work as on the Hub. Large files (parquet, images) go to a store of their own
+under another host name, as on the Hub: by LFS or, with `xet=True`, by the real Xet client, which writes to a folder.
+Clients need HF_ENDPOINT before they import huggingface_hub, so they are processes of their own (`hub.environment`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import yaml
 from xet import xet_files
 
 WRITE, READ, OTHER = "hf_writeWRITEwriteWRITE", "hf_readREADreadREAD", "hf_otherOTHERotherOTHER"
-"""Alice's tokens, to write and to read, and Bob's."""
+"""Alice's tokens for writing and for reading, and Bob's token."""
 USERS = {WRITE: ("alice", True), READ: ("alice", False), OTHER: ("bob", True)}
 
 Files = dict[str, bytes]
@@ -47,7 +47,7 @@ class Commit:
 class Repo:
     private: bool
     commits: list[Commit] = field(default_factory=list)
-    """The oldest first."""
+    """The oldest commit is the first."""
     tags: dict[str, str] = field(default_factory=dict)
 
     def add(self, files: Files, message: str) -> Commit:
@@ -96,9 +96,9 @@ class Hub:
         self.cas = folder / "cas" if xet else None
         self.repos: dict[str, Repo] = {}
         self.objects: dict[str, bytes] = {}
-        """Large files by SHA-256."""
+        """SHA-256 -> content of a large file."""
         self.uploaded = 0
-        """Bytes of large files that clients sent by LFS."""
+        """Number of bytes of large files that clients sent by LFS."""
         self.calls: list[str] = []
         self.faults: list[tuple[str, int | str | Callable[[], object]]] = []
         self.lock = threading.RLock()
@@ -113,7 +113,7 @@ class Hub:
         self.stop()
         self.dead = False
         handler = type("Handler", (_Handler,), {"hub": self})
-        # As on the Hub, files lie on another host: redirects within one are followed, and their headers lost.
+        # As on the Hub, files lie on another host. A client follows redirects within a host and then loses headers.
         self.servers = [
             ThreadingHTTPServer((host, port), handler)
             for host, port in zip(("127.0.0.1", "127.0.0.2"), self.ports, strict=True)
@@ -130,7 +130,7 @@ class Hub:
             self.servers = []
 
     def die(self) -> None:
-        """Answer nothing any more, not even on connections that are open."""
+        """Stop answering, even on open connections."""
         self.dead = True
         threading.Thread(target=self.stop).start()
 
@@ -149,7 +149,7 @@ class Hub:
         return f"http://127.0.0.2:{self.ports[1]}"
 
     def environment(self, token: str | None = WRITE) -> dict[str, str]:
-        """What a client needs; its cache is new each time, since a cached file would answer a refused token."""
+        """The environment of a client, with a new cache each time: a cached file would be used with a refused token."""
         self.clients += 1
         home = self.folder / "homes" / str(self.clients)
         here = "127.0.0.1,127.0.0.2,localhost"
@@ -180,12 +180,14 @@ class Hub:
         return self.python(cwd, "-m", "eva_data.cli", *arguments, token=token)
 
     def fail(self, call: str, how: int | str | Callable[[], object]) -> None:
-        """Fail the next call that begins so, such as `PUT /lfs/`: with a status, by dying (`die`), by dying once it is
-        done (`die after`); or do something first."""
+        """Fail the next call that begins with `call`, such as `PUT /lfs/`.
+
+        `how` is a status, `die`, `die after` (the call is finished first), or a function that is called first.
+        """
         self.faults.append((call, how))
 
     def called(self, call: str) -> int | str | Callable[[], object] | None:
-        """Note a call, and take the fault that waits for it."""
+        """Note a call, and return the fault that waits for it, if any."""
         with self.lock:
             self.calls.append(call)
             for fault in self.faults:
@@ -195,7 +197,7 @@ class Hub:
         return None
 
     def stored(self) -> int:
-        """Bytes of large files that lie in the store of Xet."""
+        """Number of bytes of large files in Xet's store."""
         assert self.cas is not None
         return sum(path.stat().st_size for path in self.cas.rglob("*") if path.is_file())
 
@@ -293,7 +295,7 @@ class _Handler(BaseHTTPRequestHandler):
         raise Refused(404, f"no such call: {verb}")
 
     def _user(self) -> tuple[str, bool] | None:
-        """Who asks and whether the token may write; null without a token."""
+        """The user, and whether the token may write; None without a token."""
         header = self.headers.get("Authorization")
         if header is None:
             return None
@@ -306,7 +308,7 @@ class _Handler(BaseHTTPRequestHandler):
         if repo is None or (repo.private and (user is None or user[0] != owner)):
             raise Refused(404 if user else 401, "Repository not found", "RepoNotFound")
         if write and user != (owner, True):
-            # Quotes the token, as a careless server might.
+            # The message quotes the token, as a careless server might.
             raise Refused(403, f"{self.headers.get('Authorization')} has no right to write to {name}")
         return repo
 
@@ -400,7 +402,7 @@ def answer(body: object, status: int = 200) -> Reply:
 
 
 def listing(files: Files, folder: str, recursive: bool) -> list[dict[str, Any]]:
-    """The files below a folder as the Hub lists them, and the folders between."""
+    """The files and folders below a folder, in the form of the Hub's listing."""
     under = f"{folder}/" if folder else ""
     found: dict[str, dict[str, Any]] = {}
     for path, data in files.items():

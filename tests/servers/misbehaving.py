@@ -1,6 +1,6 @@
-"""An OpenAI-compatible server that does as it is told, badly: `python tests/misbehaving.py PORT`, or a context manager.
+"""An OpenAI-compatible server that misbehaves on request: `python tests/servers/misbehaving.py PORT`, or a context.
 
-What it can be told is in bad_replies.py: by the prompts themselves, or by `faults`.
+The prompts themselves or `faults` ask for the replies in bad_replies.py.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Seen:
     """One chat request."""
 
     number: int
-    """From 0, in order of arrival."""
+    """The request's number in order of arrival, from 0."""
     time: int
-    """How often these very messages were asked, this time included."""
+    """How often exactly these messages were asked, with this time."""
     arrived: float
-    """By time.monotonic."""
+    """The time of arrival, by time.monotonic."""
     in_flight: int
-    """Requests without a reply at its arrival, with itself."""
+    """Number of requests without a reply at its arrival, with this request."""
     headers: dict[str, str]
     body: dict[str, Any]
     fault: str | None = None
@@ -48,27 +48,27 @@ class Seen:
 class Misbehaving:
     """The server, in a thread of this process while the context lasts.
 
-    An answer says what it is an answer to, how often that was asked, and which choice it is; a greedy one is always
-    the same.
+    An answer holds its prompt, how often that was asked, and the number of the choice. A greedy answer is always the
+    same.
     """
 
     faults: Sequence[str | None] | Callable[[Seen], str | None] = ()
-    """By request number, or a function of the request; what the prompt asks for comes first."""
+    """Faults by the number of the request, or a function of the request. Faults that the prompt asks for come first."""
     delay: float = 0
-    """Seconds that each reply takes."""
+    """Seconds before each reply."""
     model: str = "tiny"
-    """The one model that is served; another name meets 404."""
+    """The only served model; another name gets 404."""
     root: str = "org/tiny"
     key: str | None = None
-    """Requests without this key meet 401."""
+    """Requests without this key get 401."""
     voice: str = "v1"
-    """What every answer begins with; change it to be another model."""
+    """The beginning of every answer. Change it to act as another model."""
     port: int = 0
     seen: list[Seen] = field(default_factory=list)
     turned_away: int = 0
-    """Requests without the key."""
+    """Number of requests without the key."""
     listed: int = 0
-    """How often the models were asked for."""
+    """How often a client asked for the list of models."""
 
     @property
     def url(self) -> str:
@@ -76,7 +76,7 @@ class Misbehaving:
 
     @property
     def answered(self) -> list[str]:
-        """The prompt of every request that was answered well, in order of arrival."""
+        """The prompts of all requests that were answered well, in order of arrival."""
         return [seen.prompt for seen in list(self.seen) if seen.answered]
 
     @property
@@ -84,7 +84,7 @@ class Misbehaving:
         return max((seen.in_flight for seen in list(self.seen)), default=0)
 
     def stop(self, seconds: float) -> None:
-        """Refuse connections and end the open ones; come back on the same port."""
+        """Close all connections and refuse new ones for some seconds; then come back on the same port."""
         asyncio.run_coroutine_threadsafe(self._stop(seconds), self._loop).result()
 
     def __enter__(self) -> Misbehaving:
@@ -172,7 +172,7 @@ class Misbehaving:
             await reply.prepare(request)
             await reply.write_eof()
         except ConnectionError:
-            # The client did not wait for it.
+            # The client did not wait for the reply.
             return reply
         seen.answered = reply.status == 200 and fault.name not in NO_ANSWER
         return reply

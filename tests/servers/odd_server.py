@@ -1,4 +1,4 @@
-"""A server whose every reply a test writes by hand: `OddServer(lambda asked: (400, {...}))`, as a context manager."""
+"""A server whose replies are written by hand in a test: `OddServer(lambda asked: (400, {...}))`, a context manager."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Asked:
     headers: Mapping[str, str]
     body: dict[str, Any]
     time: int
-    """How often these very messages were asked, this time included."""
+    """How often exactly these messages were asked, with this time."""
 
     @property
     def prompt(self) -> str:
@@ -32,11 +32,11 @@ class Asked:
 
 
 Answer = tuple[int, Any] | tuple[int, Any, dict[str, str]]
-"""Status, JSON or bytes, and perhaps further headers."""
+"""Status, JSON or bytes, and optional further headers."""
 
 
 def said(asked: Asked, text: Any = None, reason: str | None = "stop", **message: Any) -> Answer:
-    """A good reply: every choice says what it is an answer to, or `text`."""
+    """A good reply. Every choice holds its prompt, or `text`."""
     texts = [f"to {asked.prompt}, time {asked.time}, choice {n}" for n in range(asked.body.get("n", 1))]
     choices = [
         {"index": n, "finish_reason": reason, "message": {"role": "assistant", "content": text or own} | message}
@@ -47,19 +47,19 @@ def said(asked: Asked, text: Any = None, reason: str | None = "stop", **message:
 
 
 def refused(message: str, status: int = 400, **fields: Any) -> Answer:
-    """An error as OpenAI writes it."""
+    """An error in the form of OpenAI."""
     return status, {
         "error": {"message": message, "type": "invalid_request_error", "param": None, "code": None} | fields
     }
 
 
 def titled(headers: Message) -> dict[str, str]:
-    """The headers by their names as `Authorization` is written; clients write them as they like."""
+    """The headers by names in title case, such as `Authorization`, since clients write names in any case."""
     return {name.title(): value for name, value in headers.items()}
 
 
 class OddServer:
-    """Serves `/v1/models` (what `listed` says) and whatever `answer` makes of a POST."""
+    """Answers `/v1/models` by `listed`, and a POST by `answer`."""
 
     def __init__(self, answer: Callable[[Asked], Answer] = said, listed: Answer | None = None) -> None:
         self.asked: list[Asked] = []

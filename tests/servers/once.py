@@ -1,4 +1,4 @@
-"""What takes long to make is made once a run, however many processes of pytest-xdist share the tests."""
+"""Makes something slow once per run, even if several processes of pytest-xdist share the tests."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from filelock import FileLock
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A copy of its own, for this process, of the folder `name` that `make` fills.
+    """A copy, for this process alone, of the folder `name`, which `make` fills.
 
-    The first process that asks makes the folder, and the others wait for it. A failure is told to all of them, so
-    that none tries again. Each process gets a copy, because a test may write where it only means to read: SQLite
-    leaves files beside a ledger that it opens.
+    The first process that asks makes the folder, and the others wait for it. A failure is told to all of them, so that
+    none tries again. Each process gets a copy, because reading may write files too: SQLite leaves files beside a ledger
+    that it opens.
     """
     shared = _of_the_run(factory) / "made-once"
     shared.mkdir(exist_ok=True)
@@ -37,6 +37,6 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 
 def _of_the_run(factory: pytest.TempPathFactory) -> Path:
-    """The base folder of all processes of a run: with xdist each has its own one below it."""
+    """The base folder of all processes of a run. With xdist, each process has its own folder below it."""
     own = factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own

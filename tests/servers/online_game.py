@@ -1,4 +1,4 @@
-"""Online runs at a size for tests: what the script reads, and its arguments."""
+"""Small online runs for tests: the inputs of the script and its arguments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eva_data.iteration.run import Run
 
 
 def make_run(folder: Path, model: str = "sandbox", *, seeds: int = 24, **more: Any) -> Run:
-    """A sandbox run with another model, and other blocks of the settings."""
+    """A sandbox run with this model and further blocks of the settings."""
     values = load_config().model_dump(mode="json") | {"folder": str(folder), "seeds": {"sandbox": seeds}}
     values["solver"]["model"] = model
     values["train"] |= {"heldout": 0}
@@ -24,7 +24,7 @@ def make_run(folder: Path, model: str = "sandbox", *, seeds: int = 24, **more: A
 
 
 def recipe(folder: Path, name: str, **changes: Any) -> Path:
-    """A recipe with some keys changed, written into `folder`."""
+    """Write a recipe with changed keys to `folder`."""
     values = yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8")) | changes
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
@@ -32,9 +32,9 @@ def recipe(folder: Path, name: str, **changes: Any) -> Path:
 
 
 def arguments(job: Path, run: Run, recipe: Path, *more: str) -> list[str]:
-    """The script's arguments, after writing what it reads into `job`."""
+    """Write the inputs of the script to `job`, and return its arguments."""
     start = solver_of(run, 1)
-    prepare(run, start, job)
+    prepare(run, start, job, {})
     return [
         *("--config", str(recipe), "--game", str(job / "game.json"), "--dataset", str(job / "seeds")),
         *("--split", "iter_1", "--model_name_or_path", str(start.path), "--output_dir", str(job / "output")),
@@ -43,5 +43,5 @@ def arguments(job: Path, run: Run, recipe: Path, *more: str) -> list[str]:
 
 
 def by_letters(prompt: str, response: str) -> float:
-    """A reward that differs from text to text, between 0 and 1."""
+    """A reward between 0 and 1 that differs from text to text."""
     return sum(response.encode()) % 97 / 96

@@ -1,4 +1,4 @@
-"""Argilla's page for reviewers, driven as a reviewer does: in the system's Chromium, without a window.
+"""Uses Argilla's page as a reviewer does, in the system's Chromium without a window.
 
 with browser() as chromium, Page(chromium, url, "ann", password) as page:
     page.open(dataset)
@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    # Imported where it is used, so that the other tests can be collected without it.
+    # playwright is imported where it is used, so that other tests can be collected without it.
     from playwright.sync_api import Browser, Response, Route
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _FIELD = ".record__content .text_field_component"
 _MILLISECONDS = 120_000.0
-"""What may pass before a page is given up."""
+"""Time limit for a page."""
 
 
 def chromium() -> str | None:
-    """The system's browser, where there is one."""
+    """The path of the system's browser; None if there is none."""
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
@@ -46,10 +46,10 @@ class Page:
     def __init__(self, browser: Browser, url: str, user: str, password: str) -> None:
         self.url = url
         self.faults: list[str] = []
-        """Scripts that failed, and what the server refused."""
+        """Errors of scripts, and calls that the server refused."""
         self._context = browser.new_context(viewport={"width": 1440, "height": 900})
         self.outside: list[str] = []
-        """Addresses of other hosts that the page asked for, in vain."""
+        """Addresses of other hosts that the page asked for. All of them are blocked."""
         self._context.route(lambda address: not address.startswith(url), self._refuse)
         self._page = self._context.new_page()
         self._page.set_default_timeout(_MILLISECONDS)
@@ -68,18 +68,18 @@ class Page:
         self._context.close()
 
     def open(self, dataset: str) -> None:
-        """Go to the records of a dataset (its id) that this reviewer has not answered, if only by a draft."""
+        """Go to the records of a dataset (by its id) that this reviewer has not answered, not even by a draft."""
         self._page.goto(f"{self.url}/dataset/{dataset}/annotation-mode?page=1&status=pending")
         self._settled()
 
     @property
     def record(self) -> str | None:
-        """The server's id of the record that is shown; None where none is left."""
+        """The server's id of the shown record; None if no record is left."""
         found = self._page.evaluate(f"document.querySelector('{_FIELD} .content-area')?.id")
         return None if found is None else str(found)[-36:]
 
     def shown(self) -> dict[str, str]:
-        """What is to be read, by its heading, from top to bottom, as text without the markup."""
+        """Heading -> text below it without markup, from top to bottom."""
         fields = self._page.locator(_FIELD).all()
         return {
             field.locator(".text_field_component__title-content").inner_text(): field.locator(".content-area")
@@ -89,11 +89,11 @@ class Page:
         }
 
     def html(self, heading: str) -> str:
-        """The markup of what stands below a heading."""
+        """The markup below a heading."""
         return self._page.locator(_FIELD).filter(has_text=heading).locator(".content-area").first.inner_html()
 
     def chosen(self) -> list[str]:
-        """The labels that are chosen, as question_label."""
+        """The chosen labels, as question_label."""
         return [str(box.get_attribute("id")) for box in self._page.locator("form input[type=checkbox]:checked").all()]
 
     def choose(self, question: str, label: str) -> None:
@@ -103,14 +103,14 @@ class Page:
         area = self._page.locator(f"[aria-label='Question: {question}']")
         area.locator(".content-area, [contenteditable]").first.click()
         self._page.keyboard.type(text)
-        # A key pressed in the text must not be taken for a shortcut of the page.
+        # The page must not take a key in the text for a shortcut.
         self._page.keyboard.press("Escape")
 
     def submit(self) -> None:
         self._answer("Submit")
 
     def save_draft(self) -> None:
-        """Keep what is chosen; the record stays in view."""
+        """Save the chosen labels as a draft. The record stays in view."""
         self._answer("Save as draft", stays=True)
 
     def discard(self) -> None:
@@ -123,7 +123,7 @@ class Page:
         self._gone(before)
 
     def too_wide(self) -> list[str]:
-        """Headings of fields that go beyond the side of their box or of the screen."""
+        """Headings of fields that are wider than their box or the screen."""
         script = "box => box.scrollWidth > box.clientWidth + 1 || box.getBoundingClientRect().right > window.innerWidth"
         fields = self._page.locator(_FIELD).all()
         return [
@@ -144,7 +144,7 @@ class Page:
             self.faults.append(f"{reply.status} {reply.url}")
 
     def _answer(self, button: str, stays: bool = False) -> None:
-        """Press a button below the questions; wait until the answer is kept and, unless it stays, the record gone."""
+        """Press a button below the questions. Wait until the answer is kept and, unless `stays`, the record is gone."""
         before = self.record
         with self._page.expect_response(lambda reply: reply.request.method in ("POST", "PUT") and reply.ok):
             self._page.get_by_role("button", name=button).click()
@@ -158,5 +158,5 @@ class Page:
         self._settled()
 
     def _settled(self) -> None:
-        """Wait until there is a record, or the words that none is left."""
+        """Wait until there is a record, or a message that none is left."""
         self._page.locator(f"{_FIELD}, .wrapper__text").first.wait_for()

@@ -1,4 +1,4 @@
-"""A small dataset as a stranger would publish it on the Hub of these tests: by hand, whatever it says."""
+"""A small dataset that a stranger could publish on the Hub of these tests, written by hand with any content."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def publish(hub: Hub, repo: str, files: Files) -> None:
 
 
 def changed(files: Files, iteration: int, change: Callable[[Values], None]) -> Files:
-    """The dataset with the manifest of an iteration changed in place."""
+    """The dataset with a changed manifest of an iteration."""
     name = f"manifests/iter_{iteration}.json"
     values = json.loads(files[name])
     change(values)
@@ -51,13 +51,13 @@ def changed(files: Files, iteration: int, change: Callable[[Values], None]) -> F
 
 
 def with_table(files: Files, name: str, data: bytes, **entry: Any) -> Files:
-    """The dataset of one iteration with another file as a table, which its manifest names rightly."""
+    """The dataset of one iteration with another file as a table. The manifest has the right entry for it."""
     content = {"sha256": sha256(data), "bytes": len(data)} | entry
     return changed(files, 1, lambda values: values["files"][name].update(content)) | {name: data}
 
 
 def accept(settings: Path) -> None:
-    """Uncomment all that waits in a pulled eva.yaml, as its user may do."""
+    """Uncomment all waiting keys in a pulled eva.yaml, as its user may do."""
     settings.write_text(re.sub(r"(?m)^( *)# ", r"\1", settings.read_text()))
 
 

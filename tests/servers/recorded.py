@@ -1,4 +1,4 @@
-"""What the tables of a folder hold, told so that another version of eva-data or of a parquet writer changes nothing."""
+"""Records what tables hold, independently of the versions of eva-data and of the parquet writer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 
 def contents(folder: Path) -> Json:
-    """Of every table of a dataset folder: its columns, how many rows it has, and the SHA-256 of what they hold."""
+    """For every table of a dataset folder: its columns, its number of rows, and the SHA-256 of its values."""
     return {
         str(path.relative_to(folder)): content(path, list(pl.read_parquet_schema(path)))
         for path in sorted(folder.glob("*/iter_*.parquet"))
@@ -24,7 +24,7 @@ def contents(folder: Path) -> Json:
 
 
 def content(path: Path, columns: Sequence[str]) -> Json:
-    """The same of one table, by these columns; a column that it has besides may hold nothing."""
+    """The same for one table, by these columns. Any other column must hold only nulls."""
     table = pl.read_parquet(path)
     besides = table.select(pl.exclude(columns))
     assert besides.null_count().row(0) == (table.height,) * besides.width, f"{path} holds more than {columns}"
@@ -33,7 +33,7 @@ def content(path: Path, columns: Sequence[str]) -> Json:
 
 
 def differing(folder: Path, recorded: Json) -> list[str]:
-    """The tables that are not what was recorded of them, those that are missing and those that are new."""
+    """The tables that differ from the record, are missing in it, or are missing in the folder."""
     now = {str(path.relative_to(folder)) for path in folder.glob("*/iter_*.parquet")}
     return sorted(now ^ recorded.keys()) + [
         name for name, was in recorded.items() if name in now and content(folder / name, was["columns"]) != was
@@ -41,7 +41,7 @@ def differing(folder: Path, recorded: Json) -> list[str]:
 
 
 def calls(ledger: Path) -> dict[str, int]:
-    """How many calls a ledger holds of each kind, and how often they were made."""
+    """The number of calls of each kind in a ledger, and how often they were made."""
     with closing(sqlite3.connect(ledger)) as connection:
         return {
             name: number
@@ -55,13 +55,13 @@ def calls(ledger: Path) -> dict[str, int]:
 
 
 def probes(ledger: Path) -> set[str]:
-    """The questions by which a server's model is known again: they are asked at every start."""
+    """The questions of the canary, which are asked at every start."""
     with closing(sqlite3.connect(ledger)) as connection:
         return {probe for (probe,) in connection.execute("SELECT probe FROM canaries")}
 
 
 def _rounded(value: Any) -> Any:
-    """The same with numbers to 12 digits: what another processor sums up differs in the last ones."""
+    """The value with numbers to 12 digits, since sums differ in the last digits on another processor."""
     if isinstance(value, float):
         return float(f"{value:.12g}")
     if isinstance(value, list):

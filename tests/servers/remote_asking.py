@@ -1,4 +1,4 @@
-"""A remote model with a ledger of its own, and the completions it gives to prompts."""
+"""A remote model with a ledger of its own, and its completions for prompts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eva_data.models.remote.llm import RemoteLLM
 
 
 def remote(folder: Path, *servers: Misbehaving | str, **fields: Any) -> RemoteLLM:
-    """The model that these servers, or URLs, serve, with its ledger in `folder`."""
+    """The model of these servers or URLs, with its ledger in `folder`."""
     urls = [server if isinstance(server, str) else server.url for server in servers]
     common: dict[str, Any] = {
         "fingerprint": "tiny@1",

@@ -1,4 +1,4 @@
-"""What the tests of the review share: `eva-data review` against a server, answers by the REST API, a store of pairs."""
+"""What the tests of the review share: `eva-data review` with a server, answers by the REST API, a store of pairs."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def review(
 
 
 def dataset(server: ArgillaServer, workspace: str) -> str:
-    """The id of the one dataset of a workspace."""
+    """The id of the only dataset of a workspace."""
     (place,) = [place["id"] for place in server.call("GET", "me/workspaces")["items"] if place["name"] == workspace]
     (found,) = server.call("GET", f"me/datasets?workspace_id={place}")["items"]
     return str(found["id"])
 
 
 def records(server: ArgillaServer, workspace: str) -> list[Json]:
-    """All records of a workspace's dataset, with all answers."""
+    """All records of a workspace's dataset, with all their answers."""
     path = f"datasets/{dataset(server, workspace)}/records?include=responses&limit=1000"
     found: list[Json] = []
     while page := server.call("GET", f"{path}&offset={len(found)}")["items"]:
@@ -59,13 +59,13 @@ def records(server: ArgillaServer, workspace: str) -> list[Json]:
 
 
 def answer(server: ArgillaServer, user: str, record: str, status: str = "submitted", **labels: str) -> None:
-    """A reviewer's answer to a record, by its id on the server."""
+    """Give a reviewer's answer to a record, by the record's id on the server."""
     values = {question: {"value": label} for question, label in labels.items()}
     server.call("POST", f"records/{record}/responses", user=user, status=status, values=values)
 
 
 def store_of_pairs(folder: Path, pairs: int) -> Store:
-    """One iteration of seeds with two responses each, of which the one that says so is better."""
+    """One iteration of seeds with two responses each. The response that says `better` has the higher reward."""
     config, store = parse_config(SETTINGS | {"folder": str(folder)}, "the test"), Store(folder)
     names = [f"{number:032x}" for number in range(1, pairs + 1)]
     prompts = frame([prompt(name, f"Say {name}.") for name in names], PROMPTS)

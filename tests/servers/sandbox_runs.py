@@ -1,4 +1,4 @@
-"""Builds of the sandbox at a size for tests, through the real command line in processes of their own."""
+"""Small builds of the sandbox for tests, by the real command line in processes of their own."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SMALL = (
     *("--set", "solver.batch_size=16", "--set", "solver.threads=1", "--set", "train.heldout=3"),
     *("--set", "pair.min_chosen=null", "--set", "solver.temperature=1.5"),
 )
-"""Settings that make a sandbox build take about a minute, with pairs of about two prompts in three.
+"""Settings for a sandbox build of about a minute, with pairs for about two of three prompts.
 
-At temperature 1 the model says the same again and again: five pairs, then ten, and on another processor fewer.
+At temperature 1, the model repeats itself: there would be five pairs, then ten, and fewer on another processor.
 """
 
 
@@ -32,7 +32,7 @@ def command(folder: Path, *arguments: str, settings: Sequence[str] = SMALL) -> l
 
 
 def eva(folder: Path, *arguments: str, settings: Sequence[str] = SMALL) -> subprocess.CompletedProcess[str]:
-    """Run it to its end, from a folder that has no eva.yaml."""
+    """Run `eva-data` to its end, from a folder without an eva.yaml."""
     return subprocess.run(
         command(folder, *arguments, settings=settings),
         cwd=folder.parent,
@@ -45,7 +45,7 @@ def eva(folder: Path, *arguments: str, settings: Sequence[str] = SMALL) -> subpr
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every table of every iteration, from the manifests."""
+    """File -> SHA-256, for every table of every iteration, from the manifests."""
     store = Store(folder)
     assert all(store.changed_files(iteration) == [] for iteration in store.iterations())
     return {
@@ -56,18 +56,18 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def totals(folder: Path) -> dict[str, int]:
-    """What the ledger counts."""
+    """The totals of the ledger."""
     with Ledger(folder / ".eva" / "ledger.sqlite") as ledger:
         return ledger.totals()
 
 
 def tables(folder: Path, iteration: int) -> dict[str, pl.DataFrame]:
-    """All tables of an iteration."""
+    """Name -> table, for all tables of an iteration."""
     return {name: Store(folder).scan(name, iteration).collect() for name in TABLES}
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
-    """Live processes that name the dataset folder on their command line."""
+    """Live processes with the dataset folder on their command line."""
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         line = " ".join(process.info["cmdline"] or [])
@@ -77,7 +77,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 
 
 def error_of(done: subprocess.CompletedProcess[str]) -> str:
-    """The one sentence on standard error, after the lines that say which settings are used and how far it is."""
+    """The only sentence on standard error, after the lines about the settings and the progress."""
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     *before, last = done.stderr.strip().splitlines()

@@ -1,4 +1,4 @@
-"""`/classify` as vLLM 0.32 answers it, with a real model behind it, in threads of this process."""
+"""Answers `/classify` like vLLM 0.32, by a real model, in threads of this process."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Reply = tuple[int, dict[str, Any]]
 
 @dataclass
 class ScoringServer:
-    """The server, while the context lasts. A request that meets a fault is answered by it instead."""
+    """The server, while the context lasts. A fault replaces the answer to a request."""
 
     folder: Path
-    """The reward model's."""
+    """The reward model's folder."""
     model: str = "model"
-    """What it is called; another name meets 404."""
+    """The model's name; another name gets 404."""
     key: str | None = None
-    """Requests without it meet 401."""
+    """Requests without this key get 401."""
     faults: Callable[[int], Reply | None] = lambda number: None
-    """By request number, from 0."""
+    """Gives the fault for the number of a request, from 0; None for no fault."""
     delay: float = 0
     asked: list[list[int]] = field(default_factory=list)
-    """Tokens of every request."""
+    """The tokens of every request."""
     most_in_flight: int = 0
 
     @property
@@ -40,7 +40,7 @@ class ScoringServer:
         return f"http://127.0.0.1:{self._server.server_port}/v1"
 
     def reply(self, path: str, authorization: str | None, body: dict[str, Any]) -> Reply:
-        """Status and body for a request."""
+        """Status and body of the reply to a request."""
         with self._lock:
             number = len(self.asked)
             self.asked.append(body["input"])
@@ -79,7 +79,7 @@ class ScoringServer:
         self._server.server_close()
 
     def answer(self, path: str, authorization: str | None, body: dict[str, Any]) -> Reply:
-        """As `reply`, counted and delayed."""
+        """The same as `reply`, but counted and delayed."""
         with self._lock:
             self._in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self._in_flight)

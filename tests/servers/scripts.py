@@ -1,4 +1,4 @@
-"""The training scripts as modules, in this process: TRL takes its time to import, once is enough."""
+"""The training scripts as modules in this process, because the import of TRL is slow and once is enough."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RECIPES = train_dir() / "recipes"
 
 
 def load_script(name: str) -> ModuleType:
-    """`train/<name>.py`; as when it is run, what lies beside it is imported by its bare name."""
+    """The module `train/<name>.py`. It imports the files beside it by their bare names, as when it runs."""
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     if str(train_dir()) not in sys.path:
         sys.path.insert(0, str(train_dir()))
@@ -22,7 +22,7 @@ def load_script(name: str) -> ModuleType:
 
 
 def arguments(folder: Path, model: Path, *more: str, recipe: Path | str = "sandbox") -> list[str]:
-    """To train `model` on iteration 1 of the dataset `folder/data`, into `folder/theta`."""
+    """The arguments to train `model` on iteration 1 of the dataset `folder/data`, into `folder/theta`."""
     file = recipe if isinstance(recipe, Path) else RECIPES / f"{recipe}.yaml"
     return [
         *("--config", str(file), "--dataset", str(folder / "data"), "--split", "iter_1"),

@@ -1,4 +1,4 @@
-"""A dataset of two iterations and a handful of rows, written by hand but for what eva-data computes from them."""
+"""A dataset of two iterations and a handful of rows. Everything that eva-data does not compute is written by hand."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def small_store(
     rejected: str = "bad",
     mutation: str = "deepen",
 ) -> Store:
-    """Iteration 1 has three seeds and two pairs, iteration 2 an evolved prompt, a carried one and one pair."""
+    """Iteration 1 has three seeds and two pairs; iteration 2 has an evolved prompt, a carried prompt and a pair."""
     config = parse_config(SETTINGS | (settings or {}) | {"folder": str(folder)}, "the test")
     store = Store(folder)
     _first(store, config, seed, chosen, rejected)
@@ -61,7 +61,7 @@ def write(store: Store, config: Config, iteration: int, tables: dict[str, pl.Dat
 
 
 def a_manifest(iteration: int, **fields: Any) -> Manifest:
-    """A manifest of which only these fields matter."""
+    """A manifest in which only these fields matter."""
     bare: dict[str, Any] = {
         "eva_data": "0.1.0",
         "config": {},
@@ -186,7 +186,7 @@ def _second(store: Store, config: Config, evolved: str, chosen: str, rejected: s
 
 
 def replace_table(store: Store, name: str, iteration: int, table: pl.DataFrame) -> None:
-    """Put a table in the place of another, and into the manifest, as if it had been built so."""
+    """Replace a table, and its entry in the manifest, as if the build had made it."""
     path, manifest_path = store.folder / name / f"iter_{iteration}.parquet", store.manifest_path(iteration)
     table.write_parquet(path)
     manifest = store.manifest(iteration)

@@ -1,4 +1,4 @@
-"""Tiny real models and datasets: random weights of known architectures, ordinary Hugging Face folders."""
+"""Tiny real models and datasets: known architectures with random weights, in ordinary Hugging Face folders."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GEMMA = (
     "{{ message.content | trim }}<end_of_turn>\n{% endfor %}"
     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
-"""Gemma 2's own: no system message, and the assistant is called model."""
+"""The chat template of Gemma 2: it has no system role, and the assistant is called model."""
 LLAMA_3 = (
     "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message.role }}<|end_header_id|>\n\n"
     "{{ message.content | trim }}<|eot_id|>{% endfor %}"
@@ -41,9 +41,9 @@ LLAMA_3 = (
 
 
 def save_model(folder: Path, architecture: Architecture = "llama", *, seed: int = 0, layers: int = 2) -> Path:
-    """A model of some 20 000 random weights with tokenizer, chat template, generation config; gives `folder`.
+    """Save a model of about 20 000 random weights with tokenizer, chat template and generation config; return `folder`.
 
-    Every byte is a token, so a text's length in tokens is its length in bytes plus the template's.
+    Every byte is a token, so the length of a text in tokens is its length in bytes plus the length of the template.
     """
     tokenizer = _tokenizer(architecture)
     torch.manual_seed(seed)
@@ -61,7 +61,7 @@ def save_model(folder: Path, architecture: Architecture = "llama", *, seed: int 
 
 
 def save_composite_model(folder: Path) -> Path:
-    """A Gemma 3, which sees images too: what is about text is a part of its config; gives `folder`."""
+    """Save a Gemma 3, which sees images too, so a part of its config is about text; return `folder`."""
     tokenizer = _tokenizer("gemma2")
     torch.manual_seed(0)
     text = {
@@ -111,7 +111,7 @@ class OwnForCausalLM(LlamaForCausalLM):
 
 
 def save_own_language_model(folder: Path) -> Path:
-    """A Llama that only its own code, in the folder itself, can load; gives `folder`."""
+    """Save a Llama that only the code in its own folder can load; return `folder`."""
     save_model(folder)
     (folder / "modeling_own.py").write_text(OWN_CODE)
     config = json.loads((folder / "config.json").read_text())
@@ -127,9 +127,9 @@ def save_own_language_model(folder: Path) -> Path:
 def save_reward_model(
     folder: Path, architecture: Architecture = "llama", *, labels: int = 1, pad: bool = True, seed: int = 0
 ) -> Path:
-    """A sequence-classification model whose scores of different texts differ by tenths; gives `folder`.
+    """Save a sequence-classification model whose scores of different texts differ by tenths; return `folder`.
 
-    Without `pad` its config names no padding token, as those of many a model do.
+    Without `pad`, its config names no padding token, like the configs of many models.
     """
     tokenizer = _tokenizer(architecture)
     torch.manual_seed(seed)
@@ -142,7 +142,7 @@ def save_reward_model(
 
 
 def reward_job(folder: Path, backend: str, model: Path, **settings: Any) -> Job:
-    """A reward job with its own ledger, both in `folder`, of a model on this machine."""
+    """A reward job for a model on this machine, with its own ledger, both in `folder`."""
     folder.mkdir(exist_ok=True)
     values = {"backend": backend, "model": str(model), "batch_tokens": 1024, "threads": 1} | settings
     kind = Classifier if backend == "classifier" else Pairwise
@@ -153,7 +153,7 @@ def reward_job(folder: Path, backend: str, model: Path, **settings: Any) -> Job:
 
 
 def save_own_code(folder: Path, code: str) -> Path:
-    """A Llama reward model whose class `TinyReward` is `code`, in the folder itself; gives `folder`."""
+    """Save a Llama reward model whose class `TinyReward` is `code` in its own folder; return `folder`."""
     save_reward_model(folder)
     (folder / "modeling_tiny.py").write_text(code)
     config = json.loads((folder / "config.json").read_text())
@@ -166,7 +166,7 @@ def save_own_code(folder: Path, code: str) -> Path:
 
 
 def save_armorm(folder: Path, *, seed: int = 0) -> Path:
-    """A model of ArmoRM's layout with 3 objectives; its texts have the turns of Llama 3. Gives `folder`."""
+    """Save a model with ArmoRM's layout, 3 objectives and the turns of Llama 3; return `folder`."""
     from eva_data.rewards.local.armorm import ARCHITECTURE, ArmoRM
 
     tokenizer = _tokenizer("llama")
@@ -184,7 +184,7 @@ def save_armorm(folder: Path, *, seed: int = 0) -> Path:
 
 
 def save_pairrm(folder: Path, *, seed: int = 0) -> Path:
-    """A model of the layout of llm-blender/PairRM-hf, a DeBERTa with relative positions; gives `folder`.
+    """Save a model with the layout of llm-blender/PairRM-hf, a DeBERTa with relative positions; return `folder`.
 
     Every byte is a token.
     """
@@ -219,7 +219,7 @@ def save_pairrm(folder: Path, *, seed: int = 0) -> Path:
 
 
 def save_dataset(folder: Path, splits: dict[str, pl.DataFrame]) -> Path:
-    """A dataset folder of one table, `preferences`, with these splits (`iter_1`, ...); returns `folder`."""
+    """Save a dataset folder of one table, `preferences`, with these splits (`iter_1`, ...); return `folder`."""
     (folder / "preferences").mkdir(parents=True, exist_ok=True)
     lines = ["---", "configs:", "- config_name: preferences", "  data_files:"]
     for name, table in splits.items():
@@ -234,13 +234,13 @@ def save_dataset(folder: Path, splits: dict[str, pl.DataFrame]) -> Path:
 
 
 def pairs(count: int, *, start: int = 0) -> pl.DataFrame:
-    """`count` pairs in the full schema: a word is to be repeated, the rejected response turns it round."""
+    """`count` pairs in the full schema. The prompt asks to repeat a word, and the rejected response reverses it."""
     words = [f"word{start + index:04d}" for index in range(count)]
     return preferences([(f"Say {word}.", word, word[::-1]) for word in words])
 
 
 def preferences(rows: list[tuple[str, str, str]]) -> pl.DataFrame:
-    """The table of these (prompt, chosen, rejected)."""
+    """PREFERENCES from triples (prompt, chosen, rejected)."""
     table = pl.DataFrame(
         {
             "prompt": [[{"role": "user", "content": prompt}] for prompt, _, _ in rows],

@@ -1,4 +1,4 @@
-"""What the real Xet client left in a folder: the store's end of Xet, for the stand-in of the Hub."""
+"""Reads what the real Xet client wrote to a folder, which is the store of the Hub's stand-in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def xet_files(cas: Path) -> dict[str, bytes]:
-    """Every file in a store that Xet clients wrote, by SHA-256, put together by Xet itself."""
+    """SHA-256 -> content of every file in a store that Xet clients wrote. Xet itself puts the files together."""
     import hf_xet
 
     url, files = f"local://{cas}", {}
@@ -28,7 +28,7 @@ def xet_files(cas: Path) -> dict[str, bytes]:
 
 
 def xet_shard(path: Path) -> dict[str, tuple[str, int]]:
-    """SHA-256 -> (Xet's hash, size) of the files in one of its shards, which lists them after a header of 48 bytes."""
+    """SHA-256 -> (Xet's hash, size) of the files in a shard, which lists them after a header of 48 bytes."""
     data, at, found = path.read_bytes(), 48, {}
 
     def hexadecimal(start: int) -> str:

@@ -1,1 +1,1 @@
-"""What the commands print."""
+"""The texts and tables that the commands print."""

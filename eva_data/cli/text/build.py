@@ -1,4 +1,4 @@
-"""What a person reads after a build: tables of the flow, the state of a folder, a few lineages."""
+"""Texts about a build: tables of the flow, the state of a folder, a few lineages."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eva_data.cli.text.costs import spent_table
+from eva_data.cli.text.evaluations import print_evaluations
 from eva_data.cli.text.terminal import Terminal
 from eva_data.dataset.manifest import Manifest
 from eva_data.dataset.staleness import settings_hash
@@ -26,7 +27,7 @@ from eva_data.report.lineage import lineage, relatives
 
 
 def print_build(run: Run, manifest: Manifest) -> None:
-    """The short table at the end of a build, and the next command; first of all where there are no pairs, that."""
+    """Print the short tables at the end of a build and the next command. If there are no pairs, say so first."""
     console = Terminal()
     iteration = manifest.iteration
     has_pairs = manifest.counts.pairs > 0
@@ -35,9 +36,7 @@ def print_build(run: Run, manifest: Manifest) -> None:
     console.print(_flow_table(manifest))
     console.print(_rejects_table(manifest))
     console.print(_informativeness_table(manifest))
-    heldout = run.store.state / "heldout.csv"
-    if run.config.train.heldout and heldout.exists():
-        console.print(_heldout_table(pl.read_csv(heldout)))
+    print_evaluations(run)
     for note in manifest.notes:
         console.print(f"Note: {visible(note)}", markup=False)
     folder, table = run.config.folder, "preferences" if has_pairs else "responses"
@@ -57,14 +56,14 @@ def print_build(run: Run, manifest: Manifest) -> None:
 
 
 def _without_pairs(manifest: Manifest) -> str:
-    """That an iteration has no pairs, and why."""
+    """A sentence that an iteration has no pairs, and why."""
     reasons = manifest.counts.rejects_by_reason.get("pair", {})
     why = ", ".join(f"{reason} {count}" for reason, count in reasons.items()) or "it has no prompts"
     return f"Iteration {manifest.iteration} has no preference pairs ({why}), so there is nothing in it to train on."
 
 
 def _cell(text: str) -> Text:
-    """A text of a manifest in a table: neither the terminal nor rich takes it for more."""
+    """A text of a manifest for a table, in which neither the terminal nor rich reads a command."""
     return Text(visible(text))
 
 
@@ -108,20 +107,8 @@ def _informativeness_table(manifest: Manifest) -> Table:
     return table
 
 
-def _heldout_table(accuracy: pl.DataFrame) -> Table:
-    table = Table(title="Right on held-out prompts, greedily", title_justify="left")
-    table.add_column("solver")
-    depths = accuracy["depth"].unique().sort().to_list()
-    for depth in depths:
-        table.add_column(f"depth {depth}", justify="right")
-    for theta, group in accuracy.group_by("theta", maintain_order=True):
-        right = {row["depth"]: f"{100 * row['right'] / row['prompts']:.1f} %" for row in group.to_dicts()}
-        table.add_row(f"theta_{theta[0]}", *(right[depth] for depth in depths))
-    return table
-
-
 def print_status(run: Run) -> None:
-    """What exists, what is missing and what is stale."""
+    """Print what exists, what is missing and what is stale."""
     console = Terminal()
     store = run.store
     built = store.iterations()
@@ -161,7 +148,7 @@ def print_status(run: Run) -> None:
 
 
 def print_spent(console: Console, ledger: Ledger) -> None:
-    """What every stage of every iteration took, and what it cost."""
+    """Print what every stage of every iteration took and cost."""
     bills = ledger.bills()
     if bills:
         console.print(spent_table(bills))
@@ -198,11 +185,11 @@ def _staleness(run: Run, manifest: Manifest, previous: Manifest | None) -> str:
 
 
 LONGEST, LINES = 500, 12
-"""Characters and lines of a text that `show` prints unless it is asked for all."""
+"""Characters and lines of a text that `show` prints, unless the user asks for all."""
 
 
 def print_lineages(store: Store, iteration: int, rows: int, *, full: bool = False) -> None:
-    """The most informative pairs of an iteration, each from its seed through its evolutions to its responses.
+    """Print the most informative pairs of an iteration, each from its seed through its evolutions to its responses.
 
     Long texts are cut unless `full`. Further lines of a text begin with a bar, so that none can pose as another text.
     """
@@ -234,9 +221,9 @@ def _text(text: str, full: bool) -> str:
 
 
 def _mark(pair: Mapping[str, Any], response: Mapping[str, Any]) -> str:
-    """What a response is in its prompt's pair, in eight characters.
+    """The role of a response in its prompt's pair, in eight characters.
 
-    A rewriting has the index of the response that it was made from: which of the two is in the pair, its text says.
+    A rewritten response has the index of its original, so the text tells which of the two is in the pair.
     """
     sides = {pair["chosen_idx"]: "chosen", pair["rejected_idx"]: "rejected"}
     side = sides.get(response["response_idx"])

@@ -1,4 +1,4 @@
-"""What a person reads about money: what an iteration will take, and what was spent."""
+"""Texts about money: what an iteration will cost, and what was spent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SOURCES = {
 
 
 def print_plan(plan: Plan, piloted: Piloted, budget: float | None) -> None:
-    """The table of a plan, where its numbers come from, and whether the budget is enough."""
+    """Print the table of a plan, the sources of its numbers, and whether the budget is enough."""
     console = Terminal()
 
     def say(text: str) -> None:
@@ -53,7 +53,7 @@ def _plan_table(plan: Plan) -> Table:
     table = _table(f"Iteration {plan.iteration}: what it will take")
     table.add_column("stage", min_width=10)
     for column in ("calls", "answers", "tokens in", "tokens out", "cost", "time"):
-        # A figure that is cut would be another figure.
+        # A number that is cut would be another number.
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("from", no_wrap=True)
     for label, line in zip(_labels(plan.lines), plan.lines, strict=True):
@@ -68,7 +68,7 @@ def _table(title: str) -> Table:
 
 
 def _labels(lines: Sequence[PlanLine]) -> list[str]:
-    """The stages; numbered where several rewards make several lines of one."""
+    """The names of the stages; numbered if several rewards make several lines of a stage."""
     stages = [line.stage for line in lines]
     return [
         stage if stages.count(stage) == 1 else f"{stage} {stages[: place + 1].count(stage)}"
@@ -77,7 +77,7 @@ def _labels(lines: Sequence[PlanLine]) -> list[str]:
 
 
 def _models(lines: Sequence[PlanLine]) -> str:
-    """Who does what."""
+    """A line on which model works in which stage."""
     stages_of: dict[str, list[str]] = {}
     for label, line in zip(_labels(lines), lines, strict=True):
         stages_of.setdefault(line.model, []).append(label)
@@ -120,15 +120,15 @@ def _total(lines: Sequence[PlanLine]) -> list[str]:
 
 
 def _with_unknown(shown: str, known: float) -> str:
-    """A sum of which a part is unknown."""
+    """A sum with an unknown part."""
     return f"unknown (+ {shown})" if known else "unknown"
 
 
 def _verdict(plan: Plan, budget: float) -> str:
-    """Whether a budget is enough, by what is known."""
+    """A sentence on whether a budget is enough, as far as is known."""
     left, needed = budget - plan.spent, max(plan.cost - plan.paid, 0.0)
     if needed > left:
-        # A bound above it says nothing.
+        # An upper bound above the budget does not tell.
         answer = "perhaps not enough" if any(line.source == "bound" for line in plan.lines) else "not enough"
     else:
         answer = "unknown whether that is enough" if plan.unpriced else "enough"
@@ -136,7 +136,7 @@ def _verdict(plan: Plan, budget: float) -> str:
 
 
 def spent_table(bills: Sequence[Mapping[str, Any]]) -> Table:
-    """What the ledger holds, per iteration, stage and model (rows of Ledger.bills()), and in all."""
+    """A table of the rows of Ledger.bills(), per iteration, stage and model, with the sum."""
     table = _table("Spent")
     table.add_column("iter", no_wrap=True)
     table.add_column("stage", no_wrap=True)
@@ -154,7 +154,7 @@ def spent_table(bills: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _price(bill: Mapping[str, Any]) -> str:
-    """What replies cost, as far as their prices are known."""
+    """The cost of replies, as far as their prices are known."""
     if not bill["unpriced"]:
         return dollars(bill["cost"])
     unknown = f"unknown for {bill['unpriced']:,} replies"

@@ -1,4 +1,4 @@
-"""What a person reads after a publish or a pull, and before one that is only tried."""
+"""Texts after a publish or a pull, or a dry run of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from eva_data.hub.pull import Pulled
 
 
 def published_text(published: Published, iteration: int, *, dry_run: bool) -> str:
-    """What was published, or would be: its files with their sizes, and its card."""
+    """What was or would be published: the files with their sizes, and the card."""
     where = f"{published.repo} ({'private' if published.private else 'public'})"
     if not published.steps:
         return f"Iteration {iteration} is in {where} already, just as it is here: {published.url}/tree/{published.tag}"
@@ -51,7 +51,7 @@ def _step_lines(step: Step, where: str, dry_run: bool) -> list[str]:
 
 
 def pulled_text(pulled: Pulled, repo: str, settings: Path, *, dry_run: bool) -> str:
-    """What was pulled, or would be, what its settings would do, and how to go on."""
+    """What was or would be pulled, what its settings would do, and how to go on."""
     last, recorded = pulled.iterations[-1], recorded_settings(pulled.manifest)
     which = f"iterations 1 to {last}" if last > 1 else "iteration 1"
     parts = parts_of(recorded)
@@ -82,7 +82,7 @@ def _would(waiting: Sequence[str], told: Sequence[str]) -> list[str]:
 
 
 def _left_as_it_is(pulled: Pulled, settings: Path) -> list[str]:
-    """How the settings that were there already differ from the dataset's."""
+    """How an existing eva.yaml differs from the dataset's settings."""
     try:
         config = load_config(settings)
     except ConfigError as error:

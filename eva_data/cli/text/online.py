@@ -1,4 +1,4 @@
-"""What an online run left, as text."""
+"""Text after an online run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eva_data.training.online_tables import (
 
 
 def online_text(run: Run, manifest: Manifest) -> str:
-    """What an online run came to, and where it is."""
+    """The results of an online run, and where they are."""
     online, counts, folder = manifest.online or {}, manifest.counts, run.config.folder
     phases = ", ".join(f"{steps} of {phase}" for phase, steps in online["steps_by_phase"].items())
     return (

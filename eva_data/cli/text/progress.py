@@ -1,4 +1,4 @@
-"""What a build shows while it works: a bar on a terminal, a line now and then elsewhere."""
+"""Shows the progress of a build: a bar on a terminal, else a line from time to time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eva_data.foreign import shown_in_line
 from eva_data.jobs.job import Progress as Tell
 
 LINE_SECONDS = 15.0
-"""Between two lines of one stage where there is no terminal."""
+"""Seconds between two lines of one stage if there is no terminal."""
 
 
 class ConsoleReporter:

@@ -1,4 +1,4 @@
-"""What a person reads after a push or a pull of reviews, and about how far a review is."""
+"""Texts after a push or a pull of reviews, and about the progress of a review."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pushed_text(pushed: Pushed, iteration: int) -> str:
 
 
 def pulled_text(store: Store, iteration: int, pulled: PulledReviews) -> str:
-    """What a pull changed."""
+    """The changes by a pull."""
     found, lines = pulled.figures, []
     counted = found["answers"].get("submitted", 0)
     if pulled.outdated:
@@ -62,7 +62,7 @@ def pulled_text(store: Store, iteration: int, pulled: PulledReviews) -> str:
 
 
 def outcome_lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """The figures of a review in words."""
+    """The numbers of a review, in words."""
     rejected = ", ".join(f"{reason} {count}" for reason, count in found["rejected"].items())
     yield (
         f"{found['pairs']} pairs were judged: {found['decided']} have a better response, for {found['overruled']} of "
@@ -76,7 +76,7 @@ def outcome_lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def print_progress(progress: Sequence[ReviewProgress]) -> None:
-    """A table of reviewers and one of agreement for each iteration."""
+    """Print a table of reviewers and a table of agreement for each iteration."""
     console = Terminal()
     for each in progress:
         done = f"{each.completed} of {each.records} done"

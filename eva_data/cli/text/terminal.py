@@ -1,4 +1,4 @@
-"""The console of tables, notes and bars: no text of others in them acts on the terminal."""
+"""The console for tables, notes and bars. No text of others in them can control the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eva_data.foreign import shown
 
 
 class Terminal(Console):
-    """A console on which a string is only itself: no control character, markup or emoji code of it has an effect."""
+    """A console that prints strings literally: control characters, markup and emoji codes in them have no effect."""
 
     def render_str(self, text: str, **how: Any) -> Text:
         return super().render_str(shown(text), **how | {"emoji": False, "markup": False})

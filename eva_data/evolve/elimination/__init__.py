@@ -1,1 +1,1 @@
-"""What only a look at all prompts eliminates."""
+"""Eliminates evolutions that repeat other prompts or benchmarks."""

@@ -1,4 +1,4 @@
-"""Prompts that repeat a benchmark: runs of words shared with a reference set (GPT-3, arXiv 2005.14165)."""
+"""Finds prompts that repeat a benchmark, by runs of words that they share (GPT-3, arXiv 2005.14165)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from eva_data.tables.shapes.conversations import is_conversation, prompt
 from eva_data.tables.shapes.values import is_text
 
 SHORTEST = 5
-"""Words. A benchmark's text of fewer is met only by a prompt that says nothing else: people say it by chance, too."""
+"""Words. People may write a shorter text of a benchmark by chance, so it only matches a turn with no other words."""
 _BATCH = 50_000
 
 
 @dataclass(frozen=True)
 class ReferenceSet:
-    """Texts that must not be trained on; `name` stands in the reason of what repeats them."""
+    """Texts that prompts must not repeat. The reason of a reject holds `name`."""
 
     name: str
     texts: pl.DataFrame
@@ -29,10 +29,10 @@ class ReferenceSet:
 
 
 def read_reference_set(name: str, path: Path, *, column: str) -> ReferenceSet:
-    """Read the texts of a file, folder or glob, of any format that seeds may have.
+    """Read the texts of a file, folder or glob, in any format that seeds may have.
 
-    The column holds strings, or conversations, of which each user turn is a text; nulls are skipped. Raises
-    DataError for a file that is missing or cannot be read, and for a missing column or one of another type.
+    The column holds strings or conversations; every user turn of a conversation is a text. Nulls are skipped. Raise
+    DataError if the file is missing or cannot be read, or if the column is missing or has another type.
     """
     source = open_path(path, f"evolve.benchmarks[{name}].path")
     schema = source.schema
@@ -50,13 +50,13 @@ def read_reference_set(name: str, path: Path, *, column: str) -> ReferenceSet:
 
 
 def contaminated(prompts: pl.DataFrame, sets: Sequence[ReferenceSet], *, words: int = 13) -> pl.DataFrame:
-    """The `prompts` of which a user turn shares a run of `words` words with a text of `sets`, or holds all of it.
+    """Find prompts with a user turn that shares a run of `words` words with a text of `sets`, or holds a whole text.
 
     Case, punctuation and spacing do not count, and letters of scripts without spaces count as parts of words
-    (`word_runs`). A text of `sets` with fewer than `words` words is met by a turn that holds all of it in a row, and
-    one with fewer than SHORTEST only by a turn of exactly its own words. `prompts` has `prompt_id` and `prompt`;
-    returned is one row per contaminated prompt: `prompt_id` and the name of the first `set` that it meets, in the
-    order given. Raises ConfigError for `words` below 1 and for a set name used twice.
+    (`word_runs`). A text of fewer than `words` words matches a turn that holds all its words in a row. A text of fewer
+    than SHORTEST words only matches a turn of exactly the same words. `prompts` has `prompt_id` and `prompt`. The
+    result has one row per contaminated prompt: `prompt_id`, and the name of the first matching `set` in the given
+    order. Raise ConfigError if `words` is below 1 or a name of a set is used twice.
     """
     names = [reference.name for reference in sets]
     if len(set(names)) < len(names):
@@ -74,13 +74,13 @@ def contaminated(prompts: pl.DataFrame, sets: Sequence[ReferenceSet], *, words: 
 
 @dataclass(frozen=True)
 class _References:
-    """Runs of the sets' texts, each with the place of the first `set` that has it."""
+    """Runs of words in the sets' texts, each with the number of the first `set` that has it."""
 
     words: int
     long: pl.DataFrame
-    """`run`, `set`: runs of `words` words."""
+    """Runs of `words` words. Columns: `run`, `set`."""
     short: pl.DataFrame
-    """`run`, `set`, `words`, `units`: whole texts that are shorter."""
+    """Whole texts that are shorter. Columns: `run`, `set`, `words`, `units`."""
 
     @classmethod
     def of(cls, sets: Sequence[ReferenceSet], words: int) -> _References:
@@ -98,7 +98,7 @@ class _References:
         )
 
     def met_by(self, prompts: pl.DataFrame) -> pl.DataFrame:
-        """`prompt_id` and the first `set` that each of the prompts meets."""
+        """One row per prompt that matches: `prompt_id` and the first matching `set`."""
         turns = prompts.select("prompt_id", text=_user_turns(pl.col("prompt"))).explode("text").with_row_index("row")
         runs = WordRuns.of(turns)
         inside = self.short.filter(pl.col("units") >= SHORTEST * WORD)

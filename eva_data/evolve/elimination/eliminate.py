@@ -1,4 +1,4 @@
-"""Evolutions that repeat another prompt, or a benchmark: what only a look at all prompts can tell."""
+"""Eliminates evolutions that repeat another prompt or a benchmark. This needs a look at all prompts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 from eva_data.evolve.elimination.contamination import ReferenceSet, contaminated
 from eva_data.evolve.elimination.near_duplicates import near_duplicates
 from eva_data.tables import schemas
-from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, NEAR_DUPLICATE
+from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, HELD_OUT, NEAR_DUPLICATE
 
 _KEY = ("chain_id", "step", "candidate")
 
@@ -21,30 +21,34 @@ def eliminate(
     near_duplicate: float | None,
     benchmarks: Sequence[ReferenceSet] = (),
     ngram: int = 13,
+    heldout: pl.LazyFrame | None = None,
 ) -> pl.DataFrame:
-    """All rows of `evolutions` (schemas.EVOLUTIONS), in canonical order, repetitions now `eliminated`.
+    """All rows of `evolutions` (EVOLUTIONS), in canonical order, with repetitions `eliminated`.
 
-    Judged are rows whose status is null, in this order of reasons:
+    Rows whose status is null are checked, for these reasons in this order:
 
     - `duplicate`: the prompt_id is known, or an earlier row has it, in the order (step, prompt_id, chain_id);
-    - `contamination:<set>`: a run of `ngram` words is in that one of the `benchmarks` (`contaminated`);
-    - `near_duplicate`: its Jaccard similarity to a known or an earlier surviving prompt, in the order (step,
-      prompt_id), is at least `near_duplicate`, and it did not grow out of that (`near_duplicates`); None is
-      off.
+    - `contamination:<set>`: a run of `ngram` words is in this set of `benchmarks` (`contaminated`);
+    - `near_duplicate`: the Jaccard similarity to a known or an earlier surviving prompt, in the order (step,
+      prompt_id), is at least `near_duplicate`, and the prompt did not evolve from that prompt (`near_duplicates`). If
+      `near_duplicate` is None, this check is off;
+    - `heldout`: the prompt is an exact or a near duplicate of a held-out prompt, which `duplicate_of` names.
 
-    `duplicate_of` names the repeated prompt, of an exact duplicate its own id. `known` has `prompt_id`,
-    `prompt`, `root_id` and `depth` of all seeds and all prompts of earlier iterations, X_{t-1} included;
-    repeated rows do no harm. Rows that the chain eliminated take no part, nor do candidates that were not its best,
-    also where the best is eliminated here. A chain that went on from a row
-    eliminated here keeps its later rows: they are judged by what they say, and their parent stays in this
-    table with its text, so lineage never dangles.
+    `duplicate_of` names the repeated prompt; an exact duplicate has its own id there. `known` has `prompt_id`,
+    `prompt`, `root_id` and `depth` of all seeds and all prompts of earlier iterations, X_{t-1} included. Repeated rows
+    in it do no harm. `heldout` has the same columns for the prompts that are kept for evaluation. Rows that the chain
+    eliminated take no part. Neither do candidates that were not the best, even if the best is eliminated here. If a
+    chain went on from a row that is eliminated here, its later rows are kept: they are checked by their own texts, and
+    their parent stays in this table with its text, so lineage never dangles.
 
-    The result does not depend on row order. Judge the evolutions of an iteration together: where more chains
-    were run later, give the rows of all of them as the chains made them, not the result of an earlier call.
-    Raises DataError for other columns, ConfigError for settings out of range.
+    The result does not depend on row order. Pass all evolutions of an iteration together. If more chains were run
+    later, pass the rows of all chains as the chains made them, and not the result of an earlier call. Raise DataError
+    for other columns, and ConfigError for settings out of range.
     """
     schemas.check(evolutions, schemas.EVOLUTIONS, "evolutions")
     open_rows = evolutions.filter(pl.col("status").is_null()).sort("step", "prompt_id", "chain_id")
+    if heldout is not None:
+        known = pl.concat([known, heldout])
     fresh, repeated = _split_duplicates(open_rows, known)
     met = contaminated(fresh, benchmarks, words=ngram).select(
         "prompt_id", reason=pl.lit(f"{CONTAMINATION}:") + pl.col("set"), duplicate_of=pl.lit(None, pl.String)
@@ -55,11 +59,15 @@ def eliminate(
         near = near_duplicates(clean, known, threshold=near_duplicate)
         found.append(near.select("prompt_id", pl.lit(NEAR_DUPLICATE).alias("reason"), "duplicate_of"))
     judged = fresh.select(*_KEY, "prompt_id").join(pl.concat(found), on="prompt_id").drop("prompt_id")
-    return _with_verdicts(evolutions, pl.concat([repeated, judged]))
+    verdicts = pl.concat([repeated, judged])
+    if heldout is not None:
+        kept = pl.col("duplicate_of").is_in(heldout.select("prompt_id").collect().to_series().implode())
+        verdicts = verdicts.with_columns(reason=pl.when(kept).then(pl.lit(HELD_OUT)).otherwise("reason"))
+    return _with_verdicts(evolutions, verdicts)
 
 
 def _split_duplicates(open_rows: pl.DataFrame, known: pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows with a new prompt_id, each id once, and the verdicts on the others."""
+    """The rows with a new prompt_id, one row per id, and the verdicts on the others."""
     ids = open_rows.lazy().select("prompt_id")
     known_ids = known.select("prompt_id").join(ids, on="prompt_id", how="semi").unique().collect()
     new = open_rows.join(known_ids, on="prompt_id", how="anti", maintain_order="left")
@@ -69,7 +77,7 @@ def _split_duplicates(open_rows: pl.DataFrame, known: pl.LazyFrame) -> tuple[pl.
 
 
 def _with_verdicts(evolutions: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
-    """The evolutions in canonical order, with the verdicts on some of them written in."""
+    """The evolutions in canonical order, with the verdicts on some rows filled in."""
     joined = evolutions.join(verdicts, on=_KEY, how="left", suffix="_found")
     found = pl.col("reason_found").is_not_null()
     return (

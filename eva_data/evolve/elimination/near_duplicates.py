@@ -1,4 +1,4 @@
-"""Prompts that say nearly what another one says: MinHash by rensa over word shingles."""
+"""Finds prompts that nearly repeat another prompt, by rensa's MinHash over shingles of words."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _RECALL = 0.9
 
 
 def near_duplicates(prompts: pl.DataFrame, known: pl.LazyFrame, *, threshold: float) -> pl.DataFrame:
-    """Those of `prompts` that nearly repeat a known prompt, or a surviving one that stands before them.
+    """Find `prompts` that nearly repeat a known prompt, or a surviving prompt before them.
 
-    Both frames have `prompt_id`, unique over both, `prompt`, `root_id` and `depth`. Compared are the last
-    user turns, by the Jaccard similarity of their sets of 3-token shingles, and only where all that
-    precedes is the same: the same words mean something else in another conversation. Never a repetition is
-    what resembles a *shallower prompt of the same root*: one more requirement in a long prompt leaves most
-    shingles as they are, and yet is what evolving is for. What is eliminated does not eliminate others.
+    Both frames have `prompt_id`, unique over both, `prompt`, `root_id` and `depth`. The last user turns are compared by
+    the Jaccard similarity of their sets of 3-token shingles, but only if all preceding messages are the same, since the
+    same words mean something else in another conversation. A prompt never repeats a *shallower prompt of the same
+    root*: one more requirement in a long prompt changes few shingles, and this is the purpose of evolving. An
+    eliminated prompt does not eliminate others.
 
-    The similarity is estimated from 128 MinHash values: standard error 0.035 at 0.8, so that a pair at the
-    threshold is found about every second time and one that is 0.1 below practically never. Memory: about 2 kB
-    for each prompt that is known or survives.
+    The similarity is estimated from 128 MinHash values, with a standard error of 0.035 at 0.8. So a pair at the
+    threshold is found about every second time, and a pair 0.1 below it practically never. Each known or surviving
+    prompt takes about 2 kB of memory.
 
-    Returns one row per near-duplicate: `prompt_id`, and in `duplicate_of` the first prompt that it repeats,
-    known ones before the others. Raises ConfigError unless 0 < threshold <= 1.
+    Return one row per near-duplicate: `prompt_id`, and in `duplicate_of` the first prompt that it repeats; known
+    prompts go first. Raise ConfigError unless 0 < threshold <= 1.
     """
     if not 0 < threshold <= 1:
         raise ConfigError(f"evolve.near_duplicate is {threshold}; it is a Jaccard similarity in (0, 1]")
@@ -47,7 +47,7 @@ def near_duplicates(prompts: pl.DataFrame, known: pl.LazyFrame, *, threshold: fl
         for sketch in _sketches(batch):
             index.add(sketch)
     repeats = []
-    # One at a time, in order: which prompts a prompt is compared with depends on the verdicts before it.
+    # Prompts are compared one after the other, since the verdict on a prompt depends on the verdicts before it.
     for batch in prompts.select(columns).iter_slices(_BATCH):
         for sketch in _sketches(batch):
             match = index.first_match(sketch)
@@ -66,7 +66,7 @@ class _Sketch(NamedTuple):
 
 
 class _Index:
-    """Sketches in the order in which they were added, found again by similarity."""
+    """An index of sketches by similarity. It keeps the order in which they were added."""
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
@@ -78,7 +78,7 @@ class _Index:
         self._sketches.append(sketch)
 
     def first_match(self, sketch: _Sketch) -> str | None:
-        """The id of the first sketch that the given one repeats."""
+        """The id of the first sketch that this sketch repeats; None if there is none."""
         places: list[int] = sorted(self._lsh.query(sketch.minhash))
         for place in places:
             other = self._sketches[place]
@@ -89,7 +89,7 @@ class _Index:
 
 
 def _sketches(prompts: pl.DataFrame) -> Iterator[_Sketch]:
-    """The sketch of each prompt that has a token; what precedes the last turn is part of every shingle."""
+    """The sketch of each prompt with at least one token. The preceding messages are part of every shingle."""
     rows = prompts.with_row_index("row").lazy()
     preceding = prompt_id(pl.col("prompt").list.head(pl.col("prompt").list.len() - 1))
     text = rows.select("row", text=pl.col("prompt").list.last().struct.field("content"))
@@ -107,9 +107,10 @@ def _sketches(prompts: pl.DataFrame) -> Iterator[_Sketch]:
 
 
 def bands(threshold: float) -> int:
-    """Bands of the index: as few as find a pair at the threshold with probability 0.9.
+    """The smallest number of bands of the index that finds a pair at the threshold with probability 0.9.
 
-    With b bands of r = 128 / b values, a pair of similarity s meets in at least one with 1 - (1 - s^r)^b.
+    With b bands of r = 128 / b values, a pair of similarity s is in the same bucket of a band with probability
+    1 - (1 - s^r)^b.
     """
     choices = (8, 16, 32, 64, 128)
     found = (b for b in choices if 1 - (1 - threshold ** (PERMUTATIONS / b)) ** b >= _RECALL)

@@ -1,4 +1,4 @@
-"""Texts as sets of hashed n-grams, for comparing prompts by what they share."""
+"""Turns texts into sets of hashed n-grams, by which prompts are compared."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import polars_hash as plh
 
 from eva_data.tables.ids import normalise
 
-# Scripts written without spaces: there a letter counts as a word.
+# In scripts without spaces, a letter counts as a word.
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 WORDS = rf"[{_UNSPACED}]|[[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]+"
 """Runs of letters and digits; punctuation and symbols are skipped."""
 TOKENS = rf"{WORDS}|\S"
-"""Words, and every other visible character by itself: 3 + 4 is not 3 - 4."""
+"""Words, and every other visible character by itself, because 3 + 4 is not 3 - 4."""
 
 _BASE = 0x9E3779B97F4A7C15  # odd, so that multiplying by its powers loses no bit
 
 
 def ngram_hashes(texts: pl.LazyFrame, *, n: int, tokens: str) -> pl.LazyFrame:
-    """The n-grams of each text, case folded: one row per occurrence, `row` and `ngram` (64 bits).
+    """The n-grams of each text, case folded: one row per occurrence, with `row` and `ngram` (64 bits).
 
-    `texts` has `row`, ascending, and `text`. A text of fewer than `n` tokens has one n-gram, all of it, which
-    equals no n-gram of another length; one without tokens has none.
+    `texts` has `row`, ascending, and `text`. A text of fewer than `n` tokens has one n-gram, the whole text, which
+    equals no n-gram of another length. A text without tokens has none.
     """
     lowered = normalise(pl.col("text")).str.to_lowercase()
     words = texts.select("row", token=lowered.str.extract_all(tokens)).explode("token").drop_nulls("token")

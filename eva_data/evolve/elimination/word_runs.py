@@ -1,7 +1,7 @@
-"""Texts as hashed runs of words, for finding what one shares with another, in every script.
+"""Turns texts into hashed runs of words, by which common runs of two texts are found, in every script.
 
-Scripts without spaces show no words. There every letter counts as the part of a word that it is on average, so that
-thirteen words are a sentence of some twenty Chinese characters.
+Scripts without spaces show no words. There a letter counts as a part of a word, by the mean length of words in its
+script: thirteen words are a sentence of about twenty Chinese characters.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from eva_data.evolve.elimination.ngrams import WORDS
 from eva_data.tables.ids import normalise
 
 WORD = 80
-"""Units of a word."""
+"""Number of units of a word."""
 _LETTERS = {
     r"^\p{Han}$": 50,  # 1.6 characters to a word
     r"^[\p{Hiragana}\p{Katakana}]$": 40,
     r"^[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]$": 20,  # vowel signs are characters of their own
 }
-"""Units of a letter in scripts without spaces."""
+"""Pattern -> number of units of a letter, for scripts without spaces."""
 
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse
 
@@ -36,14 +36,14 @@ class WordRuns:
     """The words of texts, one after the other, case folded and without punctuation."""
 
     row: Integers
-    """Of each word, the text that it stands in, ascending."""
+    """The text of each word, ascending."""
     word: Integers
-    """64-bit hashes."""
+    """The 64-bit hash of each word."""
     units: Integers
 
     @classmethod
     def of(cls, texts: pl.DataFrame) -> WordRuns:
-        """`texts` has `row`, ascending, and `text`."""
+        """The words of `texts`, a frame with `row`, ascending, and `text`."""
         lowered = normalise(pl.col("text")).str.to_lowercase()
         words = (
             texts.lazy()
@@ -63,12 +63,12 @@ class WordRuns:
         return cls(*(words[name].to_numpy() for name in ("row", "word", "units")))
 
     def long(self, units: int) -> pl.DataFrame:
-        """The shortest run of at least so many units that begins at each word, where its text is that long."""
+        """The shortest run of at least `units` units that begins at each word, if its text is long enough."""
         total = np.cumsum(self.units)
         return self._runs(np.searchsorted(total, total - self.units + units))
 
     def of_length(self, words: int) -> pl.DataFrame:
-        """The run of exactly so many words that begins at each word, where its text has as many."""
+        """The run of exactly `words` words that begins at each word, if its text is long enough."""
         return self._runs(np.arange(len(self.row)) + words - 1)
 
     def whole(self) -> pl.DataFrame:
@@ -83,12 +83,12 @@ class WordRuns:
 
     @cached_property
     def _end(self) -> Integers:
-        """Of each word, the place behind the last word of its text."""
+        """The place after the last word of each word's text."""
         return np.searchsorted(self.row, self.row, side="right")
 
     @cached_property
     def _sums(self) -> tuple[Integers, Integers]:
-        """Of each place, the hash of all words before it, and what takes the place out of a difference of hashes."""
+        """For each place, the hash of all words before it, and the factor that takes the place out of differences."""
         powers, inverses = (_powers(base, len(self.row)) for base in (_BASE, pow(_BASE, -1, 2**64)))
         summed = np.concatenate([np.zeros(1, np.uint64), np.cumsum(self.word * powers[:-1], dtype=np.uint64)])
         return summed, inverses
@@ -98,7 +98,7 @@ class WordRuns:
         return self._frame(first, last[first])
 
     def _frame(self, first: Integers, last: Integers) -> pl.DataFrame:
-        """`row` and `run`, a hash of the words from `first` to `last` that is the same wherever they stand."""
+        """`row` and `run`, a hash of the words from `first` to `last` that does not depend on their place."""
         summed, inverses = self._sums
         return pl.DataFrame({"row": self.row[first], "run": (summed[last + 1] - summed[first]) * inverses[first]})
 

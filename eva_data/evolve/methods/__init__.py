@@ -1,6 +1,6 @@
-"""The ways to evolve a prompt: one published method, one module here, in it a function of the module's name.
+"""The ways to evolve a prompt. Each published method is a module here with a function of the module's name.
 
-The modules of this folder are the values of `evolve.method`, but for those whose name begins with `_`.
+The modules of this folder are the values of `evolve.method`, except modules whose name begins with `_`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ _KEY = "evolve.method"
 def build_method(
     name: str, strategies: Sequence[Strategy] = (), *, keep_own: bool = True, reply: ReplyForm = "plain"
 ) -> Method:
-    """The method of that name, with the user's strategies beside its own or, without `keep_own`, alone.
+    """The method of that name with the user's strategies, beside its own or, without `keep_own`, in their place.
 
-    All of them ask for replies of the form `reply`.
-
-    The name may also be that of a user's own function, which returns a Method. All published methods but `eva` import
-    Distilabel. Raises ConfigError for an unknown method or a strategy name used twice.
+    All strategies ask for replies of the form `reply`. The name may also name a user's own function, which returns a
+    Method. All published methods but `eva` import Distilabel. Raise ConfigError for an unknown method, or if a name of
+    a strategy is used twice.
     """
     if is_own(name):
         method = load_function(name, _KEY)()

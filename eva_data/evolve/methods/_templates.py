@@ -1,4 +1,4 @@
-"""Strategies out of Distilabel's template tables, which are imported from it and not copied."""
+"""Makes strategies from Distilabel's template tables, which are imported and not copied."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BAN = "are not allowed to appear in"
 
 
 def forbidden_words(template: str) -> tuple[str, ...]:
-    """The words that the template itself bans from the reply, in the order in which it names them."""
+    """The words that the template itself forbids in the reply, in its order."""
     bans = [line.partition(_BAN)[0] for line in template.split("\n") if _BAN in line]
     return tuple(word for ban in bans for word in re.findall(r"'([^']+)'", ban))
 
@@ -20,7 +20,7 @@ def forbidden_words(template: str) -> tuple[str, ...]:
 def strategies_of(
     templates: Mapping[str, str], *, placeholder: str, label: str, in_breadth: Collection[str] = ()
 ) -> tuple[Strategy, ...]:
-    """One strategy per template, in the table's order; the reply is read after the last `label`."""
+    """One strategy per template, in the order of the table. The reply is read after the last `label`."""
     return tuple(
         Strategy(
             name=name,

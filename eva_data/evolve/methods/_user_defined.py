@@ -1,4 +1,4 @@
-"""Strategies that a user writes into the config."""
+"""Strategies of the user, from the config."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from eva_data.evolve.parse import bare
 from eva_data.evolve.strategy import Kind, Strategy
 
 PLACEHOLDER = "{prompt}"
-"""Replaced literally; every other brace of the template stays what it is."""
+"""The place of the prompt. Every other brace of a template stays as it is."""
 
 
 def user_strategy(name: str, template: str, kind: Kind) -> Strategy:
-    """A strategy whose template holds `{prompt}` at least once; raises ConfigError where it does not.
+    """A strategy with this template. Raise ConfigError if the template does not hold `{prompt}`.
 
-    The whole reply is the new prompt, unless it has a part between <new_prompt> and </new_prompt>: then that.
+    The new prompt is the part of the reply between <new_prompt> and </new_prompt>, or else the whole reply.
     """
     if not name.strip():
         raise ConfigError("evolve.strategies: a strategy has no name; give it one, it becomes `mutation`")

@@ -1,7 +1,7 @@
-"""The ten strategies that eva names in its appendix F (arXiv 2411.00062), worded anew.
+"""The ten strategies that eva names in its appendix F (arXiv 2411.00062), in our own words.
 
-Each is a function of one prompt: `mix` lets the creator choose the second subject instead of taking a second
-prompt from the job, so that a chain depends neither on how a job is cut into shards nor on its row order.
+Each strategy works on a single prompt. `mix` lets the creator choose the second subject, and does not take a second
+prompt from the job, so that a chain depends neither on the shards of a job nor on its row order.
 """
 
 from __future__ import annotations
@@ -107,6 +107,6 @@ def _strategies(hows: dict[str, str], kind: Kind, frame: str) -> tuple[Strategy,
 
 
 def eva() -> Method:
-    """Persona, shift-in, shift-out, mix and abstract in breadth; five ways in depth."""
+    """Five strategies in breadth (persona, shift-in, shift-out, mix, abstract) and five in depth."""
     breadth = _strategies(_BREADTH, "in_breadth", _IN_BREADTH)
     return Method("eva", breadth + _strategies(_DEPTH, "in_depth", _IN_DEPTH))

@@ -1,4 +1,4 @@
-"""Evol-Instruct (Xu et al. 2023, arXiv 2304.12244), by the templates of Distilabel's `EvolInstruct`."""
+"""Evol-Instruct (Xu et al. 2023, arXiv 2304.12244), with the templates of Distilabel's `EvolInstruct`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from eva_data.evolve.strategy import Method
 
 
 def evol_instruct() -> Method:
-    """Four in-depth mutations and BREADTH; a prompt without context is rendered exactly as Distilabel does.
+    """Four in-depth mutations and BREADTH. A prompt without context is rendered exactly as in Distilabel.
 
-    Importing the templates imports Distilabel, which takes seconds.
+    The import of the templates takes seconds, because it imports Distilabel.
     """
     from distilabel.steps.tasks.evol_instruct.utils import MUTATION_TEMPLATES
 

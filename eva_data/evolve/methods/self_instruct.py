@@ -1,4 +1,4 @@
-"""Self-Instruct (Wang et al. 2023, arXiv 2212.10560), by the template of Distilabel's `SelfInstruct`."""
+"""Self-Instruct (Wang et al. 2023, arXiv 2212.10560), with the template of Distilabel's `SelfInstruct`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _PLACEHOLDER = "<PROMPT>"
 
 
 def self_instruct() -> Method:
-    """A new prompt with the sampled prompt as its context, one query asked for each time.
+    """Asks for one new query, with the sampled prompt as its context.
 
-    Independent: every step starts from the sampled prompt. In breadth, so it has nothing for a prompt with
-    history.
+    The method is independent: every step starts from the sampled prompt. Its strategy is in breadth, so it does not
+    suit a prompt with history.
     """
     from importlib.resources import files
 

@@ -1,1 +1,1 @@
-"""The ways to run a language model: one backend, one module of its name, with what `models.player.Backend` names."""
+"""The ways to run a language model. Each backend is a module with the members of `models.player.Backend`."""

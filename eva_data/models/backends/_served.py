@@ -1,4 +1,4 @@
-"""What the backends share whose model a server answers for."""
+"""What the backends share whose model runs behind a server."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from eva_data.models.player import Player
 
 LLM = "eva_data.models.remote.llm:RemoteLLM"
 NO_KEY = "that `api_key_env` names (none is named)"
-"""What error messages call the variable of the key where none is named."""
+"""What error messages call the variable of the key if `api_key_env` is not set."""
 
 
 def running_player(block: ApiModel | VllmModel) -> Player:
-    """The model that a server at `base_url` answers for."""
+    """The model behind a server at `base_url`."""
     served = look(block)
     return Player(block, block.model, served.fingerprint, None, served.is_vllm)
 
@@ -23,9 +23,9 @@ def running_player(block: ApiModel | VllmModel) -> Player:
 def reached(
     block: ApiModel | VllmModel, *, url: str | None, budget: float | None, key_name: str = NO_KEY
 ) -> dict[str, Any]:
-    """How a server is reached; `url` is that of the server that was started for it.
+    """The fields that say how a server is reached. `url` is the address of a server that was started here, else None.
 
-    Raises ConfigError where a budget is set and the price of the model is unknown.
+    Raise ConfigError if a budget is set and the model's price is unknown.
     """
     from eva_data.models.remote.litellm_provider import price_of
 
@@ -42,7 +42,7 @@ def reached(
         "max_in_flight": block.max_in_flight,
         "timeout_seconds": block.timeout_seconds,
         "give_up_minutes": block.give_up_minutes,
-        # What runs here is known by its files.
+        # A model that was started here is known by its files.
         "canary": block.canary and url is None,
         "price": price,
         "budget": budget,

@@ -22,7 +22,7 @@ def player_of(block: ApiModel) -> Player:
 
     if (sentence := misplaced(block.extra_body)) is not None:
         raise ConfigError(sentence)
-    # Raises where litellm does not know the provider.
+    # This raises ConfigError if litellm does not know the provider.
     key_variable(block)
     return Player(block, block.model, f"{block.model}@{block.revision or 'unknown'}", None)
 
@@ -31,7 +31,7 @@ def llm_fields(player: Player, block: ApiModel) -> dict[str, Any]:
     from eva_data.models.remote.openai_server import NEUTRAL, WITH_TOKEN_IDS
 
     extra_body: dict[str, Any] = (NEUTRAL if player.is_vllm else {}) | block.extra_body
-    # Both were one key once, so both stand in the ledger's key in the same way.
+    # Both were a single setting once, so they enter the ledger's key together.
     engine = extra_body | block.options
     more = {"options": block.options, "renamed": block.fields}
     return {
@@ -57,6 +57,6 @@ def connection(player: Player, block: ApiModel, *, url: str | None, budget: floa
 
 
 def _bounded(block: ApiModel) -> bool:
-    """Whether a request says how long an answer may be, and so what it can cost."""
+    """Whether a request limits the length of an answer, and with it the cost."""
     given = {"max_tokens": block.max_tokens} | block.extra_body | block.options
     return any(given.get(name) is not None and block.fields.get(name, name) is not None for name in LENGTH)

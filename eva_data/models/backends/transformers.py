@@ -1,4 +1,4 @@
-"""A model folder or Hub id in this machine's memory, by transformers."""
+"""A model folder or Hub id that transformers runs in this machine's memory."""
 
 from __future__ import annotations
 

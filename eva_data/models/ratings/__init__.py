@@ -1,1 +1,1 @@
-"""Ratings that a model gives: how they are asked for, and how its replies are read."""
+"""Asks a model for ratings and reads its replies."""

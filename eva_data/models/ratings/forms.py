@@ -1,7 +1,8 @@
-"""The forms in which a language model writes a rating, read line by line.
+"""Reads the forms in which a language model writes a rating, line by line.
 
-`Rating: 7` is what is asked for. Models write also `**Score:** 7/10.`, `Rating - 7 out of 10`, `[[7]]`, `I would rate
-this reply 7/10.`, `<rating>7</rating>` or `{"rating": 7}`. Each form is a whole line: a number in running text is none.
+The request asks for `Rating: 7`. Models also write `**Score:** 7/10.`, `Rating - 7 out of 10`, `[[7]]`, `I would rate
+this reply 7/10.`, `<rating>7</rating>` or `{"rating": 7}`. Each form is a whole line: a number in running text is not a
+rating.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _LABELS = (
     "التقييم تقييم रेटिंग "
     "评分 評分 得分 分数 分數 评级 総合評価 評価 スコア 点数 평점 평가 점수"
 )
-"""What people call it, in the languages in which judges are asked."""
+"""Words for a rating, in the languages in which judges are asked."""
 _LABEL = "|".join(sorted(_LABELS.split(), key=len, reverse=True))
 _NUMBER = r"(?P<number>[+-]?[0-9]+(?:\.[0-9]+|,[0-9]{1,2})?)"
 _POINTS = r"(?:points?|pts?\.?|punkten?|puntos|pontos|punti|баллов|балла|балл|分|点|점)"
@@ -60,7 +61,7 @@ _HEADING = re.compile(rf"{_QUALITIES}(?:{_LABEL})\s*[:=]?", re.IGNORECASE)
 _TAGGED = re.compile(r"<(?P<tag>rating|score|grade)>\s*(?P<inside>[^<>]*?)\s*</(?P=tag)>", re.IGNORECASE)
 _KEYS = frozenset({"rating", "score", "grade", "overall_rating", "overall_score", "final_rating", "final_score"})
 _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0x2212: 0x2D}
-"""Full-width characters, as Chinese and Japanese text has them, and the minus sign."""
+"""Full-width characters, which Chinese and Japanese texts use, and the minus sign."""
 _EMPHASIS = re.compile(
     r"[*_`\"\u2600-\u27bf\u2b50\ufe0f\U0001f300-\U0001faff“”„«»「」]+|(?<!\w)'|'(?!\w)|\\(?:boxed|text|textbf|mathbf)\b|[{}$\[\]]"
 )
@@ -74,9 +75,9 @@ class GivenNumber:
 
     text: str
     out_of: str | None
-    """What it is said to be out of."""
+    """The highest rating according to the line, such as 10 in `7 out of 10`; None if the line does not say."""
     is_labelled: bool = True
-    """Whether the line says what the number is; of a number alone only its place can say so."""
+    """Whether the line says that the number is a rating. Of a bare number, only its place can say so."""
 
     @property
     def value(self) -> float:
@@ -84,7 +85,7 @@ class GivenNumber:
 
 
 def number_of_line(line: str) -> GivenNumber | None:
-    """The rating that a line gives, and nothing else; None where it gives none."""
+    """The rating of a line that holds nothing else; None if the line is not a rating."""
     if len(line) > _LONGEST_LINE:
         return None
     line = line.translate(_WIDE)
@@ -100,12 +101,12 @@ def number_of_line(line: str) -> GivenNumber | None:
 
 
 def is_heading(line: str) -> bool:
-    """Whether a line announces that the next one is the rating."""
+    """Whether a line announces that the next line is the rating."""
     return len(line) <= _LONGEST_LINE and _HEADING.fullmatch(_bare(line.translate(_WIDE))) is not None
 
 
 def number_of_json(text: str) -> GivenNumber | None:
-    """The rating of a reply that is one JSON object with one key that names it, in a code fence or not."""
+    """The rating in a reply that is a JSON object with one key for a rating, perhaps in a code fence; else None."""
     text = re.sub(r"\A\s*```\w*\s*|\s*```\s*\Z", "", text)
     if not text.lstrip().startswith("{"):
         return None
@@ -125,7 +126,7 @@ def _out_of(groups: dict[str, str | None]) -> str | None:
 
 
 def _bare(line: str) -> str:
-    """The line without marks of emphasis, brackets, list marks and a full stop."""
+    """The line without emphasis, brackets, list marks and full stop."""
     line = _EMPHASIS.sub(" ", _IN_ANGLES.sub(r"\1", line))
     line = re.sub(r"\A\s*(?:#{1,6}\s|[-•>]\s)*", "", line)
     return " ".join(line.split()).rstrip(".!。, ").strip()

@@ -1,4 +1,4 @@
-"""Ratings by a language model: asked for, read from the last line of the reply, asked once more where it has none."""
+"""Asks a language model for ratings, reads them from its replies, and asks once more if a reply holds none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eva_data.calls import GAVE_UP, Chain, Completion, Request, Unparsable, vali
 from eva_data.models.ratings.forms import GivenNumber, is_heading, number_of_json, number_of_line
 
 RETRY = "judge:retry"
-"""Salt of the second and last request of a question to which no rating came back."""
+"""Salt of the second and last request, after a reply without a rating."""
 
 UNPARSABLE = "unparsable: "
 
@@ -18,18 +18,18 @@ _AS_ASKED = re.compile(r"\**Rating:\**\s*\**(-?[0-9]+(?:\.[0-9]+)?)(?:\s*/\s*([0
 
 
 class Rated(TypedDict):
-    """What became of one response: its reward, or the reason why it has none."""
+    """The result for one response: its reward, or the reason why it has none."""
 
     reward: float | None
-    """On the scale as it was given."""
+    """The reward on the given scale; None if there is none."""
     reason: str | None
-    """`unparsable: ...`; `gave_up: ...` where the call failed for a reason that may pass, else `call_failed: ...`."""
+    """`unparsable: ...`, `call_failed: ...`, or `gave_up: ...` if the failure may pass; None if there is a reward."""
     raw: str | None
-    """Where there is no reward: the judge's last reply, if it gave any."""
+    """The judge's last reply if there is no reward; None if there is a reward or no reply."""
 
 
 def rate(questions: Sequence[str], lowest: float, highest: float) -> Chain[list[Rated]]:
-    """Asks all questions at once, equal ones together, and once more where the reply held no rating."""
+    """Ask all distinct questions at once. Ask again if a reply holds no rating."""
     found: dict[str, Rated] = {}
     asked = list(dict.fromkeys(questions))
     for salt in ("", RETRY):
@@ -46,7 +46,7 @@ def rate(questions: Sequence[str], lowest: float, highest: float) -> Chain[list[
 
 
 def read_rating(completion: Completion, lowest: float, highest: float) -> Rated:
-    """What a judge's reply comes to; one that was cut holds no rating, since its last line may be half of one."""
+    """The result of a judge's reply. A reply that was cut holds no rating, since its last line may be incomplete."""
     if completion.text is None or completion.finish_reason == "error":
         error = completion.error or "the reply has no text"
         reason = error if error.startswith(GAVE_UP) else f"call_failed: {error}"
@@ -64,11 +64,12 @@ def read_rating(completion: Completion, lowest: float, highest: float) -> Rated:
 
 
 def parse_rating(text: str, lowest: float, highest: float) -> float | Unparsable:
-    """The rating that a reply ends with, or else begins with, after the thoughts of a reasoning model.
+    """The rating at the end of a reply, or else at its beginning, after the thoughts of a reasoning model.
 
-    It stands on a line of its own, in the form that was asked for (`Rating: 7`) or in one of `rating_forms`; or the
-    reply is a JSON object that names it. What it is out of must be `highest`. A rating beyond lowest or highest is
-    none, nor is one of several that differ: a last line just as it was asked for counts alone.
+    The rating stands on a line of its own, in the form that was asked for (`Rating: 7`) or in a form of `forms`; or the
+    reply is a JSON object that names it. If it says `out of` a number, this must be `highest`. The result is Unparsable
+    if the rating is below `lowest` or above `highest`, or if several ratings differ. If the last line has exactly the
+    form that was asked for, it counts alone.
     """
     answer = without_thoughts(text)
     if isinstance(answer, Unparsable):
@@ -94,7 +95,7 @@ def parse_rating(text: str, lowest: float, highest: float) -> float | Unparsable
 
 
 def _only(numbers: Sequence[GivenNumber], lowest: float, highest: float) -> float | Unparsable:
-    """What all the numbers say, if they agree and the scale has it."""
+    """The common value of the numbers if they agree and it is on the scale, else Unparsable."""
     if len({number.value for number in numbers}) > 1:
         return Unparsable("several ratings")
     for number in numbers:

@@ -1,4 +1,4 @@
-"""All that lies between a step that wants completions and a request: one class, read from top to bottom."""
+"""Everything between a step that needs completions and a request: one class, to read from top to bottom."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from eva_data.models.remote.retries import ChainPlace, Retries
 from eva_data.models.remote.transport import Transport
 
 SINGLE_REPLIES = 3
-"""Replies of one choice where several were asked for, and none of several, that show that a server ignores `n`."""
+"""A server ignores `n` if so many replies to requests for several choices held one choice, and none held several."""
 
 SHORTEST_LOOK, LONGEST_LOOK = 0.1, 2.0
-"""Seconds after which a call that another process asks is looked for again, at first and at most."""
+"""Seconds until the ledger is read again for a call that another process makes: at first, and at most."""
 
 Found = dict[bytes, Completion]
 """Completions by their ledger key."""
@@ -32,9 +32,9 @@ Found = dict[bytes, Completion]
 class Asker:
     """All requests of one job to one model, in one event loop.
 
-    A chain of requests comes in at `run` and takes four steps: `_follow` drives it, `_answer` looks for each answer
-    in the ledger and among the requests under way, `_complete` asks for what is missing until it is there or given
-    up, and `_request` is one request to one server, paid for and committed before anyone uses its answers.
+    A chain comes in at `run` and takes four steps. `_follow` drives it. `_answer` looks for each answer in the ledger
+    and among the requests under way. `_complete` asks for each missing answer until it is there or given up.
+    `_request` is one request to one server; its answers are paid for and committed before they are used.
     """
 
     ledger: Ledger
@@ -45,25 +45,25 @@ class Asker:
     system: str
     """What happens to a system message that the server refuses: keep | merge_into_user | reject."""
     one_at_a_time: bool
-    """Whether the server gives one choice per request; found out if it is not known."""
+    """Whether the server gives only one choice per request. If it is not known, it is found out."""
     key: Callable[[Request], bytes]
     too_long: Callable[[Sequence[Message]], Completion | None]
     done: Callable[[int], None]
-    """Told how many more requests of chains are answered."""
+    """Called with the number of further requests that were answered."""
     finished: int = 0
-    """Completions that came."""
+    """Number of completions so far."""
     refusals: Refusals = field(default_factory=Refusals)
     _asking: dict[bytes, asyncio.Future[Completion]] = field(default_factory=dict)
-    """Calls that are under way."""
+    """Calls under way in this process."""
     _several_seen: bool = False
     _single_replies: int = 0
 
     async def run(self, chains: Sequence[Chain[T]]) -> list[T]:
         """Drive all chains to their end at once, and return their results in order.
 
-        Raises EndpointError or BudgetError if no further request makes sense.
+        Raise EndpointError or BudgetError if no further request makes sense.
         """
-        # Twice as many chains as requests fit in flight, so that none of these ever waits for a chain.
+        # There are twice as many chains as requests in flight, so that a free slot never waits for a chain.
         places = asyncio.Semaphore(2 * self.retries.pool.most + 16)
         tasks: list[asyncio.Task[T]] = []
         async with asyncio.TaskGroup() as group:
@@ -79,7 +79,7 @@ class Asker:
         answers: list[Completion] | None = None
         while True:
             try:
-                # A generator is started by sending None.
+                # A generator starts when it is sent None.
                 requests = chain.send(answers)  # type: ignore[arg-type]
             except StopIteration as finished:
                 place.leave()
@@ -89,7 +89,7 @@ class Asker:
             self.done(len(requests))
 
     async def _answer(self, requests: Sequence[Request], place: ChainPlace) -> list[Completion]:
-        """One completion per request, in order; from the ledger if it has them."""
+        """One completion per request, in order, from the ledger if it has them."""
         keys = [self.key(request) for request in requests]
         answers = self.ledger.completions(keys)
         self.finished += len(answers)
@@ -97,7 +97,7 @@ class Asker:
         missing: dict[bytes, Request] = {}
         for request, key in zip(requests, keys, strict=True):
             if key in self._asking:
-                # Another chain asks it, or this one twice.
+                # Another chain makes this call, or this chain makes it twice.
                 under_way[key] = self._asking[key]
             elif key not in answers:
                 self._asking[key] = asyncio.get_running_loop().create_future()
@@ -110,7 +110,7 @@ class Asker:
                 self._asking.pop(key).set_result(completion)
             answers |= found
             if missing:
-                # Another process asks these.
+                # Another process makes these calls.
                 place.leave()
                 await asyncio.sleep(pause)
                 pause, again = min(2 * pause, LONGEST_LOOK), True
@@ -119,10 +119,10 @@ class Asker:
         return [answers[key] for key in keys]
 
     async def _ask_or_find(self, missing: Mapping[bytes, Request], place: ChainPlace, again: bool) -> Found:
-        """The completions of those calls that are finished by now, or that no other process is asking."""
+        """Make the calls that no other process makes. Return their completions and those that are finished by now."""
         found, mine = await self.keeper.claim([*missing], again=again)
         self.finished += len(found)
-        # Samples of the same messages, which are the same object, share a request.
+        # Samples of the same messages share a request. The same messages are the same object.
         groups: dict[tuple[int, str], list[bytes]] = {}
         for key, request in missing.items():
             if key in mine:
@@ -137,7 +137,7 @@ class Asker:
         return found
 
     async def _complete(self, messages: Sequence[Message], keys: Sequence[bytes], place: ChainPlace) -> Found:
-        """A completion for every key, all of the same messages; a failed one if a request is given up."""
+        """A completion for every key, all for the same messages; a failed completion if a request is given up."""
         if (too_long := self.too_long(messages)) is not None:
             return dict.fromkeys(keys, too_long)
         if self.one_at_a_time and len(keys) > 1:
@@ -149,7 +149,7 @@ class Asker:
             asked = missing[:1] if self.one_at_a_time or suspect_n else missing
             try:
                 answers |= await self.retries.ask(partial(self._request, messages, asked), place)
-                # The server takes without `n` what it refused with it.
+                # The server refused this request with `n` and accepts it without.
                 self.one_at_a_time |= suspect_n
             except Transient as fault:
                 answers |= dict.fromkeys(missing, refused(f"{GAVE_UP}{fault}"))
@@ -168,9 +168,9 @@ class Asker:
         return answers
 
     async def _request(self, messages: Sequence[Message], keys: Sequence[bytes], url: str) -> Found:
-        """One request to one server: its completions, committed before the next request may start."""
+        """Make one request to one server, and return its completions once they are committed."""
         reply, bill, reserved = await self.purse.paid(messages, len(keys), partial(self.transport.ask, url))
-        # Most servers say how many tokens all choices have together, not how many each.
+        # Most servers only give the sum of the tokens of all choices.
         of_one = reply.completion_tokens if len(reply.choices) == 1 else None
         completions = {
             key: Completion(
@@ -184,7 +184,7 @@ class Asker:
         await self.keeper.keep(completions, bill, reserved)
         self.finished += len(completions)
         self.refusals.in_a_row = 0
-        # Whether the server knows `n`: some take it and give one choice all the same.
+        # Find out if the server knows `n`: some servers accept it and still give one choice.
         self._several_seen |= len(reply.choices) > 1
         if len(keys) > 1 and len(reply.choices) == 1 and not self._several_seen:
             self._single_replies += 1
@@ -218,9 +218,9 @@ class Asker:
 
 
 async def _all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of coroutines that run at once; the first error ends them all."""
+    """Run coroutines at once and return their results; the first error ends them all."""
     if len(work) == 1:
-        # A task would cost as much as a tenth of a request.
+        # A task would cost a tenth of a request.
         return [await work[0]]
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one) for one in work]

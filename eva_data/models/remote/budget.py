@@ -1,4 +1,4 @@
-"""What calls cost, the most that they can cost, and the budget that they must not exceed."""
+"""Computes what calls cost and can cost at most, and keeps them within the budget."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from eva_data.models.remote.faults import Fault, Outage, Refused, Throttled
 from eva_data.models.remote.transport import Reply
 
 Price = tuple[float, float]
-"""Dollars per million tokens, in and out."""
+"""Dollars per million tokens of the prompt, and of the response."""
 
 
 def cost(price: Price | None, prompt_tokens: int | None, completion_tokens: int | None) -> float | None:
-    """Dollars of a reply; `None` if the price or a number of tokens is unknown."""
+    """The dollars of a reply; None if the price or a number of tokens is unknown."""
     if price == (0.0, 0.0):
         return 0.0
     if price is None or prompt_tokens is None or completion_tokens is None:
@@ -26,29 +26,29 @@ def cost(price: Price | None, prompt_tokens: int | None, completion_tokens: int 
 
 
 def most(price: Price, messages: Sequence[Message], n: int, max_tokens: int) -> float:
-    """The most that a request can cost: no token is shorter than a byte, and a turn's frame has under 32 tokens."""
+    """The most dollars that a request can cost: a token has at least a byte, and a turn's frame under 32 tokens."""
     prompt = sum(len(message["content"].encode("utf-8", "replace")) + 32 for message in messages)
     return (price[0] * prompt + price[1] * n * max_tokens) / 1e6
 
 
 @dataclass(frozen=True)
 class Purse:
-    """The money of one job; several processes may spend from the same budget."""
+    """The money of one job. Several processes may spend from the same budget."""
 
     keeper: Keeper
     bill: Bill
-    """What the bills of all replies have in common."""
+    """The common part of the bills of all replies."""
     price: Price | None
     max_tokens: int
     limited: bool
-    """Whether a request is made only once its dearest outcome can be paid."""
+    """Whether a request waits until its highest possible cost can be paid."""
 
     async def paid(
         self, messages: Sequence[Message], n: int, ask: Callable[..., Coroutine[Any, Any, Reply]], stage: str = ""
     ) -> tuple[Reply, Bill, float | None]:
-        """The reply of `ask`, its bill, and what is reserved until both are kept.
+        """The reply of `ask`, its bill, and the dollars that stay reserved until both are kept, else None.
 
-        Raises BudgetError if its dearest outcome is more than is left.
+        Raise BudgetError if the highest possible cost is more than is left.
         """
         reserved: float | None = None
         if self.limited and self.price is not None:
@@ -62,7 +62,7 @@ class Purse:
                 if isinstance(fault, Throttled | Outage | Refused):
                     self.keeper.settle(reserved)
                 else:
-                    # Nobody knows what the provider bills for it, so it counts as the dearest outcome.
+                    # Nobody knows what the provider bills for it, so it counts as the highest possible cost.
                     lost = replace(self.bill, seconds=time.monotonic() - started, cost=reserved)
                     await self.keeper.keep({}, lost, reserved)
             raise
@@ -76,7 +76,7 @@ class Purse:
             prompt_tokens=reply.prompt_tokens,
             completion_tokens=reply.completion_tokens,
             seconds=time.monotonic() - started,
-            # A reply without a count of tokens may have cost the most.
+            # A reply without a count of tokens may have cost the highest amount.
             cost=reserved if known is None else known,
         )
         return reply, bill, reserved

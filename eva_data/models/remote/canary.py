@@ -1,8 +1,9 @@
 """Notices that a server answers differently under the same name.
 
-The same three questions are asked greedily at every start and compared with the answers of the first time. A
-hosted model need not answer the same twice even then, so a question counts as changed only if none of three
-answers is among the first three. A model that takes no temperature 0 cannot be recognised so, and is not asked.
+At every start the same three questions are asked greedily, and the answers are compared with the answers of the first
+start. Even so, a hosted model may give different answers to the same question. So a question counts as changed only if
+none of three answers is among the first three. A model that refuses temperature 0 cannot be recognised like this, so
+it is not asked.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ PROBES = (
     "Write one sentence about the sea.",
 )
 TOKENS = 24
-"""Length of each answer: three of them cost less than any request of a build."""
+"""Length of each answer. Three such answers cost less than any request of a build."""
 TIMES = 3
 
 AskGreedily = Callable[[Sequence[Message]], Awaitable[str | None]]
-"""None: the model has no most likely answer to give."""
+"""Gives an answer, or None if the model cannot answer greedily."""
 
 
 async def check(ledger: Ledger, model: str, ask: AskGreedily) -> None:
-    """Compare a server's model, by its fingerprint, with what it was; raises ModelError where it changed."""
+    """Compare a server's model with its first answers. Raise ModelError if it changed. `model` is its fingerprint."""
     first = ledger.canary(model)
     if not first:
         found = {probe: await _several(ask, probe, ()) for probe in PROBES}
@@ -46,7 +47,7 @@ async def check(ledger: Ledger, model: str, ask: AskGreedily) -> None:
 
 
 async def _several(ask: AskGreedily, probe: str, until: Sequence[str]) -> list[str]:
-    """Up to three answers; no more once one is among those looked for, and none if there is no greedy one."""
+    """Up to three answers, fewer once an answer is in `until`; empty if the model cannot answer greedily."""
     answers: list[str] = []
     while len(answers) < TIMES and not set(answers) & set(until):
         answer = await ask([{"role": "user", "content": probe}])

@@ -1,8 +1,8 @@
-"""Which server a request goes to, and when: one adaptive bound per URL, choice by load, and a breaker.
+"""Decides when a request goes to which server: an adaptive bound per URL, a choice by load, and a breaker.
 
-A bound is halved when its server says that it is busy, and grows again by one for every bound's worth of answers
-(additive increase, multiplicative decrease, as TCP does). A server that is gone is asked by one request at a time,
-less and less often, until it answers or has been gone for too long.
+A bound is the number of requests in flight. It is halved when the server says that it is busy. It grows by one after as
+many answers as the bound itself (additive increase, multiplicative decrease, as in TCP). A server that is gone gets one
+request at a time, less and less often, until it answers or has been gone for too long.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from eva_data.models.remote.faults import Fault, Outage, Refused, Throttled
 from eva_data.models.remote.growth import MOST, START, Growth
 
 LONGEST_PAUSE = 30.0
-"""Seconds between two requests to a server that fails, unless it asks for more."""
+"""Most seconds between two requests to a server that fails, unless it asks for more."""
 
 FEWEST_FAILURES = 5
-"""A server is given up only after as many failures in a row."""
+"""A server is given up only after at least so many failures in a row."""
 
 
 @dataclass(eq=False)
 class Endpoint:
-    """One server: how many requests it is sent at once, and how it has been doing."""
+    """One server: how many requests it gets at once, and how its last requests went."""
 
     url: str
     most: int
     limit: float
     growth: Growth | None = None
-    """The search for the bound, where it is `auto`."""
+    """The search for the bound if it is `auto`, else None."""
     in_flight: int = 0
     paused_until: float = 0.0
     gone: bool = False
-    """Whether only one request at a time looks if the server is back."""
+    """Whether the server is gone; then one request at a time tries if it is back."""
     looking: bool = False
-    """Whether such a request is under way."""
+    """Whether such a trial is under way."""
     given_up: bool = False
     failures: int = 0
     """Failures in a row."""
     setbacks: int = 0
-    """Failures in a row, where requests that were under way together count once."""
+    """Failures in a row; requests that were under way together count once."""
     set_back_at: float = 0.0
     failing_since: float = 0.0
     shrunk_at: float = 0.0
@@ -54,13 +54,13 @@ class Endpoint:
 
     @property
     def capacity(self) -> int:
-        """Requests that may be in flight now."""
+        """Number of requests that may be in flight now."""
         return 1 if self.gone else max(1, int(self.limit))
 
     @property
     def free(self) -> bool:
-        """Whether it may be sent one more request."""
-        # Requests from before it was gone may hang for long, and must not keep others from looking.
+        """Whether the server may get one more request."""
+        # Requests from before the server was gone may hang for long. They must not prevent a trial.
         return not self.looking if self.gone else self.in_flight < self.capacity
 
 
@@ -71,7 +71,7 @@ class Slot:
     endpoint: Endpoint
     started: float
     looks: bool
-    """Whether it is the one that looks if the server is back."""
+    """Whether this request tries if the server is back."""
 
 
 class Pool:
@@ -88,26 +88,26 @@ class Pool:
 
     @property
     def capacity(self) -> int:
-        """Requests that may be in flight in all, now."""
+        """Number of requests that may be in flight now, over all servers."""
         return sum(endpoint.capacity for endpoint in self.endpoints if not endpoint.given_up)
 
     @property
     def most(self) -> int:
-        """Requests that may ever be in flight in all."""
+        """Largest number of requests that can ever be in flight, over all servers."""
         return sum(endpoint.most for endpoint in self.endpoints)
 
     @property
     def answered(self) -> int:
-        """Answers so far, of all servers."""
+        """Number of answers so far, over all servers."""
         return sum(endpoint.answered for endpoint in self.endpoints)
 
     @property
     def last_error(self) -> str:
-        """What went wrong last, for a person to read."""
+        """The last error, for a person to read; empty if there was none."""
         return next((endpoint.last_error for endpoint in self.endpoints if endpoint.last_error), "")
 
     async def acquire(self) -> Slot:
-        """Wait for the turn of a request: first come, first served, at the server with the smallest load."""
+        """Wait until a request may be made: first come, first served, at the server with the smallest load."""
         if not self._queue and (endpoint := self._freest()):
             return self._take(endpoint)
         turn: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
@@ -121,7 +121,7 @@ class Pool:
             raise
 
     def release(self, slot: Slot, fault: Fault | None) -> None:
-        """Give a slot back and say how it went. Raises EndpointError if no server is left."""
+        """Give a slot back with the request's fault, or None. Raise EndpointError if no server is left."""
         endpoint, now = slot.endpoint, time.monotonic()
         if fault is None or isinstance(fault, Refused):
             self._answered(slot, now)
@@ -154,12 +154,12 @@ class Pool:
             endpoint.failing_since = now
         endpoint.failures += 1
         endpoint.last_error = str(fault)
-        # Requests that were under way together fail together, which says no more than one failure.
+        # Requests that were under way together fail together. That says no more than one failure.
         if started >= endpoint.set_back_at:
             endpoint.setbacks, endpoint.set_back_at = endpoint.setbacks + 1, now
         pause = random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.5 * 2 ** min(endpoint.setbacks, 10))
         if isinstance(fault, Throttled):
-            # Requests that were sent before the bound shrank say nothing about the smaller one.
+            # Requests that were sent before the bound shrank say nothing about the smaller bound.
             if started >= endpoint.shrunk_at:
                 endpoint.limit, endpoint.shrunk_at, endpoint.growth = max(1.0, endpoint.limit / 2), now, None
                 wait = pause if fault.retry_after is None else fault.retry_after
@@ -195,7 +195,7 @@ class Pool:
         return Slot(endpoint, time.monotonic(), looks=endpoint.gone)
 
     def _serve(self) -> None:
-        """Give slots to those who wait, as far as there are any; come back when the next pause ends."""
+        """Give free slots to the requests that wait, and run again when the next pause ends."""
         while self._queue:
             if self._queue[0].done():
                 self._queue.popleft()

@@ -1,12 +1,12 @@
-"""What can go wrong with one request, sorted by what follows from it.
+"""What can go wrong with one request, sorted by the consequence.
 
     Fault
-    ├── Transient        ask again after a while; counted, since it may be this request's own fault
-    │   ├── Throttled    the server says it is busy (429, 503, 529): fewer at once, and wait as long as it says
-    │   └── Outage       nobody is there (refused, 502): wait for the server, not for the request
-    └── Refused          asking again gives the same: the request itself cannot be answered
+    ├── Transient        ask again after a while; attempts are counted, since the request itself may be the cause
+    │   ├── Throttled    the server says that it is busy (429, 503, 529): send fewer requests, wait as long as it says
+    │   └── Outage       the server is not there (refused, 502): wait for the server; the request is not at fault
+    └── Refused          the request itself cannot be answered, and asking again would give the same
 
-What makes every further request pointless is no Fault but an EndpointError, which ends the job.
+If every further request is pointless, the error is not a Fault but an EndpointError, which ends the job.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from typing import Any
 from eva_data.errors import EndpointError
 
 LONGEST_RETRY_AFTER = 3600.0
-"""Seconds. A server that asks for more is asked again all the same."""
+"""Seconds. If a server asks for a longer pause, it is asked again after this time."""
 
 _SHOWN_CHARACTERS = 300
 
 
 class Fault(Exception):
-    """A request that brought no answer."""
+    """A request brought no answer."""
 
 
 class Transient(Fault):
-    """May succeed when it is made again."""
+    """The request may succeed when it is made again."""
 
 
 class Throttled(Transient):
-    """The server is busy; `retry_after` is how many seconds it asked for, None where it did not say."""
+    """The server is busy. `retry_after` is the pause in seconds that it asked for; None if it did not say."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -43,39 +43,39 @@ class Throttled(Transient):
 
 
 class Outage(Transient):
-    """There is no server at the other end just now."""
+    """There is no server at the address just now."""
 
 
 class Refused(Fault):
-    """This request will never be answered; the message is the reason for `rejects`."""
+    """This request will never be answered. The message is the reason for `rejects`."""
 
     def __init__(self, message: str, field: str = "", code: str = "") -> None:
         super().__init__(message)
         self.field = field
-        """The field of the request that the server names as the reason, where it says one in so many words."""
+        """The field of the request that the server names as the cause; empty if it names none."""
         self.code = code
 
 
 class NotGreedy(Refused):
-    """The model takes no temperature 0, so it has no most likely answer to give."""
+    """The model refuses temperature 0, so it cannot answer greedily."""
 
 
 MOST_SAME_REFUSALS = 20
-"""Refusals in the same words, with no answer between them, that show that they are not about the prompts."""
+"""So many refusals in the same words, without an answer between them, cannot be about the prompts."""
 
 _PARTICULARS = re.compile(r"\S*\d\S*")
-"""Numbers of requests, times and the like."""
+"""Words with digits, such as numbers of requests and times."""
 
 
 class Refusals:
-    """The refusals of one job."""
+    """Counts the refusals of one job."""
 
     last = ""
     in_a_row = 0
-    """How often a request was refused with the same words since one was answered."""
+    """Number of refusals in the same words since the last answer."""
 
     def note(self, reason: str, model: str) -> None:
-        """Raise EndpointError if a refusal is the same for all requests, so none of their own making."""
+        """Count a refusal. Raise EndpointError if so many in the same words show that no request is at fault."""
         same = _PARTICULARS.sub("", reason) == _PARTICULARS.sub("", self.last)
         self.in_a_row, self.last = self.in_a_row + 1 if same else 1, reason
         if self.in_a_row >= MOST_SAME_REFUSALS and reason.startswith("bad_request"):
@@ -87,9 +87,9 @@ class Refusals:
 
 
 def fault_of(status: int, body: str, headers: Mapping[str, str], *, key_name: str, model: str, url: str) -> Fault:
-    """What an HTTP status other than 200 means for the request.
+    """The fault that an HTTP status other than 200 means for the request.
 
-    Raises EndpointError where it means the same for every other request.
+    Raise EndpointError if it means the same for every other request.
     """
     said, code, field = _said(body)
     shown = f"HTTP {status}: {said}" if said else f"HTTP {status}"
@@ -121,7 +121,7 @@ def fault_of(status: int, body: str, headers: Mapping[str, str], *, key_name: st
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a reply's `Retry-After` asks for, given as a number or as a date; None without a valid one."""
+    """The seconds that a reply's `Retry-After` asks for, as a number or a date; None if there is no valid value."""
     value = headers.get("Retry-After", "").strip()
     try:
         seconds = float(value)
@@ -130,12 +130,12 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
         except (ValueError, TypeError):
             return None
-    # NaN compares as false with everything.
+    # NaN is not equal to itself.
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER) if seconds == seconds else None
 
 
 _MOMENTARY = (408, 409, 424, 425, 499)
-"""Client errors that say nothing against the request: a timeout, a conflict, a failed shard, a cancelled upstream."""
+"""Client errors for which the request is not at fault: a timeout, a conflict, a failed shard, a cancelled upstream."""
 _USED_UP_CODES = (
     "billing_hard_limit_reached", "insufficient_quota", "billing_not_active", "account_deactivated",
     "insufficient_balance", "insufficient_credits", "quota_exceeded", "spend_limit_reached",
@@ -150,11 +150,11 @@ _TOO_LONG = re.compile(
 """How OpenAI, vLLM, SGLang, llama.cpp, TGI, Gemini, Anthropic, Mistral and NIM say that a prompt is too long."""
 _FILTERED = ("content_filter", "content management policy", "content policy", "safety", "moderation")
 SYSTEM_ROLE = "bad_request: system role: "
-"""How the refusal of a system message begins, whatever words the server had for it."""
+"""The start of a refusal of a system message, whatever the server's own words are."""
 
 
 def _is_used_up(status: int, code: str, words: str) -> bool:
-    # Of a 429 only the code tells an empty account from a busy minute.
+    # With status 429, only the code tells an empty account from a busy minute.
     return code in _USED_UP_CODES or (status != 429 and any(word in words for word in _USED_UP))
 
 
@@ -169,7 +169,7 @@ def _refusal(said: str, words: str, status: int) -> str:
 
 
 def _said(body: str) -> tuple[str, str, str]:
-    """The message, the code and the field in a server's error, as OpenAI, vLLM, FastAPI, TGI and Gemini write it.
+    """The message, the code and the field in a server's error, in the forms of OpenAI, vLLM, FastAPI, TGI and Gemini.
 
     Any other body is the message itself.
     """
@@ -178,19 +178,19 @@ def _said(body: str) -> tuple[str, str, str]:
     except ValueError:
         return _short(body), "", ""
     if isinstance(found, list) and found:
-        # Gemini puts a list around it.
+        # Gemini puts the error in a list.
         found = found[0]
     if not isinstance(found, dict):
         return _short(body), "", ""
     inner = found.get("error", found)
     if isinstance(inner, str):
-        # TGI keeps the message there, and its kind beside it.
+        # TGI puts the message here and its kind beside it.
         return _short(inner), str(found.get("error_type") or found.get("code") or ""), ""
     if not isinstance(inner, dict):
         return _short(body), "", ""
     message = inner.get("message") or inner.get("detail") or body
     code = inner.get("code")
-    # A number repeats the status; the type says more.
+    # A numeric code only repeats the status; the type says more.
     named = code if isinstance(code, str) and code else inner.get("type") or inner.get("status") or code or ""
     return _short(str(message)), str(named), str(inner.get("param") or "")
 

@@ -1,8 +1,8 @@
-"""The fields of a request's body, as this server takes them: renamed, left out, or said otherwise.
+"""Adapts the fields of a request's body to a server: renames them, leaves them out, or changes their values.
 
-Servers differ in what they call a field and in which they refuse. Where a refusal names a field of ours, the request is
-made again without it, under its other name, or with another value that means the same. What a user set is never
-dropped for that: a server that refuses it cannot be asked so, which is an error.
+Servers differ in the names of fields and in the fields that they refuse. If a refusal names a field that eva-data set,
+the request is made again without it, under its other name, or with another value of the same meaning. A field that the
+user set is never dropped: if a server refuses it, that is an error.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from eva_data.errors import EndpointError
 from eva_data.models.remote.faults import Refused
 
 LENGTH = ("max_tokens", "max_completion_tokens")
-"""The two names of the bound on an answer. One of them is always sent: it bounds the price too."""
+"""The two names of the bound on an answer's length. One of them is always sent, because it bounds the price too."""
 
 GUIDE = "response_format"
-"""By which decoding is guided; a server that cannot do that, or not by that schema, is asked without."""
+"""The field that guides decoding. It is left out if a server cannot do that, or not by that schema."""
 
 _MEANS_NOTHING: Mapping[str, tuple[Any, ...]] = {
     "temperature": (1,),
@@ -29,7 +29,7 @@ _MEANS_NOTHING: Mapping[str, tuple[Any, ...]] = {
     "return_token_ids": (True,),
     "stream": (False,),
 }
-"""Values that a server without the field acts by anyhow, in the order in which they are tried; then it is left out."""
+"""Other values of the same meaning, in the order in which they are tried; after them the field is left out."""
 
 _NOT_TAKEN = re.compile(
     r"unsupported|not support|n't support|unrecognized|unknown|unexpected|not permitted|not allowed|forbidden"
@@ -39,7 +39,7 @@ _NOT_TAKEN = re.compile(
 
 
 class Fields:
-    """What one server is known to take; `renamed` is what the settings say of it."""
+    """The fields that one server accepts, as far as known. `renamed` holds the settings for it."""
 
     def __init__(self, model: str, renamed: Mapping[str, str | None]) -> None:
         self._model = model
@@ -47,7 +47,7 @@ class Fields:
         self._values: dict[str, Any] = {}
 
     def body(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields as they are sent; what is None is left out."""
+        """The fields as they are sent. Fields that are None are left out."""
         sent: dict[str, Any] = {}
         for name, value in wanted.items():
             called = self._names.get(name, name)
@@ -56,15 +56,15 @@ class Fields:
         return sent
 
     def adapt(self, refusal: Refused, wanted: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
-        """Whether the request is worth making again, after learning from the refusal of what was sent.
+        """Learn from the refusal of the fields `sent`, and return whether another request makes sense.
 
-        Raises EndpointError if the server does not take what the user set.
+        Raise EndpointError if the server refuses a field that the user set.
         """
         name = _named(refusal, sent)
         if name is None:
             return False
         if self.body(wanted).get(name) != sent[name]:
-            # Another request has learned it meanwhile.
+            # Another request has met the same refusal meanwhile.
             return True
         ours = next((ours for ours, theirs in self._names.items() if theirs == name), name)
         if ours in LENGTH:
@@ -74,7 +74,7 @@ class Fields:
             self._names[ours] = other
             return True
         if ours == GUIDE:
-            # The template asks for the form in words as well.
+            # The template asks for the form in words too.
             self._names[ours] = None
             return True
         same = _MEANS_NOTHING.get(ours)
@@ -93,12 +93,12 @@ class Fields:
         return True
 
     def refuses_greed(self, refusal: Refused, sent: Mapping[str, Any]) -> bool:
-        """Whether what the server refuses is a temperature of 0."""
+        """Whether the server refuses a temperature of 0."""
         return _named(refusal, sent) == self._names.get("temperature", "temperature")
 
 
 def _named(refusal: Refused, body: Mapping[str, Any]) -> str | None:
-    """The field of the body that a refusal is about; None if it is about something else."""
+    """The field of the body that a refusal is about; None if it is about no field."""
     words = f"{refusal.code} {refusal}".lower()
     if not str(refusal).startswith("bad_request") or not _NOT_TAKEN.search(words):
         return None
@@ -106,5 +106,5 @@ def _named(refusal: Refused, body: Mapping[str, Any]) -> str | None:
     if refusal.field.rpartition(".")[2] in names:
         return refusal.field.rpartition(".")[2]
     found = [(match.start(), name) for name in names if (match := re.search(rf"\b{re.escape(name.lower())}\b", words))]
-    # A server that names the other field to use names the refused one first.
+    # A server that recommends another field names the refused field first.
     return min(found)[1] if found else None

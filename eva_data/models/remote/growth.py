@@ -1,4 +1,4 @@
-"""How many requests a server is sent at once where nobody said it: the search for the bound that makes it fastest."""
+"""Searches for the number of requests in flight at which a server is fastest, if the settings say `auto`."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from dataclasses import dataclass, field
 from statistics import median
 
 START, MOST = 8, 1024
-"""The bound begins with the first and never goes beyond the second."""
+"""The first bound, and the largest bound."""
 
 FACTOR = 1.5
 
 GAIN = 1.15
-"""Half as many requests again must make the server faster by this factor, or the growth was in vain."""
+"""After growth by half, the server must be faster by this factor, or the growth was in vain."""
 
 VAIN = 2
-"""Growths in vain, in a row, that end the search."""
+"""Number of growths in vain, in a row, that ends the search."""
 
 FEWEST = 16
-"""Answers by which a bound is judged, at least; twice the bound if that is more."""
+"""A bound is measured by at least so many answers, or by twice the bound if that is more."""
 
 
 @dataclass
 class Growth:
     """The search for one server's bound.
 
-    A server's speed is the bound over the median time to an answer (Little's law), which a few slow answers do not
-    shift. Only requests that were sent under the present bound, while it was full, tell of it.
+    A server's speed is the bound divided by the median time to an answer (Little's law). A few slow answers do not
+    shift the median. Only requests that were sent under the present bound, while it was full, count.
     """
 
     limit: float = START
@@ -38,7 +38,7 @@ class Growth:
     _vain: int = 0
 
     def answered(self, started: float, now: float, *, full: bool) -> None:
-        """A request that was sent at `started` is answered; `full`: as many are under way as may be."""
+        """Count a request, sent at `started`, that is answered. `full` says if the bound is reached."""
         if self.settled or started < self._since:
             return
         if not full:

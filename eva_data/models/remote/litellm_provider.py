@@ -1,4 +1,4 @@
-"""Every provider that litellm knows: Gemini, Anthropic, OpenAI and a hundred more."""
+"""Asks any provider that litellm knows: Gemini, Anthropic, OpenAI and a hundred more."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from eva_data.models.remote.transport import Reply, read_reply
 
 
 class Provider:
-    """Chat completions of one model, by litellm."""
+    """Chat completions of one model through litellm."""
 
     def __init__(
         self,
@@ -39,15 +39,15 @@ class Provider:
         self._fields = Fields(model, fields or {})
         self._wanted: dict[str, Any] = {
             "temperature": sampling.temperature,
-            # 1 is every provider's default, and some refuse it beside a temperature.
+            # 1 is every provider's default, and some providers refuse it beside a temperature.
             "top_p": sampling.top_p if sampling.top_p < 1 else None,
             "max_tokens": sampling.max_tokens,
         } | dict(options or {})
-        # A null in `extra_body` takes a field of ours out; all else there is for the provider alone.
+        # None in `extra_body` takes a field of ours out. All other entries go to the provider.
         self._wanted |= {name: None for name, value in extra_body.items() if value is None}
         self._settings: dict[str, Any] = {
             "model": model,
-            # Retries are counted and paced by the pool.
+            # The pool counts and paces retries.
             "num_retries": 0,
             "max_retries": 0,
             "timeout": timeout_seconds,
@@ -91,7 +91,7 @@ class Provider:
         except (errors.RateLimitError, errors.ServiceUnavailableError) as error:
             raise Throttled(self._words(error), retry_after(_headers(error))) from None
         except (errors.APIConnectionError, errors.InternalServerError) as error:
-            # litellm has these two names for a server that is not there, and for much else.
+            # litellm uses these two classes for a server that is not there, and for many other errors.
             kind = Outage if _is_no_connection(error) else Transient
             raise kind(self._words(error)) from None
         except errors.UnsupportedParamsError as error:
@@ -117,7 +117,7 @@ class Provider:
 
 
 def _is_no_connection(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, is that nobody was there to connect to."""
+    """Whether an error, or a cause of it, says that there was no server to connect to."""
     import httpx
 
     while error is not None:
@@ -128,15 +128,15 @@ def _is_no_connection(error: BaseException | None) -> bool:
 
 
 def _headers(error: Exception) -> Mapping[str, str]:
-    """The reply's headers; litellm puts them on most of its errors, not on all."""
+    """The reply's headers, which most of litellm's errors hold, else an empty mapping."""
     found: Mapping[str, str] | None = vars(error).get("litellm_response_headers")
     return found or {}
 
 
 def key_variable(block: ApiModel) -> str:
-    """The environment variable that litellm takes the key of a provider's model from, or that the block names.
+    """The environment variable of the key: the one that the block names, else the one that litellm reads.
 
-    Raises ConfigError where there is no such provider, or no key.
+    Raise ConfigError if there is no such provider, or no key.
     """
     if block.api_key_env is not None:
         read_key(block.api_key_env, block.model)
@@ -157,7 +157,7 @@ def key_variable(block: ApiModel) -> str:
 
 
 def import_litellm() -> ModuleType:
-    """The library, told not to fetch its table of prices from the network and not to print."""
+    """Import litellm so that it neither fetches its table of prices from the network nor prints."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_LOG", "ERROR")
     import litellm
@@ -168,7 +168,7 @@ def import_litellm() -> ModuleType:
 
 
 def price_of(block: Model) -> Price | None:
-    """Dollars per million tokens, in and out: 0 on own hardware, None where nobody knows."""
+    """The price of a model: 0 on own hardware, None if it is unknown."""
     if not isinstance(block, ApiModel):
         return (0.0, 0.0)
     if block.prices is not None:

@@ -1,4 +1,4 @@
-"""A model behind a server or a provider. Every request goes out by itself; none waits for a batch."""
+"""Asks a model behind a server or a provider. Every request goes out by itself; none waits for a batch."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ CHARACTERS_PER_TOKEN = 4
 
 
 class RemoteLLM(LedgerLLM):
-    """A model that OpenAI-compatible servers (`urls`) or a provider known to litellm (no URL) answer for."""
+    """A model behind OpenAI-compatible servers (`urls`), or, without a URL, behind a provider that litellm knows."""
 
     model: str
-    """As the server, or litellm, calls it."""
+    """The model's name at the server, or in litellm."""
     urls: list[str]
     key_env: str | None = None
-    """Environment variable of the key; it is read in `load` and kept nowhere else."""
+    """Environment variable of the key. The key is read in `load` and kept nowhere else."""
     key_name: str = ""
-    """What error messages call that variable."""
+    """The variable's name in error messages."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of litellm."""
     renamed: dict[str, str | None] = Field(default_factory=dict)
-    """What the server calls fields of the request; None: it does not take them."""
+    """Field -> its name at the server; None if the server does not accept the field."""
     tokenizer: str | None = None
     max_in_flight: int | Literal["auto"] = 64
     timeout_seconds: float = 600
     give_up_minutes: float = 10
     further_rounds: tuple[float, ...] = PAUSES
-    """Seconds before each further round of what failed, once all else is done."""
+    """Seconds before each further round. A round makes the failed requests again once all others are done."""
     canary: bool = True
     price: Price | None = None
     budget: float | None = None
@@ -103,12 +103,12 @@ class RemoteLLM(LedgerLLM):
         )
 
     def _longest_answer(self) -> int:
-        """In tokens, as the requests bound it; what is billed beyond `max_tokens` too where they say so."""
+        """The longest answer, in tokens, that requests allow, with tokens that are billed beyond `max_tokens`."""
         given = [{**self.extra_body, **self.options}.get(name) for name in LENGTH]
         return max([Sampling(**self.sampling).max_tokens, *(value for value in given if isinstance(value, int))])
 
     def _connect(self, sampling: Sampling) -> tuple[Transport, bool]:
-        """The way to the model, and whether it is known to give one choice per request."""
+        """The transport to the model, and whether the model is known to give one choice per request."""
         fields: dict[str, Any] = {
             "key": self._key,
             "key_name": self.key_name or self.key_env or "that `api_key_env` names (none is named)",
@@ -126,7 +126,7 @@ class RemoteLLM(LedgerLLM):
         return provider, not provider.answers_n
 
     def too_long(self, messages: Sequence[Message]) -> Completion | None:
-        """The failed completion of a prompt over `max_prompt_tokens`, counted or else estimated."""
+        """A failed completion if the prompt has more than `max_prompt_tokens`, counted or else estimated; else None."""
         if self.max_prompt_tokens is None:
             return None
         characters = sum(len(message["content"]) for message in messages)
@@ -134,7 +134,7 @@ class RemoteLLM(LedgerLLM):
             estimate = characters // CHARACTERS_PER_TOKEN
             return refused("prompt_too_long", estimate) if estimate > self.max_prompt_tokens else None
         if characters <= self.max_prompt_tokens // 2:
-            # No token is shorter than a character, but for the frame of a turn.
+            # A token has at least one character, apart from the frame of a turn.
             return None
         text = "".join(message["content"] for message in messages)
         tokens = len(self._counter(text, add_special_tokens=False)["input_ids"])
@@ -142,7 +142,7 @@ class RemoteLLM(LedgerLLM):
 
 
 class _Done:
-    """Reports how many requests are answered, once a second at most."""
+    """Reports the number of answered requests, at most once a second."""
 
     def __init__(self, llm: RemoteLLM, expected: int) -> None:
         self._llm, self._expected = llm, expected
@@ -156,7 +156,7 @@ class _Done:
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure that ended the others: one meant for the user, if there is one."""
+    """The error that ended the others; an error that is meant for the user, if there is one."""
     leaves: list[BaseException] = []
     for error in group.exceptions:
         leaves.append(_first(error) if isinstance(error, BaseExceptionGroup) else error)

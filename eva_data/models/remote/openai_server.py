@@ -1,7 +1,7 @@
-"""Any server that speaks OpenAI's chat completions, by one thin POST.
+"""Asks any server with OpenAI's chat completions by a plain POST.
 
-A client library costs 2 to 9 ms of processor time per request, this 0.4 ms: with hundreds of requests in flight
-that is the difference between a busy server and a busy client.
+A client library takes 2 to 9 ms of processor time per request, and this module takes 0.4 ms. With hundreds of requests
+in flight, that decides whether the server or the client is the bottleneck.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from eva_data.models.remote.transport import Reply, read_reply
 from eva_data.models.way import proxy_of
 
 NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
-"""What vLLM takes from the model's own generation_config where a request does not say it."""
+"""Neutral values of the fields that vLLM otherwise takes from the model's own generation_config."""
 
 WITH_TOKEN_IDS = {"return_token_ids": True}
-"""Has vLLM say of each choice how long it is: `usage` has only their sum."""
+"""Lets vLLM return the tokens of each choice, and so its length; `usage` has only the sum."""
 
 _LONGEST_HEADER = 1 << 18
 _MOVED = (301, 302, 303, 307, 308)
@@ -35,7 +35,7 @@ _MOST_MOVES = 5
 
 
 class OpenAIServer:
-    """Chat completions of one model, by one HTTP session."""
+    """Chat completions of one model through one HTTP session."""
 
     def __init__(
         self,
@@ -62,13 +62,13 @@ class OpenAIServer:
         self._moved: dict[str, str] = {}
         self._session = aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {key}"} if key else {},
-            # The pool bounds the requests; a second bound here would only hide it.
+            # The pool bounds the number of requests, so the connector must not.
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
             timeout=aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(30.0, timeout_seconds)),
-            # Gateways add headers of many kilobytes.
+            # Gateways may add headers of many kilobytes.
             max_line_size=_LONGEST_HEADER,
             max_field_size=_LONGEST_HEADER,
-            # The environment's proxies are looked up by `proxy_of`; its netrc is for other programs.
+            # `proxy_of` looks up the environment's proxies. Its netrc is for other programs.
             trust_env=False,
         )
 
@@ -92,7 +92,7 @@ class OpenAIServer:
                     raise
 
     async def post(self, address: str, body: Mapping[str, Any], url: str) -> Any:
-        """The JSON of a reply with status 200; a Fault or an EndpointError otherwise."""
+        """The JSON of a reply with status 200. Raise a Fault or an EndpointError for any other reply."""
         status, text, headers = await self._post(address, body, url)
         if status != 200:
             raise self._fault(status, text, headers, url)
@@ -102,7 +102,7 @@ class OpenAIServer:
             raise Transient(f"the reply is no JSON: {self._clean(' '.join(text.split()))[:80]!r}") from None
 
     async def _post(self, address: str, body: Mapping[str, Any], url: str) -> tuple[int, str, Mapping[str, str]]:
-        """Status, text and headers of the reply; a POST stays a POST where the server has moved."""
+        """Status, text and headers of the reply. A POST stays a POST if the server redirects it."""
         address = self._moved.get(address, address)
         first = address
         for _ in range(_MOST_MOVES):
@@ -134,13 +134,13 @@ class OpenAIServer:
         raise EndpointError(f"{url} sends every request on to another address, at last to {self._clean(address)[:200]}")
 
     def _fault(self, status: int, text: str, headers: Mapping[str, str], url: str) -> Fault:
-        # Servers quote a wrong key in their answer.
+        # Servers quote a wrong key in their answers.
         said = self._clean(text)
         return fault_of(status, said, headers, key_name=self._key_name, model=self.model, url=url)
 
 
 def _may_follow(old: str, new: str) -> bool:
-    """Whether a request, with its key, may go on to another address: one of the same host, and no less safe."""
+    """Whether a request, with its key, may be redirected: only within the same host, and never from https to http."""
     before, after = urlsplit(old), urlsplit(new)
     safe = after.scheme == "https" or (after.scheme == "http" and before.scheme == "http")
     return safe and after.hostname == before.hostname

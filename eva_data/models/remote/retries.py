@@ -1,4 +1,4 @@
-"""Gets an answer out of servers that fail now and then: waiting, attempts with backoff, and further rounds."""
+"""Gets answers from servers that fail now and then: it waits, tries again with backoff, and makes further rounds."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from eva_data.models.remote.faults import Fault, Outage, Throttled, Transient
 T = TypeVar("T")
 
 ATTEMPTS = 4
-"""Of a request in one round, counting only failures that may be its own fault."""
+"""Attempts of a request in one round. Only failures count that the request itself may have caused."""
 PATIENCE = 20
-"""How often a request may be turned away because its server is busy or gone, before that counts as a failure."""
+"""How often a request may find its server busy or gone before that counts as a failure."""
 PAUSES = (10.0, 60.0)
-"""Seconds before each further round: what failed for a minute may work after one."""
+"""Seconds before each further round: a server that fails for a minute may work after that."""
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.5, 30.0
-"""Seconds between two attempts, at most: the first, doubled each time up to the second."""
+"""Most seconds between two attempts: at first, and in all. The time doubles with each attempt."""
 
 
 class ChainPlace:
-    """A place among those at work. It is given up once: at the end, or at the first wait beyond its turn."""
+    """A chain's place among the chains at work. It is given up once: at the end, or when the chain must first wait."""
 
     def __init__(self, places: asyncio.Semaphore) -> None:
         self._places: asyncio.Semaphore | None = places
 
     def leave(self) -> None:
-        """Give the place up, so that somebody else may begin."""
+        """Give the place up, so that another chain may begin."""
         if self._places is not None:
             self._places.release()
             self._places = None
 
 
 class Retries:
-    """All requests to the servers of one model, in one event loop: which are at work, and which wait for a round.
+    """All requests to the servers of one model, in one event loop: some are at work, others wait for a further round.
 
-    A further round begins once nothing but waiting requests is left, and a pause after that.
+    A further round begins once only waiting requests are left, after a pause.
     """
 
     def __init__(self, pool: Pool, pauses: Sequence[float] = PAUSES) -> None:
@@ -51,7 +51,7 @@ class Retries:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """While this lasts no further round begins: a request is made, or new ones are brought."""
+        """In this context no further round begins, because a request is made or new requests may come."""
         self._at_work += 1
         try:
             yield
@@ -59,10 +59,10 @@ class Retries:
             self._done()
 
     async def ask(self, once: Callable[[str], Awaitable[T]], place: ChainPlace | None = None) -> T:
-        """What `once(url)` brings, asked again as long as that may help.
+        """The result of `once(url)`, which is called again as long as that may help.
 
-        `place` is given up when the request fails for the first time. Raises the last Transient fault if it gives
-        up, a Refused at once, and EndpointError if no further request makes sense.
+        `place` is given up when the request fails for the first time. Raise the last Transient fault when there is no
+        further round, a Refused at once, and EndpointError if no further request makes sense.
         """
         with self.at_work():
             for number in range(len(self._pauses) + 1):
@@ -81,7 +81,7 @@ class Retries:
         raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, once: Callable[[str], Awaitable[T]]) -> T:
-        """One attempt; a server that is busy or gone does not end it."""
+        """Make one attempt. A server that is busy or gone does not end it."""
         turned_away = 0
         while True:
             slot = await self.pool.acquire()
@@ -100,7 +100,7 @@ class Retries:
                 self.pool.release(slot, fault)
 
     async def _further_round(self, number: int) -> None:
-        """Wait for the round after this one; rounds are counted from 0."""
+        """Wait for the round after round `number`, counted from 0."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((number, turn))
         self._done()
@@ -118,7 +118,7 @@ class Retries:
     def _begin(self) -> None:
         self._timer = None
         if self._at_work:
-            # New work came meanwhile; its end will look again.
+            # New work came meanwhile. Its end calls this again.
             return
         waiting, self._waiting = self._waiting, []
         for _, turn in waiting:

@@ -1,4 +1,4 @@
-"""What every way to a remote model has in common: a question goes out, a reply comes back and is read."""
+"""What all ways to a remote model share: the protocol of a request, and the reader of its reply."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ class Choice:
     text: str
     finish_reason: FinishReason
     tokens: int | None = None
-    """Its length in tokens, where the server says it of each choice."""
+    """The choice's length in tokens; None if the server does not say it for each choice."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a server answered: its usable choices, in order, and what it says it took."""
+    """A server's answer: its usable choices, in order, and the tokens that it counted."""
 
     choices: tuple[Choice, ...]
     prompt_tokens: int | None
     completion_tokens: int | None
-    """Of all choices together."""
+    """The sum over all choices; None if the server does not say it."""
 
 
 class Transport(Protocol):
     """A way to ask a model."""
 
     model: str
-    """As the server, or litellm, calls it."""
+    """The model's name at the server, or in litellm."""
 
     async def ask(self, url: str, messages: Sequence[Message], n: int, *, greedy: int | None = None) -> Reply:
-        """A reply with at least one usable choice, at most `n`.
+        """Ask for `n` choices, and return a reply with one to `n` usable choices.
 
-        `greedy` asks for the most likely answer of at most so many tokens instead of a sample. Raises a Fault
-        where this request brought none, and EndpointError where none will.
+        `greedy` asks for the most likely answer, of at most so many tokens, instead of a sample. Raise a Fault if this
+        request brought no answer, and EndpointError if no request will.
         """
 
     async def close(self) -> None:
-        """Give connections back."""
+        """Close the connections."""
 
 
 _FINISHED: dict[FinishReason, tuple[str, ...]] = {
@@ -59,18 +59,18 @@ _FINISHED: dict[FinishReason, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 _REASONS: dict[str, FinishReason] = {
-    # A reply without a reason was ended by the model, as far as its server knows.
+    # If a reply gives no reason, the model ended it, as far as the server knows.
     "": "stop",
     **{name: reason for reason, names in _FINISHED.items() for name in names},
 }
-"""What servers call the end of an answer, in lower case. Any other word is a failure: only a known end is good."""
+"""The words of servers, in lower case, for the end of an answer. An unknown word is a failure."""
 
 
 def read_reply(reply: Any, n: int, clean: Callable[[str], str] = lambda text: text) -> Reply:
-    """The usable choices, at most `n`; Transient if there is none.
+    """Read the usable choices, at most `n`. Raise Transient if there is none.
 
-    A choice is usable if it ended in a known way and has a text, a refusal (which is the model's answer), thoughts
-    alone (an answer of no words), or was filtered. `clean` takes keys out of a text.
+    A choice is usable if its end is known, and if it has a text or a refusal (which is the model's answer), consists
+    of thoughts alone (an answer without words), or was filtered. `clean` takes keys out of a text.
     """
     if not isinstance(reply, dict) or not isinstance(reply.get("choices"), list):
         said = reply.get("error") if isinstance(reply, dict) else None
@@ -85,7 +85,7 @@ def read_reply(reply: Any, n: int, clean: Callable[[str], str] = lambda text: te
 
 
 def _choice(found: Any, clean: Callable[[str], str], failures: list[str]) -> Choice | None:
-    """A usable choice; None, and perhaps why, for any other."""
+    """The choice, or None if it is not usable; then the reason, if known, is added to `failures`."""
     message = found.get("message") if isinstance(found, dict) else None
     if not isinstance(message, dict):
         return None
@@ -96,7 +96,7 @@ def _choice(found: Any, clean: Callable[[str], str], failures: list[str]) -> Cho
         return None
     text = _text(message)
     if text is None:
-        # Cut at the limit while still thinking, or filtered before the first word: an answer of no words.
+        # The choice was cut while the model was thinking, or filtered before the first word: an answer without words.
         silent = reason in ("length", "content_filter") or any(message.get(key) for key in _THOUGHTS)
         text = "" if silent else None
     elif reason == "stop":
@@ -109,17 +109,17 @@ def _choice(found: Any, clean: Callable[[str], str], failures: list[str]) -> Cho
 
 
 _THOUGHTS = ("reasoning_content", "reasoning")
-"""Where servers put what a model thought before it answered."""
+"""The fields in which servers put the thoughts of a model."""
 
 
 def _text(message: dict[str, Any]) -> str | None:
-    """The text of a message, its chunks joined without thoughts; None if it says nothing."""
+    """The text of a message, its chunks joined without thoughts; None if there is no text."""
     content = message.get("content")
     if isinstance(content, str):
         return content
     if isinstance(content, list):
         return "".join(_texts_of(content))
-    # The second is where litellm keeps it.
+    # litellm keeps a refusal in the second place.
     refusal = message.get("refusal") or (message.get("provider_specific_fields") or {}).get("refusal")
     return refusal if isinstance(refusal, str) else None
 

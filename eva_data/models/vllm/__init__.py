@@ -1,1 +1,1 @@
-"""vLLM servers that are started for a build."""
+"""Starts vLLM servers for a build."""

@@ -1,4 +1,4 @@
-"""How vLLM is called, what it is asked first, and which line of its log says why it ended."""
+"""Builds vLLM's command line and first request, and finds the cause of a failure in its log."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 
 MODULE = "vllm.entrypoints.openai.api_server"
-"""What `vllm serve` runs. Called by this name it also starts where vLLM is installed under another one, as its CPU
-build is."""
+"""The module that `vllm serve` runs. By this name it also starts if vLLM is installed under another package name, as
+its CPU build is."""
 
 _ERROR = re.compile(
     r"^(?:\([^)]*pid=\d+\) )?(?:ERROR [\d:. -]+\[[^\]]*\] )?"
     r"((?:[\w.]*(?:Error|Exception)|[\w.]+: error): .*(?:\n +\S.*)?)",
     re.MULTILINE,
 )
-"""The last line of an exception, with the one below, where pydantic puts what it means."""
+"""The last line of an exception, with the next line, in which pydantic says what is wrong."""
 
 
 def interpreter(block: VllmModel | RewardServer, key: str) -> str:
-    """Path of the Python that shall run vLLM; ModelError, naming `<key>.python`, where it is no program."""
+    """Path of the Python that shall run vLLM. Raise ModelError, which names `<key>.python`, if it is not a program."""
     if block.python is None:
         return sys.executable
-    # As it is written: `./python` is the one in this folder, and not the first on PATH.
+    # The name is used as it is written: `./python` is in this folder, and not the first on PATH.
     found = shutil.which(os.path.expanduser(block.python))
     if found is None:
         raise ModelError(
@@ -44,14 +44,14 @@ def interpreter(block: VllmModel | RewardServer, key: str) -> str:
 
 
 def arguments(block: VllmModel | RewardServer, path: Path, name: str) -> list[str]:
-    """What follows the interpreter, but for the port; requests call the model `name`."""
+    """The arguments after the interpreter, without the port. Requests call the model `name`."""
     command = ["-m", MODULE, "--model", str(path.absolute()), "--served-model-name", name, "--host", HOST]
     command += ["--dtype", block.dtype]
     if isinstance(block, RewardServer):
-        # Without `--convert`: with it, a model that has no head to score with would get a random one.
+        # `--convert` is left out, because a model without a head for scores would get a random head.
         command += ["--runner", "pooling"]
     else:
-        # Otherwise the model's own generation_config fills in whatever a request does not say.
+        # Otherwise the model's own generation_config would fill in every field that a request leaves out.
         command += ["--generation-config", "vllm"]
     if block.quantization is not None:
         command += ["--quantization", block.quantization]
@@ -67,7 +67,7 @@ def arguments(block: VllmModel | RewardServer, path: Path, name: str) -> list[st
 
 
 def first_request(block: VllmModel | RewardServer, name: str) -> tuple[str, dict[str, Any]]:
-    """Address and body of the smallest request of the kind that will follow."""
+    """Address and body of a smallest request of the kind that will follow."""
     if isinstance(block, RewardServer):
         return "/classify", {"model": name, "input": "Hi"}
     messages = [{"role": "user", "content": "Hi"}]
@@ -75,10 +75,10 @@ def first_request(block: VllmModel | RewardServer, name: str) -> tuple[str, dict
 
 
 def first_error(log: str) -> str | None:
-    """The first error in a log of vLLM: later ones only pass it on. None where there is none."""
+    """The first error in a log of vLLM, since later errors only repeat it; None if there is none."""
     found = _ERROR.search(log)
     return found[1] if found else None
 
 
 SERVED_NAME = "model"
-"""What a server that is started here calls its model."""
+"""The model's name at a server that is started here."""

@@ -1,6 +1,6 @@
-"""vLLM as a child: started, waited for, asked once, and ended together with everything it started.
+"""Runs vLLM as a child process: starts it, waits for it, asks it once, and ends it with everything that it started.
 
-Only the process that builds does this; jobs are told the URL.
+Only the process that builds does this. Jobs get the URL.
 """
 
 from __future__ import annotations
@@ -23,19 +23,18 @@ from eva_data.supervise import Supervised, last_lines
 POLL_SECONDS = 0.2
 
 FIRST_ANSWER_SECONDS = 120.0
-"""Least time for the first answer of a server that says it is healthy, however long its start took."""
+"""A server that says that it is healthy has at least so many seconds for its first answer."""
 
 _SHOWN_CHARACTERS = 600
 
 OnWait = Callable[[float, str], None]
-"""Told (seconds waited, last line of the log) while a server starts."""
+"""Called with (seconds waited, last line of the log) while a server starts."""
 
 
 class VllmServer:
     """vLLM with one model, on a free port of this machine, while the context lasts.
 
-    `name` is what requests call the model; `key` is where the block stands in the settings, such as `solver`, for
-    errors to name.
+    Requests call the model `name`. `key` is the place of the block in the settings, such as `solver`, for errors.
     """
 
     def __init__(
@@ -57,20 +56,20 @@ class VllmServer:
 
     @property
     def url(self) -> str:
-        """Where it answers, up to and with `/v1`."""
+        """The server's address, up to and with `/v1`."""
         return f"http://{HOST}:{self._port}/v1"
 
     @property
     def ended(self) -> bool:
-        """Whether it does not run: not started, stopped, or dead."""
+        """Whether the server does not run: it was not started, was stopped, or is dead."""
         return self._process is None or self._process.poll() is not None
 
     def start(self) -> None:
-        """Return once it has answered a first request.
+        """Start the server and return once it has answered a first request.
 
-        Raises ModelError where it ends before, or is not healthy within the block's `start_minutes`.
+        Raise ModelError if it ends before that, or is not healthy within the block's `start_minutes`.
         """
-        # Should somebody take the port in between, this server ends and says so.
+        # If another program takes the port in between, this server ends and says so.
         self._port = _free_port()
         self._log_start = self._log.stat().st_size if self._log.exists() else 0
         command = [self._python, *arguments(self._block, self._path, self._name), "--port", str(self._port)]
@@ -83,7 +82,7 @@ class VllmServer:
             raise
 
     def check(self) -> None:
-        """Raise ModelError, with the reason that its log gives, if it ended by itself."""
+        """Raise ModelError, with the cause from the log, if the server ended by itself."""
         assert self._process is not None
         status = self._process.poll()
         if status is None:
@@ -98,7 +97,7 @@ class VllmServer:
         )
 
     def stop(self) -> None:
-        """End it and all it started; returns when nothing is left. Safe to call again."""
+        """End the server and everything that it started; return when nothing is left. It is safe to call this again."""
         if self._process is not None:
             self._process.stop()
             self._process = None
@@ -127,7 +126,7 @@ class VllmServer:
             time.sleep(POLL_SECONDS)
 
     def _ask_once(self) -> None:
-        """A server may be healthy and its engine die of the first request, or the model lack what requests need."""
+        """Make a first request. A healthy server's engine may die of it, or the model may lack what requests need."""
         address, body = first_request(self._block, self._name)
         status, said = _request(self._port, "POST", address, body, timeout=FIRST_ANSWER_SECONDS)
         if status == 200:
@@ -137,7 +136,7 @@ class VllmServer:
                 f"vLLM gives no scores of the model {self._path}: it serves only a `...ForSequenceClassification` as a "
                 f"reward model; name one in `{self._key}.model`, or use `backend: classifier`"
             )
-        # A dying engine says so in its reply before its process is gone.
+        # A dying engine replies with an error before its process ends.
         deadline = time.monotonic() + 5
         while status in (None, 500) and time.monotonic() < deadline:
             self.check()
@@ -155,7 +154,7 @@ class VllmServer:
 
 
 class Servers:
-    """The one server that runs at a time: models that need vLLM do not share a GPU."""
+    """Runs one server at a time: models that need vLLM do not share a GPU."""
 
     def __init__(self, on_wait: OnWait | None = None) -> None:
         self._on_wait = on_wait
@@ -163,7 +162,7 @@ class Servers:
         self._what: tuple[str, ...] = ()
 
     def url_of(self, block: VllmModel | RewardServer, path: Path, name: str, *, log: Path, key: str) -> str:
-        """URL of a server with this model, started unless it runs already; any other is stopped first."""
+        """URL of a server with this model. It is started unless it runs already; another server is stopped first."""
         what = (interpreter(block, key), *arguments(block, path, name))
         if self._server is None or self._what != what or self._server.ended:
             self.stop()
@@ -200,16 +199,16 @@ def _free_port() -> int:
 
 
 def _environment() -> dict[str, str]:
-    # vLLM would want the key that this variable holds from us too.
+    # With this variable, vLLM would demand its key in our requests.
     environment = {name: value for name, value in os.environ.items() if name != "VLLM_API_KEY"}
-    # What lies in the working directory must not pass for one of vLLM's modules.
+    # A file in the working directory must not be imported as a module of vLLM.
     return environment | {"PYTHONSAFEPATH": "1"}
 
 
 def _request(
     port: int, method: str, address: str, body: dict[str, Any] | None = None, *, timeout: float
 ) -> tuple[int | None, str]:
-    """Status and text of a reply, never by way of a proxy; None, and why, where there was none."""
+    """Status and text of a reply, or None and the cause if there was no reply. No proxy is used."""
     connection = http.client.HTTPConnection(HOST, port, timeout=timeout)
     try:
         text = None if body is None else json.dumps(body)

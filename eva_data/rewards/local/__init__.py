@@ -1,1 +1,1 @@
-"""Reward models that run on this machine."""
+"""Runs reward models on this machine."""

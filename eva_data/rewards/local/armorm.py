@@ -1,7 +1,7 @@
-"""ArmoRM (Wang et al. 2024, arXiv 2406.12845): one score out of several objectives, weighted by the prompt.
+"""ArmoRM (Wang et al. 2024, arXiv 2406.12845): one score from several objectives, which the prompt weights.
 
-The code that RLHFlow/ArmoRM-Llama3-8B-v0.1 brings does not import under transformers 5 (it wants
-`LLAMA_INPUTS_DOCSTRING`), so its published weights are loaded into a model of our own, with the same names of weights.
+The code in RLHFlow/ArmoRM-Llama3-8B-v0.1 does not import under transformers 5 (it needs `LLAMA_INPUTS_DOCSTRING`). So
+its published weights are loaded into a model of our own, whose weights have the same names.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from eva_data.rewards.local.scoring import Loaded
 
 ARCHITECTURE = "LlamaForRewardModelWithGating"
 TURN = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
-"""What the gating reads the prompt at: the start of the answer's turn."""
+"""The start of the answer's turn. The gating reads the prompt up to here."""
 
 
 class Gating(nn.Module):
-    """The weight of each objective, from the hidden state at the end of the prompt; they sum to `logit_scale`."""
+    """The weight of each objective, from the hidden state at the prompt's end. The weights sum to `logit_scale`."""
 
     def __init__(self, inputs: int, outputs: int, *, temperature: float, hidden: int, layers: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Gating(nn.Module):
 
 
 class ArmoRM(LlamaPreTrainedModel):
-    """(rows,) scores of conversations, given where each prompt ends and each text ends."""
+    """Scores of conversations, of shape (rows,), from the ends of the prompts and the ends of the texts."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__(config)
@@ -69,7 +69,7 @@ class ArmoRM(LlamaPreTrainedModel):
 
 
 class ArmoScores:
-    """The score of every conversation of a batch, in one forward pass; NaN where no turn of an assistant begins."""
+    """The score of every conversation of a batch, in one forward pass; NaN if it has no assistant's turn."""
 
     def __init__(self, model: ArmoRM, turn: Sequence[int]) -> None:
         self._model = model
@@ -92,7 +92,7 @@ class ArmoScores:
 
 
 def load(local: LocalModel, tokenizer: PreTrainedTokenizerBase) -> Loaded:
-    """ArmoRM from a folder of its published layout."""
+    """Load ArmoRM from a folder with its published layout."""
     turn = tokenizer.encode(TURN, add_special_tokens=False)
     if len(turn) < 2:
         raise ModelError(f"the tokenizer of {local.path} does not know Llama 3's turns: it is no ArmoRM")

@@ -1,4 +1,4 @@
-"""Batches of tokenised texts: of like length, within a budget of tokens, halved where memory runs out."""
+"""Batches of tokenised texts of similar length, within a budget of tokens. A batch is halved if memory runs out."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ if TYPE_CHECKING:
     import torch
 
 MOST_PADDING = 0.05
-"""Most padding in a batch, as a share of its tokens. A batch that is left half full for it costs less than padding
-does: a text of 20 tokens is never computed as wide as one of 400."""
+"""Most padding in a batch, as a share of its tokens. A half-full batch costs less than much padding: a text of 20
+tokens must not be padded to 400."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """A text as the model reads it, or the reason why it cannot."""
+    """The tokens of a text, or the reason why the model cannot read it."""
 
     key: bytes
-    """Its key in the ledger."""
+    """The text's key in the ledger."""
     tokens: array[int] = field(default_factory=lambda: array("i"))
     refused: str | None = None
 
 
 Compute = Callable[[Sequence[Item]], list[float]]
-"""One value per item; an item's value must not depend on the others."""
+"""Gives one value per item. The value of an item must not depend on the other items."""
 
 
 def cut(items: Iterable[Item], batch_tokens: int) -> Iterator[list[Item]]:
-    """Every item in exactly one batch, the longest first; what a batch holds follows from the items alone.
+    """Put every item into exactly one batch, the longest first. The batches depend on the items alone.
 
-    Rows times the longest of them is at most `batch_tokens`, but for an item that is longer alone.
+    The number of rows times the length of the longest is at most `batch_tokens`, unless a single item is longer.
     """
     batch: list[Item] = []
     filled = 0
@@ -50,7 +50,7 @@ def cut(items: Iterable[Item], batch_tokens: int) -> Iterator[list[Item]]:
 
 
 def padding(batches: Iterable[Sequence[Item]]) -> float:
-    """The share of padding among all tokens that are computed."""
+    """The share of padding among all computed tokens, from 0 to 1."""
     widest = [(max(len(item.tokens) for item in batch) * len(batch), batch) for batch in batches]
     computed = sum(size for size, _ in widest)
     return 1 - sum(len(item.tokens) for _, batch in widest for item in batch) / computed if computed else 0.0
@@ -70,15 +70,15 @@ def padded(batch: Sequence[Item], pad: int, device: torch.device) -> tuple[torch
 
 
 class Halving:
-    """Computes batches; one that does not fit in memory is computed in halves, and these again."""
+    """Computes batches. A batch that does not fit in memory is halved, and so are its halves."""
 
     def __init__(self, compute: Compute) -> None:
         self._compute = compute
         self._too_large: float = math.inf
-        """Fewest tokens of several rows that did not fit: as many are not tried again."""
+        """The smallest number of tokens, of several rows, that did not fit in memory. So many are not tried again."""
 
     def __call__(self, batch: Sequence[Item]) -> list[float | None]:
-        """One value per item, None for one that does not fit even alone."""
+        """One value per item; None if an item does not fit in memory even alone."""
         from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
         size = len(batch) * max(len(item.tokens) for item in batch)
@@ -88,7 +88,7 @@ class Halving:
             except RuntimeError as error:
                 if not should_reduce_batch_size(error):
                     raise
-            # Outside of `except`, whose traceback holds on to the tensors.
+            # This is outside `except`, because the traceback there keeps the tensors alive.
             clear_device_cache(garbage_collection=True)
             if len(batch) == 1:
                 return [None]

@@ -1,8 +1,8 @@
-"""A language model that answers which of two responses is better, A or B.
+"""Compares two responses by a language model that answers which is better, A or B.
 
-The question is written as RLHFlow's pair-preference models were trained on it (Dong et al. 2024, arXiv 2405.07863;
-the form is on the card of RLHFlow/pair-preference-model-LLaMA3-8B): one user turn, no token at the beginning of
-the text, and the answer's turn begun. Their own templates begin that turn unasked.
+The question has the form on which RLHFlow's pair-preference models were trained (Dong et al. 2024, arXiv 2405.07863;
+the form is on the card of RLHFlow/pair-preference-model-LLaMA3-8B): one user turn, no token at the beginning of the
+text, and the start of the answer's turn. The templates of these models always add that start.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def question(comparison: Comparison) -> str:
 
 def _context(prompt: Sequence[Message]) -> str:
     if prompt[0]["role"] == "system":
-        # Its module imports Distilabel, which takes seconds.
+        # The import of its module is slow, because it imports Distilabel.
         prompt = merge_system(prompt)
     return "\n" + "".join(f"\n<turn> {message['role']}\n {message['content']}" for message in prompt) + "\n"
 
 
 def reader(local: LocalModel) -> tuple[Read, Callable[[], Loaded]]:
-    """How comparisons are written for the model, and how it is loaded."""
+    """The function that writes comparisons for the model, and the function that loads the model."""
     path, trusted = local.path, local.block.trust_remote_code
     config = read_config(path)
     tokenizer = load_tokenizer(path, trust_remote_code=trusted)
@@ -82,7 +82,7 @@ def _only_token(tokenizer: PreTrainedTokenizerBase, answer: str, path: str) -> i
 
 
 class Prefer:
-    """The probability of A where the answer is A or B, for every question of a batch, in one forward pass."""
+    """The probability of A among the answers A and B, for every question of a batch, in one forward pass."""
 
     def __init__(self, model: PreTrainedModel, a: int, b: int) -> None:
         self._model = model
@@ -93,8 +93,8 @@ class Prefer:
         import torch
 
         ids, mask = padded(batch, 0, self._model.device)
-        # Logits of all positions take rows x tokens x vocabulary numbers; batches have texts of like length, so
-        # there are few different last positions.
+        # Logits of all positions would take rows x tokens x vocabulary numbers. The texts of a batch have similar
+        # lengths, so there are only a few different last positions.
         places, place = (mask.sum(1) - 1).unique(return_inverse=True)
         with torch.inference_mode():
             logits = self._model(input_ids=ids, attention_mask=mask, logits_to_keep=places).logits

@@ -1,4 +1,4 @@
-"""A comparison of two responses, as a pairwise reward model reads it."""
+"""A comparison of two responses for a pairwise reward model."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ class Comparison(NamedTuple):
 
 
 Read: TypeAlias = Callable[[Mapping[bytes, Comparison]], Iterator[Item]]
-"""Comparisons as the model reads them, one Item per key."""
+"""Writes comparisons for the model, one Item per key."""

@@ -1,4 +1,4 @@
-"""Conversations as a model's own chat template writes them, as tokens."""
+"""Turns conversations into tokens by a model's own chat template."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 W = TypeVar("W")
 
 CHUNK = 256
-"""Texts tokenised together."""
+"""Number of texts that are tokenised together."""
 
 
 def write(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, ask: bool = False) -> str:
-    """The conversation; with `ask` it ends where the assistant begins to speak.
+    """The conversation as text. With `ask` it ends where the assistant begins to speak.
 
-    A system message goes before the first user turn's text where the template has no such role. Raises jinja2's
-    TemplateError where the template refuses the conversation all the same, and ModelError where it takes too long.
+    If the template has no system role, a system message goes before the text of the first user turn. Raise jinja2's
+    TemplateError if the template still refuses the conversation, and ModelError if it takes too long.
     """
     try:
         return render(tokenizer, messages, ask=ask)
@@ -39,7 +39,7 @@ def write(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, as
 def items(
     tokenizer: PreTrainedTokenizerBase, wanted: Mapping[bytes, W], text_of: Callable[[W], str], longest: int
 ) -> Iterator[Item]:
-    """Each of `wanted` as tokens, one Item per key; the template writes its own special tokens, none are added."""
+    """One Item per key of `wanted`. The template writes its special tokens itself, so none are added."""
     remaining = iter(wanted)
     while keys := list(islice(remaining, CHUNK)):
         texts: dict[bytes, str] = {}
@@ -57,11 +57,11 @@ def items(
 
 
 def fitted(key: bytes, tokens: Sequence[int], longest: int) -> Item:
-    """The Item of these tokens, unless they are too many."""
+    """The Item of these tokens; it holds a reason instead if they are too many."""
     return Item(key, array("i", tokens)) if len(tokens) <= longest else Item(key, refused="too_long")
 
 
 def encodable(text: str) -> str:
-    """The text itself; UnicodeEncodeError where it holds half a surrogate pair, which no tokenizer takes."""
+    """The text itself. Raise UnicodeEncodeError if it holds half a surrogate pair, which no tokenizer accepts."""
     text.encode()
     return text

@@ -1,4 +1,4 @@
-"""Whether a reward model gives a text the same score alone and in a batch with others."""
+"""Checks that a reward model gives a text the same score alone and in a batch with others."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from eva_data.errors import ModelError
 from eva_data.rewards.local.batches import Halving, Item
 
 BOUNDS = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.02}
-"""How far two scores may lie apart, by dtype; relative to the score where it is above 1, since rounding is."""
+"""Dtype -> largest difference of two scores; relative to the score if that is above 1, as rounding is."""
 MIXED = 4
-"""Texts in the mixed batch."""
+"""Number of texts in the mixed batch."""
 MIXED_TOKENS = 4096
-"""Tokens of the mixed batch, where there are texts short enough, so that the check costs no more than a batch."""
+"""Most tokens of the mixed batch, if there are short enough texts: the check costs no more than a batch."""
 
 
 def check(compute: Halving, items: Sequence[Item], *, batch_tokens: int, bound: float, model: str) -> None:
-    """Score some of the texts alone and together; ModelError where that makes a difference.
+    """Score some texts alone and together. Raise ModelError if that makes a difference.
 
-    Texts of lengths as different as the budget allows are taken, so the shorter ones are padded. Nothing is
-    checked where the budget never lets two texts into one batch.
+    The lengths of the texts are as different as the budget allows, so the shorter texts are padded. If the budget
+    never allows two texts in a batch, nothing is checked.
     """
     chosen = (
         _spread(items, MIXED, min(batch_tokens, MIXED_TOKENS))
@@ -42,7 +42,7 @@ def check(compute: Halving, items: Sequence[Item], *, batch_tokens: int, bound: 
 
 
 def _spread(items: Sequence[Item], count: int, batch_tokens: int) -> list[Item]:
-    """`count` items from the shortest to the longest that fit together; none where there are not so many."""
+    """`count` items, from the shortest to the longest, that fit in a batch; empty if there are not so many."""
     fitting = [item for item in items if len(item.tokens) * count <= batch_tokens]
     if len(fitting) < count:
         return []
@@ -52,7 +52,7 @@ def _spread(items: Sequence[Item], count: int, batch_tokens: int) -> list[Item]:
 
 def _distance(alone: float | None, together: float | None) -> float:
     if alone is None or together is None:
-        # No memory for one of them, which says nothing of the model.
+        # One of them did not fit in memory, which says nothing about the model.
         return 0.0
     if alone == together or (alone != alone and together != together):
         return 0.0

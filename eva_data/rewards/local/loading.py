@@ -1,4 +1,4 @@
-"""Reward models from folders: the right class, every weight from the file, no code run that was not allowed."""
+"""Loads reward models from folders: in the right class, with every weight, and without code that is not allowed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LocalModel:
-    """A reward model that runs here."""
+    """A reward model that runs on this machine."""
 
     block: LocalReward
     path: str
-    """Its folder."""
+    """The model's folder."""
 
 
 def local_model(job: Job) -> LocalModel:
@@ -43,9 +43,9 @@ def read_config(path: str) -> dict[str, Any]:
 def refuse_other_models(
     path: str, config: Mapping[str, Any], *, endings: tuple[str, ...], wanted: str, trust_remote_code: bool
 ) -> None:
-    """ModelError where the folder's own class is none of transformers' that end in `endings`, nor allowed code.
+    """Raise ModelError unless the folder's class is allowed code or a class of transformers that ends in `endings`.
 
-    transformers itself would load what it knows of such a model and draw the rest at random.
+    transformers itself would load the known weights of another model and draw the others at random.
     """
     import transformers
 
@@ -68,7 +68,7 @@ def refuse_other_models(
 
 
 def load_tokenizer(path: str, *, trust_remote_code: bool, chat: bool = True) -> PreTrainedTokenizerBase:
-    """The folder's tokenizer; ModelError where there is none, or no chat template where `chat` asks for one."""
+    """The folder's tokenizer. Raise ModelError if there is none, or if `chat` is set and it has no chat template."""
     from transformers import AutoTokenizer
 
     try:
@@ -84,7 +84,7 @@ def load_tokenizer(path: str, *, trust_remote_code: bool, chat: bool = True) -> 
 
 
 def load_model(kind: Any, local: LocalModel, **options: Any) -> PreTrainedModel:
-    """`kind.from_pretrained` of the model's folder, on its device; ModelError where a weight is not in the file."""
+    """Load a model of class `kind` on its device. Raise ModelError if a weight is not in the folder's files."""
     import torch
 
     path, block = local.path, local.block
@@ -92,7 +92,7 @@ def load_model(kind: Any, local: LocalModel, **options: Any) -> PreTrainedModel:
         torch.set_num_threads(block.threads)
     dtype = "auto" if block.dtype == "auto" else getattr(torch, block.dtype)
     try:
-        # Weights of another size are refused below, with a sentence.
+        # Weights of another size are refused below, with a readable error.
         loading = {"output_loading_info": True, "ignore_mismatched_sizes": True}
         model, found = kind.from_pretrained(path, dtype=dtype, **loading, **options)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
@@ -114,13 +114,13 @@ def load_model(kind: Any, local: LocalModel, **options: Any) -> PreTrainedModel:
 
 
 def dtype_of(model: PreTrainedModel) -> str:
-    """float32, bfloat16, ..."""
+    """The model's dtype, such as float32 or bfloat16."""
     return str(model.dtype).removeprefix("torch.")
 
 
 def longest_input(wanted: int, config: Mapping[str, Any]) -> int:
-    """Most tokens of a text: the settings' bound, or the model's own where that is smaller."""
-    # Of a model that sees images too, what is about text is a part of its config.
+    """Most tokens of a text: the smaller of the settings' bound and the model's own bound."""
+    # A model that sees images too has a part of its config for text.
     own: int | None = (config.get("text_config") or config).get("max_position_embeddings")
     return min(wanted, own or wanted)
 

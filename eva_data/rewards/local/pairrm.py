@@ -1,8 +1,7 @@
 """PairRM (LLM-Blender, Jiang et al. 2023, arXiv 2306.02561): a DeBERTa that reads a prompt and two responses.
 
-The package llm-blender does not import under transformers 5 (it wants `TRANSFORMERS_CACHE`), so its published
-weights, llm-blender/PairRM or llm-blender/PairRM-hf, are loaded into a model of our own, whose weights have the same
-names.
+The package llm-blender does not import under transformers 5 (it needs `TRANSFORMERS_CACHE`). So the published weights,
+llm-blender/PairRM or llm-blender/PairRM-hf, are loaded into a model of our own, whose weights have the same names.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from eva_data.rewards.local.loading import LocalModel, dtype_of, load_model, loa
 from eva_data.rewards.local.scoring import Loaded
 
 SOURCE, FIRST, SECOND, EITHER = "<|source|>", "<|candidate1|>", "<|candidate2|>", "<|candidate|>"
-"""Added tokens, in the order of their ids; the model's judgement is read at the first three."""
+"""Added tokens, in the order of their ids. The model's judgement is read at the first three."""
 LONGEST = 2048
-"""Tokens that PairRM was trained with: 1224 of the prompt and 412 of each response."""
+"""Tokens in PairRM's training: 1224 of the prompt and 412 of each response."""
 DEBERTA_V3_LARGE = {
     "hidden_size": 1024,
     "num_hidden_layers": 24,
@@ -39,17 +38,17 @@ DEBERTA_V3_LARGE = {
     "pos_att_type": ["p2c", "c2p"],
     "position_biased_input": False,
 }
-"""What llm-blender/PairRM leaves to microsoft/deberta-v3-large, by name."""
+"""Settings of the encoder, microsoft/deberta-v3-large, which llm-blender/PairRM leaves out."""
 
 
 class PairRM(DebertaV2PreTrainedModel):
-    """(rows,) how much better the first response is than the second, given where the three texts' marks stand."""
+    """How much better the first response is than the second, of shape (rows,). `marks` are the marks' places."""
 
     def __init__(self, config: DebertaV2Config) -> None:
         super().__init__(config)
         width = config.hidden_size
         self.pretrained_model = DebertaV2Model(config)
-        # Weights have the numbers of the published head, which has dropout at 0 and 3.
+        # The layers have the numbers of the published head, in which 0 and 3 are dropout.
         self.head_layer = nn.Sequential(
             nn.Identity(),
             nn.Linear(2 * width, width),
@@ -69,7 +68,7 @@ class PairRM(DebertaV2PreTrainedModel):
 
 
 class Compare:
-    """The probability that the first response wins, for every comparison of a batch, in one forward pass."""
+    """The probability that the first response wins, for each comparison of a batch, in one forward pass."""
 
     def __init__(self, model: PairRM, *, begin: int, pad: int) -> None:
         self._model = model
@@ -78,7 +77,7 @@ class Compare:
 
     def __call__(self, batch: Sequence[Item]) -> list[float]:
         ids, mask = padded(batch, self._pad, self._model.device)
-        # Each of the three texts begins with this token, which is taken out of the texts themselves.
+        # Each of the three texts begins with this token. It is removed from the texts themselves.
         begins = [[place for place, token in enumerate(item.tokens) if token == self._begin] for item in batch]
         marks = torch.tensor(begins, device=ids.device) + 1
         with torch.inference_mode():
@@ -86,7 +85,7 @@ class Compare:
 
 
 def reader(local: LocalModel) -> tuple[Read, Callable[[], Loaded]]:
-    """How comparisons are written for the model, and how it is loaded."""
+    """The function that writes comparisons for the model, and the function that loads the model."""
     path = local.path
     config = encoder_config(path, read_config(path))
     tokenizer = load_tokenizer(path, trust_remote_code=False, chat=False)
@@ -114,7 +113,7 @@ def reader(local: LocalModel) -> tuple[Read, Callable[[], Loaded]]:
                 yield fitted(key, [token for part in parts for token in part], longest)
 
     def load() -> Loaded:
-        # The published folder of llm-blender/PairRM says nothing of its encoder's size.
+        # The published folder of llm-blender/PairRM does not state the size of its encoder.
         config.vocab_size = config.vocab_size if "vocab_size" in read_config(path) else len(tokenizer)
         model = load_model(PairRM, local, config=config)
         assert isinstance(model, PairRM)
@@ -124,12 +123,12 @@ def reader(local: LocalModel) -> tuple[Read, Callable[[], Loaded]]:
 
 
 def texts_of(prompt: Sequence[Message], responses: Sequence[str]) -> tuple[str, list[str]]:
-    """A prompt and responses to it, as llm-blender gives them to PairRM.
+    """A prompt and its responses in the form in which llm-blender gives them to PairRM.
 
-    The answers within a conversation of several turns are blanks in the prompt, filled in with each response.
+    The answers within a conversation of several turns are blanks in the prompt. Each response fills in the blanks.
     """
     if prompt[0]["role"] == "system":
-        # Its module imports Distilabel, which takes seconds.
+        # The import of its module is slow, because it imports Distilabel.
         prompt = merge_system(prompt)
     asked = [message["content"] for message in prompt if message["role"] == "user"]
     if len(asked) == 1:
@@ -143,11 +142,11 @@ def texts_of(prompt: Sequence[Message], responses: Sequence[str]) -> tuple[str, 
 
 
 _SEVERAL_TURNS = "Finish the following coversation in each i-th turn by filling in <Response i> with your response."
-"""What precedes a conversation, spelled as in llm-blender, which is the form that PairRM is used with."""
+"""The text before a conversation, with the spelling of llm-blender, in which form PairRM is used."""
 
 
 def encoder_config(path: str, given: Mapping[str, Any]) -> DebertaV2Config:
-    """The encoder's config from a folder's config.json, `given`; ModelError where it is no PairRM's."""
+    """The encoder's config from a folder's config.json, `given`. Raise ModelError if it is not a PairRM."""
     if given.get("model_type") == "deberta-v2":
         return DebertaV2Config.from_dict(dict(given))
     if given.get("ranker_type") == "pairranker" and str(given.get("model_name")).endswith("deberta-v3-large"):
@@ -159,7 +158,7 @@ def encoder_config(path: str, given: Mapping[str, Any]) -> DebertaV2Config:
 
 
 def _ends(tokenizer: PreTrainedTokenizerBase, path: str) -> tuple[int, int]:
-    """The tokens at the beginning and end of each text; ModelError where the tokenizer is not the model's."""
+    """The tokens at the beginning and the end of a text. Raise ModelError if the tokenizer does not fit the model."""
     begin, end = tokenizer.cls_token_id, tokenizer.sep_token_id
     marks = {"source": SOURCE, "cand1": FIRST, "cand2": SECOND}
     found = {name: tokenizer.convert_tokens_to_ids(mark) for name, mark in marks.items()}

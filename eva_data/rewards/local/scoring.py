@@ -1,4 +1,4 @@
-"""Scores of a model on this machine: the ledger first, then batch by batch, each committed before it is used."""
+"""Computes scores of a model on this machine, batch by batch, if the ledger lacks them, and commits every batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eva_data.rewards.local.invariance import BOUNDS, check
 from eva_data.rewards.local.loading import local_model
 
 WINDOW_TOKENS = 2**23
-"""Tokens that are sorted and cut into batches together: 32 MiB of them in memory at once."""
+"""Number of tokens that are sorted and cut into batches together. They take 32 MiB of memory."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Loaded:
 
     compute: Compute
     dtype: str
-    """float32, bfloat16, ...; decides how exact its scores can be."""
+    """The dtype, such as float32 or bfloat16, which decides how exact the scores can be."""
 
 
 def scores(
@@ -36,11 +36,11 @@ def scores(
     responses: int,
     window_tokens: int = WINDOW_TOKENS,
 ) -> dict[bytes, Score]:
-    """The Score of each of the distinct `keys`; `items` are their texts, in any order.
+    """The Score of each of the distinct `keys`. `items` are their texts, in any order.
 
-    A batch with anything missing in the ledger is computed whole and only the missing kept, so that a repeated run
-    has the same bits. The model is loaded when the first score is missing, and checked for batch invariance then.
-    `responses` is what the progress is counted in. Raises ModelError where not one text fits in memory.
+    If the ledger lacks a score of a batch, the whole batch is computed, and only the missing scores are kept. So a
+    repeated run has the same bits. When the first score is missing, the model is loaded and checked for batch
+    invariance. `responses` is the total for the progress. Raise ModelError if not a single text fits in memory.
     """
     assert job.ledger is not None
     progress = ProgressFile(job)
@@ -71,7 +71,7 @@ def scores(
 
 
 def _windows(items: Iterable[Item], window_tokens: int, refused: dict[bytes, Score]) -> Iterator[list[Item]]:
-    """The items in pieces that fit in memory; those that cannot be asked go to `refused`."""
+    """The items in pieces that fit in memory. Items that the model cannot read go to `refused`."""
     window: list[Item] = []
     tokens = 0
     for item in items:
@@ -92,7 +92,7 @@ def _is_final(score: Score) -> bool:
 
 
 class _Model:
-    """The model of a job, loaded and checked when it is first needed."""
+    """The model of a job. It is loaded and checked when it is first needed."""
 
     def __init__(self, job: Job, load: Callable[[], Loaded]) -> None:
         self._model = local_model(job)
@@ -100,7 +100,7 @@ class _Model:
         self._compute: Halving | None = None
 
     def score(self, batch: Sequence[Item], window: Sequence[Item]) -> dict[bytes, Score]:
-        """Scores of a batch; the check takes its texts from the whole window."""
+        """The scores of a batch. The check of the model takes its texts from the whole window."""
         if self._compute is None:
             loaded = self._load()
             self._compute = Halving(loaded.compute)

@@ -1,4 +1,4 @@
-"""Tables of strangers: files, folders and Hub datasets, as they are; text is text, the schema is that of the whole."""
+"""Readers of foreign tables: files, folders and Hub datasets. Text stays text; the schema comes from the whole file."""
 
 from eva_data.tables.reading.hub import open_hub
 from eva_data.tables.reading.kinds import described

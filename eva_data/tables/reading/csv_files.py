@@ -1,4 +1,4 @@
-"""CSV, TSV and plain lines as lazy tables in which every column is text."""
+"""Reads CSV, TSV and plain lines as lazy tables in which every column is text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from eva_data.tables.reading.text_files import PROMPT, Read, batched, encoding_n
 
 
 def read_lines(files: tuple[Path, ...], asked: str | None, key: str) -> Read:
-    """A prompt per line; a line without characters is a prompt that is empty."""
+    """One row per line; the line is the prompt. A line without characters is an empty prompt."""
     encodings = tuple(encoding_of(file, asked, key) for file in files)
     for file, encoding in zip(files, encodings, strict=True):
         with open_text(file, encoding, key) as text:
@@ -46,13 +46,13 @@ def read_lines(files: tuple[Path, ...], asked: str | None, key: str) -> Read:
 
 
 def read_csv(file: Path, separator: str, asked: str | None, key: str) -> Read:
-    """Rows of text under the names of the first line; an empty field is null, a quoted empty one is empty text."""
+    """Rows of text under the names in the first line. An empty field is null; an empty quoted field is empty text."""
     encoding = encoding_of(file, asked, key)
     names, separator, end, notes = _header(file, encoding, separator, key)
     _check_rows(file, stamp(file), encoding, separator, key)
     plain = file if is_plain(file, encoding) else _transcoded(file, stamp(file), encoding, key)
     frame = pl.scan_csv(plain, separator=separator, eol_char=end, infer_schema=False, glob=False)
-    # Blanks after the commas of the first line are no part of a name.
+    # Blanks after the commas of the first line do not belong to the names.
     plain_names = {name: name.strip() for name in frame.collect_schema()}
     if len(set(plain_names.values())) == len(plain_names):
         frame = frame.rename(plain_names)
@@ -61,7 +61,7 @@ def read_csv(file: Path, separator: str, asked: str | None, key: str) -> Read:
 
 
 def _header(file: Path, encoding: str, separator: str, key: str) -> tuple[list[str], str, str, tuple[str, ...]]:
-    """The names of the columns, the separator and the line end that are used, and what is to be said of them."""
+    """The names of the columns, the separator and the line end of a file, and notes on them for the user."""
     with open_text(file, encoding, key) as text:
         first = text.readline()
     if not first.strip("\r\n\ufeff "):
@@ -78,7 +78,7 @@ def _header(file: Path, encoding: str, separator: str, key: str) -> tuple[list[s
 
 @lru_cache(maxsize=1024)
 def _check_rows(file: Path, _: tuple[int, int], encoding: str, separator: str, key: str) -> None:
-    """Raise DataError, naming the line, where a row has more fields than there are columns or a quote has no end."""
+    """Raise DataError, which names the line, if a row has more fields than there are columns or a quote has no end."""
     csv.field_size_limit(1 << 40)
     with open_text(file, encoding, key) as text:
         rows = csv.reader(text, delimiter=separator, strict=True)
@@ -102,7 +102,7 @@ def _check_rows(file: Path, _: tuple[int, int], encoding: str, separator: str, k
 
 @lru_cache(maxsize=1024)
 def _transcoded(file: Path, _: tuple[int, int], encoding: str, key: str) -> Path:
-    """The file as plain UTF-8, in a folder that goes when this process ends."""
+    """A copy of the file in plain UTF-8, in a folder that is removed when this process ends."""
     path = Path(_scratch()) / f"{len(os.listdir(_scratch()))}.csv"
     with path.open("w", encoding="utf-8", newline="") as copy, open_text(file, encoding, key) as text:
         shutil.copyfileobj(text, copy, 1 << 20)

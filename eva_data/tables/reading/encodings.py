@@ -1,4 +1,4 @@
-"""Text files as they lie about: compressed, with a byte order mark, in UTF-16, or in no UTF at all."""
+"""Opens text files that are compressed, have a byte order mark, or are in UTF-16 or an encoding other than UTF."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _MARKS = (
 )
 _HEAD = 4096
 _GZIP, _BZIP2, _XZ = b"\x1f\x8b", re.compile(rb"BZh[1-9]1A"), b"\xfd7zXZ\x00"
-"""How compressed files begin, whatever they are called."""
+"""The first bytes of compressed files; their names do not count."""
 
 
 def encoding_of(path: Path, asked: str | None, key: str) -> str:
-    """The encoding of a text file, by its byte order mark or its zero bytes; UTF-8 where nothing speaks against it.
+    """The encoding of a text file: the one asked for, else by its byte order mark or its zero bytes, else UTF-8.
 
-    `asked` is what the settings name. Raises DataError for a name that there is not.
+    `asked` is the encoding in the settings, or None. Raise DataError if Python does not know it.
     """
     if asked is not None:
         try:
@@ -57,7 +57,7 @@ def is_plain(path: Path, encoding: str) -> bool:
 
 @contextmanager
 def open_text(path: Path, encoding: str, key: str) -> Iterator[TextIO]:
-    """A text file to read, its line ends as they are; what is wrong with its bytes is a DataError with its line."""
+    """Open a text file with its line ends as they are. Bytes that cannot be read raise DataError with their line."""
     with _telling(path, encoding, key), _bytes(path) as file:
         yield io.TextIOWrapper(file, encoding=encoding, newline="")
 

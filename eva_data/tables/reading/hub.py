@@ -1,4 +1,4 @@
-"""Hub datasets: their tables by `datasets`, their text files by our own readers, which infer no types."""
+"""Opens Hub datasets. `datasets` reads their tables; our own readers, which infer no types, read their text files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TEXT_BUILDERS = {"csv": "csv", "json": "json", "text": "txt"}
 
 
 def open_hub(dataset: str, config: str | None, split: str, revision: str | None, key: str) -> Source:
-    """A split of a Hub dataset, or of a local folder as `datasets` sees it."""
+    """Open a split of a Hub dataset, or of a local folder as `datasets` reads it. Raise DataError if that fails."""
     from datasets import DownloadManager, load_dataset, load_dataset_builder
     from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import HfHubHTTPError
@@ -55,7 +55,7 @@ def open_hub(dataset: str, config: str | None, split: str, revision: str | None,
 
 
 def _text_files(builder: Any, split: str) -> list[object] | None:
-    """The files of a split that are text in a format which we read ourselves; None for everything else."""
+    """The files of a split if all are text in a format that we read ourselves, else None."""
     files = builder.config.data_files
     kind = type(builder).__module__.rpartition(".")[2]
     if kind not in _TEXT_BUILDERS or not files or split not in files:

@@ -1,7 +1,7 @@
-"""JSON files as lazy tables in which text is text.
+"""Reads JSON files as lazy tables in which text stays text.
 
-A file is gone through twice: once to learn its columns and to find what is wrong with it, by row; once, a batch of
-rows at a time, for whoever collects the table. No more than a batch is held.
+A file is read twice. The first pass learns its columns and finds errors, by row. The second pass reads a batch of rows
+at a time when the table is collected. Memory holds no more than a batch.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from eva_data.tables.reading.kinds import MOST_KEYS, Kind
 from eva_data.tables.reading.text_files import PROMPT, Read, batched, encoding_note, stamp
 
 _TURN = {"role", "from"}
-"""Keys of a turn: a list of these is one conversation, not the rows of a table."""
+"""Keys of a turn. A list of turns is one conversation, not the rows of a table."""
 
 
 def read_json(files: tuple[Path, ...], asked: str | None, key: str) -> Read:
-    """Objects, one per row, from JSON arrays, lines, or one array inside an object."""
+    """One row per object, from a JSON array, from lines, or from the only array inside an object."""
     encodings = tuple(encoding_of(file, asked, key) for file in files)
     kind = Kind()
     notes = []
@@ -85,7 +85,7 @@ def _rows(file: Path, encoding: str, key: str) -> Iterator[dict[str, Any]]:
 
 
 def _objects(values: Values, file: Path, key: str) -> Iterator[dict[str, Any]]:
-    """The rows among a file's values: objects, and texts as prompts."""
+    """The rows among a file's values: every object is a row, and every text is a prompt."""
     first: dict[str, Any] | None = None
     number = 0
     for value in values:
@@ -98,7 +98,7 @@ def _objects(values: Values, file: Path, key: str) -> Iterator[dict[str, Any]]:
                 '{"prompt": "..."}, or a text'
             )
         if first is None and number == 1 and not values.in_array:
-            # The only value of a file may hold the rows.
+            # If this is the only value of the file, it may hold the rows.
             first = value
             continue
         if first is not None:
@@ -112,8 +112,8 @@ def _objects(values: Values, file: Path, key: str) -> Iterator[dict[str, Any]]:
 def _inside(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The rows of a file that is one object.
 
-    They are those of its only list of objects; or of its columns, each a list or, as pandas writes them, an object with
-    the rows' numbers; or the object itself.
+    If the object holds one list of objects, these are the rows. If every value is a list, or an object whose keys are
+    the numbers of the rows (as pandas writes it), the values are columns. Else the object itself is the only row.
     """
     columns = list(value.values())
     if len(columns) == 1 and _is_list_of_rows(columns[0]):
@@ -135,7 +135,7 @@ def _is_list_of_rows(column: Any) -> bool:
 
 
 def _are_lists(columns: list[Any]) -> bool:
-    """Whether these are lists of one length, and none of them a conversation."""
+    """Whether these are lists of the same length and none of them is a conversation."""
     if not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
         return False
     return not any(isinstance(item, dict) and _TURN & item.keys() for column in columns for item in column)
@@ -149,7 +149,7 @@ def _are_numbered(columns: list[Any]) -> bool:
 
 
 def _join(whole: Kind, part: Kind) -> None:
-    """Add to `whole` what `part` has seen."""
+    """Add everything that `part` has seen to `whole`."""
     whole.text |= part.text
     whole.number |= part.number
     whole.truth |= part.truth

@@ -1,6 +1,6 @@
-"""The values of a JSON file one after the other, whatever its size: an array, lines, or objects spread over lines.
+"""Reads the values of a JSON file one after the other: the items of an array, lines, or objects spread over lines.
 
-Numbers keep the digits that are written, since 7.0 and 7 are two texts.
+The file may have any size. Numbers keep their digits as written, since 7.0 and 7 are two texts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant
 
 
 class Values:
-    """The values of a file that is open as text; `name` stands in errors."""
+    """The values of a file that is open as text. `name` is its name in errors."""
 
     def __init__(self, file: TextIO, name: str) -> None:
         self._file = file
@@ -39,7 +39,7 @@ class Values:
         self.in_array = False
         """Whether the file is one array, whose elements are the values."""
         self.mended = 0
-        """Values so far in which half of a surrogate pair was replaced by U+FFFD."""
+        """Number of values so far in which half of a surrogate pair was replaced by U+FFFD."""
 
     def __iter__(self) -> Iterator[Any]:
         if self._next_character() == "[":
@@ -52,7 +52,7 @@ class Values:
 
     @property
     def line(self) -> int:
-        """The line at which the next value is looked for."""
+        """The number of the line in which the next value is looked for."""
         return self._line
 
     def _array(self) -> Iterator[Any]:
@@ -89,7 +89,7 @@ class Values:
             if end == len(self._buffer) and not self._ended and not isinstance(value, dict):
                 self._more()
                 continue
-            # Half a surrogate pair can only come from an escape.
+            # Only an escape can write half of a surrogate pair.
             if self._buffer.find("\\u", start, end) >= 0:
                 value = self._mend(value)
             self._skip_to(end)
@@ -104,7 +104,7 @@ class Values:
         return error.pos >= len(self._buffer) - _NEAR_THE_END or error.msg.startswith("Unterminated string")
 
     def _next_character(self) -> str:
-        """The next character that is no blank, at which this then stands; empty at the end."""
+        """Move on to the next character that is not blank and return it; empty at the end of the file."""
         while True:
             while self._at < len(self._buffer):
                 character = self._buffer[self._at]
@@ -118,7 +118,7 @@ class Values:
 
     def _more(self) -> None:
         rest = self._buffer[self._at :]
-        # As much again as is left over, so that a huge value is tried few times.
+        # Read at least as much as is left over, so that a huge value is parsed only a few times.
         read = self._file.read(max(_CHUNK, len(rest)))
         self._ended = not read
         self._buffer, self._at = rest + read, 0
@@ -135,7 +135,7 @@ def _without_halves(value: Any) -> Any:
     if isinstance(value, str):
         if value.isascii() or isinstance(value, Number):
             return value
-        # A pair that was escaped in two halves is one character already.
+        # The JSON parser has already joined a pair that was escaped in two halves.
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
         return [_without_halves(item) for item in value]

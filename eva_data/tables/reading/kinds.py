@@ -1,8 +1,8 @@
-"""What kinds of value a JSON file holds at each place, learnt from all of its rows, and as which type they are kept.
+"""Learns from all rows of a JSON file which kinds of value stand at each place, and which type keeps them.
 
-A place of one kind is kept as that kind: texts, lists, objects. Numbers and truth values are kept by their
-characters, and where a file mixes kinds (a content that is text here and a list there) each has a field of its own,
-so that nothing is turned into anything else: the *alternatives* of a value.
+If all values at a place have one kind (text, list or object), they are kept as that kind. Numbers and truth values are
+kept as the characters that were written. If a place mixes kinds (a content that is text here and a list there), each
+kind gets a field of its own, so that no value is converted. These fields are the *alternatives* of a value.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from eva_data.tables.reading.json_values import Number
 TEXT, NUMBER, TRUTH, LIST, OBJECT = ALTERNATIVES = tuple(
     f"\x1f{name}" for name in ("text", "number", "truth", "list", "object")
 )
-"""Fields of a value of several kinds; no key of a file begins with this character."""
+"""Names of the fields of a value of several kinds. No key of a file begins with their first character."""
 
 MOST_KEYS = 1000
-"""Keys of an object beyond which it is a mapping, not a record, and is left out."""
+"""An object with more keys than this is a mapping, not a record, and is left out."""
 
 Convert = Callable[[Any], Any]
 
@@ -66,7 +66,7 @@ class Kind:
                 inner.see(item)
 
     def column(self) -> tuple[pa.DataType, Convert | None]:
-        """The type in which values of this place are kept, and what makes such a one of them; None for nothing."""
+        """The type that keeps the values of this place, and the conversion of a value; None if none is needed."""
         parts: dict[str, tuple[pa.DataType, Convert | None]] = {}
         if self.text:
             parts[TEXT] = pa.large_string(), None
@@ -87,7 +87,7 @@ class Kind:
 
 
 def alternatives(value: pl.Expr, dtype: pl.DataType) -> dict[str, tuple[pl.Expr, pl.DataType]]:
-    """The kinds that a value may be of, each as an expression that is null where it is of another one."""
+    """An expression and a type per kind that a value may have; it is null where the value has another kind."""
     if isinstance(dtype, pl.Struct):
         fields = {field.name: field.dtype for field in dtype.fields}
         if fields and all(name in ALTERNATIVES for name in fields):
@@ -112,7 +112,7 @@ def _class(dtype: Any) -> pl.DataType:
 
 
 def described(dtype: pl.DataType) -> str:
-    """A type in a person's words."""
+    """A type in plain words."""
     words = {TEXT: "text", NUMBER: "numbers", TRUTH: "true and false"}
     found = []
     for kind, (_, inner) in alternatives(pl.lit(None), dtype).items():

@@ -17,10 +17,10 @@ _UNTYPED = ("csv", "tsv", "txt")
 
 
 def open_path(path: Path, key: str, *, split: str = "train", encoding: str | None = None) -> Source:
-    """The table that a path means: a file, a folder of shards, a saved dataset or a glob.
+    """Open the table at a path: a file, a folder of shards, a saved dataset or a glob.
 
-    `key` names the setting in errors; `split` is taken where a folder holds several; `encoding` is that of text files
-    that do not say their own. Raises DataError where nothing can be read.
+    `key` is the name of the setting in errors. `split` chooses among the splits of a folder. `encoding` is for text
+    files; None finds it out. Raise DataError if nothing can be read.
     """
     expanded = path.expanduser()
     with reading(key, str(path)):
@@ -29,7 +29,7 @@ def open_path(path: Path, key: str, *, split: str = "train", encoding: str | Non
 
 
 def open_place(place: Place, name: str, key: str, encoding: str | None = None) -> Source:
-    """The table of data files that were found; `name` is what it is called."""
+    """Open the data files that `place_of` found as one table of this `name`."""
     notes, twice = list(place.notes), frozenset[str]()
     frames: list[tuple[str, pl.LazyFrame]] = []
     if place.format in ("json", "txt"):
@@ -53,7 +53,7 @@ def open_place(place: Place, name: str, key: str, encoding: str | None = None) -
 
 
 def _scan_arrow(file: Path) -> pl.LazyFrame:
-    """Both of Arrow's formats: files, and the streams that `datasets` writes."""
+    """Scan a file in either of Arrow's formats: the file format, or the stream format that `datasets` writes."""
     with file.open("rb") as raw:
         is_file = raw.read(6) == b"ARROW1"
     if is_file:

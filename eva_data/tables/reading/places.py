@@ -1,4 +1,4 @@
-"""From the path that a user wrote to the data files that it means: a file, a folder of shards, a glob."""
+"""Finds the data files at the path that a user wrote: a file, a folder of shards, or a glob."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ FORMATS = {
     ".arrow": "arrow",
     ".feather": "arrow",
 }
-"""How a file is read, by the end of its name."""
+"""The end of a file's name, and how such a file is read."""
 
 COMPRESSED = (".gz", ".bz2", ".xz")
-"""Ends that a text file may have besides."""
+"""Ends that the name of a compressed text file has in addition."""
 
 _TEXT = ("json", "csv", "tsv", "txt")
 _ORDER = ("parquet", "arrow", "json", "csv", "tsv", "txt")
 _COMPANIONS = (".json", ".txt")
-"""Ends of files that lie beside data and hold what is said of it."""
+"""Ends of the names of small files that describe the data beside them."""
 _GLOB = re.compile(r"[*?\[]")
 _SHARD = re.compile(r"^(.+?)[-_.](?:part[-_.]?)?\d+-of-\d+")
 _SPLITS = {
@@ -58,7 +58,7 @@ class Place:
 
 
 def format_of(path: PurePath) -> str | None:
-    """How a file of this name is read; None for a name that says nothing."""
+    """How a file of this name is read; None if the name does not tell."""
     suffix = path.suffix.lower()
     if suffix in COMPRESSED:
         inner = FORMATS.get(PurePath(path.stem).suffix.lower())
@@ -67,10 +67,10 @@ def format_of(path: PurePath) -> str | None:
 
 
 def place_of(path: Path, key: str, split: str) -> Place:
-    """The data files that `path` means; `key` names the setting in errors.
+    """The data files at `path`. `key` is the name of the setting in errors.
 
-    A path that exists is that path, whatever characters it holds; only another one is a glob. Raises DataError
-    where nothing is found, or more than one kind of data.
+    A path that exists is taken as it is, whatever characters it holds; only a path that does not exist is read as a
+    glob. Raise DataError if nothing is found, or files of more than one format.
     """
     if path.is_file():
         found = format_of(path)
@@ -94,7 +94,7 @@ def place_of(path: Path, key: str, split: str) -> Place:
 
 
 def _matches(path: Path) -> list[Path]:
-    """What a glob meets below the longest part of it that exists as it is written."""
+    """The paths that match a glob. The longest leading part that exists literally is not read as a pattern."""
     parts = path.parts
     root = Path()
     while (parts and not _GLOB.search(parts[0])) or (parts and (root / parts[0]).exists()):
@@ -143,7 +143,7 @@ def _folder(folder: Path, key: str, split: str) -> Place:
 
 
 def _chosen(files: Sequence[Path], path: Path, key: str) -> Place:
-    """The data among files, which must be of one format; small companions such as a README do not count."""
+    """The data files among `files`, which must have one format; small companions such as a README do not count."""
     by_format: dict[str, list[Path]] = {}
     others = []
     for file in sorted(files):
@@ -182,7 +182,7 @@ def _visible(folder: Path, files: Iterable[Path]) -> list[Path]:
 
 
 def _split_of(path: PurePath) -> str | None:
-    """The split that a file belongs to by its name, as the Hub reads names; None where it says none."""
+    """The split that a file belongs to by its name, as the Hub reads names; None if the name holds no split."""
     shard = _SHARD.match(path.name)
     if shard:
         return _SPLITS.get(shard[1], shard[1])

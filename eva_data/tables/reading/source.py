@@ -1,4 +1,4 @@
-"""A table of strangers that is open: its lazy frames, the columns that the whole has, and what is to be said of it."""
+"""An open foreign table: its lazy frames, all columns of these, and notes on it for the user."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class Source:
     """A file, folder or Hub dataset."""
 
     name: str
-    """What stands in the column `source`: a file name or Hub id."""
+    """The value of the column `source`: a file name or Hub id."""
     key: str
-    """The setting that names it."""
+    """The setting that names the table."""
     frames: tuple[tuple[str, pl.LazyFrame], ...]
-    """Each with what to call it in errors."""
+    """Pairs of a name for errors and a frame."""
     notes: tuple[str, ...] = ()
     twice: frozenset[str] = frozenset()
-    """Names that more than one of its columns has."""
+    """Names that more than one column has."""
     untyped: bool = False
-    """Whether its format knows text alone."""
+    """Whether the format holds only text."""
 
     @cached_property
     def schema(self) -> dict[str, pl.DataType]:
-        """Every column that any of the frames has."""
+        """Every column of any frame, with its type."""
         merged: dict[str, pl.DataType] = {}
         for own in self._schemas:
             for name, dtype in own.items():
@@ -51,9 +51,9 @@ class Source:
         return found
 
     def map(self, make: Callable[[pl.LazyFrame, Schema], pl.LazyFrame]) -> pl.LazyFrame:
-        """What `make` makes of each frame and its columns, one after the other; it must give all the same columns.
+        """Apply `make` to each frame and its columns, and concatenate the results, which must have the same columns.
 
-        A column that a frame lacks is one of nulls there.
+        A column that a frame lacks holds nulls there.
         """
         made = []
         for (_, frame), own in zip(self.frames, self._schemas, strict=True):
@@ -63,7 +63,7 @@ class Source:
         return pl.concat(made)
 
     def collect(self, table: pl.LazyFrame) -> pl.DataFrame:
-        """A table that was made by `map`; what is wrong with a file is a DataError that names it."""
+        """Collect a table that `map` made. Raise DataError, which names the file, if a file cannot be read."""
         try:
             return table.collect(engine="streaming")
         except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
@@ -75,7 +75,7 @@ class Source:
 
 @contextmanager
 def reading(key: str, name: str) -> Iterator[None]:
-    """What a library says of a file becomes a DataError that names the file and what to do."""
+    """Turn a library's error about a file into a DataError that names the file and says what to do."""
     try:
         yield
     except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:

@@ -1,4 +1,4 @@
-"""What the readers of text files share: batches of rows, and what is to be said of an encoding."""
+"""What the readers of text files share: batches of rows, and notes on an encoding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 PROMPT = "prompt"
-"""The column of files that have no names for theirs: a prompt per line, or an array of texts."""
+"""The column's name for files without column names: a prompt per line, or an array of texts."""
 
 _BATCH_ROWS = 10_000
 
@@ -22,17 +22,17 @@ class Read:
     frame: pl.LazyFrame
     notes: tuple[str, ...]
     twice: tuple[str, ...] = ()
-    """Names that more than one column has."""
+    """Names that several columns share."""
 
 
 def stamp(file: Path) -> tuple[int, int]:
-    """What changes with a file's content, near enough to keep what was learnt of it."""
+    """A file's size and time, which change with its content. Results of reading the file are remembered under them."""
     status = file.stat()
     return status.st_size, status.st_mtime_ns
 
 
 def batched(rows: Iterator[Any]) -> Iterator[list[Any]]:
-    """Rows in lists of as many as are held at once."""
+    """Rows in lists of at most the number that memory holds at once."""
     batch: list[Any] = []
     for row in rows:
         batch.append(row)
@@ -44,7 +44,7 @@ def batched(rows: Iterator[Any]) -> Iterator[list[Any]]:
 
 
 def encoding_note(file: Path, encoding: str) -> list[str]:
-    """What a reader should know of an encoding other than UTF-8."""
+    """What the user should know about an encoding other than UTF-8; empty for UTF-8."""
     if encoding in ("utf-8", "utf-8-sig"):
         return []
     return [f"{file.name} is read as {encoding.upper()} text"]

@@ -1,1 +1,1 @@
-"""The shapes in which people keep prompts and scored responses, one family a module, as expressions over columns."""
+"""The shapes in which people keep prompts and scored responses, as expressions over columns; one family a module."""

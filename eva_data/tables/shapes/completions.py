@@ -16,7 +16,7 @@ _REWARDS = ("overall_score", "reward", "score", "rating", "rank")
 
 
 def recognise(schema: Schema, response: str, reward: str, model: Path | None) -> Shape | None:
-    """A list of objects that hold a response and a score by known names; the only such list."""
+    """The shape, if exactly one column lists objects that hold a response and a score by known names, else None."""
     found = []
     for name, dtype in schema.items():
         items = items_of(pl.lit(None), dtype)
@@ -35,7 +35,7 @@ def recognise(schema: Schema, response: str, reward: str, model: Path | None) ->
 
 
 def beside(path: Path, schema: Schema, *, response: bool) -> Path | None:
-    """The response, or else the reward, in the objects in which a path ends; None where they have none."""
+    """The path of the response, or of the reward, in the same objects as `path`; None if they hold none."""
     items = items_of(*column_at(path, schema))
     fields = {} if items is None else fields_of(items[1])
     known = _RESPONSES if response else _REWARDS
@@ -45,5 +45,5 @@ def beside(path: Path, schema: Schema, *, response: bool) -> Path | None:
 
 
 def is_ranking(reward: str) -> bool:
-    """Whether a name says that the lower number is the better one."""
+    """Whether a name says that a lower number is better."""
     return reward.rpartition(".")[2].lower() in ("rank", "ranks", "ranking", "position")

@@ -1,4 +1,4 @@
-"""Conversations: texts, messages with role and content, ShareGPT's from and value, contents in parts."""
+"""Reads conversations: texts, messages with role and content, ShareGPT's from and value, contents in parts."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def is_conversation(dtype: pl.DataType) -> bool:
 
 
 def is_prompt(dtype: pl.DataType) -> bool:
-    """Whether a column can be taken for prompts."""
+    """Whether a column can hold prompts."""
     return may_be_text(dtype) or is_conversation(dtype) or dtype == pl.Null
 
 
 def prompt(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """A struct of `prompt`, as MESSAGES, and `reason`, why a value cannot be one; both null for null.
+    """A struct of `prompt` (MESSAGES) and `reason`, which says why a value cannot be a prompt; both null for null.
 
-    A text is one user turn. The texts of a content in parts are joined; a part of another kind is the reason
+    A text is one user turn. The texts of a content in parts are joined. If a part is not text, the reason is
     `content_part: <its type>`.
     """
     conversations, reasons = [], []
@@ -56,7 +56,7 @@ def prompt(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         made, reason = _turns(pl.when(one.is_not_null()).then(pl.concat_list(one)), turn_type)
         conversations.append(made)
         reasons.append(reason)
-    # What is there and is none of these: a list of numbers, an object that is no turn.
+    # Values of any other kind, such as a list of numbers or an object that is not a turn.
     others = [part.is_not_null() for kind, (part, inner) in found.items() if not _is_taken(kind, inner)]
     if others:
         reasons.append(pl.when(pl.any_horizontal(others)).then(pl.lit("not_a_prompt")))
@@ -69,7 +69,7 @@ def prompt(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def answer(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """The text of a response: a text, or the last turn of a conversation where that is the assistant's."""
+    """The text of a response: the text itself, or a conversation's last turn if it is the assistant's, else null."""
     found = [text(value, dtype)]
     if is_conversation(dtype):
         turns = prompt(value, dtype).struct.field("prompt")
@@ -83,19 +83,19 @@ def answer(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def is_one_answer(dtype: pl.DataType) -> bool:
-    """Whether a list is one response: a conversation, or a content in parts."""
+    """Whether a list is a single response: a conversation, or a content in parts."""
     items = items_of(pl.lit(None), dtype)
     return items is not None and (_is_turn(items[1]) or "text" in fields_of(items[1]))
 
 
 def turns_after_the_user(turns: pl.Expr) -> pl.Expr:
-    """How many turns follow the last user turn; null where there is none."""
+    """How many turns follow the last user turn; null if there is no user turn."""
     is_user = turns.list.eval(pl.element().struct.field("role") == "user")
     return pl.when(is_user.list.any()).then(is_user.list.reverse().list.arg_max())
 
 
 def to_the_user(turns: pl.Expr) -> pl.Expr:
-    """A conversation up to its last user turn; as it is where there is none."""
+    """A conversation up to its last user turn; unchanged if there is no user turn."""
     after = turns_after_the_user(turns).fill_null(0)
     return pl.when(after > 0).then(turns.list.head(turns.list.len() - after)).otherwise(turns)
 
@@ -106,7 +106,7 @@ def to_the_answer(turns: pl.Expr) -> pl.Expr:
 
 
 def transcripts(turns: pl.Expr) -> pl.Expr:
-    """Conversations of one text in which `Human:` and `Assistant:` take turns, as several turns; others as they are."""
+    """Split a single text in which `Human:` and `Assistant:` alternate into turns; others are unchanged."""
     said = turns.list.first().struct.field("content")
     is_one = (turns.list.len() == 1) & is_transcript(said)
     pieces = (
@@ -145,7 +145,7 @@ def _is_turn(dtype: pl.DataType) -> bool:
 
 
 def _turns(turns: pl.Expr, turn_type: pl.DataType) -> tuple[pl.Expr, pl.Expr]:
-    """MESSAGES of a list of turns, and the reason of the first turn whose content is not text."""
+    """MESSAGES of a list of turns, and the reason of the first turn whose content is not text, else null."""
     fields = fields_of(turn_type)
     roles, contents, reasons = [], [], []
     element = pl.element()
@@ -175,7 +175,7 @@ def _content(value: pl.Expr, dtype: pl.DataType) -> tuple[pl.Expr, pl.Expr]:
 
 
 def _joined(parts: pl.Expr, part_type: pl.DataType) -> tuple[pl.Expr, pl.Expr]:
-    """The texts of a content in parts, joined, and the reason where one of them is something else."""
+    """The texts of a content in parts, joined, and the reason if a part is not text, else null."""
     fields = fields_of(part_type)
     element = pl.element()
     said = [text(element, part_type)]

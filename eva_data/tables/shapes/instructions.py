@@ -1,4 +1,4 @@
-"""Alpaca's instructions: the task in one column, what it is about in another, which is never dropped silently."""
+"""Reads Alpaca's instructions: the task is in one column and its input in another, which is never dropped silently."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ INSTRUCTION, INPUT = "instruction", "input"
 
 
 def input_of(column: str, named: str | bool | None, schema: Schema) -> str | None:
-    """The column that belongs under an instruction; None without one.
+    """The column that belongs under an instruction; None if there is none.
 
-    `named` is what the settings say: a column, False for none, None for `input` beside a column `instruction`.
+    `named` is the setting: the name of a column, False for none, or None, which means `input` if the prompt's column
+    is `instruction`. Raise DataError if the named column does not exist.
     """
     if named is False or named is True:
         return None
@@ -23,7 +24,7 @@ def input_of(column: str, named: str | bool | None, schema: Schema) -> str | Non
 
 
 def instruction(column: str, under: str, schema: Schema) -> pl.Expr:
-    """The instruction, and after an empty line its input where that is not blank."""
+    """The instruction and, unless its input is blank, an empty line and the input."""
     task, about = text(pl.col(column), schema[column]), text(pl.col(under), schema[under])
     has_input = about.str.strip_chars().str.len_chars() > 0
     return pl.when(has_input).then(pl.concat_str(task, pl.lit("\n\n"), about)).otherwise(task)

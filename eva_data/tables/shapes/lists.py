@@ -1,4 +1,4 @@
-"""One row per prompt, with a list of its responses and a list of their rewards, as SimPO's scripts write it."""
+"""One row per prompt, with a list of its responses and a list of their rewards, as SimPO's scripts write them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REWARDS = ("all_rm_scores", "rewards", "scores", "ratings")
 
 
 def recognise(schema: Schema, response: str, reward: str, model: Path | None) -> Shape | None:
-    """A list of texts and a list of numbers: of known names, else the only ones that there are."""
+    """The shape, if there is a list of texts and a list of numbers that have known names or are the only lists."""
     answers, scores = names_in(schema, response, reward)
     if answers is None or scores is None:
         return None
@@ -24,7 +24,7 @@ def recognise(schema: Schema, response: str, reward: str, model: Path | None) ->
 
 
 def names_in(schema: Schema, response: str, reward: str) -> tuple[str | None, str | None]:
-    """The column of lists of responses and that of lists of rewards."""
+    """The column of lists of responses and the column of lists of rewards; None for a column that is not found."""
     answers = [name for name, dtype in schema.items() if _lists(dtype, numbers=False)]
     scores = [name for name, dtype in schema.items() if _lists(dtype, numbers=True)]
     return _one(answers, (response, *_RESPONSES)), _one(scores, (reward, *_REWARDS))

@@ -1,4 +1,4 @@
-"""Binarized pairs: a chosen and a rejected response per row, each with its score."""
+"""Pairs: a chosen and a rejected response per row, each with its score."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SCORES = ("score", "reward", "rating", "rm_score")
 
 
 def recognise(schema: Schema, *, has_prompt: bool) -> Shape | None:
-    """`chosen` and `rejected` with a score of each, such as `score_chosen` and `score_rejected`."""
+    """The shape, if `chosen` and `rejected` have a score each, such as `score_chosen` and `score_rejected`."""
     if CHOSEN not in schema or REJECTED not in schema:
         return None
     scores = scores_in(schema)
@@ -41,7 +41,7 @@ def recognise(schema: Schema, *, has_prompt: bool) -> Shape | None:
 
 
 def scores_in(schema: Schema) -> tuple[str, str] | None:
-    """The columns of the two scores: of known names first, else the only two that differ in the one word."""
+    """The columns of the two scores: known names, else the only two that differ in just that word; None if none do."""
     found = []
     for name in schema:
         other = name.replace(CHOSEN, REJECTED)

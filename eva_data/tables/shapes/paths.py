@@ -1,4 +1,4 @@
-"""Paths to texts and numbers: a column, a field of an object, a field of each object of a list (`answers[].rank`)."""
+"""Paths to texts and numbers: a column, a field of an object, or a field of objects in a list (`answers[].rank`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Take = Callable[[pl.Expr, pl.DataType], pl.Expr]
 
 @dataclass(frozen=True)
 class Path:
-    """Where a value is: the list that holds one per response, if there is one, and the fields from there."""
+    """Where a value is: the list that holds one value per response, if there is one, and the fields from there."""
 
     outer: tuple[str, ...]
     inner: tuple[str, ...]
@@ -24,13 +24,13 @@ class Path:
 
     @property
     def written(self) -> str:
-        """As the settings write it."""
+        """The path as the settings write it."""
         outer = ".".join(self.outer)
         return ".".join((f"{outer}[]" if self.is_list and self.inner else outer, *self.inner))
 
 
 def path_of(name: str, schema: Schema) -> Path | None:
-    """The path that a name means in a table; None where it leads nowhere."""
+    """The path that a name means in a table; None if it leads nowhere."""
     plain = name.replace("[]", "")
     parts = (name,) if name in schema else (plain,) if plain in schema else tuple(plain.split("."))
     if parts[0] not in schema:
@@ -39,7 +39,7 @@ def path_of(name: str, schema: Schema) -> Path | None:
     for place in range(1, len(parts) + 1):
         rest = parts[place:]
         if not rest:
-            # A conversation is a list as well, and a content in parts, but each is one response.
+            # A conversation and a content in parts are lists too, but each is one response.
             return Path(parts, (), items_of(value, dtype) is not None and not is_one_answer(dtype))
         found = at_path(value, dtype, [rest[0]])
         if found is not None:
@@ -53,7 +53,7 @@ def path_of(name: str, schema: Schema) -> Path | None:
 
 
 def column_at(path: Path, schema: Schema) -> tuple[pl.Expr, pl.DataType]:
-    """The list, or the value, at the outer part of a path, and its type."""
+    """The list or the value at the outer part of a path, with its type."""
     found = at_path(pl.col(path.outer[0]), schema[path.outer[0]], list(path.outer[1:]))
     assert found is not None
     return found
@@ -72,7 +72,7 @@ def type_at(path: Path, schema: Schema) -> pl.DataType:
 
 
 def texts(path: Path, schema: Schema) -> pl.Expr:
-    """A list of the texts at a path, of conversations the answer."""
+    """A list of the texts at a path; of a conversation, the answer."""
     return _listed(path, schema, answer, pl.String())
 
 
@@ -82,12 +82,12 @@ def names(path: Path, schema: Schema) -> pl.Expr:
 
 
 def numbers(path: Path, schema: Schema) -> pl.Expr:
-    """A list of the numbers at a path, null where none can be read."""
+    """A list of the numbers at a path; an item is null if it cannot be read as a number."""
     return _listed(path, schema, number, pl.Float64())
 
 
 def given(path: Path, schema: Schema) -> pl.Expr:
-    """A list of whether anything stands at a path."""
+    """A list of booleans: whether there is any value at a path."""
     return _listed(path, schema, _is_given, pl.Boolean())
 
 
@@ -111,6 +111,6 @@ def _listed(path: Path, schema: Schema, take: Take, dtype: pl.DataType) -> pl.Ex
     each = items[0].list.eval(take(*inner)).cast(pl.List(dtype))
     if path.inner or isinstance(found[1], pl.List | pl.Array):
         return each
-    # Where a file has lists in some rows and single values in others, each of these is a list of one.
+    # A file may have lists in some rows and single values in others. A single value becomes a list of one item.
     one = pl.when(found[0].is_not_null()).then(pl.concat_list(take(*found)).cast(pl.List(dtype)))
     return pl.when(items[0].is_not_null()).then(each).otherwise(one)

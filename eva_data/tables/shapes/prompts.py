@@ -1,4 +1,4 @@
-"""The prompts of a table: which column they are in, and their conversations."""
+"""Finds the column of a table that holds the prompts, and reads their conversations."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _CONVERSATIONS = ("messages", "conversations", "conversation")
 
 @dataclass(frozen=True)
 class Prompts:
-    """The column of the prompts, and the one that goes under it."""
+    """The column of the prompts, and the column of the text that goes under them."""
 
     column: str
     under: str | None
     says: str | None
-    """What a reader should know of the choice; None where the settings name it."""
+    """A note on the choice for the user; None if the settings name the column."""
 
     def of(self, schema: Schema) -> pl.Expr:
         """A struct of `prompt` and `reason` (see `conversations.prompt`)."""
@@ -35,9 +35,9 @@ class Prompts:
 
 
 def prompts_of(source: Source, named: str, under: str | bool | None, key: str) -> Prompts:
-    """Where a table has its prompts: where `named` says, else a column that is known for it by name and type.
+    """The prompts of a table: the column `named`, else a column whose name and type are usual for prompts.
 
-    `key` is the block of the settings. Raises DataError where there is no such column, or it cannot hold prompts.
+    `key` is the block of the settings. Raise DataError if there is no such column, or it cannot hold prompts.
     """
     chosen, says = named, None
     if named == DEFAULT and named not in source.schema:

@@ -1,4 +1,4 @@
-"""Which shape a table of scored responses has: the one that its settings name, else the one its columns show."""
+"""Decides which shape a table of scored responses has: by its settings, else by its columns."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _DEFAULTS = {"response": "response", "reward": "reward"}
 
 
 def shape_of(source: Source, named: Named) -> Shape:
-    """How the responses of a table are found.
+    """The shape of a table, which says how its responses are found.
 
-    Columns that the settings name decide; a default name that no column has is taken for none. Raises DataError,
-    naming the columns, where nothing fits.
+    Columns that the settings name decide. A default name that no column has counts as not given. Raise DataError,
+    which names the columns, if no shape fits.
     """
     schema = source.schema
     model = _named(named.model, "model", source) if named.model else None
@@ -37,7 +37,7 @@ def shape_of(source: Source, named: Named) -> Shape:
     if response is not None and reward is not None and named.shape in (None, _kind(response)):
         _check(response, reward, source)
         return rows.shape_at(response, reward, model, says, _kind(response))
-    # What is named by a key must not be replaced by what merely looks right.
+    # A column that a key names must not be replaced by a column that merely looks right.
     found = _recognised(schema, named, model) if response is None or named.shape is not None else None
     if found is None or any(getattr(named, key) != default for key, default in _DEFAULTS.items()):
         raise DataError(_nothing(source, named))
@@ -45,7 +45,7 @@ def shape_of(source: Source, named: Named) -> Shape:
 
 
 def _completed(response: Path | None, reward: Path | None, schema: Schema) -> tuple[Path | None, Path | None]:
-    """The two paths where one is known: the other is looked for beside it."""
+    """Both paths, if one of them is known: the other is looked for beside it."""
     known = response or reward
     assert known is not None
     if known.is_list and known.inner:
@@ -98,7 +98,7 @@ def _named(name: str, key: str, source: Source) -> Path:
 
 
 def _check(response: Path, reward: Path, source: Source) -> None:
-    """Raise DataError where what lies at the paths can be no texts, or no numbers, or does not belong together."""
+    """Raise DataError if the values at the paths cannot be texts and numbers, or do not belong together."""
     answer_type, reward_type = type_at(response, source.schema), type_at(reward, source.schema)
     if not rows.may_answer(answer_type):
         raise DataError(

@@ -1,4 +1,4 @@
-"""One row per response, with its reward beside it; HelpSteer and the like name the reward by what it measures."""
+"""One row per response, with its reward beside it. HelpSteer and similar sets name the reward by what it measures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CONVERSATIONS = ("messages", "conversations", "conversation")
 
 
 def shape_at(response: Path, reward: Path, model: Path | None, says: str | None, name: str = "rows") -> Shape:
-    """The shape of values at paths."""
+    """The shape of responses and rewards at given paths. `says` is a note for the user."""
     return Shape(
         name=name,
         responses=lambda schema: texts(response, schema),
@@ -29,9 +29,9 @@ def shape_at(response: Path, reward: Path, model: Path | None, says: str | None,
 
 
 def recognise(schema: Schema, response: str, reward: str, model: Path | None) -> Shape | None:
-    """One row per response, where the columns are of known names; a conversation may hold its response itself."""
+    """The shape, if the columns have known names. A conversation may hold its own response."""
     scores = [name for name in (reward, *REWARDS) if name in schema and may_be_number(schema[name])]
-    # A label is a class more often than it is right or wrong.
+    # A label is more often the name of a class than right or wrong, so only a number counts.
     scores = [name for name in scores if name != "label" or is_number(schema[name])]
     if not scores:
         return None
@@ -60,5 +60,5 @@ def _is_answer(schema: Schema, name: str) -> bool:
 
 
 def may_answer(dtype: pl.DataType) -> bool:
-    """Whether a column can hold responses: texts, or conversations that end in one."""
+    """Whether a column can hold responses: texts, or conversations that end in a response."""
     return may_be_text(dtype) or is_conversation(dtype) or dtype == pl.Null

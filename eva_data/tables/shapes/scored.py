@@ -1,4 +1,4 @@
-"""Scored responses in whatever shape, as one row per response."""
+"""Turns scored responses of any shape into one row per response."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MISALIGNED = "responses_and_rewards_differ_in_number"
 
 @dataclass(frozen=True)
 class Named:
-    """What the settings name of a table of scored responses."""
+    """What the settings say about a table of scored responses."""
 
     prompt: str
     response: str
@@ -30,23 +30,23 @@ class Named:
 
 @dataclass(frozen=True)
 class Shape:
-    """How the responses of a table are found; each expression gives a list, one item per response of a row."""
+    """How the responses of a table are found. Each expression gives a list with one item per response of a row."""
 
     name: str
     responses: Expressions
     """Lists of text."""
     rewards: Expressions
-    """Lists of numbers, null where none can be read."""
+    """Lists of numbers; an item is null if it cannot be read as a number."""
     given: Expressions
-    """Lists of whether anything stands where the number should."""
+    """Lists of booleans: whether there is any value in the place of the number."""
     models: Expressions | None
-    """Lists of text; None where no column names the model."""
+    """Lists of text; None if no column names the model."""
     reward: str
-    """What the reward is called in the tables."""
+    """The reward's name in the tables."""
     prompt: Expressions | None = None
-    """The prompt where no column of its own holds it."""
+    """The prompt, if it has no column of its own."""
     says: str | None = None
-    """What a reader should know of the choice; None where the settings name it."""
+    """A note on the choice for the user; None if the settings name the columns."""
 
 
 def responses_in(
@@ -54,8 +54,8 @@ def responses_in(
 ) -> pl.LazyFrame:
     """One row per response: `prompt` (a struct of `prompt` and `reason`), `response`, `reward`, `why`, `model`.
 
-    `why` is the reason of a response whose reward cannot be read, or belongs to nobody knows which. A row without
-    responses is one whose response is null.
+    `why` is the reason if a reward cannot be read, or if it is unknown to which response it belongs; else null. A row
+    without responses becomes one row whose response is null.
     """
     lists = {
         "response": (shape.responses(schema), pl.String),
@@ -88,7 +88,7 @@ def responses_in(
 
 
 def _aligned(name: str, dtype: type[pl.DataType]) -> pl.Expr:
-    """A list with an item for each response: its own items where there are as many, else nulls; null without any."""
+    """A list with one item per response: its own items if their number is right, else nulls; null without responses."""
     count = pl.col("count")
     own = pl.when(pl.col(name).list.len() == count).then(pl.col(name))
     return pl.when(count > 0).then(pl.coalesce(own, pl.lit(None, dtype=dtype).repeat_by(count)))

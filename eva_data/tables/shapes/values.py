@@ -1,4 +1,4 @@
-"""Texts and numbers out of columns of any kind."""
+"""Reads texts and numbers from columns of any type."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _NAN = "NaN"
 
 
 def text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """The text of a value; a number is its own characters, a list or object is null.
+    """The text of a value. A number gives the characters that it is written with; a list or an object gives null.
 
-    Python's NaN where no number is expected is a missing value.
+    NaN in the place of a text is a missing value, so it gives null.
     """
     found = []
     for kind, (part, inner) in alternatives(value, dtype).items():
@@ -29,7 +29,7 @@ def text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def number(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """The number of a value: a number, its decimal text, or 1 and 0 for true and false; else null."""
+    """The number in a value: the number itself, a decimal text, 1 for true, 0 for false; else null."""
     found = []
     for kind, (part, inner) in alternatives(value, dtype).items():
         if kind == TRUTH or (kind == NUMBER and inner.is_numeric()):
@@ -42,12 +42,12 @@ def number(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def _none(value: pl.Expr, dtype: type[pl.DataType]) -> pl.Expr:
-    """Nulls, as many as there are values: a literal alone would be one row."""
+    """As many nulls as there are values; a bare literal would be one row."""
     return pl.when(value.is_null()).then(pl.lit(None, dtype=dtype))
 
 
 def may_be_text(dtype: pl.DataType) -> bool:
-    """Whether a column can hold texts, numbers that are texts among them."""
+    """Whether a column can hold texts; a number counts as a text."""
     return bool({TEXT, NUMBER, TRUTH} & set(alternatives(pl.lit(None), dtype)))
 
 
@@ -56,7 +56,7 @@ def is_text(dtype: pl.DataType) -> bool:
 
 
 def may_be_number(dtype: pl.DataType) -> bool:
-    """Whether a column can hold numbers, texts of numbers among them."""
+    """Whether a column can hold numbers; a text may be a number."""
     return bool({TEXT, NUMBER, TRUTH} & set(alternatives(pl.lit(None), dtype)))
 
 
@@ -67,7 +67,7 @@ def is_number(dtype: pl.DataType) -> bool:
 
 
 def items_of(value: pl.Expr, dtype: pl.DataType) -> tuple[pl.Expr, pl.DataType] | None:
-    """The value as a list, with the type of its items; None where it can be none."""
+    """The value as a list, with the type of its items; None if it cannot be a list."""
     found = alternatives(value, dtype).get(LIST)
     if found is None:
         return None
@@ -77,7 +77,7 @@ def items_of(value: pl.Expr, dtype: pl.DataType) -> tuple[pl.Expr, pl.DataType] 
 
 
 def fields_of(dtype: pl.DataType) -> dict[str, pl.DataType]:
-    """The fields of an object, by name; none where it can be no object."""
+    """The types of an object's fields, by name; empty if the value cannot be an object."""
     found = alternatives(pl.lit(None), dtype).get(OBJECT)
     if found is None:
         return {}
@@ -86,12 +86,12 @@ def fields_of(dtype: pl.DataType) -> dict[str, pl.DataType]:
 
 
 def field(value: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
-    """A field of an object, null where the value is none."""
+    """A field of an object; null if the value is not an object."""
     return alternatives(value, dtype)[OBJECT][0].struct.field(name)
 
 
 def at_path(value: pl.Expr, dtype: pl.DataType, path: list[str]) -> tuple[pl.Expr, pl.DataType] | None:
-    """What lies at a path of fields within an object; None where there is no such."""
+    """The value, with its type, at a path of fields within an object; None if the path leads nowhere."""
     for name in path:
         fields = fields_of(dtype)
         if name not in fields:
@@ -101,7 +101,7 @@ def at_path(value: pl.Expr, dtype: pl.DataType, path: list[str]) -> tuple[pl.Exp
 
 
 def column(name: str, schema: Schema, twice: frozenset[str], key: str, source: str) -> tuple[pl.Expr, pl.DataType]:
-    """A column, or a field of one by a dotted path. Raises DataError, naming the columns, where there is none."""
+    """A column, or a field of a column by a dotted path. Raise DataError, which names the columns, if there is none."""
     if name in twice:
         raise DataError(f"`{key}` is `{name}`, but {source} has several columns of that name: rename all but one")
     if name in schema:
@@ -118,10 +118,10 @@ def column(name: str, schema: Schema, twice: frozenset[str], key: str, source: s
 
 
 def plain(values: pl.Series, *, untyped: bool) -> pl.Series:
-    """Values as a function of the user's expects them: JSON's numbers as numbers, mixed ones as text.
+    """Values as a user's function expects them: numbers of a JSON file are numbers again, mixed kinds are text.
 
-    `untyped` values come from a file that knows only text: they are numbers where each is written as a number is, so
-    that 42 is one and 007 is not.
+    `untyped` values come from a format that holds only text. They become numbers if every value is written as a number
+    is: 42 is a number, 007 is not.
     """
     kinds = alternatives(pl.col(values.name), values.dtype)
     frame = values.to_frame()

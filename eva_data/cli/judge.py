@@ -1,0 +1,91 @@
+"""The command that compares solvers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from eva_data.cli.options import budget_option, config_options, read_config, start
+from eva_data.cli.say import say
+
+
+@click.command()
+@click.option(
+    "--solver",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Who is evaluated: theta_0, theta_1 ..., a folder, a Hub id or what a server serves. May be repeated. "
+    "Default: the newest theta.",
+)
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="NAME",
+    help="The other side: a solver, or `reference` for the answers that come with a set. May be repeated. "
+    "Default: theta_{t-1} and theta_0.",
+)
+@click.option(
+    "--set-name",
+    "sets",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="A set of `evaluate.sets`, `heldout`, or a file of prompts, judged by --rule. Default: all sets.",
+)
+@click.option(
+    "--rule", metavar="NAME", help="The rule for a file of --set-name: own, arena_hard, mt_bench, verifier ..."
+)
+@click.option(
+    "--judge",
+    "judge",
+    metavar="BLOCK",
+    help="The judge, as a block of settings instead of `evaluate.judges`: '{backend: api, model: ..., base_url: ...}'.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be asked and which difference it could see, then stop.")
+@budget_option
+@config_options
+def evaluate(
+    names: tuple[str, ...],
+    against: tuple[str, ...],
+    sets: tuple[str, ...],
+    rule: str | None,
+    judge: str | None,
+    dry_run: bool,
+    budget: float | None,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Say whether a solver is better than another, with intervals.
+
+    \b
+    eva-data evaluate                                        # the newest theta against the one before and theta_0
+    eva-data evaluate --solver theta_2 --against theta_0
+    eva-data evaluate --solver theta_2 --against reference --set-name alpaca_eval
+    eva-data evaluate --set-name prompts.jsonl --judge '{backend: api, model: gpt-5, api_key_env: OPENAI_API_KEY}'
+
+    Every verdict is kept in `evaluations/`, and every finished call in the ledger: the same command pays for nothing
+    twice. A budget that ends in the middle leaves partial figures that say so.
+    """
+    from eva_data.cli.text.evaluations import print_evaluations
+    from eva_data.evaluation.asked import asked_for, outlook
+    from eva_data.evaluation.evaluate import evaluate as compare
+
+    config = read_config(config_path, overrides)
+    if judge is not None:
+        # A judge alone is no reason to set prompts aside.
+        aside = () if config.evaluate else ("evaluate.heldout=0",)
+        config = read_config(config_path, (*overrides, *aside, f"evaluate.judges=[{judge}]"))
+    run = start(config, budget=budget)
+    asked = asked_for(run, names, against, sets, rule)
+    if dry_run:
+        say("\n".join(line for each in asked for line in outlook(run, each)))
+        return
+    with run.store.locked():
+        made = [compared for each in asked for compared in compare(run, each)]
+    print_evaluations(run, made)
+    stopped = [each.partial for each in made if each.partial]
+    if stopped:
+        from eva_data.errors import BudgetError
+
+        raise BudgetError(f"{stopped[0]}; the figures above are partial: raise the budget and repeat the command")

@@ -1,0 +1,104 @@
+"""What a person reads after an evaluation: a table per set, then a sentence per comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from eva_data.cli.text.terminal import Terminal
+from eva_data.dataset.evaluations import Compared, read_record, read_rows
+from eva_data.evaluation.figures import Figures, all_figures, differences_of
+from eva_data.evaluation.sentences import checkpoint_note, difference_sentence, percent, rating, sentence_of
+from eva_data.foreign import visible
+from eva_data.iteration.run import Run
+from eva_data.statistics.differences import holm
+
+
+def print_evaluations(run: Run, compared: Sequence[Compared] | None = None) -> None:
+    """The figures of these comparisons, or of all that are kept; nothing where there are none."""
+    record = read_record(run.store)
+    if record is None or not record.evaluations:
+        return
+    wanted = {each.key for each in compared} if compared is not None else {each.key for each in record.evaluations}
+    everything = all_figures(record, read_rows(run.store, record))
+    made = [figures for figures in everything if figures.compared.key in wanted]
+    console = Terminal()
+    for name in dict.fromkeys(figures.compared.set for figures in made):
+        of_set = [figures for figures in made if figures.compared.set == name]
+        console.print(_table(name, of_set))
+        if (categories := _categories(name, of_set)) is not None:
+            console.print(categories)
+    for figures in made:
+        if figures.unit == "win rate":
+            console.print(sentence_of(figures), soft_wrap=True, highlight=False)
+        for warning in figures.warnings:
+            console.print(f"Warning: {visible(warning)}", soft_wrap=True, highlight=False)
+    solvers = [each.compared.solver_name for each in made]
+    pairs = [
+        found
+        for solver in dict.fromkeys(solvers)
+        for found in differences_of(made, solver, solvers[: solvers.index(solver)])
+    ]
+    adjusted = holm({str(place): found.p for place, found in enumerate(pairs)})
+    for found, p in zip(pairs, adjusted.values(), strict=True):
+        console.print(difference_sentence(found, p), soft_wrap=True, highlight=False)
+    console.print(checkpoint_note(made), soft_wrap=True, highlight=False)
+
+
+def _table(name: str, made: Sequence[Figures]) -> Table:
+    """One row per comparison."""
+    compares = made[0].unit == "win rate"
+    table = Table(title=f"{visible(name)} ({made[0].compared.rule})", title_justify="left")
+    table.add_column("solver", no_wrap=True)
+    if compares:
+        table.add_column("against", no_wrap=True)
+    table.add_column(made[0].unit)
+    if compares:
+        table.add_column("at equal length")
+    for column in ("prompts", "tokens"):
+        table.add_column(column, justify="right")
+    for figures in made:
+        cells = [figures.compared.solver_name]
+        if compares:
+            cells.append(figures.compared.against_name or "")
+        cells.append("-" if figures.estimate is None else _interval(figures))
+        if compares:
+            controlled = figures.length_controlled
+            cells.append("-" if controlled is None else percent(controlled))
+        cells.append(f"{figures.judged} of {figures.compared.prompts}")
+        cells.append("-" if figures.tokens[0] is None else f"{figures.tokens[0]:.0f}")
+        table.add_row(*(Text(visible(cell)) for cell in cells))
+    return table
+
+
+MOST_CATEGORIES = 12
+"""Categories that are shown on a terminal; the report has all of them."""
+
+
+def _categories(name: str, made: Sequence[Figures]) -> Table | None:
+    """One row per category and one column per comparison; None where there are none, or too many for a terminal."""
+    categories = sorted({category for figures in made for category in figures.categories})
+    if not 1 < len(categories) <= MOST_CATEGORIES or len(made) > 5:
+        return None
+    table = Table(title=f"{visible(name)}: {made[0].unit} by category", title_justify="left")
+    table.add_column("category")
+    for figures in made:
+        against = f" / {figures.compared.against_name}" if figures.compared.against_name else ""
+        table.add_column(Text(visible(figures.compared.solver_name + against)), justify="right")
+    for category in categories:
+        table.add_row(Text(visible(category)), *(_category(figures, category) for figures in made))
+    return table
+
+
+def _interval(figures: Figures) -> str:
+    assert figures.estimate is not None
+    return rating(figures.estimate) if figures.unit == "rating" else percent(figures.estimate)
+
+
+def _category(figures: Figures, category: str) -> str:
+    interval = figures.categories.get(category)
+    if interval is None:
+        return "-"
+    return f"{interval.estimate:.2f}" if figures.unit == "rating" else f"{100 * interval.estimate:.1f} %"

@@ -1,0 +1,111 @@
+"""Blocks that say how solvers are compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from pydantic import Field, model_validator
+
+from eva_data.config.base import Execution, Settings
+from eva_data.config.choices import OneOf, modules_of
+from eva_data.config.models import Model
+from eva_data.config.rewards import Verifier
+
+EvaluationRule: TypeAlias = Annotated[str, OneOf(modules_of("evaluation/rules"))]
+
+HELDOUT = "heldout"
+"""Name of the set of prompts that were set aside before iteration 1."""
+
+
+class EvaluationSet(Settings):
+    """Prompts on which solvers are compared, and the rule by which."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    """What the set is called in tables and reports. Letters, digits, `.`, `_` and `-`."""
+    rule: EvaluationRule = "own"
+    """How answers are judged: `own` compares both orders by the judges; `alpaca_eval`, `arena_hard`, `mt_bench`,
+    `wildbench` and `wildbench_score` follow the published rules; `verifier` calls a function."""
+    path: Path | None = Field(None, json_schema_extra=Execution)
+    """A parquet, jsonl or csv file with one row per prompt."""
+    dataset: str | None = None
+    """A Hub dataset id."""
+    config: str | None = None
+    """Config name of the Hub dataset."""
+    split: str = "train"
+    """Split of the Hub dataset."""
+    revision: str | None = None
+    """Commit, tag or branch of the Hub dataset."""
+    sandbox: int | None = Field(None, gt=0)
+    """How many held-out prompts of each depth of the sandbox's world to take, instead of a file."""
+    column: str = "prompt"
+    """Column of the prompt: text or messages."""
+    turn_2: str | None = None
+    """Column of the second user turn, for rules with two turns; null takes `turn_2` where the file has it."""
+    reference: str | None = None
+    """Column of a reference answer that the judge is shown; null takes `reference` where the file has it."""
+    category: str | None = None
+    """Column of the prompt's category; null takes `category` where the file has it."""
+    checklist: str | None = None
+    """Column of the points that a judge of `wildbench` checks; null takes `checklist` where the file has it."""
+    baseline: Path | None = Field(None, json_schema_extra=Execution)
+    """A file of the answers that `--against reference` compares with: columns `prompt` and `response`."""
+    function: Verifier | None = None
+    """The function of the rule `verifier`; null takes `reward` where that is a verifier."""
+    right: float = 1.0
+    """Least score of a right answer, for the rule `verifier`."""
+    samples: int = Field(1, ge=1)
+    """Answers to each prompt, for pass@k and mean@k; above 1 they are sampled at the solver's own temperature."""
+    judge_template: Path | None = Field(None, json_schema_extra=Execution)
+    """A text file with the question to the judge, instead of the rule's own words. It holds the same places in braces,
+    such as `{prompt}`, `{first}` and `{second}`."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> EvaluationSet:
+        given = [key for key in ("path", "dataset", "sandbox") if getattr(self, key) is not None]
+        if self.name != HELDOUT and len(given) != 1:
+            raise ValueError(
+                f"the set `{self.name}` needs exactly one of `path`, `dataset` and `sandbox`, found "
+                f"{' and '.join(given) or 'none of them'}"
+            )
+        if self.name == HELDOUT and given:
+            raise ValueError(
+                f"the set `{HELDOUT}` is the prompts that `evaluate.heldout` sets aside, and has no `{given[0]}`: "
+                "give the set another name"
+            )
+        if self.samples > 1 and self.rule != "verifier":
+            raise ValueError(f"`samples` is {self.samples}, but only the rule `verifier` takes several: set it to 1")
+        return self
+
+
+class Evaluate(Settings):
+    """How each theta is compared with earlier ones. Only `heldout` changes what is built."""
+
+    heldout: int | None = Field(None, ge=0)
+    """Seeds that are set aside before iteration 1 and never trained on; 0 sets none aside. Null takes 5 % of the seeds,
+    at least 500, and never more than 20 %. Prompts that nearly repeat a training prompt are not taken."""
+    sets: tuple[EvaluationSet, ...] = Field((), json_schema_extra=Execution)
+    """Sets of prompts. The set `heldout` need not be named."""
+    judges: tuple[Model, ...] = Field((), json_schema_extra=Execution)
+    """The models that judge: one, or an odd number whose majority counts. None of them may be of the family of a model
+    that plays, unless `allow_same_judge`."""
+    allow_same_judge: bool = Field(False, json_schema_extra=Execution)
+    """Whether a judge may be of the family of the solver, the creator or the reward. Report and card say so."""
+    max_tokens: int | None = Field(None, gt=0, json_schema_extra=Execution)
+    """Longest answer of a solver, in tokens; null takes that of `solver`."""
+    temperature: float = Field(0, ge=0, json_schema_extra=Execution)
+    """Sampling temperature of a solver that gives one answer; 0 takes the likeliest token."""
+    after_training: bool = Field(True, json_schema_extra=Execution)
+    """Whether `run` evaluates each theta as soon as it is trained."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Evaluate:
+        names = [each.name for each in self.sets]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sets of `evaluate.sets` are called `{twice[0]}`: give each a name of its own")
+        if self.judges and len(self.judges) % 2 == 0:
+            raise ValueError(
+                f"`evaluate.judges` names {len(self.judges)} judges, whose votes can be even: name an odd number"
+            )
+        return self

@@ -1,0 +1,82 @@
+"""From what a command names to what is evaluated, and what can be said before anything is paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from eva_data.config import HELDOUT, EvaluationSet
+from eva_data.errors import ConfigError
+from eva_data.evaluation.evaluate import Asked, prompts_of, sets_of, settings_of, usual_opponents
+from eva_data.evaluation.rule import rule_called
+from eva_data.iteration.run import Run
+from eva_data.statistics.power import smallest_difference
+
+
+def asked_for(
+    run: Run, names: Sequence[str], against: Sequence[str], sets: Sequence[str], rule: str | None
+) -> list[Asked]:
+    """One Asked per solver. Raises ConfigError where a set is unknown."""
+    chosen = chosen_sets(run, sets, rule)
+    solvers = names or (newest_solver(run),)
+    return [Asked(solver, tuple(against) or usual_opponents(solver), chosen) for solver in solvers]
+
+
+def newest_solver(run: Run) -> str:
+    """The theta that was trained last; theta_0 where none was."""
+    trained = [number for number in run.store.iterations() if run.store.solver_folder(number).exists()]
+    return f"theta_{max(trained, default=0)}"
+
+
+def chosen_sets(run: Run, names: Sequence[str], rule: str | None) -> tuple[EvaluationSet, ...]:
+    """The sets of these names, or all of the settings; a name that is a file becomes a set of its own.
+
+    Raises ConfigError where a name is neither.
+    """
+    known = {block.name: block for block in sets_of(run)}
+    if not names:
+        if rule is not None:
+            raise ConfigError("`--rule` says how a file of `--set-name` is judged: name the file")
+        return tuple(known.values())
+    return tuple(_set_called(run, name, known, rule) for name in names)
+
+
+def _set_called(run: Run, name: str, known: dict[str, EvaluationSet], rule: str | None) -> EvaluationSet:
+    if name in known and rule is None:
+        return known[name]
+    if name == HELDOUT:
+        return EvaluationSet(name=HELDOUT, rule=rule or "own")
+    path = Path(name)
+    if not path.exists():
+        raise ConfigError(
+            f"`--set-name` is `{name}`, which is neither a file nor a set of `evaluate.sets` "
+            f"({', '.join(known) or 'there are none'}): name one of them"
+        )
+    usual = "own" if settings_of(run.config).judges else "verifier"
+    stem = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in path.stem).lstrip("._-")
+    return EvaluationSet(name=(stem or "prompts")[:64], path=path, rule=rule or usual)
+
+
+def outlook(run: Run, asked: Asked) -> list[str]:
+    """What would be asked, and which difference could be seen, a line per set."""
+    lines = []
+    for block in asked.sets:
+        rule = rule_called(block.rule)
+        count = prompts_of(run, block, run.note).height
+        sides = len({asked.solver, *asked.against})
+        answers = f"{count * sides * block.samples * rule.turns} answers of {sides} sides"
+        judges = len(settings_of(run.config).judges)
+        orders = 2 if rule.kind == "compare" and rule.orders == "both" else 1
+        per_judge = count * orders * (len(asked.against) if rule.kind == "compare" else sides * rule.turns)
+        verdicts = (
+            "the verdicts of a function"
+            if rule.kind == "verify"
+            else f"{per_judge * judges} verdicts of {judges} judges"
+        )
+        line = f"{block.name} ({block.rule}): {count} prompts, at most {answers} and {verdicts}"
+        if rule.kind == "compare":
+            line += (
+                f"; it can tell a win rate of {50 + 100 * smallest_difference(count):.1f} % from 50 % (4 times of 5)"
+            )
+        lines.append(f"{asked.solver} on {line}")
+    return lines

@@ -1,0 +1,302 @@
+"""Evaluates solvers: the answers of both sides to each set, the verdicts, and the rows and record that are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from eva_data import __version__
+from eva_data.comparing.families import relatives
+from eva_data.config import HELDOUT, Config, Evaluate, EvaluationSet, Several, Verifier
+from eva_data.dataset.evaluations import Compared, EvaluationRecord, keep, read_record
+from eva_data.dataset.inputs import hash_of_prompts
+from eva_data.errors import ConfigError
+from eva_data.evaluation.figures import figures_of, plain
+from eva_data.evaluation.judging import compared, rated, verified, verifier_of
+from eva_data.evaluation.rule import JudgingRule, rule_called
+from eva_data.evaluation.sentences import sentence_of
+from eva_data.evaluation.sets import SET, Note, read_set
+from eva_data.evaluation.sides import Side, answers_of, side_called
+from eva_data.iteration.heldout import heldout_prompts
+from eva_data.iteration.run import Run
+from eva_data.ledger import call_key
+from eva_data.models.player import Player, player_of
+from eva_data.tables.schemas import EVALUATIONS, MESSAGES
+
+SANDBOX_SET = "sandbox"
+"""Name of the set of the sandbox's held-out prompts, `train.heldout` of each depth."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is evaluated."""
+
+    solver: str
+    """`theta_t`, a model folder, a Hub id or what a server serves."""
+    against: tuple[str, ...]
+    """The other sides, called alike; `reference` is the answers that come with a set."""
+    sets: tuple[EvaluationSet, ...]
+
+
+_NOTHING = EvaluationRecord(eva_data=__version__)
+
+
+def settings_of(config: Config) -> Evaluate:
+    """The block `evaluate`, or what stands for it where there is none."""
+    return config.evaluate or Evaluate(heldout=0)
+
+
+def sets_of(run: Run) -> tuple[EvaluationSet, ...]:
+    """All sets of the settings, with the held-out prompts first: those of the sandbox, or seeds that were set aside."""
+    config = run.config
+    named = settings_of(config).sets
+    if config.train.heldout and config.model_solver is not None:
+        function = Verifier(function="eva_data.sandbox.verifier:score")
+        world = EvaluationSet(name=SANDBOX_SET, rule="verifier", sandbox=config.train.heldout, function=function)
+        return (world, *(block for block in named if block.name != SANDBOX_SET))
+    if config.evaluate is None or any(block.name == HELDOUT for block in named) or config.evaluate.heldout == 0:
+        return named
+    if config.seeds is None or config.seeds.sandbox is not None:
+        return named
+    rule = "own" if config.evaluate.judges else "verifier"
+    return (EvaluationSet(name=HELDOUT, rule=rule), *named)
+
+
+def usual_opponents(solver: str) -> tuple[str, ...]:
+    """theta_{t-1} and theta_0 of theta_t, as far as they are other models; theta_0 of any other solver."""
+    if solver == "theta_0":
+        return ()
+    number = solver.removeprefix("theta_")
+    if not number.isdigit():
+        return ("theta_0",)
+    return tuple(dict.fromkeys((f"theta_{int(number) - 1}", "theta_0")))
+
+
+def evaluate(run: Run, asked: Asked) -> list[Compared]:
+    """Compare the solver with every other side on every set, and keep rows and record in the dataset's folder.
+
+    Raises ConfigError where nothing can judge, or a judge is a relative of a player; whatever asking a model raises.
+    What was asked before an error is in the ledger, and is not asked again.
+    """
+    if not asked.sets:
+        raise ConfigError(
+            "there is nothing to evaluate on: name prompts in `evaluate.sets`, or a file with `--set-name FILE`; "
+            "`evaluate.heldout` sets seeds aside before iteration 1"
+        )
+    made: list[Compared] = []
+    with run.servers:
+        for block in asked.sets:
+            made += _on_set(run, asked, block)
+    for folder in (run.store.state / "jobs" / "iter_0").glob("evaluate-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    return made
+
+
+def _on_set(run: Run, asked: Asked, block: EvaluationSet) -> list[Compared]:
+    """The comparisons on one set. Those that the record holds whole are not made again."""
+    notes: list[str] = []
+
+    def note(text: str) -> None:
+        notes.append(run.note(text))
+
+    rule = rule_called(block.rule)
+    prompts = prompts_of(run, block, note)
+    _refuse_lacking(rule, block, prompts)
+    judges, kin = judges_of(run, rule, asked, block)
+    names = dict.fromkeys((asked.solver, *asked.against))
+    sides = {name: side_called(run, name, block) for name in names}
+    pairs = _pairs(rule, block, [sides[name] for name in names])
+    kept = {each.key: each for each in (read_record(run.store) or _NOTHING).evaluations if each.partial is None}
+    entries = [_entry(run, rule, block, prompts, ours, theirs, judges, kin) for ours, theirs in pairs]
+    missing = [(entry, pair) for entry, pair in zip(entries, pairs, strict=True) if entry.key not in kept]
+    needed = dict.fromkeys(side.name for _, pair in missing for side in pair if side is not None)
+    answers = {name: answers_of(run, sides[name], block, prompts, turns=rule.turns, note=note) for name in needed}
+    made, tables = {}, []
+    for entry, (ours, theirs) in missing:
+        faced = _faced(prompts, answers[ours.name], answers[theirs.name] if theirs else None)
+        rows, stopped = _judged(run, rule, block, faced, judges, ours)
+        told = entry.model_copy(update={"partial": stopped, "notes": tuple(notes)})
+        tables.append(_as_rows(rows, entry, ours, theirs))
+        figures = figures_of(told, tables[-1])
+        made[entry.key] = told.model_copy(update={"figures": plain(figures, sentence_of(figures))})
+    if tables:
+        keep(run.store, __version__, list(made.values()), pl.concat(tables))
+    return [made.get(entry.key) or kept[entry.key] for entry in entries]
+
+
+def _pairs(rule: JudgingRule, block: EvaluationSet, sides: list[Side]) -> list[tuple[Side, Side | None]]:
+    """What is judged: the solver against each other side, or where answers are judged alone each side by itself.
+
+    Raises ConfigError where there is no other side to compare with.
+    """
+    if rule.kind != "compare":
+        return [(side, None) for side in sides]
+    if len(sides) < 2:
+        raise ConfigError(
+            f"the rule `{block.rule}` of the set `{block.name}` compares two sides: name the other with `--against`, "
+            "such as `theta_0` or `reference`"
+        )
+    return [(sides[0], other) for other in sides[1:]]
+
+
+def prompts_of(run: Run, block: EvaluationSet, note: Note) -> pl.DataFrame:
+    """SET of a block: its file's, or the prompts that were set aside."""
+    if block.name != HELDOUT:
+        return read_set(block, note)
+    found = heldout_prompts(run)
+    if found.is_empty():
+        raise ConfigError(
+            "no prompts are held out: set `evaluate.heldout` before iteration 1 is built, or name prompts of your own "
+            "in `evaluate.sets`"
+        )
+    missing = [pl.lit(None, dtype=SET[name]).alias(name) for name in SET if name not in found.columns]
+    return found.with_columns(missing).select(SET.names()).sort("prompt_id")
+
+
+def _refuse_lacking(rule: JudgingRule, block: EvaluationSet, prompts: pl.DataFrame) -> None:
+    for name in rule.needs:
+        lacking = prompts[name].null_count()
+        if lacking:
+            raise ConfigError(
+                f"the rule `{block.rule}` needs a {name} for every prompt, and {lacking} of {prompts.height} prompts "
+                f"of the set `{block.name}` have none: name its column with `{name}`, or take another rule"
+            )
+
+
+def judges_of(run: Run, rule: JudgingRule, asked: Asked, block: EvaluationSet) -> tuple[list[Player], tuple[str, ...]]:
+    """The judges of a rule, and the models that play and are of a judge's family.
+
+    Raises ConfigError where the rule needs a judge and none is named, or one is a relative without `allow_same_judge`.
+    """
+    if rule.kind == "verify":
+        return [], ()
+    settings = settings_of(run.config)
+    if not settings.judges:
+        raise ConfigError(
+            f"the rule `{block.rule}` of the set `{block.name}` needs a judge: name a model in `evaluate.judges`, of "
+            "another family than those that play"
+        )
+    judges = [player_of(judge) for judge in settings.judges]
+    playing = _playing(run.config, asked)
+    found = [(judge.name, kin) for judge in judges for kin in relatives(judge.name, playing)]
+    if found and not settings.allow_same_judge:
+        judge, kin = found[0]
+        raise ConfigError(
+            f"the judge `{judge}` is of the family of `{kin}`, which plays, and models prefer their own family: name "
+            "another judge in `evaluate.judges`, or say `evaluate.allow_same_judge: true`, which report and card repeat"
+        )
+    return judges, tuple(dict.fromkeys(kin for _, kin in found))
+
+
+def _playing(config: Config, asked: Asked) -> list[str]:
+    """Names of the models that play: solver, creator, reward and the sides that are asked for."""
+    blocks = [config.model_solver, None if config.creator == "shared" else config.creator]
+    names = [block.model for block in blocks if block is not None]
+    rewards = config.reward.rewards if isinstance(config.reward, Several) else (config.reward,)
+    for reward in rewards:
+        if reward is None or isinstance(reward, Verifier):
+            continue
+        names.append(reward.judge.model if hasattr(reward, "judge") else reward.model)
+    sides = (asked.solver, *asked.against)
+    return names + [side for side in sides if not side.startswith("theta_") and side != "reference"]
+
+
+def _faced(prompts: pl.DataFrame, ours: pl.DataFrame, theirs: pl.DataFrame | None) -> pl.DataFrame:
+    """One row per (prompt, turn, sample) that our side answered, with the other side's answer beside it.
+
+    `prompt` is the conversation up to the turn that is judged, with our side's earlier answer in it.
+    """
+    told = ("response", "finish_reason", "completion_tokens", "error")
+    rows = ours.join(prompts, on="prompt_id")
+    if theirs is None:
+        rows = rows.with_columns(pl.lit(None, dtype=rows.schema[name]).alias(f"{name}_against") for name in told)
+    else:
+        rows = rows.join(theirs, on=["prompt_id", "turn", "sample"], suffix="_against")
+    first = ours.filter(pl.col("turn") == 1).select("prompt_id", "sample", earlier=pl.col("response"))
+    rows = rows.join(first, on=["prompt_id", "sample"], how="left")
+    second = pl.concat_list(
+        pl.col("prompt"),
+        pl.concat_list(
+            pl.struct(role=pl.lit("assistant"), content=pl.col("earlier")),
+            pl.struct(role=pl.lit("user"), content=pl.col("turn_2")),
+        ),
+    ).cast(MESSAGES)
+    return rows.with_columns(
+        prompt=pl.when(pl.col("turn") == 2).then(second).otherwise(pl.col("prompt")),
+        reference=pl.col("reference").list.get(pl.col("turn") - 1, null_on_oob=True),
+    )
+
+
+def _judged(
+    run: Run, rule: JudgingRule, block: EvaluationSet, faced: pl.DataFrame, judges: Sequence[Player], ours: Side
+) -> tuple[pl.DataFrame, str | None]:
+    if rule.kind == "verify":
+        return verified(run, block, faced, f"evaluate-{block.name}-verify-{ours.fingerprint[-12:]}"), None
+    judge_by = compared if rule.kind == "compare" else rated
+    parts, stopped = [], None
+    for judge in judges:
+        rows, ended = judge_by(run, rule, block, faced, judge)
+        parts.append(rows)
+        stopped = stopped or ended
+    return pl.concat(parts), stopped
+
+
+def _entry(
+    run: Run,
+    rule: JudgingRule,
+    block: EvaluationSet,
+    prompts: pl.DataFrame,
+    ours: Side,
+    theirs: Side | None,
+    judges: Sequence[Player],
+    kin: tuple[str, ...],
+) -> Compared:
+    judged_by = (
+        [verifier_of(run, block).fingerprint] if rule.kind == "verify" else [each.fingerprint for each in judges]
+    )
+    entry = Compared(
+        key="",
+        set=block.name,
+        rule=block.rule,
+        source=rule.source,
+        solver=ours.fingerprint,
+        solver_name=ours.name,
+        theta=ours.theta,
+        against=theirs.fingerprint if theirs else None,
+        against_name=theirs.name if theirs else None,
+        judges=tuple(sorted(judged_by)),
+        prompts=prompts.height,
+        prompts_hash=hash_of_prompts(prompts),
+        right=block.right if rule.kind == "verify" else None,
+        samples=block.samples,
+        decoding=ours.decoding,
+        decoding_against=theirs.decoding if theirs else "",
+        relatives=kin,
+    )
+    told = {"partial", "notes", "solver_name", "against_name", "key", "figures"}
+    template = hashlib.sha256(_asked_words(rule, block).encode()).hexdigest()
+    identity = entry.model_dump(mode="json", exclude=told) | {"question": template}
+    return entry.model_copy(update={"key": call_key(identity).hex()[:16]})
+
+
+def _asked_words(rule: JudgingRule, block: EvaluationSet) -> str:
+    return rule.template if block.judge_template is None else block.judge_template.read_text(encoding="utf-8")
+
+
+def _as_rows(rows: pl.DataFrame, entry: Compared, ours: Side, theirs: Side | None) -> pl.DataFrame:
+    """The rows as EVALUATIONS."""
+    literal = {
+        "evaluation": entry.key,
+        "set": entry.set,
+        "rule": entry.rule,
+        "solver": ours.fingerprint,
+        "against": theirs.fingerprint if theirs else None,
+        "preference": None,
+        "iteration": ours.theta,
+    }
+    named = {name: pl.lit(value, dtype=EVALUATIONS[name]) for name, value in literal.items()}
+    return rows.with_columns(**named).select(EVALUATIONS.names()).cast(dict(EVALUATIONS))  # type: ignore[arg-type]

@@ -1,0 +1,287 @@
+"""Figures of evaluations, recomputed from the rows that are kept: win rates, accuracies, what judges made of order.
+
+The prompt is the unit of every interval here: an interval is about *this checkpoint*, not about the method, for which
+several trainings with different seeds are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
+
+from eva_data.comparing.orders import by_panel, flips
+from eva_data.dataset.evaluations import Compared, EvaluationRecord
+from eva_data.evaluation.rule import rule_called
+from eva_data.statistics.differences import sign_flip_p
+from eva_data.statistics.interval import Interval
+from eva_data.statistics.length_control import lc_simple
+from eva_data.statistics.pass_at_k import pass_at_k
+from eva_data.statistics.rates import bounded_mean
+from eva_data.statistics.shares import share
+from eva_data.tables.reasons import kind
+
+SEED = 20411
+"""Of every bootstrap draw; the same rows give the same figures."""
+
+CONSISTENT = 0.6
+"""Share of prompts on which a judge must say the same in both orders, for its verdicts to count as ones."""
+
+LENGTHS_APART = 0.1
+"""Difference between raw and length-controlled win rate from which a reader is warned."""
+
+_KEYS = ["prompt_id", "turn", "sample"]
+
+
+@dataclass(frozen=True)
+class OrderFigures:
+    """What a judge made of the order of the replies."""
+
+    judge: str
+    both: int
+    """Prompts that it judged in both orders."""
+    consistent: float | None
+    """Share of them in which it said the same; None without any."""
+    first: Interval | None
+    """Share of its decided verdicts that went to the reply shown first; None without any."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the rows of one comparison come to."""
+
+    compared: Compared
+    unit: str
+    """`win rate`, `right` or `rating`."""
+    judged: int
+    """Prompts with a verdict."""
+    estimate: Interval | None
+    """In [0, 1], or on the scale of the rating; None where nothing was judged."""
+    scores: pl.DataFrame
+    """One row per judged prompt: `prompt_id`, `category`, `score`."""
+    categories: Mapping[str, Interval]
+    scale: tuple[float, float]
+    """The lowest and the highest score that a prompt can have."""
+    pass_at: Mapping[int, Interval]
+    """k -> share of prompts that k answers solve; empty with one answer a prompt."""
+    tokens: tuple[float | None, float | None]
+    """Mean length of the answers in tokens, of the solver and of the other side; None where it is unknown."""
+    truncated: tuple[float | None, float | None]
+    """Share of the answers that were cut at `max_tokens`."""
+    length_controlled: Interval | None
+    orders: tuple[OrderFigures, ...]
+    agreement: float | None
+    """Mean share of the judges that agree with the panel; None with one judge."""
+    reasons: Mapping[str, int]
+    """Why rows have no score, or were decided without a judge -> rows."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two sides that were judged by themselves on the same prompts."""
+
+    set: str
+    solver: str
+    against: str
+    unit: str
+    estimate: Interval
+    """Mean of the solver's score minus the other's, prompt by prompt."""
+    p: float
+    """Of a paired sign-flip test."""
+
+
+def figures_of(compared: Compared, rows: pl.DataFrame) -> Figures:
+    """The figures of one comparison from its EVALUATIONS rows."""
+    rule = rule_called(compared.rule)
+    own = rows.filter(pl.col("evaluation") == compared.key)
+    unit = {"compare": "win rate", "rate": "rating", "verify": "right"}[rule.kind]
+    if rule.kind == "compare":
+        per_prompt, agreement = _panel(own, rule.orders == "both")
+    else:
+        per_prompt, agreement = _alone(own, compared.right), None
+    scale = (rule.lowest, rule.highest) if rule.kind == "rate" else (0.0, 1.0)
+    scores = per_prompt.select("prompt_id", "category", "score").sort("prompt_id")
+    estimate = bounded_mean(scores["score"].to_numpy(), *scale) if scores.height else None
+    controlled = _length_controlled(own, per_prompt) if rule.kind == "compare" and scores.height else None
+    orders = _orders(own) if rule.kind == "compare" and rule.orders == "both" else ()
+    made = Figures(
+        compared=compared,
+        unit=unit,
+        judged=scores.height,
+        estimate=estimate,
+        scores=scores,
+        categories=_by_category(scores, scale),
+        scale=scale,
+        pass_at=_passes(own, compared) if compared.samples > 1 else {},
+        tokens=(_mean(own, "completion_tokens"), _mean(own, "completion_tokens_against")),
+        truncated=(_cut(own, "finish_reason"), _cut(own, "finish_reason_against")),
+        length_controlled=controlled,
+        orders=orders,
+        agreement=agreement if len(compared.judges) > 1 else None,
+        reasons=dict(
+            own.filter(pl.col("reason").is_not_null()).group_by(kind(pl.col("reason"))).len().sort("reason").iter_rows()
+        ),
+    )
+    return replace(made, warnings=tuple(_warnings(made)))
+
+
+def all_figures(record: EvaluationRecord, rows: pl.DataFrame) -> list[Figures]:
+    """The figures of every comparison of a record, in its order."""
+    return [figures_of(compared, rows) for compared in record.evaluations]
+
+
+def differences_of(made: Sequence[Figures], solver: str, others: Sequence[str]) -> list[Difference]:
+    """How a solver differs from others on the sets on which each was judged by itself, prompt by prompt."""
+    alone = [each for each in made if each.unit != "win rate"]
+    found = []
+    for ours in (each for each in alone if each.compared.solver_name == solver):
+        for theirs in alone:
+            same = (ours.compared.set, ours.compared.prompts_hash, ours.compared.judges) == (
+                theirs.compared.set,
+                theirs.compared.prompts_hash,
+                theirs.compared.judges,
+            )
+            if not same or theirs.compared.solver_name not in others or theirs is ours:
+                continue
+            both = ours.scores.join(theirs.scores, on="prompt_id", suffix="_against").sort("prompt_id")
+            if both.is_empty():
+                continue
+            apart = (both["score"] - both["score_against"]).to_numpy()
+            width = ours.scale[1] - ours.scale[0]
+            estimate = bounded_mean(apart, -width, width)
+            p = sign_flip_p(apart, SEED) if len(apart) > 1 else 1.0
+            found.append(Difference(ours.compared.set, solver, theirs.compared.solver_name, ours.unit, estimate, p))
+    return found
+
+
+def _panel(own: pl.DataFrame, both: bool) -> tuple[pl.DataFrame, float | None]:
+    """One row per judged prompt with the panel's score, and the mean agreement with it."""
+    whole = own
+    if both:
+        # A judge's verdict in one order alone favours a place.
+        orders = own.group_by("judge", *_KEYS).agg(orders=pl.col("order").n_unique())
+        whole = own.join(orders.filter(pl.col("orders") == 2), on=["judge", *_KEYS], how="semi")
+    panel = by_panel(whole, _KEYS)
+    named = own.select("prompt_id", "category").unique("prompt_id")
+    scores = panel.group_by("prompt_id").agg(pl.col("score").mean(), pl.col("agreement").mean())
+    agreement = scores["agreement"].mean()
+    return scores.join(named, on="prompt_id", how="left"), agreement if isinstance(agreement, float) else None
+
+
+def _alone(own: pl.DataFrame, right: float | None) -> pl.DataFrame:
+    """One row per judged prompt: the mean over turns, samples and judges, of right answers or of ratings."""
+    score = pl.col("score") if right is None else (pl.col("score") >= right).cast(pl.Float64)
+    return (
+        own.filter(pl.col("score").is_not_null())
+        .group_by("prompt_id")
+        .agg(score=score.mean(), category=pl.col("category").first())
+    )
+
+
+def _by_category(scores: pl.DataFrame, scale: tuple[float, float]) -> dict[str, Interval]:
+    parts = scores.filter(pl.col("category").is_not_null()).sort("category", "prompt_id")
+    groups = parts.group_by("category", maintain_order=True).agg(pl.col("score"))
+    return {
+        category: bounded_mean(scored.to_numpy(), *scale)
+        for category, scored in zip(groups["category"], groups["score"], strict=True)
+    }
+
+
+def _passes(own: pl.DataFrame, compared: Compared) -> dict[int, Interval]:
+    """pass@k for k = 1, 2, 4, ... up to the number of samples; prompts with a sample that has no score are left out."""
+    right = pl.col("score") >= (compared.right or 1.0)
+    counts = (
+        own.group_by("prompt_id")
+        .agg(samples=pl.len(), scored=pl.col("score").count(), right=right.sum())
+        .filter(pl.col("scored") == pl.col("samples"))
+    )
+    powers = [2**power for power in range(compared.samples.bit_length()) if 2**power <= compared.samples]
+    return {k: pass_at_k(counts["samples"].to_numpy(), counts["right"].to_numpy(), k) for k in powers}
+
+
+def _orders(own: pl.DataFrame) -> tuple[OrderFigures, ...]:
+    asked = own.filter(pl.col("label").is_not_null())
+    return tuple(
+        OrderFigures(
+            row["judge"],
+            row["both"],
+            1 - row["flipped"] / row["both"] if row["both"] else None,
+            share(row["first"], row["decided"]) if row["decided"] else None,
+        )
+        for row in flips(asked, _KEYS).iter_rows(named=True)
+    )
+
+
+def _length_controlled(own: pl.DataFrame, per_prompt: pl.DataFrame) -> Interval | None:
+    """`lc_simple` of the judged prompts; None where lengths or verdicts do not differ enough to fit it."""
+    lengths = own.group_by("prompt_id").agg(
+        ours=pl.col("response").str.len_chars().mean(), theirs=pl.col("response_against").str.len_chars().mean()
+    )
+    rows = per_prompt.join(lengths, on="prompt_id").drop_nulls(["ours", "theirs"]).sort("prompt_id")
+    return lc_simple(rows["score"].to_numpy(), rows["ours"].to_numpy(), rows["theirs"].to_numpy(), seed=SEED)
+
+
+def _mean(own: pl.DataFrame, name: str) -> float | None:
+    value = own.unique(_KEYS, maintain_order=True)[name].mean()
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _cut(own: pl.DataFrame, name: str) -> float | None:
+    known = own.unique(_KEYS, maintain_order=True)[name].drop_nulls()
+    return float((known == "length").sum()) / known.len() if known.len() else None
+
+
+def _warnings(made: Figures) -> list[str]:
+    compared, found = made.compared, []
+    if compared.partial:
+        found.append(f"partial: {made.judged} of {compared.prompts} prompts were judged, since {compared.partial}")
+    if compared.decoding_against and compared.decoding != compared.decoding_against:
+        found.append(
+            f"the sides sample otherwise ({compared.decoding}; {compared.decoding_against}): what differs may be that"
+        )
+    for judge in made.orders:
+        if judge.first is not None and judge.first.n >= 10 and judge.first.estimate in (0.0, 1.0):
+            place = "first" if judge.first.estimate else "second"
+            found.append(f"{judge.judge} always preferred the reply shown {place}: its verdicts say nothing")
+        elif judge.consistent is not None and judge.consistent < CONSISTENT:
+            found.append(
+                f"{judge.judge} said the same in both orders on {100 * judge.consistent:.0f} % of the prompts: this "
+                "judge cannot tell"
+            )
+    if made.length_controlled is not None and made.estimate is not None:
+        apart = made.length_controlled.estimate - made.estimate.estimate
+        if abs(apart) >= LENGTHS_APART:
+            found.append(
+                f"with length controlled the win rate is {100 * made.length_controlled.estimate:.1f} %, "
+                f"{100 * abs(apart):.0f} points {'above' if apart > 0 else 'below'} the raw one: length explains much"
+            )
+    if compared.relatives:
+        found.append(f"a judge is of the family of {', '.join(compared.relatives)}, and models prefer their family")
+    return found
+
+
+def plain(made: Figures, sentence: str) -> dict[str, Any]:
+    """Figures as values for the record: an interval is [estimate, low, high]."""
+    return {
+        "unit": made.unit,
+        "judged": made.judged,
+        "estimate": _ends(made.estimate),
+        "length_controlled": _ends(made.length_controlled),
+        "categories": {name: _ends(interval) for name, interval in made.categories.items()},
+        "pass_at": {str(k): _ends(interval) for k, interval in made.pass_at.items()},
+        "tokens": list(made.tokens),
+        "truncated": list(made.truncated),
+        "consistent": {judge.judge: judge.consistent for judge in made.orders},
+        "first": {judge.judge: _ends(judge.first) for judge in made.orders},
+        "agreement": made.agreement,
+        "reasons": dict(made.reasons),
+        "sentence": sentence,
+        "warnings": list(made.warnings),
+    }
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.estimate, interval.low, interval.high]

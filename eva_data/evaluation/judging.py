@@ -1,0 +1,252 @@
+"""Judges and verifiers at work on the answers to a set: EVALUATIONS rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from eva_data.calls import conversation_text
+from eva_data.comparing.orders import FIRST, for_solver, in_both_orders
+from eva_data.comparing.question import asked, fill, reference_block
+from eva_data.comparing.verdict import Judged, judge_once
+from eva_data.config import EvaluationSet, Verifier
+from eva_data.config.base import Settings
+from eva_data.errors import BudgetError, ConfigError, DataError
+from eva_data.evaluation.rule import JudgingRule, rule_called
+from eva_data.iteration.run import Run
+from eva_data.jobs.job import Job
+from eva_data.models.player import NOT_ASKED, Player, backend_of
+from eva_data.rewards.scorers import Scorer, scorers_of
+
+NO_ANSWER, EMPTY, SAME = "no_answer", "empty_answer", "same_answer"
+"""Values of `reason` without a judge's own words."""
+
+PLACES = ("prompt", "first", "second", "response", "reference", "checklist")
+
+
+class Judging(Settings):
+    """What the job that judges goes by."""
+
+    rule: str
+    """The rule's name, which knows how replies are read."""
+
+
+def question_of(template: str, row: dict[str, Any], first: str | None, second: str | None) -> str:
+    """The text that a judge is sent about one row of `faced`."""
+    texts = {
+        "prompt": conversation_text(row["prompt"]),
+        "first": first or "",
+        "second": second or "",
+        "response": first or "",
+        "reference": reference_block(row["reference"]),
+        "checklist": "\n".join(f"- {point}" for point in row["checklist"] or []),
+    }
+    return fill(template, texts)
+
+
+def judge_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[Judged]:
+    """One Judged per row {question}; runs in a child process."""
+    assert isinstance(job.settings, Judging)
+    rule = rule_called(job.settings.rule)
+    assert rule.read is not None
+    llm = job.llm()
+    llm.load()
+    judged = llm.drive([judge_once(asked(row["question"]), rule.read) for row in rows], 2 * len(rows))
+    llm.unload()
+    return judged
+
+
+def compared(
+    run: Run, rule: JudgingRule, block: EvaluationSet, faced: pl.DataFrame, judge: Player
+) -> tuple[pl.DataFrame, str | None]:
+    """Rows of `faced` in each order, with `judge`, `order`, `label`, `score`, `reason` and `raw`.
+
+    `faced` has one row per (prompt, turn, sample) with `response` and `response_against`. Answers that are equal tie,
+    an empty answer loses against one that is not, and a missing answer has no score; nobody is asked about these. The
+    second value says why judging ended early, None where it did not; rows that were not asked then say so.
+    """
+    rows = in_both_orders(faced) if rule.orders == "both" else faced
+    rows = rows.with_columns(judge=pl.lit(judge.fingerprint))
+    decided = rows.with_columns(_without_asking())
+    # Both orders of a prompt beside each other: where a budget ends, few prompts are left with half a comparison.
+    open_rows = decided.filter(pl.col("reason").is_null()).sort("prompt_id", "turn", "sample", "order")
+    template = _template(rule, block)
+    questions = [
+        question_of(template, row, *_as_shown(row))
+        for row in open_rows.select(*_QUESTIONED, "order").iter_rows(named=True)
+    ]
+    verdicts, stopped = _ask(run, rule, block, judge, questions)
+    assert rule.scores is not None
+    answered = open_rows.with_columns(
+        label=pl.Series([each["label"] for each in verdicts], dtype=pl.String),
+        reason=pl.Series([each["reason"] for each in verdicts], dtype=pl.String),
+        raw=pl.Series([each["raw"] for each in verdicts], dtype=pl.String),
+    ).with_columns(score=for_solver(pl.col("label").replace_strict(rule.scores, default=None, return_dtype=pl.Float64)))
+    return pl.concat([decided.filter(pl.col("reason").is_not_null()), answered]), stopped
+
+
+def rated(
+    run: Run, rule: JudgingRule, block: EvaluationSet, faced: pl.DataFrame, judge: Player
+) -> tuple[pl.DataFrame, str | None]:
+    """Rows of `faced` with the rating of each answer by itself; else as `compared`.
+
+    An empty answer gets the lowest rating, and nobody is asked.
+    """
+    response = pl.col("response")
+    rows = faced.with_columns(
+        judge=pl.lit(judge.fingerprint),
+        order=pl.lit(None, pl.String),
+        label=pl.lit(None, pl.String),
+        raw=pl.lit(None, pl.String),
+        score=pl.when(response.str.strip_chars() == "").then(float(rule.lowest)),
+        reason=pl.when(response.is_null())
+        .then(pl.lit(NO_ANSWER))
+        .when(response.str.strip_chars() == "")
+        .then(pl.lit(EMPTY)),
+    )
+    open_rows = rows.filter(pl.col("reason").is_null())
+    template = _template(rule, block)
+    questions = [
+        question_of(template, row, row["response"], None) for row in open_rows.select(_QUESTIONED).iter_rows(named=True)
+    ]
+    verdicts, stopped = _ask(run, rule, block, judge, questions)
+    answered = open_rows.with_columns(
+        label=pl.Series([each["label"] for each in verdicts], dtype=pl.String),
+        reason=pl.Series([each["reason"] for each in verdicts], dtype=pl.String),
+        raw=pl.Series([each["raw"] for each in verdicts], dtype=pl.String),
+    ).with_columns(score=pl.col("label").cast(pl.Float64))
+    return pl.concat([rows.filter(pl.col("reason").is_not_null()), answered]), stopped
+
+
+def verifier_of(run: Run, block: EvaluationSet) -> Scorer:
+    """The function of the set, or the reward of the settings. Raises ConfigError where neither is a verifier."""
+    function = block.function or run.config.reward
+    if not isinstance(function, Verifier):
+        raise ConfigError(
+            f"the set `{block.name}` is judged by a verifier, but names no `function`, and `reward` is none: name one, "
+            "or take the rule `own` with a judge"
+        )
+    (scorer,) = scorers_of(function)
+    return scorer
+
+
+def verified(run: Run, block: EvaluationSet, faced: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Rows of `faced` with what the function of the set, or the reward of the settings, says of each answer."""
+    scorer = verifier_of(run, block)
+    rows = faced.with_columns(
+        judge=pl.lit(scorer.fingerprint),
+        order=pl.lit(None, pl.String),
+        label=pl.lit(None, pl.String),
+        raw=pl.lit(None, pl.String),
+        reason=pl.when(pl.col("response").is_null()).then(pl.lit(NO_ANSWER)),
+    )
+    asked_rows = rows.filter(pl.col("reason").is_null()).sort("prompt_id", "turn", "sample")
+    grouped = (
+        asked_rows.group_by("prompt_id", "turn", maintain_order=True)
+        .agg(pl.col("prompt").first(), response_idx=pl.col("sample"), responses=pl.col("response"))
+        .select("prompt_id", "prompt", "response_idx", "responses")
+    )
+    results = run.score(scorer, grouped, iteration=0, folder=name)
+    flat = [score for _, scores in results for score in scores]
+    answered = asked_rows.with_columns(
+        score=pl.Series([score[0] for score in flat], dtype=pl.Float64),
+        reason=pl.Series([score[1] for score in flat], dtype=pl.String),
+    )
+    unanswered = rows.filter(pl.col("reason").is_not_null()).with_columns(score=pl.lit(None, pl.Float64))
+    return pl.concat([unanswered.select(answered.columns), answered])
+
+
+_QUESTIONED = ("prompt", "reference", "checklist", "response", "response_against")
+
+
+def _as_shown(row: dict[str, Any]) -> tuple[str, str]:
+    pair = (row["response"], row["response_against"])
+    return pair if row["order"] == FIRST else (pair[1], pair[0])
+
+
+def _without_asking() -> list[pl.Expr]:
+    """What can be said of a comparison before a judge is asked."""
+    ours, theirs = pl.col("response"), pl.col("response_against")
+    no_text, no_other = (each.str.strip_chars() == "" for each in (ours, theirs))
+    missing = ours.is_null() | theirs.is_null()
+    return [
+        pl.lit(None, pl.String).alias("label"),
+        pl.lit(None, pl.String).alias("raw"),
+        pl.when(missing)
+        .then(None)
+        .when((ours == theirs) | (no_text & no_other))
+        .then(0.5)
+        .when(no_text)
+        .then(0.0)
+        .when(no_other)
+        .then(1.0)
+        .alias("score"),
+        pl.when(missing)
+        .then(pl.lit(NO_ANSWER))
+        .when(ours == theirs)
+        .then(pl.lit(SAME))
+        .when(no_text | no_other)
+        .then(pl.lit(EMPTY))
+        .alias("reason"),
+    ]
+
+
+def _template(rule: JudgingRule, block: EvaluationSet) -> str:
+    if block.judge_template is None:
+        return rule.template
+    try:
+        template = block.judge_template.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"`evaluate.sets.{block.name}.judge_template` is {block.judge_template}, which cannot be read ({error}): "
+            "name a text file in UTF-8"
+        ) from None
+    needed = ("{prompt}", "{first}", "{second}") if rule.kind == "compare" else ("{prompt}", "{response}")
+    missing = [place for place in needed if place not in template]
+    if missing:
+        raise ConfigError(
+            f"{block.judge_template} lacks {' and '.join(missing)}: write each of them where its text belongs"
+        )
+    return template
+
+
+def _ask(
+    run: Run, rule: JudgingRule, block: EvaluationSet, judge: Player, questions: Sequence[str]
+) -> tuple[list[Judged], str | None]:
+    """One Judged per question, and why not all of them were asked."""
+    rows = pl.DataFrame({"question": questions}, schema={"question": pl.String})
+    key = f"evaluate-{block.name}-{judge.fingerprint[-12:]}"
+    guide = rule.guide if backend_of(judge.block).REMOTE else None
+
+    def ask(*, kept: bool) -> list[Judged]:
+        results = run.ask(
+            judge,
+            "evaluate",
+            rows,
+            iteration=0,
+            stage="compare",
+            settings=Judging(rule=block.rule),
+            key="evaluate.judges",
+            folder=f"{key}-kept" if kept else key,
+            shown=f"{judge.name} judges {block.name}",
+            framed=True,
+            guide=guide,
+            function=judge_rows,
+            kept=kept,
+            temperature=0.0,
+            top_p=1.0,
+            max_tokens=max(rule.max_tokens, judge.block.max_tokens),
+        )
+        return [judged for _, judged in results]
+
+    try:
+        return ask(kept=False), None
+    except BudgetError as error:
+        return [_unasked(judged) for judged in ask(kept=True)], str(error)
+
+
+def _unasked(judged: Judged) -> Judged:
+    asked_for = judged["reason"] is None or NOT_ASKED not in judged["reason"]
+    return judged if asked_for else Judged(label=None, reason=NOT_ASKED, raw=None)

@@ -1,0 +1,50 @@
+"""What a rule of evaluation consists of; each module of `rules` has one, as `RULE`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+from eva_data.comparing.verdict import Read
+from eva_data.own_code import is_own, load_function
+
+
+@dataclass(frozen=True)
+class JudgingRule:
+    """How answers to a set are judged."""
+
+    kind: Literal["compare", "rate", "verify"]
+    """`compare` shows a judge two answers, `rate` shows it one, `verify` calls a function."""
+    source: str
+    """Where the rule is published, or that it is eva-data's own."""
+    template: str = ""
+    """The question, in words of eva-data's own, with the places `{prompt}`, `{reference}`, `{checklist}` and `{first}`
+    and `{second}`, or `{response}`."""
+    read: Read | None = None
+    """From a reply to its label; None where nothing is asked."""
+    scores: Mapping[str, float] | None = None
+    """What a label is worth for the answer that was shown first, in [0, 1]; None where the label is a rating."""
+    orders: Literal["both", "drawn"] = "both"
+    """Whether each comparison is asked in both orders, or in one order that is drawn per prompt."""
+    turns: int = 1
+    """User turns of a prompt."""
+    lowest: float = 0
+    highest: float = 1
+    """The scale of a rating."""
+    needs: tuple[str, ...] = ()
+    """Columns without which a set cannot be judged: `checklist`, `reference`."""
+    guide: Mapping[str, Any] | None = None
+    """The field of a request by which a server guides the decoding."""
+    max_tokens: int = 2048
+    """Longest reply of a judge, in tokens."""
+
+
+def rule_called(name: str) -> JudgingRule:
+    """The rule of that name, or the user's own `my_module:rule`."""
+    if is_own(name):
+        found: JudgingRule = load_function(name, "evaluate.sets.rule")()
+        return found
+    rule: JudgingRule = import_module(f"eva_data.evaluation.rules.{name}").RULE
+    return rule

@@ -1,0 +1,1 @@
+"""One rule of evaluation, one module: a set with `rule: name` goes by the module of that name."""

@@ -1,0 +1,90 @@
+"""What figures say, in one plain sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eva_data.evaluation.figures import CONSISTENT, Difference, Figures
+from eva_data.statistics.interval import Interval
+from eva_data.statistics.power import LARGEST_DEVIATION, prompts_needed
+
+
+def percent(interval: Interval) -> str:
+    """An interval of shares, such as `57.3 % [52.1, 62.3]`."""
+    return f"{100 * interval.estimate:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def rating(interval: Interval) -> str:
+    """An interval of ratings, such as `6.41 [6.20, 6.63]`."""
+    return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def shown(made: Figures) -> str:
+    """The estimate of a comparison with its interval and unit."""
+    if made.estimate is None:
+        return "nothing was judged"
+    return f"{made.unit} {rating(made.estimate) if made.unit == 'rating' else percent(made.estimate)}"
+
+
+def sentence_of(made: Figures) -> str:
+    """What one comparison says: better, worse, not distinguishable, or that its judge cannot tell."""
+    compared = made.compared
+    where = f"on {compared.set} ({made.judged} of {compared.prompts} prompts)"
+    if made.estimate is None:
+        why = ", ".join(f"{reason} {count}" for reason, count in made.reasons.items()) or "there are no verdicts"
+        return f"Nothing can be said of {compared.solver_name} {where}: {why}."
+    if made.unit != "win rate":
+        return f"{compared.solver_name}: {shown(made)} {where}."
+    unable = [judge for judge in made.orders if judge.consistent is not None and judge.consistent < CONSISTENT]
+    if unable and len(unable) * 2 > len(made.orders):
+        return (
+            f"This judge cannot tell {compared.solver_name} from {compared.against_name} {where}: it said the same in "
+            f"both orders on {100 * (unable[0].consistent or 0):.0f} % of the prompts."
+        )
+    verdict = _verdict(made.estimate, 0.5)
+    if verdict:
+        return f"{compared.solver_name} is {verdict} than {compared.against_name} {where}: {shown(made)}."
+    apart = abs(made.estimate.estimate - 0.5)
+    needed = prompts_needed(apart, _deviation(made)) if apart > 1e-9 else None
+    more = f" A difference of this size would need about {needed:,} prompts." if needed else ""
+    return (
+        f"{compared.solver_name} and {compared.against_name} are not distinguishable at this size {where}: "
+        f"{shown(made)}.{more}"
+    )
+
+
+def difference_sentence(found: Difference, adjusted_p: float) -> str:
+    """What a difference between two sides says that were judged by themselves; `adjusted_p` is Holm's."""
+    apart = found.estimate
+    shape = (
+        f"{apart.estimate:+.2f} [{apart.low:+.2f}, {apart.high:+.2f}]"
+        if found.unit == "rating"
+        else f"{100 * apart.estimate:+.1f} points [{100 * apart.low:+.1f}, {100 * apart.high:+.1f}]"
+    )
+    verdict = _verdict(apart, 0.0) if adjusted_p < 0.05 else None
+    what = f"{verdict} than" if verdict else "not distinguishable at this size from"
+    return (
+        f"{found.solver} is {what} {found.against} on {found.set}: {shape}, p = {adjusted_p:.2g} of {apart.n} prompts."
+    )
+
+
+def _verdict(interval: Interval, even: float) -> str | None:
+    if interval.low > even:
+        return "better"
+    return "worse" if interval.high < even else None
+
+
+def _deviation(made: Figures) -> float:
+    """The standard deviation of the scores of prompts; where it is 0, the largest that scores in [0, 1] can have."""
+    found = made.scores["score"].std(ddof=0)
+    return float(found) if isinstance(found, float) and found > 0 else LARGEST_DEVIATION
+
+
+def checkpoint_note(made: Sequence[Figures]) -> str:
+    """What every report says once, so that nobody reads more out of the figures than is in them."""
+    return (
+        "These intervals are about these checkpoints: other trainings of the same method would differ, and their "
+        "spread is not in them."
+        if made
+        else ""
+    )

@@ -1,0 +1,136 @@
+"""Seeds that are set aside for evaluation: never trained on, never evolved, and no evolved prompt repeats them.
+
+They are the last seeds of the drawn order, so that a folder may begin to hold out what its iterations have not used. A
+seed that nearly repeats a training seed is not held out: its whole cluster is trained on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from eva_data.config import Evaluate
+from eva_data.dataset.inputs import pinned
+from eva_data.dataset.seeds import Note, as_prompts, read_seeds, unheard
+from eva_data.errors import ConfigError
+from eva_data.evolve.elimination.near_duplicates import near_duplicates
+from eva_data.files import write_json
+from eva_data.iteration.run import Run
+from eva_data.ledger import call_key
+
+LEAST, SHARE, MOST = 500, 0.05, 0.2
+"""How many seeds are held out where the settings give no number: a share, at least so many, at most a share."""
+
+SIMILAR = 0.9
+"""Jaccard similarity from which two prompts are of one cluster, where `evolve.near_duplicate` is off."""
+
+HELDOUT_INPUT = "heldout"
+"""Key of a manifest's `inputs`: the hash of which prompts were held out."""
+
+
+@dataclass(frozen=True)
+class SeedPrompts:
+    """The usable seeds of a source, in their drawn order."""
+
+    training: pl.DataFrame
+    """`prompt_id`, `prompt` and `source`, one row per prompt."""
+    heldout: pl.DataFrame
+    """Likewise; no rows where nothing is held out."""
+    rejects: pl.DataFrame
+
+
+def split_seeds(run: Run, inputs: Mapping[str, str], note: Note = unheard) -> SeedPrompts:
+    """The seeds of the settings, at the commit that `inputs` record, split into training and held-out prompts.
+
+    Raises DataError where they cannot be read, ConfigError where more are held out than there are, or where the
+    iterations of the folder have used them all.
+    """
+    config = run.config
+    assert config.seeds is not None
+    seeds, rejects = read_seeds(pinned(config.seeds, "seeds", inputs), config.seed, note)
+    size = heldout_size(config.evaluate, seeds.height)
+    if size == 0 or config.seeds.sandbox is not None:
+        return SeedPrompts(seeds, seeds.clear(), rejects)
+    ids = _heldout_ids(run, seeds, size)
+    held = pl.col("prompt_id").is_in(ids)
+    return SeedPrompts(seeds.filter(~held), seeds.filter(held), rejects)
+
+
+def heldout_prompts(run: Run) -> pl.DataFrame:
+    """`prompt_id` and `prompt` of the held-out seeds, one row per prompt; no rows where none are held out."""
+    if run.config.seeds is None:
+        return pl.DataFrame(schema={"prompt_id": pl.String, "prompt": pl.Null})
+    inputs = run.store.manifest(1).inputs if 1 in run.store.iterations() else {}
+    return split_seeds(run, inputs).heldout.select("prompt_id", "prompt")
+
+
+def heldout_size(evaluate: Evaluate | None, seeds: int) -> int:
+    """How many of so many seeds are held out; 0 without a block `evaluate`.
+
+    Raises ConfigError where no seed would be left.
+    """
+    if evaluate is None:
+        return 0
+    if evaluate.heldout is None:
+        return min(max(LEAST, math.ceil(SHARE * seeds)), math.floor(MOST * seeds))
+    if evaluate.heldout >= seeds:
+        raise ConfigError(
+            f"`evaluate.heldout` is {evaluate.heldout}, and there are {seeds} seeds, so none would be left to train "
+            "on: hold out fewer, or 0 and name prompts in `evaluate.sets`"
+        )
+    return evaluate.heldout
+
+
+def _heldout_ids(run: Run, seeds: pl.DataFrame, size: int) -> list[str]:
+    """The ids of the held-out seeds; remembered, since clusters take long to find."""
+    similar = run.config.evolve.near_duplicate or SIMILAR
+    used = _used(run)
+    order = call_key(
+        {"ids": seeds["prompt_id"].to_list(), "size": size, "similar": similar, "used": sorted(used)}
+    ).hex()
+    path = run.store.state / "heldout.json"
+    if path.exists():
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(kept, dict) and kept.get("of") == order:
+                return [str(each) for each in kept["prompts"]]
+        except (ValueError, KeyError, TypeError):
+            # It is found again below.
+            pass
+    ids = _without_clusters(seeds, seeds.tail(size).filter(~pl.col("prompt_id").is_in(sorted(used))), similar)
+    if not ids:
+        raise ConfigError(
+            f"no seeds can be held out: the iterations in {run.store.folder} use all of them, or each nearly repeats a "
+            "training prompt; set `evaluate.heldout: 0` and name other prompts in `evaluate.sets`"
+        )
+    write_json(path, {"of": order, "prompts": ids})
+    return ids
+
+
+def _without_clusters(seeds: pl.DataFrame, held: pl.DataFrame, similar: float) -> list[str]:
+    """Ids of those of `held` that nearly repeat none of the other seeds, however the others are reached."""
+    while held.height:
+        training = as_prompts(seeds.join(held, on="prompt_id", how="anti", maintain_order="left"), 1)
+        ours = as_prompts(held, 1)
+        columns = ("prompt_id", "prompt", "root_id", "depth")
+        near = near_duplicates(ours.select(columns), training.lazy().select(columns), threshold=similar)
+        across = near.join(training.select("prompt_id"), left_on="duplicate_of", right_on="prompt_id", how="semi")
+        if across.is_empty():
+            break
+        held = held.join(across, on="prompt_id", how="anti", maintain_order="left")
+    return held["prompt_id"].to_list()
+
+
+def _used(run: Run) -> set[str]:
+    """Seeds of the iterations that were built before anything was held out."""
+    store = run.store
+    before = [number for number in store.iterations() if HELDOUT_INPUT not in store.manifest(number).inputs]
+    used: set[str] = set()
+    for number in before:
+        roots = store.scan("prompts", number).select("root_id").unique().collect()
+        used |= set(roots["root_id"])
+    return used

@@ -60,12 +60,13 @@ def bradley_terry(
     if covariates is not None:
         style = numbers(covariates, "covariates").reshape(won.size, -1)
         design = np.concatenate([design, style], axis=1)
-    found = fit(design, won, np.ones((1, won.size)), l2=RIDGE)[0]
+    columns = list(np.ascontiguousarray(design.T))
+    found = fit(columns, won, np.ones((1, won.size)), l2=RIDGE)[0]
     known = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
     place = np.array([known[prompt] for prompt in prompts])
     counts = drawn_counts(len(known), draws, seed).astype(float)[:, place]
     parts = np.array_split(counts, max(1, -(-draws // AT_ONCE)))
-    again = probability(np.concatenate([fit(design, won, part, l2=RIDGE, start=found) for part in parts]))
+    again = probability(np.concatenate([fit(columns, won, part, l2=RIDGE, start=found) for part in parts]))
     rates = probability(found)
     return Strengths(
         strength={anchor: 0.0} | {name: float(found[at]) for at, name in enumerate(names)},

@@ -36,6 +36,9 @@ GAMED_WEIGHT = 0.2 / 2
 AT_ONCE = 200
 """How many draws are refitted at once; more need more memory and are no faster."""
 
+FEWEST = 10
+"""Prompts below which no length effect is fitted by itself."""
+
 FULL, SIMPLE = "length_controlled_win_rate", "lc_simple"
 
 
@@ -90,6 +93,11 @@ def length_controlled(
             f"{scores.size} preferences and {delta.size} lengths were found, as many of each and at least {FOLDS} were "
             "expected: join them by prompt"
         )
+    if np.ptp(delta) == 0 and delta[0] != 0:
+        raise DataError(
+            f"all responses differ from the baseline's by {-delta[0]:g} characters, different lengths were expected: "
+            "nothing can tell length from quality here, report the raw win rate alone"
+        )
     extra = _gamed_rows(gamed) if full and gamed is not None else (np.zeros((0, 2)), np.zeros(0))
     model = _Model(scores, delta, hard if full else None, *extra)
     penalty = model.best_penalty()
@@ -110,6 +118,19 @@ def length_controlled(
         difficulty=float(found[2]) if full else None,
         penalty=penalty,
     )
+
+
+def lc_simple(
+    scores: npt.ArrayLike, ours: npt.ArrayLike, theirs: npt.ArrayLike, *, seed: int, draws: int = DRAWS
+) -> Interval | None:
+    """The rate of the model without difficulties and gamed rows.
+
+    None with fewer than 10 prompts, or where all differences in length are the same: the raw win rate says it all.
+    """
+    found = numbers(scores, "preferences", 0, 1)
+    if found.size < FEWEST or np.ptp(np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float)) == 0:
+        return None
+    return length_controlled(found, ours, theirs, seed=seed, draws=draws).rate
 
 
 def _gamed_rows(gamed: GamedBaselines) -> tuple[Floats, Floats]:
@@ -139,30 +160,22 @@ class _Model:
         own = np.full((counts.shape[0], self.gamed.shape[0]), GAMED_WEIGHT)
         return np.concatenate([own, counts], axis=1)
 
-    def design(self, counts: Floats) -> Floats:
-        """Fits by rows by columns, with the lengths standardised within each draw."""
+    def features(self, counts: Floats) -> list[Floats]:
+        """Length, theta and difficulty by fits and rows; the lengths are standardised within each draw."""
         n = counts.sum(axis=1)
         mean = counts @ self.delta / n
         square = (counts * np.square(self.delta - mean[:, None])).sum(axis=1)
         deviation = np.sqrt(square / (n - 1))
-        if ((deviation == 0) & (mean != 0)).any():
-            raise DataError(
-                "all responses differ from the baseline's by the same length, different lengths were expected: "
-                "nothing can tell length from quality here, report the raw win rate alone"
-            )
         standard = self.delta / np.where(deviation == 0, 1, deviation)[:, None]
-        columns = [self._rows(self.gamed[:, 0], standard, counts)]
-        columns[0] = np.tanh(columns[0])
-        columns.append(self._rows(np.zeros(self.gamed.shape[0]), np.ones_like(counts), counts))
+        gamed = np.broadcast_to(self.gamed[:, 0], (counts.shape[0], self.gamed.shape[0]))
+        theta = np.concatenate([np.zeros(self.gamed.shape[0]), np.ones(self.scores.size)])
+        columns = [np.tanh(np.concatenate([gamed, standard], axis=1)), theta]
         if self.difficulty is not None:
-            columns.append(self._rows(self.gamed[:, 1], np.broadcast_to(self.difficulty, counts.shape), counts))
-        return np.stack(columns, axis=2)
-
-    def _rows(self, gamed: Floats, own: Floats, counts: Floats) -> Floats:
-        return np.concatenate([np.broadcast_to(gamed, (counts.shape[0], gamed.size)), own], axis=1)
+            columns.append(np.concatenate([self.gamed[:, 1], self.difficulty]))
+        return columns
 
     def fits(self, counts: Floats, penalty: float, start: Floats | None) -> Floats:
-        return fit(self.design(counts), self.targets, self.weights(counts), l1=penalty, start=start)
+        return fit(self.features(counts), self.targets, self.weights(counts), l1=penalty, start=start)
 
     def predicted(self, found: Floats) -> Floats:
         """Fits by prompts: the chance that the own response is preferred, at equal lengths."""
@@ -174,13 +187,13 @@ class _Model:
     def best_penalty(self) -> float:
         """The candidate with the smallest mean held-out loss; the strongest one of several that are as good."""
         ones = np.ones((1, self.scores.size))
-        (design,), (weights,) = self.design(ones), self.weights(ones)
+        (weights,) = self.weights(ones)
+        features = [np.ravel(each) for each in self.features(ones)]
         fold = np.arange(weights.size) % FOLDS
-        folds = np.arange(FOLDS)[:, None] != fold
+        kept = np.arange(FOLDS)[:, None] != fold
         losses = []
-        start = None
         for penalty in PENALTIES:
-            found = fit(design, self.targets, weights * folds, l1=float(penalty), start=start)
-            rows = cross_entropy(found @ design.T, self.targets) * weights
-            losses.append(np.mean([rows[one][~folds[one]].mean() for one in range(FOLDS)]))
+            found = fit(features, self.targets, weights * kept, l1=float(penalty))
+            rows = cross_entropy(found @ np.stack(features), self.targets) * weights
+            losses.append(np.mean([rows[one][~kept[one]].mean() for one in range(FOLDS)]))
         return float(PENALTIES[int(np.argmin(losses))])

@@ -6,16 +6,20 @@ Libraries fit one problem at a time and take hard labels, which 2,000 refits of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 
 from eva_data.statistics.interval import Floats
 
 STEPS, SWEEPS, HALVINGS = 100, 200, 30
-TOLERANCE = 1e-9
+TOLERANCE = 1e-6
+"""Of the last step: Newton's error after it is about its square."""
 
 
 def fit(
-    features: Floats,
+    features: Sequence[Floats],
     targets: Floats,
     weights: Floats,
     l1: float = 0.0,
@@ -24,33 +28,38 @@ def fit(
 ) -> Floats:
     """The coefficients that minimise sum w * cross entropy + l1 * sum |b| + l2 / 2 * sum b^2: one row per fit.
 
-    `features` are rows by columns, or fits by rows by columns; `weights` are fits by rows; `targets` are one per row.
-    A column of ones is the intercept, penalised like any other. Without a penalty, targets that a line separates drive
-    the coefficients up until the steps end.
+    `features` are one array per coefficient, of rows or of fits by rows; `weights` are fits by rows; `targets` are one
+    per row. A feature of ones is the intercept, penalised like any other. Without a penalty, targets that a line
+    separates drive the coefficients up until the steps end.
     """
     fits = weights.shape[0]
-    design = np.broadcast_to(features, (fits, *features.shape[-2:]))
-    found = np.zeros((fits, design.shape[2])) if start is None else np.array(np.broadcast_to(start, (fits, len(start))))
+    found = np.zeros((fits, len(features))) if start is None else np.array(np.broadcast_to(start, (fits, len(start))))
     active = np.arange(fits)
-    loss = _loss(design, targets, weights, found, l1, l2)
+    loss, p = _looked_at(features, targets, weights, found, l1, l2)
     for _ in range(STEPS):
-        now, x, w = found[active], design[active], weights[active]
-        p = probability(np.einsum("bnp,bp->bn", x, now))
-        slope = np.einsum("bnp,bn->bp", x, w * (p - targets)) + l2 * now
-        curved = x.transpose(0, 2, 1) @ (x * (w * p * (1 - p))[:, :, None])
-        curved[:, range(x.shape[2]), range(x.shape[2])] += l2 + 1e-10
+        now, w, x = found[active], weights[active], [_of(each, active) for each in features]
+        off = w * (p[active] - targets)
+        bend = w * p[active] * (1 - p[active])
+        slope = np.stack([_product(off, each) for each in x], axis=1) + l2 * now
+        curved = np.empty((len(active), len(x), len(x)))
+        for row in range(len(x)):
+            bent = bend * x[row]
+            for column in range(row + 1):
+                curved[:, row, column] = curved[:, column, row] = _product(bent, x[column])
+        curved[:, range(len(x)), range(len(x))] += l2 + 1e-10
         step = _step(now, slope, curved, l1)
-        scale = np.ones(len(active))
-        after = _loss(x, targets, w, now + step, l1, l2)
+        after, p[active] = _looked_at(x, targets, w, now + step, l1, l2)
         for _ in range(HALVINGS):
-            worse = after > loss[active] + 1e-12 * np.abs(loss[active])
-            if not worse.any():
+            worse = np.flatnonzero(after > loss[active] + 1e-12 * np.abs(loss[active]))
+            if not worse.size:
                 break
-            scale[worse] /= 2
-            after[worse] = _loss(x[worse], targets, w[worse], now[worse] + scale[worse, None] * step[worse], l1, l2)
-        moved = scale[:, None] * step
-        found[active], loss[active] = now + moved, after
-        active = active[np.abs(moved).max(axis=1) > TOLERANCE * (1 + np.abs(now).max(axis=1))]
+            step[worse] /= 2
+            nearer = now[worse] + step[worse]
+            after[worse], p[active[worse]] = _looked_at(
+                [_of(each, worse) for each in x], targets, w[worse], nearer, l1, l2
+            )
+        found[active], loss[active] = now + step, after
+        active = active[np.abs(step).max(axis=1) > TOLERANCE * (1 + np.abs(now).max(axis=1))]
         if not active.size:
             break
     return found
@@ -66,10 +75,27 @@ def cross_entropy(logits: Floats, targets: Floats) -> Floats:
     return np.asarray(np.logaddexp(0, logits) - targets * logits)
 
 
-def _loss(design: Floats, targets: Floats, weights: Floats, found: Floats, l1: float, l2: float) -> Floats:
-    rows = cross_entropy(np.einsum("bnp,bp->bn", design, found), targets)
-    penalty = l1 * np.abs(found).sum(axis=1) + l2 / 2 * np.square(found).sum(axis=1)
-    return np.asarray((weights * rows).sum(axis=1) + penalty)
+def _looked_at(
+    features: Sequence[Floats], targets: Floats, weights: Floats, at: Floats, l1: float, l2: float
+) -> tuple[Floats, Floats]:
+    """The penalised loss of every fit, and the probability of every row in it."""
+    logits = np.zeros(weights.shape)
+    for place, each in enumerate(features):
+        logits += each * at[:, place : place + 1]
+    small = np.exp(-np.abs(logits))
+    rows = np.log1p(small) + np.maximum(logits, 0) - targets * logits
+    penalty = l1 * np.abs(at).sum(axis=1) + l2 / 2 * np.square(at).sum(axis=1)
+    return _product(weights, rows) + penalty, np.where(logits >= 0, 1, small) / (1 + small)
+
+
+def _of(feature: Floats, fits: npt.NDArray[np.intp]) -> Floats:
+    """The feature in these fits alone; it is the same in all where it has no row per fit."""
+    return feature if feature.ndim == 1 else feature[fits]
+
+
+def _product(one: Floats, other: Floats) -> Floats:
+    """The sum over the rows of a product, fit by fit."""
+    return np.asarray(one @ other if other.ndim == 1 else np.einsum("bn,bn->b", one, other))
 
 
 def _step(now: Floats, slope: Floats, curved: Floats, l1: float) -> Floats:

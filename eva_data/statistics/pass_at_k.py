@@ -19,8 +19,8 @@ def pass_at_k(responses: npt.ArrayLike, correct: npt.ArrayLike, k: int, level: f
     n, c = _counts(responses, correct)
     if k < 1 or n.min() < k:
         raise DataError(
-            f"pass@{k} was asked for and a prompt has {int(n.min())} responses, at least k were expected and k from 1 "
-            "on: sample more responses or lower k"
+            f"pass@{k} was asked for and a prompt has {int(n.min())} responses, k from 1 to that was expected: "
+            "sample more responses or lower k"
         )
     logs = package("scipy.special").gammaln
     # C(n - c, k) / C(n, k) in logarithms, which do not overflow; 0 where fewer than k are wrong.

@@ -59,6 +59,8 @@ from trl import (
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
+from eva_data.errors import EvaError
+
 
 class Algorithm(NamedTuple):
     """TRL's classes for an algorithm, and the arguments that define the algorithm."""
@@ -203,4 +205,7 @@ def without_reference(trainer: type[Any], dataset: Dataset, training: Any, model
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EvaError as error:
+        fail(str(error))

@@ -36,6 +36,8 @@ from transformers import (
 from transformers.utils import cached_file
 from trl import ModelConfig, TrlParser
 
+from eva_data.models.rendering import bound_every_rendering
+
 Json = dict[str, Any]
 
 ORIGIN = "trained_on.json"
@@ -135,6 +137,8 @@ def load_table(own: Arguments, table: str, columns: Sequence[str]) -> tuple[Data
 
 
 def load_tokenizer(training: Any, model: ModelConfig) -> Any:
+    # Whoever made the model wrote its chat template, which TRL renders by itself, in loops of its own.
+    bound_every_rendering()
     return AutoTokenizer.from_pretrained(
         model.model_name_or_path, revision=model.model_revision, trust_remote_code=training.trust_remote_code
     )

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eva_data.cli.options import config_options, iteration_option, read_config, repo_option, start, visibility_option
+from eva_data.cli.options import (
+    config_options,
+    findings_option,
+    iteration_option,
+    read_config,
+    repo_option,
+    start,
+    visibility_option,
+)
 from eva_data.cli.say import say
 
 if TYPE_CHECKING:
@@ -19,9 +27,7 @@ if TYPE_CHECKING:
 @repo_option
 @visibility_option
 @click.option("--dry-run", is_flag=True, help="Print the files, their sizes and the card, and change nothing.")
-@click.option(
-    "--accept-findings", is_flag=True, help="Publish although addresses, numbers or keys were found in texts."
-)
+@findings_option
 @config_options
 def publish(
     iteration: int,

@@ -57,6 +57,12 @@ visibility_option = click.option(
     help="Who may see a repo that is created. Default: `publish.private` in eva.yaml, or else private.",
 )
 
+findings_option = click.option(
+    "--accept-findings",
+    is_flag=True,
+    help="Publish although addresses, numbers, keys or unsafe prompts were found in texts.",
+)
+
 
 def _finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):

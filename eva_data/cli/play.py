@@ -10,6 +10,7 @@ from eva_data.cli.hub import push_iteration
 from eva_data.cli.options import (
     budget_option,
     config_options,
+    findings_option,
     iteration_option,
     read_config,
     solver_option,
@@ -43,6 +44,7 @@ def init(recipe: str | None, force: bool) -> None:
 @solver_option
 @budget_option
 @click.option("--push", is_flag=True, help="Publish it to the Hub, as `eva-data publish` does.")
+@findings_option
 @click.option("--dry-run", is_flag=True, help="Print the resolved settings and what would be done, then stop.")
 @config_options
 def build(
@@ -51,6 +53,7 @@ def build(
     solver: str | None,
     budget: float | None,
     push: bool,
+    accept_findings: bool,
     dry_run: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
@@ -68,6 +71,8 @@ def build(
     from eva_data.cli.text.build import print_build
     from eva_data.game.play import outline, play
 
+    if accept_findings and not push:
+        raise click.UsageError("`--accept-findings` is about publishing: give `--push` too, or leave it out")
     run = start(read_config(config_path, overrides), solver, budget)
     if push:
         from eva_data.hub.publish import refuse_unready
@@ -80,7 +85,7 @@ def build(
     manifest = play(run, iteration, only=only, train_last=False)
     print_build(run, manifest)
     if push:
-        push_iteration(run, iteration)
+        push_iteration(run, iteration, accept_findings=accept_findings)
 
 
 @click.command()

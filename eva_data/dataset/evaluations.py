@@ -59,6 +59,8 @@ class Compared(Record):
     """Models that play and are of a judge's family, with `allow_same_judge`."""
     partial: str | None = None
     """Why judging ended early; None where all was judged."""
+    figures: dict[str, Any] = Field(default_factory=dict)
+    """What the rows come to, as plain values (`evaluation.figures.plain`); `verify` recomputes them."""
     notes: tuple[str, ...] = ()
 
 

@@ -10,7 +10,7 @@ from eva_data.errors import ConfigError
 from eva_data.evaluation.evaluate import Asked, prompts_of, sets_of, settings_of, usual_opponents
 from eva_data.evaluation.rule import rule_called
 from eva_data.iteration.run import Run
-from eva_data.statistics.power import detectable_win_rate
+from eva_data.statistics.power import smallest_difference
 
 
 def asked_for(
@@ -75,6 +75,8 @@ def outlook(run: Run, asked: Asked) -> list[str]:
         )
         line = f"{block.name} ({block.rule}): {count} prompts, at most {answers} and {verdicts}"
         if rule.kind == "compare":
-            line += f"; it can tell a win rate of {100 * detectable_win_rate(count):.1f} % from 50 % (4 times of 5)"
+            line += (
+                f"; it can tell a win rate of {50 + 100 * smallest_difference(count):.1f} % from 50 % (4 times of 5)"
+            )
         lines.append(f"{asked.solver} on {line}")
     return lines

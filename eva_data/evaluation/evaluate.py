@@ -15,8 +15,10 @@ from eva_data.config import HELDOUT, Config, Evaluate, EvaluationSet, Several, V
 from eva_data.dataset.evaluations import Compared, EvaluationRecord, keep, read_record
 from eva_data.dataset.inputs import hash_of_prompts
 from eva_data.errors import ConfigError
+from eva_data.evaluation.figures import figures_of, plain
 from eva_data.evaluation.judging import compared, rated, verified, verifier_of
-from eva_data.evaluation.rule import Rule, rule_called
+from eva_data.evaluation.rule import JudgingRule, rule_called
+from eva_data.evaluation.sentences import sentence_of
 from eva_data.evaluation.sets import SET, Note, read_set
 from eva_data.evaluation.sides import Side, answers_of, side_called
 from eva_data.iteration.heldout import heldout_prompts
@@ -117,14 +119,16 @@ def _on_set(run: Run, asked: Asked, block: EvaluationSet) -> list[Compared]:
     for entry, (ours, theirs) in missing:
         faced = _faced(prompts, answers[ours.name], answers[theirs.name] if theirs else None)
         rows, stopped = _judged(run, rule, block, faced, judges, ours)
-        made[entry.key] = entry.model_copy(update={"partial": stopped, "notes": tuple(notes)})
+        told = entry.model_copy(update={"partial": stopped, "notes": tuple(notes)})
         tables.append(_as_rows(rows, entry, ours, theirs))
+        figures = figures_of(told, tables[-1])
+        made[entry.key] = told.model_copy(update={"figures": plain(figures, sentence_of(figures))})
     if tables:
         keep(run.store, __version__, list(made.values()), pl.concat(tables))
     return [made.get(entry.key) or kept[entry.key] for entry in entries]
 
 
-def _pairs(rule: Rule, block: EvaluationSet, sides: list[Side]) -> list[tuple[Side, Side | None]]:
+def _pairs(rule: JudgingRule, block: EvaluationSet, sides: list[Side]) -> list[tuple[Side, Side | None]]:
     """What is judged: the solver against each other side, or where answers are judged alone each side by itself.
 
     Raises ConfigError where there is no other side to compare with.
@@ -153,7 +157,7 @@ def prompts_of(run: Run, block: EvaluationSet, note: Note) -> pl.DataFrame:
     return found.with_columns(missing).select(SET.names()).sort("prompt_id")
 
 
-def _refuse_lacking(rule: Rule, block: EvaluationSet, prompts: pl.DataFrame) -> None:
+def _refuse_lacking(rule: JudgingRule, block: EvaluationSet, prompts: pl.DataFrame) -> None:
     for name in rule.needs:
         lacking = prompts[name].null_count()
         if lacking:
@@ -163,7 +167,7 @@ def _refuse_lacking(rule: Rule, block: EvaluationSet, prompts: pl.DataFrame) -> 
             )
 
 
-def judges_of(run: Run, rule: Rule, asked: Asked, block: EvaluationSet) -> tuple[list[Player], tuple[str, ...]]:
+def judges_of(run: Run, rule: JudgingRule, asked: Asked, block: EvaluationSet) -> tuple[list[Player], tuple[str, ...]]:
     """The judges of a rule, and the models that play and are of a judge's family.
 
     Raises ConfigError where the rule needs a judge and none is named, or one is a relative without `allow_same_judge`.
@@ -228,7 +232,7 @@ def _faced(prompts: pl.DataFrame, ours: pl.DataFrame, theirs: pl.DataFrame | Non
 
 
 def _judged(
-    run: Run, rule: Rule, block: EvaluationSet, faced: pl.DataFrame, judges: Sequence[Player], ours: Side
+    run: Run, rule: JudgingRule, block: EvaluationSet, faced: pl.DataFrame, judges: Sequence[Player], ours: Side
 ) -> tuple[pl.DataFrame, str | None]:
     if rule.kind == "verify":
         return verified(run, block, faced, f"evaluate-{block.name}-verify-{ours.fingerprint[-12:]}"), None
@@ -243,7 +247,7 @@ def _judged(
 
 def _entry(
     run: Run,
-    rule: Rule,
+    rule: JudgingRule,
     block: EvaluationSet,
     prompts: pl.DataFrame,
     ours: Side,
@@ -273,13 +277,13 @@ def _entry(
         decoding_against=theirs.decoding if theirs else "",
         relatives=kin,
     )
-    told = {"partial", "notes", "solver_name", "against_name", "key"}
+    told = {"partial", "notes", "solver_name", "against_name", "key", "figures"}
     template = hashlib.sha256(_asked_words(rule, block).encode()).hexdigest()
     identity = entry.model_dump(mode="json", exclude=told) | {"question": template}
     return entry.model_copy(update={"key": call_key(identity).hex()[:16]})
 
 
-def _asked_words(rule: Rule, block: EvaluationSet) -> str:
+def _asked_words(rule: JudgingRule, block: EvaluationSet) -> str:
     return rule.template if block.judge_template is None else block.judge_template.read_text(encoding="utf-8")
 
 

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 
 from eva_data.comparing.orders import by_panel, flips
 from eva_data.dataset.evaluations import Compared, EvaluationRecord
 from eva_data.evaluation.rule import rule_called
-from eva_data.statistics.intervals import Interval, difference, mean, share
+from eva_data.statistics.differences import sign_flip_p
+from eva_data.statistics.interval import Interval
 from eva_data.statistics.length_control import lc_simple
 from eva_data.statistics.pass_at_k import pass_at_k
+from eva_data.statistics.rates import bounded_mean
+from eva_data.statistics.shares import share
 from eva_data.tables.reasons import kind
 
 SEED = 20411
@@ -58,7 +62,9 @@ class Figures:
     scores: pl.DataFrame
     """One row per judged prompt: `prompt_id`, `category`, `score`."""
     categories: Mapping[str, Interval]
-    pass_at: Mapping[int, float]
+    scale: tuple[float, float]
+    """The lowest and the highest score that a prompt can have."""
+    pass_at: Mapping[int, Interval]
     """k -> share of prompts that k answers solve; empty with one answer a prompt."""
     tokens: tuple[float | None, float | None]
     """Mean length of the answers in tokens, of the solver and of the other side; None where it is unknown."""
@@ -98,7 +104,7 @@ def figures_of(compared: Compared, rows: pl.DataFrame) -> Figures:
         per_prompt, agreement = _alone(own, compared.right), None
     scale = (rule.lowest, rule.highest) if rule.kind == "rate" else (0.0, 1.0)
     scores = per_prompt.select("prompt_id", "category", "score").sort("prompt_id")
-    estimate = mean(scores["score"].to_numpy(), seed=SEED, lowest=scale[0], highest=scale[1]) if scores.height else None
+    estimate = bounded_mean(scores["score"].to_numpy(), *scale) if scores.height else None
     controlled = _length_controlled(own, per_prompt) if rule.kind == "compare" and scores.height else None
     orders = _orders(own) if rule.kind == "compare" and rule.orders == "both" else ()
     made = Figures(
@@ -108,6 +114,7 @@ def figures_of(compared: Compared, rows: pl.DataFrame) -> Figures:
         estimate=estimate,
         scores=scores,
         categories=_by_category(scores, scale),
+        scale=scale,
         pass_at=_passes(own, compared) if compared.samples > 1 else {},
         tokens=(_mean(own, "completion_tokens"), _mean(own, "completion_tokens_against")),
         truncated=(_cut(own, "finish_reason"), _cut(own, "finish_reason_against")),
@@ -142,7 +149,10 @@ def differences_of(made: Sequence[Figures], solver: str, others: Sequence[str]) 
             both = ours.scores.join(theirs.scores, on="prompt_id", suffix="_against").sort("prompt_id")
             if both.is_empty():
                 continue
-            estimate, p = difference(both["score"].to_numpy(), both["score_against"].to_numpy(), seed=SEED)
+            apart = (both["score"] - both["score_against"]).to_numpy()
+            width = ours.scale[1] - ours.scale[0]
+            estimate = bounded_mean(apart, -width, width)
+            p = sign_flip_p(apart, SEED) if len(apart) > 1 else 1.0
             found.append(Difference(ours.compared.set, solver, theirs.compared.solver_name, ours.unit, estimate, p))
     return found
 
@@ -175,12 +185,12 @@ def _by_category(scores: pl.DataFrame, scale: tuple[float, float]) -> dict[str, 
     parts = scores.filter(pl.col("category").is_not_null()).sort("category", "prompt_id")
     groups = parts.group_by("category", maintain_order=True).agg(pl.col("score"))
     return {
-        category: mean(scored.to_numpy(), seed=SEED, lowest=scale[0], highest=scale[1])
+        category: bounded_mean(scored.to_numpy(), *scale)
         for category, scored in zip(groups["category"], groups["score"], strict=True)
     }
 
 
-def _passes(own: pl.DataFrame, compared: Compared) -> dict[int, float]:
+def _passes(own: pl.DataFrame, compared: Compared) -> dict[int, Interval]:
     """pass@k for k = 1, 2, 4, ... up to the number of samples; prompts with a sample that has no score are left out."""
     right = pl.col("score") >= (compared.right or 1.0)
     counts = (
@@ -251,3 +261,27 @@ def _warnings(made: Figures) -> list[str]:
     if compared.relatives:
         found.append(f"a judge is of the family of {', '.join(compared.relatives)}, and models prefer their family")
     return found
+
+
+def plain(made: Figures, sentence: str) -> dict[str, Any]:
+    """Figures as values for the record: an interval is [estimate, low, high]."""
+    return {
+        "unit": made.unit,
+        "judged": made.judged,
+        "estimate": _ends(made.estimate),
+        "length_controlled": _ends(made.length_controlled),
+        "categories": {name: _ends(interval) for name, interval in made.categories.items()},
+        "pass_at": {str(k): _ends(interval) for k, interval in made.pass_at.items()},
+        "tokens": list(made.tokens),
+        "truncated": list(made.truncated),
+        "consistent": {judge.judge: judge.consistent for judge in made.orders},
+        "first": {judge.judge: _ends(judge.first) for judge in made.orders},
+        "agreement": made.agreement,
+        "reasons": dict(made.reasons),
+        "sentence": sentence,
+        "warnings": list(made.warnings),
+    }
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.estimate, interval.low, interval.high]

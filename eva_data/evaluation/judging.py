@@ -14,7 +14,7 @@ from eva_data.comparing.verdict import Judged, judge_once
 from eva_data.config import EvaluationSet, Verifier
 from eva_data.config.base import Settings
 from eva_data.errors import BudgetError, ConfigError, DataError
-from eva_data.evaluation.rule import Rule, rule_called
+from eva_data.evaluation.rule import JudgingRule, rule_called
 from eva_data.iteration.run import Run
 from eva_data.jobs.job import Job
 from eva_data.models.player import NOT_ASKED, Player, backend_of
@@ -59,7 +59,7 @@ def judge_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[Judged]:
 
 
 def compared(
-    run: Run, rule: Rule, block: EvaluationSet, faced: pl.DataFrame, judge: Player
+    run: Run, rule: JudgingRule, block: EvaluationSet, faced: pl.DataFrame, judge: Player
 ) -> tuple[pl.DataFrame, str | None]:
     """Rows of `faced` in each order, with `judge`, `order`, `label`, `score`, `reason` and `raw`.
 
@@ -88,7 +88,7 @@ def compared(
 
 
 def rated(
-    run: Run, rule: Rule, block: EvaluationSet, faced: pl.DataFrame, judge: Player
+    run: Run, rule: JudgingRule, block: EvaluationSet, faced: pl.DataFrame, judge: Player
 ) -> tuple[pl.DataFrame, str | None]:
     """Rows of `faced` with the rating of each answer by itself; else as `compared`.
 
@@ -193,7 +193,7 @@ def _without_asking() -> list[pl.Expr]:
     ]
 
 
-def _template(rule: Rule, block: EvaluationSet) -> str:
+def _template(rule: JudgingRule, block: EvaluationSet) -> str:
     if block.judge_template is None:
         return rule.template
     try:
@@ -213,7 +213,7 @@ def _template(rule: Rule, block: EvaluationSet) -> str:
 
 
 def _ask(
-    run: Run, rule: Rule, block: EvaluationSet, judge: Player, questions: Sequence[str]
+    run: Run, rule: JudgingRule, block: EvaluationSet, judge: Player, questions: Sequence[str]
 ) -> tuple[list[Judged], str | None]:
     """One Judged per question, and why not all of them were asked."""
     rows = pl.DataFrame({"question": questions}, schema={"question": pl.String})

@@ -12,7 +12,7 @@ from eva_data.own_code import is_own, load_function
 
 
 @dataclass(frozen=True)
-class Rule:
+class JudgingRule:
     """How answers to a set are judged."""
 
     kind: Literal["compare", "rate", "verify"]
@@ -41,10 +41,10 @@ class Rule:
     """Longest reply of a judge, in tokens."""
 
 
-def rule_called(name: str) -> Rule:
+def rule_called(name: str) -> JudgingRule:
     """The rule of that name, or the user's own `my_module:rule`."""
     if is_own(name):
-        found: Rule = load_function(name, "evaluate.sets.rule")()
+        found: JudgingRule = load_function(name, "evaluate.sets.rule")()
         return found
-    rule: Rule = import_module(f"eva_data.evaluation.rules.{name}").RULE
+    rule: JudgingRule = import_module(f"eva_data.evaluation.rules.{name}").RULE
     return rule

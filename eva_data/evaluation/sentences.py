@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eva_data.evaluation.figures import CONSISTENT, Difference, Figures
-from eva_data.statistics.intervals import Interval
-from eva_data.statistics.power import prompts_needed
+from eva_data.statistics.interval import Interval
+from eva_data.statistics.power import LARGEST_DEVIATION, prompts_needed
 
 
 def percent(interval: Interval) -> str:
@@ -44,7 +44,8 @@ def sentence_of(made: Figures) -> str:
     verdict = _verdict(made.estimate, 0.5)
     if verdict:
         return f"{compared.solver_name} is {verdict} than {compared.against_name} {where}: {shown(made)}."
-    needed = prompts_needed(made.estimate.estimate)
+    apart = abs(made.estimate.estimate - 0.5)
+    needed = prompts_needed(apart, _deviation(made)) if apart > 1e-9 else None
     more = f" A difference of this size would need about {needed:,} prompts." if needed else ""
     return (
         f"{compared.solver_name} and {compared.against_name} are not distinguishable at this size {where}: "
@@ -71,6 +72,12 @@ def _verdict(interval: Interval, even: float) -> str | None:
     if interval.low > even:
         return "better"
     return "worse" if interval.high < even else None
+
+
+def _deviation(made: Figures) -> float:
+    """The standard deviation of the scores of prompts; where it is 0, the largest that scores in [0, 1] can have."""
+    found = made.scores["score"].std(ddof=0)
+    return float(found) if isinstance(found, float) and found > 0 else LARGEST_DEVIATION
 
 
 def checkpoint_note(made: Sequence[Figures]) -> str:

@@ -7,9 +7,11 @@ model is theta_1 of that folder, so that `build --iter 2` goes on from it there.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -19,6 +21,7 @@ from typing import Any
 from eva_data.config import Config, RewardServer
 from eva_data.dataset.manifest import Manifest
 from eva_data.dataset.seeds import seed_block
+from eva_data.dataset.staleness import differences, what_counts
 from eva_data.errors import ConfigError, MissingExtraError, StaleError
 from eva_data.evolve.reply_form import guide_of
 from eva_data.files import sha256, write_json, write_parquet, write_text
@@ -26,7 +29,7 @@ from eva_data.iteration.heldout import split_seeds
 from eva_data.iteration.players import creator_of, solver_of
 from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
-from eva_data.iteration.stale import changed_inputs
+from eva_data.iteration.stale import changed_inputs, inputs_now, inputs_to_record
 from eva_data.jobs.job import Job
 from eva_data.ledger import call_key
 from eva_data.models.player import Player, connection, llm_fields
@@ -41,6 +44,8 @@ from eva_data.training.online_tables import ITERATION
 from eva_data.training.recipes import find_recipe
 
 ALGORITHMS = ("rloo", "oaif")
+BEGUN = "begun_with.json"
+"""In the job folder: what the run was begun with, so that it goes on with nothing else."""
 _SEEDS_CARD = """\
 ---
 configs:
@@ -93,7 +98,8 @@ def train_online(run: Run, online: Online) -> Manifest:
         _refuse_another(run, asked)
     else:
         _train(run, online, recipe, start)
-        write_dataset(run, asked, start)
+        # The seeds are read again for the dataset: they must be those that were trained on.
+        write_dataset(run, asked, start, begun_with(run))
     write_card(store, run.config.publish.licence)
     job = store.job_folder(ITERATION, "online")
     if not store.solver_folder(ITERATION).exists():
@@ -109,6 +115,7 @@ def _refuse_another(run: Run, asked: dict[str, Any]) -> None:
     done = manifest.online or {}
     run.store.refuse_changed(ITERATION)
     changed = [f"`{key}` is {asked[key]!r}, was {done.get(key)!r}" for key in asked if asked[key] != done.get(key)]
+    changed += [said for said in differences(run.config, manifest) if said.startswith("`seeds.")]
     changed += changed_inputs(run, manifest)
     if changed:
         raise StaleError(
@@ -125,7 +132,7 @@ def _train(run: Run, online: Online, recipe: Path, start: Player) -> None:
             raise MissingExtraError.of(package, "train")
     job = store.job_folder(ITERATION, "online").resolve()
     arguments, environment = launch_arguments(config, os.environ)
-    prepare(run, start, job)
+    prepare(run, start, job, begun_with(run))
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch", *arguments),
         *(str(train_dir() / "online.py"), "--config", str(recipe), "--game", str(job / "game.json")),
@@ -139,12 +146,48 @@ def _train(run: Run, online: Online, recipe: Path, start: Player) -> None:
     run_script(command, job, store.log("online"), environment, "online", progress)
 
 
-def prepare(run: Run, start: Player, job: Path) -> None:
-    """Write the inputs of the script to the job folder: `seeds`, a dataset, and `game.json`. `start` is theta_0."""
+def begun_with(run: Run) -> Mapping[str, str]:
+    """The hashes of the inputs that the run in the job folder was begun with; of those of now where none was begun.
+
+    A run that was cut off goes on with the same inputs or not at all: StaleError, which names each that changed. A Hub
+    dataset is read at the commit at which the run began.
+    """
+    job = run.store.job_folder(ITERATION, "online")
+    counting = json.loads(json.dumps(what_counts(run.config, ITERATION)))
+    path, seeds = job / BEGUN, {key: value for key, value in counting.items() if key.startswith("seeds.")}
+    if not path.exists():
+        found = inputs_to_record(run, ITERATION)
+        write_json(path, {"inputs": found, "seeds": seeds})
+        return found
+    begun = json.loads(path.read_text(encoding="utf-8"))
+    now = inputs_now(run, ITERATION)
+    inputs: dict[str, str] = begun["inputs"]
+    settings: dict[str, Any] = begun["seeds"]
+    changed = [
+        f"`{key}` is {seeds.get(key)!r}, was {settings.get(key)!r}"
+        for key in sorted(seeds.keys() | settings.keys())
+        if seeds.get(key) != settings.get(key)
+    ]
+    changed += [f"`{key}` holds other content" for key, then in inputs.items() if now.hashes.get(key, then) != then]
+    changed += [f"`{key}` cannot be read" for key in now.missing if key in inputs]
+    if changed:
+        raise StaleError(
+            f"the online run in {run.store.folder} is not finished, and its inputs are not those that it began with: "
+            f"{'; '.join(changed)}; restore them, train into a folder of its own with `--set folder=...`, or remove "
+            f"{job} to begin it anew"
+        )
+    return inputs
+
+
+def prepare(run: Run, start: Player, job: Path, inputs: Mapping[str, str]) -> None:
+    """Write the inputs of the script to the job folder: `seeds`, a dataset, and `game.json`. `start` is theta_0.
+
+    `inputs` are those that the run began with: a Hub dataset is read at the commit that stands there.
+    """
     seeds_of = run.config.seeds
     if seeds_of is None:
         raise ConfigError("`solver` is a table of responses: training online needs `seeds`, prompts to begin with")
-    seeds = split_seeds(run, {}).training
+    seeds = split_seeds(run, inputs).training
     game = _game(run, start, job)
     write_parquet(job / "seeds" / "prompts" / "iter_1.parquet", seed_block(seeds, 1, seeds_of.per_iteration).to_arrow())
     write_text(job / "seeds" / "README.md", _SEEDS_CARD)

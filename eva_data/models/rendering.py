@@ -1,7 +1,9 @@
 """Renders conversations by a model's own chat template, within a time limit, since a stranger may have written it.
 
-A template is a program. transformers runs it in a sandbox that keeps it from files and from Python, but not from long
-loops: two nested loops may take hours. So a rendering that takes too long is ended, in whichever thread it runs.
+A template is a program. transformers runs it in a sandbox that keeps it from files and from Python, but not from
+looping: two nested loops may take hours. So a rendering that takes too long is ended, in whichever thread it runs.
+Only between two steps of Python can it be ended, so that a single step has a bound of its own: in this process the
+sandbox of jinja refuses products of more than a template needs.
 """
 
 from __future__ import annotations
@@ -10,13 +12,15 @@ import ctypes
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
+from functools import cache, wraps
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment
-from jinja2.exceptions import TemplateError
+from jinja2.exceptions import SecurityError, TemplateError
+from jinja2.sandbox import SandboxedEnvironment
 
 from eva_data.calls import Message
 from eva_data.errors import ModelError
@@ -26,7 +30,11 @@ if TYPE_CHECKING:
 
 LIMIT_SECONDS = 10.0
 """The longest time that a template may take for one conversation; a usual template takes a millisecond."""
+_SECONDS_OF_MANY = 0.1
+"""What each conversation adds where many are rendered at once, beyond the first hundred."""
 _POLL_SECONDS = 0.1
+_LARGEST = 1_000_000
+"""Bits of a number, or characters or items of a sequence, that a template may have from one multiplication."""
 
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, ask: bool = True) -> str:
@@ -41,9 +49,26 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, a
     return text
 
 
+@cache
+def bound_every_rendering() -> None:
+    """Bound all that this process renders by tokenizers of transformers: for programs whose libraries render."""
+    from transformers import PreTrainedTokenizerBase
+
+    rendering: Any = PreTrainedTokenizerBase.apply_chat_template
+
+    @wraps(rendering)
+    def apply_chat_template(self: PreTrainedTokenizerBase, conversation: Any, *more: Any, **named: Any) -> Any:
+        many = len(conversation) > 0 and isinstance(conversation[0], list | tuple)
+        with bounded(self, len(conversation) if many else 1):
+            return rendering(self, conversation, *more, **named)
+
+    setattr(PreTrainedTokenizerBase, rendering.__name__, apply_chat_template)
+
+
 @contextmanager
-def bounded(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
+def bounded(tokenizer: PreTrainedTokenizerBase, conversations: int = 1) -> Iterator[None]:
     """End a rendering in this context, and raise ModelError, once it takes longer than the limit."""
+    seconds = max(LIMIT_SECONDS, _SECONDS_OF_MANY * conversations)
     name = f"the chat template of {PurePath(str(tokenizer.name_or_path)).name}"
     remedy = "use another model, or put a chat_template.jinja that you trust beside its tokenizer"
     templates = tokenizer.chat_template
@@ -51,10 +76,11 @@ def bounded(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
         if isinstance(template, str) and "**" in template and _computes_powers(template):
             raise ModelError(f"{name} computes powers, which can take for ever: {remedy}")
     try:
-        with _ended_after(LIMIT_SECONDS):
+        with _ended_after(seconds):
             yield
     except _TooLongError:
-        raise ModelError(f"{name} took more than {LIMIT_SECONDS:g} s for one conversation: {remedy}") from None
+        of = "one conversation" if conversations == 1 else f"{conversations} conversations"
+        raise ModelError(f"{name} took more than {seconds:g} s for {of}: {remedy}") from None
 
 
 def _computes_powers(template: str) -> bool:
@@ -63,6 +89,25 @@ def _computes_powers(template: str) -> bool:
     except TemplateError:
         # The rendering itself will say what is wrong.
         return False
+
+
+def _product(left: Any, right: Any) -> Any:
+    """What `*` is in a template: numbers grow until a single multiplication takes hours, in which nothing is ended."""
+    if isinstance(left, int) and isinstance(right, int):
+        size = left.bit_length() + right.bit_length()
+    elif isinstance(left, int) and isinstance(right, Sized):
+        size = left * len(right)
+    elif isinstance(left, Sized) and isinstance(right, int):
+        size = len(left) * right
+    else:
+        size = 0
+    if size > _LARGEST:
+        raise SecurityError(f"a multiplication gives more than {_LARGEST:,} bits, characters or items")
+    return left * right
+
+
+SandboxedEnvironment.intercepted_binops |= {"*"}
+SandboxedEnvironment.default_binop_table["*"] = _product
 
 
 class _TooLongError(Exception):

@@ -1,1 +1,1 @@
-"""Intervals, tests and sizes: numbers in, numbers out."""
+"""Figures with their uncertainty: numbers in, numbers out, thin over scipy and statsmodels."""

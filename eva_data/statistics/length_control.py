@@ -1,65 +1,199 @@
-"""A win rate as it would be if both sides wrote equally long answers.
+"""The length-controlled win rate of AlpacaEval 2: the win rate if both sides wrote equally long responses.
 
-Source of the form: Dubois et al. 2024, "Length-Controlled AlpacaEval", arXiv 2404.04475. This is its model without the
-terms that need other models' verdicts (instruction difficulty, gamed baselines), and is therefore called `lc_simple`,
-never LC.
+Dubois, Galambosi, Liang and Hashimoto 2024, arXiv 2404.04475, with the particulars of alpaca_eval 0.6.6
+(`metrics/glm_winrate.py`): the judge's preference for the own response is
+
+    logistic(theta + phi * tanh((baseline's length - own length) / deviation of that difference) + psi * difficulty),
+
+lengths in characters, without a further intercept. The fit is L1-penalised; its strength comes from ten candidates by
+five folds of cross-validation. Rows of gamed baselines (the baseline told to be verbose, and concise) are in the fit
+without theta, with a tenth of a row's weight each, so that phi cannot take what is quality. The win rate is the mean
+prediction with the length term at 0.
+
+Difficulties and gamed rows exist for AlpacaEval's own prompts and baseline only. Without them the model is theta and
+phi alone, and its figure is called `lc_simple`, never the leaderboard's.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from eva_data.statistics.intervals import DRAWS, Interval
+import numpy as np
+import numpy.typing as npt
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from eva_data.errors import DataError
+from eva_data.statistics.bootstrap import DRAWS, drawn_counts, rate_of_draws
+from eva_data.statistics.interval import LEVEL, Floats, Interval, numbers
+from eva_data.statistics.logistic import cross_entropy, fit, probability
 
-RIDGE = 1e-2
-"""Weight of the penalty on the length term, in prompts: it keeps separable data finite."""
+PENALTIES = 1 / np.logspace(-4, 4, 10)
+"""The candidates' weights of the L1 penalty: one over scikit-learn's C."""
 
-STEPS = 25
+FOLDS = 5
+GAMED_WEIGHT = 0.2 / 2
+"""A fifth for all gamed rows of a prompt, of which there are two."""
+
+AT_ONCE = 200
+"""How many draws are refitted at once; more need more memory and are no faster."""
+
+FEWEST = 10
+"""Prompts below which no length effect is fitted by itself."""
+
+FULL, SIMPLE = "length_controlled_win_rate", "lc_simple"
+
+
+@dataclass(frozen=True)
+class GamedBaselines:
+    """The rows of gamed baselines: one number a row in each, the preference for the gamed baseline in [0, 1]."""
+
+    preference: npt.ArrayLike
+    length_difference: npt.ArrayLike
+    """(Baseline's length - gamed length) / deviation: `std_delta_len`, which the file holds ready."""
+    difficulty: npt.ArrayLike
+
+
+@dataclass(frozen=True)
+class LengthControlled:
+    """The length-controlled win rate with what the model found."""
+
+    name: str
+    """`length_controlled_win_rate`, or `lc_simple` where difficulties or gamed rows are not there."""
+    rate: Interval
+    standard_error: float
+    """Of the predictions, as alpaca_eval prints it: it does not hold the uncertainty of the fit, the interval does."""
+    theta: float
+    length: float
+    difficulty: float | None
+    penalty: float
+
+
+def length_controlled(
+    preferences: npt.ArrayLike,
+    own_lengths: npt.ArrayLike,
+    baseline_lengths: npt.ArrayLike,
+    difficulty: npt.ArrayLike | None = None,
+    gamed: GamedBaselines | None = None,
+    *,
+    level: float = LEVEL,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> LengthControlled:
+    """The win rate at equal lengths; one preference in [0, 1] for the own response and two lengths per prompt.
+
+    Every draw of the bootstrap standardises the lengths and fits the model anew; the strength of the penalty and the
+    gamed rows stay, which are no sample of prompts. Row order matters only in which fold a prompt falls. Raises
+    DataError where all differences in length are the same and not 0: then nothing can tell length from quality.
+    """
+    scores = numbers(preferences, "preferences", 0, 1)
+    delta = numbers(baseline_lengths, "lengths", 0) - numbers(own_lengths, "lengths", 0)
+    full = difficulty is not None and gamed is not None
+    hard = numbers(difficulty, "difficulties") if full and difficulty is not None else np.zeros(0)
+    if scores.size < FOLDS or delta.shape != scores.shape or (full and hard.shape != scores.shape):
+        raise DataError(
+            f"{scores.size} preferences and {delta.size} lengths were found, as many of each and at least {FOLDS} were "
+            "expected: join them by prompt"
+        )
+    if np.ptp(delta) == 0 and delta[0] != 0:
+        raise DataError(
+            f"all responses differ from the baseline's by {-delta[0]:g} characters, different lengths were expected: "
+            "nothing can tell length from quality here, report the raw win rate alone"
+        )
+    extra = _gamed_rows(gamed) if full and gamed is not None else (np.zeros((0, 2)), np.zeros(0))
+    model = _Model(scores, delta, hard if full else None, *extra)
+    penalty = model.best_penalty()
+    (found,) = model.fits(np.ones((1, scores.size)), penalty, None)
+    predicted = model.predicted(found[None])[0]
+    counts = drawn_counts(scores.size, draws, seed).astype(float)
+    again = [
+        (part * model.predicted(model.fits(part, penalty, found))).mean(axis=1)
+        for part in np.array_split(counts, max(1, -(-draws // AT_ONCE)))
+    ]
+    rate = float(predicted.mean())
+    return LengthControlled(
+        name=FULL if full else SIMPLE,
+        rate=rate_of_draws(rate, np.clip(np.concatenate(again), 0, 1), scores.size, level),
+        standard_error=float(predicted.std(ddof=1) / np.sqrt(scores.size)),
+        theta=float(found[1]),
+        length=float(found[0]),
+        difficulty=float(found[2]) if full else None,
+        penalty=penalty,
+    )
 
 
 def lc_simple(
-    scores: NDArray[np.float64], ours: NDArray[np.float64], theirs: NDArray[np.float64], *, seed: int
+    scores: npt.ArrayLike, ours: npt.ArrayLike, theirs: npt.ArrayLike, *, seed: int, draws: int = DRAWS
 ) -> Interval | None:
-    """The win rate at equal length, with a bootstrap interval over prompts of which every draw fits the model anew.
+    """The rate of the model without difficulties and gamed rows.
 
-    `scores` is the solver's score of each prompt in [0, 1], `ours` and `theirs` the lengths of the answers in
-    characters. The model is logit(score) = a + b tanh(d), with d the difference in length over its standard deviation;
-    the result is sigmoid(a). None with fewer than 10 prompts, or where all differences in length are equal.
+    None with fewer than 10 prompts, or where all differences in length are the same: the raw win rate says it all.
     """
-    import numpy as np
-
-    apart = ours - theirs
-    spread = float(apart.std())
-    if len(scores) < 10 or spread == 0:
+    found = numbers(scores, "preferences", 0, 1)
+    if found.size < FEWEST or np.ptp(np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float)) == 0:
         return None
-    term = np.tanh(apart / spread)
-    centre = _at_equal_length(scores[None, :], term[None, :])[0]
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, len(scores), size=(DRAWS, len(scores)))
-    found = np.concatenate([_at_equal_length(scores[part], term[part]) for part in np.array_split(drawn, 20)])
-    low, high = np.quantile(found, [0.025, 0.975])
-    return Interval(float(centre), float(low), float(high), len(scores))
+    return length_controlled(found, ours, theirs, seed=seed, draws=draws).rate
 
 
-def _at_equal_length(scores: NDArray[np.float64], term: NDArray[np.float64]) -> NDArray[np.float64]:
-    """sigmoid(a) of the model that is fitted to each row, by Newton's steps for all rows at once."""
-    import numpy as np
+def _gamed_rows(gamed: GamedBaselines) -> tuple[Floats, Floats]:
+    """Columns length and difficulty, and the targets; rows that the judge did not answer are left out."""
+    columns = [np.asarray(each, dtype=float) for each in (gamed.length_difference, gamed.difficulty, gamed.preference)]
+    if len({each.shape for each in columns}) != 1:
+        raise DataError("the columns of the gamed baselines differ in length: give the file's columns as they are")
+    kept = ~np.isnan(columns[2])
+    return np.stack([columns[0][kept], columns[1][kept]], axis=1), numbers(columns[2][kept], "preferences", 0, 1)
 
-    a, b = np.zeros(len(scores)), np.zeros(len(scores))
-    for _ in range(STEPS):
-        fitted = 1 / (1 + np.exp(-(a[:, None] + b[:, None] * term)))
-        weight = fitted * (1 - fitted)
-        error = scores - fitted
-        gradient_a, gradient_b = error.sum(1) - RIDGE * a, (error * term).sum(1) - RIDGE * b
-        aa = weight.sum(1) + RIDGE
-        ab = (weight * term).sum(1)
-        bb = (weight * term * term).sum(1) + RIDGE
-        determinant = aa * bb - ab * ab
-        step_a = (bb * gradient_a - ab * gradient_b) / determinant
-        step_b = (aa * gradient_b - ab * gradient_a) / determinant
-        a, b = np.clip(a + np.clip(step_a, -2, 2), -20, 20), np.clip(b + np.clip(step_b, -2, 2), -20, 20)
-    return np.asarray(1 / (1 + np.exp(-a)))
+
+@dataclass(frozen=True)
+class _Model:
+    """Columns: length, theta, and difficulty where it is known. Rows: the gamed ones first, then the prompts."""
+
+    scores: Floats
+    delta: Floats
+    difficulty: Floats | None
+    gamed: Floats
+    gamed_scores: Floats
+
+    @property
+    def targets(self) -> Floats:
+        return np.concatenate([self.gamed_scores, self.scores])
+
+    def weights(self, counts: Floats) -> Floats:
+        own = np.full((counts.shape[0], self.gamed.shape[0]), GAMED_WEIGHT)
+        return np.concatenate([own, counts], axis=1)
+
+    def features(self, counts: Floats) -> list[Floats]:
+        """Length, theta and difficulty by fits and rows; the lengths are standardised within each draw."""
+        n = counts.sum(axis=1)
+        mean = counts @ self.delta / n
+        square = (counts * np.square(self.delta - mean[:, None])).sum(axis=1)
+        deviation = np.sqrt(square / (n - 1))
+        standard = self.delta / np.where(deviation == 0, 1, deviation)[:, None]
+        gamed = np.broadcast_to(self.gamed[:, 0], (counts.shape[0], self.gamed.shape[0]))
+        theta = np.concatenate([np.zeros(self.gamed.shape[0]), np.ones(self.scores.size)])
+        columns = [np.tanh(np.concatenate([gamed, standard], axis=1)), theta]
+        if self.difficulty is not None:
+            columns.append(np.concatenate([self.gamed[:, 1], self.difficulty]))
+        return columns
+
+    def fits(self, counts: Floats, penalty: float, start: Floats | None) -> Floats:
+        return fit(self.features(counts), self.targets, self.weights(counts), l1=penalty, start=start)
+
+    def predicted(self, found: Floats) -> Floats:
+        """Fits by prompts: the chance that the own response is preferred, at equal lengths."""
+        logits = found[:, 1:2] + np.zeros(self.scores.size)
+        if self.difficulty is not None:
+            logits = logits + found[:, 2:3] * self.difficulty
+        return probability(logits)
+
+    def best_penalty(self) -> float:
+        """The candidate with the smallest mean held-out loss; the strongest one of several that are as good."""
+        ones = np.ones((1, self.scores.size))
+        (weights,) = self.weights(ones)
+        features = [np.ravel(each) for each in self.features(ones)]
+        fold = np.arange(weights.size) % FOLDS
+        kept = np.arange(FOLDS)[:, None] != fold
+        losses = []
+        for penalty in PENALTIES:
+            found = fit(features, self.targets, weights * kept, l1=float(penalty))
+            rows = cross_entropy(found @ np.stack(features), self.targets) * weights
+            losses.append(np.mean([rows[one][~kept[one]].mean() for one in range(FOLDS)]))
+        return float(PENALTIES[int(np.argmin(losses))])

@@ -1,29 +1,45 @@
-"""Which differences a number of prompts can see, and how many prompts a difference needs.
-
-The normal approximation of a two-sided test of a win rate of one half, with the largest variance that scores in [0, 1]
-can have: ties and consistent verdicts make the truth a little better.
-"""
+"""How small a difference a number of prompts can show, and how many prompts a difference needs."""
 
 from __future__ import annotations
 
 import math
 
-LEVEL, POWER = 0.05, 0.8
+from eva_data.errors import DataError
+from eva_data.statistics.interval import LEVEL, package
+
+POWER = 0.8
+"""The chance of seeing the difference where it is real."""
+
+LARGEST_DEVIATION = 0.5
+"""The standard deviation of win rates when every verdict is a win or a loss and both are as likely: the worst case."""
 
 
-def detectable_win_rate(prompts: int) -> float:
-    """The win rate above one half that so many prompts, at least 1, tell from one half 4 times of 5."""
-    return min(0.5 + _reach() * 0.5 / math.sqrt(prompts), 1.0)
+def smallest_difference(
+    n: int, deviation: float = LARGEST_DEVIATION, power: float = POWER, level: float = LEVEL, comparisons: int = 1
+) -> float:
+    """The smallest mean difference that n prompts show with this power, in the units of `deviation`.
+
+    (z_{1 - alpha / 2} + z_power) * deviation / sqrt(n), alpha divided by the number of comparisons; of paired
+    differences per prompt, `deviation` is their standard deviation.
+    """
+    if n < 1:
+        raise DataError(f"{n} prompts were found, at least 1 was expected: set prompts aside for evaluation")
+    return _both(power, level, comparisons) * deviation / math.sqrt(n)
 
 
-def prompts_needed(win_rate: float) -> int | None:
-    """How many prompts tell this win rate from one half 4 times of 5; None where it is one half."""
-    apart = abs(win_rate - 0.5)
-    return math.ceil((_reach() * 0.5 / apart) ** 2) if apart > 1e-9 else None
+def prompts_needed(
+    difference: float,
+    deviation: float = LARGEST_DEVIATION,
+    power: float = POWER,
+    level: float = LEVEL,
+    comparisons: int = 1,
+) -> int | None:
+    """How many prompts show a mean difference of this size with this power; None where the difference is 0."""
+    if difference == 0:
+        return None
+    return math.ceil((_both(power, level, comparisons) * deviation / abs(difference)) ** 2 - 1e-9)
 
 
-def _reach() -> float:
-    """Standard errors between zero and a difference that is found with that power."""
-    from statistics import NormalDist
-
-    return NormalDist().inv_cdf(1 - LEVEL / 2) + NormalDist().inv_cdf(POWER)
+def _both(power: float, level: float, comparisons: int) -> float:
+    ndtri = package("scipy.special").ndtri
+    return float(ndtri(1 - (1 - level) / 2 / comparisons) + ndtri(power))

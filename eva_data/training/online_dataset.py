@@ -18,7 +18,6 @@ from eva_data.iteration.build import bills_of, licences_of
 from eva_data.iteration.heldout import split_seeds
 from eva_data.iteration.players import creator_of
 from eva_data.iteration.run import Run
-from eva_data.iteration.stale import inputs_to_record
 from eva_data.method.outcome import outcome_of
 from eva_data.models.player import Player
 from eva_data.rewards.scorers import reward_model
@@ -36,14 +35,16 @@ from eva_data.training.online_tables import (
 )
 
 
-def write_dataset(run: Run, asked: dict[str, Any], start: Player) -> None:
-    """Write the tables of the record in the job folder, and a manifest that holds `asked`."""
+def write_dataset(run: Run, asked: dict[str, Any], start: Player, inputs: Mapping[str, str]) -> None:
+    """Write the tables of the record in the job folder, and a manifest that holds `asked`.
+
+    `inputs` are the hashes of what the run was begun with.
+    """
     job = run.store.job_folder(ITERATION, "online")
     training = json.loads((job / "output" / "training.json").read_text(encoding="utf-8"))
     lines = read_record(job / "record.jsonl")
     config = _as_sampled(run.config, training["sampling"])
     assert config.seeds is not None
-    inputs = inputs_to_record(run, ITERATION)
     split = split_seeds(run, inputs)
     seeds, rejected = split.training, split.rejects
     block = seed_block(seeds, 1, config.seeds.per_iteration)
@@ -71,7 +72,7 @@ def write_dataset(run: Run, asked: dict[str, Any], start: Player) -> None:
             reward=reward_model(run.scorers),
         ),
         licences=licences_of(run, start, creator),
-        inputs=inputs | {"prompts": hash_of_prompts(block)},
+        inputs={**inputs, "prompts": hash_of_prompts(block)},
         notes=(),
         evolving=Evolving(eliminated=dict(eliminated["reason"].value_counts(sort=True).iter_rows())),
         bills=bills_of(run, ITERATION),

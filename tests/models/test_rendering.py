@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from jinja2.exceptions import SecurityError
 from sandbox_runs import SMALL, eva
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -68,6 +69,17 @@ def test_powers_are_refused_before_they_are_computed(tokenizer: PreTrainedTokeni
     assert ended(tokenizer).startswith("the chat template of model computes powers, which can take for ever: ")
     tokenizer.chat_template = "** {{ messages[0].content }} {{ '**' }}"
     assert render(tokenizer, ASK) == "** Say a. **"
+
+
+def test_a_multiplication_that_would_take_hours_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
+    # Each squaring takes three times as long as the one before: the thirtieth hours, in a single step of Python.
+    squared = "{% set kept = namespace(x=9) %}{% for i in range(40) %}{% set kept.x = kept.x * kept.x %}{% endfor %}"
+    for template in (squared, "{{ 'ab' * 99999999999 }}", "{{ 99999999999 * [1] }}"):
+        tokenizer.chat_template = template
+        with pytest.raises(SecurityError, match="a multiplication gives more than 1,000,000 bits, characters or"):
+            render(tokenizer, ASK)
+    tokenizer.chat_template = "{{ '=' * 3 }}{{ 2 * [7] }}{{ 6 * 7 }}{{ 1.5 * 2 }}"
+    assert render(tokenizer, ASK) == "===[7, 7]423.0"
 
 
 def test_a_build_with_such_a_model_ends_in_a_sentence(tmp_path: Path) -> None:

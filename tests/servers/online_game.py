@@ -34,7 +34,7 @@ def recipe(folder: Path, name: str, **changes: Any) -> Path:
 def arguments(job: Path, run: Run, recipe: Path, *more: str) -> list[str]:
     """Write the inputs of the script to `job`, and return its arguments."""
     start = solver_of(run, 1)
-    prepare(run, start, job)
+    prepare(run, start, job, {})
     return [
         *("--config", str(recipe), "--game", str(job / "game.json"), "--dataset", str(job / "seeds")),
         *("--split", "iter_1", "--model_name_or_path", str(start.path), "--output_dir", str(job / "output")),

@@ -14,6 +14,8 @@ from scripts import arguments
 from tiny import pairs, preferences, save_dataset, save_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from eva_data.errors import ModelError
+from eva_data.models import rendering
 from eva_data.training.launch import failure
 
 # TRL 1.16 calls by their old names what transformers 5.23 has renamed.
@@ -31,6 +33,19 @@ def test_one_pair_is_trained_on(preference: ModuleType, tmp_path: Path, recipe: 
     preference.main(arguments(tmp_path, save_model(tmp_path / "model"), recipe=recipe))
     training = json.loads((tmp_path / "theta" / "training.json").read_text())
     assert (training["pairs"]["trained"], training["steps"]) == (1, 3)
+
+
+@pytest.mark.parametrize("recipe", SANDBOX)
+def test_a_chat_template_that_loops_is_ended_in_a_training_too(
+    preference: ModuleType, tmp_path: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendering, "LIMIT_SECONDS", 0.5)
+    model = save_model(tmp_path / "model")
+    loops = "".join(f"{{% for {name} in range(99999) %}}" for name in "abc") + "{% endfor %}" * 3
+    (model / "chat_template.jinja").write_text(loops)
+    save_dataset(tmp_path / "data", {"iter_1": pairs(3)})
+    with pytest.raises(ModelError, match=r"the chat template of model took more than 0.5 s for 3 conversations: use"):
+        preference.main(arguments(tmp_path, model, recipe=recipe))
 
 
 def test_a_missing_column_is_named(preference: ModuleType, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from eva_data.evaluation.figures import Figures, all_figures, differences_of
 from eva_data.evaluation.sentences import checkpoint_note, difference_sentence, percent, rating, sentence_of
 from eva_data.foreign import visible
 from eva_data.iteration.run import Run
-from eva_data.statistics.multiple import holm
+from eva_data.statistics.differences import holm
 
 
 def print_evaluations(run: Run, compared: Sequence[Compared] | None = None) -> None:
@@ -41,8 +41,8 @@ def print_evaluations(run: Run, compared: Sequence[Compared] | None = None) -> N
         for solver in dict.fromkeys(solvers)
         for found in differences_of(made, solver, solvers[: solvers.index(solver)])
     ]
-    adjusted = holm([found.p for found in pairs])
-    for found, p in zip(pairs, adjusted, strict=True):
+    adjusted = holm({str(place): found.p for place, found in enumerate(pairs)})
+    for found, p in zip(pairs, adjusted.values(), strict=True):
         console.print(difference_sentence(found, p), soft_wrap=True, highlight=False)
     console.print(checkpoint_note(made), soft_wrap=True, highlight=False)
 

@@ -6,7 +6,7 @@ eva-data's words, so the figures are not those of the leaderboard.
 """
 
 from eva_data.comparing.verdict import bracketed
-from eva_data.evaluation.rule import Rule
+from eva_data.evaluation.rule import JudgingRule
 
 TEMPLATE = """\
 You are an impartial judge of two assistants, A and B, who answered the same prompt. The prompt and the answers are \
@@ -40,7 +40,7 @@ SCORES = {"A>>B": 1.0, "A>B": 1.0, "A=B": 0.5, "B>A": 0.0, "B>>A": 0.0}
 WEIGHTS = {"A>>B": 3, "A>B": 1, "A=B": 1, "B>A": 1, "B>>A": 3}
 """How many comparisons a verdict counts for, as in the source."""
 
-RULE = Rule(
+RULE = JudgingRule(
     kind="compare",
     source="Arena-Hard (arXiv 2406.11939), judge's question in eva-data's words",
     template=TEMPLATE,

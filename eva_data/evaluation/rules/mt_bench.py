@@ -6,7 +6,7 @@ are not those of the leaderboard.
 """
 
 from eva_data.comparing.verdict import rated
-from eva_data.evaluation.rule import Rule
+from eva_data.evaluation.rule import JudgingRule
 
 TEMPLATE = """\
 You are an impartial judge of an assistant's answer to the last turn of a conversation. The conversation and the \
@@ -25,7 +25,7 @@ answer, compare with it: find and correct mistakes of the assistant. Then rate t
 
 End with the rating in double brackets, for example: Rating: [[5]]"""
 
-RULE = Rule(
+RULE = JudgingRule(
     kind="rate",
     source="MT-Bench (arXiv 2306.05685), judge's question in eva-data's words",
     template=TEMPLATE,

@@ -2,9 +2,9 @@
 
 from eva_data.comparing.question import TEMPLATE
 from eva_data.comparing.verdict import IN_JSON, SCORES, VERDICT_FORMAT, read_verdict
-from eva_data.evaluation.rule import Rule
+from eva_data.evaluation.rule import JudgingRule
 
-RULE = Rule(
+RULE = JudgingRule(
     kind="compare",
     source="eva-data: both orders, ties count one half, the majority of the judges",
     template=TEMPLATE + IN_JSON,

@@ -6,7 +6,7 @@ win rate here is (reward + 1) / 2. The question is in eva-data's words, so the f
 """
 
 from eva_data.comparing.verdict import bracketed
-from eva_data.evaluation.rule import Rule
+from eva_data.evaluation.rule import JudgingRule
 
 TEMPLATE = """\
 You are an expert who compares the answers of two assistants, A and B, to the last turn of a conversation. The \
@@ -39,7 +39,7 @@ order earn nothing. End with exactly one of these verdicts in double brackets:
 
 SCORES = {"A++": 1.0, "A+": 0.75, "A=B": 0.5, "B+": 0.25, "B++": 0.0}
 
-RULE = Rule(
+RULE = JudgingRule(
     kind="compare",
     source="WildBench WB-Reward (arXiv 2406.04770), judge's question in eva-data's words",
     template=TEMPLATE,

@@ -5,7 +5,7 @@ eva-data's words, so the figures are not those of the leaderboard.
 """
 
 from eva_data.comparing.verdict import rated
-from eva_data.evaluation.rule import Rule
+from eva_data.evaluation.rule import JudgingRule
 
 TEMPLATE = """\
 You are an expert who rates an assistant's answer to the last turn of a conversation. The conversation and the \
@@ -27,7 +27,7 @@ Go through the checklist, say what is strong and what is weak, and rate the answ
 has serious faults, 5-6 helps in part, 7-8 is good, 9-10 could hardly be better. End with the rating in double \
 brackets, for example: Rating: [[5]]"""
 
-RULE = Rule(
+RULE = JudgingRule(
     kind="rate",
     source="WildBench WB-Score (arXiv 2406.04770), judge's question in eva-data's words",
     template=TEMPLATE,

@@ -1,0 +1,87 @@
+"""Strengths of several models out of pairwise verdicts, also with style held constant."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eva_data.errors import DataError
+from eva_data.statistics.bootstrap import DRAWS, drawn_counts, rate_of_draws
+from eva_data.statistics.interval import LEVEL, Floats, Interval, numbers
+from eva_data.statistics.logistic import fit, probability
+
+RIDGE = 1e-3
+"""A penalty so small that it moves no strength that the verdicts decide, but keeps one that never lost finite."""
+
+AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class Strengths:
+    """What the verdicts say of every model against the anchor, and of every covariate."""
+
+    strength: dict[str, float]
+    """Log odds against the anchor, whose strength is 0."""
+    win_rate: dict[str, Interval]
+    """The chance to be preferred to the anchor, covariates equal; the anchor itself is not in it."""
+    covariates: tuple[float, ...]
+    """The change of the log odds with one unit of each covariate."""
+
+
+def bradley_terry(
+    first: Sequence[str],
+    second: Sequence[str],
+    scores: npt.ArrayLike,
+    prompts: Sequence[Hashable],
+    anchor: str,
+    covariates: npt.ArrayLike | None = None,
+    *,
+    level: float = LEVEL,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Strengths:
+    """Bradley and Terry's (1952) model as a logistic regression, one row per verdict on `first` against `second`.
+
+    `scores` are 1 where `first` is preferred, 0 where `second` is, .5 for a tie: half a win of each, as Arena-Hard and
+    Chatbot Arena count them. `covariates` are differences of style, one row per verdict (`style.differences`): their
+    effect is taken out of the strengths. The bootstrap draws prompts with all their verdicts, since both orders of a
+    prompt are not two prompts. Raises DataError where the anchor is in no verdict or columns differ in length.
+    """
+    won = numbers(scores, "scores", 0, 1)
+    if not len(first) == len(second) == len(prompts) == won.size:
+        raise DataError("the columns of the verdicts differ in length: give one row per verdict")
+    names = sorted({*first, *second} - {anchor})
+    if len(names) == len({*first, *second}):
+        raise DataError(f"the anchor `{anchor}` is in no verdict: name one of {', '.join(names)}")
+    design = _design(first, second, names)
+    if covariates is not None:
+        style = numbers(covariates, "covariates").reshape(won.size, -1)
+        design = np.concatenate([design, style], axis=1)
+    columns = list(np.ascontiguousarray(design.T))
+    found = fit(columns, won, np.ones((1, won.size)), l2=RIDGE)[0]
+    known = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
+    place = np.array([known[prompt] for prompt in prompts])
+    counts = drawn_counts(len(known), draws, seed).astype(float)[:, place]
+    parts = np.array_split(counts, max(1, -(-draws // AT_ONCE)))
+    again = probability(np.concatenate([fit(columns, won, part, l2=RIDGE, start=found) for part in parts]))
+    rates = probability(found)
+    return Strengths(
+        strength={anchor: 0.0} | {name: float(found[at]) for at, name in enumerate(names)},
+        win_rate={
+            name: rate_of_draws(float(rates[at]), again[:, at], len(known), level) for at, name in enumerate(names)
+        },
+        covariates=tuple(map(float, found[len(names) :])),
+    )
+
+
+def _design(first: Sequence[str], second: Sequence[str], names: list[str]) -> Floats:
+    """1 for the first model, -1 for the second; the anchor has no column."""
+    column = {name: place for place, name in enumerate(names)}
+    rows = np.zeros((len(first), len(names) + 1))
+    every = np.arange(len(first))
+    rows[every, [column.get(name, -1) for name in first]] += 1
+    rows[every, [column.get(name, -1) for name in second]] -= 1
+    return rows[:, :-1]

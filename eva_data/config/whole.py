@@ -26,7 +26,7 @@ def is_set(values: Mapping[str, Any], key: str) -> bool:
 
 
 def _usual_judges(evaluate: Any) -> dict[str, Any]:
-    """The block `evaluate` with a backend in each judge; nothing where there is no such block."""
+    """The block `evaluate` with a backend in each judge; empty if there is no such block."""
     if not isinstance(evaluate, dict) or not isinstance(evaluate.get("judges"), list | tuple):
         return {}
     judges = [{"backend": "transformers"} | each if isinstance(each, dict) else each for each in evaluate["judges"]]

@@ -58,7 +58,7 @@ def main(debug: bool) -> None:
 
 for command in (
     *(play.init, play.build, play.plan, play.train, play.online, play.run),
-    *(look.status, look.show, look.verify),
+    *(look.status, look.show, look.report, look.verify),
     *(hub.publish, hub.pull),
     review,
 ):

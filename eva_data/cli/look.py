@@ -9,6 +9,8 @@ import click
 from eva_data.cli.options import config_options, iteration_option, look_at
 from eva_data.cli.say import say, sentence
 
+open_option = click.option("--open", "opens", is_flag=True, help="Show the page in the browser.")
+
 
 @click.command()
 @config_options
@@ -67,6 +69,41 @@ def verify(
         say(unknown)
         raise click.exceptions.Exit(1)
     say(f"Iteration {iteration} in {where} is what its tables and manifest say. {unknown}")
+
+
+@click.command()
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where to write the page. Default: report.html in the dataset's folder.",
+)
+@open_option
+@config_options
+def report(output: Path | None, opens: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+    """Write one HTML page on all iterations: how the curriculum moves, what it yields and what it costs.
+
+    \b
+    eva-data report --open
+    eva-data report --output curriculum.html
+
+    The page shows where every row went, how informative the prompts are, reward gaps and lengths, topics, strategies
+    and their yields, depths, rejects with their reasons, and tokens and dollars. It is a single file that loads
+    nothing and runs no script, so that it can be mailed or archived. Nothing is asked of any model.
+    """
+    from eva_data.report.curriculum import write_report
+
+    store = look_at(config_path, overrides).store
+    path = output or store.folder / "report.html"
+    write_report(store, path)
+    _wrote(path, opens)
+
+
+def _wrote(path: Path, opens: bool) -> None:
+    """Say where a page is, and show it if that was asked for."""
+    say(f"The page is in {path}")
+    if opens and click.launch(str(path)):
+        say("No browser could be started here: open the file in one.", err=True)
 
 
 @click.command()

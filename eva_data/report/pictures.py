@@ -21,7 +21,7 @@ ROLES = {"evolved": "evolved", "carried": "carried over", "seed": "seeds"}
 """Kinds of prompts in words."""
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
-_ROLE_COLOURS = {"evolved": ORANGE, "carried": BLUE, "seed": GREEN}
+ROLE_COLOURS = {"evolved": ORANGE, "carried": BLUE, "seed": GREEN}
 _SMALL_BINS = 25
 _FILL = 0.5
 
@@ -44,8 +44,8 @@ def metrics(figure: Figure, values: pl.LazyFrame, iteration: int) -> None:
             _nothing(axes)
             continue
         counts = histogram(values, name, "mix_role", axis)
-        for role, colour in _ROLE_COLOURS.items():
-            _shares(axes, counts.filter(pl.col("mix_role") == role), axis, colour, fill=role != "evolved")
+        for role, colour in ROLE_COLOURS.items():
+            shares(axes, counts.filter(pl.col("mix_role") == role), axis, colour, fill=role != "evolved")
     for axes in places[::4]:
         axes.set_ylabel("share of its kind")
     _legend(last, prompts)
@@ -99,8 +99,8 @@ def draw(figure: Figure, estimated: pl.LazyFrame, metric: str, iteration: int) -
         return
     counts = histogram(estimated.with_columns(drawn=drawn), column, "drawn", axis)
     everyone = counts.group_by("bin").agg(pl.col("count").sum())
-    _shares(axes, everyone, axis, BLUE, fill=True, label=f"all {prompts:,} prompts of iteration {iteration - 1}")
-    _shares(axes, counts.filter("drawn"), axis, ORANGE, fill=False, label=f"the {chosen:,} drawn for evolving")
+    shares(axes, everyone, axis, BLUE, fill=True, label=f"all {prompts:,} prompts of iteration {iteration - 1}")
+    shares(axes, counts.filter("drawn"), axis, ORANGE, fill=False, label=f"the {chosen:,} drawn for evolving")
     axes.set_xlabel(f"{metric}: {meaning_of(metric)}")
     axes.set_ylabel("share of each")
     axes.legend(frameon=False, loc="upper center")
@@ -114,10 +114,10 @@ def shift(figure: Figure, table: pl.DataFrame) -> None:
         f"prompt {_moves(table, 'prompt_characters', ',.0f')} characters",
     )
     gap, prompt, answer = figure.subplots(1, 3)
-    _boxes(gap, table, {"reward_gap": BLUE}, "Reward gap of the pairs", "chosen minus rejected")
-    _boxes(prompt, table, {"prompt_characters": BLUE}, "Prompt length", "characters")
+    boxes(gap, table, {"reward_gap": BLUE}, "Reward gap of the pairs", "chosen minus rejected")
+    boxes(prompt, table, {"prompt_characters": BLUE}, "Prompt length", "characters")
     sides = {"chosen_characters": GREEN, "rejected_characters": ORANGE}
-    _boxes(answer, table, sides, "Answer length", "characters")
+    boxes(answer, table, sides, "Answer length", "characters")
     figure.supxlabel(
         "box: middle half of the values; line: median; whiskers: 5 % to 95 %; dot: mean",
         fontsize=8.5,
@@ -129,16 +129,16 @@ def _title(figure: Figure, text: str) -> None:
     figure.suptitle(text, x=0.01, ha="left", fontsize=11, fontweight="bold")
 
 
-def _shares(axes: Axes, counts: pl.DataFrame, axis: Axis, colour: str, *, fill: bool, label: str = "") -> None:
+def shares(axes: Axes, counts: pl.DataFrame, axis: Axis, colour: str, *, fill: bool, label: str = "") -> None:
     """The shares of one group's rows that lie in each bin, as bars or as an outline."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     if counts.is_empty():
         return
     found, whole = dict(counts.select("bin", "count").iter_rows()), counts["count"].sum()
-    shares = [found.get(place, 0) / whole for place in range(axis.bins)]
+    heights = [found.get(place, 0) / whole for place in range(axis.bins)]
     style: dict[str, Any] = {"alpha": _FILL, "linewidth": 0} if fill else {"linewidth": 1.5}
-    axes.stairs(shares, axis.edges, fill=fill, color=colour, label=label, **style)
+    axes.stairs(heights, axis.edges, fill=fill, color=colour, label=label, **style)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -156,12 +156,12 @@ def _legend(axes: Axes, prompts: dict[str, int]) -> None:
             return Patch(facecolor="none", edgecolor=colour, linewidth=1.5, label=label)
         return Patch(color=colour, alpha=_FILL, linewidth=0, label=label)
 
-    handles = [patch(role, colour) for role, colour in _ROLE_COLOURS.items() if role in prompts]
+    handles = [patch(role, colour) for role, colour in ROLE_COLOURS.items() if role in prompts]
     axes.axis("off")
     axes.legend(handles=handles, loc="center", frameon=False, title="Prompts", alignment="left")
 
 
-def _boxes(axes: Axes, table: pl.DataFrame, series: dict[str, str], title: str, unit: str) -> None:
+def boxes(axes: Axes, table: pl.DataFrame, series: dict[str, str], title: str, unit: str) -> None:
     """One box per iteration and series; a second series is hatched."""
     from matplotlib.patches import Patch
 

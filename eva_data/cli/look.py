@@ -9,6 +9,9 @@ import click
 from eva_data.cli.options import config_options, iteration_option, look_at
 from eva_data.cli.say import say, sentence
 
+ROWS, ROWS_OF_PAGE = 3, 40
+"""Lineages that `show` shows."""
+
 open_option = click.option("--open", "opens", is_flag=True, help="Show the page in the browser.")
 
 
@@ -108,11 +111,49 @@ def _wrote(path: Path, opens: bool) -> None:
 
 @click.command()
 @iteration_option
-@click.option("--rows", default=3, show_default=True, type=click.IntRange(min=1), help="How many lineages to show.")
+@click.option(
+    "--rows",
+    type=click.IntRange(min=1),
+    help="How many lineages to show, the most informative ones first. Default: 3, and 40 on a page.",
+)
 @click.option("--full", is_flag=True, help="Print long texts whole.")
+@click.option("--html", "as_page", is_flag=True, help="Write an HTML page instead, with filters and whole trees.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where --html writes the page. Default: show_iter_N.html in the dataset's folder.",
+)
+@open_option
 @config_options
-def show(iteration: int, rows: int, full: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """Show a few lineages: a seed, its evolutions, their responses with rewards, and the pair."""
+def show(
+    iteration: int,
+    rows: int | None,
+    full: bool,
+    as_page: bool,
+    output: Path | None,
+    opens: bool,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Show a few lineages: a seed, its evolutions, their responses with rewards, and the pair.
+
+    \b
+    eva-data show --iter 2
+    eva-data show --iter 2 --html --open
+
+    The page shows each lineage as a tree, attempts that failed among it, and filters by depth, strategy and reason.
+    """
+    if not as_page and (output is not None or opens):
+        raise click.UsageError("--output and --open are for a page: add --html.")
+    store = look_at(config_path, overrides).store
+    if as_page:
+        from eva_data.report.lineages import write_lineages
+
+        path = output or store.folder / f"show_iter_{iteration}.html"
+        write_lineages(store, iteration, rows or ROWS_OF_PAGE, path)
+        _wrote(path, opens)
+        return
     from eva_data.cli.text.build import print_lineages
 
-    print_lineages(look_at(config_path, overrides).store, iteration, rows, full=full)
+    print_lineages(store, iteration, rows or ROWS, full=full)

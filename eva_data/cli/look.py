@@ -148,7 +148,7 @@ def show(
         raise click.UsageError("--output and --open are for a page: add --html.")
     store = look_at(config_path, overrides).store
     if as_page:
-        from eva_data.report.lineages import write_lineages
+        from eva_data.report.trees.lineages_page import write_lineages
 
         path = output or store.folder / f"show_iter_{iteration}.html"
         write_lineages(store, iteration, rows or ROWS_OF_PAGE, path)

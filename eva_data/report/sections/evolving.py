@@ -7,7 +7,7 @@ import polars as pl
 from eva_data.dataset.store import Store
 from eva_data.report.numbers import rejects_by_reason
 from eva_data.report.page.parts import Cell, Section, Share, Stack, Table
-from eva_data.report.yields import depths, strategies
+from eva_data.report.sections.yields import depths, strategies
 from eva_data.tables.metrics import column_of
 from eva_data.tables.reasons import explained
 

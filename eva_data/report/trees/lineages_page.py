@@ -9,7 +9,7 @@ from pathlib import Path
 from eva_data.dataset.store import Store
 from eva_data.files import write_text
 from eva_data.report.page.render import page
-from eva_data.report.trees import Node, Tree, trees
+from eva_data.report.trees.growing import Node, Tree, trees
 
 
 @dataclass(frozen=True)

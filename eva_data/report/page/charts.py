@@ -60,8 +60,8 @@ _STYLE: dict[Any, Any] = {
 
 _HEAD = re.compile(r"\A.*?(?=<svg)", re.DOTALL)
 _SVG = re.compile(r"<svg [^>]*?viewBox=\"([^\"]*)\"[^>]*>")
-_FONT = re.compile(r"font: ([0-9.]+px) [^;\"]*")
-_UNUSED_ID = re.compile(r"<g id=\"[A-Za-z]+[A-Za-z_]*_[0-9]+\">")
+_FONT = re.compile(r"font: ([0-9.]+px) [^;\"]*|font-family: [^;\"]*")
+_UNUSED_ID = re.compile(r"<g id=\"[^\"]*\">")
 _COLOUR = re.compile("|".join(_VARIABLES), re.IGNORECASE)
 
 
@@ -96,7 +96,7 @@ def _inline(svg: str, spoken: str) -> str:
     svg = _SVG.sub(lambda found: f'<svg viewBox="{found[1]}" role="img" aria-label="{label}">', svg, count=1)
     svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
     svg = _UNUSED_ID.sub("<g>", svg)
-    svg = _FONT.sub(lambda found: f"font-size: {found[1]}; font-family: inherit", svg)
+    svg = _FONT.sub(lambda found: f"font-size: {found[1]}" if found[1] else "font-family: inherit", svg)
     svg = svg.replace("xlink:href", "href")
     return _COLOUR.sub(lambda found: f"var({_variable(found[0])})", svg).strip()
 

@@ -22,7 +22,7 @@ PAIR, EARLIER, UNUSED = "gives a pair", "earlier", "unused"
 
 
 @dataclass(frozen=True)
-class Reply:
+class ScoredAnswer:
     """An answer of the solver."""
 
     text: str | None
@@ -56,7 +56,7 @@ class Node:
     reason: str | None
     meaning: str
     metric: float | None
-    replies: tuple[Reply, ...] = ()
+    replies: tuple[ScoredAnswer, ...] = ()
     pair: tuple[Side, ...] = ()
 
 
@@ -194,7 +194,7 @@ def _sides(pair: Mapping[str, Any]) -> tuple[Side, ...]:
     return tuple(Side(name, conversation(pair[name]), pair[f"score_{name}"]) for name in ("chosen", "rejected"))
 
 
-def _replies(rows: Iterable[Mapping[str, Any]], pair: Mapping[str, Any] | None) -> Iterable[Reply]:
+def _replies(rows: Iterable[Mapping[str, Any]], pair: Mapping[str, Any] | None) -> Iterable[ScoredAnswer]:
     """The answers to a prompt, with the part that each has in the pair."""
     sides = {} if pair is None else {pair["chosen_idx"]: "chosen", pair["rejected_idx"]: "rejected"}
     for row in rows:
@@ -202,4 +202,4 @@ def _replies(rows: Iterable[Mapping[str, Any]], pair: Mapping[str, Any] | None) 
         if part and pair is not None and row["response"] != pair[part][-1]["content"]:
             # A rewriting has the index of the response that it was made from.
             part = "rewrite" if row["stage"] == "rewrite" else "original"
-        yield Reply(row["response"], row["reward"], part)
+        yield ScoredAnswer(row["response"], row["reward"], part)

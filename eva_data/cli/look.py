@@ -81,9 +81,16 @@ def verify(
     metavar="FILE",
     help="Where to write the page. Default: report.html in the dataset's folder.",
 )
+@click.option(
+    "--embeddings",
+    metavar="MODEL",
+    help="Find topics by this sentence-transformers model, a folder or Hub id. Default: by the words of the prompts.",
+)
 @open_option
 @config_options
-def report(output: Path | None, opens: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+def report(
+    output: Path | None, embeddings: str | None, opens: bool, config_path: Path | None, overrides: tuple[str, ...]
+) -> None:
     """Write one HTML page on all iterations: how the curriculum moves, what it yields and what it costs.
 
     \b
@@ -98,7 +105,7 @@ def report(output: Path | None, opens: bool, config_path: Path | None, overrides
 
     store = look_at(config_path, overrides).store
     path = output or store.folder / "report.html"
-    write_report(store, path)
+    write_report(store, path, embeddings)
     _wrote(path, opens)
 
 

@@ -17,11 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from eva_data.report.topics.subjects import Subjects
+
 ROLES = {"evolved": "evolved", "carried": "carried over", "seed": "seeds"}
 """Kinds of prompts in words."""
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
 ROLE_COLOURS = {"evolved": ORANGE, "carried": BLUE, "seed": GREEN}
+_TOPIC_COLOURS = (BLUE, ORANGE, GREEN, "#A4508B", "#8A6508", "#2F7FB0", "#7A5195", "#8B5A2B", "#4B8B3B")
+_LABELLED = 0.06
+"""A part of a bar has room for its number from this share on."""
 _SMALL_BINS = 25
 _FILL = 0.5
 
@@ -123,6 +128,42 @@ def shift(figure: Figure, table: pl.DataFrame) -> None:
         fontsize=8.5,
         color="#404040",
     )
+
+
+def topics(figure: Figure, found: Subjects | None) -> None:
+    """As the paper's figure 6: shares of the topics, by their numbers, and how many different prompts there are."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    _title(figure, "What the prompts are about, by topic, and how diverse they are")
+    stack, line = figure.subplots(1, 2, width_ratios=(2, 1))
+    if found is None:
+        _nothing(stack)
+        _nothing(line)
+        return
+    places = [str(iteration) for iteration in found.iterations]
+    below = [0.0] * len(places)
+    for number, colour in zip(range(len(found.topics.labels)), _TOPIC_COLOURS, strict=False):
+        heights = [shares[number] for shares in found.shares]
+        stack.bar(places, heights, bottom=below, color=colour, edgecolor="white", width=0.6)
+        for place, (height, start) in enumerate(zip(heights, below, strict=True)):
+            if height >= _LABELLED:
+                middle = start + height / 2
+                stack.text(place, middle, str(number + 1), ha="center", va="center", fontsize=8, color="white")
+        below = [start + height for start, height in zip(below, heights, strict=True)]
+    stack.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    stack.set_ylim(0, 1)
+    stack.set_title("Shares of the topics, numbered as in the table")
+    stack.set_xlabel("iteration")
+    diverse = [(each.iteration, each.effective) for each in found.diversity if each.effective is not None]
+    line.set_title("Effective number of prompts")
+    line.set_xlabel("iteration")
+    if not diverse:
+        _nothing(line)
+        return
+    line.plot(*zip(*diverse, strict=True), color=BLUE, marker="o")
+    line.set_ylim(0, 1.15 * max(value for _, value in diverse))
+    line.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
+    line.set_xlim(diverse[0][0] - 0.5, diverse[-1][0] + 0.5)
 
 
 def _title(figure: Figure, text: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 from pages import Read, dangers
 
-from eva_data.report.page.charts import chart, lines
+from eva_data.report.page.charts import Point, chart, lines
 from eva_data.report.page.parts import Alarm, Charts, Figure, Heading, Section, Share, Stack, Table, Words, number
 from eva_data.report.page.render import LONGEST, page
 
@@ -101,7 +101,10 @@ def test_the_page_forbids_whatever_it_does_not_need() -> None:
 
 
 def test_a_chart_is_the_same_every_time_and_takes_its_colours_from_the_page() -> None:
-    series = {"a": [(1, 0.5, 0.25, 0.75), (2, 0.75, 0.5, 1.0)], "b": [(1, 0.1, None, None), (2, 0.2, None, None)]}
+    series: dict[str, list[Point]] = {
+        "a": [(1, 0.5, 0.25, 0.75), (2, 0.75, 0.5, 1.0)],
+        "b": [(1, 0.1, None, None), (2, 0.2, None, None)],
+    }
     drawn = lines("name", "What it shows", series, y="share")
     assert drawn == lines("name", "What it shows", series, y="share")
     assert isinstance(drawn.svg, Markup)
@@ -114,7 +117,7 @@ def test_a_chart_is_the_same_every_time_and_takes_its_colours_from_the_page() ->
 
 def test_charts_of_one_page_do_not_share_their_definitions(tmp_path: Path) -> None:
     def ids(name: str) -> set[str]:
-        drawn = chart(name, "", lambda axes: axes.plot([1, 2], [1, 2], marker="o"))  # type: ignore[arg-type,return-value]
+        drawn = chart(name, "", lambda axes: axes.plot([1, 2], [1, 2], marker="o"))  # type: ignore[arg-type]
         return {attributes["id"] or "" for _, attributes in Read(drawn.svg).elements if "id" in attributes}
 
     assert ids("one") and not ids("one") & ids("two")

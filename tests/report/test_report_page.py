@@ -104,9 +104,8 @@ def test_the_funnel_has_every_stage_of_every_iteration(built: Path, tmp_path: Pa
     assert headings == ["Iteration 1", "Iteration 2"]
     stages = [[row[0] for row in part.rows] for part in section.parts if isinstance(part, Table)]
     assert stages == [[flow.stage for flow in Store(built).manifest(iteration).flow] for iteration in (1, 2)]
-    assert all(row[1] for part in section.parts if isinstance(part, Table) for row in part.rows), (
-        "a stage without words"
-    )
+    rows = [row for part in section.parts if isinstance(part, Table) for row in part.rows]
+    assert [row[0] for row in rows if not row[1]] == []
     assert funnel(small_store(tmp_path / "small")) is None
 
 

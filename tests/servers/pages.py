@@ -52,9 +52,8 @@ def dangers(html: str) -> list[str]:
         if tag in NEVER:
             found.append(f"<{tag}>")
         for name, value in attributes.items():
-            if name.startswith("on") or (
-                name in ("href", "src", "xlink:href", "srcset") and not (value or "").startswith("#")
-            ):
+            loads = name in ("href", "src", "xlink:href", "srcset") and not (value or "").startswith("#")
+            if loads or name.startswith("on"):
                 found.append(f"<{tag} {name}={value!r}>")
             if name == "style" and re.search(r"url\((?!#)|expression|@import", value or ""):
                 found.append(f"<{tag} style={value!r}>")

@@ -10,7 +10,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from markupsafe import Markup
 
@@ -19,6 +19,9 @@ from eva_data.report.pictures import BLUE, GREEN, GREY, ORANGE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+Point: TypeAlias = tuple[int, float, float | None, float | None]
+"""Iteration, value, and the low and high end of its interval, None without one."""
 
 WIDTH, HEIGHT = 4.2, 2.7
 """Inches of a chart: narrow, so that it is legible on a telephone."""
@@ -108,7 +111,7 @@ def _variable(colour: str) -> str:
 def lines(
     name: str,
     caption: str,
-    series: Mapping[str, Sequence[tuple[int, float, float | None, float | None]]],
+    series: Mapping[str, Sequence[Point]],
     *,
     y: str,
     low: float | None = None,
@@ -130,7 +133,8 @@ def lines(
         iterations_axis(axes, sorted({point[0] for points in series.values() for point in points}))
         axes.set_ylabel(y)
         if low is not None:
-            axes.set_ylim(bottom=low)
+            top = axes.get_ylim()[1]
+            axes.set_ylim(low, top + 0.08 * (top - low))
 
     return chart(name, caption, draw)
 

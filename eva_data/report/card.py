@@ -26,6 +26,7 @@ from eva_data.report.examples import examples
 from eva_data.report.figures import dollars
 from eva_data.report.pictures import ROLES
 from eva_data.report.plots import plot_names
+from eva_data.report.topics.subjects import subjects
 from eva_data.secrets import redacted
 from eva_data.tables.metrics import column_of, meaning_of
 from eva_data.tables.schemas import TABLES
@@ -55,7 +56,8 @@ def dataset_card(
 ) -> str:
     """The README of these iterations, in order and at least one; writes nothing.
 
-    `repo` and `revision` are what the snippets load: without them the folder itself, and no plots are shown.
+    `repo` and `revision` are what the snippets load: without them the folder itself, and neither plots nor topics
+    are shown, which need the extra `publish`.
     """
     manifests = [store.manifest(iteration) for iteration in iterations]
     overview = numbers.overview(store, iterations)
@@ -97,6 +99,7 @@ def dataset_card(
             revision=revision,
             starting_model=json.dumps(hub_name(manifests[0].models.solver) or "your/model"),
             plots=plot_names(iterations) if repo else [],
+            subjects=subjects(store, iterations) if repo else None,
             licence=licence,
             bibtex=BIBTEX,
         )

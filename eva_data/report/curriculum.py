@@ -14,6 +14,7 @@ from eva_data.report.numbers import overview
 from eva_data.report.page.parts import Section
 from eva_data.report.page.render import page
 from eva_data.report.sections.costs import costs
+from eva_data.report.sections.evaluations import evaluations
 from eva_data.report.sections.evolving import by_depth, by_strategy, rejected
 from eva_data.report.sections.funnel import funnel
 from eva_data.report.sections.informativeness import informativeness
@@ -22,6 +23,7 @@ from eva_data.report.sections.topics import topics
 
 SECTIONS: tuple[Callable[[Store], Section | None], ...] = (
     funnel,
+    evaluations,
     informativeness,
     rewards,
     topics,

@@ -100,7 +100,8 @@ def _end(scores: Floats, shares: Floats, mean: float, n: float, z: float, side: 
 def _family(scores: Floats, shares: Floats, n: float) -> Callable[[float], tuple[float, float]]:
     """Tilt -> mean and variance of the observed scores tilted exponentially, the two atoms among them."""
     places, at = np.unique(np.concatenate([scores, [0.0, 1.0]]), return_inverse=True)
-    mass = np.log(np.bincount(at, np.concatenate([shares * n, [ATOM, ATOM]])))
+    prompts = np.bincount(at, np.concatenate([shares * n, [ATOM, ATOM]]))
+    places, mass = places[prompts > 0], np.log(prompts[prompts > 0])
 
     def tilted(tilt: float) -> tuple[float, float]:
         logs = mass + tilt * places

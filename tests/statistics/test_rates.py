@@ -26,7 +26,9 @@ def wilson(wins: int, n: int) -> tuple[float, float]:
     return (p + Z * Z / (2 * n)) / below - half, (p + Z * Z / (2 * n)) / below + half
 
 
-@pytest.mark.parametrize(("wins", "n"), [(0, 1), (1, 1), (8, 10), (50, 100), (97, 100), (100, 100), (0, 805), (403, 805)])
+@pytest.mark.parametrize(
+    ("wins", "n"), [(0, 1), (1, 1), (8, 10), (50, 100), (97, 100), (100, 100), (0, 805), (403, 805)]
+)
 def test_the_interval_of_wins_and_losses_is_wilsons(wins: int, n: int) -> None:
     found = win_rate([1.0] * wins + [0.0] * (n - wins))
     low, high = wilson(wins, n)

@@ -1,7 +1,8 @@
 """Intervals cover: planted preferences, position bias, ties, and quality that goes with length, simulated often.
 
-500 runs of an interval that covers 95 % give between 92.5 and 97.5 % in 99 of 100 settings, and there are 36 settings:
-the seeds are fixed, and the settings without ties were also run 3,000 times (93.2 to 97.0 %).
+500 runs of an interval that covers 95 % give between 92.5 and 97.5 % in 99 of 100 settings, and there are 36 settings
+here, so the seeds are fixed. The same settings run 4,000 times with 100 prompts and 1,500 times with 805 gave 93.6 to
+96.3 %, and widths of .977 to 1.122 of the analytic one.
 """
 
 from __future__ import annotations

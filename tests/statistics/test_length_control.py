@@ -120,7 +120,7 @@ def test_every_fit_of_a_batch_is_at_its_own_optimum(l1: float) -> None:
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 def test_the_fit_is_that_of_scikit_learn_as_alpaca_eval_calls_it() -> None:
     pytest.importorskip("sklearn", reason="scikit-learn, whose fit is the reference, is not installed")
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped, unused-ignore]
 
     scores, own, baseline, hard = planted(805, -1, -1.2, 0.7, 0.5, seed=10)
     rows = gamed(805, -1.2, 0.7, hard, seed=11)

@@ -59,7 +59,7 @@ def main(debug: bool) -> None:
 for command in (
     *(play.init, play.build, play.plan, play.train, play.online, play.run),
     judge.evaluate,
-    *(look.status, look.show, look.verify),
+    *(look.status, look.show, look.report, look.verify),
     *(hub.publish, hub.pull),
     review,
 ):

@@ -9,6 +9,11 @@ import click
 from eva_data.cli.options import config_options, iteration_option, look_at
 from eva_data.cli.say import say, sentence
 
+ROWS, ROWS_OF_PAGE = 3, 40
+"""Lineages that `show` shows."""
+
+open_option = click.option("--open", "opens", is_flag=True, help="Show the page in the browser.")
+
 
 @click.command()
 @config_options
@@ -70,12 +75,92 @@ def verify(
 
 
 @click.command()
-@iteration_option
-@click.option("--rows", default=3, show_default=True, type=click.IntRange(min=1), help="How many lineages to show.")
-@click.option("--full", is_flag=True, help="Print long texts whole.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where to write the page. Default: report.html in the dataset's folder.",
+)
+@click.option(
+    "--embeddings",
+    metavar="MODEL",
+    help="Find topics by this sentence-transformers model, a folder or Hub id. Default: by the words of the prompts.",
+)
+@open_option
 @config_options
-def show(iteration: int, rows: int, full: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """Show a few lineages: a seed, its evolutions, their responses with rewards, and the pair."""
+def report(
+    output: Path | None, embeddings: str | None, opens: bool, config_path: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """Write one HTML page on all iterations: how the curriculum moves, what it yields and what it costs.
+
+    \b
+    eva-data report --open
+    eva-data report --output curriculum.html
+
+    The page shows where every row went, how informative the prompts are, reward gaps and lengths, topics, strategies
+    and their yields, depths, rejects with their reasons, and tokens and dollars. It is a single file that loads
+    nothing and runs no script, so that it can be mailed or archived. Nothing is asked of any model.
+    """
+    from eva_data.report.curriculum import write_report
+
+    store = look_at(config_path, overrides).store
+    path = output or store.folder / "report.html"
+    write_report(store, path, embeddings)
+    _wrote(path, opens)
+
+
+def _wrote(path: Path, opens: bool) -> None:
+    """Say where a page is, and show it if that was asked for."""
+    say(f"The page is in {path}")
+    if opens and click.launch(str(path)):
+        say("No browser could be started here: open the file in one.", err=True)
+
+
+@click.command()
+@iteration_option
+@click.option(
+    "--rows",
+    type=click.IntRange(min=1),
+    help="How many lineages to show, the most informative ones first. Default: 3, and 40 on a page.",
+)
+@click.option("--full", is_flag=True, help="Print long texts whole.")
+@click.option("--html", "as_page", is_flag=True, help="Write an HTML page instead, with filters and whole trees.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where --html writes the page. Default: show_iter_N.html in the dataset's folder.",
+)
+@open_option
+@config_options
+def show(
+    iteration: int,
+    rows: int | None,
+    full: bool,
+    as_page: bool,
+    output: Path | None,
+    opens: bool,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Show a few lineages: a seed, its evolutions, their responses with rewards, and the pair.
+
+    \b
+    eva-data show --iter 2
+    eva-data show --iter 2 --html --open
+
+    The page shows each lineage as a tree, attempts that failed among it, and filters by depth, strategy and reason.
+    """
+    if not as_page and (output is not None or opens):
+        raise click.UsageError("--output and --open are for a page: add --html.")
+    store = look_at(config_path, overrides).store
+    if as_page:
+        from eva_data.report.trees.lineages_page import write_lineages
+
+        path = output or store.folder / f"show_iter_{iteration}.html"
+        write_lineages(store, iteration, rows or ROWS_OF_PAGE, path)
+        _wrote(path, opens)
+        return
     from eva_data.cli.text.build import print_lineages
 
-    print_lineages(look_at(config_path, overrides).store, iteration, rows, full=full)
+    print_lineages(store, iteration, rows or ROWS, full=full)

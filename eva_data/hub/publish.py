@@ -16,9 +16,11 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from eva_data.dataset.boundary import refuse_links_out
+from eva_data.dataset.evaluations import RECORD, read_record
 from eva_data.dataset.store import Store, stem_of
 from eva_data.errors import ConfigError, DataError, HubError, MissingExtraError
 from eva_data.files import write_text
+from eva_data.hub.evaluated import NewEvaluations, new_evaluations
 from eva_data.hub.repo import HubRepo, Snapshot
 from eva_data.hub.scan import look_through, refuse_without_packages
 from eva_data.iteration.run import Run
@@ -63,6 +65,8 @@ class Published:
     private: bool
     tag: str
     """The tag of the newest revision of the given iteration."""
+    evaluations: NewEvaluations | None
+    """Evaluations that the repo did not hold; None without any."""
     steps: tuple[Step, ...]
     """One step per iteration or revision that was not yet published and tagged."""
 
@@ -145,7 +149,25 @@ def publish(
             head = found.commit
             for step in steps:
                 head = _take(run.store, hub, step, head)
-        return Published(hub.name, hub.url, found.private if found else private, tag, tuple(steps))
+        evaluations = _with_evaluations(run, hub, found, dry_run=dry_run)
+        return Published(hub.name, hub.url, found.private if found else private, tag, evaluations, tuple(steps))
+
+
+def _with_evaluations(run: Run, hub: HubRepo, found: Snapshot | None, *, dry_run: bool) -> NewEvaluations | None:
+    """Commit the evaluations that the repo lacks, with the README that lists them, and give the commit a tag."""
+    now = found if dry_run else hub.look()
+    new = new_evaluations(run.store, hub, now, hub.tags() if now else [])
+    if new is None or dry_run or now is None:
+        return new
+    with tempfile.TemporaryDirectory() as pages:
+        names = now.files.keys() | new.files.keys()
+        _, page = _page(run.store, run, hub, names, "main", Path(pages))
+        files = new.files | {name: path for name, path in page.items() if not now.holds(name, path)}
+        place = {".parquet": 0, ".png": 1, ".md": 2, ".json": 3}
+        ordered = sorted(files, key=lambda name: place[PurePosixPath(name).suffix])
+        head = hub.commit({name: files[name] for name in ordered}, "Evaluations", parent=now.commit)
+    hub.tag(new.tag, head)
+    return new
 
 
 def _look_through(run: Run, steps: Sequence[Step]) -> str:
@@ -271,7 +293,10 @@ def _page(store: Store, run: Run, hub: HubRepo, names: Set[str], tag: str, folde
     for number in iterations:
         there = [revision for revision in store.revisions(number) if _manifest(number, revision) in names]
         seen = seen.at(number, there[-1])
-    card = dataset_card(seen, iterations, repo=hub.name, revision=tag, licence=run.config.publish.licence)
+    made = read_record(store) if RECORD in names else None
+    card = dataset_card(
+        seen, iterations, repo=hub.name, revision=tag, licence=run.config.publish.licence, evaluations=made
+    )
     write_text(folder / "README.md", card)
     plots = write_plots(seen, iterations, folder)
     return card, {name: folder / name for name in ["README.md", *plots]}

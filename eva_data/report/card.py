@@ -16,6 +16,8 @@ import polars as pl
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from eva_data.dataset.evaluations import FOLDER as EVALUATIONS_FOLDER
+from eva_data.dataset.evaluations import EvaluationRecord, read_record, splits
 from eva_data.dataset.manifest import Manifest
 from eva_data.dataset.store import Store
 from eva_data.files import write_text
@@ -26,6 +28,7 @@ from eva_data.report.examples import examples
 from eva_data.report.figures import dollars
 from eva_data.report.pictures import ROLES
 from eva_data.report.plots import plot_names
+from eva_data.report.topics.subjects import subjects
 from eva_data.secrets import redacted
 from eva_data.tables.metrics import column_of, meaning_of
 from eva_data.tables.schemas import TABLES
@@ -44,18 +47,26 @@ _SIZES = ((10**3, "1K"), (10**4, "10K"), (10**5, "100K"), (10**6, "1M"), (10**7,
 
 def write_card(store: Store, licence: str | None = None) -> None:
     """Write the README whose YAML tells `load_dataset` the configs and splits of all finished iterations."""
-    text = dataset_card(store, store.iterations(), repo=None, revision=None, licence=licence)
+    made = read_record(store)
+    text = dataset_card(store, store.iterations(), repo=None, revision=None, licence=licence, evaluations=made)
     path = store.folder / "README.md"
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
 
 
 def dataset_card(
-    store: Store, iterations: Sequence[int], *, repo: str | None, revision: str | None, licence: str | None
+    store: Store,
+    iterations: Sequence[int],
+    *,
+    repo: str | None,
+    revision: str | None,
+    licence: str | None,
+    evaluations: EvaluationRecord | None = None,
 ) -> str:
     """The README of these iterations, in order and at least one; writes nothing.
 
-    `repo` and `revision` are what the snippets load: without them the folder itself, and no plots are shown.
+    `repo` and `revision` are what the snippets load: without them the folder itself, and neither plots nor topics
+    are shown, which need the extra `publish`. `evaluations` is the record of those that lie beside the iterations.
     """
     manifests = [store.manifest(iteration) for iteration in iterations]
     overview = numbers.overview(store, iterations)
@@ -67,7 +78,7 @@ def dataset_card(
         .get_template("dataset.md.jinja")
         .render(
             front=yaml.safe_dump(
-                _front(manifests, overview, licence), sort_keys=False, allow_unicode=True, width=10**6
+                _front(manifests, overview, licence, evaluations), sort_keys=False, allow_unicode=True, width=10**6
             ),
             name=manifests[-1].config["name"],
             manifests=manifests,
@@ -89,6 +100,7 @@ def dataset_card(
             medians={(row["what"], row["iteration"]): row["median"] for row in shift(store, iterations).to_dicts()},
             off_policy=numbers.pairs_where(store, iterations, ~pl.col("on_policy")),
             by_people=numbers.pairs_where(store, iterations, pl.col("verdict_by") == "human"),
+            evaluations=_evaluated(evaluations),
             reviews=[manifest for manifest in manifests if manifest.review is not None],
             example_of=example_of,
             examples=examples(store, example_of) if example_of else [],
@@ -97,6 +109,7 @@ def dataset_card(
             revision=revision,
             starting_model=json.dumps(hub_name(manifests[0].models.solver) or "your/model"),
             plots=plot_names(iterations) if repo else [],
+            subjects=subjects(store, iterations) if repo else None,
             licence=licence,
             bibtex=BIBTEX,
         )
@@ -136,7 +149,45 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _front(manifests: Sequence[Manifest], overview: pl.DataFrame, licence: str | None) -> dict[str, Any]:
+def _evaluation_config(record: EvaluationRecord | None) -> list[dict[str, Any]]:
+    """The config of the evaluations, with one split per solver; none where nothing was evaluated."""
+    if record is None or not record.files:
+        return []
+    files = [{"split": split, "path": path} for split, path in splits(record).items()]
+    return [{"config_name": EVALUATIONS_FOLDER, "data_files": files}]
+
+
+def _evaluated(record: EvaluationRecord | None) -> list[dict[str, Any]]:
+    """One row per comparison for the card's table."""
+    return [
+        {
+            "set": each.set,
+            "rule": each.rule,
+            "source": each.source,
+            "solver": each.solver_name,
+            "against": each.against_name,
+            "unit": each.figures.get("unit", "score"),
+            "estimate": _interval(each.figures.get("estimate"), rating=each.figures.get("unit") == "rating"),
+            "judged": each.figures.get("judged"),
+            "prompts": each.prompts,
+            "judges": list(each.judges),
+            "warnings": [str(warning) for warning in each.figures.get("warnings") or []],
+        }
+        for each in (record.evaluations if record else ())
+    ]
+
+
+def _interval(ends: Any, *, rating: bool) -> str:
+    """An estimate with its ends, as the record has it; `none` where it has no three numbers."""
+    if not isinstance(ends, list) or len(ends) != 3 or not all(isinstance(end, int | float) for end in ends):
+        return "none"
+    estimate, low, high = ends if rating else (100 * end for end in ends)
+    return f"{estimate:.2f} [{low:.2f}, {high:.2f}]" if rating else f"{estimate:.1f} % [{low:.1f}, {high:.1f}]"
+
+
+def _front(
+    manifests: Sequence[Manifest], overview: pl.DataFrame, licence: str | None, evaluations: EvaluationRecord | None
+) -> dict[str, Any]:
     """The card's metadata: for the Hub what the dataset is, for `load_dataset` its files and columns.
 
     The features of a config are all columns that the table has in any release: `load_dataset` then reads a file that
@@ -158,7 +209,8 @@ def _front(manifests: Sequence[Manifest], overview: pl.DataFrame, licence: str |
                 "data_files": _splits([path for path in files if path.startswith(f"{name}/")]),
             }
             for name in tables
-        ],
+        ]
+        + _evaluation_config(evaluations),
         "dataset_info": [
             {"config_name": name, "features": [_feature(*column) for column in TABLES[name].items()]} for name in tables
         ],

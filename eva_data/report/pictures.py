@@ -17,11 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from eva_data.report.topics.subjects import Subjects
+
 ROLES = {"evolved": "evolved", "carried": "carried over", "seed": "seeds"}
 """Kinds of prompts in words."""
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
-_ROLE_COLOURS = {"evolved": ORANGE, "carried": BLUE, "seed": GREEN}
+ROLE_COLOURS = {"evolved": ORANGE, "carried": BLUE, "seed": GREEN}
+_TOPIC_COLOURS = (BLUE, ORANGE, GREEN, "#A4508B", "#8A6508", "#2F7FB0", "#7A5195", "#8B5A2B", "#4B8B3B")
+_LABELLED = 0.06
+"""A part of a bar has room for its number from this share on."""
 _SMALL_BINS = 25
 _FILL = 0.5
 
@@ -44,8 +49,8 @@ def metrics(figure: Figure, values: pl.LazyFrame, iteration: int) -> None:
             _nothing(axes)
             continue
         counts = histogram(values, name, "mix_role", axis)
-        for role, colour in _ROLE_COLOURS.items():
-            _shares(axes, counts.filter(pl.col("mix_role") == role), axis, colour, fill=role != "evolved")
+        for role, colour in ROLE_COLOURS.items():
+            shares(axes, counts.filter(pl.col("mix_role") == role), axis, colour, fill=role != "evolved")
     for axes in places[::4]:
         axes.set_ylabel("share of its kind")
     _legend(last, prompts)
@@ -99,8 +104,8 @@ def draw(figure: Figure, estimated: pl.LazyFrame, metric: str, iteration: int) -
         return
     counts = histogram(estimated.with_columns(drawn=drawn), column, "drawn", axis)
     everyone = counts.group_by("bin").agg(pl.col("count").sum())
-    _shares(axes, everyone, axis, BLUE, fill=True, label=f"all {prompts:,} prompts of iteration {iteration - 1}")
-    _shares(axes, counts.filter("drawn"), axis, ORANGE, fill=False, label=f"the {chosen:,} drawn for evolving")
+    shares(axes, everyone, axis, BLUE, fill=True, label=f"all {prompts:,} prompts of iteration {iteration - 1}")
+    shares(axes, counts.filter("drawn"), axis, ORANGE, fill=False, label=f"the {chosen:,} drawn for evolving")
     axes.set_xlabel(f"{metric}: {meaning_of(metric)}")
     axes.set_ylabel("share of each")
     axes.legend(frameon=False, loc="upper center")
@@ -114,10 +119,10 @@ def shift(figure: Figure, table: pl.DataFrame) -> None:
         f"prompt {_moves(table, 'prompt_characters', ',.0f')} characters",
     )
     gap, prompt, answer = figure.subplots(1, 3)
-    _boxes(gap, table, {"reward_gap": BLUE}, "Reward gap of the pairs", "chosen minus rejected")
-    _boxes(prompt, table, {"prompt_characters": BLUE}, "Prompt length", "characters")
+    boxes(gap, table, {"reward_gap": BLUE}, "Reward gap of the pairs", "chosen minus rejected")
+    boxes(prompt, table, {"prompt_characters": BLUE}, "Prompt length", "characters")
     sides = {"chosen_characters": GREEN, "rejected_characters": ORANGE}
-    _boxes(answer, table, sides, "Answer length", "characters")
+    boxes(answer, table, sides, "Answer length", "characters")
     figure.supxlabel(
         "box: middle half of the values; line: median; whiskers: 5 % to 95 %; dot: mean",
         fontsize=8.5,
@@ -125,20 +130,56 @@ def shift(figure: Figure, table: pl.DataFrame) -> None:
     )
 
 
+def topics(figure: Figure, found: Subjects | None) -> None:
+    """As the paper's figure 6: shares of the topics, by their numbers, and how many different prompts there are."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    _title(figure, "What the prompts are about, by topic, and how diverse they are")
+    stack, line = figure.subplots(1, 2, width_ratios=(2, 1))
+    if found is None:
+        _nothing(stack)
+        _nothing(line)
+        return
+    places = [str(iteration) for iteration in found.iterations]
+    below = [0.0] * len(places)
+    for number, colour in zip(range(len(found.topics.labels)), _TOPIC_COLOURS, strict=False):
+        heights = [shares[number] for shares in found.shares]
+        stack.bar(places, heights, bottom=below, color=colour, edgecolor="white", width=0.6)
+        for place, (height, start) in enumerate(zip(heights, below, strict=True)):
+            if height >= _LABELLED:
+                middle = start + height / 2
+                stack.text(place, middle, str(number + 1), ha="center", va="center", fontsize=8, color="white")
+        below = [start + height for start, height in zip(below, heights, strict=True)]
+    stack.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    stack.set_ylim(0, 1)
+    stack.set_title("Shares of the topics, numbered as in the table")
+    stack.set_xlabel("iteration")
+    diverse = [(each.iteration, each.effective) for each in found.diversity if each.effective is not None]
+    line.set_title("Effective number of prompts")
+    line.set_xlabel("iteration")
+    if not diverse:
+        _nothing(line)
+        return
+    line.plot(*zip(*diverse, strict=True), color=BLUE, marker="o")
+    line.set_ylim(0, 1.15 * max(value for _, value in diverse))
+    line.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
+    line.set_xlim(diverse[0][0] - 0.5, diverse[-1][0] + 0.5)
+
+
 def _title(figure: Figure, text: str) -> None:
     figure.suptitle(text, x=0.01, ha="left", fontsize=11, fontweight="bold")
 
 
-def _shares(axes: Axes, counts: pl.DataFrame, axis: Axis, colour: str, *, fill: bool, label: str = "") -> None:
+def shares(axes: Axes, counts: pl.DataFrame, axis: Axis, colour: str, *, fill: bool, label: str = "") -> None:
     """The shares of one group's rows that lie in each bin, as bars or as an outline."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     if counts.is_empty():
         return
     found, whole = dict(counts.select("bin", "count").iter_rows()), counts["count"].sum()
-    shares = [found.get(place, 0) / whole for place in range(axis.bins)]
+    heights = [found.get(place, 0) / whole for place in range(axis.bins)]
     style: dict[str, Any] = {"alpha": _FILL, "linewidth": 0} if fill else {"linewidth": 1.5}
-    axes.stairs(shares, axis.edges, fill=fill, color=colour, label=label, **style)
+    axes.stairs(heights, axis.edges, fill=fill, color=colour, label=label, **style)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -156,12 +197,12 @@ def _legend(axes: Axes, prompts: dict[str, int]) -> None:
             return Patch(facecolor="none", edgecolor=colour, linewidth=1.5, label=label)
         return Patch(color=colour, alpha=_FILL, linewidth=0, label=label)
 
-    handles = [patch(role, colour) for role, colour in _ROLE_COLOURS.items() if role in prompts]
+    handles = [patch(role, colour) for role, colour in ROLE_COLOURS.items() if role in prompts]
     axes.axis("off")
     axes.legend(handles=handles, loc="center", frameon=False, title="Prompts", alignment="left")
 
 
-def _boxes(axes: Axes, table: pl.DataFrame, series: dict[str, str], title: str, unit: str) -> None:
+def boxes(axes: Axes, table: pl.DataFrame, series: dict[str, str], title: str, unit: str) -> None:
     """One box per iteration and series; a second series is hatched."""
     from matplotlib.patches import Patch
 

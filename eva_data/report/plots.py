@@ -20,11 +20,12 @@ from eva_data.files import replacing
 from eva_data.report import pictures
 from eva_data.report.distributions import shift
 from eva_data.report.numbers import measured
+from eva_data.report.topics.subjects import subjects
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHIFT = "plots/shift.png"
+SHIFT, TOPICS = "plots/shift.png", "plots/topics.png"
 DOTS_PER_INCH = 144
 COLOURS = 64
 """In a file's palette: so few are a third of the bytes, and enough for smooth letters."""
@@ -53,7 +54,7 @@ def plot_names(iterations: Sequence[int]) -> list[str]:
             for name in ("metrics", "agreement", "draw")
             if name != "draw" or iteration > 1
         ),
-        *([SHIFT] if iterations else []),
+        *([SHIFT, TOPICS] if iterations else []),
     ]
 
 
@@ -66,7 +67,7 @@ def require_matplotlib() -> None:
 def write_plots(store: Store, iterations: Sequence[int], folder: Path) -> list[str]:
     """Draw the pictures of these iterations below `folder`, and return their names, those of `plot_names`.
 
-    Raises MissingExtraError without matplotlib.
+    Raises MissingExtraError without matplotlib or scikit-learn.
     """
     require_matplotlib()
     with _own_style():
@@ -80,6 +81,7 @@ def write_plots(store: Store, iterations: Sequence[int], folder: Path) -> list[s
                 _write(folder, f"draw_iter_{iteration}", 3.0, pictures.draw, estimated, metric, iteration)
         if iterations:
             _write(folder, Path(SHIFT).stem, 3.4, pictures.shift, shift(store, iterations))
+            _write(folder, Path(TOPICS).stem, 3.2, pictures.topics, subjects(store, iterations))
     return plot_names(iterations)
 
 

@@ -334,7 +334,27 @@ def test_a_published_card_loads_its_own_tag_and_shows_the_plots_of_the_newest_it
         ("How a_min and the variance of the rewards agree", "plots/agreement_iter_2.png"),
         ("Where the prompts that were drawn for evolving lie among all prompts", "plots/draw_iter_2.png"),
         ("How reward gaps and lengths change over the iterations", "plots/shift.png"),
+        ("Which share each topic has in each iteration, and how diverse the prompts are", "plots/topics.png"),
     ]
+
+
+def test_a_published_card_tells_the_topics_and_raises_the_alarm_where_prompts_collapse(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "small")
+    # Ten more seeds of ten kinds; then ten more prompts of other seeds, all of the same few words.
+    kinds = ["apples", "ships", "rivers", "clocks", "engines", "poems", "bridges", "taxes", "violins", "volcanoes"]
+    first = [prompt(f"{number:02}", f"Tell me about {kind}") for number, kind in enumerate(kinds)]
+    second = [prompt(f"{number + 50:02}", "Tell me about |apples", iteration=2) for number in range(10)]
+    for iteration, rows in ((1, first), (2, second)):
+        table = pl.concat([store.scan("prompts", iteration).collect(), frame(rows, PROMPTS)])
+        replace_table(store, "prompts", iteration, table.sort("prompt_id"))
+    card = card_of(store, repo="acme/small", revision="iter-2")
+    told = section(card, "In numbers").split("**What the prompts are about**")[1]
+    assert told.startswith(": 25 of them, clustered by their words")
+    assert "> **Alarm.** The prompts of iteration 2 are worth " in told
+    # Ten of twelve, where no two of iteration 1 are.
+    assert "> **Alarm.** 83 % of the prompts of iteration 2 are almost the same as one of another seed" in told
+    assert "\n| 1 | 13 | none | 0 % |" in told and "\n| 2 | 12 | " in told
+    assert "What the prompts are about" not in card_of(store)
 
 
 def test_datasets_takes_the_columns_from_the_card(tmp_path: Path) -> None:

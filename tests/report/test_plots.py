@@ -124,6 +124,7 @@ def test_the_same_tables_give_the_same_bytes_whatever_the_users_own_settings_are
         "plots/agreement_iter_2.png",
         "plots/draw_iter_2.png",
         "plots/shift.png",
+        "plots/topics.png",
     ]
     for folder in ("first", "second"):
         assert sorted(path.name for path in (tmp_path / folder / "plots").iterdir()) == sorted(

@@ -25,8 +25,8 @@ def print_evaluations(run: Run, compared: Sequence[Compared] | None = None) -> N
     everything = all_figures(record, read_rows(run.store, record))
     made = [figures for figures in everything if figures.compared.key in wanted]
     console = Terminal()
-    for name in dict.fromkeys(figures.compared.set for figures in made):
-        of_set = [figures for figures in made if figures.compared.set == name]
+    for name, prompts in dict.fromkeys((figures.compared.set, figures.compared.prompts_hash) for figures in made):
+        of_set = [each for each in made if (each.compared.set, each.compared.prompts_hash) == (name, prompts)]
         console.print(_table(name, of_set))
         if (categories := _categories(name, of_set)) is not None:
             console.print(categories)
@@ -35,12 +35,8 @@ def print_evaluations(run: Run, compared: Sequence[Compared] | None = None) -> N
             console.print(sentence_of(figures), soft_wrap=True, highlight=False)
         for warning in figures.warnings:
             console.print(f"Warning: {visible(warning)}", soft_wrap=True, highlight=False)
-    solvers = [each.compared.solver_name for each in made]
-    pairs = [
-        found
-        for solver in dict.fromkeys(solvers)
-        for found in differences_of(made, solver, solvers[: solvers.index(solver)])
-    ]
+    solvers = list(dict.fromkeys(each.compared.solver_name for each in made))
+    pairs = [found for place, solver in enumerate(solvers) for found in differences_of(made, solver, solvers[:place])]
     adjusted = holm({str(place): found.p for place, found in enumerate(pairs)})
     for found, p in zip(pairs, adjusted.values(), strict=True):
         console.print(difference_sentence(found, p), soft_wrap=True, highlight=False)

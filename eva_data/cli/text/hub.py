@@ -20,14 +20,23 @@ from eva_data.hub.pull import Pulled
 def published_text(published: Published, iteration: int, *, dry_run: bool) -> str:
     """What was or would be published: the files with their sizes, and the card."""
     where = f"{published.repo} ({'private' if published.private else 'public'})"
+    evaluations = _evaluation_lines(published, where, dry_run)
     if not published.steps:
-        return f"Iteration {iteration} is in {where} already, just as it is here: {published.url}/tree/{published.tag}"
-    lines = [line for step in published.steps for line in _step_lines(step, where, dry_run)]
+        there = f"Iteration {iteration} is in {where} already, just as it is here: {published.url}/tree/{published.tag}"
+        return "\n".join([there, *evaluations])
+    lines = [line for step in published.steps for line in _step_lines(step, where, dry_run)] + evaluations
     if dry_run:
         return "\n".join([*lines, "", _card(published)])
     split = f'split="iter_{iteration}", revision="{published.tag}"'
     load = f'  load_dataset("{published.repo}", "preferences", {split})'
     return "\n".join([*lines, f"{published.url}/tree/{published.tag}", load])
+
+
+def _evaluation_lines(published: Published, where: str, dry_run: bool) -> list[str]:
+    new = published.evaluations
+    if new is None:
+        return []
+    return [f"{'Would publish' if dry_run else 'Published'} evaluations to {where}, tagged {new.tag}"]
 
 
 def _card(published: Published) -> str:

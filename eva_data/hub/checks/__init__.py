@@ -1,0 +1,1 @@
+"""What `verify` computes again from the tables of an iteration, and compares."""

@@ -1,0 +1,98 @@
+"""Publishes and pulls evaluations: the rows by solver, and the record that names them, as commits of their own.
+
+Evaluations are made after the iterations that they are about, and more are added later. So they are no part of an
+iteration's tag: each publish that brings new ones is one commit on main, tagged `evaluations-1`, `evaluations-2`, ...
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from eva_data.dataset.evaluations import FOLDER, RECORD, EvaluationRecord, parse_record, read_record, read_rows
+from eva_data.dataset.store import Store
+from eva_data.errors import DataError, HubError
+from eva_data.files import sha256
+from eva_data.hub.repo import HubRepo, Snapshot
+
+_TAG = re.compile(r"evaluations-([1-9]\d*)")
+_FILE = re.compile(rf"{FOLDER}/(theta_\d{{1,9}}|model)\.parquet")
+
+RECORD_BYTES = 20_000_000
+"""A record of more is none that eva-data wrote."""
+
+
+@dataclass(frozen=True)
+class NewEvaluations:
+    """What a publish of evaluations sends."""
+
+    files: dict[str, Path]
+    tag: str
+
+
+def new_evaluations(store: Store, hub: HubRepo, found: Snapshot | None, tags: list[str]) -> NewEvaluations | None:
+    """The evaluations that the repo does not hold; None where there are none.
+
+    Raises DataError where a file is not the one of the record, and HubError where the repo holds comparisons that are
+    not here, since these would vanish.
+    """
+    record = read_record(store)
+    if record is None or not record.files:
+        return None
+    read_rows(store, record)
+    files = {name: store.folder / name for name in (*record.files, RECORD)}
+    missing = {name: path for name, path in files.items() if found is None or not found.holds(name, path)}
+    if not missing:
+        return None
+    if found is not None and RECORD in found.files:
+        _refuse_losses(hub, found, record)
+    last = max((int(match[1]) for tag in tags if (match := _TAG.fullmatch(tag))), default=0)
+    return NewEvaluations(missing, f"evaluations-{last + 1}")
+
+
+def _refuse_losses(hub: HubRepo, found: Snapshot, record: EvaluationRecord) -> None:
+    """Raise HubError where the published record has a comparison that ours lacks."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        hub.download(RECORD, found.commit, Path(folder))
+        theirs = parse_record((Path(folder) / RECORD).read_bytes(), f"{RECORD} of {hub.name}")
+    ours = {each.key for each in record.evaluations}
+    lost = [each for each in theirs.evaluations if each.key not in ours]
+    if lost:
+        raise HubError(
+            f"{hub.name} holds {len(lost)} comparisons that are not here, such as {lost[0].solver_name} on "
+            f"{lost[0].set}, and they would be lost: get them with `eva-data pull {hub.name}`, or publish to another "
+            "repo with `--repo`"
+        )
+
+
+def pull_evaluations(hub: HubRepo, found: Snapshot, store: Store, *, max_bytes: float) -> int:
+    """Bring the evaluations of a repo into the folder, and return how many files were downloaded.
+
+    Evaluations that are there already stay as they are. Raises DataError where the record or a file is not what the
+    repo says, HubError where more than `max_bytes` would come.
+    """
+    if RECORD not in found.files or (store.folder / RECORD).exists():
+        return 0
+    if found.sizes[RECORD] > RECORD_BYTES:
+        raise DataError(f"{RECORD} of {hub.name} has {found.sizes[RECORD]:,} bytes, which no record of eva-data has")
+    downloads = store.pull_folder
+    hub.download(RECORD, found.commit, downloads)
+    record = parse_record((downloads / RECORD).read_bytes(), f"{RECORD} of {hub.name}")
+    for name, entry in record.files.items():
+        if not _FILE.fullmatch(name) or name not in found.files or found.sizes[name] != entry.bytes:
+            raise DataError(f"{RECORD} of {hub.name} names {name[:100]}, which the repo does not hold as it says")
+    if sum(entry.bytes for entry in record.files.values()) > max_bytes:
+        raise HubError(f"the evaluations of {hub.name} are larger than `--max-gb` allows: raise it to get them")
+    for name, entry in record.files.items():
+        hub.download(name, found.commit, downloads)
+        if sha256(downloads / name) != entry.sha256:
+            raise DataError(f"{name} of {hub.name} is not the file that its record names, by its SHA-256")
+    # Read as a whole before anything of it is moved in.
+    read_rows(Store(downloads), record)
+    for name in (*record.files, RECORD):
+        (store.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (downloads / name).replace(store.folder / name)
+    return len(record.files)

@@ -1,0 +1,1 @@
+"""The kit of every HTML page: one template, one style, charts, and one place where text of others becomes harmless."""

@@ -1,0 +1,71 @@
+"""How much there is to learn from the prompts: the metric's distribution, iteration by iteration."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from eva_data.dataset.store import Store
+from eva_data.report.distributions import Axis, axis_of, histogram
+from eva_data.report.numbers import informativeness_summary, measured
+from eva_data.report.page.charts import chart
+from eva_data.report.page.parts import Chart, Charts, Section, Table, Words
+from eva_data.report.pictures import ROLE_COLOURS, ROLES, shares
+from eva_data.tables.metrics import column_of, meaning_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST = 12
+"""Distributions that are drawn: those of the last iterations, and the first one."""
+
+_NUMBER = {"carried": 0, "evolved": 1, "seed": 2}
+"""The colours of the page for the kinds of prompts, as `pictures` has them."""
+
+
+def informativeness(store: Store) -> Section | None:
+    """Summary and histograms of the sampling metric by kind of prompt, on one axis for all iterations."""
+    iterations = store.iterations()
+    metric = store.manifest(iterations[-1]).config["estimate"]["metric"]
+    column = column_of(metric)
+    summary = informativeness_summary(store, iterations, column)
+    if summary.is_empty():
+        return None
+    rows = tuple(
+        (
+            *(f"{row['iteration']}", ROLES.get(row["mix_role"], row["mix_role"] or ""), row["count"]),
+            *(row[name] for name in ("mean", "q25", "median", "q75")),
+        )
+        for row in summary.to_dicts()
+    )
+    names = ("iteration", "prompts", "measured", "mean", "lower quartile", "median", "upper quartile")
+    shown = iterations if len(iterations) <= MOST else [iterations[0], *iterations[1 - MOST :]]
+    values = {iteration: measured(store, iteration).select("mix_role", column) for iteration in shown}
+    axis = axis_of(pl.concat(list(values.values())), column, 25)
+    lead = (
+        f"Prompts are drawn by {metric} ({meaning_of(metric)}): where it is high, the solver's answers differ in "
+        "reward and there is something to learn; at 0 all answers are equally good or bad."
+    )
+    table = Table(names, rows)
+    if axis is None:
+        return Section("informativeness", "Informativeness", lead, (table, Words("No value is finite.", soft=True)))
+    charts = tuple(_distribution(iteration, frame, column, metric, axis) for iteration, frame in values.items())
+    roles = [role for role in _NUMBER if role in summary["mix_role"].to_list()]
+    legend = tuple((ROLES[role], _NUMBER[role]) for role in roles)
+    return Section("informativeness", "Informativeness", lead, (Charts(charts, legend), table))
+
+
+def _distribution(iteration: int, frame: pl.LazyFrame, column: str, metric: str, axis: Axis) -> Chart:
+    counts = histogram(frame, column, "mix_role", axis)
+    mean = frame.select(pl.col(column).filter(pl.col(column).is_finite()).mean()).collect().item()
+    caption = f"Iteration {iteration}: mean {'none' if mean is None else format(mean, '.3g')}"
+    return chart(f"informativeness_{iteration}", caption, partial(_draw, counts=counts, axis=axis))
+
+
+def _draw(axes: Axes, counts: pl.DataFrame, axis: Axis) -> None:
+    for role, colour in ROLE_COLOURS.items():
+        shares(axes, counts.filter(pl.col("mix_role") == role), axis, colour, fill=role != "evolved")
+    axes.set_xlim(axis.low, axis.high)
+    axes.set_ylabel("share of its kind")

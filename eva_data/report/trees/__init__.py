@@ -1,0 +1,1 @@
+"""The page of whole lineages: trees of prompts, and filters that need no script."""

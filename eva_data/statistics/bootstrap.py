@@ -11,6 +11,9 @@ from eva_data.statistics.interval import LEVEL, Floats, Interval, numbers, packa
 DRAWS = 2000
 """How many times the prompts are drawn."""
 
+MOST_WORTH = 100
+"""Ties and probabilities make a prompt worth more than one plain verdict, but never this many."""
+
 
 def drawn_counts(n: int, draws: int = DRAWS, seed: int = 0) -> npt.NDArray[np.int64]:
     """How often each of n prompts is in each draw: one row per draw, every row sums to n."""
@@ -58,12 +61,14 @@ def rate_of_draws(estimate: float, drawn: npt.ArrayLike, n: int, level: float = 
 
     The spread of the draws says how many plain verdicts the rate is worth, p (1 - p) / variance, and Wilson's interval
     of so many verdicts stays in [0, 1] and is as lopsided as it must be near the ends (Franco, Little, Louis and Slud
-    2019 compare such intervals). Draws without any spread count as n verdicts.
+    2019 compare such intervals). Draws that hardly spread are no sign of precision but of a sample without a loss, or
+    without a win: from MOST_WORTH times n verdicts on they count as n.
     """
     found = numbers(drawn, "draws", 0, 1)
     (rate,) = numbers([estimate], "rates", 0, 1)
     variance = float(found.var(ddof=1)) if found.size > 1 else 0.0
-    worth = rate * (1 - rate) / variance if variance > 0 and 0 < rate < 1 else float(n)
+    plain = rate * (1 - rate)
+    worth = plain / variance if 0 < plain < MOST_WORTH * n * variance else float(n)
     low, high = package("statsmodels.stats.proportion").proportion_confint(
         rate * worth, worth, alpha=1 - level, method="wilson"
     )

@@ -10,8 +10,8 @@ observed scores whose mean is p, and p is in the interval if the observed mean i
 
 The variance of such a mean is known exactly, so the interval is that of infinitely many draws: no seed, no noise, and
 neither the order of the rows nor the name of the sides matters. Where every verdict is a win or a loss V(p) is
-p (1 - p), and the interval is Wilson's (1927). Half a prompt at either end of the scale is added to the family, but
-not to the mean, as in Jeffreys' prior, so that also 100 equal verdicts have an interval.
+p (1 - p), and the interval is Wilson's (1927). Part of a prompt at either end of the scale is added to the family, but
+not to the mean, so that also 100 equal verdicts have an interval.
 """
 
 from __future__ import annotations
@@ -24,8 +24,12 @@ import numpy.typing as npt
 from eva_data.errors import DataError
 from eva_data.statistics.interval import LEVEL, Floats, Interval, numbers, package, paired, quantile
 
-ATOM = 0.5
-"""How many prompts are put at each end of the scale, in the family of distributions alone."""
+ATOM = 0.75
+"""How many prompts are put at each end of the scale, in the family of distributions alone.
+
+It matters where nearly all scores are the same, as for a judge with a strong position bias: in 4,000 simulated
+evaluations of 100 prompts, bias .9, .5 covers 93.6 to 96.0 %, .75 covers 94.7 to 96.1 % and 1 covers 95.4 to 97.1 %.
+"""
 
 FARTHEST = 2.0**40
 """A tilt beyond which nothing changes any more."""
@@ -100,7 +104,8 @@ def _end(scores: Floats, shares: Floats, mean: float, n: float, z: float, side: 
 def _family(scores: Floats, shares: Floats, n: float) -> Callable[[float], tuple[float, float]]:
     """Tilt -> mean and variance of the observed scores tilted exponentially, the two atoms among them."""
     places, at = np.unique(np.concatenate([scores, [0.0, 1.0]]), return_inverse=True)
-    mass = np.log(np.bincount(at, np.concatenate([shares * n, [ATOM, ATOM]])))
+    prompts = np.bincount(at, np.concatenate([shares * n, [ATOM, ATOM]]))
+    places, mass = places[prompts > 0], np.log(prompts[prompts > 0])
 
     def tilted(tilt: float) -> tuple[float, float]:
         logs = mass + tilt * places

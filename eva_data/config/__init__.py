@@ -33,6 +33,7 @@ from eva_data.config.rewards import (
     Several,
     Verifier,
 )
+from eva_data.config.scoring import PromptScorer
 from eva_data.config.stages import (
     BenchmarkSet,
     Estimate,
@@ -75,6 +76,7 @@ __all__ = [
     "Pair",
     "Pairwise",
     "Prices",
+    "PromptScorer",
     "Publish",
     "Review",
     "Reward",

@@ -42,7 +42,7 @@ def _block(**keys: str) -> Mapping[str, Mark]:
 MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Config": _block(
         value="name seed stalled_minutes undecided",
-        block="seeds reward estimate sample evolve mix pair train publish review",
+        block="seeds reward estimate sample evolve mix pair train publish review score",
         path="folder ledger",
         model="solver creator",
     ),
@@ -96,6 +96,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Mix": _block(value="evolved source original shortfall"),
     "Pair": _block(value="margin min_chosen rewrite rewrite_length"),
     "Train": _block(value="mode heldout", code="recipe", path="accelerate", address="report_to"),
+    "PromptScorer": _block(value="sample", model="model"),
     "Publish": _block(value="licence", address="repo private"),
     "Review": _block(value="min_submitted markdown", address="api_url workspace publish", paid="api_key_env"),
 }

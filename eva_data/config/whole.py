@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from eva_data.config.base import Execution, Settings
 from eva_data.config.models import AnyModel, Model, Solver, TableModel, TransformersModel, VllmModel
 from eva_data.config.rewards import Pairwise, Reward, Several
+from eva_data.config.scoring import PromptScorer
 from eva_data.config.stages import Estimate, Evolve, Mix, Pair, Publish, Review, Sample, Seeds, Train
 
 
@@ -61,6 +62,8 @@ class Config(Settings):
     """Where the dataset goes on the Hub."""
     review: Review = Field(Review(), json_schema_extra=Execution)
     """The Argilla server on which people judge pairs."""
+    score: PromptScorer | None = Field(None, json_schema_extra=Execution)
+    """Who rates how complex and how good the prompts of all iterations are, for `eva-data score`."""
     undecided: tuple[str, ...] = Field((), json_schema_extra=Execution)
     """Keys that `pull` left commented out. Nothing begins until each of them is set, or taken out of this list."""
 

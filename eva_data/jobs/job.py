@@ -50,7 +50,7 @@ POLL_SECONDS = 0.2
 Progress = Callable[[int, int], None]
 """Told (done, total) now and then."""
 
-Kind = Literal["respond", "evolve", "judge", "reward", "evaluate"]
+Kind = Literal["respond", "evolve", "judge", "rate", "reward", "evaluate"]
 
 
 class Responses(Settings):

@@ -17,6 +17,7 @@ from eva_data.report.sections.costs import costs
 from eva_data.report.sections.evolving import by_depth, by_strategy, rejected
 from eva_data.report.sections.funnel import funnel
 from eva_data.report.sections.informativeness import informativeness
+from eva_data.report.sections.ratings import ratings
 from eva_data.report.sections.rewards import rewards
 from eva_data.report.sections.topics import topics
 
@@ -25,6 +26,7 @@ SECTIONS: tuple[Callable[[Store], Section | None], ...] = (
     informativeness,
     rewards,
     topics,
+    ratings,
     by_strategy,
     by_depth,
     rejected,

@@ -24,7 +24,7 @@ def ratings(store: Store) -> Section | None:
         (f"{row['iteration']}", row["scorer"], row["prompts"], _figure(row, "complexity"), _figure(row, "quality"))
         for row in found.to_dicts()
     )
-    lead = "A sample of each iteration, rated prompt by prompt by a model that took no part in the game's choices."
+    lead = "A sample of each iteration, rated prompt by prompt by one model for all iterations."
     table = Table(("iteration", "scorer", "prompts asked about", "complexity", "quality"), rows)
     return Section("ratings", "Complexity and quality", lead, (*([Charts(charts)] if charts else []), table))
 

@@ -12,6 +12,7 @@ from eva_data.config.base import Execution, Settings
 from eva_data.config.evaluation import Evaluate
 from eva_data.config.models import AnyModel, Model, Solver, TableModel, TransformersModel, VllmModel
 from eva_data.config.rewards import Pairwise, Reward, Several
+from eva_data.config.scoring import PromptScorer
 from eva_data.config.stages import Estimate, Evolve, Mix, Pair, Publish, Review, Sample, Seeds, Train
 
 
@@ -72,6 +73,8 @@ class Config(Settings):
     """Where the dataset goes on the Hub."""
     review: Review = Field(Review(), json_schema_extra=Execution)
     """The Argilla server on which people review pairs."""
+    score: PromptScorer | None = Field(None, json_schema_extra=Execution)
+    """Who rates how complex and how good the prompts of all iterations are, for `eva-data score`."""
     undecided: tuple[str, ...] = Field((), json_schema_extra=Execution)
     """Keys that `pull` left commented out. No command starts until each of them is set, or taken out of this list."""
 

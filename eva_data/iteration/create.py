@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass
 
 import polars as pl
 
+from eva_data.config import Config
 from eva_data.dataset.inputs import pinned
 from eva_data.dataset.manifest import Evolving
 from eva_data.dataset.seeds import as_prompts, read_seeds, seed_block
+from eva_data.dataset.store import Store
 from eva_data.errors import ConfigError, DataError
 from eva_data.evolve.candidates import unrated
 from eva_data.evolve.elimination.contamination import read_reference_set
@@ -23,7 +25,7 @@ from eva_data.method.mix import shortage
 from eva_data.method.sample import next_in_line
 from eva_data.models.player import Player
 from eva_data.tables.flow import Flow
-from eva_data.tables.reasons import kind
+from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, NEAR_DUPLICATE, kind
 from eva_data.tables.schemas import EVOLUTIONS, REJECTS, RESPONSES, empty
 
 _KNOWN = ("prompt_id", "prompt", "root_id", "depth")
@@ -119,7 +121,7 @@ def _evolve_enough(
 
     Returns the informativeness with all evolved prompts `selected`, and all attempts, judged together.
     """
-    attempts, done, judged = empty(EVOLUTIONS), 0, empty(EVOLUTIONS)
+    attempts, done, found = empty(EVOLUTIONS), 0, empty(EVOLUTIONS)
     count = int(drawn["selected"].sum())
     while True:
         chosen = next_in_line(drawn.lazy(), after=done, count=count)
@@ -128,21 +130,21 @@ def _evolve_enough(
         rows = before.join(chosen.select("prompt_id"), on="prompt_id", how="semi")
         attempts = pl.concat([attempts, evolve_prompts(run, iteration, creator, rows, f"evolve-{done}")])
         done += chosen.height
-        judged = _eliminate(run, iteration, attempts)
-        missing = shortage(judged.lazy(), previous=before.height, evolved=run.config.mix.evolved)
+        found = judged(run.config, run.store, iteration, attempts)
+        missing = shortage(found.lazy(), previous=before.height, evolved=run.config.mix.evolved)
         if not missing:
             break
         # As many again as are missing at the rate at which they survived so far, at least one.
-        survived = judged["status"].null_count()
+        survived = found["status"].null_count()
         count = max(1, round(missing * done / max(survived, 1)))
-    if not judged["status"].null_count():
-        reasons = ", ".join(f"{reason} {count}" for reason, count in _eliminated(judged).items())
+    if not found["status"].null_count():
+        reasons = ", ".join(f"{reason} {count}" for reason, count in _eliminated(found).items())
         raise DataError(
-            f"none of {judged.height} evolutions survived ({reasons}), so there is no next prompt set: use another "
+            f"none of {found.height} evolutions survived ({reasons}), so there is no next prompt set: use another "
             "`creator` or `evolve.method`, or raise `evolve.max_tokens` where they were truncated"
         )
     extended = next_in_line(drawn.lazy(), after=0, count=done)["prompt_id"]
-    return drawn.with_columns(selected=pl.col("prompt_id").is_in(extended.implode())), judged
+    return drawn.with_columns(selected=pl.col("prompt_id").is_in(extended.implode())), found
 
 
 def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -165,9 +167,8 @@ def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame
     return pl.DataFrame(rows_of(results), schema=EVOLUTIONS)
 
 
-def _eliminate(run: Run, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame:
+def judged(config: Config, store: Store, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame:
     """The attempts, judged against all seeds, all earlier prompts and the named benchmark sets."""
-    config, store = run.config, run.store
     known = [store.scan_until("prompts", iteration - 1).select(_KNOWN)]
     if config.seeds is not None:
         seeds, _ = read_seeds(pinned(config.seeds, "seeds", store.manifest(1).inputs), config.seed)
@@ -181,6 +182,22 @@ def _eliminate(run: Run, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame
             for benchmark in config.evolve.benchmarks
         ],
         ngram=config.evolve.ngram,
+    )
+
+
+def judged_again(config: Config, store: Store, iteration: int, evolutions: pl.DataFrame) -> pl.DataFrame:
+    """The finished evolutions with the verdicts on repetitions as they follow from all prompts and benchmarks.
+
+    `status` tells those apart that go on, which is null, and the others; what a chain itself eliminated stays.
+    """
+    alone = kind(pl.col("reason")).is_in([DUPLICATE, NEAR_DUPLICATE, CONTAMINATION])
+    was_open = pl.col("reason").is_null() | alone
+    columns = ("status", "reason", "duplicate_of")
+    attempts = evolutions.with_columns(pl.when(~was_open).then(pl.col(name)).alias(name) for name in columns)
+    # The first tables had one candidate and no column for it.
+    numbered = attempts.with_columns(pl.col("candidate").fill_null(0))
+    return judged(config, store, iteration, numbered).with_columns(
+        candidate=evolutions.sort("chain_id", "step", "candidate")["candidate"]
     )
 
 

@@ -102,7 +102,14 @@ def test_a_reply_of_a_hundred_thousand_characters_is_parsed() -> None:
 
 @pytest.mark.parametrize(
     "reply",
-    ["x" + "\n" * 150_000, "x " + " " * 150_000 + "y", "a\n\n" * 30_000, '{"prompt": ' * 15_000, "a" * 200_001, "[" * 150_000],
+    [
+        "x" + "\n" * 150_000,
+        "x " + " " * 150_000 + "y",
+        "a\n\n" * 30_000,
+        '{"prompt": ' * 15_000,
+        "a" * 200_001,
+        "[" * 150_000,
+    ],
 )
 def test_a_reply_that_would_be_read_for_hours_is_read_in_seconds(reply: str) -> None:
     # Ten thousand such characters took ten seconds, and the time grew with their square.

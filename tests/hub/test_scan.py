@@ -45,6 +45,7 @@ def found(folder: Path, **texts: str) -> dict[str, Finding]:
     return {finding.kind: finding for finding in look_through(store, 2, list(TABLES))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", SECRETS)
 def test_a_key_is_found_by_its_form_and_never_told(tmp_path: Path, what: str) -> None:
     secret = SECRETS[what]
@@ -89,6 +90,7 @@ def test_every_text_is_looked_at_once_and_examples_are_few(tmp_path: Path) -> No
     assert (hit.count, len(hit.examples)) == (2, 2)
 
 
+@pytest.mark.slow
 def test_unsafe_is_what_a_filter_or_a_reviewer_said(tmp_path: Path) -> None:
     store = small_store(tmp_path / "small")
     known = pl.concat(reviewable(store, 2))

@@ -15,6 +15,7 @@ from eva_data.evolve.replies.requests import (
     Asking,
     asking,
     begins_as_question,
+    is_advice,
     is_offer,
     is_question,
     masked,
@@ -22,7 +23,9 @@ from eva_data.evolve.replies.requests import (
 )
 from eva_data.evolve.replies.words import compiled, patterns, straight
 
-_ITEM = re.compile(r"[ \t]*(?:[-*•–]|\d{1,2}[.)]|#{1,4}|\|)\s+\S|[ \t]*\*\*[^*\n]{1,240}\*\*|[^\n|]+\|[^\n|]+\|?")
+_ITEM = re.compile(
+    r"[ \t]*(?:[-*•–]|\d{1,2}[.)]|#{1,4}|\|)\s+\S|[ \t]*\*\*[^*\n]{1,240}(?::\*\*|\*\*\s?(?:[:–—-]|$))|[^\n|]+\|[^\n|]+\|?"
+)
 _agreeing = compiled(lambda: rf"\W*(?:{patterns('agreeing')})")
 _opening = compiled(lambda: rf"\W*(?:{patterns('opening')})")
 _labelled_task = compiled(lambda: patterns("tasks"), re.IGNORECASE | re.MULTILINE)
@@ -43,12 +46,18 @@ _answer_label = compiled(
     re.IGNORECASE | re.DOTALL,
 )
 _question_label = compiled(lambda: patterns("question_labels"))
+_VALUE = re.compile(r"(?:[\w ]{2,24}: )?\S+|[A-Z][\w ]{1,24}: \S+ \S+", re.ASCII)
+"""A word, a path or a number alone, with or without its name."""
+_OPTIONS = re.compile(r"^\(?A[.):] ?\S[^\n]*\n+\(?B[.):] ?\S", re.MULTILINE)
+"""A choice is offered, so the text is a question."""
 _verb = compiled(lambda: patterns("verbs"))
 _USERS_OWN = re.compile(r"\b(?:i|my|me)\b", re.IGNORECASE)
 _opinion = compiled(lambda: patterns("opinions"))
 _FIRST, _LAST = 4, 3
 """Sentences at either end in which a prompt asks, if it is long."""
 _FEW_WORDS = 3
+_FEW_ASK = 0.15
+"""Share of sentences that ask, below which they are few."""
 _FULL_STOP = (".", "!", "。", "！", "।", "…")
 _LONG = 6
 """Sentences from which a request in the middle alone does not make a prompt of what looks like an answer."""
@@ -76,7 +85,13 @@ def is_answer(text: str, parent: str) -> bool:
     shape = _shape(hidden)
     if not shape.prose and not shape.items:
         return False
-    if _labelled_task().search(hidden):
+    if _VALUE.fullmatch(hidden.strip()) and not _labelled_task().search(hidden) and not any(shape.asking):
+        return True
+    if shape.prose and _agreeing().match(hidden):
+        return not _ends_asking(shape)
+    if shape.prose and _opening().match(hidden):
+        return not _asks_after_opening(shape, hidden)
+    if _has_a_labelled_task(hidden) or _OPTIONS.search(hidden):
         return False
     if shape.questions and shape.questions * 3 >= shape.items:
         return False
@@ -84,40 +99,69 @@ def is_answer(text: str, parent: str) -> bool:
         return shape.items > 1
     if _letter().match(hidden):
         return True
-    clear = sum(each.clearly for each in shape.asking)
-    few = clear < 0.15 * len(shape.prose)
-    if _agreeing().match(hidden):
-        return not _ends_asking(shape)
-    if _opening().match(hidden):
-        if _USERS_OWN.search(shape.prose[0]) and (clear or not shape.items):
-            return False
-        if shape.asking[-1] and len(shape.prose) > 1 and shape.items < 2 and not _EXPLAINING.match(hidden):
-            return False
-        return not clear or (few and shape.items >= 3 and not shape.asking[-1].clearly)
     if _code().match(hidden):
         said = [
             each for sentence, each in zip(shape.prose, shape.asking, strict=True) if not re.search(r"[(;={]", sentence)
         ]
         return not any(each.clearly for each in said) and _code().match(parent) is None
-    if not clear and len(shape.prose) > 1 and not _is_users_own(shape.prose[0]) and _wants_advice().search(parent):
-        return True
-    questions = any(map(is_question, shape.prose))
-    if not questions and _first_step().match(hidden) and _wants_advice().search(parent):
+    if _is_way_to_do_it(shape, hidden, parent):
         return True
     if len(shape.prose) == 2 and is_question(shape.prose[0]) and _because().match(shape.prose[1]):
         return True
-    if shape.asking[0] or shape.asking[-1].clearly or any(map(begins_as_question, (shape.prose[0], shape.prose[-1]))):
+    if _asks_at_an_edge(shape) or (_is_users_own(shape.prose[0]) and _is_users_own(parent)):
         return False
-    if shape.asking[-1] and not shape.items and len(shape.prose) <= _LONG:
-        return False
-    if _is_users_own(shape.prose[0]) and _is_users_own(parent):
-        return False
-    if clear:
+    if any(each.clearly for each in shape.asking):
         edges = (*shape.asking[:_FIRST], *shape.asking[-_LAST:])
+        few = sum(each.clearly for each in shape.asking) < _FEW_ASK * len(shape.prose)
         return few and len(shape.prose) > _LONG and not any(each.clearly for each in edges)
     if any(shape.asking) and len(shape.prose) <= 3:
         return False
     return _could_answer(hidden, shape, asked=parent.rstrip().endswith(("?", "？", "؟")))
+
+
+def _has_a_labelled_task(hidden: str) -> bool:
+    """Whether "Task:" stands at the beginning, or before a sentence that asks; a recipe's "Instructions:" does not."""
+    for label in _labelled_task().finditer(hidden):
+        if not hidden[: label.start()].strip():
+            return True
+        following = next((line for line in hidden[label.end() :].split("\n") if line.strip("*_ \t")), "")
+        if not _ITEM.match(following) and any(asking(sentence) for sentence in sentences(following)):
+            return True
+    return False
+
+
+def _asks_after_opening(shape: _Shape, hidden: str) -> bool:
+    """Whether a text that opens as an answer does goes on to ask: a user has shown something of his own."""
+    clear = sum(each.clearly for each in shape.asking)
+    if _USERS_OWN.search(shape.prose[0]) and (clear or not shape.items):
+        return True
+    if len(shape.prose) > 1 and shape.asking[-1] and shape.items < 2 and not _EXPLAINING.match(hidden):
+        return not is_advice(shape.prose[-1])
+    if not clear:
+        return False
+    return shape.items < 3 or clear >= _FEW_ASK * len(shape.prose) or shape.asking[-1].clearly
+
+
+def _is_way_to_do_it(shape: _Shape, hidden: str, parent: str) -> bool:
+    """Whether steps and advice follow a parent that wanted to know how something is done."""
+    if not _wants_advice().search(parent) or _is_users_own(shape.prose[0]):
+        return False
+    if _first_step().match(hidden) and not any(map(is_question, shape.prose)):
+        return True
+    steps = len(shape.prose) + shape.items
+    return steps >= (3 if shape.asking[0] else 2) and not any(each.clearly for each in shape.asking)
+
+
+def _asks_at_an_edge(shape: _Shape) -> bool:
+    """Whether a text asks in its first sentence or its last, where prompts do."""
+    first, last = shape.asking[0], shape.asking[-1]
+    if first.clearly or (first and not _EXPLAINING.match(shape.prose[0])):
+        return True
+    if any(map(begins_as_question, (shape.prose[0], shape.prose[-1]))):
+        return True
+    if is_advice(shape.prose[-1]):
+        return False
+    return last.clearly or (bool(last) and not shape.items and len(shape.prose) <= _LONG)
 
 
 def _shape(hidden: str) -> _Shape:
@@ -171,4 +215,12 @@ def _could_answer(hidden: str, shape: _Shape, asked: bool) -> bool:
     ):
         return True
     ended = [s for s in shape.prose if s.rstrip('"”»)*_ ').endswith(_FULL_STOP)]
-    return any(_verb().search(s) or not s.isascii() or not _genre().match(s) for s in ended)
+    return any(not _is_noun_phrase(s) for s in ended)
+
+
+def _is_noun_phrase(sentence: str) -> bool:
+    """Whether a sentence only names what is wanted: "A riddle whose answer is a clock, in four lines"."""
+    named = _genre().match(sentence)
+    if named is None or not sentence.isascii():
+        return False
+    return re.match(r"\s+(?:is|are|was|were|has|have|by|had|can|will)\b", sentence[named.end() :]) is None

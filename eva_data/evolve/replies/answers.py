@@ -48,6 +48,9 @@ _answer_label = compiled(
 _question_label = compiled(lambda: patterns("question_labels"))
 _VALUE = re.compile(r"(?:[\w ]{2,24}: )?\S+|[A-Z][\w ]{1,24}: \S+ \S+", re.ASCII)
 """A word, a path or a number alone, with or without its name."""
+_WIDE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]{2,}")
+_ECHO = 0.6
+"""Share of a first sentence's words that are the parent's, from which it says what the parent asks."""
 _OPTIONS = re.compile(r"^\(?A[.):] ?\S[^\n]*\n+\(?B[.):] ?\S", re.MULTILINE)
 """A choice is offered, so the text is a question."""
 _verb = compiled(lambda: patterns("verbs"))
@@ -87,18 +90,20 @@ def is_answer(text: str, parent: str) -> bool:
         return False
     if _VALUE.fullmatch(hidden.strip()) and not _labelled_task().search(hidden) and not any(shape.asking):
         return True
+    if _letter().match(hidden) and not _letter().match(parent):
+        return True
+    if _is_taken_from(text, parent) and not any(shape.asking):
+        return True
     if shape.prose and _agreeing().match(hidden):
         return not _ends_asking(shape)
     if shape.prose and _opening().match(hidden):
-        return not _asks_after_opening(shape, hidden)
+        return _states_what_was_asked(shape, parent) or not _asks_after_opening(shape, hidden)
     if _has_a_labelled_task(hidden) or _OPTIONS.search(hidden):
         return False
     if shape.questions and shape.questions * 3 >= shape.items:
         return False
     if not shape.prose:
         return shape.items > 1
-    if _letter().match(hidden):
-        return True
     if _code().match(hidden):
         said = [
             each for sentence, each in zip(shape.prose, shape.asking, strict=True) if not re.search(r"[(;={]", sentence)
@@ -107,6 +112,8 @@ def is_answer(text: str, parent: str) -> bool:
     if _is_way_to_do_it(shape, hidden, parent):
         return True
     if len(shape.prose) == 2 and is_question(shape.prose[0]) and _because().match(shape.prose[1]):
+        return True
+    if _states_what_was_asked(shape, parent):
         return True
     if _asks_at_an_edge(shape) or (_is_users_own(shape.prose[0]) and _is_users_own(parent)):
         return False
@@ -150,6 +157,35 @@ def _is_way_to_do_it(shape: _Shape, hidden: str, parent: str) -> bool:
         return True
     steps = len(shape.prose) + shape.items
     return steps >= (3 if shape.asking[0] else 2) and not any(each.clearly for each in shape.asking)
+
+
+def _states_what_was_asked(shape: _Shape, parent: str) -> bool:
+    """Whether the first sentence says in the parent's words what the parent asks for, and the last asks nothing."""
+    if any(shape.asking[:1]) and not _EXPLAINING.match(shape.prose[0]) or begins_as_question(shape.prose[0]):
+        return False
+    if shape.asking[-1].clearly and not is_advice(shape.prose[-1]) and len(shape.prose) > 1:
+        return False
+    if _is_users_own(shape.prose[0]):
+        return False
+    asked = sentences(masked(parent))
+    if not asked or not (asking(asked[0]) or begins_as_question(asked[0])):
+        return False
+    words = _content(shape.prose[0])
+    return len(words) >= 3 and len(words & _content(parent)) >= _ECHO * len(words)
+
+
+def _content(text: str) -> set[str]:
+    """The beginnings of the longer words of a text; pairs of characters in writings without blanks."""
+    found = {word[:5] for word in re.findall(r"[^\W\d_]{4,}", text.lower()) if word.isascii() or not _WIDE.match(word)}
+    return found | {run[at : at + 2] for run in _WIDE.findall(text) for at in range(len(run) - 1)}
+
+
+def _is_taken_from(text: str, parent: str) -> bool:
+    """Whether a few words are among those that the parent offers, as a label that was chosen is."""
+    said = re.findall(r"\w+", text.lower())
+    return 0 < len(said) <= 3 and not text.rstrip().endswith(("?", "？", "؟")) and " ".join(said) in " ".join(
+        re.findall(r"\w+", parent.lower())
+    )
 
 
 def _asks_at_an_edge(shape: _Shape) -> bool:

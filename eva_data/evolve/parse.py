@@ -17,6 +17,9 @@ from eva_data.evolve.replies.reading import bare_text, first_item, thoughtless
 
 Parser: TypeAlias = Callable[[str], "str | Unparsable"]
 
+_GIVEN = re.compile(r"\b(?:given|original)\b", re.IGNORECASE)
+"""A label with this word names the prompt that was rewritten."""
+
 
 def bare(reply: str) -> str | Unparsable:
     """The whole reply is the prompt; where it is marked, what is between the markers."""
@@ -40,7 +43,12 @@ def after(label: str) -> Parser:
         if isinstance(answer, Unparsable):
             return answer
         labels = list(written.finditer(answer))
-        return bare_text(answer[labels[-1].end() :] if labels else answer)
+        # A creator that goes on repeats its template, or shows the prompt that it was given.
+        own = [label for label in labels if _GIVEN.search(label[0]) is None]
+        if not own:
+            return bare_text(answer[labels[-1].end() :] if labels else answer)
+        behind = [label.start() for label in labels if label.start() >= own[-1].end()]
+        return bare_text(answer[own[-1].end() : min(behind, default=len(answer))])
 
     return parse
 

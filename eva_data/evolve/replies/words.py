@@ -29,7 +29,6 @@ Key: TypeAlias = Literal[
     "tasks",
     "letters",
     "opinions",
-    "verbs",
     "question_labels",
     "wants_advice",
     "genres",

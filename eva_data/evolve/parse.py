@@ -44,11 +44,13 @@ def after(label: str) -> Parser:
             return answer
         labels = list(written.finditer(answer))
         # A creator that goes on repeats its template, or shows the prompt that it was given.
-        own = [label for label in labels if _GIVEN.search(label[0]) is None]
-        if not own:
-            return bare_text(answer[labels[-1].end() :] if labels else answer)
-        behind = [label.start() for label in labels if label.start() >= own[-1].end()]
-        return bare_text(answer[own[-1].end() : min(behind, default=len(answer))])
+        ends = [label.start() for label in labels[1:]] + [len(answer)]
+        parts = [
+            answer[label.end() : end]
+            for label, end in zip(labels, ends, strict=True)
+            if _GIVEN.search(label[0]) is None and answer[label.end() : end].strip()
+        ] if labels else []
+        return bare_text(parts[-1] if parts else answer[labels[-1].end() :] if labels else answer)
 
     return parse
 

@@ -51,6 +51,8 @@ _VALUE = re.compile(r"(?:[\w ]{2,24}: )?\S+|[A-Z][\w ]{1,24}: \S+ \S+", re.ASCII
 _WIDE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]{2,}")
 _ECHO = 0.6
 """Share of a first sentence's words that are the parent's, from which it says what the parent asks."""
+_TO_BE_CONTINUED = re.compile(r"\n[^\n]{0,24}[:：]\s*\Z")
+"""The text ends in a name that nothing follows, as examples do whose last answer is wanted."""
 _OPTIONS = re.compile(r"^\(?A[.):] ?\S[^\n]*\n+\(?B[.):] ?\S", re.MULTILINE)
 """A choice is offered, so the text is a question."""
 _verb = compiled(lambda: patterns("verbs"))
@@ -90,6 +92,8 @@ def is_answer(text: str, parent: str) -> bool:
         return False
     if _VALUE.fullmatch(hidden.strip()) and not _labelled_task().search(hidden) and not any(shape.asking):
         return True
+    if _TO_BE_CONTINUED.search(hidden):
+        return False
     if _letter().match(hidden) and not _letter().match(parent):
         return True
     if _is_taken_from(text, parent) and not any(shape.asking):
@@ -142,7 +146,7 @@ def _asks_after_opening(shape: _Shape, hidden: str) -> bool:
     clear = sum(each.clearly for each in shape.asking)
     if _USERS_OWN.search(shape.prose[0]) and (clear or not shape.items):
         return True
-    if len(shape.prose) > 1 and shape.asking[-1] and shape.items < 2 and not _EXPLAINING.match(hidden):
+    if (len(shape.prose) > 1 or MASK in shape.prose[0]) and shape.asking[-1] and shape.items < 2 and not _EXPLAINING.match(hidden):
         return not is_advice(shape.prose[-1])
     if not clear:
         return False
@@ -156,6 +160,8 @@ def _is_way_to_do_it(shape: _Shape, hidden: str, parent: str) -> bool:
     if _first_step().match(hidden) and not any(map(is_question, shape.prose)):
         return True
     steps = len(shape.prose) + shape.items
+    if _EXPLAINING.match(shape.prose[0]) and not shape.asking[0].clearly:
+        return True
     return steps >= (3 if shape.asking[0] else 2) and not any(each.clearly for each in shape.asking)
 
 
@@ -196,6 +202,8 @@ def _asks_at_an_edge(shape: _Shape) -> bool:
     if any(map(begins_as_question, (shape.prose[0], shape.prose[-1]))):
         return True
     if is_advice(shape.prose[-1]):
+        return False
+    if _EXPLAINING.match(shape.prose[-1]) and not last.clearly:
         return False
     return last.clearly or (bool(last) and not shape.items and len(shape.prose) <= _LONG)
 
@@ -257,6 +265,6 @@ def _could_answer(hidden: str, shape: _Shape, asked: bool) -> bool:
 def _is_noun_phrase(sentence: str) -> bool:
     """Whether a sentence only names what is wanted: "A riddle whose answer is a clock, in four lines"."""
     named = _genre().match(sentence)
-    if named is None or not sentence.isascii():
+    if named is None or not sentence.replace(MASK, "").isascii():
         return False
     return re.match(r"\s+(?:is|are|was|were|has|have|by|had|can|will)\b", sentence[named.end() :]) is None

@@ -50,7 +50,7 @@ def first_item(text: str) -> str:
     first = without_list_mark(lines[0])
     if first != lines[0] and (second := _SECOND.search(text)) is not None:
         # What stands between the first mark and the second, code and empty lines included.
-        return without_list_mark(text[: second.start()].strip())
+        return bare_text(without_list_mark(text[: second.start()].strip()))
     if len(lines) > 1 and (first.rstrip().endswith((":", "：")) or first.lstrip().startswith("```")):
         return without_list_mark(text)
     return bare_text(first)

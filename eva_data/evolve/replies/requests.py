@@ -43,6 +43,12 @@ _command_later = compiled(
 )
 _part = compiled(lambda: rf"\W*(?:(?:{words('noun_commands')})\b\W{{0,3}}[:：]|act (?:[ivx]+|\d)\b)")
 """A verb that is a noun here and names a part: "Title: The River"."""
+_STATEMENT = re.compile(
+    r"(?!\W*(?:if|when|since|as|because|while|after|before|although|though|given|suppose|assum\w+|i|we|my|our|you)\b)"
+    r".*\b(?:is|are|was|were|can|could|would|will|has|have|may|might|means|includes?|involves?)\b",
+    re.IGNORECASE,
+)
+"""A clause that states something, of which a list may follow: "One way is to mix it, let it stand"."""
 _requests = compiled(lambda: patterns("requests"))
 _offers = compiled(lambda: patterns("offers"))
 _asked_without_mark = compiled(lambda: patterns("without_mark"))
@@ -92,7 +98,15 @@ def is_advice(sentence: str) -> bool:
 
 def is_command(sentence: str) -> bool:
     """Whether the sentence, or a clause of it, begins with a verb in the imperative."""
-    return begins_with_command(sentence) or _command_later().search(sentence) is not None
+    return begins_with_command(sentence) or _commands_later(sentence)
+
+
+def _commands_later(sentence: str) -> bool:
+    """Whether a clause behind the first begins with an imperative, and is no part of what a statement lists."""
+    found = _command_later().search(sentence)
+    if found is None:
+        return False
+    return not found[0].startswith(",") or _STATEMENT.match(sentence[: found.start()]) is None
 
 
 @dataclass(frozen=True)
@@ -120,7 +134,7 @@ def asking(sentence: str) -> Asking:
     if not clearly:
         command = _command().match(sentence)
         if command is None or _part().match(sentence) is not None:
-            return Asking(False, _command_later().search(sentence) is not None)
+            return Asking(False, _commands_later(sentence))
         clearly = _doing().fullmatch(_last_word(command[0])) is None
     return Asking(clearly, not clearly)
 

@@ -45,11 +45,15 @@ def after(label: str) -> Parser:
         labels = list(written.finditer(answer))
         # A creator that goes on repeats its template, or shows the prompt that it was given.
         ends = [label.start() for label in labels[1:]] + [len(answer)]
-        parts = [
-            answer[label.end() : end]
-            for label, end in zip(labels, ends, strict=True)
-            if _GIVEN.search(label[0]) is None and answer[label.end() : end].strip()
-        ] if labels else []
+        parts = (
+            [
+                answer[label.end() : end]
+                for label, end in zip(labels, ends, strict=True)
+                if _GIVEN.search(label[0]) is None and answer[label.end() : end].strip()
+            ]
+            if labels
+            else []
+        )
         return bare_text(parts[-1] if parts else answer[labels[-1].end() :] if labels else answer)
 
     return parse

@@ -15,6 +15,7 @@ from eva_data.evolve.replies.requests import (
     Asking,
     asking,
     begins_as_question,
+    begins_with_command,
     is_advice,
     is_offer,
     is_question,
@@ -122,6 +123,8 @@ def is_answer(text: str, parent: str) -> bool:
     if _asks_at_an_edge(shape) or (_is_users_own(shape.prose[0]) and _is_users_own(parent)):
         return False
     if any(each.clearly for each in shape.asking):
+        if any(each.clearly and _is_users_own(said) for said, each in zip(shape.prose, shape.asking, strict=True)):
+            return False
         edges = (*shape.asking[:_FIRST], *shape.asking[-_LAST:])
         few = sum(each.clearly for each in shape.asking) < _FEW_ASK * len(shape.prose)
         return few and len(shape.prose) > _LONG and not any(each.clearly for each in edges)
@@ -146,7 +149,12 @@ def _asks_after_opening(shape: _Shape, hidden: str) -> bool:
     clear = sum(each.clearly for each in shape.asking)
     if _USERS_OWN.search(shape.prose[0]) and (clear or not shape.items):
         return True
-    if (len(shape.prose) > 1 or MASK in shape.prose[0]) and shape.asking[-1] and shape.items < 2 and not _EXPLAINING.match(hidden):
+    if (
+        (len(shape.prose) > 1 or MASK in shape.prose[0])
+        and shape.asking[-1]
+        and shape.items < 2
+        and not _EXPLAINING.match(hidden)
+    ):
         return not is_advice(shape.prose[-1])
     if not clear:
         return False
@@ -171,10 +179,10 @@ def _states_what_was_asked(shape: _Shape, parent: str) -> bool:
         return False
     if shape.asking[-1].clearly and not is_advice(shape.prose[-1]) and len(shape.prose) > 1:
         return False
-    if _is_users_own(shape.prose[0]):
+    if _is_users_own(shape.prose[0]) or any(map(begins_with_command, shape.prose[1:_FIRST])):
         return False
     asked = sentences(masked(parent))
-    if not asked or not (asking(asked[0]) or begins_as_question(asked[0])):
+    if not asked or not (asking(asked[0]).clearly or begins_as_question(asked[0])):
         return False
     words = _content(shape.prose[0])
     return len(words) >= 3 and len(words & _content(parent)) >= _ECHO * len(words)
@@ -189,8 +197,10 @@ def _content(text: str) -> set[str]:
 def _is_taken_from(text: str, parent: str) -> bool:
     """Whether a few words are among those that the parent offers, as a label that was chosen is."""
     said = re.findall(r"\w+", text.lower())
-    return 0 < len(said) <= 3 and not text.rstrip().endswith(("?", "？", "؟")) and " ".join(said) in " ".join(
-        re.findall(r"\w+", parent.lower())
+    return (
+        0 < len(said) <= 3
+        and not text.rstrip().endswith(("?", "？", "؟"))
+        and " ".join(said) in " ".join(re.findall(r"\w+", parent.lower()))
     )
 
 

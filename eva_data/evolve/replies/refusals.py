@@ -29,7 +29,9 @@ _declines = compiled(lambda: patterns("declines"))
 _own_task = compiled(lambda: patterns("own_task"))
 _apology = compiled(lambda: rf"\W*(?:oh,? |i'm |i am |so |very |but )?(?:{patterns('apologies')})")
 _instead = compiled(lambda: patterns("instead"))
-_agreement = compiled(lambda: rf"\W*(?:{patterns('agreements')}|{patterns('greetings')}|thanks?(?: you)?)\W*(?:there)?\W*")
+_agreement = compiled(
+    lambda: rf"\W*(?:{patterns('agreements')}|{patterns('greetings')}|thanks?(?: you)?)\W*(?:there)?\W*"
+)
 _promises = compiled(lambda: patterns("promises"))
 _to_you = compiled(lambda: patterns("to_you"))
 _elsewhere = compiled(lambda: patterns("elsewhere"))

@@ -93,9 +93,7 @@ def _unquoted(text: str) -> str:
 
 def _are_pairs(inside: str, mark: str) -> bool:
     """Whether the marks in a text open and close in turn, so that those around it are no part of them."""
-    sides = [
-        (inside[: at.start()][-1:], inside[at.end() :][:1]) for at in re.finditer(re.escape(mark), inside)
-    ]
+    sides = [(inside[: at.start()][-1:], inside[at.end() :][:1]) for at in re.finditer(re.escape(mark), inside)]
     opening = [not before.strip(" (\n[") and bool(after.strip()) for before, after in sides]
     return opening == [number % 2 == 0 for number in range(len(opening))] and len(opening) % 2 == 0
 

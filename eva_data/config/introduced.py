@@ -15,7 +15,7 @@ RECORDED = "recorded"
 INTRODUCED: Mapping[str, Mapping[str, Any]] = {
     "Seeds": {"input": None},
     "ApiModel": {"options": {}, "fields": {}},
-    "Evolve": {"reply": "plain"},
+    "Evolve": {"reply": "plain", "self_check": False},
     "Review": {"publish": "full"},
     "TableModel": {"shape": None, "input": None, "lower_is_better": None},
 }

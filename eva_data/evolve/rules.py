@@ -14,6 +14,8 @@ A reason is a word, for some followed by a colon and what was found:
     refusal               the creator declined to write a prompt, or asked for one
     answer                the creator answered its prompt, or another, instead of writing one
     other_language        the new turn is in another language than its parent
+    checked_no_prompt     the creator, asked about it, says that it is no prompt (`self_check`)
+    unchecked:<why>       the creator, asked about it, gave no verdict
     no_strategy           no strategy of the method suits the prompt, so nothing was asked
 """
 
@@ -31,7 +33,6 @@ from eva_data.evolve.replies.markers import CLOSE, OPEN, has_left_over
 from eva_data.evolve.replies.refusals import is_refusal
 from eva_data.evolve.replies.requests import masked
 from eva_data.evolve.strategy import Strategy
-
 
 _ROLES = ("user", "assistant", "system", "model")
 """What is left of a reply that held only the beginnings of turns."""

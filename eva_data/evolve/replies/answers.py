@@ -8,29 +8,23 @@ a prompt. What counts is where a text asks: prompts do so in their first sentenc
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from eva_data.evolve.replies.requests import (
     MASK,
-    Asking,
     asking,
     begins_as_question,
     begins_with_command,
     is_advice,
-    is_offer,
     is_question,
     masked,
     sentences,
 )
+from eva_data.evolve.replies.shape import ITEM, Shape, shape_of
 from eva_data.evolve.replies.words import compiled, patterns, straight
 
-_ITEM = re.compile(
-    r"[ \t]*(?:[-*•–]|\d{1,2}[.)]|#{1,4}|\|)\s+\S|[ \t]*\*\*[^*\n]{1,240}(?::\*\*|\*\*\s?(?:[:–—-]|$))|[^\n|]+\|[^\n|]+\|?"
-)
 _agreeing = compiled(lambda: rf"\W*(?:{patterns('agreeing')})")
 _opening = compiled(lambda: rf"\W*(?:{patterns('opening')})")
 _labelled_task = compiled(lambda: patterns("tasks"), re.IGNORECASE | re.MULTILINE)
-_greeting = compiled(lambda: patterns("greetings"))
 _letter = compiled(lambda: patterns("letters"), re.IGNORECASE | re.DOTALL)
 _code = compiled(lambda: patterns("code"))
 _wants_advice = compiled(lambda: patterns("wants_advice"))
@@ -69,26 +63,12 @@ _LONG = 6
 """Sentences from which a request in the middle alone does not make a prompt of what looks like an answer."""
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """How a text is set out."""
-
-    prose: tuple[str, ...]
-    """Sentences that are not items of a list, without an assistant's offers."""
-    asking: tuple[Asking, ...]
-    """What each of them asks."""
-    items: int
-    questions: int
-    """Items that are questions."""
-    code: bool
-
-
 def is_answer(text: str, parent: str) -> bool:
     """Whether the text answers, or does, something instead of asking for it."""
     if _has_a_labelled_answer(text):
         return not _has_a_labelled_answer(parent)
     hidden = masked(text)
-    shape = _shape(hidden)
+    shape = shape_of(hidden)
     if not shape.prose and not shape.items:
         return False
     if _VALUE.fullmatch(hidden.strip()) and not _labelled_task().search(hidden) and not any(shape.asking):
@@ -139,12 +119,12 @@ def _has_a_labelled_task(hidden: str) -> bool:
         if not hidden[: label.start()].strip():
             return True
         following = next((line for line in hidden[label.end() :].split("\n") if line.strip("*_ \t")), "")
-        if not _ITEM.match(following) and any(asking(sentence) for sentence in sentences(following)):
+        if not ITEM.match(following) and any(asking(sentence) for sentence in sentences(following)):
             return True
     return False
 
 
-def _asks_after_opening(shape: _Shape, hidden: str) -> bool:
+def _asks_after_opening(shape: Shape, hidden: str) -> bool:
     """Whether a text that opens as an answer does goes on to ask: a user has shown something of his own."""
     clear = sum(each.clearly for each in shape.asking)
     if _USERS_OWN.search(shape.prose[0]) and (clear or not shape.items):
@@ -161,7 +141,7 @@ def _asks_after_opening(shape: _Shape, hidden: str) -> bool:
     return shape.items < 3 or clear >= _FEW_ASK * len(shape.prose) or shape.asking[-1].clearly
 
 
-def _is_way_to_do_it(shape: _Shape, hidden: str, parent: str) -> bool:
+def _is_way_to_do_it(shape: Shape, hidden: str, parent: str) -> bool:
     """Whether steps and advice follow a parent that wanted to know how something is done."""
     if not _wants_advice().search(parent) or _is_users_own(shape.prose[0]):
         return False
@@ -173,9 +153,9 @@ def _is_way_to_do_it(shape: _Shape, hidden: str, parent: str) -> bool:
     return steps >= (3 if shape.asking[0] else 2) and not any(each.clearly for each in shape.asking)
 
 
-def _states_what_was_asked(shape: _Shape, parent: str) -> bool:
+def _states_what_was_asked(shape: Shape, parent: str) -> bool:
     """Whether the first sentence says in the parent's words what the parent asks for, and the last asks nothing."""
-    if any(shape.asking[:1]) and not _EXPLAINING.match(shape.prose[0]) or begins_as_question(shape.prose[0]):
+    if (any(shape.asking[:1]) and not _EXPLAINING.match(shape.prose[0])) or begins_as_question(shape.prose[0]):
         return False
     if shape.asking[-1].clearly and not is_advice(shape.prose[-1]) and len(shape.prose) > 1:
         return False
@@ -204,7 +184,7 @@ def _is_taken_from(text: str, parent: str) -> bool:
     )
 
 
-def _asks_at_an_edge(shape: _Shape) -> bool:
+def _asks_at_an_edge(shape: Shape) -> bool:
     """Whether a text asks in its first sentence or its last, where prompts do."""
     first, last = shape.asking[0], shape.asking[-1]
     if first.clearly or (first and not _EXPLAINING.match(shape.prose[0])):
@@ -218,21 +198,7 @@ def _asks_at_an_edge(shape: _Shape) -> bool:
     return last.clearly or (bool(last) and not shape.items and len(shape.prose) <= _LONG)
 
 
-def _shape(hidden: str) -> _Shape:
-    lines = hidden.split("\n")
-    items = [line for line in lines if _ITEM.match(line)]
-    rest = "\n".join(line for line in lines if not _ITEM.match(line))
-    prose = tuple(each for each in sentences(rest) if not is_offer(each) and _greeting().fullmatch(each) is None)
-    return _Shape(
-        prose,
-        tuple(map(asking, prose)),
-        len(items),
-        sum(1 for item in items if item.rstrip().endswith(("?", "？", "؟"))),
-        hidden.strip().startswith(MASK) and len(hidden.strip()) > 1,
-    )
-
-
-def _ends_asking(shape: _Shape) -> bool:
+def _ends_asking(shape: Shape) -> bool:
     return bool(shape.prose) and len(shape.prose) > 1 and shape.asking[-1].clearly and shape.items < 3
 
 
@@ -254,7 +220,7 @@ def _is_users_own(sentence: str) -> bool:
     return _USERS_OWN.search(sentence) is not None and _opinion().search(sentence) is None
 
 
-def _could_answer(hidden: str, shape: _Shape, asked: bool) -> bool:
+def _could_answer(hidden: str, shape: Shape, asked: bool) -> bool:
     """Whether a text that asks for nothing is more than a few words: sentences, a list, or code."""
     if shape.items >= 2 or shape.code:
         return True

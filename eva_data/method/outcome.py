@@ -38,7 +38,7 @@ def outcome_of(
 ) -> Outcome:
     """Informativeness and pairs of X_t; `responses` are those of the respond stage, `n` as many as were asked for.
 
-    `n` None takes all that a prompt has. `rules` is the version by which pairs are made.
+    `n` None takes all that a prompt has. `rules` is the version by which both are made.
     """
     counted = config.estimate.count_truncated
     informative = informativeness(
@@ -51,6 +51,7 @@ def outcome_of(
         count_truncated=counted,
         unequal=config.estimate.unequal,
         own=own_metric(config.estimate.metric),
+        rules=rules,
     ).collect()
     paired = pair(
         prompts.lazy(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from eva_data.evolve.replies.layout import ITEM, Layout, shape_of
 from eva_data.evolve.replies.requests import (
     MASK,
     asking,
@@ -19,7 +20,6 @@ from eva_data.evolve.replies.requests import (
     masked,
     sentences,
 )
-from eva_data.evolve.replies.shape import ITEM, Shape, shape_of
 from eva_data.evolve.replies.words import compiled, patterns, straight
 
 _agreeing = compiled(lambda: rf"\W*(?:{patterns('agreeing')})")
@@ -65,6 +65,8 @@ _LONG = 6
 
 def is_answer(text: str, parent: str) -> bool:
     """Whether the text answers, or does, something instead of asking for it."""
+    if _TO_BE_CONTINUED.search(text):
+        return False
     if _has_a_labelled_answer(text):
         return not _has_a_labelled_answer(parent)
     hidden = masked(text)
@@ -73,8 +75,6 @@ def is_answer(text: str, parent: str) -> bool:
         return False
     if _VALUE.fullmatch(hidden.strip()) and not _labelled_task().search(hidden) and not any(shape.asking):
         return True
-    if _TO_BE_CONTINUED.search(hidden):
-        return False
     if _letter().match(hidden) and not _letter().match(parent):
         return True
     if _is_taken_from(text, parent) and not any(shape.asking):
@@ -124,7 +124,7 @@ def _has_a_labelled_task(hidden: str) -> bool:
     return False
 
 
-def _asks_after_opening(shape: Shape, hidden: str) -> bool:
+def _asks_after_opening(shape: Layout, hidden: str) -> bool:
     """Whether a text that opens as an answer does goes on to ask: a user has shown something of his own."""
     clear = sum(each.clearly for each in shape.asking)
     if _USERS_OWN.search(shape.prose[0]) and (clear or not shape.items):
@@ -141,7 +141,7 @@ def _asks_after_opening(shape: Shape, hidden: str) -> bool:
     return shape.items < 3 or clear >= _FEW_ASK * len(shape.prose) or shape.asking[-1].clearly
 
 
-def _is_way_to_do_it(shape: Shape, hidden: str, parent: str) -> bool:
+def _is_way_to_do_it(shape: Layout, hidden: str, parent: str) -> bool:
     """Whether steps and advice follow a parent that wanted to know how something is done."""
     if not _wants_advice().search(parent) or _is_users_own(shape.prose[0]):
         return False
@@ -153,7 +153,7 @@ def _is_way_to_do_it(shape: Shape, hidden: str, parent: str) -> bool:
     return steps >= (3 if shape.asking[0] else 2) and not any(each.clearly for each in shape.asking)
 
 
-def _states_what_was_asked(shape: Shape, parent: str) -> bool:
+def _states_what_was_asked(shape: Layout, parent: str) -> bool:
     """Whether the first sentence says in the parent's words what the parent asks for, and the last asks nothing."""
     if (any(shape.asking[:1]) and not _EXPLAINING.match(shape.prose[0])) or begins_as_question(shape.prose[0]):
         return False
@@ -184,7 +184,7 @@ def _is_taken_from(text: str, parent: str) -> bool:
     )
 
 
-def _asks_at_an_edge(shape: Shape) -> bool:
+def _asks_at_an_edge(shape: Layout) -> bool:
     """Whether a text asks in its first sentence or its last, where prompts do."""
     first, last = shape.asking[0], shape.asking[-1]
     if first.clearly or (first and not _EXPLAINING.match(shape.prose[0])):
@@ -198,7 +198,7 @@ def _asks_at_an_edge(shape: Shape) -> bool:
     return last.clearly or (bool(last) and not shape.items and len(shape.prose) <= _LONG)
 
 
-def _ends_asking(shape: Shape) -> bool:
+def _ends_asking(shape: Layout) -> bool:
     return bool(shape.prose) and len(shape.prose) > 1 and shape.asking[-1].clearly and shape.items < 3
 
 
@@ -220,7 +220,7 @@ def _is_users_own(sentence: str) -> bool:
     return _USERS_OWN.search(sentence) is not None and _opinion().search(sentence) is None
 
 
-def _could_answer(hidden: str, shape: Shape, asked: bool) -> bool:
+def _could_answer(hidden: str, shape: Layout, asked: bool) -> bool:
     """Whether a text that asks for nothing is more than a few words: sentences, a list, or code."""
     if shape.items >= 2 or shape.code:
         return True

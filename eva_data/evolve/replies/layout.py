@@ -17,7 +17,7 @@ _greeting = compiled(lambda: patterns("greetings"))
 
 
 @dataclass(frozen=True)
-class Shape:
+class Layout:
     """How a text is set out."""
 
     prose: tuple[str, ...]
@@ -30,13 +30,13 @@ class Shape:
     code: bool
 
 
-def shape_of(hidden: str) -> Shape:
+def shape_of(hidden: str) -> Layout:
     """The shape of a masked text."""
     lines = hidden.split("\n")
     items = [line for line in lines if ITEM.match(line)]
     rest = "\n".join(line for line in lines if not ITEM.match(line))
     prose = tuple(each for each in sentences(rest) if not is_offer(each) and _greeting().fullmatch(each) is None)
-    return Shape(
+    return Layout(
         prose,
         tuple(map(asking, prose)),
         len(items),

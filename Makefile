@@ -1,21 +1,23 @@
-# make demo | test | test-fast | test-long | check | docs | wheel-test | venv | argilla | clean. Needs CPython >= 3.11 with venv, git and make, nothing else.
+# make demo | test | test-fast | test-long | check | lint | docs | wheel-test | venv | argilla | clean
+#
+# Needs CPython >= 3.11 with venv, git and make, and nothing else.
 #
 # PYTHON        the interpreter to build the environment with
 # TORCH_INDEX   the index to take torch from, for example https://download.pytorch.org/whl/cpu
-# DEMO, TEST    further arguments of `eva-data build` and of pytest
+# DEMO, TEST    further arguments for `eva-data build` and for pytest
 
 PYTHON ?= python3
 TORCH_INDEX ?=
 DEMO ?=
 TEST ?=
-# Tests run in so many processes; 0 runs them in the one of pytest.
+# The number of processes for the tests; 0 runs them in pytest's own process.
 WORKERS ?= 2
 
 BIN := .venv/bin
 READY := .venv/ready
 ARGILLA := .venv-argilla/ready
-# pip leaves a torch alone that is there already. Without its dependencies, which an index of torch builds holds in
-# other versions than constraints.txt; they come with eva-data's.
+# pip keeps a torch that is installed already. torch's dependencies come later, with those of eva-data: an index of torch
+# builds holds other versions of them than constraints.txt.
 PIP := -m pip --disable-pip-version-check -qq
 TORCH := --no-deps torch==2.13.0 $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)")
 
@@ -25,15 +27,15 @@ TORCH := --no-deps torch==2.13.0 $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)
 demo: $(READY)
 	$(BIN)/eva-data build --iter 2 $(DEMO)
 
-# Everything but `long`, on all processors.
+# All tests but those marked `long`, in several processes.
 test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TEST)
 
-# What neither runs a model nor needs a server of others: in a minute and a half of one processor.
+# The tests that run no model and need no foreign server. They take a minute and a half of one processor.
 test-fast: $(READY)
 	$(BIN)/python -m pytest -m "not slow and not long and not argilla" $(TEST)
 
-# What takes longer than a minute a test.
+# The tests that take more than a minute each.
 test-long: $(READY)
 	$(BIN)/python -m pytest -m long $(TEST)
 
@@ -45,7 +47,7 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
 
-# The pages that follow from the code: docs/settings.md and docs/commands.md.
+# Writes the pages that follow from the code: docs/settings.md and docs/commands.md.
 docs: $(READY)
 	$(BIN)/python docs/generate.py
 
@@ -62,7 +64,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python $(PIP) install -c constraints.txt -e '.[train,dev]'
 	@touch $(READY)
 
-# The server that the tests of the review run against; without it they are skipped.
+# The server for the tests of the review, which are skipped without it.
 argilla: $(ARGILLA)
 
 $(ARGILLA): tests/servers/argilla-constraints.txt
@@ -71,7 +73,7 @@ $(ARGILLA): tests/servers/argilla-constraints.txt
 	@.venv-argilla/bin/python $(PIP) install -c $< argilla-server==2.8.0
 	@touch $@
 
-# The wheel, made from the sdist, does the main job in an environment without a checkout, dev tools or a network.
+# Makes the wheel from the sdist, and tests that it does the main job without a checkout, dev tools or a network.
 wheel-test: $(READY)
 	.ci/wheel-test
 

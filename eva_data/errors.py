@@ -46,7 +46,7 @@ class HubError(EvaError):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
-        """What the Hub answered, by HTTP's numbers; null where it did not answer."""
+        """The HTTP status of the Hub's answer; None if it did not answer."""
 
 
 class ReviewError(EvaError):
@@ -55,7 +55,7 @@ class ReviewError(EvaError):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
-        """What the server answered, by HTTP's numbers; null where it did not answer."""
+        """The HTTP status of the server's answer; None if it did not answer."""
 
 
 class BudgetError(EvaError):

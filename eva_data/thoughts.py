@@ -37,6 +37,10 @@ _CHANNEL = re.compile(
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call)\|>")
 _RUN_TOGETHER = re.compile(r"analysis(?=[A-Z\s])")
 _FINAL = "assistantfinal"
+_BEGINNINGS = frozenset("<[◁a")
+"""First characters of every opening mark and channel."""
+_CLOSINGS = ("</", "[/", "◁/")
+"""Beginnings of the closing marks of thoughts that the chat template has opened."""
 _SPOKEN_OF = re.compile(
     r"\s+(?:tags?|blocks?|tokens?|marks?|markers?|elements?|sections?|delimiters?|and|or|vs|is|are|appears?)\b"
 )
@@ -54,6 +58,8 @@ class _Mark:
 
 def without_thoughts(reply: str) -> str | Unparsable:
     """The text after the thoughts, or the whole text if there are none; Unparsable if the thoughts have no end."""
+    if reply.lstrip()[:1] not in _BEGINNINGS and not any(mark in reply for mark in _CLOSINGS):
+        return reply
     text = reply
     # Some models think twice: once in their own marks and once in the marks of their template.
     for _ in range(3):
@@ -129,18 +135,19 @@ def _end_of_thoughts(reply: str, start: int, opening: re.Pattern[str], closing: 
 
 def _end_without_beginning(reply: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> int | None:
     """Where the thoughts end if the chat template has opened them before the reply; None if there are none."""
-    fences = [m.span() for m in re.finditer(r"```.*?(?:```|\Z)", reply, re.DOTALL)]
     for found in closing.finditer(reply):
         mark = _Mark(*found.span(), False)
         before = reply[: mark.start]
         if opening.search(before):
             return None
-        if _quoted(reply, mark) or any(start < mark.start < end for start, end in fences):
+        if _quoted(reply, mark) or _in_code(reply, mark):
             continue
         alone = before.rstrip(" \t").endswith("\n") or not before.strip()
         rest = reply[mark.end :]
         own_line = alone and rest.lstrip(" \t")[:1] in ("\n", "")
         glued = before[-1:] in tuple(_SENTENCE_END) and before[-1:] != ""
+        # Text about a mark has a blank, a quotation mark or a code mark beside it.
+        glued = glued or bool(before[-1:].strip() and rest[:1].strip())
         if own_line or glued or (before.rstrip()[-1:] in tuple(_SENTENCE_END) and rest[:1] == "\n"):
             return mark.end
     return None
@@ -149,6 +156,11 @@ def _end_without_beginning(reply: str, opening: re.Pattern[str], closing: re.Pat
 def _quoted(reply: str, mark: _Mark) -> bool:
     before, after = reply[max(mark.start - 1, 0) : mark.start], reply[mark.end : mark.end + 1]
     return bool(before) and before in _QUOTING and bool(after) and after in _QUOTING + "，。,)）"
+
+
+def _in_code(reply: str, mark: _Mark) -> bool:
+    """Whether a mark stands in a fenced block of code, which may have no end."""
+    return reply.count("```", 0, mark.start) % 2 == 1
 
 
 def _line_begins(reply: str, mark: _Mark) -> bool:

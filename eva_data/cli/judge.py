@@ -64,8 +64,8 @@ def evaluate(
     eva-data evaluate --solver theta_2 --against reference --set-name alpaca_eval
     eva-data evaluate --set-name prompts.jsonl --judge '{backend: api, model: gpt-5, api_key_env: OPENAI_API_KEY}'
 
-    Every verdict is kept in `evaluations/`, and every finished call in the ledger: the same command pays for nothing
-    twice. A budget that ends in the middle leaves partial figures that say so.
+    Every verdict is kept in `evaluations/`, and every finished call in the ledger, so a repeated command pays for
+    nothing twice. If the budget ends in the middle, the figures say that they are partial.
     """
     from eva_data.cli.text.evaluations import print_evaluations
     from eva_data.evaluation.asked import asked_for, outlook
@@ -73,7 +73,7 @@ def evaluate(
 
     config = read_config(config_path, overrides)
     if judge is not None:
-        # A judge alone is no reason to set prompts aside.
+        # If only a judge is given, no prompts are set aside.
         aside = () if config.evaluate else ("evaluate.heldout=0",)
         config = read_config(config_path, (*overrides, *aside, f"evaluate.judges=[{judge}]"))
     run = start(config, budget=budget)

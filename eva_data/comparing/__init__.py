@@ -1,1 +1,1 @@
-"""A model compares responses: the question, both orders, the reading of a verdict, a panel of judges."""
+"""Comparisons of responses by a model: the question, both orders, the parser of a verdict, a panel of judges."""

@@ -1,7 +1,7 @@
-"""Whether a judge is of the family of a model that it judges: models prefer what their own family writes.
+"""Finds out if a judge belongs to the family of a model that it judges, since models prefer texts of their own family.
 
-A family is told by name alone (`gemma-2-9b-it` and `google/gemma-3-4b` are of `gemma`). Two names that share no family
-may still be relatives, which no name can say.
+Only names are compared: `gemma-2-9b-it` and `google/gemma-3-4b` belong to `gemma`. Models with unrelated names may
+still be relatives.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _RELATED = {
     "codegemma": "gemma",
     "skyworkreward": "skywork",
 }
-"""Names of relatives that do not begin alike."""
+"""Families whose members have names with different beginnings."""
 
 _MAKERS = frozenset({"meta", "google", "openai", "anthropic", "mistralai", "nvidia", "microsoft", "the", "open", "sfr"})
-"""Words before a model's own name that are no family."""
+"""Words before a model's own name that do not name a family."""
 
 
 def family(name: str) -> str:
-    """The family of a model by its name, a Hub id, a path or a fingerprint `name@...`; empty where it has none."""
+    """The family of a model, by its name, Hub id, path or fingerprint `name@...`; empty if the name has none."""
     bare = name.partition("@")[0].rstrip("/").rpartition("/")[2].lower()
     words = [re.sub(r"[0-9.]+.*\Z", "", word) or word for word in re.split(r"[-_ :]+", bare) if word]
     known = set(_RELATED.values())
@@ -47,6 +47,6 @@ def family(name: str) -> str:
 
 
 def relatives(judge: str, others: Iterable[str]) -> list[str]:
-    """Those of `others` that are of the judge's family, or are the judge itself."""
+    """The models in `others` that belong to the judge's family or are the judge itself."""
     own = family(judge)
     return [other for other in others if other == judge or (own and family(other) == own)]

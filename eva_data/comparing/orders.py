@@ -1,11 +1,11 @@
-"""Both orders of a comparison: what a verdict is worth for a side, and what judges make of the place of a reply."""
+"""Both orders of a comparison: the score of a side, and how far judges prefer the place of a reply."""
 
 from __future__ import annotations
 
 import polars as pl
 
 FIRST, SECOND = "solver_first", "solver_second"
-"""Values of the column `order`: which side the judge was shown first."""
+"""Values of the column `order`, which says which side was shown first."""
 
 
 def in_both_orders(pairs: pl.DataFrame) -> pl.DataFrame:

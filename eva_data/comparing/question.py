@@ -1,4 +1,4 @@
-"""What a judge of two responses is asked, where no published rule has words of its own."""
+"""The question to a judge of two responses, for rules without published words."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _PLACE = re.compile(r"\{([a-z_0-9]+)\}")
 
 
 def fill(template: str, texts: Mapping[str, str]) -> str:
-    """The template with its places filled, all in one pass: what a text holds is never taken for a place.
+    """Fill all places of the template in one pass, so that no part of a text is taken for a place.
 
     Braces around a name that `texts` does not have stay as they are.
     """
@@ -59,5 +59,5 @@ def dialogue(turns: Sequence[Any], replies: Sequence[str]) -> str:
 
 
 def asked(text: str) -> tuple[Message, ...]:
-    """The one user turn that a judge is sent."""
+    """The only user turn of a request to a judge."""
     return ({"role": "user", "content": text},)

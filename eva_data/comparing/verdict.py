@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict
 
-from eva_data.calls import GAVE_UP, Chain, Completion, Message, Request, Unparsable, valid_unicode, without_thoughts
+from eva_data.calls import GAVE_UP, Chain, Completion, Message, Request, Unparsable, valid_unicode
+from eva_data.thoughts import without_thoughts
 
 Verdict: TypeAlias = Literal["first", "second", "tie"]
 
 SCORES: Mapping[str, float] = {"first": 1.0, "tie": 0.5, "second": 0.0}
-"""What a verdict is worth for the response that was shown first."""
+"""Verdict -> score of the response that was shown first."""
 
 VERDICT_FORMAT: dict[str, Any] = {
     "type": "json_schema",
@@ -33,10 +34,10 @@ IN_JSON = (
     '\n\nIf your reply has to be a JSON object, give instead {"reason": "...", "verdict": "first"}, '
     'or "second" or "tie".'
 )
-"""What the question says for servers that guide the decoding by VERDICT_FORMAT."""
+"""The part of the question for servers that guide the decoding by VERDICT_FORMAT."""
 
 AGAIN = "compare:retry"
-"""Salt of the second and last request of a question to which no verdict came back."""
+"""Salt of the second and last request, after a reply without a verdict."""
 
 UNPARSABLE = "unparsable: "
 
@@ -45,18 +46,18 @@ _LINE = re.compile(r"(?:final\s+)?verdict\s*[:=]\s*\(?(first|second|tie)(?:\s+re
 
 
 class Judged(TypedDict):
-    """What became of one question."""
+    """The result of one question."""
 
     label: str | None
-    """What the judge said, in the words of its rule; None where it said nothing that can be read."""
+    """The verdict in the words of the rule; None if the reply holds no readable verdict."""
     reason: str | None
-    """`unparsable: ...`, `gave_up: ...` or `call_failed: ...`; None where there is a label."""
+    """`unparsable: ...`, `gave_up: ...` or `call_failed: ...`; None if there is a label."""
     raw: str | None
-    """The judge's last reply where it has no label."""
+    """The judge's last reply if there is no label, else None."""
 
 
 Read: TypeAlias = Callable[[str], "str | Unparsable"]
-"""From a reply without thoughts to the label that it gives."""
+"""Gives the label of a reply without thoughts."""
 
 
 def read_verdict(text: str) -> str | Unparsable:
@@ -79,7 +80,7 @@ def read_verdict(text: str) -> str | Unparsable:
 
 
 def _verdict_in_json(text: str) -> str | Unparsable | None:
-    """The verdict of a reply that is one JSON object, in a code fence or not; None where it is none."""
+    """The verdict in a reply that is a JSON object, perhaps in a code fence; None if the reply is not an object."""
     bare = re.sub(r"\A\s*```\w*\s*|\s*```\s*\Z", "", text).strip()
     if not bare.startswith("{"):
         return None
@@ -99,7 +100,7 @@ def bracketed(labels: Sequence[str]) -> Read:
     pattern = re.compile(r"\[\[\s*([^\[\]]{1,20}?)\s*\]\]")
 
     def read(text: str) -> str | Unparsable:
-        # What else stands in brackets, such as a list of lists in code, is no verdict.
+        # Other texts in brackets, such as a list of lists in code, are not verdicts.
         found = {known[label] for each in pattern.findall(text) if (label := each.replace(" ", "").lower()) in known}
         if len(found) == 1:
             return found.pop()
@@ -127,7 +128,7 @@ def rated(lowest: float, highest: float) -> Read:
 
 
 def judge_once(messages: Sequence[Message], read: Read) -> Chain[Judged]:
-    """Ask one question, and once more where the reply cannot be read."""
+    """Ask one question, and ask it again if the reply cannot be read."""
     judged = Judged(label=None, reason=None, raw=None)
     for salt in ("", AGAIN):
         (completion,) = yield [Request(tuple(messages), salt=salt)]

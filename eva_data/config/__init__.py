@@ -34,6 +34,7 @@ from eva_data.config.rewards import (
     Several,
     Verifier,
 )
+from eva_data.config.scoring import PromptScorer
 from eva_data.config.stages import (
     BenchmarkSet,
     Estimate,
@@ -79,6 +80,7 @@ __all__ = [
     "Pair",
     "Pairwise",
     "Prices",
+    "PromptScorer",
     "Publish",
     "Review",
     "Reward",

@@ -19,10 +19,10 @@ HELDOUT = "heldout"
 
 
 class EvaluationSet(Settings):
-    """Prompts on which solvers are compared, and the rule by which."""
+    """Prompts on which solvers are compared, and the rule of the comparison."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    """What the set is called in tables and reports. Letters, digits, `.`, `_` and `-`."""
+    """The set's name in tables and reports: letters, digits, `.`, `_` and `-`."""
     rule: EvaluationRule = "own"
     """How answers are judged: `own` compares both orders by the judges; `alpaca_eval`, `arena_hard`, `mt_bench`,
     `wildbench` and `wildbench_score` follow the published rules; `verifier` calls a function."""
@@ -41,17 +41,17 @@ class EvaluationSet(Settings):
     column: str = "prompt"
     """Column of the prompt: text or messages."""
     turn_2: str | None = None
-    """Column of the second user turn, for rules with two turns; null takes `turn_2` where the file has it."""
+    """Column of the second user turn, for rules with two turns; null takes `turn_2` if the file has it."""
     reference: str | None = None
-    """Column of a reference answer that the judge is shown; null takes `reference` where the file has it."""
+    """Column of a reference answer for the judge; null takes `reference` if the file has it."""
     category: str | None = None
-    """Column of the prompt's category; null takes `category` where the file has it."""
+    """Column of the prompt's category; null takes `category` if the file has it."""
     checklist: str | None = None
-    """Column of the points that a judge of `wildbench` checks; null takes `checklist` where the file has it."""
+    """Column of the points that a judge of `wildbench` checks; null takes `checklist` if the file has it."""
     baseline: Path | None = Field(None, json_schema_extra=Execution)
-    """A file of the answers that `--against reference` compares with: columns `prompt` and `response`."""
+    """A file of answers for `--against reference`, with the columns `prompt` and `response`."""
     function: Verifier | None = None
-    """The function of the rule `verifier`; null takes `reward` where that is a verifier."""
+    """The function of the rule `verifier`; null takes `reward` if that is a verifier."""
     right: float = 1.0
     """Least score of a right answer, for the rule `verifier`."""
     samples: int = Field(1, ge=1)
@@ -92,7 +92,7 @@ class Evaluate(Settings):
     allow_same_judge: bool = Field(False, json_schema_extra=Execution)
     """Whether a judge may be of the family of the solver, the creator or the reward. Report and card say so."""
     max_tokens: int | None = Field(None, gt=0, json_schema_extra=Execution)
-    """Longest answer of a solver, in tokens; null takes that of `solver`."""
+    """Longest answer of a solver, in tokens; null takes `solver.max_tokens`."""
     temperature: float = Field(0, ge=0, json_schema_extra=Execution)
     """Sampling temperature of a solver that gives one answer; 0 takes the likeliest token."""
     after_training: bool = Field(True, json_schema_extra=Execution)

@@ -42,7 +42,7 @@ def _block(**keys: str) -> Mapping[str, Mark]:
 MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Config": _block(
         value="name seed stalled_minutes undecided",
-        block="seeds reward estimate sample evolve mix pair train evaluate publish review",
+        block="seeds reward estimate sample evolve mix pair train evaluate publish review score",
         path="folder ledger",
         model="solver creator",
     ),
@@ -105,6 +105,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Evaluate": _block(
         value="heldout allow_same_judge max_tokens temperature after_training", block="sets", model="judges"
     ),
+    "PromptScorer": _block(value="sample", model="model"),
     "Publish": _block(value="licence", address="repo private"),
     "Review": _block(value="min_submitted markdown", address="api_url workspace publish", paid="api_key_env"),
 }

@@ -12,6 +12,7 @@ from eva_data.config.base import Execution, Settings
 from eva_data.config.evaluation import Evaluate
 from eva_data.config.models import AnyModel, Model, Solver, TableModel, TransformersModel, VllmModel
 from eva_data.config.rewards import Pairwise, Reward, Several
+from eva_data.config.scoring import PromptScorer
 from eva_data.config.stages import Estimate, Evolve, Mix, Pair, Publish, Review, Sample, Seeds, Train
 
 
@@ -26,7 +27,7 @@ def is_set(values: Mapping[str, Any], key: str) -> bool:
 
 
 def _usual_judges(evaluate: Any) -> dict[str, Any]:
-    """The block `evaluate` with a backend in each judge; nothing where there is no such block."""
+    """The block `evaluate` with a backend in each judge; empty if there is no such block."""
     if not isinstance(evaluate, dict) or not isinstance(evaluate.get("judges"), list | tuple):
         return {}
     judges = [{"backend": "transformers"} | each if isinstance(each, dict) else each for each in evaluate["judges"]]
@@ -72,6 +73,8 @@ class Config(Settings):
     """Where the dataset goes on the Hub."""
     review: Review = Field(Review(), json_schema_extra=Execution)
     """The Argilla server on which people review pairs."""
+    score: PromptScorer | None = Field(None, json_schema_extra=Execution)
+    """Who rates how complex and how good the prompts of all iterations are, for `eva-data score`."""
     undecided: tuple[str, ...] = Field((), json_schema_extra=Execution)
     """Keys that `pull` left commented out. No command starts until each of them is set, or taken out of this list."""
 

@@ -25,14 +25,14 @@ from eva_data.tables.schemas import EVALUATION_KEY, EVALUATIONS, check, empty
 FOLDER = "evaluations"
 RECORD = "manifests/evaluations.json"
 EVALUATIONS_FORMAT = 1
-"""Version of the record; a newer one is refused."""
+"""Version of the record. A newer version is refused."""
 
 
 class Compared(Record):
-    """One comparison: a solver on a set, perhaps against another side, by a rule."""
+    """One comparison of a solver on a set by a rule, perhaps against another side."""
 
     key: str
-    """What the rows of the comparison have in their column `evaluation`."""
+    """The value of the column `evaluation` in the rows of the comparison."""
     set: str
     rule: str
     source: str
@@ -40,25 +40,25 @@ class Compared(Record):
     solver: str
     """Fingerprint."""
     solver_name: str
-    """As the user calls it, such as `theta_2`."""
+    """The solver's name for the user, such as `theta_2`."""
     theta: NonNegativeInt | None = None
     against: str | None = None
     against_name: str | None = None
     judges: tuple[str, ...]
     """Fingerprints of the judges, or of the verifier."""
     prompts: NonNegativeInt
-    """Prompts of the set."""
+    """Number of prompts of the set."""
     prompts_hash: str
-    """Hash of their ids."""
+    """Hash of the ids of these prompts."""
     right: float | None = None
     """Least score of a right answer; None unless a verifier judged."""
     samples: PositiveInt = 1
     decoding: str = ""
     decoding_against: str = ""
     relatives: tuple[str, ...] = ()
-    """Models that play and are of a judge's family, with `allow_same_judge`."""
+    """Models that play and belong to a judge's family, with `allow_same_judge`."""
     partial: str | None = None
-    """Why judging ended early; None where all was judged."""
+    """Why judging ended early; None if everything was judged."""
     figures: dict[str, Any] = Field(default_factory=dict)
     """What the rows come to, as plain values (`evaluation.figures.plain`); `verify` recomputes them."""
     notes: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class EvaluationRecord(Record):
 
 
 def read_record(store: Store) -> EvaluationRecord | None:
-    """The record of a dataset; None where nothing was evaluated. Raises DataError where it cannot be read."""
+    """The record of a dataset; None if nothing was evaluated. Raise DataError if it cannot be read."""
     path = store.folder / RECORD
     if not path.exists():
         return None
@@ -82,7 +82,7 @@ def read_record(store: Store) -> EvaluationRecord | None:
 
 
 def parse_record(content: bytes, name: str) -> EvaluationRecord:
-    """The record that is written in `content`; DataError where there is none, or a newer one."""
+    """The record in `content`. Raise DataError if there is none, or if its version is newer."""
     try:
         found = json.loads(content)
         if isinstance(found, dict) and isinstance(found.get("format"), int) and found["format"] > EVALUATIONS_FORMAT:
@@ -96,7 +96,7 @@ def parse_record(content: bytes, name: str) -> EvaluationRecord:
 
 
 def read_rows(store: Store, record: EvaluationRecord | None = None) -> pl.DataFrame:
-    """EVALUATIONS of all comparisons. Raises DataError where a file is missing or is not the one of the record."""
+    """EVALUATIONS of all comparisons. Raise DataError if a file is missing or differs from the record."""
     if record is None:
         record = read_record(store)
     if record is None or not record.files:
@@ -117,10 +117,10 @@ def read_rows(store: Store, record: EvaluationRecord | None = None) -> pl.DataFr
 
 
 def keep(store: Store, version: str, compared: Sequence[Compared], rows: pl.DataFrame) -> EvaluationRecord:
-    """Put comparisons and their rows in the place of earlier ones with the same keys, and return the record.
+    """Replace earlier comparisons with the same keys and their rows, and return the record.
 
-    New files wait in `.eva` until the record that names them is written. Whoever reads after a kill puts them in their
-    place.
+    New files wait in `.eva` until the record that names them is written. After a kill, the next reader moves them to
+    their places.
     """
     before = read_record(store)
     keys = {each.key for each in compared}
@@ -150,7 +150,7 @@ def _waiting(store: Store, name: str) -> Path:
 
 
 def _finish(store: Store, record: EvaluationRecord) -> None:
-    """Put files in their place that the record names and that still wait."""
+    """Move the waiting files that the record names to their places."""
     for name, entry in record.files.items():
         waiting = _waiting(store, name)
         if waiting.is_file() and sha256(waiting) == entry.sha256:

@@ -1,1 +1,1 @@
-"""Whether theta_t is better than theta_{t-1} and theta_0: answers, verdicts by published rules, and figures."""
+"""Measures whether theta_t is better than theta_{t-1} and theta_0, by verdicts of published rules on their answers."""

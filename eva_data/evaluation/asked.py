@@ -1,4 +1,4 @@
-"""From what a command names to what is evaluated, and what can be said before anything is paid for."""
+"""Turns the options of a command into evaluations, and describes them before anything is paid for."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from eva_data.statistics.power import smallest_difference
 def asked_for(
     run: Run, names: Sequence[str], against: Sequence[str], sets: Sequence[str], rule: str | None
 ) -> list[Asked]:
-    """One Asked per solver. Raises ConfigError where a set is unknown."""
+    """One Asked per solver. Raise ConfigError if a set is unknown."""
     chosen = chosen_sets(run, sets, rule)
     solvers = names or (newest_solver(run),)
     return [Asked(solver, tuple(against) or usual_opponents(solver), chosen) for solver in solvers]
 
 
 def newest_solver(run: Run) -> str:
-    """The theta that was trained last; theta_0 where none was."""
+    """The theta that was trained last; theta_0 if none was trained."""
     trained = [number for number in run.store.iterations() if run.store.solver_folder(number).exists()]
     return f"theta_{max(trained, default=0)}"
 
 
 def chosen_sets(run: Run, names: Sequence[str], rule: str | None) -> tuple[EvaluationSet, ...]:
-    """The sets of these names, or all of the settings; a name that is a file becomes a set of its own.
+    """The sets with these names, or all sets of the settings. The name of a file becomes a set of its own.
 
-    Raises ConfigError where a name is neither.
+    Raise ConfigError if a name is neither a set nor a file.
     """
     known = {block.name: block for block in sets_of(run)}
     if not names:
@@ -58,7 +58,7 @@ def _set_called(run: Run, name: str, known: dict[str, EvaluationSet], rule: str 
 
 
 def outlook(run: Run, asked: Asked) -> list[str]:
-    """What would be asked, and which difference could be seen, a line per set."""
+    """What would be asked, and which difference could be seen, one line per set."""
     lines = []
     for block in asked.sets:
         rule = rule_called(block.rule)

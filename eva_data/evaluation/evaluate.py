@@ -1,4 +1,4 @@
-"""Evaluates solvers: the answers of both sides to each set, the verdicts, and the rows and record that are kept."""
+"""Evaluates solvers: gets the answers of both sides to each set and the verdicts, and keeps rows and a record."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ SANDBOX_SET = "sandbox"
 
 @dataclass(frozen=True)
 class Asked:
-    """What is evaluated."""
+    """The options of an evaluation."""
 
     solver: str
-    """`theta_t`, a model folder, a Hub id or what a server serves."""
+    """`theta_t`, a model folder, a Hub id, or a model's name at a server."""
     against: tuple[str, ...]
-    """The other sides, called alike; `reference` is the answers that come with a set."""
+    """The names of the other sides. `reference` stands for the answers that come with a set."""
     sets: tuple[EvaluationSet, ...]
 
 
@@ -46,12 +46,12 @@ _NOTHING = EvaluationRecord(eva_data=__version__)
 
 
 def settings_of(config: Config) -> Evaluate:
-    """The block `evaluate`, or what stands for it where there is none."""
+    """The block `evaluate`, or its defaults if the settings have none."""
     return config.evaluate or Evaluate(heldout=0)
 
 
 def sets_of(run: Run) -> tuple[EvaluationSet, ...]:
-    """All sets of the settings, with the held-out prompts first: those of the sandbox, or seeds that were set aside."""
+    """All sets of the settings, after the held-out prompts, which come from the sandbox or are seeds set aside."""
     config = run.config
     named = settings_of(config).sets
     if config.train.heldout and config.model_solver is not None:
@@ -79,8 +79,8 @@ def usual_opponents(solver: str) -> tuple[str, ...]:
 def evaluate(run: Run, asked: Asked) -> list[Compared]:
     """Compare the solver with every other side on every set, and keep rows and record in the dataset's folder.
 
-    Raises ConfigError where nothing can judge, or a judge is a relative of a player; whatever asking a model raises.
-    What was asked before an error is in the ledger, and is not asked again.
+    Raise ConfigError if there is no judge, or if a judge is a relative of a player, and the errors of asking a model.
+    Everything that was asked before an error is in the ledger and is not asked again.
     """
     if not asked.sets:
         raise ConfigError(
@@ -97,7 +97,7 @@ def evaluate(run: Run, asked: Asked) -> list[Compared]:
 
 
 def _on_set(run: Run, asked: Asked, block: EvaluationSet) -> list[Compared]:
-    """The comparisons on one set. Those that the record holds whole are not made again."""
+    """The comparisons on one set. A comparison that the record holds completely is not made again."""
     notes: list[str] = []
 
     def note(text: str) -> None:
@@ -129,9 +129,9 @@ def _on_set(run: Run, asked: Asked, block: EvaluationSet) -> list[Compared]:
 
 
 def _pairs(rule: JudgingRule, block: EvaluationSet, sides: list[Side]) -> list[tuple[Side, Side | None]]:
-    """What is judged: the solver against each other side, or where answers are judged alone each side by itself.
+    """The pairs to judge: the solver against each other side, or each side alone if answers are judged by themselves.
 
-    Raises ConfigError where there is no other side to compare with.
+    Raise ConfigError if there is no other side to compare with.
     """
     if rule.kind != "compare":
         return [(side, None) for side in sides]
@@ -144,7 +144,7 @@ def _pairs(rule: JudgingRule, block: EvaluationSet, sides: list[Side]) -> list[t
 
 
 def prompts_of(run: Run, block: EvaluationSet, note: Note) -> pl.DataFrame:
-    """SET of a block: its file's, or the prompts that were set aside."""
+    """SET of a block: the prompts of its file, or the prompts that were set aside."""
     if block.name != HELDOUT:
         return read_set(block, note)
     found = heldout_prompts(run)
@@ -168,9 +168,10 @@ def _refuse_lacking(rule: JudgingRule, block: EvaluationSet, prompts: pl.DataFra
 
 
 def judges_of(run: Run, rule: JudgingRule, asked: Asked, block: EvaluationSet) -> tuple[list[Player], tuple[str, ...]]:
-    """The judges of a rule, and the models that play and are of a judge's family.
+    """The judges of a rule, and the models that play and belong to a judge's family.
 
-    Raises ConfigError where the rule needs a judge and none is named, or one is a relative without `allow_same_judge`.
+    Raise ConfigError if the rule needs a judge and none is named, or if a judge is a relative without
+    `allow_same_judge`.
     """
     if rule.kind == "verify":
         return [], ()
@@ -193,7 +194,7 @@ def judges_of(run: Run, rule: JudgingRule, asked: Asked, block: EvaluationSet) -
 
 
 def _playing(config: Config, asked: Asked) -> list[str]:
-    """Names of the models that play: solver, creator, reward and the sides that are asked for."""
+    """Names of the models that play: solver, creator, reward and the sides of the comparison."""
     blocks = [config.model_solver, None if config.creator == "shared" else config.creator]
     names = [block.model for block in blocks if block is not None]
     rewards = config.reward.rewards if isinstance(config.reward, Several) else (config.reward,)
@@ -206,9 +207,9 @@ def _playing(config: Config, asked: Asked) -> list[str]:
 
 
 def _faced(prompts: pl.DataFrame, ours: pl.DataFrame, theirs: pl.DataFrame | None) -> pl.DataFrame:
-    """One row per (prompt, turn, sample) that our side answered, with the other side's answer beside it.
+    """One row per (prompt, turn, sample) that the solver answered, with the other side's answer beside it.
 
-    `prompt` is the conversation up to the turn that is judged, with our side's earlier answer in it.
+    `prompt` is the conversation up to the judged turn, with the solver's earlier answer in it.
     """
     told = ("response", "finish_reason", "completion_tokens", "error")
     rows = ours.join(prompts, on="prompt_id")

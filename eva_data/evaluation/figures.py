@@ -1,4 +1,4 @@
-"""Figures of evaluations, recomputed from the rows that are kept: win rates, accuracies, what judges made of order.
+"""Computes the figures of evaluations from the kept rows: win rates, accuracies, and the influence of the order.
 
 The prompt is the unit of every interval here: an interval is about *this checkpoint*, not about the method, for which
 several trainings with different seeds are needed.
@@ -58,7 +58,7 @@ class Figures:
     judged: int
     """Prompts with a verdict."""
     estimate: Interval | None
-    """In [0, 1], or on the scale of the rating; None where nothing was judged."""
+    """In [0, 1], or on the scale of the rating; None if nothing was judged."""
     scores: pl.DataFrame
     """One row per judged prompt: `prompt_id`, `category`, `score`."""
     categories: Mapping[str, Interval]

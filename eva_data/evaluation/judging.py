@@ -1,4 +1,4 @@
-"""Judges and verifiers at work on the answers to a set: EVALUATIONS rows."""
+"""Lets judges and verifiers judge the answers to a set, and makes rows of EVALUATIONS."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from eva_data.models.player import NOT_ASKED, Player, backend_of
 from eva_data.rewards.scorers import Scorer, scorers_of
 
 NO_ANSWER, EMPTY, SAME = "no_answer", "empty_answer", "same_answer"
-"""Values of `reason` without a judge's own words."""
+"""Values of `reason` for rows that no judge was asked about."""
 
 PLACES = ("prompt", "first", "second", "response", "reference", "checklist")
 
 
 class Judging(Settings):
-    """What the job that judges goes by."""
+    """The settings of the job that judges."""
 
     rule: str
-    """The rule's name, which knows how replies are read."""
+    """The name of the rule, which says how replies are read."""
 
 
 def question_of(template: str, row: dict[str, Any], first: str | None, second: str | None) -> str:
-    """The text that a judge is sent about one row of `faced`."""
+    """The question to a judge about one row of `faced`."""
     texts = {
         "prompt": conversation_text(row["prompt"]),
         "first": first or "",
@@ -47,7 +47,7 @@ def question_of(template: str, row: dict[str, Any], first: str | None, second: s
 
 
 def judge_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[Judged]:
-    """One Judged per row {question}; runs in a child process."""
+    """One Judged per row {question}. This runs in a child process."""
     assert isinstance(job.settings, Judging)
     rule = rule_called(job.settings.rule)
     assert rule.read is not None
@@ -63,14 +63,14 @@ def compared(
 ) -> tuple[pl.DataFrame, str | None]:
     """Rows of `faced` in each order, with `judge`, `order`, `label`, `score`, `reason` and `raw`.
 
-    `faced` has one row per (prompt, turn, sample) with `response` and `response_against`. Answers that are equal tie,
-    an empty answer loses against one that is not, and a missing answer has no score; nobody is asked about these. The
-    second value says why judging ended early, None where it did not; rows that were not asked then say so.
+    `faced` has one row per (prompt, turn, sample) with `response` and `response_against`. No judge is asked about some
+    rows: equal answers tie, an empty answer loses against a full one, and a missing answer has no score. The second
+    value says why judging ended early, and rows that were not asked then say so; it is None if all were asked.
     """
     rows = in_both_orders(faced) if rule.orders == "both" else faced
     rows = rows.with_columns(judge=pl.lit(judge.fingerprint))
     decided = rows.with_columns(_without_asking())
-    # Both orders of a prompt beside each other: where a budget ends, few prompts are left with half a comparison.
+    # Both orders of a prompt are neighbours, so that few prompts have half a comparison when a budget ends.
     open_rows = decided.filter(pl.col("reason").is_null()).sort("prompt_id", "turn", "sample", "order")
     template = _template(rule, block)
     questions = [
@@ -90,9 +90,9 @@ def compared(
 def rated(
     run: Run, rule: JudgingRule, block: EvaluationSet, faced: pl.DataFrame, judge: Player
 ) -> tuple[pl.DataFrame, str | None]:
-    """Rows of `faced` with the rating of each answer by itself; else as `compared`.
+    """Rows of `faced` with a rating of each answer by itself; the result has the form of `compared`.
 
-    An empty answer gets the lowest rating, and nobody is asked.
+    An empty answer gets the lowest rating without a question.
     """
     response = pl.col("response")
     rows = faced.with_columns(
@@ -121,7 +121,7 @@ def rated(
 
 
 def verifier_of(run: Run, block: EvaluationSet) -> Scorer:
-    """The function of the set, or the reward of the settings. Raises ConfigError where neither is a verifier."""
+    """The function of the set, or the reward of the settings. Raise ConfigError if neither is a verifier."""
     function = block.function or run.config.reward
     if not isinstance(function, Verifier):
         raise ConfigError(
@@ -133,7 +133,7 @@ def verifier_of(run: Run, block: EvaluationSet) -> Scorer:
 
 
 def verified(run: Run, block: EvaluationSet, faced: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Rows of `faced` with what the function of the set, or the reward of the settings, says of each answer."""
+    """Rows of `faced` with the score of each answer by the function of the set, or by the reward of the settings."""
     scorer = verifier_of(run, block)
     rows = faced.with_columns(
         judge=pl.lit(scorer.fingerprint),
@@ -167,7 +167,7 @@ def _as_shown(row: dict[str, Any]) -> tuple[str, str]:
 
 
 def _without_asking() -> list[pl.Expr]:
-    """What can be said of a comparison before a judge is asked."""
+    """Columns for comparisons that are decided before a judge is asked."""
     ours, theirs = pl.col("response"), pl.col("response_against")
     no_text, no_other = (each.str.strip_chars() == "" for each in (ours, theirs))
     missing = ours.is_null() | theirs.is_null()
@@ -215,7 +215,7 @@ def _template(rule: JudgingRule, block: EvaluationSet) -> str:
 def _ask(
     run: Run, rule: JudgingRule, block: EvaluationSet, judge: Player, questions: Sequence[str]
 ) -> tuple[list[Judged], str | None]:
-    """One Judged per question, and why not all of them were asked."""
+    """One Judged per question, and why not all questions were asked, or None."""
     rows = pl.DataFrame({"question": questions}, schema={"question": pl.String})
     key = f"evaluate-{block.name}-{judge.fingerprint[-12:]}"
     guide = rule.guide if backend_of(judge.block).REMOTE else None

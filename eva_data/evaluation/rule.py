@@ -1,4 +1,4 @@
-"""What a rule of evaluation consists of; each module of `rules` has one, as `RULE`."""
+"""The parts of a rule of evaluation. Each module of `rules` holds a rule, `RULE`."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from eva_data.own_code import is_own, load_function
 
 @dataclass(frozen=True)
 class JudgingRule:
-    """How answers to a set are judged."""
+    """A rule by which answers to a set are judged."""
 
     kind: Literal["compare", "rate", "verify"]
-    """`compare` shows a judge two answers, `rate` shows it one, `verify` calls a function."""
+    """`compare` shows two answers to a judge, `rate` shows one answer, and `verify` calls a function."""
     source: str
-    """Where the rule is published, or that it is eva-data's own."""
+    """The publication of the rule, or a note that it is eva-data's own."""
     template: str = ""
     """The question, in words of eva-data's own, with the places `{prompt}`, `{reference}`, `{checklist}` and `{first}`
     and `{second}`, or `{response}`."""
     read: Read | None = None
-    """From a reply to its label; None where nothing is asked."""
+    """Gives the label of a reply; None if no model is asked."""
     scores: Mapping[str, float] | None = None
-    """What a label is worth for the answer that was shown first, in [0, 1]; None where the label is a rating."""
+    """Label -> score, in [0, 1], of the answer that was shown first; None if the label is a rating."""
     orders: Literal["both", "drawn"] = "both"
     """Whether each comparison is asked in both orders, or in one order that is drawn per prompt."""
     turns: int = 1
-    """User turns of a prompt."""
+    """Number of user turns of a prompt."""
     lowest: float = 0
     highest: float = 1
     """The scale of a rating."""

@@ -1,4 +1,4 @@
-"""What figures say, in one plain sentence each."""
+"""Puts figures into plain sentences."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def shown(made: Figures) -> str:
 
 
 def sentence_of(made: Figures) -> str:
-    """What one comparison says: better, worse, not distinguishable, or that its judge cannot tell."""
+    """The sentence on a comparison: better, worse, not distinguishable, or that its judge cannot tell."""
     compared = made.compared
     where = f"on {compared.set} ({made.judged} of {compared.prompts} prompts)"
     if made.estimate is None:
@@ -54,7 +54,7 @@ def sentence_of(made: Figures) -> str:
 
 
 def difference_sentence(found: Difference, adjusted_p: float) -> str:
-    """What a difference between two sides says that were judged by themselves; `adjusted_p` is Holm's."""
+    """The sentence on a difference of two sides that were judged by themselves; `adjusted_p` is Holm's p value."""
     apart = found.estimate
     shape = (
         f"{apart.estimate:+.2f} [{apart.low:+.2f}, {apart.high:+.2f}]"
@@ -81,7 +81,7 @@ def _deviation(made: Figures) -> float:
 
 
 def checkpoint_note(made: Sequence[Figures]) -> str:
-    """What every report says once, so that nobody reads more out of the figures than is in them."""
+    """A sentence for every report, so that nobody reads too much into the figures."""
     return (
         "These intervals are about these checkpoints: other trainings of the same method would differ, and their "
         "spread is not in them."

@@ -1,4 +1,4 @@
-"""Sets of prompts on which solvers are compared, and the baselines that come with them."""
+"""Reads the sets of prompts on which solvers are compared, and the baselines that come with them."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ Note = Callable[[str], object]
 
 
 def read_set(block: EvaluationSet, note: Note) -> pl.DataFrame:
-    """SET of a block that names a file, a Hub dataset or the sandbox; `note` is told what was left out.
+    """SET of a block that names a file, a Hub dataset or the sandbox. `note` receives sentences on what was left out.
 
-    Raises DataError where it cannot be read, has no prompts, or lacks a column that is named.
+    Raise DataError if it cannot be read, has no prompts, or lacks a named column.
     """
     if block.sandbox is not None:
         return _of_the_sandbox(block.sandbox)
@@ -74,10 +74,10 @@ def read_set(block: EvaluationSet, note: Note) -> pl.DataFrame:
 
 
 def read_baseline(path: Path, name: str, prompts: pl.DataFrame) -> pl.DataFrame:
-    """BASELINE of the prompts of a set that the file answers.
+    """BASELINE: one row per prompt of the set that the file answers.
 
-    The file has a column `prompt` and a column `response`, or `instruction` and `output` as AlpacaEval has them. Raises
-    DataError where it has not, where a prompt has two different answers, or where no prompt of the set is in it.
+    The file has the columns `prompt` and `response`, or `instruction` and `output` as in AlpacaEval. Raise DataError if
+    it lacks them, if a prompt has two different answers, or if it holds no prompt of the set.
     """
     key = f"evaluate.sets.{name}.baseline"
     source = open_path(path, key)
@@ -127,7 +127,7 @@ def _first_of(names: tuple[str, ...], source: Source, key: str) -> str:
 
 
 def _chosen(named: str | None, usual: str, source: Source, key: str) -> tuple[pl.Expr, pl.DataType] | None:
-    """The column that is named, else the usual one where the source has it."""
+    """The named column, else the usual column if the source has it, else None."""
     if named is None and usual not in source.schema:
         return None
     return column(named or usual, source.schema, source.twice, key, source.name)

@@ -21,7 +21,7 @@ from eva_data.jobs.job import Job
 from eva_data.models.player import Player
 
 REFERENCE = "reference"
-"""What `--against` calls the answers that come with a set."""
+"""The name, for `--against`, of the answers that come with a set."""
 
 ANSWERS = pl.Schema(
     {
@@ -34,37 +34,37 @@ ANSWERS = pl.Schema(
         "error": pl.String,
     }
 )
-"""One row per (prompt, turn, sample); `response` is null where the call failed, and `error` says why."""
+"""One row per (prompt, turn, sample). `response` is null if the call failed, and `error` says why."""
 
 _THETA = re.compile(r"theta_([0-9]+)")
 
 
 @dataclass(frozen=True)
 class Side:
-    """Who answers a set."""
+    """A side of a comparison, which answers a set."""
 
     name: str
-    """As the user calls it: `theta_2`, `reference`, a model."""
+    """The side's name for the user: `theta_2`, `reference`, or a model."""
     fingerprint: str
     theta: int | None = None
     """t of theta_t; None for a model that was not trained here."""
     player: Player | None = None
-    """None where the answers are in a file."""
+    """The model that answers; None if the answers are in a file."""
     decoding: str = ""
-    """How it samples, in words; empty where nobody knows."""
+    """How the side samples, in words; empty if it is unknown."""
 
 
 class Answering(Settings):
-    """What the job that answers a set goes by."""
+    """The settings of the job that answers a set."""
 
     samples: int
-    """Answers to each prompt."""
+    """Number of answers to each prompt."""
 
 
 def side_called(run: Run, name: str, block: EvaluationSet) -> Side:
     """The side of that name: `theta_0`, `theta_t`, `reference`, or a model folder, Hub id or served name.
 
-    Raises StaleError where a theta is not trained, ConfigError where there is no reference or no model.
+    Raise StaleError if a theta is not trained, and ConfigError if there is no reference or no model.
     """
     if name == REFERENCE:
         if block.baseline is None:
@@ -134,7 +134,7 @@ def answers_of(
 
 
 def answer_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[list[dict[str, Any]]]]:
-    """Per row {prompt, turn_2} the answers of each sample, one per turn; runs in a child process."""
+    """For each row {prompt, turn_2}, the answers of each sample, one per turn. This runs in a child process."""
     assert isinstance(job.settings, Answering)
     samples = job.settings.samples
     llm = job.llm()

@@ -98,7 +98,7 @@ def train_online(run: Run, online: Online) -> Manifest:
         _refuse_another(run, asked)
     else:
         _train(run, online, recipe, start)
-        # The seeds are read again for the dataset: they must be those that were trained on.
+        # The seeds are read again for the dataset. They must be the seeds of the training.
         write_dataset(run, asked, start, begun_with(run))
     write_card(store, run.config.publish.licence)
     job = store.job_folder(ITERATION, "online")
@@ -147,10 +147,10 @@ def _train(run: Run, online: Online, recipe: Path, start: Player) -> None:
 
 
 def begun_with(run: Run) -> Mapping[str, str]:
-    """The hashes of the inputs that the run in the job folder was begun with; of those of now where none was begun.
+    """The hashes of the inputs of the run in the job folder; of the present inputs if there is no run.
 
-    A run that was cut off goes on with the same inputs or not at all: StaleError, which names each that changed. A Hub
-    dataset is read at the commit at which the run began.
+    A run that was cut off goes on with the same inputs or not at all: raise StaleError, which names each changed input.
+    A Hub dataset is read at the commit at which the run began.
     """
     job = run.store.job_folder(ITERATION, "online")
     counting = json.loads(json.dumps(what_counts(run.config, ITERATION)))
@@ -182,7 +182,7 @@ def begun_with(run: Run) -> Mapping[str, str]:
 def prepare(run: Run, start: Player, job: Path, inputs: Mapping[str, str]) -> None:
     """Write the inputs of the script to the job folder: `seeds`, a dataset, and `game.json`. `start` is theta_0.
 
-    `inputs` are those that the run began with: a Hub dataset is read at the commit that stands there.
+    `inputs` are the hashes from the start of the run. A Hub dataset is read at the commit in them.
     """
     seeds_of = run.config.seeds
     if seeds_of is None:

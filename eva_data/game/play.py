@@ -140,7 +140,7 @@ def _train(run: Run, iteration: int) -> Path:
 
 
 def evaluate_thetas(run: Run) -> None:
-    """Evaluate theta_0 and every trained theta on the sets of the settings; what was evaluated is not judged again.
+    """Evaluate theta_0 and every trained theta on the sets of the settings. Finished evaluations are not repeated.
 
     The sandbox's accuracy by depth is also written to `.eva/heldout.csv`, one row per (theta, depth).
     """
@@ -157,17 +157,17 @@ def evaluate_thetas(run: Run) -> None:
 
 
 def trained_thetas(run: Run) -> list[int]:
-    """The numbers of the thetas that are there, ascending."""
+    """The numbers of the trained thetas, ascending."""
     return [number for number in run.store.iterations() if run.store.solver_folder(number).exists()]
 
 
 def _alone(sets: Sequence[EvaluationSet]) -> tuple[EvaluationSet, ...]:
-    """The sets on which one solver is judged by itself."""
+    """The sets on which a solver is judged by itself."""
     return tuple(block for block in sets if rule_called(block.rule).kind != "compare")
 
 
 def write_heldout(store: Store) -> None:
-    """Write right answers by theta and depth of the sandbox's held-out prompts."""
+    """Write the numbers of right answers to the sandbox's held-out prompts, by theta and depth."""
     rows = read_rows(store).filter((pl.col("set") == SANDBOX_SET) & pl.col("iteration").is_not_null())
     record = read_record(store)
     latest = {(each.theta, each.set): each.key for each in (record.evaluations if record else ())}

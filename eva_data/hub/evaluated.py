@@ -1,7 +1,7 @@
-"""Publishes and pulls evaluations: the rows by solver, and the record that names them, as commits of their own.
+"""Publishes and pulls evaluations, the rows by solver and the record that names them, as commits of their own.
 
-Evaluations are made after the iterations that they are about, and more are added later. So they are no part of an
-iteration's tag: each publish that brings new ones is one commit on main, tagged `evaluations-1`, `evaluations-2`, ...
+Evaluations are made after their iterations, and more are added later. So they are not part of an iteration's tag. Each
+publish of new evaluations is one commit on main, with a tag `evaluations-1`, `evaluations-2`, ...
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ _TAG = re.compile(r"evaluations-([1-9]\d*)")
 _FILE = re.compile(rf"{FOLDER}/(theta_\d{{1,9}}|model)\.parquet")
 
 RECORD_BYTES = 20_000_000
-"""A record of more is none that eva-data wrote."""
+"""The largest record that is read. eva-data writes no larger record."""
 
 
 @dataclass(frozen=True)
 class NewEvaluations:
-    """What a publish of evaluations sends."""
+    """The files that a publish of evaluations sends."""
 
     files: dict[str, Path]
     tag: str
 
 
 def new_evaluations(store: Store, hub: HubRepo, found: Snapshot | None, tags: list[str]) -> NewEvaluations | None:
-    """The evaluations that the repo does not hold; None where there are none.
+    """The evaluations that the repo does not hold; None if there are none.
 
-    Raises DataError where a file is not the one of the record, and HubError where the repo holds comparisons that are
-    not here, since these would vanish.
+    Raise DataError if a file differs from the record, and HubError if the repo holds comparisons that this folder
+    lacks, since they would vanish.
     """
     record = read_record(store)
     if record is None or not record.files:
@@ -52,7 +52,7 @@ def new_evaluations(store: Store, hub: HubRepo, found: Snapshot | None, tags: li
 
 
 def _refuse_losses(hub: HubRepo, found: Snapshot, record: EvaluationRecord) -> None:
-    """Raise HubError where the published record has a comparison that ours lacks."""
+    """Raise HubError if the published record has a comparison that our record lacks."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -69,10 +69,10 @@ def _refuse_losses(hub: HubRepo, found: Snapshot, record: EvaluationRecord) -> N
 
 
 def pull_evaluations(hub: HubRepo, found: Snapshot, store: Store, *, max_bytes: float) -> int:
-    """Bring the evaluations of a repo into the folder, and return how many files were downloaded.
+    """Bring the evaluations of a repo into the folder, and return the number of downloaded files.
 
-    Evaluations that are there already stay as they are. Raises DataError where the record or a file is not what the
-    repo says, HubError where more than `max_bytes` would come.
+    Existing evaluations stay as they are. Raise DataError if the record or a file differs from what the repo says, and
+    HubError if more than `max_bytes` would be downloaded.
     """
     if RECORD not in found.files or (store.folder / RECORD).exists():
         return 0
@@ -90,7 +90,7 @@ def pull_evaluations(hub: HubRepo, found: Snapshot, store: Store, *, max_bytes: 
         hub.download(name, found.commit, downloads)
         if sha256(downloads / name) != entry.sha256:
             raise DataError(f"{name} of {hub.name} is not the file that its record names, by its SHA-256")
-    # Read as a whole before anything of it is moved in.
+    # Everything is read before any file is moved into the folder.
     read_rows(Store(downloads), record)
     for name in (*record.files, RECORD):
         (store.folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Seeds that are set aside for evaluation: never trained on, never evolved, and no evolved prompt repeats them.
+"""Sets seeds aside for evaluation. They are never trained on or evolved, and no evolved prompt repeats them.
 
-They are the last seeds of the drawn order, so that a folder may begin to hold out what its iterations have not used. A
-seed that nearly repeats a training seed is not held out: its whole cluster is trained on.
+The held-out seeds are the last seeds of the drawn order, so that a folder can start to hold out seeds that its
+iterations have not used. A seed that nearly repeats a training seed is not held out: its whole cluster is trained on.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from eva_data.iteration.run import Run
 from eva_data.ledger import call_key
 
 LEAST, SHARE, MOST = 500, 0.05, 0.2
-"""How many seeds are held out where the settings give no number: a share, at least so many, at most a share."""
+"""How many seeds are held out by default: at least LEAST, else the share SHARE, and never more than the share MOST."""
 
 SIMILAR = 0.9
-"""Jaccard similarity from which two prompts are of one cluster, where `evolve.near_duplicate` is off."""
+"""Jaccard similarity from which two prompts belong to the same cluster, if `evolve.near_duplicate` is off."""
 
 HELDOUT_INPUT = "heldout"
-"""Key of a manifest's `inputs`: the hash of which prompts were held out."""
+"""Key in a manifest's `inputs` for the hash of the held-out prompts."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class SeedPrompts:
     training: pl.DataFrame
     """`prompt_id`, `prompt` and `source`, one row per prompt."""
     heldout: pl.DataFrame
-    """Likewise; no rows where nothing is held out."""
+    """The same columns; no rows if nothing is held out."""
     rejects: pl.DataFrame
 
 
 def split_seeds(run: Run, inputs: Mapping[str, str], note: Note = unheard) -> SeedPrompts:
     """The seeds of the settings, at the commit that `inputs` record, split into training and held-out prompts.
 
-    Raises DataError where they cannot be read, ConfigError where more are held out than there are, or where the
-    iterations of the folder have used them all.
+    Raise DataError if they cannot be read, and ConfigError if more seeds are held out than exist, or if the iterations
+    of the folder have used them all.
     """
     config = run.config
     assert config.seeds is not None
@@ -61,7 +61,7 @@ def split_seeds(run: Run, inputs: Mapping[str, str], note: Note = unheard) -> Se
 
 
 def heldout_prompts(run: Run) -> pl.DataFrame:
-    """`prompt_id` and `prompt` of the held-out seeds, one row per prompt; no rows where none are held out."""
+    """`prompt_id` and `prompt` of the held-out seeds, one row per prompt; no rows if nothing is held out."""
     if run.config.seeds is None:
         return pl.DataFrame(schema={"prompt_id": pl.String, "prompt": pl.Null})
     inputs = run.store.manifest(1).inputs if 1 in run.store.iterations() else {}
@@ -69,9 +69,9 @@ def heldout_prompts(run: Run) -> pl.DataFrame:
 
 
 def heldout_size(evaluate: Evaluate | None, seeds: int) -> int:
-    """How many of so many seeds are held out; 0 without a block `evaluate`.
+    """How many of `seeds` seeds are held out; 0 without a block `evaluate`.
 
-    Raises ConfigError where no seed would be left.
+    Raise ConfigError if no seed would be left.
     """
     if evaluate is None:
         return 0
@@ -86,7 +86,7 @@ def heldout_size(evaluate: Evaluate | None, seeds: int) -> int:
 
 
 def _heldout_ids(run: Run, seeds: pl.DataFrame, size: int) -> list[str]:
-    """The ids of the held-out seeds; remembered, since clusters take long to find."""
+    """The ids of the held-out seeds. They are remembered, because it takes long to find clusters."""
     similar = run.config.evolve.near_duplicate or SIMILAR
     used = _used(run)
     order = call_key(
@@ -99,7 +99,7 @@ def _heldout_ids(run: Run, seeds: pl.DataFrame, size: int) -> list[str]:
             if isinstance(kept, dict) and kept.get("of") == order:
                 return [str(each) for each in kept["prompts"]]
         except (ValueError, KeyError, TypeError):
-            # It is found again below.
+            # A file that cannot be read is made again below.
             pass
     ids = _without_clusters(seeds, seeds.tail(size).filter(~pl.col("prompt_id").is_in(sorted(used))), similar)
     if not ids:
@@ -112,7 +112,7 @@ def _heldout_ids(run: Run, seeds: pl.DataFrame, size: int) -> list[str]:
 
 
 def _without_clusters(seeds: pl.DataFrame, held: pl.DataFrame, similar: float) -> list[str]:
-    """Ids of those of `held` that nearly repeat none of the other seeds, however the others are reached."""
+    """Ids of the seeds in `held` whose cluster holds none of the other seeds."""
     while held.height:
         training = as_prompts(seeds.join(held, on="prompt_id", how="anti", maintain_order="left"), 1)
         ours = as_prompts(held, 1)
@@ -126,7 +126,7 @@ def _without_clusters(seeds: pl.DataFrame, held: pl.DataFrame, similar: float) -
 
 
 def _used(run: Run) -> set[str]:
-    """Seeds of the iterations that were built before anything was held out."""
+    """Ids of the seeds of iterations that were built before anything was held out."""
     store = run.store
     before = [number for number in store.iterations() if HELDOUT_INPUT not in store.manifest(number).inputs]
     used: set[str] = set()

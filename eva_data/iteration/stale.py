@@ -107,9 +107,9 @@ def changed_inputs(run: Run, manifest: Manifest) -> list[str]:
 
 
 def refuse_unreadable(config: Config, iteration: int, *, download: bool) -> None:
-    """Raise DataError where a file that iteration t needs is missing, cannot be read or lacks its column.
+    """Raise DataError if a file that iteration t needs is missing, cannot be read or lacks its column.
 
-    Without `download` a Hub dataset is left for the build to read.
+    Without `download`, Hub datasets are not tried.
     """
     if isinstance(config.solver, TableModel) and (download or config.solver.dataset is None):
         check_table(config.solver)
@@ -121,7 +121,7 @@ def refuse_unreadable(config: Config, iteration: int, *, download: bool) -> None
 
 
 def _held_out(evaluate: Any) -> Any:
-    """What a block says of how many seeds are held out; 0 where there is no block."""
+    """The number of held-out seeds in a block; 0 if there is no block."""
     return evaluate.get("heldout") if isinstance(evaluate, dict) else 0
 
 

@@ -51,7 +51,7 @@ POLL_SECONDS = 0.2
 Progress = Callable[[int, int], None]
 """Called with (done, total) from time to time."""
 
-Kind = Literal["respond", "evolve", "judge", "reward", "evaluate"]
+Kind = Literal["respond", "evolve", "judge", "rate", "reward", "evaluate"]
 
 
 class Responses(Settings):

@@ -7,11 +7,12 @@ from typing import Any
 
 import polars as pl
 
-from eva_data.calls import Message, Unparsable, conversation_text, valid_unicode, without_thoughts
+from eva_data.calls import Message, Unparsable, conversation_text, valid_unicode
 from eva_data.method.pair import noise, one_answer
 from eva_data.tables.ids import pair_id
 from eva_data.tables.rules import RULES
 from eva_data.tables.schemas import PREFERENCES, REJECTS, RESPONSES
+from eva_data.thoughts import without_thoughts
 
 TEMPLATE = """\
 Below are a conversation and an assistant's reply to its last message. Write a better reply in its place: correct what \

@@ -1,4 +1,4 @@
-"""A model that is not asked: what the ledger holds of its calls, and of all others that they were not made."""
+"""Answers from the ledger alone: finished calls have their completions, and all other calls fail. No model is asked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eva_data.models.player import NOT_ASKED
 
 
 class KeptLLM(LedgerLLM):
-    """Finished calls of a model, by the keys under which the model itself keeps them."""
+    """The finished calls of a model, by the model's own keys."""
 
     def drive(self, chains: Sequence[Chain[T]], expected: int) -> list[T]:
         results = [self._finish(chain) for chain in chains]
@@ -21,7 +21,7 @@ class KeptLLM(LedgerLLM):
         answers: list[Completion] | None = None
         while True:
             try:
-                # A generator is started by sending None.
+                # A generator starts when it is sent None.
                 requests = chain.send(answers)  # type: ignore[arg-type]
             except StopIteration as finished:
                 result: T = finished.value

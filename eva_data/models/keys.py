@@ -49,3 +49,8 @@ def redactor(key: str | None) -> Callable[[str], str]:
 def without_keys(text: str, key: str | None) -> str:
     """The text without the key and without any other key in the environment."""
     return redactor(key)(text)
+
+
+def key_headers(key: str | None) -> dict[str, str]:
+    """The headers of a request that a key signs; none without a key."""
+    return {"Authorization": f"Bearer {key}"} if key else {}

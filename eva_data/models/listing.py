@@ -13,7 +13,7 @@ import requests
 
 from eva_data.config import ApiModel, RewardServer, VllmModel
 from eva_data.errors import EndpointError, ModelError
-from eva_data.models.keys import read_key
+from eva_data.models.keys import key_headers, read_key
 from eva_data.models.way import proxy_of
 
 _SECONDS = 30
@@ -64,7 +64,7 @@ def _entry(url: str, block: ApiModel | VllmModel | RewardServer) -> dict[str, An
             proxy = proxy_of(url)
             reply = session.get(
                 f"{url}/models",
-                headers={"Authorization": f"Bearer {key}"} if key else {},
+                headers=key_headers(key),
                 proxies={"http": proxy, "https": proxy} if proxy else {},
                 verify=os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True,
                 timeout=_SECONDS,

@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 from eva_data.config import Evolve, Generation, Model, VllmModel
 
 NOT_ASKED = "not_asked"
-"""The error of a call that the ledger does not hold, where nobody is asked."""
+"""The error of a call that is not in the ledger, if no model is asked."""
 
 _KEPT = "eva_data.models.kept:KeptLLM"
 
@@ -118,6 +118,6 @@ def connection(player: Player, *, url: str | None, budget: float | None) -> dict
 
 
 def kept_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a model as those of KeptLLM."""
+    """The fields of KeptLLM for a model's fields."""
     known = {"fingerprint", "engine", "sampling", "max_prompt_tokens", "system", "seed", "stage", "iteration"}
     return {"llm": _KEPT} | {name: value for name, value in fields.items() if name in known}

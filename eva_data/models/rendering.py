@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 LIMIT_SECONDS = 10.0
 """The longest time that a template may take for one conversation; a usual template takes a millisecond."""
 _SECONDS_OF_MANY = 0.1
-"""What each conversation adds where many are rendered at once, beyond the first hundred."""
+"""Seconds that each conversation beyond the first hundred adds to the limit, if many are rendered at once."""
 _POLL_SECONDS = 0.1
 _LARGEST = 1_000_000
-"""Bits of a number, or characters or items of a sequence, that a template may have from one multiplication."""
+"""Most bits of a number, or characters or items of a sequence, that one multiplication of a template may give."""
 
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, ask: bool = True) -> str:

@@ -28,6 +28,7 @@ from eva_data.report.examples import examples
 from eva_data.report.figures import dollars
 from eva_data.report.pictures import ROLES
 from eva_data.report.plots import plot_names
+from eva_data.report.ratings import rating_summary
 from eva_data.report.topics.subjects import subjects
 from eva_data.secrets import redacted
 from eva_data.tables.metrics import column_of, meaning_of
@@ -65,8 +66,8 @@ def dataset_card(
 ) -> str:
     """The README of these iterations, in order and at least one; writes nothing.
 
-    `repo` and `revision` are what the snippets load: without them the folder itself, and neither plots nor topics
-    are shown, which need the extra `publish`. `evaluations` is the record of those that lie beside the iterations.
+    `repo` and `revision` are what the snippets load: without them the folder itself, and plots, topics and ratings
+    are left out, which need the extra `publish`. `evaluations` is the record of those that lie beside the iterations.
     """
     manifests = [store.manifest(iteration) for iteration in iterations]
     overview = numbers.overview(store, iterations)
@@ -92,6 +93,7 @@ def dataset_card(
             roles=ROLES,
             informativeness=numbers.informativeness_summary(store, iterations, column_of(metric)).to_dicts(),
             scores=numbers.prompt_scores(store, iterations).to_dicts(),
+            ratings=rating_summary(store, iterations).to_dicts() if repo else [],
             rejects=_by_iteration(numbers.rejects_by_reason(store, iterations)),
             contaminated=numbers.contaminated(store, iterations),
             models=_models(manifests),

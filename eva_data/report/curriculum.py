@@ -18,6 +18,7 @@ from eva_data.report.sections.evaluations import evaluations
 from eva_data.report.sections.evolving import by_depth, by_strategy, rejected
 from eva_data.report.sections.funnel import funnel
 from eva_data.report.sections.informativeness import informativeness
+from eva_data.report.sections.ratings import ratings
 from eva_data.report.sections.rewards import rewards
 from eva_data.report.sections.topics import topics
 
@@ -27,6 +28,7 @@ SECTIONS: tuple[Callable[[Store], Section | None], ...] = (
     informativeness,
     rewards,
     topics,
+    ratings,
     by_strategy,
     by_depth,
     rejected,

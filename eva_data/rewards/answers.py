@@ -15,9 +15,10 @@ from itertools import product
 from types import FrameType
 from typing import Any
 
-from eva_data.calls import Unparsable, without_thoughts
+from eva_data.calls import Unparsable
 from eva_data.errors import MissingExtraError
 from eva_data.rewards.final_numbers import final_number
+from eva_data.thoughts import without_thoughts
 
 __all__ = ["final_number", "math_equal"]
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-from eva_data.calls import Unparsable, without_thoughts
+from eva_data.calls import Unparsable
+from eva_data.thoughts import without_thoughts
 
 LONGEST_NUMBER = 1000
 """Most characters of a number. Python refuses to read much longer numbers, and no answer is so long."""

@@ -93,7 +93,7 @@ def rewriting_table(
     templates: Mapping[str, str],
     per_cell: int,
 ) -> dict[str, list[dict[str, float]]]:
-    """One row per template and depth, at temperature 1: share that parses, mean depth of these, share distinct."""
+    """Template -> one row per depth, at temperature 1: share that parses, mean depth of these, share distinct."""
     table: dict[str, list[dict[str, float]]] = {}
     for mutation, template in templates.items():
         table[mutation] = []

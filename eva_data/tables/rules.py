@@ -7,7 +7,8 @@ A manifest records the version that made its iteration, so that `verify` replays
 2   Texts that differ in white space alone are one candidate, and rewards are compared up to a stated noise, in pairs
     and in rewritten responses. Short benchmark questions inside a longer prompt are contamination, and letters of
     scripts without spaces count as parts of words. A creator's replies are read by their structure, and refusals,
-    answers and other languages are recognised by more than fixed phrases.
+    answers and other languages are recognised by more than fixed phrases. Thoughts are taken off every model's reply
+    by the same reader, in whatever marks they stand.
 """
 
 from __future__ import annotations

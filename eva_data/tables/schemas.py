@@ -55,17 +55,17 @@ EVOLUTIONS = _schema(
         "chain_id": pl.String,  # the sampled prompt at which the chain started; with the next two the row's key
         "step": pl.Int32,  # 1 ... evolve.evolutions
         "candidate": pl.Int32,  # 0 ... evolve.candidates - 1; candidates of one step share the parent
-        "prompt_id": pl.String,  # null where the reply holds no prompt
-        "prompt": MESSAGES,  # null where the reply holds no prompt
+        "prompt_id": pl.String,  # null if the reply holds no prompt
+        "prompt": MESSAGES,  # null if the reply holds no prompt
         "parent_id": pl.String,  # last surviving prompt of the chain before this step
         "root_id": pl.String,
         "depth": pl.Int32,  # parent's depth + 1
         "mutation": pl.String,
-        "raw": pl.String,  # the creator's reply, word for word; null where the call failed
+        "raw": pl.String,  # the creator's reply, word for word; null if the call failed
         "status": pl.String,  # mixed | unused | eliminated
         "reason": pl.String,  # why it was eliminated; `not_best` or null if it is unused
         "duplicate_of": pl.String,  # the prompt it repeats; null unless the reason is a duplicate
-        "complexity": pl.Float64,  # from 1 to 5 by the creator's rating; null where not rated
+        "complexity": pl.Float64,  # from 1 to 5 by the creator's rating; null if not rated
         "quality": pl.Float64,  # likewise
         "unscored": pl.String,  # why a rating that was asked for is null, with the creator's reply
         "completion_tokens": pl.Int32,
@@ -85,8 +85,8 @@ INFORMATIVENESS = _schema(
         "reward_mean": pl.Float64,
         "reward_var": pl.Float64,  # population variance
         **_METRIC_TYPES,  # null with fewer than two finite rewards
-        "reason": pl.String,  # why the metrics are null; null where they are not
-        "weight": pl.Float64,  # estimate only: weight of the draw; null where not drawn from
+        "reason": pl.String,  # why the metrics are null; null if they are not null
+        "weight": pl.Float64,  # estimate only: weight of the draw; null if not drawn from
         "draw": pl.Float64,  # estimate only: key of the draw, the largest are selected
         "selected": pl.Boolean,  # estimate only; null for respond
         "solver": pl.String,
@@ -100,10 +100,10 @@ RESPONSES = _schema(
     {
         "prompt_id": pl.String,
         "response_idx": pl.Int32,  # 0 ... n - 1; in stage rewrite, the index of the original response
-        "response": pl.String,  # null where the call failed
-        "reward": pl.Float64,  # null where it could not be scored
+        "response": pl.String,  # null if the call failed
+        "reward": pl.Float64,  # null if it could not be scored
         "reward_model": pl.String,
-        "finish_reason": pl.String,  # stop | length | content_filter | error; null where unknown (table)
+        "finish_reason": pl.String,  # stop | length | content_filter | error; null if unknown (table)
         "prompt_tokens": pl.Int32,
         "completion_tokens": pl.Int32,
         "solver": pl.String,
@@ -132,7 +132,7 @@ PREFERENCES = _schema(
         **_METRIC_TYPES,
         "chosen_idx": pl.Int32,
         "rejected_idx": pl.Int32,
-        "on_policy": pl.Boolean,  # false where the responses came from a table
+        "on_policy": pl.Boolean,  # false if the responses came from a table
         "rewritten": pl.Boolean,  # a response of stage rewrite took the place of its original
         "verdict_by": pl.String,  # reward | human
         "iteration": pl.Int32,
@@ -144,7 +144,7 @@ REJECTS = _schema(
     {
         "stage": pl.String,  # seeds | estimate | evolve | mix | respond | reward | pair | rewrite | review
         "reason": pl.String,
-        "prompt_id": pl.String,  # null where there is no prompt to identify
+        "prompt_id": pl.String,  # null if there is no prompt to identify
         "duplicate_of": pl.String,
         "text": pl.String,  # what was rejected, for a person to read; cut at 2000 characters
         "iteration": pl.Int32,
@@ -156,13 +156,13 @@ REVIEWS = _schema(
     {
         "pair_id": pl.String,
         "prompt_id": pl.String,
-        "reviewer": pl.String,  # a pseudonym, never a name; null where the row counts votes
+        "reviewer": pl.String,  # a pseudonym, never a name; null if the row counts votes
         "status": pl.String,  # submitted | draft | discarded; only submitted answers count
-        "verdict": pl.String,  # first | second | tie | both_bad, as it was shown; null where not answered
+        "verdict": pl.String,  # first | second | tie | both_bad, as it was shown; null if not answered
         "first_idx": pl.Int32,  # the response that was shown as the first
         "second_idx": pl.Int32,
         "preferred_idx": pl.Int32,  # the response that the reviewer prefers; null without one
-        "prompt_quality": pl.String,  # good | unclear | unanswerable | unsafe; null where not answered
+        "prompt_quality": pl.String,  # good | unclear | unanswerable | unsafe; null if not answered
         "comment": pl.String,
         "votes": pl.Int32,  # how many people answered so; null if the row is one person's answer
         "iteration": pl.Int32,
@@ -177,18 +177,18 @@ EVALUATIONS = _schema(
         "rule": pl.String,
         "prompt_id": pl.String,
         "prompt": MESSAGES,  # up to the turn that is judged
-        "category": pl.String,  # null where the set has none
+        "category": pl.String,  # null if the set has none
         "turn": pl.Int32,  # 1, or 2 for the second user turn
         "sample": pl.Int32,  # 0 ... samples - 1
         "judge": pl.String,  # fingerprint of the judge or verifier
-        "order": pl.String,  # solver_first | solver_second; null where one answer is judged by itself
+        "order": pl.String,  # solver_first | solver_second; null if one answer is judged by itself
         "label": pl.String,  # the verdict in the words of the rule; null without one
-        "score": pl.Float64,  # the solver's: 1 wins, 0.5 ties, 0 loses; a rating or reward where one answer is judged
+        "score": pl.Float64,  # the solver's: 1 wins, 0.5 ties, 0 loses; a rating or reward if one answer is judged
         "preference": pl.Float64,  # the probability that a judge gave, in [0, 1] for the solver; null without one
         "reason": pl.String,  # why there is no score, or that nobody was asked
-        "raw": pl.String,  # what the judge wrote where its verdict cannot be read
+        "raw": pl.String,  # the judge's reply if its verdict cannot be read
         "solver": pl.String,
-        "against": pl.String,  # null where one answer is judged by itself
+        "against": pl.String,  # null if one answer is judged by itself
         "response": pl.String,
         "response_against": pl.String,
         "finish_reason": pl.String,

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from click.testing import CliRunner
+from serving import Quiet, serving
 
 from eva_data.cli import main
 from eva_data.config import Review
@@ -21,7 +20,7 @@ from eva_data.review.serve import start_server
 KEY = "a-secret.apikey"
 
 
-class _Page(BaseHTTPRequestHandler):
+class _Page(Quiet):
     """A server that is something else: its page for every address but one, which quotes the key."""
 
     def do_GET(self) -> None:
@@ -31,20 +30,12 @@ class _Page(BaseHTTPRequestHandler):
         quoted = f"no {self.headers['X-Argilla-Api-Key']} here".encode()
         self.wfile.write(b'{"version": "1.29.1"}' if old else quoted)
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
 
 @pytest.fixture
 def other() -> Iterator[str]:
     """The address of a server that is not Argilla 2."""
-    server = HTTPServer(("127.0.0.1", 0), _Page)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(_Page) as address:
+        yield address
 
 
 def refusal(url: str | None) -> str:

@@ -11,14 +11,13 @@ import select
 import subprocess
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 import yaml
 from sandbox_runs import command
+from serving import Quiet, serving
 from small_store import SETTINGS, small_store
 
 import eva_data.cli
@@ -140,7 +139,7 @@ def test_status_and_verify_print_what_a_foreign_dataset_says_as_text(tmp_path: P
     assert_inert(told, terminal=terminal)
 
 
-class _Hostile(BaseHTTPRequestHandler):
+class _Hostile(Quiet):
     """Refuses whatever it is asked, in words of its own."""
 
     def _refuse(self) -> None:
@@ -157,19 +156,11 @@ class _Hostile(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_HEAD = _refuse
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
 
 @pytest.fixture
 def hostile() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hostile)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(_Hostile) as address:
+        yield address
 
 
 def acts(told: str, *, terminal: bool) -> list[str]:

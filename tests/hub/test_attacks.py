@@ -6,9 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,18 +16,16 @@ import yaml
 from hub_server import Hub
 from published import accept, changed, publish, small_dataset
 from sandbox_runs import error_of
+from serving import Quiet, serving
 
 REPO = "mallory/gift"
 KEY = "sk-planted-0123456789"
 
 
-class Publisher(BaseHTTPRequestHandler):
+class Publisher(Quiet):
     """A server that keeps whatever it is sent."""
 
     got: ClassVar[list[str]] = []
-
-    def log_message(self, *_: object) -> None:
-        pass
 
     def _keep(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode(errors="replace")
@@ -44,11 +40,8 @@ class Publisher(BaseHTTPRequestHandler):
 def publisher() -> Iterator[str]:
     """The publisher's address."""
     Publisher.got.clear()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Publisher)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
+    with serving(Publisher) as address:
+        yield f"{address}/v1"
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 from pages import Read, dangers
+from sandbox_runs import eva
 from small_store import frame, messages, prompt, replace_table, small_store
 
 from eva_data.dataset.store import Store
@@ -128,3 +129,17 @@ def test_the_page_of_a_built_iteration_shows_every_prompt(built: Path) -> None:
     assert len(inside) == prompts.height
     assert sum(node.outcome == PAIR for node in inside) == store.manifest(2).counts.pairs
     assert dangers(lineages_page(store, 2, 1000)) == []
+
+
+@pytest.mark.slow
+def test_the_command_writes_the_page_and_refuses_options_of_a_page_without_one(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "small")
+    here = ("--set", f"folder={store.folder}")
+    done = eva(store.folder, "show", "--iter", "2", "--html", settings=here)
+    path = store.folder / "show_iter_2.html"
+    assert (done.returncode, done.stdout) == (0, f"The page is in {path}\n"), done.stderr
+    assert dangers(path.read_text(encoding="utf-8")) == []
+    refused = eva(store.folder, "show", "--iter", "2", "--output", "page.html", settings=here)
+    assert refused.returncode == 2
+    assert "--output and --open are for a page: add --html." in refused.stderr
+    assert eva(store.folder, "show", "--iter", "7", "--html", settings=here).returncode == 1

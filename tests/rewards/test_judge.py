@@ -194,6 +194,7 @@ def test_the_pipeline_has_one_task_that_takes_template_and_scale_from_the_job(tm
         ("Rating: 10", 10.0),
         ("<think>Rating: 2\nor\nRating: 3</think>\nGood.\nRating: 4", 4.0),
         ("Rating: 2</think>Rating: 4", 4.0),
+        ("[THINK]Rating: 2[/THINK]\nRating: 4", 4.0),
         ("The rating: 3 would be harsh.\nRating: 4", 4.0),
     ],
 )

@@ -74,6 +74,7 @@ from eva_data.rewards.instructions import follows
         ("007", "7"),
         ("H2O and 5 g of CO2", "5"),
         ("<think>\\boxed{3}</think>It is 4.", "4"),
+        ("<thinking>\\boxed{3}</thinking>It is 4.", "4"),
     ],
 )
 def test_the_final_number_is_read(response: str, number: str) -> None:

@@ -1,4 +1,4 @@
-"""What a person reads after an evaluation: a table per set, then a sentence per comparison."""
+"""Texts after an evaluation: a table per set, then a sentence per comparison."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from eva_data.statistics.differences import holm
 
 
 def print_evaluations(run: Run, compared: Sequence[Compared] | None = None) -> None:
-    """The figures of these comparisons, or of all that are kept; nothing where there are none."""
+    """Print the figures of these comparisons, or of all kept comparisons; print nothing if there are none."""
     record = read_record(run.store)
     if record is None or not record.evaluations:
         return
@@ -70,11 +70,11 @@ def _table(name: str, made: Sequence[Figures]) -> Table:
 
 
 MOST_CATEGORIES = 12
-"""Categories that are shown on a terminal; the report has all of them."""
+"""Number of categories that a terminal shows; the report shows all."""
 
 
 def _categories(name: str, made: Sequence[Figures]) -> Table | None:
-    """One row per category and one column per comparison; None where there are none, or too many for a terminal."""
+    """One row per category and one column per comparison; None if there are no or too many categories."""
     categories = sorted({category for figures in made for category in figures.categories})
     if not 1 < len(categories) <= MOST_CATEGORIES or len(made) > 5:
         return None

@@ -1,1 +1,1 @@
-"""One rule of evaluation, one module: a set with `rule: name` goes by the module of that name."""
+"""The rules of evaluation, one module each. A set with `rule: name` uses the module of that name."""

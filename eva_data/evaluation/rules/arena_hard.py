@@ -1,8 +1,8 @@
-"""Arena-Hard: both orders, five verdicts, of which a strong one weighs three times.
+"""Arena-Hard: both orders, and five verdicts, of which a strong verdict weighs three times.
 
 Source: Li et al. 2024, "From Crowdsourced Data to High-Quality Benchmarks: Arena-Hard and BenchBuilder Pipeline",
 arXiv 2406.11939, and the repository lmarena/arena-hard-auto. The judge writes its own answer first. The question is in
-eva-data's words, so the figures are not those of the leaderboard.
+eva-data's words, so the figures differ from the leaderboard's.
 """
 
 from eva_data.comparing.verdict import bracketed

@@ -1,4 +1,4 @@
-"""Answers that a function can tell right from wrong: exact answers, IFEval's instructions, a test of the user's own."""
+"""A function decides whether an answer is right: exact answers, IFEval's instructions, or a test of the user's own."""
 
 from eva_data.evaluation.rule import JudgingRule
 

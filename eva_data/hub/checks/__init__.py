@@ -1,1 +1,1 @@
-"""What `verify` computes again from the tables of an iteration, and compares."""
+"""The checks of `verify`: they compute again what follows from the tables of an iteration, and compare."""

@@ -1,4 +1,4 @@
-"""What `verify` recomputes of evaluations: the figures from the rows, and the rows from the files of the record."""
+"""Recomputes evaluations for `verify`: compares the files with the record, and the figures with the rows."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from eva_data.evaluation.sentences import sentence_of
 from eva_data.own_code import is_own
 
 TOLERANCE = 1e-9
-"""Relative difference between two figures that another processor may make."""
+"""Largest relative difference of two figures, since another processor may round differently."""
 
 
 def verify_evaluations(store: Store) -> tuple[list[str], list[str]]:
-    """What is wrong with the evaluations of a dataset, and what cannot be known of them; both empty without any."""
+    """Errors in the evaluations of a dataset, and facts that could not be checked; both empty without evaluations."""
     try:
         record = read_record(store)
         rows = read_rows(store, record)
@@ -48,7 +48,7 @@ def _wrong(each: Compared, rows: pl.DataFrame) -> list[str]:
     found = []
     rule = rule_called(each.rule)
     if rule.kind == "compare" and rule.scores is not None:
-        # A verdict that a judge gave has one score, whoever won.
+        # Every verdict of a judge has exactly one score.
         asked = rows.filter(pl.col("label").is_not_null())
         worth = for_solver(pl.col("label").replace_strict(rule.scores, default=None, return_dtype=pl.Float64))
         other = asked.filter(worth.is_null() | (worth != pl.col("score"))).height

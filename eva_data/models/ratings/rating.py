@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import TypedDict
 
-from eva_data.calls import GAVE_UP, Chain, Completion, Request, Unparsable, valid_unicode, without_thoughts
+from eva_data.calls import GAVE_UP, Chain, Completion, Request, Unparsable, valid_unicode
 from eva_data.models.ratings.forms import GivenNumber, is_heading, number_of_json, number_of_line
+from eva_data.thoughts import without_thoughts
 
 RETRY = "judge:retry"
 """Salt of the second and last request, after a reply without a rating."""

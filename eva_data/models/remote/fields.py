@@ -8,11 +8,13 @@ user set is never dropped: if a server refuses it, that is an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 from eva_data.errors import EndpointError
-from eva_data.models.remote.faults import Refused
+from eva_data.models.remote.faults import NotGreedy, Refused
+
+T = TypeVar("T")
 
 LENGTH = ("max_tokens", "max_completion_tokens")
 """The two names of the bound on an answer's length. One of them is always sent, because it bounds the price too."""
@@ -92,9 +94,29 @@ class Fields:
             self._names[ours] = None
         return True
 
-    def refuses_greed(self, refusal: Refused, sent: Mapping[str, Any]) -> bool:
-        """Whether the server refuses a temperature of 0."""
-        return _named(refusal, sent) == self._names.get("temperature", "temperature")
+    async def accepted(
+        self, wanted: Mapping[str, Any], send: Callable[[Mapping[str, Any]], Awaitable[T]], *, greedy: bool = False
+    ) -> T:
+        """The result of `send` with these fields, in the form that the server accepts; each refusal is learned from.
+
+        Raise the last Refused if another form would not help, NotGreedy if a `greedy` request is refused for its
+        temperature of 0, and EndpointError if the server refuses a field that the user set.
+        """
+        while True:
+            sent = self.body(wanted)
+            try:
+                return await send(sent)
+            except Refused as refusal:
+                if greedy and _named(refusal, sent) == self._names.get("temperature", "temperature"):
+                    raise NotGreedy(str(refusal)) from None
+                if not self.adapt(refusal, wanted, sent):
+                    raise
+
+
+def greedily(wanted: Mapping[str, Any], tokens: int, *, top_p: float | None) -> dict[str, Any]:
+    """The fields that ask for the most likely answer, of at most so many tokens. A `top_p` of None is left out."""
+    lengths = {name: tokens for name in LENGTH if wanted.get(name) is not None}
+    return {**wanted, "temperature": 0.0, "top_p": top_p, **lengths}
 
 
 def _named(refusal: Refused, body: Mapping[str, Any]) -> str | None:

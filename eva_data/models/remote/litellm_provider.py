@@ -13,8 +13,8 @@ from eva_data.config import ApiModel, Model
 from eva_data.errors import ConfigError, EndpointError
 from eva_data.models.keys import read_key, redactor
 from eva_data.models.remote.budget import Price
-from eva_data.models.remote.faults import NotGreedy, Outage, Refused, Throttled, Transient, fault_of, retry_after
-from eva_data.models.remote.fields import Fields
+from eva_data.models.remote.faults import Outage, Refused, Throttled, Transient, fault_of, retry_after
+from eva_data.models.remote.fields import Fields, greedily
 from eva_data.models.remote.transport import Reply, read_reply
 
 
@@ -66,17 +66,12 @@ class Provider:
         """See Transport."""
         wanted = self._wanted | ({"n": n} if n > 1 else {})
         if greedy is not None:
-            wanted |= {"temperature": 0.0, "top_p": None}
-            wanted |= {name: greedy for name in ("max_tokens", "max_completion_tokens") if wanted.get(name) is not None}
-        while True:
-            sent = self._fields.body(wanted)
-            try:
-                return await self._ask(url, sent | self._settings | {"messages": list(messages)}, n)
-            except Refused as refusal:
-                if greedy is not None and self._fields.refuses_greed(refusal, sent):
-                    raise NotGreedy(str(refusal)) from None
-                if not self._fields.adapt(refusal, wanted, sent):
-                    raise
+            wanted = greedily(wanted, greedy, top_p=None)
+
+        async def send(fields: Mapping[str, Any]) -> Reply:
+            return await self._ask(url, dict(fields) | self._settings | {"messages": list(messages)}, n)
+
+        return await self._fields.accepted(wanted, send, greedy=greedy is not None)
 
     async def _ask(self, url: str, fields: Mapping[str, Any], n: int) -> Reply:
         errors = self._litellm.exceptions

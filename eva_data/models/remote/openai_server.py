@@ -16,9 +16,9 @@ import aiohttp
 
 from eva_data.calls import Message, Sampling
 from eva_data.errors import EndpointError
-from eva_data.models.keys import redactor
-from eva_data.models.remote.faults import Fault, NotGreedy, Outage, Refused, Transient, fault_of
-from eva_data.models.remote.fields import Fields
+from eva_data.models.keys import key_headers, redactor
+from eva_data.models.remote.faults import Fault, Outage, Transient, fault_of
+from eva_data.models.remote.fields import Fields, greedily
 from eva_data.models.remote.transport import Reply, read_reply
 from eva_data.models.way import proxy_of
 
@@ -61,7 +61,7 @@ class OpenAIServer:
         } | dict(extra_body)
         self._moved: dict[str, str] = {}
         self._session = aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers=key_headers(key),
             # The pool bounds the number of requests, so the connector must not.
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
             timeout=aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(30.0, timeout_seconds)),
@@ -79,17 +79,12 @@ class OpenAIServer:
         """See Transport."""
         wanted = self._wanted | {"messages": list(messages), "n": n}
         if greedy is not None:
-            wanted |= {"temperature": 0.0, "top_p": 1.0}
-            wanted |= {name: greedy for name in ("max_tokens", "max_completion_tokens") if wanted.get(name) is not None}
-        while True:
-            body = self._fields.body(wanted)
-            try:
-                return read_reply(await self.post(f"{url}/chat/completions", body, url), n, self._clean)
-            except Refused as refusal:
-                if greedy is not None and self._fields.refuses_greed(refusal, body):
-                    raise NotGreedy(str(refusal)) from None
-                if not self._fields.adapt(refusal, wanted, body):
-                    raise
+            wanted = greedily(wanted, greedy, top_p=1.0)
+
+        async def send(body: Mapping[str, Any]) -> Reply:
+            return read_reply(await self.post(f"{url}/chat/completions", body, url), n, self._clean)
+
+        return await self._fields.accepted(wanted, send, greedy=greedy is not None)
 
     async def post(self, address: str, body: Mapping[str, Any], url: str) -> Any:
         """The JSON of a reply with status 200. Raise a Fault or an EndpointError for any other reply."""

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from eva_data.calls import FinishReason, Message, Unparsable, valid_unicode, without_thoughts
+from eva_data.calls import FinishReason, Message, Unparsable, valid_unicode
 from eva_data.models.remote.faults import Transient
+from eva_data.thoughts import without_thoughts
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ def test_what_was_broken_off_is_asked_again_and_kept_nowhere(tmp_path: Path) -> 
         (None, {"reasoning_content": "hm, let me see"}, ""),
         ("<think>hm, let me see</think>\n", {}, ""),
         ("<think>hm, let me", {}, ""),
+        ("[THINK]hm, let me see[/THINK]", {}, ""),
         ("<think>hm</think>Yes", {}, "<think>hm</think>Yes"),
     ],
 )  # fmt: skip

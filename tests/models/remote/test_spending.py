@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from misbehaving import Misbehaving, Seen
+from remote_asking import ask, remote
 
-from eva_data.calls import Chain, Completion, Request
 from eva_data.config import ApiModel, Prices
 from eva_data.errors import BudgetError, ConfigError
 from eva_data.ledger import Bill, Keeper, Ledger
@@ -156,41 +155,9 @@ def test_a_request_waits_for_the_replies_that_may_leave_enough_for_it(tmp_path: 
 # --- a model behind a server -------------------------------------------------------------------------------------
 
 
-def remote(folder: Path, server: Misbehaving, **fields: Any) -> RemoteLLM:
+def priced(folder: Path, server: Misbehaving, **fields: Any) -> RemoteLLM:
     """At a dollar a token, in and out, and at most 16 tokens per answer."""
-    common: dict[str, Any] = {
-        "fingerprint": "tiny@1",
-        "engine": {},
-        "sampling": {"temperature": 0.7, "top_p": 0.9, "max_tokens": 16},
-        "max_prompt_tokens": 1000,
-        "system": "keep",
-        "seed": 0,
-        "stage": "respond",
-        "iteration": 1,
-        "ledger": str(folder / "ledger.sqlite"),
-        "progress": str(folder / "progress.json"),
-        "model": "tiny",
-        "urls": [server.url],
-        "max_in_flight": 8,
-        "canary": False,
-        "further_rounds": (0.1, 0.1),
-        "price": DOLLAR_A_TOKEN,
-    }
-    return RemoteLLM(**common | fields)
-
-
-def ask(llm: RemoteLLM, prompts: Sequence[str], n: int = 1) -> list[list[Completion]]:
-    """The n completions of each prompt, in order."""
-
-    def chain(prompt: str) -> Chain[list[Completion]]:
-        messages = ({"role": "user", "content": prompt},)
-        return (yield [Request(messages, index) for index in range(n)])
-
-    llm.load()
-    try:
-        return llm.drive([chain(prompt) for prompt in prompts], len(prompts) * n)
-    finally:
-        llm.unload()
+    return remote(folder, server, price=DOLLAR_A_TOKEN, **fields)
 
 
 def bills(folder: Path) -> list[dict[str, Any]]:
@@ -209,7 +176,7 @@ def test_exactly_the_calls_that_fit_a_budget_are_made_and_a_higher_one_asks_only
     with Misbehaving(delay=0.01) as server:
         # The call after k finished ones needs 7 k + 51 <= 100, so the eighth is the last.
         with pytest.raises(BudgetError, match=r"the budget of \$100.00 is used up: \$56.00 are spent"):
-            ask(remote(tmp_path, server, budget=100.0, max_in_flight=in_flight), PROMPTS)
+            ask(priced(tmp_path, server, budget=100.0, max_in_flight=in_flight), PROMPTS)
         assert len(server.seen) == 8
         assert bills(tmp_path) == [
             {
@@ -218,9 +185,9 @@ def test_exactly_the_calls_that_fit_a_budget_are_made_and_a_higher_one_asks_only
             }
         ]  # fmt: skip
         with pytest.raises(BudgetError, match=r"\$56.00 are spent"):
-            ask(remote(tmp_path, server, budget=100.0), PROMPTS)
+            ask(priced(tmp_path, server, budget=100.0), PROMPTS)
         assert len(server.seen) == 8
-        answers = ask(remote(tmp_path, server, budget=1000.0), PROMPTS)
+        answers = ask(priced(tmp_path, server, budget=1000.0), PROMPTS)
         assert all(completion.text for completions in answers for completion in completions)
         assert Counter(seen.prompt for seen in server.seen) == dict.fromkeys(PROMPTS, 1)
     assert [bill["cost"] for bill in bills(tmp_path)] == [20 * 7.0]
@@ -230,9 +197,9 @@ def test_samples_that_share_a_request_are_paid_for_together(tmp_path: Path) -> N
     with Misbehaving() as server:
         # Three answers can cost 35 + 48 = $83, and cost 1 + 18 = $19: the second request needs 19 + 83 <= 101.
         with pytest.raises(BudgetError, match=r"\$19.00 are spent, and the next call could cost \$83.0000"):
-            ask(remote(tmp_path, server, budget=101.0), PROMPTS, n=3)
+            ask(priced(tmp_path, server, budget=101.0), PROMPTS, n=3)
         assert [seen.body["n"] for seen in server.seen] == [3]
-        ask(remote(tmp_path, server, budget=102.0), PROMPTS[:2], n=3)
+        ask(priced(tmp_path, server, budget=102.0), PROMPTS[:2], n=3)
     assert [(bill["replies"], bill["completions"], bill["cost"]) for bill in bills(tmp_path)] == [(2, 6, 38.0)]
 
 
@@ -244,7 +211,7 @@ def test_no_fault_of_a_server_makes_a_build_spend_more_than_its_budget(tmp_path:
 
     with Misbehaving(faults=now_and_then) as server:
         with pytest.raises(BudgetError):
-            ask(remote(tmp_path, server, budget=700.0, timeout_seconds=1), PROMPTS, n=2)
+            ask(priced(tmp_path, server, budget=700.0, timeout_seconds=1), PROMPTS, n=2)
         sent = sum(_tokens(seen) for seen in server.seen if seen.answered)
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         spent, unknown = ledger.spent()
@@ -262,19 +229,16 @@ def _tokens(seen: Seen) -> int:
 def test_the_questions_that_recognise_a_server_are_paid_from_the_same_purse(tmp_path: Path) -> None:
     with Misbehaving() as server:
         with pytest.raises(BudgetError):
-            ask(remote(tmp_path, server, budget=50.0, canary=True), PROMPTS)
+            ask(priced(tmp_path, server, budget=50.0, canary=True), PROMPTS)
         assert server.seen == []
-        ask(remote(tmp_path, server, budget=2000.0, canary=True), PROMPTS[:1])
+        ask(priced(tmp_path, server, budget=2000.0, canary=True), PROMPTS[:1])
         asked = len(server.seen)
     stages = {bill["stage"]: bill["replies"] for bill in bills(tmp_path)}
     assert stages == {"canary": asked - 1, "respond": 1}
 
 
 def test_what_was_spent_is_what_every_reply_cost_and_says_of_how_many_that_is_unknown(tmp_path: Path) -> None:
-    def bill(cost: float | None) -> Bill:
-        return Bill("m@1", "respond", 1, 1, 10, 20, 0.5, cost)
-
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         assert ledger.spent() == (0, 0)
-        ledger.keep_completions({}, [bill(0.25), bill(None), bill(0.5), bill(None)])
+        ledger.keep_completions({}, [bill_of(0.25), bill_of(None), bill_of(0.5), bill_of(None)])
         assert ledger.spent() == (0.75, 2)

@@ -203,6 +203,7 @@ def test_every_page_is_in_the_navigation() -> None:
     assert sorted(named) == sorted(path.name for path in DOCS.glob("*.md"))
 
 
+@pytest.mark.slow
 def test_the_generated_pages_are_current_and_an_old_one_is_named(tmp_path: Path) -> None:
     def check(folder: Path) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(folder / "generate.py"), "--check"]

@@ -164,6 +164,7 @@ def old_ledger(path: Path) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 def test_a_ledger_of_version_2_is_upgraded_in_place_whenever_it_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     old_ledger(path)

@@ -78,6 +78,7 @@ def test_the_wheel_installs_one_package_and_nothing_of_a_generic_name(wheel: Pat
     }
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_whole_package_and_the_three_folders(wheel: Path) -> None:
     bundled = {f"_bundled/{name}/{file}" for name in FOLDERS for file in files_below(CHECKOUT / name)}
     assert files_below(wheel / "eva_data") == files_below(CHECKOUT / "eva_data") | bundled

@@ -12,6 +12,7 @@ from eva_data.errors import DataError
 from eva_data.tables.flow import Flow
 from eva_data.tables.ids import prompt_id
 from eva_data.tables.reading import Source
+from eva_data.tables.redaction import without_secrets
 from eva_data.tables.schemas import REJECTS, RESPONSES, conform
 from eva_data.tables.shapes.completions import is_ranking
 from eva_data.tables.shapes.conversations import is_transcript, transcripts
@@ -47,9 +48,10 @@ def read_table(table: TableModel, seed: int, note: Note = unheard) -> TableRows:
         .with_columns(solver=pl.col("model") if table.model else pl.lit(f"table:{source.name}"))
         .unnest("prompt")
         .with_columns(transcript=is_transcript(pl.col("prompt").list.first().struct.field("content")))
-        .with_columns(prompt=transcripts(pl.col("prompt")))
-        .with_columns(prompt_id=prompt_id(pl.col("prompt")), source=pl.lit(source.name))
+        .with_columns(prompt=transcripts(pl.col("prompt")), source=pl.lit(source.name))
     )
+    # Masked before anything is named or ordered by its content.
+    rows = without_secrets(rows).with_columns(prompt_id=prompt_id(pl.col("prompt")))
     reward = f"-{shape.reward}" if lower_is_better else shape.reward
     for text in (*source.notes, *said(shape, prompts)):
         note(text)

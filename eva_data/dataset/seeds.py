@@ -17,6 +17,7 @@ from eva_data.dataset.staleness import without_folders
 from eva_data.errors import DataError, StaleError
 from eva_data.tables.ids import last_turn, prompt_id, uniform_draw
 from eva_data.tables.reading import Source, open_hub, open_path
+from eva_data.tables.redaction import without_secrets
 from eva_data.tables.schemas import PROMPTS, REJECTS, conform
 from eva_data.tables.shapes.conversations import is_transcript, to_the_user, transcripts, turns_after_the_user
 from eva_data.tables.shapes.prompts import Prompts, prompts_of
@@ -87,7 +88,12 @@ def said(*found: Prompts | Shape | None) -> list[str]:
 
 
 def accept(table: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The result of `read_seeds` for a table of `prompt`, `source` and `reason`, which is null for a usable row."""
+    """The result of `read_seeds` for a table of `prompt`, `source` and `reason`, which is null for a usable row.
+
+    A secret of this machine's environment that a prompt holds is masked first, so that its id is the hash of the text
+    that is asked and published.
+    """
+    table = without_secrets(table)
     contents = pl.col("prompt").list.eval(pl.element().struct.field("content"))
     roles = pl.col("prompt").list.eval(pl.element().struct.field("role"))
     judged = table.with_columns(

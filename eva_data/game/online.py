@@ -187,7 +187,7 @@ def prepare(run: Run, start: Player, job: Path, inputs: Mapping[str, str]) -> No
     seeds_of = run.config.seeds
     if seeds_of is None:
         raise ConfigError("`solver` is a table of responses: training online needs `seeds`, prompts to begin with")
-    seeds = split_seeds(run, inputs).training
+    seeds = split_seeds(run.config, run.store, inputs).training
     game = _game(run, start, job)
     write_parquet(job / "seeds" / "prompts" / "iter_1.parquet", seed_block(seeds, 1, seeds_of.per_iteration).to_arrow())
     write_text(job / "seeds" / "README.md", _SEEDS_CARD)

@@ -22,6 +22,9 @@ from eva_data.errors import MissingExtraError
 SHOWN = 3
 """Number of examples that are named of each kind."""
 
+BESIDE = 12
+"""Characters beside a number that are looked at with it."""
+
 PACKAGES = {"detect_secrets": "detect-secrets", "phonenumbers": "phonenumbers"}
 """Imported module -> the package that holds it."""
 
@@ -44,8 +47,7 @@ _FURTHER_KEYS = (
     r"\bAIza[A-Za-z0-9_-]{35}",  # Google
     r"\bgsk_[A-Za-z0-9]{40,}",  # Groq
 )
-_KEY_LIKE = r"[A-Za-z0-9_/+=.:-]{16,}|PRIVATE KEY|PuTTY|://"
-"""A pattern that every text with a key matches; it is a cheap test before the many patterns."""
+_NO_WORD_BEHIND = r"(?!\w)"
 _NUMBER_LIKE = r"\+?\(?\d(?:[ ().\-/]{0,3}\d){6,}"
 
 
@@ -80,8 +82,8 @@ def look_through(store: Store, iteration: int, tables: Sequence[str]) -> list[Fi
     texts = _texts(store, iteration, tables)
     found = [
         _hits("e-mail addresses", texts.filter(pl.col("text").str.contains(_EMAIL)), _emails),
-        _hits("phone numbers", texts.filter(pl.col("text").str.contains(_NUMBER_LIKE)), _phones),
-        _hits("keys or passwords", texts.filter(pl.col("text").str.contains(_KEY_LIKE)), _key_finder()),
+        _hits("phone numbers", _around(texts, _NUMBER_LIKE), _phones),
+        _keys(texts),
         _unsafe(store, iteration, tables),
     ]
     return [finding for finding in found if finding.count]
@@ -120,6 +122,17 @@ def _hits(kind: str, texts: pl.DataFrame, find: Find) -> Finding:
     return Finding(kind, len(hits), tuple(hits[:SHOWN]))
 
 
+def _around(texts: pl.DataFrame, pattern: str) -> pl.DataFrame:
+    """Of each text only what the pattern finds, with the few characters beside it that say what it is."""
+    beside = rf".{{0,{BESIDE}}}"
+    return (
+        texts.filter(pl.col("text").str.contains(pattern))
+        .with_columns(text=pl.col("text").str.extract_all(f"{beside}(?:{pattern}){beside}"))
+        .explode("text")
+        .drop_nulls("text")
+    )
+
+
 def _emails(text: str) -> Iterator[str]:
     for found in re.finditer(_EMAIL, text):
         if not _RESERVED.search(found[0]):
@@ -136,24 +149,38 @@ def _phones(text: str) -> Iterator[str]:
             yield f"{found.raw_string[:4]}...{found.raw_string[-2:]}"
 
 
-def _key_finder() -> Find:
+def _keys(texts: pl.DataFrame) -> Finding:
+    """Keys by all patterns, each looked for by polars in all texts at once, in time that grows with their length."""
+    found = [
+        texts.filter(pl.col("text").str.contains(pattern))
+        .select("place", key=pl.col("text").str.extract_all(pattern))
+        .explode("key")
+        for pattern in _key_patterns()
+    ]
+    keys = pl.concat([texts.select("place", key="text").clear(), *found]).unique(maintain_order=True)
+    masked = pl.format("{}... ({} characters)", pl.col("key").str.slice(0, 4), pl.col("key").str.len_chars())
+    hits = keys.select("place", masked=masked).unique(maintain_order=True)
+    told = hits.head(SHOWN).select(pl.format("{} in {}", "masked", "place")).to_series().to_list()
+    return Finding("keys or passwords", hits.height, tuple(told))
+
+
+def _key_patterns() -> list[str]:
+    """The patterns in the language of polars, which looks at no character behind a match."""
     patterns = [re.compile(pattern) for pattern in _FURTHER_KEYS]
     for name in _DETECTORS:
         module, _, detector = name.partition(".")
         patterns += getattr(import_module(f"detect_secrets.plugins.{module}"), detector)().denylist
-
-    def find(text: str) -> Iterator[str]:
-        for pattern in patterns:
-            for found in pattern.finditer(text):
-                yield f"{found[0][:4]}... ({len(found[0])} characters)"
-
-    return find
+    return [
+        ("(?i)" if pattern.flags & re.IGNORECASE else "") + pattern.pattern.removesuffix(_NO_WORD_BEHIND)
+        for pattern in patterns
+    ]
 
 
 def _unsafe(store: Store, iteration: int, tables: Sequence[str]) -> Finding:
     """Prompts that a reviewer called unsafe, or whose answer a provider's content filter stopped."""
     said = {
         "responses": (pl.col("finish_reason") == "content_filter", "a content filter stopped the answer"),
+        "rejects": (pl.col("reason").str.contains(r"\bcontent_filter\b"), "a content filter refused it"),
         "reviews": (pl.col("prompt_quality") == "unsafe", "a reviewer says so"),
     }
     frames = [

@@ -20,8 +20,8 @@ from eva_data.dataset.store import Store
 from eva_data.errors import DataError, EvaError, StaleError
 from eva_data.hub.checks.as_written import UNREADABLE, Found, read_as_written
 from eva_data.hub.checks.evaluations_again import verify_evaluations
-from eva_data.hub.checks.recount import recount, recount_flow, recount_spent
-from eva_data.hub.checks.replay import mixed_from_seeds, replay, replay_review
+from eva_data.hub.checks.recount import misnamed_prompts, recount, recount_flow, recount_spent
+from eva_data.hub.checks.replay import mixed_from_seeds, replay, replay_repetitions, replay_review
 from eva_data.hub.checks.rescore import rescore as score_again
 from eva_data.iteration.build import bills_of
 from eva_data.iteration.create import seed_prompts
@@ -121,9 +121,9 @@ def _verify_build(found: Verified, store: Store, manifest: Manifest, written: Fo
         found.unknown.append(
             f"metrics, draw, mix and pairs, which were made by rules {manifest.rules} (this eva-data replays {known})"
         )
+    checks.append(lambda: misnamed_prompts(tables))
+    checks.append(lambda: replay_repetitions(store, manifest, tables, run, found.unknown))
     found.problems += _run(checks, [written], found)
-    if manifest.iteration > 1:
-        found.unknown.append("which evolutions repeat a prompt or a benchmark")
     if manifest.reward_scales:
         found.unknown.append("the constants of the several rewards")
     found.unknown.append("what the manifest says of licences, versions and notes")

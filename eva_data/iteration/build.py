@@ -85,7 +85,7 @@ def _from_seeds(run: Run, inputs: Mapping[str, str]) -> _Started:
     assert block is not None
     solver = solver_of(run, 1)
     notes: list[str] = []
-    split = split_seeds(run, inputs, lambda text: notes.append(run.note(text)))
+    split = split_seeds(run.config, run.store, inputs, lambda text: notes.append(run.note(text)))
     unusable, usable = split.rejects, split.training.height + split.heldout.height
     prompts = seed_block(split.training, 1, block.per_iteration)
     read, rejected = usable + unusable.height, unusable.height

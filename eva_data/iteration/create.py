@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass
 
 import polars as pl
 
+from eva_data.config import Config
 from eva_data.dataset.manifest import Evolving
 from eva_data.dataset.seeds import as_prompts, seed_block
+from eva_data.dataset.store import Store
 from eva_data.errors import ConfigError, DataError
 from eva_data.evolve.candidates import unrated
 from eva_data.evolve.elimination.contamination import read_reference_set
@@ -23,7 +25,7 @@ from eva_data.method.mix import shortage
 from eva_data.method.sample import next_in_line
 from eva_data.models.player import Player
 from eva_data.tables.flow import Flow
-from eva_data.tables.reasons import kind
+from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, HELD_OUT, NEAR_DUPLICATE, kind
 from eva_data.tables.schemas import EVOLUTIONS, REJECTS, RESPONSES, empty
 
 _KNOWN = ("prompt_id", "prompt", "root_id", "depth")
@@ -105,7 +107,7 @@ def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
     config = run.config
     if config.seeds is None:
         raise ConfigError("`mix` asks for seeds, but the prompts came from a table of responses: name `seeds`")
-    seeds = split_seeds(run, run.store.manifest(1).inputs).training
+    seeds = split_seeds(run.config, run.store, run.store.manifest(1).inputs).training
     first = as_prompts(seeds.head(config.seeds.per_iteration or seeds.height), 1)
     if config.mix.source == "evolved":
         return first
@@ -119,7 +121,7 @@ def _evolve_enough(
 
     Return the informativeness with all evolved prompts `selected`, and all attempts with their elimination.
     """
-    attempts, done, judged = empty(EVOLUTIONS), 0, empty(EVOLUTIONS)
+    attempts, done, found = empty(EVOLUTIONS), 0, empty(EVOLUTIONS)
     count = int(drawn["selected"].sum())
     while True:
         chosen = next_in_line(drawn.lazy(), after=done, count=count)
@@ -128,21 +130,21 @@ def _evolve_enough(
         rows = before.join(chosen.select("prompt_id"), on="prompt_id", how="semi")
         attempts = pl.concat([attempts, evolve_prompts(run, iteration, creator, rows, f"evolve-{done}")])
         done += chosen.height
-        judged = _eliminate(run, iteration, attempts)
-        missing = shortage(judged.lazy(), previous=before.height, evolved=run.config.mix.evolved)
+        found = judged(run.config, run.store, iteration, attempts)
+        missing = shortage(found.lazy(), previous=before.height, evolved=run.config.mix.evolved)
         if not missing:
             break
         # Evolve as many more as are needed at the rate of survival so far, at least one.
-        survived = judged["status"].null_count()
+        survived = found["status"].null_count()
         count = max(1, round(missing * done / max(survived, 1)))
-    if not judged["status"].null_count():
-        reasons = ", ".join(f"{reason} {count}" for reason, count in _eliminated(judged).items())
+    if not found["status"].null_count():
+        reasons = ", ".join(f"{reason} {count}" for reason, count in _eliminated(found).items())
         raise DataError(
-            f"none of {judged.height} evolutions survived ({reasons}), so there is no next prompt set: use another "
+            f"none of {found.height} evolutions survived ({reasons}), so there is no next prompt set: use another "
             "`creator` or `evolve.method`, or raise `evolve.max_tokens` where they were truncated"
         )
     extended = next_in_line(drawn.lazy(), after=0, count=done)["prompt_id"]
-    return drawn.with_columns(selected=pl.col("prompt_id").is_in(extended.implode())), judged
+    return drawn.with_columns(selected=pl.col("prompt_id").is_in(extended.implode())), found
 
 
 def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -165,13 +167,12 @@ def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame
     return pl.DataFrame(rows_of(results), schema=EVOLUTIONS)
 
 
-def _eliminate(run: Run, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame:
+def judged(config: Config, store: Store, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame:
     """The attempts after elimination by all seeds, all earlier prompts and the benchmark sets of the settings."""
-    config, store = run.config, run.store
     known = [store.scan_until("prompts", iteration - 1).select(_KNOWN)]
     heldout = None
     if config.seeds is not None:
-        seeds = split_seeds(run, store.manifest(1).inputs)
+        seeds = split_seeds(config, store, store.manifest(1).inputs)
         known.append(as_prompts(seeds.training, 1).lazy().select(_KNOWN))
         heldout = as_prompts(seeds.heldout, 1).lazy().select(_KNOWN) if seeds.heldout.height else None
     return eliminate(
@@ -184,6 +185,22 @@ def _eliminate(run: Run, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame
         ],
         ngram=config.evolve.ngram,
         heldout=heldout,
+    )
+
+
+def judged_again(config: Config, store: Store, iteration: int, evolutions: pl.DataFrame) -> pl.DataFrame:
+    """The finished evolutions with the verdicts on repetitions as they follow from all prompts and benchmarks.
+
+    `status` tells those apart that go on, which is null, and the others; what a chain itself eliminated stays.
+    """
+    alone = kind(pl.col("reason")).is_in([DUPLICATE, NEAR_DUPLICATE, CONTAMINATION, HELD_OUT])
+    was_open = pl.col("reason").is_null() | alone
+    columns = ("status", "reason", "duplicate_of")
+    attempts = evolutions.with_columns(pl.when(~was_open).then(pl.col(name)).alias(name) for name in columns)
+    # The first tables had one candidate and no column for it.
+    numbered = attempts.with_columns(pl.col("candidate").fill_null(0))
+    return judged(config, store, iteration, numbered).with_columns(
+        candidate=evolutions.sort("chain_id", "step", "candidate")["candidate"]
     )
 
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from eva_data.config import Evaluate
+from eva_data.config import Config, Evaluate
 from eva_data.dataset.inputs import pinned
 from eva_data.dataset.seeds import Note, as_prompts, read_seeds, unheard
+from eva_data.dataset.store import Store
 from eva_data.errors import ConfigError
 from eva_data.evolve.elimination.near_duplicates import near_duplicates
 from eva_data.files import write_json
@@ -43,19 +44,18 @@ class SeedPrompts:
     rejects: pl.DataFrame
 
 
-def split_seeds(run: Run, inputs: Mapping[str, str], note: Note = unheard) -> SeedPrompts:
+def split_seeds(config: Config, store: Store, inputs: Mapping[str, str], note: Note = unheard) -> SeedPrompts:
     """The seeds of the settings, at the commit that `inputs` record, split into training and held-out prompts.
 
     Raise DataError if they cannot be read, and ConfigError if more seeds are held out than exist, or if the iterations
     of the folder have used them all.
     """
-    config = run.config
     assert config.seeds is not None
     seeds, rejects = read_seeds(pinned(config.seeds, "seeds", inputs), config.seed, note)
     size = heldout_size(config.evaluate, seeds.height)
     if size == 0 or config.seeds.sandbox is not None:
         return SeedPrompts(seeds, seeds.clear(), rejects)
-    ids = _heldout_ids(run, seeds, size)
+    ids = _heldout_ids(config, store, seeds, size)
     held = pl.col("prompt_id").is_in(ids)
     return SeedPrompts(seeds.filter(~held), seeds.filter(held), rejects)
 
@@ -65,7 +65,7 @@ def heldout_prompts(run: Run) -> pl.DataFrame:
     if run.config.seeds is None:
         return pl.DataFrame(schema={"prompt_id": pl.String, "prompt": pl.Null})
     inputs = run.store.manifest(1).inputs if 1 in run.store.iterations() else {}
-    return split_seeds(run, inputs).heldout.select("prompt_id", "prompt")
+    return split_seeds(run.config, run.store, inputs).heldout.select("prompt_id", "prompt")
 
 
 def heldout_size(evaluate: Evaluate | None, seeds: int) -> int:
@@ -85,14 +85,14 @@ def heldout_size(evaluate: Evaluate | None, seeds: int) -> int:
     return evaluate.heldout
 
 
-def _heldout_ids(run: Run, seeds: pl.DataFrame, size: int) -> list[str]:
+def _heldout_ids(config: Config, store: Store, seeds: pl.DataFrame, size: int) -> list[str]:
     """The ids of the held-out seeds. They are remembered, because it takes long to find clusters."""
-    similar = run.config.evolve.near_duplicate or SIMILAR
-    used = _used(run)
+    similar = config.evolve.near_duplicate or SIMILAR
+    used = _used(store)
     order = call_key(
         {"ids": seeds["prompt_id"].to_list(), "size": size, "similar": similar, "used": sorted(used)}
     ).hex()
-    path = run.store.state / "heldout.json"
+    path = store.state / "heldout.json"
     if path.exists():
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
@@ -104,7 +104,7 @@ def _heldout_ids(run: Run, seeds: pl.DataFrame, size: int) -> list[str]:
     ids = _without_clusters(seeds, seeds.tail(size).filter(~pl.col("prompt_id").is_in(sorted(used))), similar)
     if not ids:
         raise ConfigError(
-            f"no seeds can be held out: the iterations in {run.store.folder} use all of them, or each nearly repeats a "
+            f"no seeds can be held out: the iterations in {store.folder} use all of them, or each nearly repeats a "
             "training prompt; set `evaluate.heldout: 0` and name other prompts in `evaluate.sets`"
         )
     write_json(path, {"of": order, "prompts": ids})
@@ -125,9 +125,8 @@ def _without_clusters(seeds: pl.DataFrame, held: pl.DataFrame, similar: float) -
     return held["prompt_id"].to_list()
 
 
-def _used(run: Run) -> set[str]:
+def _used(store: Store) -> set[str]:
     """Ids of the seeds of iterations that were built before anything was held out."""
-    store = run.store
     before = [number for number in store.iterations() if HELDOUT_INPUT not in store.manifest(number).inputs]
     used: set[str] = set()
     for number in before:

@@ -74,7 +74,7 @@ def inputs_to_record(run: Run, iteration: int, *, theta: int | None = None) -> d
     recipe = recipe_of(run.store, theta) if theta is not None else None
     hashes |= {"train.recipe": recipe} if recipe else {}
     if config.seeds is not None and config.evaluate is not None:
-        heldout = split_seeds(run, hashes).heldout
+        heldout = split_seeds(run.config, run.store, hashes).heldout
         hashes |= {HELDOUT_INPUT: hash_of_prompts(heldout)} if heldout.height else {}
     return hashes
 
@@ -131,7 +131,8 @@ def _same_prompts(run: Run) -> bool:
     if seeds is None or seeds.per_iteration is not None:
         # Only the prompts of iteration 1 have a hash.
         return False
-    return hash_of_prompts(split_seeds(run, {}).training) == run.store.manifest(1).inputs.get("prompts")
+    training = split_seeds(run.config, run.store, {}).training
+    return hash_of_prompts(training) == run.store.manifest(1).inputs.get("prompts")
 
 
 def _recipe_now(config: Config, manifest: Manifest) -> dict[str, str]:

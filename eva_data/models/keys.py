@@ -7,11 +7,7 @@ import re
 from collections.abc import Callable
 
 from eva_data.errors import ConfigError
-
-_USUAL = re.compile(r".*(_API_KEY|_TOKEN|_SECRET|_SECRET_KEY|_ACCESS_KEY|_PASSWORD)|HF_TOKEN|.*_KEY")
-_SURE = re.compile(r".*(_API_KEY|_TOKEN|_SECRET_KEY|_ACCESS_KEY)")
-_SHORTEST = 8
-"""Characters. A shorter value of a variable that no setting names would stand in too many harmless texts."""
+from eva_data.secrets import SHOWN, secret_values
 
 
 def read_key(variable: str | None, model: str) -> str | None:
@@ -31,19 +27,16 @@ def read_key(variable: str | None, model: str) -> str | None:
 
 
 def redactor(key: str | None) -> Callable[[str], str]:
-    """A function that takes the key, and every other key in the environment, out of a text.
+    """A function that takes the key, and every other secret of the environment, out of a text.
 
     Every message of a server or a library goes through it before it is kept or shown, because servers quote keys in
     their answers. A value of letters alone counts as a key only if the variable's name clearly says that it is one.
     """
-    found = {key} if key else set()
-    for name, value in os.environ.items():
-        if len(value) >= _SHORTEST and _USUAL.fullmatch(name) and (_SURE.fullmatch(name) or not value.isalpha()):
-            found.add(value)
+    found = {*secret_values(), *([key] if key else [])}
     if not found:
         return lambda text: text
     pattern = re.compile("|".join(re.escape(secret) for secret in sorted(found, key=len, reverse=True)))
-    return lambda text: pattern.sub("***", text)
+    return lambda text: pattern.sub(SHOWN, text)
 
 
 def without_keys(text: str, key: str | None) -> str:

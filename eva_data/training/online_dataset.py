@@ -45,7 +45,7 @@ def write_dataset(run: Run, asked: dict[str, Any], start: Player, inputs: Mappin
     lines = read_record(job / "record.jsonl")
     config = _as_sampled(run.config, training["sampling"])
     assert config.seeds is not None
-    split = split_seeds(run, inputs)
+    split = split_seeds(run.config, run.store, inputs)
     seeds, rejected = split.training, split.rejects
     block = seed_block(seeds, 1, config.seeds.per_iteration)
     too_long = too_long_table(block, json.loads((job / "too_long.json").read_text(encoding="utf-8")))

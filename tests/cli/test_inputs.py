@@ -33,6 +33,7 @@ def said(folder: Path, *arguments: str, **blocks: object) -> tuple[int, str, str
 COMMANDS = [("build", "--iter", "2"), ("build", "--iter", "1", "--dry-run"), ("plan", "--iter", "2")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize(
     ("seeds", "sentence"),
@@ -50,6 +51,7 @@ def test_seeds_that_cannot_be_read_are_said_first(
     assert not (tmp_path / "out" / ".eva" / "ledger.sqlite").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [("build", "--iter", "2"), ("plan", "--iter", "2")], ids=" ".join)
 def test_a_missing_benchmark_is_said_before_anything_is_paid_for(tmp_path: Path, command: tuple[str, ...]) -> None:
     (tmp_path / "seeds.txt").write_text("Name three rivers of Europe.\n")
@@ -61,6 +63,7 @@ def test_a_missing_benchmark_is_said_before_anything_is_paid_for(tmp_path: Path,
     )
 
 
+@pytest.mark.slow
 def test_what_was_recognised_is_said_in_one_line_and_kept_in_the_manifest(tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text(
         '{"instruction": "A colour?", "completions": [{"response": "Red", "overall_score": 8}, '

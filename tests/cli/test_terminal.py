@@ -100,6 +100,7 @@ def run(terminal: bool, folder: Path, *arguments: str, **environment: str) -> tu
     return (in_terminal if terminal else piped)(line, folder, **environment)
 
 
+@pytest.mark.slow
 def test_show_prints_prompts_and_responses_of_others_as_text(tmp_path: Path, terminal: bool) -> None:
     small_store(tmp_path / "small", evolved=f"Say {HOSTILE}", chosen=f"chosen {HOSTILE}", rejected="bad\nNote: ours")
     status, told = run(terminal, tmp_path, "show", "--iter", "2")
@@ -109,6 +110,7 @@ def test_show_prints_prompts_and_responses_of_others_as_text(tmp_path: Path, ter
     assert "    | Note: ours" in OURS.sub("", told)
 
 
+@pytest.mark.slow
 def test_show_cuts_long_texts_unless_all_is_asked_for(tmp_path: Path) -> None:
     lines = "\n".join(f"line {number}" for number in range(100))
     small_store(tmp_path / "small", evolved=f"Say {'x' * 2000}.", chosen="y" * 3000, rejected=lines)
@@ -126,6 +128,7 @@ def change_manifest(folder: Path, iteration: int, **fields: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
+@pytest.mark.slow
 def test_status_and_verify_print_what_a_foreign_dataset_says_as_text(tmp_path: Path, terminal: bool) -> None:
     folder = small_store(tmp_path / "small").folder
     files = json.loads((folder / "manifests" / "iter_1.json").read_text())["files"]
@@ -168,6 +171,7 @@ def acts(told: str, *, terminal: bool) -> list[str]:
     return re.findall("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", left)
 
 
+@pytest.mark.slow
 def test_the_refusals_of_servers_are_printed_as_text(tmp_path: Path, terminal: bool, hostile: str) -> None:
     small_store(tmp_path / "small")
     argilla = {"ARGILLA_API_URL": hostile, "ARGILLA_API_KEY": "a.key"}
@@ -187,6 +191,7 @@ def test_the_refusals_of_servers_are_printed_as_text(tmp_path: Path, terminal: b
     assert acts(told, terminal=terminal) == [], told
 
 
+@pytest.mark.slow
 def test_debug_prints_the_traceback_and_no_other_run_does(tmp_path: Path, terminal: bool) -> None:
     missing = ("--config", f"no{HOSTILE.replace(chr(0), '')}.yaml")
     for debug in ([], ["--debug"]):
@@ -211,6 +216,7 @@ main(["status"])
 """
 
 
+@pytest.mark.slow
 def test_an_error_that_nobody_foresaw_keeps_its_traceback_and_acts_no_more(tmp_path: Path, terminal: bool) -> None:
     line = [sys.executable, "-c", DEFECT, HOSTILE.replace("\0", "\\x00")]
     status, told = (in_terminal if terminal else piped)(line, tmp_path)

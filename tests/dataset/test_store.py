@@ -93,6 +93,7 @@ Store(Path(sys.argv[1])).write_iteration(a_manifest(1), {"rejects": table}, shar
 """
 
 
+@pytest.mark.slow
 def test_a_write_that_fails_leaves_no_part_of_a_table(tmp_path: Path) -> None:
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
     paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -82,6 +82,7 @@ def a_creator(scores: dict[str, tuple[int, int]]) -> Callable[[Request], Complet
     return answer
 
 
+@pytest.mark.slow
 def test_a_step_is_asked_for_by_different_strategies_and_the_best_rated_prompt_goes_on() -> None:
     scores = {"deepen": (3, 3), "constrain": (5, 2), "widen": (1, 5)}
     asked, rows = run(a_creator(scores))

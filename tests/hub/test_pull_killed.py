@@ -59,6 +59,7 @@ def killed_once_there(hub: Hub, home: Path, name: str) -> None:
     assert path.exists()
 
 
+@pytest.mark.slow
 def test_a_pull_that_is_killed_again_and_again_ends_as_an_undisturbed_one(hub: Hub, tmp_path: Path) -> None:
     undisturbed, home = tmp_path / "undisturbed", tmp_path / "home"
     undisturbed.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +90,7 @@ def test_every_text_is_looked_at_once_and_examples_are_few(tmp_path: Path) -> No
     assert (hit.count, len(hit.examples)) == (2, 2)
 
 
+@pytest.mark.slow
 def test_unsafe_is_what_a_filter_or_a_reviewer_said(tmp_path: Path) -> None:
     store = small_store(tmp_path / "small")
     known = pl.concat(reviewable(store, 2))
@@ -103,6 +105,16 @@ def test_unsafe_is_what_a_filter_or_a_reviewer_said(tmp_path: Path) -> None:
     replace_table(store, "responses", 1, rows)
     (hit,) = look_through(store, 1, ["responses"])
     assert hit.count == 3 and hit.examples[0].endswith("(a content filter stopped the answer)")
+    refused = store.scan("rejects", 1).collect().head(1).with_columns(reason=pl.lit("content_filter: not that"))
+    replace_table(store, "rejects", 1, refused)
+    (hit,) = look_through(store, 1, ["rejects"])
+    assert hit.count == 1 and hit.examples[0].endswith("(a content filter refused it)")
+
+
+def test_a_text_that_is_made_to_be_looked_at_for_hours_is_looked_at_in_seconds(tmp_path: Path) -> None:
+    started = time.process_time()
+    assert found(tmp_path, chosen="://a" * 50_000 + "@", rejected="a@" * 50_000) == {}
+    assert time.process_time() - started < 20
 
 
 @pytest.fixture

@@ -190,6 +190,7 @@ def named(folder: Path, key: str) -> None:
     assert (shown.returncode, f"stale: {said}" in shown.stdout) == (0, True), shown.stdout + shown.stderr
 
 
+@pytest.mark.slow
 def test_the_manifest_holds_hashes_of_the_inputs_and_no_path(table: Path) -> None:
     assert set(inputs_of(table)) == {"prompts", "solver.path"}
     assert all(len(value) == 64 for value in inputs_of(table).values())
@@ -198,11 +199,13 @@ def test_the_manifest_holds_hashes_of_the_inputs_and_no_path(table: Path) -> Non
     assert "as they are now" in run(table, "status").stdout
 
 
+@pytest.mark.slow
 def test_a_table_of_responses_that_holds_others_is_told(table: Path) -> None:
     scored(table / "rows.parquet", rewards=(0.0, 1.0, 0.5, 0.25))
     named(table, "solver.path")
 
 
+@pytest.mark.slow
 def test_another_path_counts_by_its_content(table: Path) -> None:
     shutil.move(table / "rows.parquet", table / "moved.parquet")
     project(table, solver={"backend": "table", "path": "moved.parquet"})
@@ -212,6 +215,7 @@ def test_another_path_counts_by_its_content(table: Path) -> None:
     named(table, "solver.path")
 
 
+@pytest.mark.slow
 def test_an_input_that_is_not_here_is_unknown_and_one_that_an_older_manifest_lacks_is_unchanged(table: Path) -> None:
     (table / "rows.parquet").unlink()
     assert "as far as is known: `solver.path` cannot be read here" in run(table, "status").stdout

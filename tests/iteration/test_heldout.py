@@ -16,7 +16,7 @@ from eva_data.dataset.seeds import as_prompts, read_seeds
 from eva_data.dataset.store import Store
 from eva_data.errors import ConfigError
 from eva_data.evolve.elimination.eliminate import eliminate
-from eva_data.iteration.heldout import HELDOUT_INPUT, heldout_size, split_seeds
+from eva_data.iteration.heldout import HELDOUT_INPUT, SeedPrompts, heldout_size, split_seeds
 from eva_data.iteration.run import Run
 from eva_data.iteration.stale import changed_inputs, inputs_to_record
 from eva_data.tables.ids import prompt_id
@@ -50,6 +50,10 @@ def run_on(folder: Path, prompts: list[str], heldout: int | None, **seeds: objec
     return Run(parse_config(values, "the test"), Silent())  # type: ignore[arg-type]
 
 
+def split_of(run: Run) -> SeedPrompts:
+    return split_seeds(run.config, run.store, {})
+
+
 NUMBERED = [
     f"Tell a story about the number {number}, its friends {number * 7} and {number * 13}." for number in range(40)
 ]
@@ -68,13 +72,13 @@ def test_the_last_seeds_of_the_drawn_order_are_held_out(tmp_path: Path) -> None:
     run = run_on(tmp_path, NUMBERED, 8)
     assert run.config.seeds is not None
     everything, _ = read_seeds(run.config.seeds, run.config.seed)
-    split = split_seeds(run, {})
+    split = split_of(run)
     assert split.training["prompt_id"].to_list() == everything["prompt_id"].to_list()[:-8]
     assert split.heldout["prompt_id"].to_list() == everything["prompt_id"].to_list()[-8:]
     # Remembered, and the same for a run that has not seen them.
-    assert split_seeds(run, {}).heldout.equals(split.heldout)
+    assert split_of(run).heldout.equals(split.heldout)
     (tmp_path / "game" / ".eva" / "heldout.json").unlink()
-    assert split_seeds(run, {}).heldout.equals(split.heldout)
+    assert split_of(run).heldout.equals(split.heldout)
 
 
 def test_a_seed_that_nearly_repeats_a_training_seed_is_trained_on(tmp_path: Path) -> None:
@@ -84,7 +88,7 @@ def test_a_seed_that_nearly_repeats_a_training_seed_is_trained_on(tmp_path: Path
     alike = [long.format(number) for number in range(20)]
     run = run_on(tmp_path, NUMBERED[:20] + alike, 12)
     similar = run.config.evolve.model_copy(update={"near_duplicate": 0.7})
-    split = split_seeds(Run(run.config.model_copy(update={"evolve": similar}), run.reporter), {})
+    split = split_of(Run(run.config.model_copy(update={"evolve": similar}), run.reporter))
     held = {row[-1]["content"] for row in split.heldout["prompt"].to_list()}
     # All that are alike are one cluster, and some of it is trained on.
     assert 0 < len(held) < 12 and not held & set(alike)
@@ -97,14 +101,14 @@ def test_no_prompt_is_on_both_sides_and_none_is_lost(
 ) -> None:
     run = run_on(tmp_path_factory.mktemp("split"), NUMBERED, size)
     run = Run(run.config.model_copy(update={"seed": seed}), run.reporter)
-    split = split_seeds(run, {})
+    split = split_of(run)
     training, heldout = set(split.training["prompt_id"]), set(split.heldout["prompt_id"])
     assert not training & heldout and len(training | heldout) == 40 and len(heldout) == size
 
 
 def test_more_than_there_are_cannot_be_held_out(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"`evaluate.heldout` is 40, and there are 40 seeds, so none would be left"):
-        split_seeds(run_on(tmp_path, NUMBERED, 40), {})
+        split_of(run_on(tmp_path, NUMBERED, 40))
 
 
 def test_a_folder_holds_out_what_its_iterations_have_not_used(tmp_path: Path) -> None:
@@ -119,7 +123,7 @@ def test_a_folder_holds_out_what_its_iterations_have_not_used(tmp_path: Path) ->
     table = store.scan("prompts", 1).collect().with_columns(root_id=pl.Series(ids), prompt_id=pl.Series(ids))
     replace_table(store, "prompts", 1, table.sort("prompt_id"))
     with pytest.raises(ConfigError, match=r"no seeds can be held out: the iterations in .* use all of them"):
-        split_seeds(run, {})
+        split_of(run)
     assert HELDOUT_INPUT not in manifest.inputs
 
 
@@ -134,7 +138,7 @@ def test_what_was_held_out_is_recorded_and_another_number_is_told(tmp_path: Path
 
 
 def test_an_evolved_prompt_that_repeats_a_held_out_one_is_eliminated(tmp_path: Path) -> None:
-    split = split_seeds(run_on(tmp_path, NUMBERED, 8), {})
+    split = split_of(run_on(tmp_path, NUMBERED, 8))
     known, heldout = (
         as_prompts(each, 1).lazy().select("prompt_id", "prompt", "root_id", "depth")
         for each in (split.training, split.heldout)
@@ -160,6 +164,6 @@ def test_an_evolved_prompt_that_repeats_a_held_out_one_is_eliminated(tmp_path: P
 def test_nothing_is_held_out_without_a_block(tmp_path: Path) -> None:
     run = run_on(tmp_path, NUMBERED, 8)
     without = Run(run.config.model_copy(update={"evaluate": None}), run.reporter)
-    assert split_seeds(without, {}).heldout.is_empty()
+    assert split_of(without).heldout.is_empty()
     assert HELDOUT_INPUT not in inputs_to_record(without, 1)
     assert not (Store(tmp_path / "game").state / "heldout.json").exists()

@@ -92,6 +92,7 @@ def said(folder: Path, *arguments: str) -> tuple[int, str]:
     return done.exit_code, " ".join(done.output.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -162,6 +163,7 @@ def test_what_is_wrong_is_said_before_any_model_is_asked(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "function",
     [
@@ -180,6 +182,7 @@ def test_a_function_beside_eva_yaml_is_found_from_anywhere(
     assert (status, "iteration 1: build" in output) == (0, True), output
 
 
+@pytest.mark.slow
 def test_reference_answers_make_the_trial_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     reward = {"function": "scores.py:with_answer", "answers": {"path": "answers.jsonl"}}
@@ -196,6 +199,7 @@ def test_what_init_wrote_must_be_edited(tmp_path: Path, monkeypatch: pytest.Monk
         assert "`solver.model` is still `path/or/hub-id` and `reward.function` is still `my_package" in output
 
 
+@pytest.mark.slow
 def test_a_folder_with_files_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     written(tmp_path, "http://127.0.0.1:9/v1")
@@ -215,6 +219,7 @@ def test_a_folder_with_files_of_somebody_else_is_refused(tmp_path: Path, monkeyp
     assert said(tmp_path, *arguments)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_build_scores_by_a_file_beside_eva_yaml(tmp_path: Path) -> None:
     here, folder = tmp_path / "here", tmp_path / "elsewhere" / "out"
     here.mkdir()

@@ -24,6 +24,7 @@ def raise_it(job, rows):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_every_error_arrives_with_its_class_and_its_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[errors.EvaError]
@@ -44,6 +45,7 @@ def test_a_missing_extra_names_the_extra() -> None:
     )
 
 
+@pytest.mark.slow
 def test_an_unexpected_error_is_told_with_its_class_and_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

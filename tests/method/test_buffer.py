@@ -30,6 +30,7 @@ def seeds_in_order(seed: int, through: int = 0) -> str:
     return "".join(sorted(SEEDS, key=lambda name: unit_draw(seed, "seeds", through, name)))
 
 
+@pytest.mark.slow
 def test_the_papers_sizes_fill_the_buffer_in_200_steps() -> None:
     # Half of 8 prompts, 4 evolutions each: 16 a step; 3200 / 16 = 200, where the paper speaks of 400 steps.
     assert Rules() == Rules(batch=8, evolved=0.5, n_new=4, n_new_bootstrap=2, capacity=3200, from_buffer=0.5)

@@ -169,6 +169,7 @@ def test_unequal_numbers_are_refused_where_the_settings_say_so() -> None:
     assert_frame_equal(_estimate(equal, unequal="refuse"), _estimate(equal))
 
 
+@pytest.mark.slow
 @given(PROMPTS_OF_RESPONSES, st.integers(2, 5), st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(rows: list[Response], n: int, random) -> None:  # type: ignore[no-untyped-def]
     shuffled = random.sample(rows, len(rows))

@@ -55,6 +55,7 @@ def test_a_template_that_loops_is_ended_in_any_thread(
     assert [each.name for each in threading.enumerate()].count("chat templates") == 1
 
 
+@pytest.mark.slow
 def test_a_template_that_ends_in_time_is_never_interrupted_later(tokenizer: PreTrainedTokenizerBase) -> None:
     render(tokenizer, ASK)
     deadline = time.monotonic() + 1.5
@@ -82,6 +83,7 @@ def test_a_multiplication_that_would_take_hours_is_refused(tokenizer: PreTrained
     assert render(tokenizer, ASK) == "===[7, 7]423.0"
 
 
+@pytest.mark.slow
 def test_a_build_with_such_a_model_ends_in_a_sentence(tmp_path: Path) -> None:
     model = Path(shutil.copytree(SANDBOX_MODEL, tmp_path / "strange"))
     (model / "chat_template.jinja").write_text(ENDLESS)

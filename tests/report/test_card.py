@@ -266,6 +266,7 @@ def test_every_kind_of_reward_is_told_in_words(reward: dict[str, Any], words: st
     assert f"- **Score**: each answer is scored by {words}\n" in card
 
 
+@pytest.mark.slow
 def test_licence_and_contamination_are_said_as_they_are(tmp_path: Path) -> None:
     store = small_store(tmp_path / "plain")
     assert section(card_of(store), "Licence").startswith("**Not chosen yet.** ")
@@ -399,6 +400,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_no_text_of_the_data_breaks_the_card(text: str, tmp_path: Path) -> None:
     from huggingface_hub import DatasetCard

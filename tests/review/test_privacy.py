@@ -123,6 +123,7 @@ ROWS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(ROWS)
 def test_votes_decide_what_the_single_answers_decide(rows: list[tuple[str, str, str | None, str | None]]) -> None:
     side = {"first": 1, "second": 0}

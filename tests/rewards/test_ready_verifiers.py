@@ -317,6 +317,7 @@ def test_a_hundred_thousand_characters_are_read(text: str) -> None:
     assert final_number("", text * (100_000 // len(text)) + " so 7", "7") == 1.0
 
 
+@pytest.mark.slow
 def test_on_gsm8k_every_own_answer_is_right_and_of_other_problems_answers_only_equal_numbers(shared_data: Path) -> None:
     problems = pl.read_parquet(shared_data / "gsm8k_train.parquet", columns=["answer", "final_answer"])
     own = [final_number("", answer, final) for answer, final in problems.iter_rows()]

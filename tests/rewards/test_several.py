@@ -163,6 +163,7 @@ def test_another_unit_and_zero_of_one_model_change_nothing(
     )
 
 
+@pytest.mark.slow
 @given(REWARDS, st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_no_bit(rewards: list[list[float]], order: random.Random) -> None:
     rows = table(rewards)

@@ -16,6 +16,7 @@ from eva_data.config.reading import parse_config
 from eva_data.dataset.store import Store
 from eva_data.method.outcome import outcome_of
 from eva_data.report.card import write_card
+from eva_data.tables.ids import prompt_id_of
 from eva_data.tables.schemas import EVOLUTIONS, PROMPTS, RESPONSES, empty
 
 Json = dict[str, Any]
@@ -68,9 +69,11 @@ def store_of_pairs(folder: Path, pairs: int) -> Store:
     """One iteration of seeds with two responses each. The response that says `better` has the higher reward."""
     config, store = parse_config(SETTINGS | {"folder": str(folder)}, "the test"), Store(folder)
     names = [f"{number:032x}" for number in range(1, pairs + 1)]
-    prompts = frame([prompt(name, f"Say {name}.") for name in names], PROMPTS)
+    ids = {name: prompt_id_of([{"role": "user", "content": f"Say {name}."}]) for name in names}
+    prompts = frame([prompt(ids[name], f"Say {name}.") for name in names], PROMPTS)
     scored = [
-        answers(name, (f"{name} it is, the better one", 1.0), (f"not {name}, the worse one", 0.0)) for name in names
+        answers(ids[name], (f"{name} it is, the better one", 1.0), (f"not {name}, the worse one", 0.0))
+        for name in names
     ]
     responses = frame([row for rows in scored for row in rows], RESPONSES)
     judged = outcome_of(config, 1, prompts, responses, n=2, on_policy=True)

@@ -42,6 +42,7 @@ from eva_data.training.recipes import OFFLINE
 
 # TRL 1.16 calls by their old names what transformers 5.23 has renamed.
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("one_thread_and_a_cache_of_its_own"),
     pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning"),
 ]

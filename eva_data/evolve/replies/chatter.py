@@ -108,6 +108,10 @@ def _only_agrees(line: str) -> bool:
     return _agreement().fullmatch(line) is not None
 
 
+_LAST_PARTS = 100
+"""Paragraphs at the end of a reply among which a remark is looked for."""
+
+
 def _without_remarks(text: str) -> str:
     """The text up to a last part that explains or offers; a part begins behind a rule or an empty line."""
     bracketed = _BRACKETED.search(text)
@@ -118,7 +122,7 @@ def _without_remarks(text: str) -> str:
         if text[: rule.start()].strip() and (not rest.strip() or _is_remark(rest)):
             return text[: rule.start()]
     parts = list(re.finditer(r"\n[ \t]*\n+", text))
-    for part in parts:
+    for part in parts[-_LAST_PARTS:]:
         rest = text[part.end() :]
         if _is_remark(rest):
             return text[: part.start()]

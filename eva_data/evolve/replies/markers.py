@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from itertools import islice
 
 from eva_data.calls import Unparsable
 
@@ -119,13 +120,18 @@ def without_edges_but_indentation(text: str) -> str:
     return lines[0].strip() if len(lines) == 1 else "\n".join(lines)
 
 
+_MOST_OBJECTS = 1000
+"""Places at which an object may begin that are tried."""
+
+
 def json_text(answer: str) -> str | Unparsable:
     """The text of the JSON object, as it is; it may stand in a fence, or behind other words."""
     decoder = json.JSONDecoder(strict=False)
-    for match in re.finditer(r"\{", answer):
+    for match in islice(re.finditer(r"\{", answer), _MOST_OBJECTS):
         try:
             value, _ = decoder.raw_decode(answer, match.start())
-        except ValueError:
+        except (ValueError, RecursionError):
+            # The second where brackets are nested by the thousand.
             continue
         if isinstance(value, dict) and isinstance(value.get(KEY), str):
             return str(value[KEY])

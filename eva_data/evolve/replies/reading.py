@@ -18,8 +18,19 @@ _LIST_MARK = re.compile(
 )
 
 
+LONGEST = 200_000
+"""Characters. No prompt is that long: who sends more wants to be read for hours."""
+_BLANK = re.compile(r"\s{1000}")
+"""Models that have lost their thread write white space without end; what looks for words in it looks for hours."""
+
+
 def thoughtless(reply: str) -> str | Unparsable:
     """The answer behind a model's thoughts, without the tokens of its chat template."""
+    if len(reply) > LONGEST:
+        return Unparsable(f"the reply has more than {LONGEST:,} characters")
+    reply = reply.rstrip()
+    if _BLANK.search(reply):
+        return Unparsable("the reply has a thousand white spaces in a row")
     answer = without_thoughts(reply)
     if isinstance(answer, Unparsable):
         return answer

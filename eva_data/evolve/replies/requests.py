@@ -21,7 +21,7 @@ _QUOTED = re.compile(
     r"|(?<![\w'])'(?=\S)[^'\n]{2,400}(?<=\S)'(?!\w)|(?<!\w)‘[^’\n]{3,400}’(?!\w)"
 )
 _SENTENCE = re.compile(r"(?<=[.!?…؟।])[\"”»)*_]*\s+|(?<=[。！？])|\n+")
-_NUMBER = re.compile(r"^(\s*(?:\d{1,2}|[a-zA-Z])[.)])\s+", re.MULTILINE)
+_NUMBER = re.compile(r"^([^\S\n]*(?:\d{1,2}|[a-zA-Z])[.)])\s+", re.MULTILINE)
 
 _LEAD = (
     r"(?:[\s>#*_(\[\ue000-]|\d{1,3}[.)]|[a-z][.)]\s)*"

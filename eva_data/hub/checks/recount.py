@@ -13,6 +13,8 @@ from eva_data.dataset.compose import counts_of, summary_of, tokens_of
 from eva_data.dataset.inputs import hash_of_prompts
 from eva_data.dataset.manifest import Manifest
 from eva_data.dataset.staleness import config_of, what_counts
+from eva_data.secrets import SHOWN
+from eva_data.tables.ids import prompt_id
 from eva_data.tables.reasons import RESPONSE_FAILED
 
 Tables = Mapping[str, pl.DataFrame]
@@ -113,6 +115,18 @@ def _models(manifest: Manifest, tables: Tables) -> list[str]:
         for name, found in others.items()
         if found not in ([], [columns[name][1]])
     ]
+
+
+def misnamed_prompts(tables: Tables) -> list[str]:
+    """Prompts whose id is not the hash of their content; those with a masked secret were named before it was masked."""
+    masked = pl.col("prompt").list.eval(pl.element().struct.field("content").str.contains(SHOWN, literal=True))
+    found = []
+    for name in ("prompts", "evolutions"):
+        rows = tables[name].filter(pl.col("prompt").is_not_null(), ~masked.list.any())
+        wrong = rows.filter(pl.col("prompt_id") != prompt_id(pl.col("prompt")))["prompt_id"]
+        if wrong.len():
+            found.append(f"{name}: {wrong.len()} prompts are not what their ids are hashes of: {wrong.min()} ...")
+    return found
 
 
 def recount_spent(manifest: Manifest, bills: Sequence[Mapping[str, Any]]) -> list[str]:

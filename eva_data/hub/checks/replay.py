@@ -13,11 +13,17 @@ from dataclasses import asdict
 import polars as pl
 
 from eva_data.config import Config, TableModel
+from eva_data.dataset.inputs import hash_of_prompts
 from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.seeds import read_seeds
 from eva_data.dataset.staleness import config_of
 from eva_data.dataset.store import Store
+from eva_data.errors import EvaError
 from eva_data.evolve.candidates import wrongly_judged
+from eva_data.iteration.create import judged_again
+from eva_data.iteration.run import Run
 from eva_data.iteration.stages import answers_to, estimate_and_sample, good_prompts, mix_prompts
+from eva_data.iteration.stale import changes
 from eva_data.method.outcome import outcome_of
 from eva_data.method.rewrite import with_rewritten
 from eva_data.method.sample import next_in_line
@@ -32,6 +38,9 @@ from eva_data.tables.schemas import ORDER
 
 SHOWN_ROWS = 3
 """Number of rows that are named per table; the others are counted."""
+
+CONTAMINATION_SINCE = 2
+"""The rules by which benchmarks are compared as they are now."""
 
 Tables = Mapping[str, pl.DataFrame]
 
@@ -62,9 +71,9 @@ def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame
     pair_rejects = tables["rejects"].filter(pl.col("stage") == "pair")
     return [
         *found,
-        *_compare("informativeness", informative, paired.informativeness),
-        *_compare("preferences", tables["preferences"], pairs),
-        *_compare("rejects", pair_rejects, paired.rejects),
+        *compare("informativeness", informative, paired.informativeness),
+        *compare("preferences", tables["preferences"], pairs),
+        *compare("rejects", pair_rejects, paired.rejects),
     ]
 
 
@@ -85,11 +94,68 @@ def replay_review(store: Store, manifest: Manifest, built: Tables, tables: Table
     metric = config_of(manifest).estimate.metric
     told = manifest.review if counted else json.loads(json.dumps(figures(pairs, spare, reviews, metric)))
     return [
-        *_compare("reviews", reviews, as_reviews(shown.select(*ANSWERS), known, iteration)),
-        *_compare("preferences", tables["preferences"], merged.preferences),
-        *_compare("rejects", tables["rejects"], merged.rejects),
+        *compare("reviews", reviews, as_reviews(shown.select(*ANSWERS), known, iteration)),
+        *compare("preferences", tables["preferences"], merged.preferences),
+        *compare("rejects", tables["rejects"], merged.rejects),
         *([] if told == manifest.review else ["manifest: `review` is not what the reviews come to"]),
     ]
+
+
+def replay_repetitions(
+    store: Store, manifest: Manifest, tables: Tables, run: Run | None, unknown: list[str]
+) -> list[str]:
+    """Evolutions whose verdict on repetitions is not what follows from all seeds, earlier prompts and benchmarks.
+
+    Where these are not at hand, or the verdict is by older rules, `unknown` is told instead.
+    """
+    evolutions = tables["evolutions"]
+    if evolutions.is_empty():
+        return []
+    what = "which evolutions repeat a prompt or a benchmark"
+    try:
+        config = config_of(manifest)
+        if manifest.online is not None:
+            unknown.append(f"{what}, which was judged while the model trained")
+            return []
+        if manifest.rules < CONTAMINATION_SINCE and config.evolve.benchmarks:
+            unknown.append(f"{what}, which was judged by rules {manifest.rules}")
+            return []
+        found = config if _needs_no_file(config, store) else _with_places(run, manifest)
+        if found is None:
+            unknown.append(f"{what}, of which not all are here")
+            return []
+        again = judged_again(found, store, manifest.iteration, evolutions)
+    except EvaError:
+        # What cannot be read is told by what reads it first.
+        unknown.append(f"{what}, of which not all can be read")
+        return []
+    key = list(ORDER["evolutions"])
+    status = evolutions.select(*key, "status")
+    again = again.drop("status").join(status, on=key, how="left", nulls_equal=True).select(evolutions.columns)
+    return compare("evolutions", evolutions, again)
+
+
+def _needs_no_file(config: Config, store: Store) -> bool:
+    """Whether evolutions are compared with tables alone, and with prompts of the sandbox as iteration 1 began with."""
+    if config.evolve.benchmarks or (config.seeds is not None and config.seeds.sandbox is None):
+        return False
+    if config.seeds is None:
+        return True
+    seeds, _ = read_seeds(config.seeds, config.seed)
+    begun = seeds.head(config.seeds.per_iteration or seeds.height)
+    return hash_of_prompts(begun) == store.manifest(1).inputs.get("prompts")
+
+
+def _with_places(run: Run | None, manifest: Manifest) -> Config | None:
+    """The settings with the places of seeds and benchmarks, where these are what the iteration was made from."""
+    if run is None:
+        return None
+    since = changes(run, manifest)
+    missing = [key for key in since.unknown if key.startswith(("seeds.", "evolve."))]
+    unnamed = [
+        each.name for each in run.config.evolve.benchmarks if f"evolve.benchmarks.{each.name}" not in manifest.inputs
+    ]
+    return None if since.settings or since.inputs or missing or unnamed else run.config
 
 
 def mixed_from_seeds(config: Config) -> bool:
@@ -115,7 +181,7 @@ def _replay_creator(
     if evolved > sampled.selected:
         first = next_in_line(drawn.lazy(), after=0, count=evolved)["prompt_id"]
         drawn = drawn.with_columns(selected=pl.col("prompt_id").is_in(first.implode()))
-    problems = _compare("informativeness", estimated, drawn)
+    problems = compare("informativeness", estimated, drawn)
     chains = tables["evolutions"].select("chain_id").unique()
     astray = chains.join(drawn.filter("selected"), left_on="chain_id", right_on="prompt_id", how="anti")
     if astray.height:
@@ -135,8 +201,8 @@ def _replay_creator(
     wrong = [name for name in result if evolving is not None and getattr(evolving, name) != result[name]]
     return [
         *problems,
-        *_compare("evolutions", tables["evolutions"], mixed.evolutions.collect()),
-        *_compare("prompts", tables["prompts"], mixed.prompts.collect()),
+        *compare("evolutions", tables["evolutions"], mixed.evolutions.collect()),
+        *compare("prompts", tables["prompts"], mixed.prompts.collect()),
         *(f"manifest: `evolving.{name}` is {getattr(evolving, name)}, and {result[name]} follows" for name in wrong),
     ]
 
@@ -152,10 +218,10 @@ def _wrong_status(tables: Tables) -> list[str]:
         .then(pl.lit("mixed"))
         .otherwise(pl.lit("unused"))
     )
-    return _compare("evolutions", evolutions, evolutions.with_columns(status=status))
+    return compare("evolutions", evolutions, evolutions.with_columns(status=status))
 
 
-def _compare(name: str, published: pl.DataFrame, computed: pl.DataFrame) -> list[str]:
+def compare(name: str, published: pl.DataFrame, computed: pl.DataFrame) -> list[str]:
     """One sentence if two tables differ: how many rows, which rows, and in which columns."""
     order = list(ORDER[name])
     # A metric that is newer than the tables is null in all of them.

@@ -130,6 +130,7 @@ def test_without_sets_and_without_prompts_nothing_is_contaminated() -> None:
     assert_frame_equal(contaminated(prompts(a="a").clear(), [reference("trains", THIRTEEN)]), empty)
 
 
+@pytest.mark.slow
 @given(st.permutations(range(5)))
 def test_what_is_contaminated_does_not_depend_on_row_order(order: list[int]) -> None:
     frame = prompts(a="one two three", b="two three four", c="four five", d="", e="1 2 3 one two three")

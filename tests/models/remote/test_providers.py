@@ -69,6 +69,7 @@ def test_a_wait_that_the_provider_asks_for_is_kept(tmp_path: Path, server: Misbe
     assert second.arrived - first.arrived >= 2
 
 
+@pytest.mark.slow
 def test_answers_of_all_kinds(tmp_path: Path, server: Misbehaving) -> None:
     prompts = ["A", "[length] B", "[content filter] C", "[refusal] D", "[context openai] E", "[400] F"]
     answers = ask(remote(tmp_path, model="openai/tiny", urls=[]), prompts)

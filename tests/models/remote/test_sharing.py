@@ -61,6 +61,7 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_two_processes_that_want_the_same_ask_each_call_once(tmp_path: Path) -> None:
     with Misbehaving(delay=0.1) as server:
         jobs = [start(tmp_path, server, 0, 60, n=2) for _ in range(2)]
@@ -72,6 +73,7 @@ def test_two_processes_that_want_the_same_ask_each_call_once(tmp_path: Path) -> 
         assert ledger.rows("SELECT (SELECT count(*) FROM claims), (SELECT count(*) FROM owners)") == [(0, 0)]
 
 
+@pytest.mark.slow
 def test_two_processes_with_one_budget_never_exceed_it_together(tmp_path: Path) -> None:
     with Misbehaving(delay=0.05) as server:
         # Half of their prompts are the same. All of them would cost 7 x 60 dollars.
@@ -88,6 +90,7 @@ def test_two_processes_with_one_budget_never_exceed_it_together(tmp_path: Path) 
     assert max(Counter(seen.prompt for seen in server.seen).values()) == 1
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_had_under_way_is_asked_by_the_other(tmp_path: Path) -> None:
     with Misbehaving(delay=0.3) as server:
         doomed = start(tmp_path, server, 0, 30)
@@ -106,6 +109,7 @@ def test_what_a_killed_process_had_under_way_is_asked_by_the_other(tmp_path: Pat
         assert ledger.rows("SELECT count(*) FROM claims") == [(0,)]
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_may_have_spent_counts_as_spent(tmp_path: Path) -> None:
     with Misbehaving(delay=5) as server:
         doomed = start(tmp_path, server, 0, 30, budget=300)

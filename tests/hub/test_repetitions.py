@@ -1,0 +1,107 @@
+"""`verify` judges again which evolutions repeat a prompt or a benchmark, wherever it can read what they repeat."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from eva_data.hub.checks.as_written import read_as_written
+from eva_data.hub.checks.recount import misnamed_prompts
+from eva_data.hub.checks.replay import replay_repetitions
+from small_store import SETTINGS, prompt, replace_table, small_store
+
+from eva_data.cli.text.progress import ConsoleReporter
+from eva_data.config.reading import parse_config
+from eva_data.dataset.seeds import as_prompts, read_seeds
+from eva_data.dataset.store import Store
+from eva_data.files import sha256
+from eva_data.iteration.run import Run
+from eva_data.secrets import SHOWN
+from eva_data.tables.schemas import EVOLUTIONS, PROMPTS, conform
+
+WHAT = "which evolutions repeat a prompt or a benchmark"
+
+
+def ready(folder: Path, text: str) -> tuple[Store, Run]:
+    """Iteration 2 evolved `Say ab and ba, twice.`, and its benchmark holds this text."""
+    benchmark = folder / "bench.jsonl"
+    benchmark.write_text(json.dumps({"text": text}) + "\n")
+    evolve = {"benchmarks": [{"name": "bench", "path": str(benchmark), "column": "text"}]}
+    store = small_store(folder / "small", settings={"evolve": evolve})
+    rows = store.scan("evolutions", 2).collect()
+    replace_table(store, "evolutions", 2, rows.filter(pl.col("prompt_id") == "55"))
+    path = store.manifest_path(2)
+    values = json.loads(path.read_text()) | {"inputs": {"evolve.benchmarks.bench": sha256(benchmark)}, "rules": 2}
+    path.write_text(json.dumps(values))
+    values = SETTINGS | {"folder": str(store.folder), "evolve": evolve}
+    return store, Run(parse_config(values, "the test"), ConsoleReporter())
+
+
+def judged(store: Store, run: Run | None) -> tuple[list[str], list[str]]:
+    unknown: list[str] = []
+    tables = read_as_written(store, 2).tables
+    return replay_repetitions(store, store.manifest(2), tables, run, unknown), unknown
+
+
+def told(store: Store, **columns: Any) -> None:
+    rows = store.scan("evolutions", 2).collect()
+    replace_table(
+        store, "evolutions", 2, rows.with_columns(pl.lit(value).alias(name) for name, value in columns.items())
+    )
+
+
+def test_an_evolution_that_meets_a_benchmark_is_found_and_an_honest_one_is_not(tmp_path: Path) -> None:
+    honest, run = ready(tmp_path, "What is the height of the tallest tree?")
+    assert judged(honest, run) == ([], [])
+    (tmp_path / "lying").mkdir()
+    store, run = ready(tmp_path / "lying", "Now say AB and ba -- twice!")
+    assert judged(store, run) == ([], [])
+    (tmp_path / "met").mkdir()
+    store, run = ready(tmp_path / "met", "Say AB and ba -- twice!")
+    (problem,), unknown = judged(store, run)
+    assert problem.startswith("evolutions: 1 rows are not what follows from the other tables, in reason: ")
+    assert unknown == []
+
+
+def test_an_elimination_that_does_not_follow_is_found(tmp_path: Path) -> None:
+    store, run = ready(tmp_path, "What is the height of the tallest tree?")
+    for reason in ("duplicate", "near_duplicate", "contamination:bench"):
+        told(store, status="eliminated", reason=reason)
+        (problem,), _ = judged(store, run)
+        assert "1 rows are not what follows from the other tables, in reason" in problem
+    # What a chain itself judged is not judged again.
+    told(store, status="eliminated", reason="too_short")
+    assert judged(store, run) == ([], [])
+
+
+def test_a_repeated_seed_that_is_in_no_table_is_found(tmp_path: Path) -> None:
+    store, run = ready(tmp_path, "What is the height of the tallest tree?")
+    assert run.config.seeds is not None
+    seeds = as_prompts(read_seeds(run.config.seeds, run.config.seed)[0], 1)
+    assert not {*seeds["prompt_id"]} & {*store.scan("prompts", 1).collect()["prompt_id"]}
+    told(store, prompt_id=seeds["prompt_id"][0])
+    (problem,), _ = judged(store, run)
+    assert "in reason, duplicate_of" in problem
+
+
+def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
+    store, run = ready(tmp_path, "Say AB and ba -- twice!")
+    assert judged(store, None) == ([], [f"{WHAT}, of which not all are here"])
+    (tmp_path / "bench.jsonl").write_text('{"text": "Another one."}\n')
+    assert judged(store, run) == ([], [f"{WHAT}, of which not all are here"])
+    (tmp_path / "bench.jsonl").unlink()
+    assert judged(store, run) == ([], [f"{WHAT}, of which not all are here"])
+    path = store.manifest_path(2)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rules": 1}))
+    assert judged(store, run) == ([], [f"{WHAT}, which was judged by rules 1"])
+
+
+def test_a_prompt_under_another_prompts_id_is_found() -> None:
+    right = hashlib.sha256(b"user\x1fSay ab.").hexdigest()[:32]
+    rows = [prompt(right, "Say ab."), prompt("11", "Say ab."), prompt("x", f"My key is {SHOWN}.")]
+    prompts = conform(pl.DataFrame(rows, schema={name: PROMPTS[name] for name in rows[0]}), PROMPTS)
+    tables = {"prompts": prompts, "evolutions": pl.DataFrame(schema=EVOLUTIONS)}
+    assert misnamed_prompts(tables) == ["prompts: 1 prompts are not what their ids are hashes of: 11 ..."]

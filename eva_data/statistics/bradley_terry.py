@@ -39,6 +39,7 @@ def bradley_terry(
     anchor: str,
     covariates: npt.ArrayLike | None = None,
     *,
+    weights: npt.ArrayLike | None = None,
     level: float = LEVEL,
     draws: int = DRAWS,
     seed: int = 0,
@@ -47,11 +48,13 @@ def bradley_terry(
 
     `scores` are 1 where `first` is preferred, 0 where `second` is, .5 for a tie: half a win of each, as Arena-Hard and
     Chatbot Arena count them. `covariates` are differences of style, one row per verdict (`style.differences`): their
-    effect is taken out of the strengths. The bootstrap draws prompts with all their verdicts, since both orders of a
+    effect is taken out of the strengths. `weights` say how many verdicts a row counts for: Arena-Hard's strong ones
+    count for three. The bootstrap draws prompts with all their verdicts, since both orders of a
     prompt are not two prompts. Raises DataError where the anchor is in no verdict or columns differ in length.
     """
     won = numbers(scores, "scores", 0, 1)
-    if not len(first) == len(second) == len(prompts) == won.size:
+    counted = np.ones(won.size) if weights is None else numbers(weights, "weights", 0)
+    if not len(first) == len(second) == len(prompts) == won.size == counted.size:
         raise DataError("the columns of the verdicts differ in length: give one row per verdict")
     names = sorted({*first, *second} - {anchor})
     if len(names) == len({*first, *second}):
@@ -61,10 +64,10 @@ def bradley_terry(
         style = numbers(covariates, "covariates").reshape(won.size, -1)
         design = np.concatenate([design, style], axis=1)
     columns = list(np.ascontiguousarray(design.T))
-    found = fit(columns, won, np.ones((1, won.size)), l2=RIDGE)[0]
+    found = fit(columns, won, counted[None], l2=RIDGE)[0]
     known = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
     place = np.array([known[prompt] for prompt in prompts])
-    counts = drawn_counts(len(known), draws, seed).astype(float)[:, place]
+    counts = drawn_counts(len(known), draws, seed).astype(float)[:, place] * counted
     parts = np.array_split(counts, max(1, -(-draws // AT_ONCE)))
     again = probability(np.concatenate([fit(columns, won, part, l2=RIDGE, start=found) for part in parts]))
     rates = probability(found)

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from eva_data.errors import DataError
 from eva_data.statistics.bootstrap import DRAWS, drawn_counts, rate_of_draws
-from eva_data.statistics.interval import LEVEL, Floats, Interval, numbers
+from eva_data.statistics.interval import LEVEL, Floats, Interval, numbers, paired
 from eva_data.statistics.logistic import cross_entropy, fit, probability
 
 PENALTIES = 1 / np.logspace(-4, 4, 10)
@@ -131,6 +131,17 @@ def lc_simple(
     if found.size < FEWEST or np.ptp(np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float)) == 0:
         return None
     return length_controlled(found, ours, theirs, seed=seed, draws=draws).rate
+
+
+def overlap(ours: npt.ArrayLike, theirs: npt.ArrayLike) -> float:
+    """How far the data hold prompts with either side the longer one: 1 as many of each, 0 one side always.
+
+    Twice the smaller share of the prompts in which one side is longer, equal lengths half. Near 0 the win rate at equal
+    lengths is an extrapolation: no such pair was seen.
+    """
+    one, other = paired(ours, theirs, "lengths")
+    longer = float((np.sign(one - other).mean() + 1) / 2)
+    return 2 * min(longer, 1 - longer)
 
 
 def _gamed_rows(gamed: GamedBaselines) -> tuple[Floats, Floats]:

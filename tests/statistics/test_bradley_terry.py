@@ -26,6 +26,12 @@ def test_a_tie_is_half_a_win_of_each() -> None:
     assert ties.strength["a"] == pytest.approx(0, abs=1e-9)
 
 
+def test_a_verdict_that_weighs_three_is_three_verdicts() -> None:
+    # One strong win, one loss: 3 of 4.
+    found = bradley_terry(["a"] * 2, ["b"] * 2, [1, 0], range(2), "b", weights=[3, 1], draws=50)
+    assert found.strength["a"] == pytest.approx(log(3), abs=0.01)
+
+
 def test_strengths_pass_over_a_third_model() -> None:
     # a beats b 3 : 1, b beats c 4 : 1; a never met c, so log 3 + log 4.
     first, second = ["a"] * 4 + ["b"] * 5, ["b"] * 4 + ["c"] * 5

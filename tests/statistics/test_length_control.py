@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eva_data.errors import DataError
-from eva_data.statistics.length_control import FULL, SIMPLE, GamedBaselines, lc_simple, length_controlled
+from eva_data.statistics.length_control import FULL, SIMPLE, GamedBaselines, lc_simple, length_controlled, overlap
 from eva_data.statistics.logistic import fit, probability
 from eva_data.statistics.rates import win_rate
 
@@ -85,6 +85,12 @@ def test_equal_lengths_leave_the_win_rate_and_one_constant_difference_tells_noth
         length_controlled(scores, np.full(1000, 600), np.full(1000, 500))
     assert lc_simple(scores, np.full(1000, 600), np.full(1000, 500), seed=0) is None
     assert lc_simple([1.0] * 9, range(9), [0] * 9, seed=0) is None
+
+
+def test_lengths_overlap_where_either_side_is_the_longer_one_at_times() -> None:
+    assert overlap([5, 6, 7, 8], [1, 1, 1, 1]) == 0 and overlap([5, 1], [1, 5]) == 1
+    # Longer in 1 of 4, equal in 1, shorter in 2: share (1 + .5) / 4 = .375.
+    assert overlap([9, 5, 1, 1], [5, 5, 5, 5]) == pytest.approx(0.75)
 
 
 def test_only_wins_have_a_figure_with_an_interval() -> None:

@@ -40,7 +40,7 @@ def estimate_and_sample(
     *,
     rules: int = RULES,
 ) -> Sampled:
-    """Informativeness of X_{t-1} by the rewards in `counted` (RESPONSES), and the draw, by that version of the rules."""
+    """Informativeness of X_{t-1} by the rewards in `counted` (RESPONSES), and the draw, by these `rules`."""
     informative = informativeness(
         counted.lazy(),
         prompt_ids=before.lazy().select("prompt_id"),

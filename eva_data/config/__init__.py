@@ -6,7 +6,7 @@ reads the files and the overrides of the command line.
 """
 
 from eva_data.config.base import Execution, Settings
-from eva_data.config.evaluation import HELDOUT, Evaluate, EvaluationSet
+from eva_data.config.evaluation import HELDOUT, Evaluate, EvaluationSet, PromptScorer
 from eva_data.config.models import (
     AnyModel,
     ApiModel,
@@ -34,7 +34,6 @@ from eva_data.config.rewards import (
     Several,
     Verifier,
 )
-from eva_data.config.scoring import PromptScorer
 from eva_data.config.stages import (
     BenchmarkSet,
     Estimate,

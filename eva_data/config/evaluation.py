@@ -1,4 +1,4 @@
-"""Blocks that say how solvers are compared."""
+"""Blocks that say how solvers are compared, and how prompts are rated."""
 
 from __future__ import annotations
 
@@ -109,3 +109,13 @@ class Evaluate(Settings):
                 f"`evaluate.judges` names {len(self.judges)} judges, whose votes can be even: name an odd number"
             )
         return self
+
+
+class PromptScorer(Settings):
+    """Who rates how complex and how good prompts are, for `eva-data score`. Nothing here changes what is built."""
+
+    model: Model
+    """The model that rates. It stays the same for all iterations, so that their ratings compare; `temperature: 0` makes
+    it give the same ratings wherever it can."""
+    sample: int = Field(500, ge=2)
+    """Prompts of each iteration that are rated, drawn by lot. Each is asked about twice, once for each rating."""

@@ -9,10 +9,9 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from eva_data.config.base import Execution, Settings
-from eva_data.config.evaluation import Evaluate
+from eva_data.config.evaluation import Evaluate, PromptScorer
 from eva_data.config.models import AnyModel, Model, Solver, TableModel, TransformersModel, VllmModel
 from eva_data.config.rewards import Pairwise, Reward, Several
-from eva_data.config.scoring import PromptScorer
 from eva_data.config.stages import Estimate, Evolve, Mix, Pair, Publish, Review, Sample, Seeds, Train
 
 

@@ -20,7 +20,7 @@ from eva_data.evaluation.judging import compared, rated, verified, verifier_of
 from eva_data.evaluation.rule import JudgingRule, rule_called
 from eva_data.evaluation.sentences import sentence_of
 from eva_data.evaluation.sets import SET, Note, read_set
-from eva_data.evaluation.sides import Side, answers_of, side_called
+from eva_data.evaluation.sides import Contender, answers_of, side_called
 from eva_data.iteration.heldout import heldout_prompts
 from eva_data.iteration.run import Run
 from eva_data.ledger import call_key
@@ -128,7 +128,7 @@ def _on_set(run: Run, asked: Asked, block: EvaluationSet) -> list[Compared]:
     return [made.get(entry.key) or kept[entry.key] for entry in entries]
 
 
-def _pairs(rule: JudgingRule, block: EvaluationSet, sides: list[Side]) -> list[tuple[Side, Side | None]]:
+def _pairs(rule: JudgingRule, block: EvaluationSet, sides: list[Contender]) -> list[tuple[Contender, Contender | None]]:
     """The pairs to judge: the solver against each other side, or each side alone if answers are judged by themselves.
 
     Raise ConfigError if there is no other side to compare with.
@@ -233,7 +233,7 @@ def _faced(prompts: pl.DataFrame, ours: pl.DataFrame, theirs: pl.DataFrame | Non
 
 
 def _judged(
-    run: Run, rule: JudgingRule, block: EvaluationSet, faced: pl.DataFrame, judges: Sequence[Player], ours: Side
+    run: Run, rule: JudgingRule, block: EvaluationSet, faced: pl.DataFrame, judges: Sequence[Player], ours: Contender
 ) -> tuple[pl.DataFrame, str | None]:
     if rule.kind == "verify":
         return verified(run, block, faced, f"evaluate-{block.name}-verify-{ours.fingerprint[-12:]}"), None
@@ -251,8 +251,8 @@ def _entry(
     rule: JudgingRule,
     block: EvaluationSet,
     prompts: pl.DataFrame,
-    ours: Side,
-    theirs: Side | None,
+    ours: Contender,
+    theirs: Contender | None,
     judges: Sequence[Player],
     kin: tuple[str, ...],
 ) -> Compared:
@@ -288,7 +288,7 @@ def _asked_words(rule: JudgingRule, block: EvaluationSet) -> str:
     return rule.template if block.judge_template is None else block.judge_template.read_text(encoding="utf-8")
 
 
-def _as_rows(rows: pl.DataFrame, entry: Compared, ours: Side, theirs: Side | None) -> pl.DataFrame:
+def _as_rows(rows: pl.DataFrame, entry: Compared, ours: Contender, theirs: Contender | None) -> pl.DataFrame:
     """The rows as EVALUATIONS."""
     literal = {
         "evaluation": entry.key,

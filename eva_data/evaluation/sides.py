@@ -40,7 +40,7 @@ _THETA = re.compile(r"theta_([0-9]+)")
 
 
 @dataclass(frozen=True)
-class Side:
+class Contender:
     """A side of a comparison, which answers a set."""
 
     name: str
@@ -61,19 +61,19 @@ class Answering(Settings):
     """Number of answers to each prompt."""
 
 
-def side_called(run: Run, name: str, block: EvaluationSet) -> Side:
+def side_called(run: Run, name: str, block: EvaluationSet) -> Contender:
     """The side of that name: `theta_0`, `theta_t`, `reference`, or a model folder, Hub id or served name.
 
     Raise StaleError if a theta is not trained, and ConfigError if there is no reference or no model.
     """
     if name == REFERENCE:
         if block.baseline is None:
-            return Side(REFERENCE, f"{REFERENCE}:{block.name}")
-        return Side(REFERENCE, f"{REFERENCE}:{block.baseline.name}@{sha256(block.baseline)[:16]}")
+            return Contender(REFERENCE, f"{REFERENCE}:{block.name}")
+        return Contender(REFERENCE, f"{REFERENCE}:{block.baseline.name}@{sha256(block.baseline)[:16]}")
     found = _THETA.fullmatch(name)
     if found is None:
         player = solver_of(replace(run, solver_override=name), 1)
-        return Side(name, player.fingerprint, None, player, _decoding(run, player, block))
+        return Contender(name, player.fingerprint, None, player, _decoding(run, player, block))
     theta = int(found[1])
     plain = replace(run, solver_override=None)
     if theta and not run.store.solver_folder(theta).exists():
@@ -83,7 +83,7 @@ def side_called(run: Run, name: str, block: EvaluationSet) -> Side:
     if theta and not run.config.trains:
         raise ConfigError(f"{name} was asked for, but the solver of these settings is not trained here: name a model")
     player = solver_of(plain, theta + 1)
-    return Side(name, player.fingerprint, theta, player, _decoding(run, player, block))
+    return Contender(name, player.fingerprint, theta, player, _decoding(run, player, block))
 
 
 def _decoding(run: Run, player: Player, block: EvaluationSet) -> str:
@@ -100,7 +100,7 @@ def _sampling(run: Run, player: Player, block: EvaluationSet) -> dict[str, Any]:
 
 
 def answers_of(
-    run: Run, side: Side, block: EvaluationSet, prompts: pl.DataFrame, *, turns: int, note: Note
+    run: Run, side: Contender, block: EvaluationSet, prompts: pl.DataFrame, *, turns: int, note: Note
 ) -> pl.DataFrame:
     """ANSWERS of a side to a set. Finished answers come from the ledger."""
     if side.player is None:

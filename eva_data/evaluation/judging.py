@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from eva_data.calls import conversation_text
-from eva_data.comparing.orders import FIRST, for_solver, in_both_orders
+from eva_data.comparing.orders import FIRST, SECOND, for_solver, in_both_orders
 from eva_data.comparing.question import asked, fill, reference_block
 from eva_data.comparing.verdict import Judged, judge_once
 from eva_data.config import EvaluationSet, Verifier

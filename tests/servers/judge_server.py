@@ -15,7 +15,17 @@ Prefer = Callable[[str, str], str]
 
 _SHOWN = {
     name: re.compile(rf"<{name}>\n(.*?)\n</{name}>", re.DOTALL)
-    for name in ("first_reply", "second_reply", "answer_of_A", "answer_of_B", "answer", "conversation", "prompt")
+    for name in (
+        "first_reply",
+        "second_reply",
+        "answer_of_A",
+        "answer_of_B",
+        "answer_of_m",
+        "answer_of_M",
+        "answer",
+        "conversation",
+        "prompt",
+    )
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from eva_data.calls import conversation_text
-from eva_data.comparing.orders import FIRST, for_solver, in_both_orders
+from eva_data.comparing.orders import FIRST, SECOND, for_solver, in_both_orders
 from eva_data.comparing.question import asked, fill, reference_block
 from eva_data.comparing.verdict import Judged, judge_once
 from eva_data.config import EvaluationSet, Verifier
@@ -67,8 +67,7 @@ def compared(
     rows: equal answers tie, an empty answer loses against a full one, and a missing answer has no score. The second
     value says why judging ended early, and rows that were not asked then say so; it is None if all were asked.
     """
-    rows = in_both_orders(faced) if rule.orders == "both" else faced
-    rows = rows.with_columns(judge=pl.lit(judge.fingerprint))
+    rows = in_orders(rule, faced).with_columns(judge=pl.lit(judge.fingerprint))
     decided = rows.with_columns(_without_asking())
     # Both orders of a prompt are neighbours, so that few prompts have half a comparison when a budget ends.
     open_rows = decided.filter(pl.col("reason").is_null()).sort("prompt_id", "turn", "sample", "order")
@@ -85,6 +84,16 @@ def compared(
         raw=pl.Series([each["raw"] for each in verdicts], dtype=pl.String),
     ).with_columns(score=for_solver(pl.col("label").replace_strict(rule.scores, default=None, return_dtype=pl.Float64)))
     return pl.concat([decided.filter(pl.col("reason").is_not_null()), answered]), stopped
+
+
+def in_orders(rule: JudgingRule, faced: pl.DataFrame) -> pl.DataFrame:
+    """The rows of `faced` with `order`: in both orders, or in the one that the rule draws from the last user turn."""
+    if rule.orders == "both":
+        return in_both_orders(faced)
+    if rule.draw is None:
+        raise ConfigError("the rule draws one order per prompt and has no `draw`: give it one, or ask in both orders")
+    solver_first = rule.draw(faced["prompt"].list.last().struct.field("content"))
+    return faced.with_columns(order=pl.when(solver_first).then(pl.lit(FIRST)).otherwise(pl.lit(SECOND)))
 
 
 def rated(

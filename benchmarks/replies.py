@@ -2,10 +2,16 @@
 
     python benchmarks/replies.py [SET.jsonl ...] [--wrong] [--data FOLDER]
 
-A row of a set has `method`, `parent`, `reply` and `good`. A good row also has `expected`, the text of the prompt. A
-good row is kept if no rule ends the attempt, and exact if the text is also as expected. A bad row is caught if any rule
-ends the attempt. A rule's precision is the share of bad rows among the rows that it ended. Its recall is the share of
-the rows of its kinds that any rule ended. Intervals are 95 % intervals by Wilson.
+A row of a set has `method`, `parent`, `reply`, `good` and, where good, `expected`, the text of the prompt. A good row
+is kept if no rule ends the attempt, and exact if the text is also the expected one. A bad row is caught if some rule
+ends the attempt. Set A was worked on from the beginning. Set B was written by someone who did not know the rules; when
+it was blind, 90.9 % [85.3, 94.5] of its good rows were kept and 83.0 % [76.1, 88.2] of its bad ones caught. Then the
+rules were worked on with it too (98.7 % [95.4, 99.6] and 95.2 % [90.5, 97.7]), so its figures no longer say how well
+replies are read that nobody has seen. Those of AlpacaEval's models to a half of its prompts that was never looked at
+were seen once, as replies to their own prompts, all of them answers or refusals: 83.5 % [82.1, 84.8] of 3000 caught
+before that work and 87.1 % [85.8, 88.2] after it, with 96.6 % [94.3, 98.0] and 97.9 % [95.9, 98.9] of the 381 prompts
+kept. A rule's precision is the share of bad rows among those that it ended, its recall the share of rows of
+its kinds that some rule ended. Intervals are Wilson's, 95 %.
 
 `--data` names a folder of parquet files with a column `prompt`. Every prompt is made a reply in the form of each
 method, with the prompt's first half as its parent. The script counts how many survive, and how many are unchanged.
@@ -35,7 +41,7 @@ RULES = {
     "refusal": ("refusal", "asks_back", "chatter"),
     "answer": ("answer",),
     "other_language": ("other_language", "wrong_language"),
-    "unparsable": ("thoughts", "no_markers", "truncated_thoughts"),
+    "unparsable": ("thoughts", "no_markers", "truncated_thoughts", "broken"),
     "template_words": ("template_words",),
     "empty": ("empty", "thoughts_only"),
     "unchanged": ("unchanged",),

@@ -36,6 +36,8 @@ _CHANNEL = re.compile(
 )
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call)\|>")
 _RUN_TOGETHER = re.compile(r"analysis(?=[A-Z\s])")
+_RUN_INTO = re.compile(r"analysis(?=[A-Z][a-z' ])")
+"""The channel's name run together with the thoughts, which have no end if no final channel follows."""
 _FINAL = "assistantfinal"
 _BEGINNINGS = frozenset("<[◁a")
 """First characters of every opening mark and channel."""
@@ -76,6 +78,8 @@ def _once(reply: str) -> str | Unparsable:
         return _final_channel(reply)
     if _RUN_TOGETHER.match(reply, begins) and _FINAL in reply:
         return reply.rpartition(_FINAL)[2]
+    if _RUN_INTO.match(reply, begins):
+        return NO_END
     unclosed = False
     for opening, closing in _PAIRS:
         first = opening.match(reply, begins)
@@ -110,6 +114,8 @@ def _spoken_of_at_the_start(reply: str, after: int, closing: re.Pattern[str]) ->
     if end is None:
         return _SPOKEN_OF.match(line) is not None and closing.search(reply, after) is None
     between, rest = line[: end.start()], line[end.end() :]
+    if _SPOKEN_OF.match(between) and re.match(r" [a-z]", rest) and re.search(r"\w \Z", between):
+        return True
     return _LITTLE.fullmatch(between) is not None and bool(between.strip()) and re.match(r"\s+\w", rest) is not None
 
 

@@ -87,7 +87,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     "BenchmarkSet": _block(value="name column", path="path"),
     "Evolve": _block(
         value=(
-            "reply only_own evolutions candidates score temperature top_p max_tokens min_chars max_chars "
+            "reply only_own evolutions candidates score self_check temperature top_p max_tokens min_chars max_chars "
             "near_duplicate ngram"
         ),
         block="strategies benchmarks",

@@ -131,6 +131,9 @@ class Evolve(Settings):
     paper's tree, appendix F). With 2 or more, the ratings cost two more calls for every survivor."""
     score: bool = False
     """Whether the creator rates complexity and quality even with a single candidate (the paper's table 7)."""
+    self_check: bool = False
+    """Whether the creator is asked of every new prompt if it is one. This finds answers and refusals that no rule
+    knows, and costs one more call for every survivor; a prompt without a verdict is eliminated."""
     reply: Literal["plain", "delimited", "json"] = "plain"
     """How the creator is asked to reply: `plain`, by the method's published template; `delimited`, which adds a
     sentence that asks for the new prompt between two markers; `json`, which asks for a JSON object, guided by its
@@ -159,10 +162,10 @@ class Evolve(Settings):
     def _some_strategy(self) -> Evolve:
         if self.only_own and not self.strategies:
             raise ValueError("`evolve.only_own` is set but `evolve.strategies` is empty: add one or unset it")
-        if self.reply == "json" and self.rated:
+        if self.reply == "json" and (self.rated or self.self_check):
             raise ValueError(
-                "`evolve.reply` is json, but with `evolve.candidates` above 1 or `evolve.score` the creator also "
-                "gives ratings, which are no JSON: use `delimited`"
+                "`evolve.reply` is json, but with `evolve.candidates` above 1, `evolve.score` or `evolve.self_check` "
+                "the creator also gives ratings, which are no JSON: use `delimited`"
             )
         return self
 

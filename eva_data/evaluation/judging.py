@@ -87,12 +87,13 @@ def compared(
 
 
 def in_orders(rule: JudgingRule, faced: pl.DataFrame) -> pl.DataFrame:
-    """The rows of `faced` with `order`: in both orders, or in the one that the rule draws from the last user turn."""
+    """The rows of `faced` with `order`: in both orders, or in the one that the rule draws from the prompt's text."""
     if rule.orders == "both":
         return in_both_orders(faced)
     if rule.draw is None:
         raise ConfigError("the rule draws one order per prompt and has no `draw`: give it one, or ask in both orders")
-    solver_first = rule.draw(faced["prompt"].list.last().struct.field("content"))
+    asked_texts = [conversation_text(turns) for turns in faced["prompt"].to_list()]
+    solver_first = rule.draw(pl.Series(asked_texts, dtype=pl.String))
     return faced.with_columns(order=pl.when(solver_first).then(pl.lit(FIRST)).otherwise(pl.lit(SECOND)))
 
 

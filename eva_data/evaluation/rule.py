@@ -31,7 +31,7 @@ class JudgingRule:
     orders: Literal["both", "drawn"] = "both"
     """Whether each comparison is asked in both orders, or in one order that is drawn per prompt."""
     draw: Callable[[pl.Series], pl.Series] | None = None
-    """For `drawn`: from the last user turn of each prompt to whether the solver's answer is shown first."""
+    """For `drawn`: from the text of each prompt to whether the solver's answer is shown first."""
     turns: int = 1
     """Number of user turns of a prompt."""
     lowest: float = 0

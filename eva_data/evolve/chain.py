@@ -10,6 +10,7 @@ from eva_data.evolve.candidates import Candidate, Prompt, one_goes_on
 from eva_data.evolve.conversation import Conversation, read_conversation
 from eva_data.evolve.rules import Ancestor, Limits, Verdict, judge, read_reply
 from eva_data.evolve.scorer import score_prompts
+from eva_data.evolve.self_check import check_prompts
 from eva_data.evolve.strategy import Method, Strategy
 from eva_data.tables.ids import draw_of, prompt_id_of
 
@@ -25,6 +26,7 @@ def start_chains(
     limits: Limits,
     candidates: int = 1,
     score: bool = False,
+    check: bool = False,
 ) -> list[Chain[list[Row]]]:
     """One chain per sampled prompt, in the order of `rows` (see `evolve_chain`)."""
     return [
@@ -38,6 +40,7 @@ def start_chains(
             limits=limits,
             candidates=candidates,
             score=score,
+            check=check,
         )
         for row in rows
     ]
@@ -54,6 +57,7 @@ def evolve_chain(
     limits: Limits,
     candidates: int = 1,
     score: bool = False,
+    check: bool = False,
 ) -> Chain[list[Row]]:
     """A chain whose result is rows of EVOLUTIONS: `candidates` rows for each of `evolutions` steps, in order.
 
@@ -68,6 +72,7 @@ def evolve_chain(
     prompt, all of them are used, and then again. The creator rates the survivors (`scorer`), the best goes on
     (`one_goes_on`), and the others are `unused` with the reason `not_best`. With `score`, the creator also rates a
     single candidate, which decides nothing.
+    With `check`, the creator says before of each survivor whether it is a prompt at all (`self_check`).
 
     Raise DataError, at once and not at the first `next`, if the prompt does not end in a user turn.
     """
@@ -82,6 +87,7 @@ def evolve_chain(
         limits=limits,
         candidates=candidates,
         scored=score or candidates > 1,
+        checked=check,
     )
     steps = range(1, evolutions + 1)
     if not attempts.strategies:
@@ -103,6 +109,7 @@ class _Attempts:
     limits: Limits
     candidates: int
     scored: bool
+    checked: bool
 
     def drawn(self, step: int) -> list[Strategy]:
         """The strategy of each candidate of a step, drawn without replacement until none is left."""
@@ -192,11 +199,24 @@ def _asked(attempts: _Attempts, ancestors: Sequence[Prompt], steps: Sequence[int
     wanted = [(step, number, strategy) for step in steps for number, strategy in enumerate(attempts.drawn(step))]
     completions = yield [attempts.request(ancestors[-1], *which) for which in wanted]
     read = [attempts.read(ancestors, *which, reply) for which, reply in zip(wanted, completions, strict=True)]
+    if attempts.checked:
+        read = yield from _checked(read)
     if not attempts.scored:
         return read
     alive = [candidate for candidate in read if candidate.prompt is not None]
     scores = iter((yield from score_prompts([candidate.row["prompt"] for candidate in alive])))
     return [replace(each, scores=next(scores)) if each.prompt is not None else each for each in read]
+
+
+def _checked(candidates: Sequence[Candidate]) -> Chain[list[Candidate]]:
+    """The candidates, those without a prompt of which the creator does not say that they are prompts."""
+    alive = [candidate.prompt.conversation.last for candidate in candidates if candidate.prompt is not None]
+    verdicts = iter((yield from check_prompts(alive)))
+    found = []
+    for candidate in candidates:
+        verdict = next(verdicts) if candidate.prompt is not None else None
+        found.append(candidate if verdict is None else Candidate(candidate.row | _elimination(verdict)))
+    return found
 
 
 def _nothing_to_ask(attempts: _Attempts, sampled: Prompt, steps: range) -> Chain[list[Row]]:

@@ -17,6 +17,9 @@ from eva_data.evolve.replies.reading import bare_text, first_item, thoughtless
 
 Parser: TypeAlias = Callable[[str], "str | Unparsable"]
 
+_GIVEN = re.compile(r"\b(?:given|original)\b", re.IGNORECASE)
+"""A label with this word names the prompt that was rewritten."""
+
 
 def bare(reply: str) -> str | Unparsable:
     """The text between the markers, or else the whole reply."""
@@ -40,7 +43,18 @@ def after(label: str) -> Parser:
         if isinstance(answer, Unparsable):
             return answer
         labels = list(written.finditer(answer))
-        return bare_text(answer[labels[-1].end() :] if labels else answer)
+        # A creator that goes on repeats its template, or shows the prompt that it was given.
+        ends = [label.start() for label in labels[1:]] + [len(answer)]
+        parts = (
+            [
+                answer[label.end() : end]
+                for label, end in zip(labels, ends, strict=True)
+                if _GIVEN.search(label[0]) is None and answer[label.end() : end].strip()
+            ]
+            if labels
+            else []
+        )
+        return bare_text(parts[-1] if parts else answer[labels[-1].end() :] if labels else answer)
 
     return parse
 

@@ -5,7 +5,7 @@ A reason is a word; some reasons continue with a colon and particulars:
     call_failed:<error>   the creator gave no reply
     content_filter        the server cut the reply
     truncated             the reply was cut at max_tokens
-    unparsable:<why>      the reply is not in the form that was asked for, or not valid Unicode
+    unparsable:<why>      the reply is not in the form that was asked for, not valid Unicode, or no text at all
     empty                 no letter and no digit is left
     unchanged             the parent again, apart from case and white space
     copy_of_ancestor      an earlier prompt of the chain again, apart from case and white space
@@ -14,21 +14,28 @@ A reason is a word; some reasons continue with a colon and particulars:
     refusal               the creator declined to write a prompt, or asked for one
     answer                the creator answered the prompt, or another prompt, and wrote none
     other_language        the new turn is in another language than its parent
+    checked_no_prompt     the creator, asked about it, says that it is no prompt (`self_check`)
+    unchecked:<why>       the creator, asked about it, gave no verdict
     no_strategy           no strategy of the method suits the prompt, so nothing was asked
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eva_data.calls import Completion, Unparsable, valid_unicode
 from eva_data.evolve.replies.answers import is_answer
+from eva_data.evolve.replies.broken import what_is_broken
 from eva_data.evolve.replies.languages import is_other_language
 from eva_data.evolve.replies.markers import CLOSE, OPEN, has_left_over
 from eva_data.evolve.replies.refusals import is_refusal
 from eva_data.evolve.replies.requests import masked
 from eva_data.evolve.strategy import Strategy
+
+_ROLES = ("user", "assistant", "system", "model")
+"""What is left of a reply that held only the beginnings of turns."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ def read_reply(completion: Completion, strategy: Strategy) -> str | Verdict:
     text = strategy.parse(completion.text)
     if isinstance(text, Unparsable):
         return Verdict(f"unparsable:{text.why}")
-    return text if any(map(str.isalnum, text)) else Verdict("empty")
+    return text if any(map(str.isalnum, text)) and text.strip() not in _ROLES else Verdict("empty")
 
 
 def judge(text: str, strategy: Strategy, ancestors: Sequence[Ancestor], limits: Limits) -> Verdict | None:
@@ -81,10 +88,12 @@ def judge(text: str, strategy: Strategy, ancestors: Sequence[Ancestor], limits: 
             return Verdict("copy_of_ancestor", ancestor.prompt_id)
     if any(_has_template_word(text, word, parent.text) for word in strategy.forbidden):
         return Verdict("template_words")
-    if len(text) < limits.min_characters:
+    if _width(text) < limits.min_characters:
         return Verdict("too_short")
     if len(text) > limits.max_characters:
         return Verdict("too_long")
+    if (broken := what_is_broken(text, parent.text)) is not None:
+        return Verdict(f"unparsable:{broken}")
     if is_refusal(text) and not is_refusal(parent.text):
         return Verdict("refusal")
     if is_answer(text, parent.text):
@@ -104,6 +113,11 @@ def _has_template_word(text: str, word: str, parent: str) -> bool:
     if "#" in word or not word.startswith("given "):
         return word.casefold() in said.casefold()
     return word.title() in said or word.upper() in said
+
+
+def _width(text: str) -> int:
+    """Characters, those of wide writings counted twice: a question of eight Han characters is a whole one."""
+    return len(text) + sum(unicodedata.east_asian_width(character) in "WF" for character in text)
 
 
 def _squeezed(text: str) -> str:

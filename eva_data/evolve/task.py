@@ -8,6 +8,7 @@ from eva_data.config import Evolve
 from eva_data.evolve.chain import start_chains
 from eva_data.evolve.methods import build_method, user_strategy
 from eva_data.evolve.rules import Limits
+from eva_data.evolve.self_check import ASKED_AT_MOST
 from eva_data.jobs.distilabel_steps import ChainTask
 
 
@@ -29,11 +30,11 @@ class EvolvePrompts(ChainTask):
             limits=Limits(settings.min_chars, settings.max_chars),
             candidates=settings.candidates,
             score=settings.score,
+            check=settings.self_check,
         )
 
     def completions(self, row: Row) -> int:
         candidates = self.settings.evolutions * self.settings.candidates
-        if not self.settings.score and self.settings.candidates == 1:
-            return candidates
-        # Each candidate may be rated too, by two questions, and each question may be asked again.
-        return candidates * (1 + 2 * 2)
+        # Each may be rated too, by two questions, and checked; all of these may be asked once more.
+        rated = 2 * 2 if self.settings.rated else 0
+        return candidates * (1 + rated + (ASKED_AT_MOST if self.settings.self_check else 0))

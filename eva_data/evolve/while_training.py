@@ -14,6 +14,7 @@ from eva_data.evolve.elimination.contamination import ReferenceSet, read_referen
 from eva_data.evolve.elimination.eliminate import eliminate
 from eva_data.evolve.methods import build_method, user_strategy
 from eva_data.evolve.rules import Limits
+from eva_data.evolve.self_check import ASKED_AT_MOST
 from eva_data.evolve.strategy import Method
 from eva_data.tables.reasons import PROMPT_TOO_LONG
 from eva_data.tables.schemas import EVOLUTIONS, PROMPTS
@@ -63,8 +64,10 @@ class LiveEvolve:
             seed=self.seed,
             creator=self.creator.fingerprint,
             limits=Limits(self.settings.min_chars, self.settings.max_chars),
+            check=self.settings.self_check,
         )
-        attempts = [row for rows in self.creator.drive(chains, len(parents) * n_new) for row in rows]
+        completions = len(parents) * n_new * (1 + (ASKED_AT_MOST if self.settings.self_check else 0))
+        attempts = [row for rows in self.creator.drive(chains, completions) for row in rows]
         for row in attempts:
             if row["status"] is None and not self.fits(row["prompt"]):
                 row |= {"status": "eliminated", "reason": PROMPT_TOO_LONG}

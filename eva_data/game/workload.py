@@ -25,6 +25,7 @@ from eva_data.config import (
 )
 from eva_data.errors import ConfigError
 from eva_data.evolve.scorer import ASPECTS, QUESTIONS
+from eva_data.evolve.self_check import QUESTION as SELF_CHECK
 from eva_data.game.starting import CHARACTERS_PER_TOKEN, Start
 from eva_data.iteration.players import solver_block
 from eva_data.iteration.run import Run
@@ -237,18 +238,22 @@ def _evolving(config: Config, creator: PlannedModel, chains: int, length: int) -
     own = max((len(strategy.template) for strategy in evolve.strategies), default=0)
     template = math.ceil(max(own, 0 if evolve.only_own else EVOLVE_TEMPLATE) / CHARACTERS_PER_TOKEN)
     steps, each = chains * evolve.evolutions, evolve.candidates
+    checked = steps * each if evolve.self_check else 0
+    checking = math.ceil(len(SELF_CHECK) / CHARACTERS_PER_TOKEN) + evolve.max_tokens
     later = max(length, evolve.max_tokens)
     rated = steps * each * len(ASPECTS) if evolve.rated else 0
     rating = math.ceil(max(map(len, QUESTIONS.values())) / CHARACTERS_PER_TOKEN) + evolve.max_tokens
-    requests = steps * each + rated
+    requests = steps * each + rated + checked
     return _work(
         "evolve",
         creator,
         requests=requests,
         completions=requests,
-        tokens_in=each * (steps * template + chains * (length + (evolve.evolutions - 1) * later)) + rated * rating,
+        tokens_in=each * (steps * template + chains * (length + (evolve.evolutions - 1) * later))
+        + rated * rating
+        + checked * checking,
         tokens_out=requests * evolve.max_tokens,
-        in_turn=evolve.evolutions * (2 if rated else 1),
+        in_turn=evolve.evolutions * (1 + bool(rated) + bool(checked)),
     )
 
 

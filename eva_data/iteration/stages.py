@@ -13,6 +13,7 @@ from eva_data.method.own_metric import own_metric
 from eva_data.method.sample import Sampled, sample
 from eva_data.method.verdicts import bad_prompts
 from eva_data.tables.metrics import column_of
+from eva_data.tables.rules import RULES
 
 
 def good_prompts(store: Store, iteration: int) -> tuple[pl.DataFrame, int]:
@@ -31,9 +32,15 @@ def good_prompts(store: Store, iteration: int) -> tuple[pl.DataFrame, int]:
 
 
 def estimate_and_sample(
-    config: Config, iteration: int, before: pl.DataFrame, counted: pl.DataFrame, responses: int
+    config: Config,
+    iteration: int,
+    before: pl.DataFrame,
+    counted: pl.DataFrame,
+    responses: int,
+    *,
+    rules: int = RULES,
 ) -> Sampled:
-    """Informativeness of X_{t-1} by the rewards in `counted` (RESPONSES), and the draw from it."""
+    """Informativeness of X_{t-1} by the rewards in `counted` (RESPONSES), and the draw, by these `rules`."""
     informative = informativeness(
         counted.lazy(),
         prompt_ids=before.lazy().select("prompt_id"),
@@ -44,6 +51,7 @@ def estimate_and_sample(
         count_truncated=config.estimate.count_truncated,
         unequal=config.estimate.unequal,
         own=own_metric(config.estimate.metric),
+        rules=rules,
     )
     return sample(
         informative.collect().lazy(),

@@ -10,8 +10,10 @@ import polars as pl
 
 from eva_data.errors import DataError
 from eva_data.method.own_metric import OwnMetric
+from eva_data.method.pair import noise
 from eva_data.tables.ids import uniform_draw
 from eva_data.tables.metrics import METRICS, var
+from eva_data.tables.rules import RULES
 from eva_data.tables.schemas import INFORMATIVENESS, OWN_METRIC
 
 NO_RESPONSE = "no_response"
@@ -32,6 +34,7 @@ def informativeness(
     count_truncated: bool = False,
     unequal: Literal["draw", "refuse"] = "draw",
     own: OwnMetric | None = None,
+    rules: int = RULES,
 ) -> pl.LazyFrame:
     """All metrics of each prompt: INFORMATIVENESS, with `weight`, `draw` and `selected` null.
 
@@ -51,6 +54,9 @@ def informativeness(
     `inv_a_min` can be null on their own (`metrics`). `reward_max`, `reward_min` and `reward_mean` are null if no reward
     counts, and `reward_var` with fewer than two. `solver` and `reward_model` are null if a prompt has no response or
     its responses name several. A metric in `own` fills the columns OWN_METRIC.
+
+    Rewards that all differ by no more than `noise` are equal, as they are to `pair`: the metrics are those of the
+    smallest of them. By version 1 of the `rules` they are compared bit for bit.
     """
     rows = _rows(responses, prompt_ids, count_truncated)
     if unequal == "refuse":
@@ -62,7 +68,17 @@ def informativeness(
         draw = uniform_draw(response, seed=seed, stage="estimate", iteration=iteration)
         rows = rows.with_columns(draw=draw)
         rewards = rewards.sort_by(pl.col("draw").filter("counts")).head(n)
-    return _measured(_per_prompt(rows, rewards, glance), glance, own, stage=stage, iteration=iteration)
+    per_prompt = _per_prompt(rows, rewards, glance).with_columns(compared=without_noise(pl.col("rewards"), rules))
+    return _measured(per_prompt, glance, own, stage=stage, iteration=iteration)
+
+
+def without_noise(rewards: pl.Expr, rules: int = RULES) -> pl.Expr:
+    """Sorted rewards as the metrics see them: where all are equal up to noise, the smallest stands for each."""
+    lowest, highest = rewards.list.first(), rewards.list.last()
+    if rules < 2:
+        return rewards
+    equal = highest - lowest <= noise(lowest, highest, rules)
+    return pl.when(equal).then(rewards * 0.0 + lowest).otherwise(rewards)
 
 
 def _rows(responses: pl.LazyFrame, prompt_ids: pl.LazyFrame | None, count_truncated: bool) -> pl.LazyFrame:
@@ -150,7 +166,7 @@ def _model(model: str, glance: _Glance) -> pl.Expr:
 def _measured(
     prompts: pl.LazyFrame, glance: _Glance, own: OwnMetric | None, *, stage: str, iteration: int
 ) -> pl.LazyFrame:
-    rewards = pl.col("rewards")
+    rewards, compared = pl.col("rewards"), pl.col("compared")
     n_scored = rewards.list.len()
     reason = (
         pl.when(n_scored >= 2)
@@ -168,9 +184,9 @@ def _measured(
         "reward_max": rewards.list.max(),
         "reward_min": rewards.list.min(),
         "reward_mean": rewards.list.mean(),
-        "reward_var": var(rewards),
-        **{name: metric(rewards) for name, metric in METRICS.items()},
-        **dict(zip(OWN_METRIC, _own(own, rewards), strict=True)),
+        "reward_var": var(compared),
+        **{name: metric(compared) for name, metric in METRICS.items()},
+        **dict(zip(OWN_METRIC, _own(own, compared), strict=True)),
         "reason": reason,
         "weight": pl.lit(None),
         "draw": pl.lit(None),

@@ -39,7 +39,7 @@ def outcome_of(
     """Informativeness and pairs of X_t. `responses` are the rows of the respond stage.
 
     `n` is the number of responses that were asked for per prompt; None takes all that a prompt has. `rules` is the
-    version by which pairs are made.
+    version by which both are made.
     """
     counted = config.estimate.count_truncated
     informative = informativeness(
@@ -52,6 +52,7 @@ def outcome_of(
         count_truncated=counted,
         unequal=config.estimate.unequal,
         own=own_metric(config.estimate.metric),
+        rules=rules,
     ).collect()
     paired = pair(
         prompts.lazy(),

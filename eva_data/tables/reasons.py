@@ -49,6 +49,8 @@ REASONS: Mapping[str, str] = {
     "the reward model reads.",
     "another_length": "The rewritten response is longer or shorter than the chosen one by more than "
     "`pair.rewrite_length`.",
+    "checked_no_prompt": "The creator, asked whether its reply is a prompt, said no: see `evolve.self_check`.",
+    "unchecked": "The creator, asked whether its reply is a prompt, gave no verdict; why not follows.",
     "no_strategy": "No strategy of the evolving method suits the prompt, so nothing was asked.",
     # A prompt beside other prompts.
     DUPLICATE: "The prompt is there already; `duplicate_of` names it.",

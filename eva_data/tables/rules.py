@@ -4,11 +4,12 @@ A manifest records the version that made its iteration, so that `verify` replays
 
 1   as of 0.1.0; a manifest without a number means it. Pairs are made of texts that are equal character for character
     and of rewards that are compared bit for bit.
-2   Texts that differ in white space alone are one candidate, and rewards are compared up to a stated noise, in pairs
-    and in rewritten responses. Short benchmark questions inside a longer prompt are contamination, and letters of
-    scripts without spaces count as parts of words. A creator's replies are read by their structure, and refusals,
-    answers and other languages are recognised by more than fixed phrases. Thoughts are taken off every model's reply
-    by the same reader, in whatever marks they stand.
+2   Texts that differ in white space alone are one candidate, and rewards are compared up to a stated noise, in pairs,
+    in rewritten responses and where all rewards of a prompt are equal, so that its metrics are those of equal rewards.
+    Short benchmark questions inside a longer prompt are contamination, and letters of scripts without spaces count as
+    parts of words. A creator's replies are read by their structure, and refusals, answers, broken replies and other
+    languages are recognised by more than fixed phrases. Thoughts are taken off every model's reply by the same reader,
+    in whatever marks they stand.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from eva_data.calls import Unparsable
 from eva_data.evolve.parse import after, bare, first_line, marked, structured
 from eva_data.evolve.replies.answers import is_answer
+from eva_data.evolve.replies.broken import what_is_broken
 from eva_data.evolve.replies.languages import is_other_language
 from eva_data.evolve.replies.refusals import is_refusal
 from eva_data.thoughts import without_thoughts
@@ -192,10 +193,76 @@ def test_another_language_than_the_parents_is_found(parent: str, text: str, othe
     assert is_other_language(text, parent) is other
 
 
-# Measured with `python benchmarks/replies.py`; the second set was written by someone who did not know the rules.
+@pytest.mark.parametrize(
+    ("text", "parent", "broken"),
+    [
+        ("Write " * 24, "Write a haiku.", "the text repeats itself"),
+        ("Solve the the the the the the the the the the the the", "Solve x = 2.", "the text repeats itself"),
+        ("请写请写请写请写请写请写请写请写请写", "写一首诗。", "the text repeats itself"),
+        ("\ufffd\ufffd the \x00\x00 beach", "Name a beach.", "the text consists of characters that are none"),
+        ('{"error": {"message": "overloaded", "code": 503}}', "Name a lake.", "the text is a server's error"),
+        ('{"object": "error", "message": "busy", "code": 503}', "Name a lake.", "the text is a server's error"),
+        ('{"detail": "Not Found"}', "Name a lake.", "the text is a server's error"),
+        ("Sing la la la la la la la la la la la la", "Sing la la la la la la la la la la la.", None),
+        ('Explain {"error": 404} to a child.', "Explain errors.", None),
+        ("What does \ufffd mean in a log?", "What is Unicode?", None),
+        ("Buffalo buffalo Buffalo buffalo buffalo buffalo Buffalo buffalo: parse it.", "Parse this.", None),
+    ],
+)
+def test_a_reply_in_which_no_text_is_left_is_broken(text: str, parent: str, broken: str | None) -> None:
+    assert what_is_broken(text, parent) == broken
+
+
+@pytest.mark.parametrize(
+    ("parent", "reply", "reason"),
+    [
+        ("How do I fry an egg?", "To fry an egg, heat butter in a pan and crack the egg into it.", "answer"),
+        ("Give me a recipe for dal.", "Here is dal:\n\nIngredients:\n- lentils\n\nInstructions:\n1. Boil.", "answer"),
+        ("Is the label Fruit or Stone?", "Fruit", "too_short"),
+        ("Is the label Fresh fruit or Hard stone?", "Fresh fruit", "answer"),
+        ("Name a lake.", "I can rewrite this prompt for you. How many versions do you need?", "refusal"),
+        ("Nenne einen See.", "Dabei kann ich nicht helfen. Wenden Sie sich bitte an einen Arzt.", "refusal"),
+        ("Noem een meer.", "Daar kan ik je niet bij helpen. Wil je iets over rivieren weten?", "refusal"),
+        ("What is a duchy?", "A short riddle whose answer is a duchy, in two lines.", None),
+        ("Answer like this.", "Q: Is tin a metal?\nA: Yes.\nQ: Is salt a metal?\nA:", None),
+        ("中国史", "秦为何二世而亡？", None),
+        (
+            "O que posso ver em Lisboa com crianças pequenas?",
+            "¿Qué ver en Lisboa con niños y sin coche en dos días de lluvia?",
+            "other_language",
+        ),
+    ],
+)
+def test_what_becomes_of_a_reply(parent: str, reply: str, reason: str | None) -> None:
+    assert fate("user", parent, reply).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        ("Certainly. Below is a rewritten prompt with a constraint.\n\nName three lakes.", "Name three lakes."),
+        ("はい、新しいプロンプトは以下のとおりです。\n\n湖を三つ挙げてください。", "湖を三つ挙げてください。"),
+        ("Here is the new prompt:\n---\nName three lakes.\n---", "Name three lakes."),
+        ("`#Rewritten Prompt#`: Name three lakes.", "Name three lakes."),
+        ("#Rewritten Prompt#:\nName lakes.\n\n#Given Prompt#:\nWhat is heat?\n#Rewritten Prompt#:\n", "Name lakes."),
+        ('"Name three lakes without the word "deep"."', 'Name three lakes without the word "deep".'),
+        ("\tif (x) {\n\t\ty();\n\t}\nWhat does this do?", "\tif (x) {\n\t\ty();\n\t}\nWhat does this do?"),
+    ],
+)
+def test_an_announcement_without_a_colon_a_rule_and_a_repeated_template_come_off(reply: str, text: str) -> None:
+    assert evolved(reply) == text
+
+
+def test_the_first_of_numbered_instructions_keeps_its_code() -> None:
+    reply = "1. Why does this never end?\n\n```c\nfor (;;);\n```\n\n2. What is a loop?"
+    assert first_line(reply) == "Why does this never end?\n\n```c\nfor (;;);\n```"
+
+
+# Measured with `python benchmarks/replies.py`; the second set was written by someone who did not know the rules, which
+# have since been worked on with it.
 FLOORS = {
     "replies_a.jsonl": {"good prompts kept": 0.99, "good prompts kept exactly": 0.99, "bad replies caught": 0.99},
-    "replies_b.jsonl": {"good prompts kept": 0.90, "good prompts kept exactly": 0.84, "bad replies caught": 0.82},
+    "replies_b.jsonl": {"good prompts kept": 0.98, "good prompts kept exactly": 0.98, "bad replies caught": 0.95},
 }
 
 

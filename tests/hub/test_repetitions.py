@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from eva_data.hub.checks.as_written import read_as_written
-from eva_data.hub.checks.recount import misnamed_prompts
-from eva_data.hub.checks.replay import replay_repetitions
 from small_store import SETTINGS, prompt, replace_table, small_store
 
 from eva_data.cli.text.progress import ConsoleReporter
@@ -18,6 +15,9 @@ from eva_data.config.reading import parse_config
 from eva_data.dataset.seeds import as_prompts, read_seeds
 from eva_data.dataset.store import Store
 from eva_data.files import sha256
+from eva_data.hub.checks.as_written import read_as_written
+from eva_data.hub.checks.recount import misnamed_prompts
+from eva_data.hub.checks.replay import replay_repetitions
 from eva_data.iteration.run import Run
 from eva_data.secrets import SHOWN
 from eva_data.tables.schemas import EVOLUTIONS, PROMPTS, conform

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from eva_data.method.estimate import informativeness
-from eva_data.method.pair import Paired, pair
+from eva_data.method.pair import Paired, in_single_spaces, pair
 from eva_data.tables.ids import pair_id
 from eva_data.tables.ranges import id_ranges
 from eva_data.tables.schemas import METRICS, PREFERENCES, PROMPTS, REJECTS, RESPONSES, check, conform
@@ -54,6 +55,51 @@ def _pair(ids: list[str], rows: list[Answer], **settings: object) -> Paired:
 def _single(number: float) -> float:
     """The number as single precision holds it."""
     return float(pl.Series([number], dtype=pl.Float32).cast(pl.Float64)[0])
+
+
+WHITE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2003\u200b\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
+
+
+@given(st.lists(st.text(alphabet=st.one_of(st.sampled_from(WHITE + "ab é水"), st.characters(codec="utf-8")))))
+def test_a_text_in_single_spaces_is_that_of_plain_python(texts: list[str]) -> None:
+    def plain(text: str) -> str:
+        # Python's white space has four separators more, which are none to the regular expressions of polars.
+        blank = "".join(" " if character in WHITE or _is_blank(character) else character for character in text)
+        return re.sub(" +", " ", blank).strip(" ")
+
+    found = pl.DataFrame({"text": texts}, schema={"text": pl.String}).select(in_single_spaces(pl.col("text")))
+    assert found["text"].to_list() == [plain(text) for text in texts]
+
+
+def _is_blank(character: str) -> bool:
+    return character.isspace() and character not in "\x1c\x1d\x1e\x1f"
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=6), st.sampled_from([0.0, 6e-17, 1e-9]))
+def test_rewards_that_are_equal_up_to_noise_have_a_gap_of_exactly_0_and_others_their_own(
+    rewards: list[float], step: float
+) -> None:
+    nearly = [rewards[0] + step * number for number in range(len(rewards))]
+    for given_rewards in (rewards, nearly):
+        rows: list[Answer] = [("p", idx, f"text {idx}", reward, "stop") for idx, reward in enumerate(given_rewards)]
+        measured = {
+            rules: informativeness(_responses(rows), stage="respond", iteration=2, n=9, seed=1, rules=rules).collect()
+            for rules in (1, 2)
+        }
+        low, high = min(given_rewards), max(given_rewards)
+        single = all(_single(each) == each for each in (low, high))
+        larger = max(abs(low), abs(high))
+        equal = high - low <= max(1e-12 * max(larger, 1.0), 2.0**-23 * larger if single else 0.0)
+        assert measured[1]["a_min"].to_list() == [high - low]
+        assert measured[2]["a_min"].to_list() == [0.0 if equal else high - low]
+        assert measured[2]["reward_max"].to_list() == [high]
+
+
+def test_the_sum_of_a_tenth_and_two_tenths_is_no_better_than_three_tenths() -> None:
+    rows: list[Answer] = [("p", 0, "one", 0.1 + 0.2, "stop"), ("p", 1, "two", 0.3, "stop")]
+    found = informativeness(_responses(rows), stage="respond", iteration=2, n=2, seed=1).collect()
+    assert found.select("a_min", "a_avg", "a_dis", "var").rows() == [(0.0, 0.0, 0.0, 0.0)]
+    assert found["inv_a_min"].to_list() == [None]
 
 
 def _texts(paired: Paired) -> list[tuple[str, str]]:

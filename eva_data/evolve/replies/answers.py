@@ -8,25 +8,23 @@ a prompt. What counts is where a text asks: prompts do so in their first sentenc
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from eva_data.evolve.replies.layout import ITEM, Layout, shape_of
 from eva_data.evolve.replies.requests import (
     MASK,
-    Asking,
     asking,
     begins_as_question,
-    is_offer,
+    begins_with_command,
+    is_advice,
     is_question,
     masked,
     sentences,
 )
 from eva_data.evolve.replies.words import compiled, patterns, straight
 
-_ITEM = re.compile(r"[ \t]*(?:[-*•–]|\d{1,2}[.)]|#{1,4}|\|)\s+\S|[ \t]*\*\*[^*\n]{1,240}\*\*|[^\n|]+\|[^\n|]+\|?")
 _agreeing = compiled(lambda: rf"\W*(?:{patterns('agreeing')})")
 _opening = compiled(lambda: rf"\W*(?:{patterns('opening')})")
 _labelled_task = compiled(lambda: patterns("tasks"), re.IGNORECASE | re.MULTILINE)
-_greeting = compiled(lambda: patterns("greetings"))
 _letter = compiled(lambda: patterns("letters"), re.IGNORECASE | re.DOTALL)
 _code = compiled(lambda: patterns("code"))
 _wants_advice = compiled(lambda: patterns("wants_advice"))
@@ -43,98 +41,164 @@ _answer_label = compiled(
     re.IGNORECASE | re.DOTALL,
 )
 _question_label = compiled(lambda: patterns("question_labels"))
+_VALUE = re.compile(r"(?:[\w ]{2,24}: )?\S+|[A-Z][\w ]{1,24}: \S+ \S+", re.ASCII)
+"""A word, a path or a number alone, with or without its name."""
+_WIDE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]{2,}")
+_ECHO = 0.6
+"""Share of a first sentence's words that are the parent's, from which it says what the parent asks."""
+_TO_BE_CONTINUED = re.compile(r"\n[^\n]{0,24}[:：]\s*\Z")
+"""The text ends in a name that nothing follows, as examples do whose last answer is wanted."""
+_OPTIONS = re.compile(r"^\(?A[.):] ?\S[^\n]*\n+\(?B[.):] ?\S", re.MULTILINE)
+"""A choice is offered, so the text is a question."""
 _verb = compiled(lambda: patterns("verbs"))
 _USERS_OWN = re.compile(r"\b(?:i|my|me)\b", re.IGNORECASE)
 _opinion = compiled(lambda: patterns("opinions"))
 _FIRST, _LAST = 4, 3
 """Sentences at either end in which a prompt asks, if it is long."""
 _FEW_WORDS = 3
+_FEW_ASK = 0.15
+"""Share of sentences that ask, below which they are few."""
 _FULL_STOP = (".", "!", "。", "！", "।", "…")
 _LONG = 6
 """Sentences from which a request in the middle alone does not make a prompt of what looks like an answer."""
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """How a text is set out."""
-
-    prose: tuple[str, ...]
-    """Sentences that are not items of a list, without an assistant's offers."""
-    asking: tuple[Asking, ...]
-    """What each of them asks."""
-    items: int
-    questions: int
-    """Items that are questions."""
-    code: bool
-
-
 def is_answer(text: str, parent: str) -> bool:
     """Whether the text answers, or does, something instead of asking for it."""
+    if _TO_BE_CONTINUED.search(text):
+        return False
     if _has_a_labelled_answer(text):
         return not _has_a_labelled_answer(parent)
     hidden = masked(text)
-    shape = _shape(hidden)
+    shape = shape_of(hidden)
     if not shape.prose and not shape.items:
         return False
-    if _labelled_task().search(hidden):
+    if _VALUE.fullmatch(hidden.strip()) and not _labelled_task().search(hidden) and not any(shape.asking):
+        return True
+    if _letter().match(hidden) and not _letter().match(parent):
+        return True
+    if _is_taken_from(text, parent) and not any(shape.asking):
+        return True
+    if shape.prose and _agreeing().match(hidden):
+        return not _ends_asking(shape)
+    if shape.prose and _opening().match(hidden):
+        return _states_what_was_asked(shape, parent) or not _asks_after_opening(shape, hidden)
+    if _has_a_labelled_task(hidden) or _OPTIONS.search(hidden):
         return False
     if shape.questions and shape.questions * 3 >= shape.items:
         return False
     if not shape.prose:
         return shape.items > 1
-    if _letter().match(hidden):
-        return True
-    clear = sum(each.clearly for each in shape.asking)
-    few = clear < 0.15 * len(shape.prose)
-    if _agreeing().match(hidden):
-        return not _ends_asking(shape)
-    if _opening().match(hidden):
-        if _USERS_OWN.search(shape.prose[0]) and (clear or not shape.items):
-            return False
-        if shape.asking[-1] and len(shape.prose) > 1 and shape.items < 2 and not _EXPLAINING.match(hidden):
-            return False
-        return not clear or (few and shape.items >= 3 and not shape.asking[-1].clearly)
     if _code().match(hidden):
         said = [
             each for sentence, each in zip(shape.prose, shape.asking, strict=True) if not re.search(r"[(;={]", sentence)
         ]
         return not any(each.clearly for each in said) and _code().match(parent) is None
-    if not clear and len(shape.prose) > 1 and not _is_users_own(shape.prose[0]) and _wants_advice().search(parent):
-        return True
-    questions = any(map(is_question, shape.prose))
-    if not questions and _first_step().match(hidden) and _wants_advice().search(parent):
+    if _is_way_to_do_it(shape, hidden, parent):
         return True
     if len(shape.prose) == 2 and is_question(shape.prose[0]) and _because().match(shape.prose[1]):
         return True
-    if shape.asking[0] or shape.asking[-1].clearly or any(map(begins_as_question, (shape.prose[0], shape.prose[-1]))):
+    if _states_what_was_asked(shape, parent):
+        return True
+    if _asks_at_an_edge(shape) or (_is_users_own(shape.prose[0]) and _is_users_own(parent)):
         return False
-    if shape.asking[-1] and not shape.items and len(shape.prose) <= _LONG:
-        return False
-    if _is_users_own(shape.prose[0]) and _is_users_own(parent):
-        return False
-    if clear:
+    if any(each.clearly for each in shape.asking):
+        if any(each.clearly and _is_users_own(said) for said, each in zip(shape.prose, shape.asking, strict=True)):
+            return False
         edges = (*shape.asking[:_FIRST], *shape.asking[-_LAST:])
+        few = sum(each.clearly for each in shape.asking) < _FEW_ASK * len(shape.prose)
         return few and len(shape.prose) > _LONG and not any(each.clearly for each in edges)
     if any(shape.asking) and len(shape.prose) <= 3:
         return False
     return _could_answer(hidden, shape, asked=parent.rstrip().endswith(("?", "？", "؟")))
 
 
-def _shape(hidden: str) -> _Shape:
-    lines = hidden.split("\n")
-    items = [line for line in lines if _ITEM.match(line)]
-    rest = "\n".join(line for line in lines if not _ITEM.match(line))
-    prose = tuple(each for each in sentences(rest) if not is_offer(each) and _greeting().fullmatch(each) is None)
-    return _Shape(
-        prose,
-        tuple(map(asking, prose)),
-        len(items),
-        sum(1 for item in items if item.rstrip().endswith(("?", "？", "؟"))),
-        hidden.strip().startswith(MASK) and len(hidden.strip()) > 1,
+def _has_a_labelled_task(hidden: str) -> bool:
+    """Whether "Task:" stands at the beginning, or before a sentence that asks; a recipe's "Instructions:" does not."""
+    for label in _labelled_task().finditer(hidden):
+        if not hidden[: label.start()].strip():
+            return True
+        following = next((line for line in hidden[label.end() :].split("\n") if line.strip("*_ \t")), "")
+        if not ITEM.match(following) and any(asking(sentence) for sentence in sentences(following)):
+            return True
+    return False
+
+
+def _asks_after_opening(shape: Layout, hidden: str) -> bool:
+    """Whether a text that opens as an answer does goes on to ask: a user has shown something of his own."""
+    clear = sum(each.clearly for each in shape.asking)
+    if _USERS_OWN.search(shape.prose[0]) and (clear or not shape.items):
+        return True
+    if (
+        (len(shape.prose) > 1 or MASK in shape.prose[0])
+        and shape.asking[-1]
+        and shape.items < 2
+        and not _EXPLAINING.match(hidden)
+    ):
+        return not is_advice(shape.prose[-1])
+    if not clear:
+        return False
+    return shape.items < 3 or clear >= _FEW_ASK * len(shape.prose) or shape.asking[-1].clearly
+
+
+def _is_way_to_do_it(shape: Layout, hidden: str, parent: str) -> bool:
+    """Whether steps and advice follow a parent that wanted to know how something is done."""
+    if not _wants_advice().search(parent) or _is_users_own(shape.prose[0]):
+        return False
+    if _first_step().match(hidden) and not any(map(is_question, shape.prose)):
+        return True
+    steps = len(shape.prose) + shape.items
+    if _EXPLAINING.match(shape.prose[0]) and not shape.asking[0].clearly:
+        return True
+    return steps >= (3 if shape.asking[0] else 2) and not any(each.clearly for each in shape.asking)
+
+
+def _states_what_was_asked(shape: Layout, parent: str) -> bool:
+    """Whether the first sentence says in the parent's words what the parent asks for, and the last asks nothing."""
+    if (any(shape.asking[:1]) and not _EXPLAINING.match(shape.prose[0])) or begins_as_question(shape.prose[0]):
+        return False
+    if shape.asking[-1].clearly and not is_advice(shape.prose[-1]) and len(shape.prose) > 1:
+        return False
+    if _is_users_own(shape.prose[0]) or any(map(begins_with_command, shape.prose[1:_FIRST])):
+        return False
+    asked = sentences(masked(parent))
+    if not asked or not (asking(asked[0]).clearly or begins_as_question(asked[0])):
+        return False
+    words = _content(shape.prose[0])
+    return len(words) >= 3 and len(words & _content(parent)) >= _ECHO * len(words)
+
+
+def _content(text: str) -> set[str]:
+    """The beginnings of the longer words of a text; pairs of characters in writings without blanks."""
+    found = {word[:5] for word in re.findall(r"[^\W\d_]{4,}", text.lower()) if word.isascii() or not _WIDE.match(word)}
+    return found | {run[at : at + 2] for run in _WIDE.findall(text) for at in range(len(run) - 1)}
+
+
+def _is_taken_from(text: str, parent: str) -> bool:
+    """Whether a few words are among those that the parent offers, as a label that was chosen is."""
+    said = re.findall(r"\w+", text.lower())
+    return (
+        0 < len(said) <= 3
+        and not text.rstrip().endswith(("?", "？", "؟"))
+        and " ".join(said) in " ".join(re.findall(r"\w+", parent.lower()))
     )
 
 
-def _ends_asking(shape: _Shape) -> bool:
+def _asks_at_an_edge(shape: Layout) -> bool:
+    """Whether a text asks in its first sentence or its last, where prompts do."""
+    first, last = shape.asking[0], shape.asking[-1]
+    if first.clearly or (first and not _EXPLAINING.match(shape.prose[0])):
+        return True
+    if any(map(begins_as_question, (shape.prose[0], shape.prose[-1]))):
+        return True
+    if is_advice(shape.prose[-1]):
+        return False
+    if _EXPLAINING.match(shape.prose[-1]) and not last.clearly:
+        return False
+    return last.clearly or (bool(last) and not shape.items and len(shape.prose) <= _LONG)
+
+
+def _ends_asking(shape: Layout) -> bool:
     return bool(shape.prose) and len(shape.prose) > 1 and shape.asking[-1].clearly and shape.items < 3
 
 
@@ -156,7 +220,7 @@ def _is_users_own(sentence: str) -> bool:
     return _USERS_OWN.search(sentence) is not None and _opinion().search(sentence) is None
 
 
-def _could_answer(hidden: str, shape: _Shape, asked: bool) -> bool:
+def _could_answer(hidden: str, shape: Layout, asked: bool) -> bool:
     """Whether a text that asks for nothing is more than a few words: sentences, a list, or code."""
     if shape.items >= 2 or shape.code:
         return True
@@ -171,4 +235,12 @@ def _could_answer(hidden: str, shape: _Shape, asked: bool) -> bool:
     ):
         return True
     ended = [s for s in shape.prose if s.rstrip('"”»)*_ ').endswith(_FULL_STOP)]
-    return any(_verb().search(s) or not s.isascii() or not _genre().match(s) for s in ended)
+    return any(not _is_noun_phrase(s) for s in ended)
+
+
+def _is_noun_phrase(sentence: str) -> bool:
+    """Whether a sentence only names what is wanted: "A riddle whose answer is a clock, in four lines"."""
+    named = _genre().match(sentence)
+    if named is None or not sentence.replace(MASK, "").isascii():
+        return False
+    return re.match(r"\s+(?:is|are|was|were|has|have|by|had|can|will)\b", sentence[named.end() :]) is None

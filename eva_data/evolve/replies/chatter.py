@@ -13,8 +13,8 @@ from eva_data.evolve.replies.requests import is_command, is_offer, masked, sente
 from eva_data.evolve.replies.words import compiled, patterns, straight
 
 _RULE = re.compile(r"\n[ \t]*(?:-{3,}|\*{3,}|_{3,}|={3,}|—{2,})[ \t]*(?:\n|\Z)")
-_EDGE = r"[#*_\s>\[(【「-]{0,8}"
-_COLON = r"[*_#\]】)」]{0,4}\s?[:：]"
+_EDGE = r"[#*_`\s>\[(【「-]{0,8}"
+_COLON = r"[*_#`\]】)」]{0,4}\s?[:：]"
 
 
 def _renewed_noun() -> str:
@@ -31,7 +31,13 @@ _label = compiled(
         rf"{_renewed_noun()}(?:\s?#?\s?\d{{1,2}})?(?:\s?\([^)\n]{{0,40}}\))?#?{_COLON}[*_#]{{0,3}}[ \t]*)(?!\w*//)"
     )
 )
-_heading = compiled(lambda: rf"\A(?:#{{1,4}} |\*\*|__)(?:(?:the|your) )?{_renewed_noun()}(?:\*\*|__)?[ \t]*\n")
+_heading = compiled(
+    lambda: (
+        rf"\A(?:(?:#{{1,4}} |\*\*|__)(?:(?:the|your) )?{_renewed_noun()}(?:\*\*|__)?|[【\[]{_renewed_noun()}[】\]]"
+        r"|#[A-Z][\w ]{2,40}#)[ \t]*\n"
+    )
+)
+"""A line that names the new prompt; between marks of number whatever the template has there."""
 _plain_label = compiled(
     lambda: rf"\A{_EDGE}(?:user )?(?:{patterns('plain_labels')})(?:\s?#?\s?\d{{1,2}})?#?{_COLON}[*_#]{{0,3}}[ \t]*\n?"
 )
@@ -50,6 +56,8 @@ _agreement = compiled(
         r"(?:(?:i'd|i would|i'll|i will|i am|i'm|let me|here)\b[^\n]{0,90})?\W*"
     )
 )
+_follows = compiled(lambda: patterns("follows"))
+_LEADING_RULE = re.compile(r"\s*(?:-{3,}|\*{3,}|_{3,}|={3,}|—{2,})[ \t]*\n")
 _this_follows = compiled(lambda: rf"\W*(?:{patterns('how_about_this')})\W*")
 _PROMISE = re.compile(r"\bi(?:'ve|'ll|'d| have| will| would| can| am|'m)\b|\blet me\b", re.IGNORECASE)
 _OWN = re.compile(r"\b(?:i|my|me|we|our)\b", re.IGNORECASE)
@@ -74,8 +82,8 @@ def _without_beginning(text: str) -> str:
     if plain is not None and text[plain.end() :].strip():
         return text[plain.end() :]
     first, newline, rest = text.partition("\n")
-    if newline and rest.strip() and _is_announcement(first):
-        return rest
+    if newline and rest.strip() and _is_announcement(first, alone=not rest.split("\n")[0].strip()):
+        return _LEADING_RULE.sub("", rest, count=1)
     announced = re.match(r"[^\n:：]{8,140}[:：][*_]{0,3}\s+(?=[\"“「«*`A-ZÀ-Þ])", text)
     if announced is not None and _is_announcement(announced[0], inline=True):
         return text[announced.end() :]
@@ -88,7 +96,7 @@ def _begins_a_prompt(text: str, label: re.Match[str]) -> bool:
     return not before or not before.endswith((",", ":", "：")) or _announcing().match(straight(before)) is not None
 
 
-def _is_announcement(line: str, *, inline: bool = False) -> bool:
+def _is_announcement(line: str, *, inline: bool = False, alone: bool = False) -> bool:
     """Whether a first line only says that the new prompt follows."""
     line = straight(line.strip())
     announces = _announcing().match(line) is not None
@@ -100,7 +108,18 @@ def _is_announcement(line: str, *, inline: bool = False) -> bool:
         if _names_a_prompt().search(line) is None or _OWN.search(_PROMISE.sub("", line)):
             return False
         return _renewing().search(line) is not None or not inline
-    return not inline and announces and len(line) < 120 and line[-1:] in ("!", ".", "。", "！") and _only_agrees(line)
+    if inline or len(line) >= 120 or line[-1:] not in ("!", ".", "。", "！"):
+        return False
+    if alone and _says_that_it_follows(line, announces):
+        return True
+    return announces and _only_agrees(line)
+
+
+def _says_that_it_follows(line: str, announces: bool) -> bool:
+    """Whether a line of its own says, without a colon, that the new prompt stands below it."""
+    if re.search(_renewed_noun(), line, re.IGNORECASE) is None or is_command(re.split(r"[!.]\s", line)[-1]):
+        return False
+    return announces or _follows().search(line) is not None
 
 
 def _only_agrees(line: str) -> bool:

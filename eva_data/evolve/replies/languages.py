@@ -79,6 +79,17 @@ _CYRILLIC = ["be", "bg", "kk", "mk", "ru", "sr", "uk"]
 _ARABIC = ["ar", "fa", "ur", "ug"]
 _DEVANAGARI = ["hi", "mr", "ne"]
 _OF_SCRIPT = {"latin": _LATIN, "cyrillic": _CYRILLIC, "arabic": _ARABIC, "devanagari": _DEVANAGARI}
+_TELLING = {
+    "es": "¿¡ñ",
+    "pt": "ãõç",
+    "ru": "ыэъё",
+    "uk": "іїєґ",
+    "be": "ўі",
+    "sv": "äö",
+    "da": "æø",
+    "no": "æø",
+}
+"""Characters that tell languages apart which are alike."""
 _ALIKE = (
     {"da", "no", "sv"},
     {"id", "ms"},
@@ -116,9 +127,18 @@ def is_other_language(text: str, parent: str) -> bool:
         return False
     likeliest = max(whole, key=lambda name: whole[name])
     alike = any({known, likeliest} <= group for group in _ALIKE)
+    if alike and _is_told(text, likeliest, known):
+        return True
     if likeliest == known or whole[likeliest] < (0.97 if alike else _LIKELY) or whole.get(known, 0.0) > _UNLIKELY:
         return False
     return not any(_language(sentence, script) == known for sentence in sentences(new))
+
+
+def _is_told(text: str, likeliest: str, known: str) -> bool:
+    """Whether a text has characters of one of two languages that are alike, and none of the other's."""
+    said = set(masked(text).lower())
+    own, other = set(_TELLING.get(likeliest, "")), set(_TELLING.get(known, ""))
+    return bool(said & (own - other)) and not said & (other - own)
 
 
 def _script(text: str, least: int = _ENOUGH) -> str | None:

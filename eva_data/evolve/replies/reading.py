@@ -17,6 +17,9 @@ _LIST_MARK = re.compile(
     re.IGNORECASE,
 )
 
+_SECOND = re.compile(r"\n[ \t]*(?:\*\*)?\(?2[.)、]\s*(?:\*\*)?(?=\S)")
+"""The mark of the second item of a numbered list."""
+
 
 LONGEST = 200_000
 """Characters. No prompt is that long: who sends more wants to be read for hours."""
@@ -56,6 +59,9 @@ def first_item(text: str) -> str:
     if not lines:
         return ""
     first = without_list_mark(lines[0])
+    if first != lines[0] and (second := _SECOND.search(text)) is not None:
+        # What stands between the first mark and the second, code and empty lines included.
+        return bare_text(without_list_mark(text[: second.start()].strip()))
     if len(lines) > 1 and (first.rstrip().endswith((":", "：")) or first.lstrip().startswith("```")):
         return without_list_mark(text)
     return bare_text(first)

@@ -29,6 +29,12 @@ _declines = compiled(lambda: patterns("declines"))
 _own_task = compiled(lambda: patterns("own_task"))
 _apology = compiled(lambda: rf"\W*(?:oh,? |i'm |i am |so |very |but )?(?:{patterns('apologies')})")
 _instead = compiled(lambda: patterns("instead"))
+_agreement = compiled(
+    lambda: rf"\W*(?:{patterns('agreements')}|{patterns('greetings')}|thanks?(?: you)?)\W*(?:there)?\W*"
+)
+_promises = compiled(lambda: patterns("promises"))
+_to_you = compiled(lambda: patterns("to_you"))
+_elsewhere = compiled(lambda: patterns("elsewhere"))
 
 
 def is_refusal(text: str) -> bool:
@@ -37,18 +43,20 @@ def is_refusal(text: str) -> bool:
     beginning = found[:_BEGINNING]
     declining = [number for number, sentence in enumerate(beginning) if _is_declining(sentence, beginning[:number])]
     if not declining:
-        if found and all(is_offer(sentence) or _is_chatter(sentence) for sentence in found):
+        if all(map(_is_chatter, found)) and any(is_offer(each) or _promises().search(each) for each in found):
             return True
         # "Rewriting this prompt could do harm": nothing is asked, and the task itself is spoken of.
         return not any(map(asks, found)) and any(_own_task().search(sentence) for sentence in beginning)
     first = declining[0]
-    if any(asks(sentence) for sentence in beginning[:first]):
+    own_task = _own_task().search(found[first]) is not None
+    own = own_task or any(_apology().match(sentence) for sentence in beginning[: first + 1])
+    if any(asks(sentence) and not (own and _is_an_assistants(sentence)) for sentence in beginning[:first]):
         return False
     rest = found[first + 1 :]
-    asking = [sentence for sentence in rest if asks(sentence)]
+    asking = [sentence for sentence in rest if asks(sentence) and not (own and _is_an_assistants(sentence))]
     if not asking:
         return True
-    if _own_task().search(found[first]) is None or _in_own_words(asking):
+    if not own_task or _in_own_words(asking):
         return False
     return any(_instead().search(sentence) for sentence in rest) or all(map(_is_polite_advice, asking))
 
@@ -69,14 +77,17 @@ def _is_declining(sentence: str, before: list[str]) -> bool:
 
 
 def _is_chatter(sentence: str) -> bool:
-    return (
-        re.fullmatch(
-            r"\W*(?:sure|certainly|of course|okay|ok|hello|hi|absolutely|thanks?(?: you)?)\b\W*(?:there)?\W*",
-            sentence,
-            re.IGNORECASE,
-        )
-        is not None
-    )
+    """Whether a sentence agrees, offers, promises the prompt, or asks what prompt is wanted."""
+    if is_offer(sentence) or _agreement().fullmatch(sentence) is not None or _to_you().search(sentence) is not None:
+        return True
+    return _promises().search(sentence) is not None and not begins_with_command(sentence)
+
+
+def _is_an_assistants(sentence: str) -> bool:
+    """Whether a sentence asks what assistants ask who decline: to go elsewhere, or whether something else is wanted."""
+    if re.search(r"\bmy\b|\bi\b(?!(?:'d| can| could) (?:suggest|recommend))", sentence, re.IGNORECASE):
+        return False
+    return any(pattern.search(sentence) for pattern in (_elsewhere(), _to_you()))
 
 
 def _is_polite_advice(sentence: str) -> bool:

@@ -32,21 +32,30 @@ _LEAD = (
 _command = compiled(
     lambda: (
         rf"{_LEAD}(?:{words('commands')})\b(?!['’])"
-        r"(?!\s+(?:is|are|was|were|has|can|will|of|ist|sind|war|est|es|è|é)\b)(?![:.]\w)"
+        r"(?!\s+(?:is|are|was|were|has|can|will|of|ist|sind|war|est|es|è|é)\b)(?![:.]\w)(?!-\w)"
     )
 )
 _command_later = compiled(
     lambda: (
-        r"(?:[,;:–—]|\s-)\s+(?:(?:please|and|then|bitte|und|et|y|e|i|и)\s+){0,2}"
-        rf"(?:{words('commands')})\b(?!\s*[,:]|\s+(?:is|are|was|were|of|or|and)\b)"
+        rf"(?:[,;:–—{MASK}]|\s-)\s+(?:(?:please|and|then|bitte|und|et|y|e|i|и)\s+){{0,2}}"
+        rf"(?:{words('commands')})\b(?!\s*[,:]|-\w|\s+(?:is|are|was|were|of|or|and)\b)"
     )
 )
+_part = compiled(lambda: rf"\W*(?:(?:{words('noun_commands')})\b\W{{0,3}}[:：]|act (?:[ivx]+|\d)\b)")
+"""A verb that is a noun here and names a part: "Title: The River"."""
+_STATEMENT = re.compile(
+    r"(?!\W*(?:if|when|since|as|because|while|after|before|although|though|given|suppose|assum\w+|i|we|my|our|you)\b)"
+    r".*\b(?:is|are|was|were|can|could|would|will|has|have|may|might|means|includes?|involves?)\b",
+    re.IGNORECASE,
+)
+"""A clause that states something, of which a list may follow: "One way is to mix it, let it stand"."""
 _requests = compiled(lambda: patterns("requests"))
 _offers = compiled(lambda: patterns("offers"))
 _asked_without_mark = compiled(lambda: patterns("without_mark"))
 _doing = compiled(lambda: words("doing"))
 """Verbs with which advice begins as often as a request."""
 _rhetorical = compiled(lambda: patterns("rhetorical"))
+_advice = compiled(lambda: patterns("advice"))
 _openers = compiled(
     lambda: (
         rf"[\s>#*_-]*(?:(?:in|on|at|for|to|from|with|by|of|about|under|so|and|but|then|à|de|en|pour|por|con|a|zu|für|mit|auf|von|in|с|в|на|о|для|из|za|na|w|z|op|met)\s+)?(?:{words('openers')})\b"
@@ -79,12 +88,25 @@ def is_offer(sentence: str) -> bool:
 
 def begins_with_command(sentence: str) -> bool:
     """Whether the sentence begins with a verb in the imperative."""
-    return _command().match(sentence) is not None
+    return _command().match(sentence) is not None and _part().match(sentence) is None
+
+
+def is_advice(sentence: str) -> bool:
+    """Whether the sentence gives its reader advice, or wishes him well, as answers do at their end."""
+    return _advice().match(sentence) is not None
 
 
 def is_command(sentence: str) -> bool:
     """Whether the sentence, or a clause of it, begins with a verb in the imperative."""
-    return _command().match(sentence) is not None or _command_later().search(sentence) is not None
+    return begins_with_command(sentence) or _commands_later(sentence)
+
+
+def _commands_later(sentence: str) -> bool:
+    """Whether a clause behind the first begins with an imperative, and is no part of what a statement lists."""
+    found = _command_later().search(sentence)
+    if found is None:
+        return False
+    return not found[0].startswith(",") or _STATEMENT.match(sentence[: found.start()]) is None
 
 
 @dataclass(frozen=True)
@@ -111,8 +133,8 @@ def asking(sentence: str) -> Asking:
     )
     if not clearly:
         command = _command().match(sentence)
-        if command is None:
-            return Asking(False, _command_later().search(sentence) is not None)
+        if command is None or _part().match(sentence) is not None:
+            return Asking(False, _commands_later(sentence))
         clearly = _doing().fullmatch(_last_word(command[0])) is None
     return Asking(clearly, not clearly)
 

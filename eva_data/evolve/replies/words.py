@@ -29,7 +29,6 @@ Key: TypeAlias = Literal[
     "tasks",
     "letters",
     "opinions",
-    "verbs",
     "question_labels",
     "wants_advice",
     "genres",
@@ -42,9 +41,14 @@ Key: TypeAlias = Literal[
     "plain_labels",
     "speaks_of_rewriting",
     "how_about_this",
+    "promises",
+    "to_you",
+    "elsewhere",
+    "advice",
+    "follows",
 ]
 """The last ones are in `shapes.toml`, whose words are those of several languages."""
-_WORDS = ("commands", "openers", "doing")
+_WORDS = ("commands", "openers", "doing", "noun_commands")
 # Typed and typeset apostrophes are the same to a pattern.
 _APOSTROPHES = str.maketrans("\u2019\u02bc\u2018", "'''")
 
@@ -67,7 +71,7 @@ def languages() -> dict[str, dict[str, list[str]]]:
 
 
 @cache
-def words(key: Literal["commands", "openers", "doing"]) -> str:
+def words(key: Literal["commands", "openers", "doing", "noun_commands"]) -> str:
     """One alternation of the words of all languages, the longest first."""
     found = {word for language in languages().values() for word in language.get(key, ())}
     return "|".join(map(re.escape, sorted(found, key=lambda word: (-len(word), word))))

@@ -51,7 +51,7 @@ def without_edges(text: str) -> str:
         if line.strip() or not newline:
             break
         text = rest
-    if "\n" not in text or len(text) - len(text.lstrip(" \t")) < 2:
+    if "\n" not in text or not re.match(r"\t|[ \t]{2}", text):
         return text.strip()
     return text
 
@@ -82,15 +82,20 @@ def unwrapped(text: str) -> str:
 def _unquoted(text: str) -> str:
     for opening, closing in _QUOTES:
         inside = text[len(opening) : -len(closing)]
-        if (
-            len(text) > 2
-            and text.startswith(opening)
-            and text.endswith(closing)
-            and opening not in inside
-            and closing not in inside
-        ):
+        if len(text) <= 2 or not (text.startswith(opening) and text.endswith(closing)):
+            continue
+        if opening not in inside and closing not in inside:
+            return without_edges(inside)
+        if opening == closing and _are_pairs(inside, opening):
             return without_edges(inside)
     return text
+
+
+def _are_pairs(inside: str, mark: str) -> bool:
+    """Whether the marks in a text open and close in turn, so that those around it are no part of them."""
+    sides = [(inside[: at.start()][-1:], inside[at.end() :][:1]) for at in re.finditer(re.escape(mark), inside)]
+    opening = [not before.strip(" (\n[") and bool(after.strip()) for before, after in sides]
+    return opening == [number % 2 == 0 for number in range(len(opening))] and len(opening) % 2 == 0
 
 
 def _plain(text: str) -> str:

@@ -52,7 +52,7 @@ def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame
     """
     iteration = manifest.iteration
     config = config_of(manifest)
-    found = _replay_creator(store, config, iteration, tables, seeds) if iteration > 1 else []
+    found = _replay_creator(store, manifest, config, tables, seeds) if iteration > 1 else []
     answers = tables["responses"].filter(pl.col("stage") == "respond")
     solver = config.model_solver if iteration >= config.first_answered else config.solver
     assert solver is not None
@@ -164,8 +164,9 @@ def mixed_from_seeds(config: Config) -> bool:
 
 
 def _replay_creator(
-    store: Store, config: Config, iteration: int, tables: Tables, seeds: pl.DataFrame | None
+    store: Store, manifest: Manifest, config: Config, tables: Tables, seeds: pl.DataFrame | None
 ) -> list[str]:
+    iteration = manifest.iteration
     previous = store.manifest(iteration).previous
     store = store.at(iteration - 1, previous.revision if previous else 0)
     before, _ = good_prompts(store, iteration - 1)
@@ -173,7 +174,8 @@ def _replay_creator(
     if config.estimate.source == "previous":
         counted = answers_to(before, store, iteration - 1)
     assert config.model_solver is not None
-    sampled = estimate_and_sample(config, iteration, before, counted, config.model_solver.responses)
+    solver = config.model_solver
+    sampled = estimate_and_sample(config, iteration, before, counted, solver.responses, rules=manifest.rules)
     estimated = tables["informativeness"].filter(pl.col("stage") == "estimate")
     evolved = tables["evolutions"]["chain_id"].n_unique()
     drawn = sampled.informativeness.collect()

@@ -1,0 +1,45 @@
+"""How a text is set out: its sentences, what each of them asks, and the items of its lists."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from eva_data.evolve.replies.requests import MASK, Asking, asking, is_offer, sentences
+from eva_data.evolve.replies.words import compiled, patterns
+
+ITEM = re.compile(
+    r"[ \t]*(?:[-*•–]|\d{1,2}[.)]|#{1,4}|\|)\s+\S|[ \t]*\*\*[^*\n]{1,240}(?::\*\*|\*\*\s?(?:[:–—-]|$))"
+    r"|[^\n|]+\|[^\n|]+\|?"
+)
+"""A line of a list, a heading, or the row of a table."""
+_greeting = compiled(lambda: patterns("greetings"))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a text is set out."""
+
+    prose: tuple[str, ...]
+    """Sentences that are not items of a list, without an assistant's offers."""
+    asking: tuple[Asking, ...]
+    """What each of them asks."""
+    items: int
+    questions: int
+    """Items that are questions."""
+    code: bool
+
+
+def shape_of(hidden: str) -> Layout:
+    """The shape of a masked text."""
+    lines = hidden.split("\n")
+    items = [line for line in lines if ITEM.match(line)]
+    rest = "\n".join(line for line in lines if not ITEM.match(line))
+    prose = tuple(each for each in sentences(rest) if not is_offer(each) and _greeting().fullmatch(each) is None)
+    return Layout(
+        prose,
+        tuple(map(asking, prose)),
+        len(items),
+        sum(1 for item in items if item.rstrip().endswith(("?", "？", "؟"))),
+        hidden.strip().startswith(MASK) and len(hidden.strip()) > 1,
+    )

@@ -15,7 +15,6 @@ from eva_data.config import EvaluationSet, Verifier
 from eva_data.config.base import Settings
 from eva_data.errors import BudgetError, ConfigError, DataError
 from eva_data.evaluation.rule import JudgingRule, rule_called
-from eva_data.evaluation.rules.alpaca_eval import switched
 from eva_data.iteration.run import Run
 from eva_data.jobs.job import Job
 from eva_data.models.player import NOT_ASKED, Player, backend_of
@@ -68,8 +67,7 @@ def compared(
     rows: equal answers tie, an empty answer loses against a full one, and a missing answer has no score. The second
     value says why judging ended early, and rows that were not asked then say so; it is None if all were asked.
     """
-    rows = in_both_orders(faced) if rule.orders == "both" else _in_a_drawn_order(faced)
-    rows = rows.with_columns(judge=pl.lit(judge.fingerprint))
+    rows = in_orders(rule, faced).with_columns(judge=pl.lit(judge.fingerprint))
     decided = rows.with_columns(_without_asking())
     # Both orders of a prompt are neighbours, so that few prompts have half a comparison when a budget ends.
     open_rows = decided.filter(pl.col("reason").is_null()).sort("prompt_id", "turn", "sample", "order")
@@ -86,6 +84,17 @@ def compared(
         raw=pl.Series([each["raw"] for each in verdicts], dtype=pl.String),
     ).with_columns(score=for_solver(pl.col("label").replace_strict(rule.scores, default=None, return_dtype=pl.Float64)))
     return pl.concat([decided.filter(pl.col("reason").is_not_null()), answered]), stopped
+
+
+def in_orders(rule: JudgingRule, faced: pl.DataFrame) -> pl.DataFrame:
+    """The rows of `faced` with `order`: in both orders, or in the one that the rule draws from the prompt's text."""
+    if rule.orders == "both":
+        return in_both_orders(faced)
+    if rule.draw is None:
+        raise ConfigError("the rule draws one order per prompt and has no `draw`: give it one, or ask in both orders")
+    asked_texts = [conversation_text(turns) for turns in faced["prompt"].to_list()]
+    solver_first = rule.draw(pl.Series(asked_texts, dtype=pl.String))
+    return faced.with_columns(order=pl.when(solver_first).then(pl.lit(FIRST)).otherwise(pl.lit(SECOND)))
 
 
 def rated(
@@ -160,12 +169,6 @@ def verified(run: Run, block: EvaluationSet, faced: pl.DataFrame, name: str) -> 
 
 
 _QUESTIONED = ("prompt", "reference", "checklist", "response", "response_against")
-
-
-def _in_a_drawn_order(faced: pl.DataFrame) -> pl.DataFrame:
-    """Each row in one order, which the text of its prompt decides."""
-    first = switched(pl.Series([conversation_text(turns) for turns in faced["prompt"].to_list()], dtype=pl.String))
-    return faced.with_columns(order=pl.when(first).then(pl.lit(FIRST)).otherwise(pl.lit(SECOND)))
 
 
 def _as_shown(row: dict[str, Any]) -> tuple[str, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
+
+import polars as pl
 
 from eva_data.comparing.verdict import Read
 from eva_data.own_code import is_own, load_function
@@ -28,6 +30,8 @@ class JudgingRule:
     """Label -> score, in [0, 1], of the answer that was shown first; None if the label is a rating."""
     orders: Literal["both", "drawn"] = "both"
     """Whether each comparison is asked in both orders, or in one order that is drawn per prompt."""
+    draw: Callable[[pl.Series], pl.Series] | None = None
+    """For `drawn`: from the text of each prompt to whether the solver's answer is shown first."""
     turns: int = 1
     """Number of user turns of a prompt."""
     lowest: float = 0

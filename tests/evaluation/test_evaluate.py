@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from sandbox_runs import error_of, eva
 from eva_data.dataset.evaluations import Compared, read_record, read_rows
 from eva_data.dataset.store import Store
 from eva_data.evaluation.figures import Figures, figures_of
+from eva_data.evaluation.rules.alpaca_eval import switched
 
 pytestmark = pytest.mark.slow
 
@@ -117,6 +119,28 @@ def test_a_judge_that_goes_by_the_place_alone_is_found_out(tmp_path: Path, prefe
         made = place.figures()
         assert made.estimate is not None and made.estimate.estimate == 0.5
         assert made.orders[0].consistent == 0.0
+
+
+def test_the_rule_of_alpaca_eval_asks_once_in_the_order_that_the_instruction_draws(tmp_path: Path) -> None:
+    def says(asked: Asked) -> Answer:
+        shown = re.search(r"<answer_of_m>\n(.*)\n</answer_of_m>\n\n<answer_of_M>\n(.*)\n</answer_of_M>", asked.prompt)
+        return said(asked, "A canary." if shown is None else "m" if len(shown[1]) > len(shown[2]) else "M")
+
+    listed: Answer = (200, {"object": "list", "data": [{"id": "tiny", "object": "model"}]})
+    with serving() as solver, OddServer(says, listed) as judge:
+        place = Place(tmp_path, solver, (judge,), set_lines=", rule: alpaca_eval")
+        done = place.evaluate()
+        assert done.returncode == 0, done.stderr
+        made = place.figures()
+        assert made.estimate is not None and made.estimate.estimate == 1.0 and made.judged == 12
+        questions = [asked.prompt for asked in judge.asked if "<answer_of_m>" in asked.prompt]
+        assert len(questions) == 12
+        first = {
+            text for text in PROMPTS for asked in questions if text in asked and "<answer_of_m>\nA good long" in asked
+        }
+        assert first == {
+            text for text, solver_first in zip(PROMPTS, switched(pl.Series(PROMPTS)), strict=True) if solver_first
+        }
 
 
 def test_ties_alone_tell_nothing_apart(tmp_path: Path) -> None:

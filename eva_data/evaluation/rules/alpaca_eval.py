@@ -50,16 +50,6 @@ def read_letter(text: str) -> str | Unparsable:
     return letter if letter in ("m", "M") else Unparsable("the reply is neither m nor M")
 
 
-RULE = JudgingRule(
-    kind="compare",
-    source="AlpacaEval 2 (arXiv 2404.04475), judge's question in eva-data's words",
-    template=TEMPLATE,
-    read=read_letter,
-    scores={"m": 1.0, "M": 0.0},
-    orders="drawn",
-)
-
-
 def switched(instructions: pl.Series, seed: int = ORDER_SEED) -> pl.Series:
     """Whether the solver's answer is shown first, per instruction, as alpaca_eval draws it.
 
@@ -71,6 +61,17 @@ def switched(instructions: pl.Series, seed: int = ORDER_SEED) -> pl.Series:
 
 def _drawn(instruction: str, seed: int) -> bool:
     return random.Random(f"is_switched_outputs{instruction}{seed}").choices([False, True])[0]
+
+
+RULE = JudgingRule(
+    kind="compare",
+    source="AlpacaEval 2 (arXiv 2404.04475), judge's question in eva-data's words",
+    template=TEMPLATE,
+    read=read_letter,
+    scores={"m": 1.0, "M": 0.0},
+    orders="drawn",
+    draw=switched,
+)
 
 
 def preference(log_m: pl.Expr, log_M: pl.Expr, label: pl.Expr, switched: pl.Expr, same: pl.Expr) -> pl.Expr:

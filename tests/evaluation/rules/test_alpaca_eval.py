@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 from importlib.util import find_spec
 from math import log
 from pathlib import Path
@@ -14,7 +15,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from eva_data.calls import Unparsable
-from eva_data.errors import DataError
+from eva_data.comparing.orders import for_solver
+from eva_data.errors import ConfigError, DataError
+from eva_data.evaluation.judging import in_orders
 from eva_data.evaluation.rules.alpaca_eval import (
     RULE,
     gamed_baselines,
@@ -71,6 +74,21 @@ def test_the_order_is_that_of_pythons_generator_seeded_with_the_instruction() ->
     assert 440 < switched(many).sum() < 560
     assert (switched(many) != switched(many, seed=1)).any() and (switched(many) == switched(many)).all()
     assert switched(many.reverse()).to_list() == switched(many).to_list()[::-1]
+
+
+def test_a_judge_is_asked_once_in_the_drawn_order() -> None:
+    asked = [f"prompt {number}" for number in range(20)]
+    faced = pl.DataFrame({"prompt": [[{"role": "user", "content": text}] for text in asked]})
+    orders = ["solver_first" if first else "solver_second" for first in switched(pl.Series(asked))]
+    assert_frame_equal(in_orders(RULE, faced), faced.with_columns(order=pl.Series(orders)))
+    assert {"solver_first", "solver_second"} == set(orders)
+    # `m` is what is shown first: the solver's answer in the one order, the baseline's in the other.
+    shown = pl.DataFrame({"order": ["solver_first", "solver_second"], "label": ["m", "m"]})
+    assert RULE.scores is not None
+    worth = pl.col("label").replace_strict(RULE.scores, return_dtype=pl.Float64)
+    assert shown.select(for_solver(worth)).to_series().to_list() == [1.0, 0.0]
+    with pytest.raises(ConfigError, match="has no `draw`"):
+        in_orders(replace(RULE, draw=None), faced)
 
 
 def test_the_leaderboards_row_by_hand() -> None:

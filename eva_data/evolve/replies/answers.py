@@ -46,7 +46,7 @@ _VALUE = re.compile(r"(?:[\w ]{2,24}: )?\S+|[A-Z][\w ]{1,24}: \S+ \S+", re.ASCII
 _WIDE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]{2,}")
 _ECHO = 0.6
 """Share of a first sentence's words that are the parent's, from which it says what the parent asks."""
-_TO_BE_CONTINUED = re.compile(r"\n[^\n]{0,24}[:：]\s*\Z")
+_TO_BE_CONTINUED = re.compile(r"\n[^\n]{0,40}[:：]\s*\Z")
 """The text ends in a name that nothing follows, as examples do whose last answer is wanted."""
 _OPTIONS = re.compile(r"^\(?A[.):] ?\S[^\n]*\n+\(?B[.):] ?\S", re.MULTILINE)
 """A choice is offered, so the text is a question."""

@@ -25,16 +25,16 @@ def evaluated(
     folder: Path, rule: str, columns: dict[str, object], answer: object, against: str | None = None
 ) -> Figures:
     """The figures of theta_0, which says `Mine.` to everything, on a set of two prompts by a rule."""
-    pl.DataFrame({"prompt": list(TURNS)} | columns).write_parquet(folder / "set.parquet")
+    pl.DataFrame({"prompt": list(TURNS)} | dict(columns)).write_parquet(folder / "set.parquet")
     pl.DataFrame({"prompt": list(TURNS), "response": ["Theirs.", "Theirs."]}).write_parquet(folder / "baseline.parquet")
     (folder / "seeds.txt").write_text("Name a tree.\n")
-    with OddServer(lambda asked: said(asked, "Mine.")) as solver, OddServer(answer) as judge:  # type: ignore[arg-type]
+    with OddServer(lambda asked: said(asked, "Mine.")) as solver, OddServer(answer) as judge:
         (folder / "eva.yaml").write_text(
             "name: acme/ruled\nseeds: {path: seeds.txt}\n"
-            f"solver: {{backend: api, model: tiny, base_url: '{solver.url}'}}\n"
+            f"solver: {{backend: api, model: tiny, revision: solves, base_url: '{solver.url}'}}\n"
             "reward: {backend: verifier, function: 'eva_data.rewards.answers:math_equal'}\n"
             "evaluate:\n  heldout: 0\n  allow_same_judge: true\n"
-            f"  judges: [{{backend: api, model: tiny, base_url: '{judge.url}'}}]\n"
+            f"  judges: [{{backend: api, model: tiny, revision: judges, base_url: '{judge.url}'}}]\n"
             f"  sets: [{{name: set, rule: {rule}, path: set.parquet, baseline: baseline.parquet}}]\n"
         )
         sides = ("--against", against) if against else ()

@@ -13,20 +13,11 @@ from odd_server import Answer, Asked, OddServer, said
 
 Prefer = Callable[[str, str], str]
 
-_SHOWN = {
-    name: re.compile(rf"<{name}>\n(.*?)\n</{name}>", re.DOTALL)
-    for name in (
-        "first_reply",
-        "second_reply",
-        "answer_of_A",
-        "answer_of_B",
-        "answer_of_m",
-        "answer_of_M",
-        "answer",
-        "conversation",
-        "prompt",
-    )
-}
+_TAGS = (
+    *("first_reply", "second_reply", "answer_of_A", "answer_of_B", "answer_of_m", "answer_of_M"),
+    *("answer", "conversation", "prompt"),
+)
+_SHOWN = {name: re.compile(rf"<{name}>\n(.*?)\n</{name}>", re.DOTALL) for name in _TAGS}
 
 
 def shown(question: str, *names: str) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ def train(script: ModuleType, job: Path, algorithm: str, arm: str, seed: int, pr
         return job
     overrides = [f"seed={seed}", f"seeds.sandbox={prompts}", f"solver.model={THETA_0}", f"folder={job / 'data'}"]
     run = Run(load_config(None, overrides), ConsoleReporter())
-    prepare(run, solver_of(run, 1), job)
+    prepare(run, solver_of(run, 1), job, {})
     arguments = [
         *("--config", str(train_dir() / "recipes" / f"sandbox_{algorithm}.yaml"), "--game", str(job / "game.json")),
         *("--dataset", str(job / "seeds"), "--split", "iter_1", "--static", ARMS[arm], "--seed", str(seed)),

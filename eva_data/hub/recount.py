@@ -125,7 +125,9 @@ def misnamed_prompts(tables: Tables) -> list[str]:
         rows = tables[name].filter(pl.col("prompt").is_not_null(), ~masked.list.any())
         wrong = rows.filter(pl.col("prompt_id") != prompt_id(pl.col("prompt")))["prompt_id"]
         if wrong.len():
-            found.append(f"{name}: {wrong.len()} prompts are not what their ids are hashes of: {wrong.min()} ...")
+            found.append(
+                f"{name}: {wrong.len()} prompts are not what their ids are hashes of: {min(wrong.to_list())} ..."
+            )
     return found
 
 

@@ -22,7 +22,7 @@ REFERENCES = {"Write a poem.": None, "What is 2 + 2?": ["It is 4.", "It is 8."]}
 
 
 def evaluated(
-    folder: Path, rule: str, columns: dict[str, object], answer: object, against: str | None = None
+    folder: Path, rule: str, columns: Mapping[str, Any], answer: Callable[[Asked], Answer], against: str | None = None
 ) -> Figures:
     """The figures of theta_0, which says `Mine.` to everything, on a set of two prompts by a rule."""
     pl.DataFrame({"prompt": list(TURNS)} | dict(columns)).write_parquet(folder / "set.parquet")

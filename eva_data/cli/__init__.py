@@ -58,7 +58,7 @@ def main(debug: bool) -> None:
 
 for command in (
     *(play.init, play.build, play.plan, play.train, play.online, play.run),
-    *(judge.evaluate, measure.score),
+    *(judge.evaluate, judge.export, measure.score),
     *(look.status, look.show, look.report, look.verify),
     *(hub.publish, hub.pull),
     review,

@@ -89,3 +89,41 @@ def evaluate(
         from eva_data.errors import BudgetError
 
         raise BudgetError(f"{stopped[0]}; the figures above are partial: raise the budget and repeat the command")
+
+
+@click.command()
+@click.option("--solver", "name", metavar="NAME", help="Whose answers: theta_0, theta_1 ... Default: the newest theta.")
+@click.option("--set-name", "set_name", required=True, metavar="NAME", help="A set of `evaluate.sets`, or `heldout`.")
+@click.option(
+    "--format",
+    "form",
+    required=True,
+    type=click.Choice(["alpaca_eval", "arena_hard", "mt_bench"]),
+    help="Whose tool reads the file.",
+)
+@click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file to write.")
+@config_options
+def export(
+    name: str | None,
+    set_name: str,
+    form: str,
+    output: Path,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Write a solver's answers in the form that a benchmark's own tool reads.
+
+    \b
+    eva-data export --solver theta_2 --set-name alpaca_eval --format alpaca_eval --output theta_2.json
+    eva-data export --solver theta_2 --set-name mt_bench --format mt_bench --output theta_2.jsonl
+
+    The answers are those of the evaluations that are kept; what was not evaluated has none.
+    """
+    from eva_data.evaluation.asked import newest_solver
+    from eva_data.evaluation.kept_answers import answers_to_export
+    from eva_data.export.answers import write_answers
+
+    run = start(read_config(config_path, overrides))
+    solver = name or newest_solver(run)
+    count = write_answers(output, answers_to_export(run, solver, set_name), form, solver)  # type: ignore[arg-type]
+    say(f"{output} holds {solver}'s answers to {count} prompts of {set_name}, as {form} reads them.")

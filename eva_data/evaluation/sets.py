@@ -23,11 +23,13 @@ _COLUMNS: dict[str, Any] = {
     "reference": pl.List(pl.String),  # a reference answer per turn; null without one
     "checklist": pl.List(pl.String),
     "category": pl.String,
+    "question_id": pl.String,  # the benchmark's own id; null where the file has none
 }
 SET = pl.Schema(_COLUMNS)
 """One row per distinct prompt, ordered by `prompt_id`."""
 
 BASELINE = pl.Schema({"prompt_id": pl.String, "response": pl.String})
+_IDS = ("question_id", "uid", "id")
 _PROMPTS, _ANSWERS = ("prompt", "instruction", "question"), ("response", "output", "answer", "completion")
 
 Note = Callable[[str], object]
@@ -51,6 +53,7 @@ def read_set(block: EvaluationSet, note: Note) -> pl.DataFrame:
             reference=_texts(block.reference, "reference", source, f"{key}.reference"),
             checklist=_texts(block.checklist, "checklist", source, f"{key}.checklist"),
             category=_text(block.category, "category", source, f"{key}.category"),
+            question_id=_own_id(source),
         ).unnest("asked")
 
     table = source.collect(source.map(made))  # type: ignore[arg-type]
@@ -136,6 +139,12 @@ def _chosen(named: str | None, usual: str, source: Source, key: str) -> tuple[pl
 def _text(named: str | None, usual: str, source: Source, key: str) -> pl.Expr:
     chosen = _chosen(named, usual, source, key)
     return pl.lit(None, dtype=pl.String) if chosen is None else text(*chosen)
+
+
+def _own_id(source: Source) -> pl.Expr:
+    """The benchmark's own id of a prompt."""
+    found = next((name for name in _IDS if name in source.schema and name not in source.twice), None)
+    return pl.lit(None, dtype=pl.String) if found is None else text(pl.col(found), source.schema[found])
 
 
 def _texts(named: str | None, usual: str, source: Source, key: str) -> pl.Expr:

@@ -9,6 +9,7 @@
     ├── ReviewError       the Argilla server refuses, cannot be reached, or holds something else than it should
     ├── BudgetError       the next call could cost more than the budget allows
     ├── JobError          a child process died, stalled or returned other rows than it was asked for
+    ├── AcceptanceError   a trained solver is outside the bounds that the user set
     ├── LockedError       another build holds this folder
     ├── StaleError        what exists was made with another config, or something needed is missing
     └── MissingExtraError an optional dependency is not installed
@@ -64,6 +65,10 @@ class BudgetError(EvaError):
 
 class JobError(EvaError):
     """A child process died, stalled or returned other rows than it was asked for."""
+
+
+class AcceptanceError(EvaError):
+    """A trained solver is outside the bounds that the user set."""
 
 
 class LockedError(EvaError):

@@ -35,6 +35,7 @@ from eva_data.config.rewards import (
     Verifier,
 )
 from eva_data.config.stages import (
+    Accept,
     BenchmarkSet,
     Estimate,
     Evolve,
@@ -55,6 +56,7 @@ from eva_data.config.whole import Config
 __all__ = [
     "HELDOUT",
     "REWARD_BACKENDS",
+    "Accept",
     "Answers",
     "AnyModel",
     "AnyReward",

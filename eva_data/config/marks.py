@@ -95,7 +95,8 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     ),
     "Mix": _block(value="evolved source original shortfall"),
     "Pair": _block(value="margin min_chosen rewrite rewrite_length"),
-    "Train": _block(value="mode heldout", code="recipe", path="accelerate", address="report_to"),
+    "Accept": _block(value="min_win_rate max_drop max_length_ratio max_truncated"),
+    "Train": _block(value="mode heldout", block="accept", code="recipe", path="accelerate", address="report_to"),
     "EvaluationSet": _block(
         value="name sandbox column turn_2 reference category checklist right samples",
         block="function",

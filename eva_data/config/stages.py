@@ -205,6 +205,27 @@ class Pair(Settings):
     number)."""
 
 
+class Accept(Settings):
+    """Bounds that a newly trained theta_t must keep, by its evaluation against theta_{t-1} on the first set.
+
+    Outside them, `run` and `build` stop before theta_t answers, and say why.
+    """
+
+    min_win_rate: float | None = Field(None, ge=0, le=1)
+    """Least win rate against theta_{t-1}, on a set that compares two sides."""
+    max_drop: float | None = Field(None, ge=0)
+    """Most by which the share of right answers, or the mean rating, may fall below that of theta_{t-1}."""
+    max_length_ratio: float | None = Field(None, gt=0)
+    """Longest mean answer in tokens, as a multiple of that of theta_{t-1}."""
+    max_truncated: float | None = Field(None, ge=0, le=1)
+    """Largest share of answers that are cut at `max_tokens`."""
+
+    @property
+    def bounds(self) -> bool:
+        """Whether any bound is set."""
+        return any(value is not None for value in self.model_dump().values())
+
+
 class Train(Settings):
     """How the solver is trained."""
 
@@ -217,6 +238,8 @@ class Train(Settings):
     """A config file of `accelerate launch`, for several GPUs, FSDP or DeepSpeed; null trains in one process."""
     report_to: tuple[str, ...] = Field((), json_schema_extra=Execution)
     """Trackers that receive the training's metrics, such as `wandb` or `tensorboard`; each must be installed."""
+    accept: Accept = Field(Accept(), json_schema_extra=Execution)
+    """Bounds outside which a new theta does not play."""
     heldout: int = Field(0, ge=0)
     """Held-out prompts per depth on which each solver is tested after a build, in the sandbox only; 0 tests nothing."""
 

@@ -20,6 +20,7 @@ from eva_data.errors import ConfigError, StaleError
 from eva_data.evaluation.evaluate import SANDBOX_SET, Asked, evaluate, sets_of, settings_of, usual_opponents
 from eva_data.evaluation.rule import rule_called
 from eva_data.foreign import visible
+from eva_data.game.accept import refuse_rejected, refuse_unacceptable
 from eva_data.iteration.build import build_iteration
 from eva_data.iteration.players import solver_of
 from eva_data.iteration.ready import refuse_unready
@@ -46,10 +47,10 @@ def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
     with run.store.locked(), run.servers:
         for number in range(1, iteration + 1):
             for theta in to_train(run, number):
-                train_iteration(run, theta)
+                train_accepted(run, theta)
             manifest = build_iteration(run, number)
         if train_last and run.config.trains and iteration >= run.config.first_answered:
-            train_iteration(run, iteration)
+            train_accepted(run, iteration)
         evaluate_thetas(run)
     return manifest
 
@@ -85,6 +86,16 @@ def _missing(run: Run, iteration: int) -> list[str]:
     built = run.store.iterations()
     found = [f"iteration {number} is not built" for number in range(1, iteration) if number not in built]
     return found + [f"theta_{theta} is not trained" for theta in to_train(run, iteration)]
+
+
+def train_accepted(run: Run, theta: int) -> None:
+    """Train theta_t unless it is there, and stop where it is outside the bounds of `train.accept`."""
+    if run.store.solver_folder(theta).exists():
+        train_iteration(run, theta)
+        return
+    refuse_rejected(run, theta)
+    train_iteration(run, theta)
+    refuse_unacceptable(replace(run, solver_override=None), theta)
 
 
 def train_iteration(run: Run, iteration: int) -> Path:

@@ -17,7 +17,8 @@ from eva_data.dataset.evaluations import Compared, EvaluationRecord
 from eva_data.evaluation.rule import rule_called
 from eva_data.statistics.differences import sign_flip_p
 from eva_data.statistics.interval import Interval
-from eva_data.statistics.length_control import lc_simple
+from eva_data.statistics.judges import effective_judges
+from eva_data.statistics.length_control import lc_simple, overlap
 from eva_data.statistics.pass_at_k import pass_at_k
 from eva_data.statistics.rates import bounded_mean
 from eva_data.statistics.shares import share
@@ -31,6 +32,9 @@ CONSISTENT = 0.6
 
 LENGTHS_APART = 0.1
 """Difference between raw and length-controlled win rate from which a reader is warned."""
+
+HARDLY_OVERLAP = 0.1
+"""Overlap of the two sides' lengths under which a reader is warned."""
 
 _KEYS = ["prompt_id", "turn", "sample"]
 
@@ -74,6 +78,10 @@ class Figures:
     orders: tuple[OrderFigures, ...]
     agreement: float | None
     """Mean share of the judges that agree with the panel; None with one judge."""
+    effective_judges: float | None
+    """How many independent judges the panel is worth; None with one judge, or where a judge never varies."""
+    overlap: float | None
+    """From 1, where each side is the longer one as often, to 0, where one side always is; None without a comparison."""
     reasons: Mapping[str, int]
     """Why rows have no score, or were decided without a judge -> rows."""
     warnings: tuple[str, ...] = ()
@@ -121,6 +129,8 @@ def figures_of(compared: Compared, rows: pl.DataFrame) -> Figures:
         length_controlled=controlled,
         orders=orders,
         agreement=agreement if len(compared.judges) > 1 else None,
+        effective_judges=_worth(own) if len(compared.judges) > 1 and rule.kind == "compare" else None,
+        overlap=_overlap(own) if rule.kind == "compare" else None,
         reasons=dict(
             own.filter(pl.col("reason").is_not_null()).group_by(kind(pl.col("reason"))).len().sort("reason").iter_rows()
         ),
@@ -224,6 +234,21 @@ def _length_controlled(own: pl.DataFrame, per_prompt: pl.DataFrame) -> Interval 
     return lc_simple(rows["score"].to_numpy(), rows["ours"].to_numpy(), rows["theirs"].to_numpy(), seed=SEED)
 
 
+def _overlap(own: pl.DataFrame) -> float | None:
+    lengths = own.select(
+        ours=pl.col("response").str.len_chars(), theirs=pl.col("response_against").str.len_chars()
+    ).drop_nulls()
+    return overlap(lengths["ours"].to_numpy(), lengths["theirs"].to_numpy()) if lengths.height else None
+
+
+def _worth(own: pl.DataFrame) -> float | None:
+    """The effective number of judges, over the prompts that all of them judged."""
+    scores = own.group_by("prompt_id", "judge").agg(score=pl.col("score").mean())
+    table = scores.pivot(on="judge", index="prompt_id", values="score").drop_nulls().sort("prompt_id")
+    judged = table.drop("prompt_id")
+    return effective_judges(judged.to_numpy().T) if judged.width > 1 and judged.height > 1 else None
+
+
 def _mean(own: pl.DataFrame, name: str) -> float | None:
     value = own.unique(_KEYS, maintain_order=True)[name].mean()
     return float(value) if isinstance(value, int | float) else None
@@ -258,6 +283,10 @@ def _warnings(made: Figures) -> list[str]:
                 f"with length controlled the win rate is {100 * made.length_controlled.estimate:.1f} %, "
                 f"{100 * abs(apart):.0f} points {'above' if apart > 0 else 'below'} the raw one: length explains much"
             )
+    if made.overlap is not None and made.overlap < HARDLY_OVERLAP and made.length_controlled is not None:
+        found.append(
+            "one side's answers are nearly always the longer ones, so the win rate at equal length is an extrapolation"
+        )
     if compared.relatives:
         found.append(f"a judge is of the family of {', '.join(compared.relatives)}, and models prefer their family")
     return found
@@ -277,6 +306,8 @@ def plain(made: Figures, sentence: str) -> dict[str, Any]:
         "consistent": {judge.judge: judge.consistent for judge in made.orders},
         "first": {judge.judge: _ends(judge.first) for judge in made.orders},
         "agreement": made.agreement,
+        "effective_judges": made.effective_judges,
+        "overlap": made.overlap,
         "reasons": dict(made.reasons),
         "sentence": sentence,
         "warnings": list(made.warnings),

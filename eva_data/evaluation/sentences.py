@@ -41,15 +41,16 @@ def sentence_of(made: Figures) -> str:
             f"This judge cannot tell {compared.solver_name} from {compared.against_name} {where}: it said the same in "
             f"both orders on {100 * (unable[0].consistent or 0):.0f} % of the prompts."
         )
+    panel = _panel(made)
     verdict = _verdict(made.estimate, 0.5)
     if verdict:
-        return f"{compared.solver_name} is {verdict} than {compared.against_name} {where}: {shown(made)}."
+        return f"{compared.solver_name} is {verdict} than {compared.against_name} {where}: {shown(made)}{panel}."
     apart = abs(made.estimate.estimate - 0.5)
     needed = prompts_needed(apart, _deviation(made)) if apart > 1e-9 else None
     more = f" A difference of this size would need about {needed:,} prompts." if needed else ""
     return (
         f"{compared.solver_name} and {compared.against_name} are not distinguishable at this size {where}: "
-        f"{shown(made)}.{more}"
+        f"{shown(made)}{panel}.{more}"
     )
 
 
@@ -72,6 +73,14 @@ def _verdict(interval: Interval, even: float) -> str | None:
     if interval.low > even:
         return "better"
     return "worse" if interval.high < even else None
+
+
+def _panel(made: Figures) -> str:
+    """What is to be said of several judges; nothing of one."""
+    if made.agreement is None:
+        return ""
+    worth = "" if made.effective_judges is None else f", worth {made.effective_judges:.1f} independent ones"
+    return f" by {len(made.compared.judges)} judges{worth}, who agree {100 * made.agreement:.0f} % of the time"
 
 
 def _deviation(made: Figures) -> float:

@@ -16,13 +16,13 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from eva_data.dataset.boundary import refuse_links_out
-from eva_data.dataset.evaluations import RECORD, read_record
+from eva_data.dataset.evaluations import RECORD, read_record, read_rows
 from eva_data.dataset.store import Store, stem_of
 from eva_data.errors import ConfigError, DataError, HubError, MissingExtraError
 from eva_data.files import write_text
 from eva_data.hub.evaluated import NewEvaluations, new_evaluations
 from eva_data.hub.repo import HubRepo, Snapshot
-from eva_data.hub.scan import look_through, refuse_without_packages
+from eva_data.hub.scan import look_through, look_through_evaluations, refuse_without_packages
 from eva_data.iteration.run import Run
 from eva_data.iteration.stale import changed_inputs, refuse_torn
 from eva_data.report.card import dataset_card
@@ -138,7 +138,8 @@ def publish(
                 "repo, or make it private in its settings on the Hub"
             )
         steps = _plan(run, hub, found, iteration, Path(pages))
-        hits = _look_through(run, steps)
+        evaluated = new_evaluations(run.store, hub, found, hub.tags() if found else [])
+        hits = _look_through(run, steps, evaluated)
         if hits and not (dry_run or accept_findings):
             raise DataError(
                 f"the texts hold {hits}, so nothing was published: look at them, and publish all the same with "
@@ -170,7 +171,7 @@ def _with_evaluations(run: Run, hub: HubRepo, found: Snapshot | None, *, dry_run
     return new
 
 
-def _look_through(run: Run, steps: Sequence[Step]) -> str:
+def _look_through(run: Run, steps: Sequence[Step], evaluated: NewEvaluations | None) -> str:
     """Tell the user what the scan found in the new texts of each step. Return a summary, empty if nothing was found."""
     counts: dict[str, int] = {}
     for step in steps:
@@ -178,6 +179,9 @@ def _look_through(run: Run, steps: Sequence[Step]) -> str:
         for finding in look_through(run.store.at(step.iteration, step.revision), step.iteration, tables):
             run.reporter.note(f"{step.tag} holds {finding.sentence()}")
             counts[finding.kind] = counts.get(finding.kind, 0) + finding.count
+    for finding in look_through_evaluations(read_rows(run.store)) if evaluated else []:
+        run.reporter.note(f"evaluations hold {finding.sentence()}")
+        counts[finding.kind] = counts.get(finding.kind, 0) + finding.count
     return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 

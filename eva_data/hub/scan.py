@@ -79,14 +79,28 @@ def look_through(store: Store, iteration: int, tables: Sequence[str]) -> list[Fi
     them. Raise MissingExtraError if a package is missing.
     """
     refuse_without_packages()
-    texts = _texts(store, iteration, tables)
-    found = [
+    found = [*_findings(_texts(store, iteration, tables)), _unsafe(store, iteration, tables)]
+    return [finding for finding in found if finding.count]
+
+
+def look_through_evaluations(rows: pl.DataFrame) -> list[Finding]:
+    """The findings in the texts of EVALUATIONS rows, by kind. A text in many rows counts once."""
+    refuse_without_packages()
+    turns = pl.col("prompt").list.eval(pl.element().struct.field("content")).list.join("\n")
+    place = pl.format("evaluations {}", pl.col("prompt_id").str.slice(0, 8))
+    texts = [turns, *(pl.col(name) for name in ("response", "response_against", "raw"))]
+    table = pl.concat([rows.lazy().select(place=place, text=text) for text in texts])
+    distinct = table.drop_nulls("text").unique("text", keep="first", maintain_order=True).collect()
+    return [finding for finding in _findings(distinct) if finding.count]
+
+
+def _findings(texts: pl.DataFrame) -> list[Finding]:
+    """What patterns find in `place` and `text`."""
+    return [
         _hits("e-mail addresses", texts.filter(pl.col("text").str.contains(_EMAIL)), _emails),
         _hits("phone numbers", _around(texts, _NUMBER_LIKE), _phones),
         _keys(texts),
-        _unsafe(store, iteration, tables),
     ]
-    return [finding for finding in found if finding.count]
 
 
 def _texts(store: Store, iteration: int, tables: Sequence[str]) -> pl.DataFrame:

@@ -43,6 +43,8 @@ def figures(unit: str, estimate: float | None, tokens: tuple[float | None, float
         length_controlled=None,
         orders=(),
         agreement=None,
+        effective_judges=None,
+        overlap=None,
         reasons={},
     )
 

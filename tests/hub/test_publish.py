@@ -32,7 +32,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 @pytest.fixture
 def folder(built: Path, tmp_path: Path) -> Path:
     """Two built iterations of a user's own."""
-    return Path(shutil.copytree(built, tmp_path / "sandbox", ignore=shutil.ignore_patterns(".eva")))
+    return Path(shutil.copytree(built, tmp_path / "sandbox", ignore=shutil.ignore_patterns(".eva", "evaluations*")))
 
 
 def publish(
@@ -53,7 +53,7 @@ def other_content(folder: Path, iteration: int) -> None:
 def published(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, str, str]]:
     """Iterations 1 and 2, published one after the other, and what was printed."""
     root = tmp_path_factory.mktemp("published")
-    folder = Path(shutil.copytree(built, root / "sandbox", ignore=shutil.ignore_patterns(".eva")))
+    folder = Path(shutil.copytree(built, root / "sandbox", ignore=shutil.ignore_patterns(".eva", "evaluations*")))
     with Hub(root / "hub") as hub:
         printed = [publish(hub, folder, iteration) for iteration in (1, 2)]
         assert [done.returncode for done in printed] == [0, 0], printed

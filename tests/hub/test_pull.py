@@ -170,7 +170,7 @@ def test_a_folder_with_other_data_is_left_as_it_is(hub: Hub, home: Path, built: 
     assert "photos holds other data (a.jpg) and no dataset of eva-data" in error_of(
         pull(hub, home, "--folder", "photos")
     )
-    edited = Path(shutil.copytree(built, home / "edited", ignore=shutil.ignore_patterns(".eva")))
+    edited = Path(shutil.copytree(built, home / "edited", ignore=shutil.ignore_patterns(".eva", "evaluations*")))
     pl.read_parquet(edited / "prompts" / "iter_2.parquet").head(2).write_parquet(edited / "prompts" / "iter_2.parquet")
     before = (edited / "prompts" / "iter_2.parquet").read_bytes()
     assert "holds iteration 2 with changes in prompts/iter_2.parquet" in error_of(pull(hub, home, "--folder", "edited"))

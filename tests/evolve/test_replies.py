@@ -258,8 +258,8 @@ def test_the_first_of_numbered_instructions_keeps_its_code() -> None:
     assert first_line(reply) == "Why does this never end?\n\n```c\nfor (;;);\n```"
 
 
-# Measured with `python benchmarks/replies.py`. The second and the third set were written by someone who did not know the
-# rules, which have since been worked on with the second.
+# Measured with `python benchmarks/replies.py`. The second and the third set were written by people who did not know
+# the rules, which have since been worked on with the second.
 FLOORS = {
     "replies_a.jsonl": {"good prompts kept": 0.99, "good prompts kept exactly": 0.99, "bad replies caught": 0.99},
     "replies_b.jsonl": {"good prompts kept": 0.98, "good prompts kept exactly": 0.98, "bad replies caught": 0.95},

@@ -41,7 +41,7 @@ SETS = Path(__file__).parents[1] / "tests"
 LIMITS = Limits(min_characters=10, max_characters=8000)
 RULES = {
     "refusal": ("refusal", "asks_back", "chatter", "promise"),
-    "answer": ("answer", *(f"answer_{of}" for of in "code creative long roleplay short steps table".split())),
+    "answer": ("answer", *map("answer_{}".format, ("code", "creative", "long", "roleplay", "short", "steps", "table"))),
     "other_language": ("other_language", "wrong_language"),
     "unparsable": ("thoughts", "no_markers", "truncated_thoughts", "broken", "garbage", "error"),
     "template_words": ("template_words", "template"),

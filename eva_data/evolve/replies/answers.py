@@ -18,6 +18,7 @@ from eva_data.evolve.replies.requests import (
     is_advice,
     is_question,
     masked,
+    plays_a_part,
     sentences,
 )
 from eva_data.evolve.replies.words import compiled, patterns, straight
@@ -52,6 +53,8 @@ _OPTIONS = re.compile(r"^\(?A[.):] ?\S[^\n]*\n+\(?B[.):] ?\S", re.MULTILINE)
 """A choice is offered, so the text is a question."""
 _verb = compiled(lambda: patterns("verbs"))
 _USERS_OWN = re.compile(r"\b(?:i|my|me)\b", re.IGNORECASE)
+_NUMBERED_NAME = re.compile(r"\b[A-Z]\w+ [A-Z]\w+ I\b(?!')|\b[A-Z]\w+ I(?=[.,;:?!)]|'s\b|\Z)")
+"""The numeral in "World War I" and "Elizabeth I's reign", which is no user."""
 _opinion = compiled(lambda: patterns("opinions"))
 _FIRST, _LAST = 4, 3
 """Sentences at either end in which a prompt asks, if it is long."""
@@ -79,6 +82,8 @@ def is_answer(text: str, parent: str) -> bool:
         return True
     if _is_taken_from(text, parent) and not any(shape.asking):
         return True
+    if shape.prose and plays_a_part(shape.prose, parent):
+        return True
     if shape.prose and _agreeing().match(hidden):
         return not _ends_asking(shape)
     if shape.prose and _opening().match(hidden):
@@ -88,7 +93,7 @@ def is_answer(text: str, parent: str) -> bool:
     if shape.questions and shape.questions * 3 >= shape.items:
         return False
     if not shape.prose:
-        return shape.items > 1
+        return shape.items > 1 and not (_wants_advice().search(parent) is None and _begins_asking(hidden))
     if _code().match(hidden):
         said = [
             each for sentence, each in zip(shape.prose, shape.asking, strict=True) if not re.search(r"[(;={]", sentence)
@@ -122,6 +127,12 @@ def _has_a_labelled_task(hidden: str) -> bool:
         if not ITEM.match(following) and any(asking(sentence) for sentence in sentences(following)):
             return True
     return False
+
+
+def _begins_asking(hidden: str) -> bool:
+    """Whether the first item of a list is a command to say or to write something, as in a prompt of numbered tasks."""
+    first = sentences(hidden)[0]
+    return begins_with_command(first) and asking(first).clearly
 
 
 def _asks_after_opening(shape: Layout, hidden: str) -> bool:
@@ -217,7 +228,7 @@ def _has_a_labelled_answer(text: str) -> bool:
 
 def _is_users_own(sentence: str) -> bool:
     """Whether a user speaks of himself in a sentence; what an assistant says of itself is an opinion."""
-    return _USERS_OWN.search(sentence) is not None and _opinion().search(sentence) is None
+    return _USERS_OWN.search(_NUMBERED_NAME.sub("", sentence)) is not None and _opinion().search(sentence) is None
 
 
 def _could_answer(hidden: str, shape: Layout, asked: bool) -> bool:

@@ -33,6 +33,9 @@ _genre = compiled(lambda: patterns("genres"))
 _EQUATION = re.compile(r"\W*[\d.,]+ ?[^\n=≈]{0,20}[=≈] ?[\d.,]+")
 _first_step = compiled(lambda: rf"\W*(?:{patterns('first_step')})")
 _because = compiled(lambda: rf"\W*(?:{patterns('because')})")
+_STATING = re.compile(r"\b(?:is|are|was|were|has|have|had|can|will)\b", re.IGNORECASE)
+_STATES = re.compile(rf"(?:\s+\w+ing)?\s+(?:by\b|{_STATING.pattern})", re.IGNORECASE)
+"""A clause that states something of what was named: "Prompt engineering is the practice"."""
 _EXPLAINING = re.compile(r"\W*(?:to|in order to|there are) ", re.IGNORECASE)
 _answer_label = compiled(
     lambda: (
@@ -254,4 +257,4 @@ def _is_noun_phrase(sentence: str) -> bool:
     named = _genre().match(sentence)
     if named is None or not sentence.replace(MASK, "").isascii():
         return False
-    return re.match(r"\s+(?:is|are|was|were|has|have|by|had|can|will)\b", sentence[named.end() :]) is None
+    return _STATING.search(named[0]) is None and _STATES.match(sentence[named.end() :]) is None

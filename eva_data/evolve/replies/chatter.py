@@ -93,7 +93,11 @@ def _without_beginning(text: str) -> str:
     if heading is not None and text[heading.end() :].strip():
         return text[heading.end() :]
     plain = _plain_label().match(straight(text))
-    if plain is not None and _is_long_enough(text[plain.end() :].strip(), plain["renewed"]):
+    if (
+        plain is not None
+        and text[plain.end() :].strip()
+        and _is_long_enough(text[plain.end() :].strip(), plain["renewed"])
+    ):
         return text[plain.end() :]
     first, newline, rest = text.partition("\n")
     if newline and rest.strip() and _is_announcement(first, alone=not rest.split("\n")[0].strip()):
@@ -105,8 +109,8 @@ def _without_beginning(text: str) -> str:
 
 
 def _is_long_enough(rest: str, renewed: str | None) -> bool:
-    """Whether there is a text behind a label; "Updated: 3 May" is the head of a document."""
-    return len(rest.partition("\n")[0]) >= (1 if renewed is None else _A_SENTENCE)
+    """Whether there is a text behind a label; "Updated: 3 May" is no label, and "New: lamps that hear" none."""
+    return renewed is None or (len(rest.partition("\n")[0]) >= _A_SENTENCE and not rest[0].islower())
 
 
 def _begins_a_prompt(text: str, label: re.Match[str]) -> bool:

@@ -59,8 +59,11 @@ def is_refusal(text: str) -> bool:
         return True
     if not own_task or _in_own_words(asking):
         return False
+    # "Better ideas:" and a list of them.
+    headed = any(sentence.endswith((":", "：")) for sentence in rest)
     return any(_instead().search(sentence) for sentence in rest) or all(
-        _is_polite_advice(sentence) or (ITEM.match(sentence) and not is_question(sentence)) for sentence in asking
+        _is_polite_advice(sentence) or (headed and ITEM.match(sentence) and not is_question(sentence))
+        for sentence in asking
     )
 
 

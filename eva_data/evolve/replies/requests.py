@@ -149,7 +149,7 @@ def plays_a_part(prose: Sequence[str], parent: str) -> bool:
         return False
     if any(_of_his_own.search(each) for each in prose) and any(asking(each).clearly for each in prose):
         return False
-    if asking(prose[0]).clearly or any(begins_with_command(each) and asking(each).clearly for each in prose):
+    if asking(prose[0]).clearly or any(map(is_command, prose[1:])):
         return False
     return re.search(r"[!！][\"”»)*_]*\Z", prose[0]) is not None or _salutation().match(prose[0]) is not None
 

@@ -87,7 +87,9 @@ def unwrapped(text: str) -> str:
 def _without_a_word_behind(text: str) -> str:
     """The text up to the end of its wrapping, where all that asks is wrapped and only a word of good will follows."""
     whole, _, behind = text.rpartition("\n\n")
-    if not whole or len(behind) > _FEW_WORDS or not (behind.rstrip().endswith(("!", "！")) or is_offer(behind)):
+    if not whole or len(behind) > _FEW_WORDS or _asks(behind):
+        return text
+    if not (behind.rstrip().endswith(("!", "！")) or is_offer(behind)):
         return text
     for take_off in (_unfenced, _unquoted):
         inside = take_off(whole.rstrip())

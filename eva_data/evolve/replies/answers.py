@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from eva_data.evolve.replies.layout import ITEM, Layout, shape_of
+from eva_data.evolve.replies.layout import ITEM, Layout, is_noun_phrase, shape_of
 from eva_data.evolve.replies.requests import (
     MASK,
     asking,
@@ -29,13 +29,9 @@ _labelled_task = compiled(lambda: patterns("tasks"), re.IGNORECASE | re.MULTILIN
 _letter = compiled(lambda: patterns("letters"), re.IGNORECASE | re.DOTALL)
 _code = compiled(lambda: patterns("code"))
 _wants_advice = compiled(lambda: patterns("wants_advice"))
-_genre = compiled(lambda: patterns("genres"))
 _EQUATION = re.compile(r"\W*[\d.,]+ ?[^\n=≈]{0,20}[=≈] ?[\d.,]+")
 _first_step = compiled(lambda: rf"\W*(?:{patterns('first_step')})")
 _because = compiled(lambda: rf"\W*(?:{patterns('because')})")
-_STATING = re.compile(r"\b(?:is|are|was|were|has|have|had|can|will)\b", re.IGNORECASE)
-_STATES = re.compile(rf"(?:\s+\w+ing)?\s+(?:by\b|{_STATING.pattern})", re.IGNORECASE)
-"""A clause that states something of what was named: "Prompt engineering is the practice"."""
 _EXPLAINING = re.compile(r"\W*(?:to|in order to|there are) ", re.IGNORECASE)
 _answer_label = compiled(
     lambda: (
@@ -54,7 +50,6 @@ _TO_BE_CONTINUED = re.compile(r"\n[^\n]{0,40}[:：]\s*\Z")
 """The text ends in a name that nothing follows, as examples do whose last answer is wanted."""
 _OPTIONS = re.compile(r"^\(?A[.):] ?\S[^\n]*\n+\(?B[.):] ?\S", re.MULTILINE)
 """A choice is offered, so the text is a question."""
-_verb = compiled(lambda: patterns("verbs"))
 _USERS_OWN = re.compile(r"\b(?:i|my|me)\b", re.IGNORECASE)
 _NUMBERED_NAME = re.compile(r"\b[A-Z]\w+ [A-Z]\w+ I\b(?!')|\b[A-Z]\w+ I(?=[.,;:?!)]|'s\b|\Z)")
 """The numeral in "World War I" and "Elizabeth I's reign", which is no user."""
@@ -249,12 +244,4 @@ def _could_answer(hidden: str, shape: Layout, asked: bool) -> bool:
     ):
         return True
     ended = [s for s in shape.prose if s.rstrip('"”»)*_ ').endswith(_FULL_STOP)]
-    return any(not _is_noun_phrase(s) for s in ended)
-
-
-def _is_noun_phrase(sentence: str) -> bool:
-    """Whether a sentence only names what is wanted: "A riddle whose answer is a clock, in four lines"."""
-    named = _genre().match(sentence)
-    if named is None or not sentence.replace(MASK, "").isascii():
-        return False
-    return _STATING.search(named[0]) is None and _STATES.match(sentence[named.end() :]) is None
+    return any(not is_noun_phrase(s) for s in ended)

@@ -74,7 +74,8 @@ _OWN = re.compile(r"\b(?:i|my|me|we|our)\b", re.IGNORECASE)
 
 def is_placeholder(text: str) -> bool:
     """Whether the text is one pair of brackets in which the new prompt is named: "[insert the new prompt here]"."""
-    return _BRACKETS.fullmatch(text.strip()) is not None and re.search(_renewed_noun(), text, re.IGNORECASE) is not None
+    words = text.strip().replace("_", " ")
+    return _BRACKETS.fullmatch(words) is not None and re.search(_renewed_noun(), words, re.IGNORECASE) is not None
 
 
 def without_chatter(text: str) -> str:

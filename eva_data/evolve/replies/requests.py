@@ -56,7 +56,7 @@ _asked_without_mark = compiled(lambda: patterns("without_mark"))
 _doing = compiled(lambda: words("doing"))
 """Verbs with which advice begins as often as a request."""
 _rhetorical = compiled(lambda: patterns("rhetorical"))
-_of_his_own = re.compile(r"\b(?:my|our|i (?:need|want|have|would like))\b|\bi'd like\b", re.IGNORECASE)
+_OF_HIS_OWN = re.compile(r"\b(?:my|our|i (?:need|want|have|would like))\b|\bi'd like\b", re.IGNORECASE)
 _casting = compiled(lambda: patterns("casting"))
 _salutation = compiled(lambda: rf"\W*(?:{patterns('salutations')}|{patterns('greetings')})")
 _advice = compiled(lambda: patterns("advice"))
@@ -147,7 +147,7 @@ def plays_a_part(prose: Sequence[str], parent: str) -> bool:
     """Whether a text speaks in the part that its parent hands out: it greets or calls out, and hands out none."""
     if _casting().search(parent) is None or any(_casting().search(each) for each in prose):
         return False
-    if any(_of_his_own.search(each) for each in prose) and any(asking(each).clearly for each in prose):
+    if any(_OF_HIS_OWN.search(each) for each in prose) and any(asking(each).clearly for each in prose):
         return False
     if asking(prose[0]).clearly or any(map(is_command, prose[1:])):
         return False

@@ -241,6 +241,7 @@ def test_a_reply_in_which_no_text_is_left_is_broken(text: str, parent: str, brok
         ("You are a teacher.", "Stop! Before you explain fractions, list the three errors that a child makes.", None),
         ("What was first?", "World War I was the first of two. Armies had grown. Blocs had formed.", "answer"),
         ("What is quiz bowl?", "Quiz bowling is a game of questions for two teams.", "answer"),
+        ("Give me tips on sleep.", "Sure, here are some tips:\n\nA dark room helps. So does a fixed hour.", "answer"),
         ("Write a quiz.", "1. Write six questions on lakes.\n2. Make two of them unsolvable.", None),
         ("How do I study?", "1. Write a plan.\n2. Make time.", "answer"),
         ("Escribe una carta.", "Esta carta empieza mal. Corrígela sin cambiar el tono.", None),

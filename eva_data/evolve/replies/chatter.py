@@ -59,6 +59,7 @@ _agreement = compiled(
         r"(?:(?:i'd|i would|i'll|i will|i am|i'm|let me|here)\b[^\n]{0,90})?\W*"
     )
 )
+_bare_agreement = compiled(lambda: rf"\W*(?:{patterns('agreements')})\W*")
 _follows = compiled(lambda: patterns("follows"))
 _LEADING_RULE = re.compile(r"\s*(?:-{3,}|\*{3,}|_{3,}|={3,}|—{2,})[ \t]*\n")
 _this_follows = compiled(lambda: rf"\W*(?:{patterns('how_about_this')})\W*")
@@ -125,7 +126,7 @@ def _is_announcement(line: str, *, inline: bool = False, alone: bool = False) ->
     line = straight(line.strip())
     announces = _announcing().match(line) is not None
     if line.rstrip("*_ ").endswith((":", "：")):
-        if not inline and (_this_follows().fullmatch(line) is not None or _only_agrees(line)):
+        if not inline and (_this_follows().fullmatch(line) is not None or _bare_agreement().fullmatch(line)):
             return True
         if len(line) > 220 or not announces or is_command(re.split(r"[!.]\s", line)[-1]):
             return False

@@ -7,11 +7,14 @@ is kept if no rule ends the attempt, and exact if the text is also the expected 
 ends the attempt. Set A was worked on from the beginning. Set B was written by someone who did not know the rules; when
 it was blind, 90.9 % [85.3, 94.5] of its good rows were kept and 83.0 % [76.1, 88.2] of its bad ones caught. Then the
 rules were worked on with it too (99.4 % [96.4, 99.9] and 95.2 % [90.5, 97.7]), so its figures no longer say how well
-replies are read that nobody has seen. Those of AlpacaEval's models to a half of its prompts that was never looked at
-were seen once, as replies to their own prompts, all of them answers or refusals: 83.5 % [82.1, 84.8] of 3000 caught
-before that work and 87.1 % [85.8, 88.2] after it, with 96.6 % [94.3, 98.0] and 97.9 % [95.9, 98.9] of the 381 prompts
-kept. A rule's precision is the share of bad rows among those that it ended, its recall the share of rows of
-its kinds that some rule ended. Intervals are Wilson's, 95 %.
+replies are read that nobody has seen. Set C was written in the same way after that work. When it was blind, 94.7 %
+[89.8, 97.3] of its good rows were kept, 90.7 % [84.9, 94.4] exactly, and 88.7 % [82.6, 92.8] of its bad ones caught.
+Then the rules were worked on with it too (100.0 % [97.5, 100.0], all exactly, and 98.7 % [95.3, 99.6]; B then reached
+99.4 % and 98.0 % [94.2, 99.3]), so only its blind figures say how well replies are read that nobody has seen. Those of
+AlpacaEval's models to a half of its prompts that was never looked at were seen once, as replies to their own prompts,
+all of them answers or refusals: 83.5 % [82.1, 84.8] of 3000 caught before that work and 87.1 % [85.8, 88.2] after it,
+with 96.6 % [94.3, 98.0] and 97.9 % [95.9, 98.9] of the 381 prompts kept. A rule's precision is the share of bad rows
+among those that it ended, its recall the share of rows of its kinds that some rule ended. Intervals are Wilson's, 95 %.
 
 `--data` names a folder of parquet files with a column `prompt`. Every prompt is made a reply in the form of each
 method, with the prompt's first half as its parent. The script counts how many survive, and how many are unchanged.
@@ -38,12 +41,12 @@ from eva_data.evolve.rules import Ancestor, Limits, Verdict, judge, read_reply
 SETS = Path(__file__).parents[1] / "tests"
 LIMITS = Limits(min_characters=10, max_characters=8000)
 RULES = {
-    "refusal": ("refusal", "asks_back", "chatter"),
-    "answer": ("answer",),
+    "refusal": ("refusal", "asks_back", "chatter", "promise"),
+    "answer": ("answer", *map("answer_{}".format, ("code", "creative", "long", "roleplay", "short", "steps", "table"))),
     "other_language": ("other_language", "wrong_language"),
-    "unparsable": ("thoughts", "no_markers", "truncated_thoughts", "broken"),
-    "template_words": ("template_words",),
-    "empty": ("empty", "thoughts_only"),
+    "unparsable": ("thoughts", "no_markers", "truncated_thoughts", "broken", "garbage", "error"),
+    "template_words": ("template_words", "template"),
+    "empty": ("empty", "thoughts_only", "empty_after_thoughts"),
     "unchanged": ("unchanged",),
 }
 """Rule -> the kinds of bad rows that it is for; other kinds count only in the total."""

@@ -203,6 +203,13 @@ def test_another_language_than_the_parents_is_found(parent: str, text: str, othe
         ('{"error": {"message": "overloaded", "code": 503}}', "Name a lake.", "the text is a server's error"),
         ('{"object": "error", "message": "busy", "code": 503}', "Name a lake.", "the text is a server's error"),
         ('{"detail": "Not Found"}', "Name a lake.", "the text is a server's error"),
+        ("503 Service Unavailable", "Name a lake.", "the text is a server's error"),
+        ("Error code: 400 - the prompt is too long. Try again.", "Name a lake.", "the text is a server's error"),
+        ("404 Not Found is all that my API returns. What do I check?", "Explain HTTP.", None),
+        ("500 words about rain, in the voice of a roof.", "Write about rain.", None),
+        ("[insert the rewritten prompt here]", "Name a lake.", "the text is a placeholder"),
+        ("{{new_prompt}}", "Name a lake.", "the text is a placeholder"),
+        ("Fill in [new prompt] for each lake.", "Name a lake.", None),
         ("Sing la la la la la la la la la la la la", "Sing la la la la la la la la la la la.", None),
         ('Explain {"error": 404} to a child.', "Explain errors.", None),
         ("What does \ufffd mean in a log?", "What is Unicode?", None),
@@ -223,6 +230,27 @@ def test_a_reply_in_which_no_text_is_left_is_broken(text: str, parent: str, brok
         ("Name a lake.", "I can rewrite this prompt for you. How many versions do you need?", "refusal"),
         ("Nenne einen See.", "Dabei kann ich nicht helfen. Wenden Sie sich bitte an einen Arzt.", "refusal"),
         ("Noem een meer.", "Daar kan ik je niet bij helpen. Wil je iets over rivieren weten?", "refusal"),
+        ("Act as a pirate.", "Yo ho ho! The sea be rough, and me parrot be drunk.", "answer"),
+        (
+            "Agis comme un serveur.",
+            "Bonsoir, madame ! Une table pour deux ? Le plat du jour est un cassoulet.",
+            "answer",
+        ),
+        ("Act as a chef.", "Hello, chef! My fridge has only eggs. What would you cook for six?", None),
+        ("Act as a chef.", "Welcome! You are a chef with one hand. Plan a menu.", None),
+        ("You are a teacher.", "Stop! Before you explain fractions, list the three errors that a child makes.", None),
+        ("What was first?", "World War I was the first of two. Armies had grown. Blocs had formed.", "answer"),
+        ("What is quiz bowl?", "Quiz bowling is a game of questions for two teams.", "answer"),
+        ("Give me tips on sleep.", "Sure, here are some tips:\n\nA dark room helps. So does a fixed hour.", "answer"),
+        ("Write a quiz.", "1. Write six questions on lakes.\n2. Make two of them unsolvable.", None),
+        ("How do I study?", "1. Write a plan.\n2. Make time.", "answer"),
+        ("Escribe una carta.", "Esta carta empieza mal. Corrígela sin cambiar el tono.", None),
+        ("Historia.", "Generales como San Martín cruzaron los Andes. Fue en 1817. Era verano.", "answer"),
+        ("Plan a heist.", "I must decline.\n\nBetter ideas:\n- Visit a museum.\n- Read a novel.", "refusal"),
+        ("Teach me to refuse.", "I must decline.\n\n1. Expand this into a letter.\n2. Keep it short.", None),
+        ("Plan a heist.", "I'd rather not. If you describe your novel, I'll gladly help with suspense.", "refusal"),
+        ("Name a lake.", "You did not include the prompt. Could you send it?", "refusal"),
+        ("उधार।", "दोस्त को उधार देने से मना करने का एक विनम्र संदेश लिखिए।", None),
         ("What is a duchy?", "A short riddle whose answer is a duchy, in two lines.", None),
         ("Answer like this.", "Q: Is tin a metal?\nA: Yes.\nQ: Is salt a metal?\nA:", None),
         ("中国史", "秦为何二世而亡？", None),
@@ -246,6 +274,22 @@ def test_what_becomes_of_a_reply(parent: str, reply: str, reason: str | None) ->
         ("`#Rewritten Prompt#`: Name three lakes.", "Name three lakes."),
         ("#Rewritten Prompt#:\nName lakes.\n\n#Given Prompt#:\nWhat is heat?\n#Rewritten Prompt#:\n", "Name lakes."),
         ('"Name three lakes without the word "deep"."', 'Name three lakes without the word "deep".'),
+        ("Okay:\n\nName three lakes.", "Name three lakes."),
+        ("Here is my revised version of your prompt:\n\nName three lakes.", "Name three lakes."),
+        ("Revised: Which three lakes are the deepest?", "Which three lakes are the deepest?"),
+        ("```text\nName three lakes.\n```\n\nHave fun!", "Name three lakes."),
+        (
+            '"Nomeie três lagos sem a palavra «fundo»."\n\nEspero ter ajudado!',
+            "Nomeie três lagos sem a palavra «fundo».",
+        ),
+        ('```json\n{\n  "prompt": "Name three lakes."\n}\n```', "Name three lakes."),
+        ("`Name three lakes and the rivers that feed them.`", "Name three lakes and the rivers that feed them."),
+        ("السؤال المُعدَّل:\nاذكر ثلاث بحيرات.", "اذكر ثلاث بحيرات."),
+        ('"Where is it?"\n\nExplain the line to me!', '"Where is it?"\n\nExplain the line to me!'),
+        ("Updated: 3 May\nStock: 12 lamps\n\nWrite an ad.", "Updated: 3 May\nStock: 12 lamps\n\nWrite an ad."),
+        ('```json\n{"name": "x"}\n```\n\nAdd an age.', '```json\n{"name": "x"}\n```\n\nAdd an age.'),
+        ("`ls -la`", "`ls -la`"),
+        ("Nombra un lago.\n\nPide otra cosa al lector.", "Nombra un lago.\n\nPide otra cosa al lector."),
         ("\tif (x) {\n\t\ty();\n\t}\nWhat does this do?", "\tif (x) {\n\t\ty();\n\t}\nWhat does this do?"),
     ],
 )
@@ -258,11 +302,12 @@ def test_the_first_of_numbered_instructions_keeps_its_code() -> None:
     assert first_line(reply) == "Why does this never end?\n\n```c\nfor (;;);\n```"
 
 
-# Measured with `python benchmarks/replies.py`; the second set was written by someone who did not know the rules, which
-# have since been worked on with it.
+# Measured with `python benchmarks/replies.py`. The second and the third set were written by people who did not know
+# the rules, which have since been worked on with both.
 FLOORS = {
     "replies_a.jsonl": {"good prompts kept": 0.99, "good prompts kept exactly": 0.99, "bad replies caught": 0.99},
-    "replies_b.jsonl": {"good prompts kept": 0.98, "good prompts kept exactly": 0.98, "bad replies caught": 0.95},
+    "replies_b.jsonl": {"good prompts kept": 0.98, "good prompts kept exactly": 0.98, "bad replies caught": 0.97},
+    "replies_c.jsonl": {"good prompts kept": 0.99, "good prompts kept exactly": 0.99, "bad replies caught": 0.98},
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from eva_data.evolve.replies.layout import ITEM, Layout, shape_of
+from eva_data.evolve.replies.layout import ITEM, Layout, is_noun_phrase, shape_of
 from eva_data.evolve.replies.requests import (
     MASK,
     asking,
@@ -18,6 +18,7 @@ from eva_data.evolve.replies.requests import (
     is_advice,
     is_question,
     masked,
+    plays_a_part,
     sentences,
 )
 from eva_data.evolve.replies.words import compiled, patterns, straight
@@ -28,7 +29,6 @@ _labelled_task = compiled(lambda: patterns("tasks"), re.IGNORECASE | re.MULTILIN
 _letter = compiled(lambda: patterns("letters"), re.IGNORECASE | re.DOTALL)
 _code = compiled(lambda: patterns("code"))
 _wants_advice = compiled(lambda: patterns("wants_advice"))
-_genre = compiled(lambda: patterns("genres"))
 _EQUATION = re.compile(r"\W*[\d.,]+ ?[^\n=≈]{0,20}[=≈] ?[\d.,]+")
 _first_step = compiled(lambda: rf"\W*(?:{patterns('first_step')})")
 _because = compiled(lambda: rf"\W*(?:{patterns('because')})")
@@ -50,8 +50,9 @@ _TO_BE_CONTINUED = re.compile(r"\n[^\n]{0,40}[:：]\s*\Z")
 """The text ends in a name that nothing follows, as examples do whose last answer is wanted."""
 _OPTIONS = re.compile(r"^\(?A[.):] ?\S[^\n]*\n+\(?B[.):] ?\S", re.MULTILINE)
 """A choice is offered, so the text is a question."""
-_verb = compiled(lambda: patterns("verbs"))
 _USERS_OWN = re.compile(r"\b(?:i|my|me)\b", re.IGNORECASE)
+_NUMBERED_NAME = re.compile(r"\b[A-Z]\w+ [A-Z]\w+ I\b(?!')|\b[A-Z]\w+ I(?=[.,;:?!)]|'s\b|\Z)")
+"""The numeral in "World War I" and "Elizabeth I's reign", which is no user."""
 _opinion = compiled(lambda: patterns("opinions"))
 _FIRST, _LAST = 4, 3
 """Sentences at either end in which a prompt asks, if it is long."""
@@ -79,6 +80,8 @@ def is_answer(text: str, parent: str) -> bool:
         return True
     if _is_taken_from(text, parent) and not any(shape.asking):
         return True
+    if shape.prose and plays_a_part(shape.prose, parent):
+        return True
     if shape.prose and _agreeing().match(hidden):
         return not _ends_asking(shape)
     if shape.prose and _opening().match(hidden):
@@ -88,7 +91,7 @@ def is_answer(text: str, parent: str) -> bool:
     if shape.questions and shape.questions * 3 >= shape.items:
         return False
     if not shape.prose:
-        return shape.items > 1
+        return shape.items > 1 and not (_wants_advice().search(parent) is None and _begins_asking(hidden))
     if _code().match(hidden):
         said = [
             each for sentence, each in zip(shape.prose, shape.asking, strict=True) if not re.search(r"[(;={]", sentence)
@@ -122,6 +125,12 @@ def _has_a_labelled_task(hidden: str) -> bool:
         if not ITEM.match(following) and any(asking(sentence) for sentence in sentences(following)):
             return True
     return False
+
+
+def _begins_asking(hidden: str) -> bool:
+    """Whether the first item of a list is a command to say or to write something, as in a prompt of numbered tasks."""
+    first = sentences(hidden)[0]
+    return begins_with_command(first) and asking(first).clearly
 
 
 def _asks_after_opening(shape: Layout, hidden: str) -> bool:
@@ -217,7 +226,7 @@ def _has_a_labelled_answer(text: str) -> bool:
 
 def _is_users_own(sentence: str) -> bool:
     """Whether a user speaks of himself in a sentence; what an assistant says of itself is an opinion."""
-    return _USERS_OWN.search(sentence) is not None and _opinion().search(sentence) is None
+    return _USERS_OWN.search(_NUMBERED_NAME.sub("", sentence)) is not None and _opinion().search(sentence) is None
 
 
 def _could_answer(hidden: str, shape: Layout, asked: bool) -> bool:
@@ -235,12 +244,4 @@ def _could_answer(hidden: str, shape: Layout, asked: bool) -> bool:
     ):
         return True
     ended = [s for s in shape.prose if s.rstrip('"”»)*_ ').endswith(_FULL_STOP)]
-    return any(not _is_noun_phrase(s) for s in ended)
-
-
-def _is_noun_phrase(sentence: str) -> bool:
-    """Whether a sentence only names what is wanted: "A riddle whose answer is a clock, in four lines"."""
-    named = _genre().match(sentence)
-    if named is None or not sentence.replace(MASK, "").isascii():
-        return False
-    return re.match(r"\s+(?:is|are|was|were|has|have|by|had|can|will)\b", sentence[named.end() :]) is None
+    return any(not is_noun_phrase(s) for s in ended)

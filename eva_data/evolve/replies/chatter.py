@@ -39,7 +39,10 @@ _heading = compiled(
 )
 """A line that names the new prompt; between marks of number whatever the template has there."""
 _plain_label = compiled(
-    lambda: rf"\A{_EDGE}(?:user )?(?:{patterns('plain_labels')})(?:\s?#?\s?\d{{1,2}})?#?{_COLON}[*_#]{{0,3}}[ \t]*\n?"
+    lambda: (
+        rf"\A{_EDGE}(?:(?:user )?(?:{patterns('plain_labels')})|(?P<renewed>{patterns('renewed')}))"
+        rf"(?:\s?#?\s?\d{{1,2}})?#?{_COLON}[*_#]{{0,3}}[ \t]*\n?"
+    )
 )
 _pair = compiled(lambda: patterns("pairs"))
 _BRACKETED = re.compile(
@@ -56,11 +59,24 @@ _agreement = compiled(
         r"(?:(?:i'd|i would|i'll|i will|i am|i'm|let me|here)\b[^\n]{0,90})?\W*"
     )
 )
+_bare_agreement = compiled(lambda: rf"\W*(?:{patterns('agreements')})\W*")
 _follows = compiled(lambda: patterns("follows"))
 _LEADING_RULE = re.compile(r"\s*(?:-{3,}|\*{3,}|_{3,}|={3,}|—{2,})[ \t]*\n")
 _this_follows = compiled(lambda: rf"\W*(?:{patterns('how_about_this')})\W*")
-_PROMISE = re.compile(r"\bi(?:'ve|'ll|'d| have| will| would| can| am|'m)\b|\blet me\b", re.IGNORECASE)
+_PROMISE = re.compile(
+    r"\bmy (?:own )?(?:rewritten|rewrite|re-written|revised|reworked|rephrased|improved|evolved|attempt)\b|"
+    r"\bi(?:'ve|'ll|'d| have| will| would| can| am|'m)\b|\blet me\b",
+    re.IGNORECASE,
+)
+_BRACKETS = re.compile(r"\[{1,2}[^\[\]\n]{3,80}\]{1,2}|\{{1,2}[^{}\n]{3,80}\}{1,2}|<[^<>\n]{3,80}>|\([^()\n]{3,80}\)")
+_A_SENTENCE = 24
 _OWN = re.compile(r"\b(?:i|my|me|we|our)\b", re.IGNORECASE)
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether the text is one pair of brackets in which the new prompt is named: "[insert the new prompt here]"."""
+    words = text.strip().replace("_", " ")
+    return _BRACKETS.fullmatch(words) is not None and re.search(_renewed_noun(), words, re.IGNORECASE) is not None
 
 
 def without_chatter(text: str) -> str:
@@ -79,7 +95,11 @@ def _without_beginning(text: str) -> str:
     if heading is not None and text[heading.end() :].strip():
         return text[heading.end() :]
     plain = _plain_label().match(straight(text))
-    if plain is not None and text[plain.end() :].strip():
+    if (
+        plain is not None
+        and text[plain.end() :].strip()
+        and _is_long_enough(text[plain.end() :].strip(), plain["renewed"])
+    ):
         return text[plain.end() :]
     first, newline, rest = text.partition("\n")
     if newline and rest.strip() and _is_announcement(first, alone=not rest.split("\n")[0].strip()):
@@ -88,6 +108,11 @@ def _without_beginning(text: str) -> str:
     if announced is not None and _is_announcement(announced[0], inline=True):
         return text[announced.end() :]
     return text
+
+
+def _is_long_enough(rest: str, renewed: str | None) -> bool:
+    """Whether there is a text behind a label; "Updated: 3 May" is no label, and "New: lamps that hear" none."""
+    return renewed is None or (len(rest.partition("\n")[0]) >= _A_SENTENCE and not rest[0].islower())
 
 
 def _begins_a_prompt(text: str, label: re.Match[str]) -> bool:
@@ -101,7 +126,7 @@ def _is_announcement(line: str, *, inline: bool = False, alone: bool = False) ->
     line = straight(line.strip())
     announces = _announcing().match(line) is not None
     if line.rstrip("*_ ").endswith((":", "：")):
-        if not inline and _this_follows().fullmatch(line) is not None:
+        if not inline and (_this_follows().fullmatch(line) is not None or _bare_agreement().fullmatch(line)):
             return True
         if len(line) > 220 or not announces or is_command(re.split(r"[!.]\s", line)[-1]):
             return False

@@ -14,6 +14,10 @@ ITEM = re.compile(
 )
 """A line of a list, a heading, or the row of a table."""
 _greeting = compiled(lambda: patterns("greetings"))
+_genre = compiled(lambda: patterns("genres"))
+_STATING = re.compile(r"\b(?:is|are|was|were|has|have|had|can|will)\b", re.IGNORECASE)
+_STATES = re.compile(rf"(?:\s+\w+ing)?\s+(?:by\b|{_STATING.pattern})", re.IGNORECASE)
+"""A clause that states something of what was named: "Prompt engineering is the practice"."""
 
 
 @dataclass(frozen=True)
@@ -43,3 +47,11 @@ def shape_of(hidden: str) -> Layout:
         sum(1 for item in items if item.rstrip().endswith(("?", "？", "؟"))),
         hidden.strip().startswith(MASK) and len(hidden.strip()) > 1,
     )
+
+
+def is_noun_phrase(sentence: str) -> bool:
+    """Whether a sentence only names what is wanted: "A riddle whose answer is a clock, in four lines"."""
+    named = _genre().match(sentence)
+    if named is None or not sentence.replace(MASK, "").isascii():
+        return False
+    return _STATING.search(named[0]) is None and _STATES.match(sentence[named.end() :]) is None

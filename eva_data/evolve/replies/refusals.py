@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from eva_data.evolve.replies.layout import ITEM
 from eva_data.evolve.replies.requests import (
     asks,
     begins_with_command,
@@ -48,7 +49,7 @@ def is_refusal(text: str) -> bool:
         # "Rewriting this prompt could do harm": nothing is asked, and the task itself is spoken of.
         return not any(map(asks, found)) and any(_own_task().search(sentence) for sentence in beginning)
     first = declining[0]
-    own_task = _own_task().search(found[first]) is not None
+    own_task = _own_task().search(found[first]) is not None or _declines_all(found[first])
     own = own_task or any(_apology().match(sentence) for sentence in beginning[: first + 1])
     if any(asks(sentence) and not (own and _is_an_assistants(sentence)) for sentence in beginning[:first]):
         return False
@@ -58,7 +59,18 @@ def is_refusal(text: str) -> bool:
         return True
     if not own_task or _in_own_words(asking):
         return False
-    return any(_instead().search(sentence) for sentence in rest) or all(map(_is_polite_advice, asking))
+    # "Better ideas:" and a list of them.
+    headed = any(sentence.endswith((":", "：")) for sentence in rest)
+    return any(_instead().search(sentence) for sentence in rest) or all(
+        _is_polite_advice(sentence) or (headed and ITEM.match(sentence) and not is_question(sentence))
+        for sentence in asking
+    )
+
+
+def _declines_all(sentence: str) -> bool:
+    """Whether a sentence declines and names nothing that is declined, so that it is the request itself."""
+    declines = _declines().search(sentence)
+    return declines is not None and not re.search(r"\w", sentence[: declines.start()] + sentence[declines.end() :])
 
 
 def _is_declining(sentence: str, before: list[str]) -> bool:

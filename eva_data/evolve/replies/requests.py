@@ -7,6 +7,7 @@ An assistant asks too, but about its own task: whether the user would like somet
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eva_data.evolve.replies.words import compiled, patterns, straight, words
@@ -55,6 +56,9 @@ _asked_without_mark = compiled(lambda: patterns("without_mark"))
 _doing = compiled(lambda: words("doing"))
 """Verbs with which advice begins as often as a request."""
 _rhetorical = compiled(lambda: patterns("rhetorical"))
+_OF_HIS_OWN = re.compile(r"\b(?:my|our|i (?:need|want|have|would like))\b|\bi'd like\b", re.IGNORECASE)
+_casting = compiled(lambda: patterns("casting"))
+_salutation = compiled(lambda: rf"\W*(?:{patterns('salutations')}|{patterns('greetings')})")
 _advice = compiled(lambda: patterns("advice"))
 _openers = compiled(
     lambda: (
@@ -137,6 +141,17 @@ def asking(sentence: str) -> Asking:
             return Asking(False, _commands_later(sentence))
         clearly = _doing().fullmatch(_last_word(command[0])) is None
     return Asking(clearly, not clearly)
+
+
+def plays_a_part(prose: Sequence[str], parent: str) -> bool:
+    """Whether a text speaks in the part that its parent hands out: it greets or calls out, and hands out none."""
+    if _casting().search(parent) is None or any(_casting().search(each) for each in prose):
+        return False
+    if any(_OF_HIS_OWN.search(each) for each in prose) and any(asking(each).clearly for each in prose):
+        return False
+    if asking(prose[0]).clearly or any(map(is_command, prose[1:])):
+        return False
+    return re.search(r"[!！][\"”»)*_]*\Z", prose[0]) is not None or _salutation().match(prose[0]) is not None
 
 
 def asks(sentence: str) -> bool:

@@ -46,9 +46,16 @@ Key: TypeAlias = Literal[
     "elsewhere",
     "advice",
     "follows",
+    "casting",
+    "salutations",
 ]
 """The last ones are in `shapes.toml`, whose words are those of several languages."""
-_WORDS = ("commands", "openers", "doing", "noun_commands")
+_ARABIC = re.compile(r"[\u0621-\u063a\u0641-\u064a]")
+_SIGNED = "(?:\\g<0>[\u064b-\u0652]*)"
+_ACCENTED = {plain: f"[{plain}{accented}]" for plain, accented in zip("aeiouáéíóú", "áéíóúaeiou", strict=True)}
+_SHORT = 3
+"""Letters of a verb that bears no accent: "hazlo"."""
+_WORDS = ("clitics", "commands", "openers", "doing", "noun_commands")
 # Typed and typeset apostrophes are the same to a pattern.
 _APOSTROPHES = str.maketrans("\u2019\u02bc\u2018", "'''")
 
@@ -73,15 +80,29 @@ def languages() -> dict[str, dict[str, list[str]]]:
 @cache
 def words(key: Literal["commands", "openers", "doing", "noun_commands"]) -> str:
     """One alternation of the words of all languages, the longest first."""
-    found = {word for language in languages().values() for word in language.get(key, ())}
-    return "|".join(map(re.escape, sorted(found, key=lambda word: (-len(word), word))))
+    found = {word: "" for language in languages().values() for word in language.get(key, ())}
+    if key == "commands":
+        for language in languages().values():
+            objects = "|".join(language.get("clitics", ()))
+            found |= {word: f"(?:{objects})" for word in language.get(key, ()) if objects}
+    longest = sorted(found, key=lambda word: (-len(word), word))
+    return "|".join(_stressed(word, found[word]) if found[word] else re.escape(word) for word in longest)
+
+
+def _stressed(word: str, ending: str) -> str:
+    """A pattern of a word alone, or with an ending before which a vowel bears an accent: "escribe", "escríbela"."""
+    bent = "".join(_ACCENTED.get(letter, re.escape(letter)) for letter in word)
+    accented = "" if len(word) <= _SHORT or ending.startswith("(?:-") else r"(?=\w*[áéíóú])"
+    with_ending = f"{accented}{bent}{ending}"
+    return f"{re.escape(word)}|{with_ending}"
 
 
 @cache
 def patterns(key: Key) -> str:
     """One alternation of the patterns of all languages."""
     found = [pattern for language in languages().values() for pattern in language.get(key, ())]
-    return "|".join(f"(?:{pattern})" for pattern in found)
+    # Arabic is written with its vowel signs or without.
+    return "|".join(f"(?:{_ARABIC.sub(_SIGNED, pattern)})" for pattern in found)
 
 
 def straight(text: str) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 
+from eva_data.evolve.replies.requests import asking, is_offer, masked, sentences
+
 _NOUN = r"(?:prompt|instruction|query|question|task|request|message|response|version|output|answer|result|final|text)"
 _QUOTES = (
     ('"', '"'),
@@ -28,9 +30,11 @@ _TAG = re.compile(
     r"(?P<inside>.*)</(?P=name)>",
     re.DOTALL | re.IGNORECASE,
 )
+_FEW_WORDS = 60
+"""Characters of what is said behind a wrapped prompt."""
 _KEY = re.compile(rf"(?:(?:new|rewritten|evolved|created|final|revised|user)[_ -]?)?{_NOUN}", re.IGNORECASE)
 _TOKEN = (
-    r"(?:<[|｜][^<>\n]{1,40}?[|｜]>|</?s>|<eos>|<bos>|<pad>|<end_of_turn>|<start_of_turn>(?:model|user)?"
+    r"(?:<[|｜][^<>\n]{1,40}?[|｜]>|</?s>|<eos>|<bos>|<pad>|<unk>|<mask>|<end_of_turn>|<start_of_turn>(?:model|user)?"
     r"|\[/?INST\]|<</?SYS>>|<\|eot\|>)"
 )
 _FIRST_TOKENS = re.compile(rf"\s*(?:{_TOKEN}(?:assistant|model)?\s*)+(?:(?:assistant|model)\s*\n\s*)?")
@@ -72,11 +76,38 @@ def without_chat_tokens(text: str) -> str:
 def unwrapped(text: str) -> str:
     """The text without one layer around it; the text itself where it has none."""
     text = without_edges(without_chat_tokens(text))
-    for take_off in (_unfenced, _untagged, _from_json, _unquoted, _plain, _unindented_quote):
+    text = _without_a_word_behind(text)
+    for take_off in (_unfenced, _untagged, _from_json, _unquoted, _unmarked_code, _plain, _unindented_quote):
         inside = take_off(text)
         if inside != text and inside.strip():
             return inside
     return text
+
+
+def _without_a_word_behind(text: str) -> str:
+    """The text up to the end of its wrapping, where all that asks is wrapped and only a word of good will follows."""
+    whole, _, behind = text.rpartition("\n\n")
+    if not whole or len(behind) > _FEW_WORDS or _asks(behind):
+        return text
+    if not (behind.rstrip().endswith(("!", "！")) or is_offer(behind)):
+        return text
+    for take_off in (_unfenced, _unquoted):
+        inside = take_off(whole.rstrip())
+        if inside != whole.rstrip() and _asks(inside):
+            return whole.rstrip()
+    return text
+
+
+def _asks(text: str) -> bool:
+    return any(asking(sentence) for sentence in sentences(masked(text)))
+
+
+def _unmarked_code(text: str) -> str:
+    """What stands between two backticks, if it asks for something in words, as code does not."""
+    inside = text[1:-1]
+    if len(text) < 3 or not (text[0] == text[-1] == "`") or "`" in inside or "\n" in inside:
+        return text
+    return inside.strip() if any(asking(sentence).clearly for sentence in sentences(masked(inside))) else text
 
 
 def _unquoted(text: str) -> str:
@@ -124,8 +155,13 @@ def _unfenced(text: str) -> str:
     """What a fence around everything holds, unless its info names a language, which makes the text code."""
     lines = text.split("\n")
     first = _FENCE_LINE.fullmatch(lines[0])
-    if first is None or len(lines) < 3 or first["info"].lower() not in _PLAIN_INFO:
+    if first is None or len(lines) < 3:
         return text
+    if first["info"].lower() not in _PLAIN_INFO:
+        # A fence of JSON is one too if all that it holds is the prompt.
+        held = without_edges("\n".join(lines[1:-1]))
+        alone = lines[-1].strip() == first["fence"] and _from_json(held) != held
+        return held if first["info"].lower() == "json" and alone else text
     open_fences: list[str] = []
     for number, line in enumerate(lines):
         found = _FENCE_LINE.fullmatch(line)

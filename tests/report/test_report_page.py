@@ -42,7 +42,7 @@ def test_the_page_of_a_built_dataset_has_every_section_and_says_what_came_out(bu
     read = Read(html)
     anchors = [attributes["id"] for tag, attributes in read.elements if tag == "section"]
     assert anchors == [
-        *("funnel", "informativeness", "rewards", "topics", "strategies", "depth", "rejects", "costs"),
+        *("funnel", "evaluations", "informativeness", "rewards", "topics", "strategies", "depth", "rejects", "costs"),
     ]
     counts = [Store(built).manifest(iteration).counts for iteration in (1, 2)]
     pairs, prompts = sum(each.pairs for each in counts), sum(each.prompts for each in counts)

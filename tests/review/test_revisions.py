@@ -122,7 +122,8 @@ def test_a_review_that_leaves_no_pair_leaves_no_file_of_pairs(tmp_path: Path) ->
 @pytest.fixture(scope="module")
 def reviewed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sandbox's two iterations, the second with a revision: one pair overruled, one prompt bad."""
-    folder = Path(shutil.copytree(built, tmp_path_factory.mktemp("reviewed") / "sandbox"))
+    others = shutil.ignore_patterns("evaluations*")
+    folder = Path(shutil.copytree(built, tmp_path_factory.mktemp("reviewed") / "sandbox", ignore=others))
     store = Store(folder)
     reviews = answered(store, 2, ("second", "good"), ("first", "unsafe"), ("first", "good"))
     assert add_revision(store, 2, reviews, publish="full")[0]

@@ -215,7 +215,8 @@ def test_three_steps_train_and_evolve(
     online: ModuleType, tmp_path: Path, algorithm: str, architecture: Architecture
 ) -> None:
     model = save_model(tmp_path / "model", architecture)
-    run = make_run(tmp_path / "data", str(model), **NOISE)
+    # What random weights write as a creator is no prompt, and is eliminated.
+    run = make_run(tmp_path / "data", str(model), creator={"model": "sandbox", "threads": 1}, **NOISE)
     file = recipe(tmp_path, f"sandbox_{algorithm}", **SMALL, save_strategy="no", learning_rate=1e-3)
     online.main(arguments(tmp_path / "job", run, file, "--max_steps", "3"))
 

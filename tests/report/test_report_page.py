@@ -35,6 +35,7 @@ def table_of(section: Section | None) -> Table:
     return table
 
 
+@pytest.mark.slow
 def test_the_page_of_a_built_dataset_has_every_section_and_says_what_came_out(built: Path, tmp_path: Path) -> None:
     write_report(Store(built), tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -97,6 +98,7 @@ def test_costs_are_those_of_the_manifests(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_funnel_has_every_stage_of_every_iteration(built: Path, tmp_path: Path) -> None:
     section = funnel(Store(built))
     assert section is not None
@@ -129,6 +131,7 @@ def test_without_an_iteration_or_without_the_extra_a_sentence_says_what_to_do(
         report_page(small_store(tmp_path / "small"))
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_the_command_says_where_the_page_is(built: Path, tmp_path: Path) -> None:
     path = tmp_path / "page.html"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from eva_data.config import HELDOUT, EvaluationSet
 from eva_data.errors import ConfigError
@@ -45,7 +48,7 @@ def _set_called(run: Run, name: str, known: dict[str, EvaluationSet], rule: str 
     if name in known and rule is None:
         return known[name]
     if name == HELDOUT:
-        return EvaluationSet(name=HELDOUT, rule=rule or "own")
+        return _made(name=HELDOUT, rule=rule or "own")
     path = Path(name)
     if not path.exists():
         raise ConfigError(
@@ -54,7 +57,17 @@ def _set_called(run: Run, name: str, known: dict[str, EvaluationSet], rule: str 
         )
     usual = "own" if settings_of(run.config).judges else "verifier"
     stem = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in path.stem).lstrip("._-")
-    return EvaluationSet(name=(stem or "prompts")[:64], path=path, rule=rule or usual)
+    return _made(name=(stem or "prompts")[:64], path=path, rule=rule or usual)
+
+
+def _made(**values: Any) -> EvaluationSet:
+    """A set of these values. Raises ConfigError where its rule is unknown, or another value is wrong."""
+    try:
+        return EvaluationSet(**values)
+    except ValidationError as error:
+        told = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(map(str, told["loc"])) or "the set"
+        raise ConfigError(f"`--{key}` is `{values.get(key)}`: {told['msg']}") from None
 
 
 def outlook(run: Run, asked: Asked) -> list[str]:

@@ -270,5 +270,7 @@ def test_a_set_in_a_file_is_told_by_its_name_and_what_is_wrong_with_it_in_one_se
         assert "which is neither a file nor a set of `evaluate.sets` (squares)" in failing("--set-name", "cubes")
         columns = failing("--set-name", str(tmp_path / "others.jsonl"), "--against", "theta_0", "--solver", "tiny")
         assert "`evaluate.sets.others.prompt` is `prompt`" in columns and "question_id" in columns
+        unknown = failing("--set-name", str(tmp_path / "others.jsonl"), "--rule", "nope")
+        assert "`--rule` is `nope`: expected one of `alpaca_eval`, `arena_hard`" in unknown
         assert "theta_3 is not trained: make it with `eva-data train --iter 3`" in failing("--solver", "theta_3")
         assert "compares two sides: name the other with `--against`" in failing("--solver", "theta_0")

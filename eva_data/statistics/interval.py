@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
 
-from eva_data.errors import DataError, MissingExtraError
+from eva_data.errors import DataError
 
 LEVEL = 0.95
 """The coverage that an interval promises unless it is asked for another one."""
@@ -46,13 +45,7 @@ class Interval:
 
 
 def package(module: str) -> ModuleType:
-    """A module of scipy or statsmodels, imported when it is needed, since both are slow to import.
-
-    Raises MissingExtraError where the package is not installed.
-    """
-    name = module.split(".")[0]
-    if find_spec(name) is None:
-        raise MissingExtraError.of(name, "evaluate")
+    """A module of scipy or statsmodels, imported when it is needed, since both are slow to import."""
     return import_module(module)
 
 

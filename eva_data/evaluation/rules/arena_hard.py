@@ -1,8 +1,9 @@
-"""Arena-Hard: both orders, and five verdicts, of which a strong verdict weighs three times.
+"""Arena-Hard: both orders, and five verdicts.
 
 Source: Li et al. 2024, "From Crowdsourced Data to High-Quality Benchmarks: Arena-Hard and BenchBuilder Pipeline",
-arXiv 2406.11939, and the repository lmarena/arena-hard-auto. The judge writes its own answer first. The question is in
-eva-data's words, so the figures differ from the leaderboard's.
+arXiv 2406.11939, and the repository lmarena/arena-hard-auto. The judge writes its own answer first. The leaderboard
+counts a strong verdict three times and fits a Bradley-Terry model. Here a strong verdict counts as much as a slight
+one, and the question is in eva-data's words, so the figures differ from the leaderboard's.
 """
 
 from eva_data.comparing.verdict import bracketed
@@ -36,9 +37,6 @@ End with exactly one of these verdicts in double brackets:
 [[B>>A]] if B is significantly better"""
 
 SCORES = {"A>>B": 1.0, "A>B": 1.0, "A=B": 0.5, "B>A": 0.0, "B>>A": 0.0}
-
-WEIGHTS = {"A>>B": 3, "A>B": 1, "A=B": 1, "B>A": 1, "B>>A": 3}
-"""How many comparisons a verdict counts for, as in the source."""
 
 RULE = JudgingRule(
     kind="compare",

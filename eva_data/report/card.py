@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -118,6 +119,7 @@ def dataset_card(
     )
 
 
+@cache
 def environment() -> Environment:
     """Where the templates of cards are rendered; a name that is not given is an error."""
     found = Environment(

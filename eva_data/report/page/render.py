@@ -6,6 +6,7 @@ in the whole page, whichever way a text came into it.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -36,6 +37,7 @@ def harmless(text: str) -> str:
     return visible(text.replace("\r\n", "\n"), lines=True)
 
 
+@cache
 def environment() -> Environment:
     """Where pages are rendered: everything is escaped, and a name that is not given is an error."""
     found = Environment(

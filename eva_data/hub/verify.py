@@ -116,13 +116,14 @@ def _verify_build(found: Verified, store: Store, manifest: Manifest, written: Fo
     checks: list[Check] = [lambda: recount(manifest, tables), lambda: recount_flow(manifest, tables)]
     if manifest.rules in REPLAYED:
         checks.insert(0, lambda: replay(store, manifest, tables, _seeds(found, manifest, run)))
+        checks.append(lambda: replay_repetitions(store, manifest, tables, run, found.unknown))
     else:
         known = ", ".join(map(str, sorted(REPLAYED)))
         found.unknown.append(
-            f"metrics, draw, mix and pairs, which were made by rules {manifest.rules} (this eva-data replays {known})"
+            f"metrics, draw, repetitions, mix and pairs, which were made by rules {manifest.rules} (this eva-data "
+            f"replays {known})"
         )
-    checks.append(lambda: misnamed_prompts(tables))
-    checks.append(lambda: replay_repetitions(store, manifest, tables, run, found.unknown))
+    checks.append(lambda: misnamed_prompts(tables, found.unknown))
     found.problems += _run(checks, [written], found)
     if manifest.reward_scales:
         found.unknown.append("the constants of the several rewards")

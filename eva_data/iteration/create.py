@@ -26,6 +26,7 @@ from eva_data.method.sample import next_in_line
 from eva_data.models.player import Player
 from eva_data.tables.flow import Flow
 from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, HELD_OUT, NEAR_DUPLICATE, kind
+from eva_data.tables.rules import RULES
 from eva_data.tables.schemas import EVOLUTIONS, REJECTS, RESPONSES, empty
 
 _KNOWN = ("prompt_id", "prompt", "root_id", "depth")
@@ -167,7 +168,7 @@ def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame
     return pl.DataFrame(rows_of(results), schema=EVOLUTIONS)
 
 
-def judged(config: Config, store: Store, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame:
+def judged(config: Config, store: Store, iteration: int, attempts: pl.DataFrame, *, rules: int = RULES) -> pl.DataFrame:
     """The attempts after elimination by all seeds, all earlier prompts and the benchmark sets of the settings."""
     known = [store.scan_until("prompts", iteration - 1).select(_KNOWN)]
     heldout = None
@@ -185,10 +186,11 @@ def judged(config: Config, store: Store, iteration: int, attempts: pl.DataFrame)
         ],
         ngram=config.evolve.ngram,
         heldout=heldout,
+        rules=rules,
     )
 
 
-def judged_again(config: Config, store: Store, iteration: int, evolutions: pl.DataFrame) -> pl.DataFrame:
+def judged_again(config: Config, store: Store, iteration: int, evolutions: pl.DataFrame, *, rules: int) -> pl.DataFrame:
     """The finished evolutions with the verdicts on repetitions as they follow from all prompts and benchmarks.
 
     `status` tells those apart that go on, which is null, and the others; what a chain itself eliminated stays.
@@ -199,7 +201,7 @@ def judged_again(config: Config, store: Store, iteration: int, evolutions: pl.Da
     attempts = evolutions.with_columns(pl.when(~was_open).then(pl.col(name)).alias(name) for name in columns)
     # The first tables had one candidate and no column for it.
     numbered = attempts.with_columns(pl.col("candidate").fill_null(0))
-    return judged(config, store, iteration, numbered).with_columns(
+    return judged(config, store, iteration, numbered, rules=rules).with_columns(
         candidate=evolutions.sort("chain_id", "step", "candidate")["candidate"]
     )
 

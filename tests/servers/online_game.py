@@ -15,9 +15,10 @@ from eva_data.iteration.players import solver_of
 from eva_data.iteration.run import Run
 
 
-def make_run(folder: Path, model: str = "sandbox", *, seeds: int = 24, **more: Any) -> Run:
-    """A sandbox run with this model and further blocks of the settings."""
-    values = load_config().model_dump(mode="json") | {"folder": str(folder), "seeds": {"sandbox": seeds}}
+def make_run(folder: Path, model: str = "sandbox", *, seeds: int | dict[str, Any] = 24, **more: Any) -> Run:
+    """A sandbox run with this model, so many seeds or this block of seeds, and further blocks of the settings."""
+    block = {"sandbox": seeds} if isinstance(seeds, int) else seeds
+    values = load_config().model_dump(mode="json") | {"folder": str(folder), "seeds": block}
     values["solver"]["model"] = model
     values["train"] |= {"heldout": 0}
     return Run(parse_config(values | more, "the test"), ConsoleReporter())

@@ -39,9 +39,6 @@ from eva_data.tables.schemas import ORDER
 SHOWN_ROWS = 3
 """Number of rows that are named per table; the others are counted."""
 
-CONTAMINATION_SINCE = 2
-"""The rules by which benchmarks are compared as they are now."""
-
 Tables = Mapping[str, pl.DataFrame]
 
 
@@ -106,7 +103,7 @@ def replay_repetitions(
 ) -> list[str]:
     """Evolutions whose verdict on repetitions is not what follows from all seeds, earlier prompts and benchmarks.
 
-    Where these are not at hand, or the verdict is by older rules, `unknown` is told instead.
+    They are compared by the rules of the manifest. Where they are not at hand, `unknown` is told instead.
     """
     evolutions = tables["evolutions"]
     if evolutions.is_empty():
@@ -117,14 +114,11 @@ def replay_repetitions(
         if manifest.online is not None:
             unknown.append(f"{what}, which was judged while the model trained")
             return []
-        if manifest.rules < CONTAMINATION_SINCE and config.evolve.benchmarks:
-            unknown.append(f"{what}, which was judged by rules {manifest.rules}")
-            return []
         found = config if _needs_no_file(config, store) else _with_places(run, manifest)
         if found is None:
             unknown.append(f"{what}, of which not all are here")
             return []
-        again = judged_again(found, store, manifest.iteration, evolutions)
+        again = judged_again(found, store, manifest.iteration, evolutions, rules=manifest.rules)
     except EvaError:
         # What cannot be read is told by what reads it first.
         unknown.append(f"{what}, of which not all can be read")

@@ -18,6 +18,7 @@ INTRODUCED: Mapping[str, Mapping[str, Any]] = {
     "ApiModel": {"options": {}, "fields": {}},
     "Evolve": {"reply": "plain", "self_check": False},
     "Review": {"publish": "full"},
+    "Train": {"reference": "previous", "replay": 0.0},
     "TableModel": {"shape": None, "input": None, "lower_is_better": None},
 }
 """Name of the settings class -> key -> its meaning before it existed, or before its default changed."""

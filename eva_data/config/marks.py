@@ -96,7 +96,9 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Mix": _block(value="evolved source original shortfall"),
     "Pair": _block(value="margin min_chosen rewrite rewrite_length"),
     "Accept": _block(value="min_win_rate max_drop max_length_ratio max_truncated"),
-    "Train": _block(value="mode heldout", block="accept", code="recipe", path="accelerate", address="report_to"),
+    "Train": _block(
+        value="mode reference replay heldout", block="accept", code="recipe", path="accelerate", address="report_to"
+    ),
     "EvaluationSet": _block(
         value="name sandbox column turn_2 reference category checklist right samples",
         block="function",

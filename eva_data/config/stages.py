@@ -234,6 +234,12 @@ class Train(Settings):
     mode: Literal["incremental", "scratch"] = "incremental"
     """`incremental`: theta_t is theta_{t-1} trained on iteration t; `scratch`: theta_0 on iterations 1 to t (the
     paper's table 6)."""
+    reference: Literal["previous", "initial"] = "previous"
+    """The reference model of the losses that have one: `previous` is the model that is trained, as it was before;
+    `initial` is theta_0 in every iteration. With `mode: scratch` both are theta_0."""
+    replay: float = Field(0.0, ge=0, le=1)
+    """Share of the pairs of each earlier iteration that are trained on again, beside all pairs of the iteration itself;
+    0 replays none."""
     accelerate: Path | None = Field(None, json_schema_extra=Execution)
     """A config file of `accelerate launch`, for several GPUs, FSDP or DeepSpeed; null trains in one process."""
     report_to: tuple[str, ...] = Field((), json_schema_extra=Execution)
@@ -242,6 +248,15 @@ class Train(Settings):
     """Bounds outside which a new theta does not play."""
     heldout: int = Field(0, ge=0)
     """Held-out prompts per depth on which each solver is tested after a build, in the sandbox only; 0 tests nothing."""
+
+    @model_validator(mode="after")
+    def _replays_what_is_left_out(self) -> Train:
+        if self.replay and self.mode == "scratch":
+            raise ValueError(
+                f"`train.replay` is {self.replay:g}, but `train.mode: scratch` trains on all pairs of all iterations "
+                "already: set `replay` to 0, or `mode` to incremental"
+            )
+        return self
 
 
 class Publish(Settings):

@@ -23,6 +23,7 @@ from eva_data.hub.checks.evaluations_again import verify_evaluations
 from eva_data.hub.checks.recount import misnamed_prompts, recount, recount_flow, recount_spent
 from eva_data.hub.checks.replay import mixed_from_seeds, replay, replay_repetitions, replay_review
 from eva_data.hub.checks.rescore import rescore as score_again
+from eva_data.hub.checks.trained_on import trained_on
 from eva_data.iteration.build import bills_of
 from eva_data.iteration.create import seed_prompts
 from eva_data.iteration.run import Run
@@ -174,8 +175,12 @@ def _verify_here(found: Verified, manifest: Manifest, run: Run | None) -> None:
         since = changes(run, manifest)
         found.problems += since.inputs
         found.unknown += [f"the input `{key}`, which cannot be read here" for key in since.unknown]
-    if manifest.theta is not None and not _is_here(manifest, run):
+    if manifest.theta is None:
+        return
+    if run is None or not _is_here(manifest, run):
         found.unknown.append(f"the weights of theta_{manifest.theta}, which are not here")
+        return
+    found.problems += trained_on(replace(run.store, checks=False), manifest.theta, found.unknown)
 
 
 def _is_here(manifest: Manifest, run: Run | None) -> bool:

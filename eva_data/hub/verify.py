@@ -20,6 +20,7 @@ from eva_data.dataset.store import Store
 from eva_data.errors import DataError, EvaError, StaleError
 from eva_data.hub.checks.as_written import UNREADABLE, Found, read_as_written
 from eva_data.hub.checks.evaluations_again import verify_evaluations
+from eva_data.hub.checks.ratings_again import verify_ratings
 from eva_data.hub.checks.recount import misnamed_prompts, recount, recount_flow, recount_spent
 from eva_data.hub.checks.replay import mixed_from_seeds, replay, replay_repetitions, replay_review
 from eva_data.hub.checks.rescore import rescore as score_again
@@ -69,9 +70,9 @@ def verify_iteration(store: Store, iteration: int, run: Run | None = None, *, re
     _verify_build(found, store.at(iteration, 0), manifest, built, run)
     for revision in store.revisions(iteration)[1:]:
         _verify_revision(found, store.at(iteration, revision), revision, manifest, built)
-    problems, unknown = verify_evaluations(store)
-    found.problems += problems
-    found.unknown += unknown
+    for problems, unknown in (verify_evaluations(store), verify_ratings(store)):
+        found.problems += problems
+        found.unknown += unknown
     if rescore and run is not None:
         _rescore(found, store, iteration, rescore, run)
     return found

@@ -202,6 +202,18 @@ EVALUATIONS = _schema(
 
 EVALUATION_KEY = ("evaluation", "prompt_id", "turn", "sample", "judge", "order")
 
+PROMPT_SCORES = _schema(
+    {
+        "iteration": pl.Int32,
+        "prompt_id": pl.String,
+        "complexity": pl.Float64,  # from 1 to 5; null where the scorer gave no rating
+        "quality": pl.Float64,
+        "unscored": pl.String,  # why one of the two is null, with the scorer's reply
+        "scorer": pl.String,  # its fingerprint
+    }
+)
+"""One row per rated prompt and iteration, ordered by these (the paper's table 7)."""
+
 TABLES: Mapping[str, pl.Schema] = {
     "preferences": PREFERENCES,
     "prompts": PROMPTS,

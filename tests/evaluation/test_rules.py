@@ -140,4 +140,4 @@ def test_verify_finds_figures_and_scores_that_do_not_follow_from_the_rows(tmp_pa
     )
     (store.folder / "evaluations" / "theta_0.parquet").write_bytes(b"no table")
     problems, _ = verify_evaluations(store)
-    assert len(problems) == 1 and "is not the file of evaluations that the record names, by its SHA-256" in problems[0]
+    assert len(problems) == 1 and "is not the file that its record names, by its SHA-256" in problems[0]

@@ -15,13 +15,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl import ModelConfig
 
 from eva_data.calls import Chain, Completion, FinishReason, Request, Sampling, valid_unicode
-from eva_data.config import Evolve
+from eva_data.config import Estimate, Evolve, Pair
 from eva_data.evolve.while_training import LiveEvolve
 from eva_data.jobs.job import Job
 from eva_data.method.buffer import Rules, unit_draw
 from eva_data.models.in_training import Policy
 from eva_data.rewards.while_training import LiveReward
-from eva_data.training.curriculum import Answer, Curriculum, average_advantages
+from eva_data.training.curriculum import Answer, Curriculum, Selection
 
 CURRICULUM = "curriculum.json"
 """The file in each checkpoint with the state of the buffer."""
@@ -70,21 +70,26 @@ class Play(TrainerCallback):
         if self.main:
             too_long = [row["prompt_id"] for row in seeds if row["prompt_id"] not in usable]
             beside.with_name("too_long.json").write_text(json.dumps(too_long), encoding="utf-8")
-        own = self.own
+        own, settings = self.own, Evolve.model_validate(self.game["evolve"])
+        fresh = self.game["content"]["online"]["estimate"] == "fresh"
         self.curriculum = Curriculum(
             seeds=usable,
             rules=Rules(own.prompts, own.evolved, own.n_new, own.n_new_bootstrap, own.capacity, own.from_buffer),
             seed=self.training.seed,
             record=beside.with_name("record.jsonl") if self.main else None,
-            evolve=None if own.static else self.on_main(self.evolver()),
-            estimate=self.on_main(self.estimate) if own.priority == "estimate" else None,
-            count_truncated=self.game["content"]["count_truncated"],
+            evolve=None if own.static else self.on_main(self.evolver(settings)),
+            estimate=self.on_main(self.estimate) if fresh or own.priority == "estimate" else None,
+            only_high=fresh,
+            selection=Selection(
+                Estimate.model_validate(self.game["estimate"]),
+                Pair.model_validate(self.game["pair"]),
+                settings.max_depth,
+            ),
         )
 
-    def evolver(self) -> LiveEvolve | None:
+    def evolver(self, settings: Evolve) -> LiveEvolve | None:
         if not self.main:
             return None
-        settings = Evolve.model_validate(self.game["evolve"])
         if self.game["creator"] is not None:
             creator = Job.load(Path(self.game["creator"])).llm()
             creator.load()
@@ -108,8 +113,8 @@ class Play(TrainerCallback):
             system=self.game["content"]["system"],
         )
 
-    def estimate(self, rows: Sequence[Json], step: int) -> dict[str, float | None]:
-        """The informativeness of new prompts, by as many responses as a step takes."""
+    def estimate(self, rows: Sequence[Json], step: int) -> dict[str, list[Answer]]:
+        """Answers to new prompts, as many to each as a step takes."""
         sampling = dict(self.sampling)
         n = sampling.pop("responses")
         policy = self.policy(Sampling(**sampling))
@@ -122,7 +127,7 @@ class Play(TrainerCallback):
         for (row, answer), text, score in zip(asked, texts, scores, strict=True):
             name = row["prompt_id"]
             given[name].append(Answer(name, text, *score, answer.finish_reason, answer.completion_tokens))
-        return average_advantages(given, count_truncated=self.game["content"]["count_truncated"])
+        return given
 
     @property
     def sampling(self) -> Json:

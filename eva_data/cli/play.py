@@ -211,7 +211,7 @@ def online(
     from eva_data.cli.text.online import online_text
     from eva_data.game.online import Online, online_config, train_online
 
-    config, ready = online_config(read_config(config_path, overrides), algorithm, static)
+    config, ready = online_config(read_config(config_path, overrides, online=True), algorithm, static)
     game = start(config, solver, budget)
     if repo is not None:
         from eva_data.hub.push_model import model_target, push_model

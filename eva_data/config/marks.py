@@ -42,7 +42,7 @@ def _block(**keys: str) -> Mapping[str, Mark]:
 MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Config": _block(
         value="name seed stalled_minutes undecided",
-        block="seeds reward estimate sample evolve mix pair train evaluate publish review score",
+        block="seeds reward estimate sample evolve mix pair train online evaluate publish review score",
         path="folder ledger",
         model="solver creator",
     ),
@@ -81,18 +81,19 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Judge": _block(value="backend template lowest highest", model="judge"),
     "Several": _block(value="backend", block="rewards"),
     "Seeds": _block(value="sandbox column input encoding per_iteration", path="path dataset config split revision"),
-    "Estimate": _block(value="source count_truncated unequal", code="metric"),
+    "Estimate": _block(value="source count_truncated unequal min_best min_right", code="metric"),
     "Sample": _block(value="fraction method weights strata"),
     "Strategy": _block(value="name template kind"),
     "BenchmarkSet": _block(value="name column", path="path"),
     "Evolve": _block(
         value=(
-            "reply only_own evolutions candidates score self_check temperature top_p max_tokens min_chars max_chars "
-            "near_duplicate ngram"
+            "reply only_own evolutions candidates score self_check shape max_depth temperature top_p max_tokens "
+            "min_chars max_chars near_duplicate ngram"
         ),
         block="strategies benchmarks",
         code="method",
     ),
+    "OnlineTraining": _block(value="estimate"),
     "Mix": _block(value="evolved source original shortfall"),
     "Pair": _block(value="margin min_chosen rewrite rewrite_length"),
     "Accept": _block(value="min_win_rate max_drop max_length_ratio max_truncated"),

@@ -63,6 +63,14 @@ class Estimate(Settings):
     """`fresh` asks the new solver again; `previous` takes the rewards that the last iteration already holds."""
     count_truncated: bool = False
     """Whether responses cut at `max_tokens` count in the metric; they are never chosen."""
+    min_best: float | Literal["auto"] | None = "auto"
+    """Reward that a prompt's responses must reach for the prompt to be evolved. Below it, the differences between the
+    rewards are noise and no regret that training can lower; the prompt is `unsolved`. `auto` takes `pair.min_chosen`,
+    or without it the 10 % quantile of the best rewards of iteration 1 (online: of the seeds so far). Null evolves
+    unsolved prompts too. A folder that has iterations from before this key goes on with null."""
+    min_right: int | None = Field(None, ge=1)
+    """How many responses must reach `min_best`. Null takes 2 if all rewards are 0 or 1, since one right answer of
+    several may be a guess, and 1 otherwise; with two responses always 1."""
     unequal: Literal["draw", "refuse"] = "draw"
     """What happens if prompts have unequal numbers of usable responses: draw n of them by hash, or refuse the input."""
 
@@ -125,12 +133,18 @@ class Evolve(Settings):
     only_own: bool = False
     """Use only `strategies`, none of the method's."""
     evolutions: int = Field(4, ge=1)
-    """Rewrites of each sampled prompt, in sequence; all are kept."""
+    """Rewrites of each sampled prompt; all are kept. Online, the recipe's `n_new` says how many there are."""
     candidates: int = Field(1, ge=1)
     """Rewrites tried in each step, by different strategies. The creator rates them, and the best rewrite goes on (the
     paper's tree, appendix F). With 2 or more, the ratings cost two more calls for every survivor."""
     score: bool = False
     """Whether the creator rates complexity and quality even with a single candidate (the paper's table 7)."""
+    shape: Literal["chain", "siblings"] | None = None
+    """What the rewrites of a prompt start from: in a `chain`, each from the last rewrite; `siblings` all start from the
+    prompt itself, by different strategies, and the best of them go on in the next generation (the paper's appendices
+    A and F). Null means `chain` offline and `siblings` online."""
+    max_depth: int | None = Field(None, ge=1)
+    """Number of rewrites that may lie between a seed and a prompt; deeper prompts are not made. Null sets no bound."""
     self_check: bool = False
     """Whether the creator is asked of every new prompt if it is one. This finds answers and refusals that no rule
     knows, and costs one more call for every survivor; a prompt without a verdict is eliminated."""
@@ -173,6 +187,14 @@ class Evolve(Settings):
     def rated(self) -> bool:
         """Whether the creator rates what it wrote."""
         return self.score or self.candidates > 1
+
+
+class OnlineTraining(Settings):
+    """What `eva-data online` does beside the other blocks. The sizes of its buffer are in its recipe."""
+
+    estimate: Literal["parent", "fresh"] = "parent"
+    """What a new prompt needs to enter the buffer. `parent`: that its parent was informative (the paper). `fresh`: that
+    it is informative itself, as ACCEL wants it (appendix I.1.2); the model answers it first, as often as in a step."""
 
 
 class Mix(Settings):

@@ -18,10 +18,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from eva_data.config import Config, RewardServer
+from eva_data.config import Config, RewardServer, Train
 from eva_data.dataset.manifest import Manifest
 from eva_data.dataset.seeds import seed_block
 from eva_data.dataset.staleness import differences, what_counts
+from eva_data.dataset.store import Store
 from eva_data.errors import ConfigError, MissingExtraError, StaleError
 from eva_data.evolve.reply_form import guide_of
 from eva_data.files import sha256, write_json, write_parquet, write_text
@@ -38,12 +39,20 @@ from eva_data.report.card import write_card
 from eva_data.report.model_card import finish_online
 from eva_data.rewards.scorers import reward_model
 from eva_data.rewards.while_training import refuse_others
+from eva_data.tables.rules import RULES
 from eva_data.training.launch import launch_arguments, run_script, script_arguments, take_model
+from eva_data.training.modes import refuse_unknown_online
 from eva_data.training.online_dataset import policy_name, write_dataset
 from eva_data.training.online_tables import ITERATION
-from eva_data.training.recipes import find_recipe
+from eva_data.training.recipes import algorithm_in, find_recipe
 
 ALGORITHMS = ("rloo", "oaif")
+METRIC = "a_avg"
+"""The informativeness online (paper: equation 5)."""
+METHOD = "eva"
+"""The evolving method online: the strategies of the paper's appendix F."""
+DEFAULTS_SINCE = 3
+"""The rules since which METRIC, METHOD and siblings are the defaults."""
 BEGUN = "begun_with.json"
 """In the job folder: what the run was begun with, so that it goes on with nothing else."""
 _SEEDS_CARD = """\
@@ -70,10 +79,41 @@ def online_config(config: Config, algorithm: str, static: bool) -> tuple[Config,
     """The settings with the name and folder of the online run's own dataset, and the recipe."""
     if algorithm not in ALGORITHMS:
         raise ConfigError(f"`--algorithm` is `{algorithm}`: known are {', '.join(ALGORITHMS)}")
+    refuse_unknown_online(config)
     suffix = f"-{algorithm}" + ("-static" if static else "")
     folder = config.folder.with_name(config.folder.name + suffix)
-    recipe = f"sandbox_{algorithm}" if config.train.recipe.startswith("sandbox") else algorithm
-    return config.model_copy(update={"name": config.name + suffix, "folder": folder}), recipe
+    config = config.model_copy(update={"name": config.name + suffix, "folder": folder})
+    store = Store(folder)
+    if ITERATION not in store.iterations() or store.manifest(ITERATION).rules >= DEFAULTS_SINCE:
+        config = _with_defaults(config)
+    return config, _recipe(config, algorithm)
+
+
+def _with_defaults(config: Config) -> Config:
+    """The settings with the paper's choices for online training, as far as they do not say otherwise."""
+    estimate, evolve = config.estimate, config.evolve
+    if "metric" not in estimate.model_fields_set:
+        estimate = estimate.model_copy(update={"metric": METRIC})
+    if "method" not in evolve.model_fields_set:
+        evolve = evolve.model_copy(update={"method": METHOD})
+    if evolve.shape is None:
+        evolve = evolve.model_copy(update={"shape": "siblings"})
+    return config.model_copy(update={"estimate": estimate, "evolve": evolve})
+
+
+def _recipe(config: Config, algorithm: str) -> str:
+    """The recipe of the settings if it is for this algorithm, else eva-data's own."""
+    configured = config.train.recipe
+    if algorithm_in(find_recipe(configured)) == algorithm:
+        return configured
+    if configured.startswith("sandbox"):
+        return f"sandbox_{algorithm}"
+    if configured != Train().recipe:
+        raise ConfigError(
+            f"`train.recipe` is `{configured}`, which does not train by {algorithm}: name a recipe that does with "
+            "`--recipe`, or set it back with `--set train.recipe=dpo`"
+        )
+    return algorithm
 
 
 def train_online(run: Run, online: Online) -> Manifest:
@@ -86,7 +126,8 @@ def train_online(run: Run, online: Online) -> Manifest:
     recipe = find_recipe(online.recipe)
     refuse_unready(run, ITERATION)
     store, start = run.store, solver_of(run, ITERATION)
-    content = _content(run, start)
+    done = store.manifest(ITERATION).rules if ITERATION in store.iterations() else RULES
+    content = _content(run, start, done)
     asked = {
         "steps": online.steps,
         "static": online.static,
@@ -157,9 +198,16 @@ def begun_with(run: Run) -> Mapping[str, str]:
     path, seeds = job / BEGUN, {key: value for key, value in counting.items() if key.startswith("seeds.")}
     if not path.exists():
         found = inputs_to_record(run, ITERATION)
-        write_json(path, {"inputs": found, "seeds": seeds})
+        write_json(path, {"inputs": found, "seeds": seeds, "rules": RULES})
         return found
     begun = json.loads(path.read_text(encoding="utf-8"))
+    if begun.get("rules") != RULES:
+        raise StaleError(
+            f"the online run in {run.store.folder} is not finished, and an eva-data with other rules began it "
+            f"({begun.get('rules', 'up to 2')}, these are {RULES}): other prompts would be evolved from now on. Finish "
+            f"it with that eva-data, train into a folder of its own with `--set folder=...`, or remove {job} to begin "
+            "it anew"
+        )
     now = inputs_now(run, ITERATION)
     inputs: dict[str, str] = begun["inputs"]
     settings: dict[str, Any] = begun["seeds"]
@@ -205,17 +253,24 @@ def _game(run: Run, start: Player, job: Path) -> dict[str, Any]:
         "reward": str(reward.folder),
         "creator": None if creator is None else str(creator.folder),
         "evolve": run.config.evolve.model_dump(mode="json"),
-        "content": _content(run, start),
+        "estimate": run.config.estimate.model_dump(mode="json"),
+        "pair": run.config.pair.model_dump(mode="json"),
+        "content": _content(run, start, RULES),
     }
 
 
-def _content(run: Run, start: Player) -> dict[str, Any]:
+def _content(run: Run, start: Player, rules: int) -> dict[str, Any]:
+    """Everything that the weights depend on beside the script's arguments, as runs by these rules have it."""
     config = run.config
     shared = config.creator == "shared"
-    return {
+    if rules < DEFAULTS_SINCE:
+        more: dict[str, Any] = {"count_truncated": config.estimate.count_truncated}
+    else:
+        blocks = {"estimate": config.estimate, "pair": config.pair, "online": config.online}
+        more = {"rules": rules} | {name: block.data() for name, block in blocks.items()}
+    return more | {
         "policy": policy_name(start),
         "system": start.block.system,
-        "count_truncated": config.estimate.count_truncated,
         "reward": reward_model(run.scorers),
         "creator": None if shared else _creator_fields(run, creator_of(run, start)),
         "evolve": config.evolve.identity(),

@@ -19,10 +19,11 @@ from eva_data.iteration.answer import answer
 from eva_data.iteration.heldout import split_seeds
 from eva_data.iteration.run import Run
 from eva_data.iteration.score import Scales
-from eva_data.iteration.stages import answers_to, estimate_and_sample, good_prompts, mix_prompts
+from eva_data.iteration.stages import answers_to, best_rewards, estimate_and_sample, good_prompts, mix_prompts
 from eva_data.jobs.job import rows_of
 from eva_data.method.mix import shortage
 from eva_data.method.sample import next_in_line
+from eva_data.method.solved import QUANTILE, threshold
 from eva_data.models.player import Player
 from eva_data.tables.flow import Flow
 from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, HELD_OUT, NEAR_DUPLICATE, kind
@@ -65,7 +66,13 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
     else:
         responses, rejects, flows = empty(RESPONSES), empty(REJECTS), []
         counted = answers_to(before, store, iteration - 1)
-    sampled = estimate_and_sample(config, iteration, before, counted, solver.block.responses)
+    first_best = best_rewards(store, 1)
+    if config.estimate.min_best == "auto" and config.pair.min_chosen is None:
+        least = threshold(config.estimate, config.pair, first_best)
+        notes.append(
+            run.note(f"`estimate.min_best` is {least}, the {QUANTILE:.0%} quantile of the best rewards of iteration 1")
+        )
+    sampled = estimate_and_sample(config, iteration, before, counted, solver.block.responses, first_best)
     notes += [run.note(note) for note in sampled.notes]
     drawn = sampled.informativeness.collect()
     if config.mix.source == "new_seeds":

@@ -13,6 +13,7 @@ import polars as pl
 from eva_data.config import Config, Evolve, Generation, RewardServer, VllmModel
 from eva_data.config.base import Settings
 from eva_data.config.marks import key_variables
+from eva_data.dataset.staleness import settled
 from eva_data.dataset.store import Store
 from eva_data.jobs.job import Job, Kind, Progress, is_done, name_of, run_job
 from eva_data.models.player import Player, backend_of, connection, kept_fields, llm_fields
@@ -54,6 +55,7 @@ class Run:
     """`--budget`: the most dollars that all calls in the ledger may cost."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "config", settled(self.config, self.store))
         watch(key_variables(self.config))
 
     @cached_property

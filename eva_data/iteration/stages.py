@@ -11,8 +11,10 @@ from eva_data.method.estimate import informativeness
 from eva_data.method.mix import Mixed, mix
 from eva_data.method.own_metric import own_metric
 from eva_data.method.sample import Sampled, sample
+from eva_data.method.solved import bar_of
 from eva_data.method.verdicts import bad_prompts
 from eva_data.tables.metrics import column_of
+from eva_data.tables.reasons import MAX_DEPTH
 from eva_data.tables.rules import RULES
 
 
@@ -37,10 +39,14 @@ def estimate_and_sample(
     before: pl.DataFrame,
     counted: pl.DataFrame,
     responses: int,
+    first_best: pl.Series,
     *,
     rules: int = RULES,
 ) -> Sampled:
-    """Informativeness of X_{t-1} by the rewards in `counted` (RESPONSES), and the draw, by these `rules`."""
+    """Informativeness of X_{t-1} by the rewards in `counted` (RESPONSES), and the draw, by these `rules`.
+
+    `first_best` are the best rewards of iteration 1, as `best_rewards` gives them.
+    """
     informative = informativeness(
         counted.lazy(),
         prompt_ids=before.lazy().select("prompt_id"),
@@ -51,10 +57,15 @@ def estimate_and_sample(
         count_truncated=config.estimate.count_truncated,
         unequal=config.estimate.unequal,
         own=own_metric(config.estimate.metric),
+        bar=bar_of(config, counted["reward"], first_best, responses=responses),
         rules=rules,
-    )
+    ).collect()
+    if (deepest := config.evolve.max_depth) is not None:
+        deep = before.filter(pl.col("depth") >= deepest)["prompt_id"]
+        reason = pl.when(pl.col("prompt_id").is_in(deep.implode())).then(pl.lit(MAX_DEPTH))
+        informative = informative.with_columns(reason=pl.coalesce("reason", reason))
     return sample(
-        informative.collect().lazy(),
+        informative.lazy(),
         metric=column_of(config.estimate.metric),
         fraction=config.sample.fraction,
         method=config.sample.method,
@@ -63,6 +74,12 @@ def estimate_and_sample(
         seed=config.seed,
         iteration=iteration,
     )
+
+
+def best_rewards(store: Store, iteration: int) -> pl.Series:
+    """The best reward of each prompt that an iteration answered."""
+    informative = store.scan("informativeness", iteration).filter(pl.col("stage") == "respond")
+    return informative.select("reward_max").collect()["reward_max"]
 
 
 def mix_prompts(

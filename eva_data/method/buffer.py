@@ -127,7 +127,7 @@ def to_evolve(batch: Batch, informativeness: Mapping[str, float | None], rules: 
     """The most informative prompts of a batch; ties go by id. A prompt without informativeness is never evolved."""
     known = {name: value for name in batch.prompt_ids if (value := informativeness.get(name)) is not None}
     ranked = sorted(known, key=lambda name: (-known[name], name))
-    return tuple(ranked[: share_of(rules.evolved, len(batch.prompt_ids))])
+    return tuple(ranked[: share_of(rules.evolved, min(len(batch.prompt_ids), rules.batch))])
 
 
 def after_step(state: State, batch: Batch, evolved: Iterable[tuple[str, float]], rules: Rules, *, step: int) -> State:

@@ -10,6 +10,7 @@ import polars as pl
 from eva_data.errors import ConfigError, DataError
 from eva_data.tables.draws import share_of, smallest
 from eva_data.tables.ids import uniform_draw
+from eva_data.tables.reasons import MAX_DEPTH, UNSOLVED
 from eva_data.tables.schemas import INFORMATIVENESS, ORDER
 
 Method: TypeAlias = Literal["weighted", "greedy", "uniform", "stratified"]
@@ -67,12 +68,15 @@ def sample(
       number of prompts over the strata by Webster's method.
     - `uniform`: `draw` = u.
 
-    A prompt whose metric is null or infinite can be drawn only with `uniform`. `weight` is null for such prompts and
+    A prompt whose metric is null or infinite can be drawn only with `uniform`. A prompt with the reason `unsolved` or
+    `max_depth` is never drawn. `weight` is null for such prompts and
     with `greedy`, and 1 with `uniform` and `stratified`. Rows of stage respond pass through with nulls.
 
     Raise ConfigError if proportional weights would be negative, and DataError if no prompt can be drawn.
     """
-    pool = _ESTIMATED & (pl.lit(True) if method == "uniform" else pl.col(metric).is_finite().fill_null(False))
+    pool = _ESTIMATED & ~_barred(UNSOLVED, MAX_DEPTH)
+    if method != "uniform":
+        pool &= pl.col(metric).is_finite().fill_null(False)
     facts = _facts(informativeness, metric, pool)
     u = uniform_draw(pl.col("prompt_id"), seed=seed, stage="sample", iteration=iteration)
     weight: pl.Expr = pl.when(pool).then(1.0)
@@ -116,6 +120,8 @@ def next_in_line(sampled: pl.LazyFrame, *, after: int, count: int) -> pl.DataFra
 @dataclass(frozen=True)
 class _Facts:
     prompts: int
+    unsolved: int
+    deepest: int
     pooled: int
     low: float
     high: float
@@ -127,17 +133,43 @@ class _Facts:
 
 def _facts(informativeness: pl.LazyFrame, metric: str, pool: pl.Expr) -> _Facts:
     in_pool = pl.col(metric).filter(pool)
-    prompts, pooled, low, high = (
-        informativeness.select(prompts=_ESTIMATED.sum(), pooled=pool.sum(), low=in_pool.min(), high=in_pool.max())
+    facts = _Facts(
+        *informativeness.select(
+            prompts=_ESTIMATED.sum(),
+            unsolved=(_ESTIMATED & _barred(UNSOLVED)).sum(),
+            deepest=(_ESTIMATED & _barred(MAX_DEPTH)).sum(),
+            pooled=pool.sum(),
+            low=in_pool.min(),
+            high=in_pool.max(),
+        )
         .collect(engine="streaming")
         .row(0)
     )
-    if pooled == 0:
+    if facts.pooled == 0:
+        barred = [note for note in (_unsolved(facts), _deepest(facts)) if note]
+        why = f" ({'; '.join(barred)})" if barred else ""
         raise DataError(
-            f"none of {prompts} prompts has a finite `{metric}`, so none can be drawn: "
+            f"none of {facts.prompts} prompts has a finite `{metric}` and may be evolved{why}, so none can be drawn: "
             "the column `reason` of the informativeness says why"
         )
-    return _Facts(prompts, pooled, low, high)
+    return facts
+
+
+def _barred(*reasons: str) -> pl.Expr:
+    """Whether a prompt is not to be drawn for one of these reasons, whatever its metric."""
+    return pl.col("reason").is_in(reasons).fill_null(False)
+
+
+def _unsolved(facts: _Facts) -> str:
+    if not facts.unsolved:
+        return ""
+    return f"{facts.unsolved} of {facts.prompts} prompts are unsolved by `estimate.min_best` and cannot be drawn"
+
+
+def _deepest(facts: _Facts) -> str:
+    if not facts.deepest:
+        return ""
+    return f"{facts.deepest} of {facts.prompts} prompts are as deep as `evolve.max_depth` and cannot be drawn"
 
 
 def _weight(metric: str, weights: Weights, facts: _Facts) -> pl.Expr:
@@ -176,9 +208,9 @@ def _with_ranks(table: pl.LazyFrame, ranks: pl.DataFrame) -> tuple[pl.LazyFrame,
 
 
 def _notes(metric: str, method: Method, facts: _Facts, drawable: int, wanted: int) -> tuple[str, ...]:
-    notes = []
-    if facts.pooled < facts.prompts:
-        absent = facts.prompts - facts.pooled
+    notes = [note for note in (_unsolved(facts), _deepest(facts)) if note]
+    absent = facts.prompts - facts.unsolved - facts.deepest - facts.pooled
+    if absent:
         notes.append(f"{absent} of {facts.prompts} prompts have no finite `{metric}` and cannot be drawn")
     if method == "weighted" and facts.constant:
         notes.append(f"all prompts have the same `{metric}`, {facts.low:g}, so the draw is uniform")

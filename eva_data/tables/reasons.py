@@ -18,9 +18,11 @@ CONTAMINATION = "contamination"
 DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near_duplicate"
 HELD_OUT = "heldout"
+MAX_DEPTH = "max_depth"
 NOT_BEST = "not_best"
 NOT_FINITE = "not_finite"
 PROMPT_TOO_LONG = "prompt_too_long"
+UNSOLVED = "unsolved"
 RESPONSE_FAILED = "response_failed: "
 """The beginning of a reason: one completion failed, others of its prompt did not. The completion's error follows."""
 
@@ -88,6 +90,9 @@ REASONS: Mapping[str, str] = {
     "fewer_than_two_complete_responses": "There are two rewards or more, but fewer than two of responses that were not "
     "cut at `max_tokens`: see `estimate.count_truncated`.",
     "fewer_than_two_finite_rewards": "Informativeness compares rewards, and fewer than two are numbers.",
+    UNSOLVED: "Too few responses of the prompt reach `estimate.min_best`, so that the differences between its rewards "
+    "are noise: it has its metrics, and is not evolved.",
+    MAX_DEPTH: "The prompt is as deep as `evolve.max_depth` allows: it has its metrics, and is not evolved.",
     # A pair.
     "no_scored_response": "None of the prompt's responses has a reward.",
     "one_distinct_response": "All scored responses of the prompt are the same text.",

@@ -22,9 +22,9 @@ from eva_data.errors import EvaError
 from eva_data.evolve.candidates import wrongly_judged
 from eva_data.iteration.create import judged_again
 from eva_data.iteration.run import Run
-from eva_data.iteration.stages import answers_to, estimate_and_sample, good_prompts, mix_prompts
+from eva_data.iteration.stages import answers_to, best_rewards, estimate_and_sample, good_prompts, mix_prompts
 from eva_data.iteration.stale import changes
-from eva_data.method.outcome import outcome_of
+from eva_data.method.outcome import bar_online, outcome_of
 from eva_data.method.rewrite import with_rewritten
 from eva_data.method.sample import next_in_line
 from eva_data.method.verdicts import merge
@@ -38,6 +38,9 @@ from eva_data.tables.schemas import ORDER
 
 SHOWN_ROWS = 3
 """Number of rows that are named per table; the others are counted."""
+
+UNSOLVED_ONLINE_SINCE = 3
+"""The rules from which on the prompts of an online run are told whether they are solved."""
 
 Tables = Mapping[str, pl.DataFrame]
 
@@ -53,6 +56,7 @@ def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame
     answers = tables["responses"].filter(pl.col("stage") == "respond")
     solver = config.model_solver if iteration >= config.first_answered else config.solver
     assert solver is not None
+    with_bar = manifest.online is not None and manifest.rules >= UNSOLVED_ONLINE_SINCE
     paired = outcome_of(
         config,
         iteration,
@@ -60,6 +64,7 @@ def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame
         answers,
         n=solver.responses,
         on_policy=not isinstance(solver, TableModel),
+        bar=bar_online(config, tables["prompts"], answers) if with_bar else None,
         rules=manifest.rules,
     )
     rewritten = tables["responses"].filter(pl.col("stage") == "rewrite")
@@ -169,7 +174,9 @@ def _replay_creator(
         counted = answers_to(before, store, iteration - 1)
     assert config.model_solver is not None
     solver = config.model_solver
-    sampled = estimate_and_sample(config, iteration, before, counted, solver.responses, rules=manifest.rules)
+    sampled = estimate_and_sample(
+        config, iteration, before, counted, solver.responses, best_rewards(store, 1), rules=manifest.rules
+    )
     estimated = tables["informativeness"].filter(pl.col("stage") == "estimate")
     evolved = tables["evolutions"]["chain_id"].n_unique()
     drawn = sampled.informativeness.collect()

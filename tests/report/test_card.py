@@ -1,4 +1,4 @@
-"""The dataset's card: its numbers are those of the tables, its snippets run, and no text of the data can break it."""
+"""The dataset's card: its numbers agree with the tables, its snippets run, and no text of the data can break it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def shown(cell: Token) -> str:
 
 
 def cells(text: str) -> list[list[str]]:
-    """The rows of all tables of a Markdown text, as they are read."""
+    """The rows of all tables of a Markdown text, as a reader sees them."""
     tokens = MARKDOWN.parse(text)
     rows: list[list[str]] = []
     for place, token in enumerate(tokens):
@@ -436,7 +436,7 @@ def test_no_text_of_the_data_breaks_the_card(text: str, tmp_path: Path) -> None:
 
 
 def visible(text: str) -> str:
-    """What `prose` promises to show."""
+    """The text that `prose` promises to show."""
     text = text.strip()
     if not text:
         return "(empty)"

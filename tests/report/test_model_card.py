@@ -1,4 +1,4 @@
-"""A trained solver's card says where it comes from, and the folder with it goes to a Hub that runs here."""
+"""The card of a trained solver states its origin. Its folder is pushed to a local Hub."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Two iterations and theta_1, with the settings that they were made with in eva.yaml."""
+    """Two iterations and theta_1, with their settings in eva.yaml."""
     store = small_store(tmp_path / "small")
     trained(store, 1, BASE)
     (tmp_path / "eva.yaml").write_text(yaml.safe_dump(SETTINGS | {"folder": "small"}))
@@ -54,7 +54,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def player(fingerprint: str) -> Player:
-    """The model that a training began with."""
+    """The model at the beginning of the training."""
     block = parse_config(SETTINGS, "the test").model_solver
     assert block is not None
     theta = 1 if fingerprint == THETA else None

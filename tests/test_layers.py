@@ -1,6 +1,6 @@
 """Imports run down the layers, and no folder grows beyond what a reader can take in.
 
-Every import counts, also those inside functions and under TYPE_CHECKING: both hide a circle, neither removes it.
+Every import counts. An import inside a function or under TYPE_CHECKING hides a circle, but does not remove it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def modules(package: Path) -> dict[str, Path]:
 
 
 def imports(source: str, known: dict[str, Path]) -> list[tuple[str, int]]:
-    """What a module imports, by dotted name and line; of a package that is taken from, the module that is meant."""
+    """(dotted name, line) of each import of a module. `from package import module` counts as the module."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -54,7 +54,7 @@ def imports(source: str, known: dict[str, Path]) -> list[tuple[str, int]]:
 
 
 def wrong_imports(package: Path) -> list[str]:
-    """Imports that run up or sideways, or past the command line to a terminal, as `module:line -> module`."""
+    """Imports that run up or sideways, and imports of rich outside `cli`, as `module:line -> module`."""
     known = modules(package)
     layer = {part: number for number, parts in enumerate(LAYERS) for part in parts}
     wrong = []

@@ -1,4 +1,4 @@
-"""Every finished call once, whoever is killed when."""
+"""Every finished call is in the ledger once, even if processes are killed."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ print("opened")
 
 
 def opened_and_killed(path: Path, statements: int) -> bool:
-    """Open a ledger in a process that is killed after so many statements; whether it got to the end before."""
+    """Open a ledger in a process that is killed after so many statements. Return whether it ended before."""
     command = [sys.executable, "-c", _OPENED_AND_KILLED, str(path), str(statements)]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout == "opened\n"
 

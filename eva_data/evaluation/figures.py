@@ -25,10 +25,10 @@ from eva_data.statistics.shares import share
 from eva_data.tables.reasons import kind
 
 SEED = 20411
-"""Of every bootstrap draw; the same rows give the same figures."""
+"""The seed of every bootstrap draw. The same rows give the same figures."""
 
 CONSISTENT = 0.6
-"""Share of prompts on which a judge must say the same in both orders, for its verdicts to count as ones."""
+"""A judge's verdicts say something only if it gives the same verdict in both orders on this share of prompts."""
 
 LENGTHS_APART = 0.1
 """Difference between raw and length-controlled win rate from which a reader is warned."""
@@ -41,20 +41,20 @@ _KEYS = ["prompt_id", "turn", "sample"]
 
 @dataclass(frozen=True)
 class OrderFigures:
-    """What a judge made of the order of the replies."""
+    """The influence of the order of the replies on one judge."""
 
     judge: str
     both: int
-    """Prompts that it judged in both orders."""
+    """The number of prompts that it judged in both orders."""
     consistent: float | None
-    """Share of them in which it said the same; None without any."""
+    """Share of these prompts with the same verdict in both orders. None without prompts."""
     first: Interval | None
-    """Share of its decided verdicts that went to the reply shown first; None without any."""
+    """Share of its decided verdicts for the reply shown first. None without decided verdicts."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What the rows of one comparison come to."""
+    """The figures of one comparison."""
 
     compared: Compared
     unit: str
@@ -81,7 +81,7 @@ class Figures:
     effective_judges: float | None
     """How many independent judges the panel is worth; None with one judge, or where a judge never varies."""
     overlap: float | None
-    """From 1, where each side is the longer one as often, to 0, where one side always is; None without a comparison."""
+    """From 1, if each side is longer as often, to 0, if one side is always longer. None without a comparison."""
     reasons: Mapping[str, int]
     """Why rows have no score, or were decided without a judge -> rows."""
     warnings: tuple[str, ...] = ()
@@ -98,7 +98,7 @@ class Difference:
     estimate: Interval
     """Mean of the solver's score minus the other's, prompt by prompt."""
     p: float
-    """Of a paired sign-flip test."""
+    """The p value of a paired sign-flip test."""
 
 
 def figures_of(compared: Compared, rows: pl.DataFrame) -> Figures:

@@ -76,7 +76,7 @@ def _verdict(interval: Interval, even: float) -> str | None:
 
 
 def _panel(made: Figures) -> str:
-    """What is to be said of several judges; nothing of one."""
+    """Sentences on several judges. With one judge there are none."""
     if made.agreement is None:
         return ""
     worth = "" if made.effective_judges is None else f", worth {made.effective_judges:.1f} independent ones"

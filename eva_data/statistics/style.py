@@ -1,6 +1,6 @@
-"""Style of responses as numbers: length, headers, bold, lists; and the differences that style control holds constant.
+"""The style of responses in numbers: length, headers, bold, lists, and the differences for style control.
 
-As Chatbot Arena and Arena-Hard do it (Li, Angelopoulos and Chiang 2024, "Does style matter?"): every feature enters
+This follows Chatbot Arena and Arena-Hard (Li, Angelopoulos and Chiang 2024, "Does style matter?"): every feature enters
 the Bradley-Terry model as its normalised difference (a - b) / (a + b), standardised over the verdicts.
 """
 
@@ -25,10 +25,10 @@ def features(text: pl.Expr) -> list[pl.Expr]:
 
 
 def differences(first: pl.Series, second: pl.Series) -> Floats:
-    """One row per verdict, a column per feature: (a - b) / (a + b), 0 where neither has any, then standardised.
+    """One row per verdict, one column per feature: (a - b) / (a + b), or 0 if both are 0, then standardised.
 
-    The differences are divided by their deviation and not centred, so that 0 stays *the same style*; a column without
-    spread stays 0.
+    The differences are divided by their deviation and not centred, so that 0 still means *the same style*. A column
+    without spread stays 0.
     """
     one = pl.DataFrame({"text": first}).select(features(pl.col("text")))
     other = pl.DataFrame({"text": second}).select(features(pl.col("text")))

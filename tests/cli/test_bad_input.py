@@ -1,4 +1,4 @@
-"""What goes wrong on a user's machine ends in one sentence and status 1, and what can go on goes on."""
+"""A fault of a user's machine ends in one sentence and status 1. Work that can go on goes on."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_ratings_in_double_brackets_are_read_on_their_scale() -> None:
 
 
 def answered(*replies: Completion) -> tuple[Judged, list[Request]]:
-    """What becomes of a question to which these replies come, and the requests that were made."""
+    """The result of a question that gets these replies, and the requests."""
     chain = judge_once(({"role": "user", "content": "Which?"},), read_verdict)
     requests = next(chain)
     made = list(requests)

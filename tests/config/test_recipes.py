@@ -1,4 +1,4 @@
-"""The ready settings: each parses as what it says, can be planned, and is written by `eva-data init`."""
+"""The ready settings: each parses as the expected classes, can be planned, and is written by `eva-data init`."""
 
 from __future__ import annotations
 

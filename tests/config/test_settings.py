@@ -1,4 +1,4 @@
-"""eva.yaml and --set: what is wrong is named in one sentence, with the nearest right key."""
+"""eva.yaml and --set: a fault is named in one sentence, with the nearest valid key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hashes are remembered by stat: a file is read once, again when it changed, and never believed on its times alone."""
+"""Hashes are remembered by stat. A file is read once, and again after a change. Its times alone are no proof."""
 
 from __future__ import annotations
 

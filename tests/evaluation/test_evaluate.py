@@ -30,7 +30,7 @@ def longer(first: str, second: str) -> str:
 
 @dataclass
 class Place:
-    """A folder with prompts, baseline answers and an eva.yaml, and what an evaluation there said last."""
+    """A folder with prompts, baseline answers and an eva.yaml, in which evaluations run."""
 
     folder: Path
     solver: OddServer
@@ -67,7 +67,7 @@ class Place:
         return eva(self.folder / "compared", "evaluate", *(arguments or usual), settings=self.write())
 
     def figures(self) -> Figures:
-        """Of the one comparison that is kept."""
+        """The figures of the only comparison in the record."""
         store = Store(self.folder / "compared")
         record = read_record(store)
         assert record is not None and len(record.evaluations) == 1

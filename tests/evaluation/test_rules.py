@@ -1,4 +1,4 @@
-"""The published rules against planted judges: what is asked, how often, and what comes out."""
+"""The published rules with planted judges: the questions, their number, and the figures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REFERENCES = {"Write a poem.": None, "What is 2 + 2?": ["It is 4.", "It is 8."]}
 def evaluated(
     folder: Path, rule: str, columns: Mapping[str, Any], answer: Callable[[Asked], Answer], against: str | None = None
 ) -> Figures:
-    """The figures of theta_0, which says `Mine.` to everything, on a set of two prompts by a rule."""
+    """The figures of a rule on a set of two prompts, for a theta_0 that always answers `Mine.`."""
     pl.DataFrame({"prompt": list(TURNS)} | dict(columns)).write_parquet(folder / "set.parquet")
     pl.DataFrame({"prompt": list(TURNS), "response": ["Theirs.", "Theirs."]}).write_parquet(folder / "baseline.parquet")
     (folder / "seeds.txt").write_text("Name a tree.\n")

@@ -1,4 +1,4 @@
-"""Several candidates in each step of a chain: what is asked, how they are rated, which goes on, what is left."""
+"""Several candidates in each step of a chain: requests, ratings, the choice, and the rows."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def asked_of(request: Request) -> str:
 
 
 def ratings(text: str) -> dict[str, str]:
-    """The two questions about a prompt, by what they ask for."""
+    """The two questions about a prompt, by the rated quality."""
     return {aspect: question.replace("{prompt}", text) for aspect, question in QUESTIONS.items()}
 
 
 def drive(chain: Chain[Any], answer: Callable[[Request], Completion]) -> tuple[list[list[Request]], Any]:
-    """Every list of requests that a chain yields, and what it returns, each request answered by itself."""
+    """All lists of requests of a chain, and its result. Each request gets its own answer."""
     asked: list[list[Request]] = []
     replies: Any = None
     while True:
@@ -68,7 +68,7 @@ def run(
 
 
 def a_creator(scores: dict[str, tuple[int, int]]) -> Callable[[Request], Completion]:
-    """Appends the strategy's name to a prompt; rates by the last word of a prompt, as `scores` has it."""
+    """A creator that appends the strategy's name to a prompt. It rates a prompt by its last word, as `scores` says."""
 
     def answer(request: Request) -> Completion:
         asked = asked_of(request)

@@ -1,4 +1,4 @@
-"""How a creator's reply is read, kind by kind, and how well on the labelled sets."""
+"""The reading of a creator's reply, kind by kind, and its accuracy on the labelled sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an iteration will take, worked by hand, and a pilot that the build does not pay for again."""
+"""The costs of an iteration, worked by hand, and a pilot that the build does not pay for again."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ UNKNOWN = {"backend": "api", "model": "unheard-of", "base_url": "http://127.0.0.
 
 
 def run_of(folder: Path, instead: str | None = None, **blocks: Any) -> Run:
-    """A run with ten seeds of 40 characters, so of 10 tokens each; `instead` is its `--solver`."""
+    """A run with ten seeds of 40 characters, which count as 10 tokens. `instead` is its `--solver`."""
     seeds = folder / "seeds.jsonl"
     seeds.write_text("".join(json.dumps({"prompt": f"{number:040}"}) + "\n" for number in range(10)))
     values = {
@@ -67,7 +67,7 @@ def run_of(folder: Path, instead: str | None = None, **blocks: Any) -> Run:
 
 
 def bill(stage: str, model: str = "tiny@unknown", **fields: Any) -> Bill:
-    """Of two requests with six answers each: 40 tokens in, 600 out, 3 seconds."""
+    """The bill of two requests with six answers each: 40 tokens in, 600 tokens out, 3 seconds."""
     values: dict[str, Any] = {"completions": 12, "prompt_tokens": 40, "completion_tokens": 600, "seconds": 3.0}
     return Bill(model=model, stage=stage, **{"iteration": 1, "cost": 0.5} | values | fields)
 
@@ -78,7 +78,7 @@ def keep(run: Run, *bills: Bill) -> None:
 
 
 def build(run: Run, iteration: int, *, solver: str = "tiny@unknown", survivors: int = 0, attempts: int = 0) -> None:
-    """An iteration of the seeds, without anything else in it; its `evolving` as given."""
+    """Build an iteration that holds only the seeds, with this block `evolving`."""
     assert run.config.seeds is not None
     prompts = as_prompts(read_seeds(run.config.seeds, run.config.seed)[0], iteration)
     manifest = a_manifest(
@@ -93,7 +93,7 @@ def build(run: Run, iteration: int, *, solver: str = "tiny@unknown", survivors: 
 
 
 def line(stage: str, calls: int, completions: int, tokens_in: int, tokens_out: int, **fields: Any) -> PlanLine:
-    """A line that rests on nothing measured, at $1 and $2 per million tokens unless it says otherwise."""
+    """A line of the plan without measured figures, at $1 and $2 per million tokens by default."""
     counts: dict[str, Any] = {
         "calls": calls,
         "completions": completions,
@@ -516,7 +516,7 @@ def test_seeds_that_are_not_here_are_not_fetched(tmp_path: Path) -> None:
 
 
 def _download(cache: Path, name: str, prompts: Sequence[str]) -> None:
-    """Leave a dataset as a download would have left it."""
+    """Write a dataset to the place of a download."""
     from datasets import Dataset, DatasetInfo, SplitInfo
     from datasets.arrow_writer import ArrowWriter
     from datasets.splits import SplitDict

@@ -1,4 +1,4 @@
-"""`eva-data score`: a fixed model rates prompts of every iteration once, and report and card show its means."""
+"""`eva-data score`: a fixed model rates prompts of every iteration once, and report and card show the means."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCORER = "tiny@scorer"
 
 
 class Rating(Misbehaving):
-    """Rates what it is asked to rate: the complexity of one prompt by words, all qualities with 4."""
+    """A scorer that knows the complexity of some prompts. It gives no rating to one prompt. Quality is always 4."""
 
     def _say(self, seen: Seen, choice: int) -> str:
         if "<prompt>" not in seen.prompt:

@@ -27,7 +27,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 
 def evaluated(store: Store, theta: int, *rewards: float, text: str = "ab") -> None:
-    """Keep an evaluation of theta_t, whose answers have these rewards."""
+    """Store an evaluation of theta_t in which its answers have these rewards."""
     key = f"{theta:016x}"
     rows = {
         "evaluation": key,

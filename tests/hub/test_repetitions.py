@@ -1,4 +1,4 @@
-"""`verify` judges again which evolutions repeat a prompt or a benchmark, wherever it can read what they repeat."""
+"""`verify` finds evolutions that repeat a prompt or a benchmark, if it can read that prompt or benchmark."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHAT = "which evolutions repeat a prompt or a benchmark"
 
 
 def ready(folder: Path, text: str) -> tuple[Store, Run]:
-    """Iteration 2 evolved `Say ab and ba, twice.`, and its benchmark holds this text."""
+    """A dataset whose iteration 2 evolved `Say ab and ba, twice.`, with this text as its benchmark."""
     benchmark = folder / "bench.jsonl"
     benchmark.write_text(json.dumps({"text": text}) + "\n")
     evolve = {"benchmarks": [{"name": "bench", "path": str(benchmark), "column": "text"}]}

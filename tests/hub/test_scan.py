@@ -1,4 +1,4 @@
-"""What should not be public is found in texts before they are published, told masked, and published only if wanted."""
+"""Private texts are found before a publish, shown masked, and published only on request."""
 
 from __future__ import annotations
 

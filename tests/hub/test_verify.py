@@ -1,4 +1,4 @@
-"""`verify` finds every lie that the tables, the manifest and the chain of iterations can give away, and goes on."""
+"""`verify` finds every lie that tables, manifest or the chain of iterations reveal, and checks the rest too."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def edit(folder: Path, name: str, change: Callable[[Manifest], object]) -> None:
 
 
 def replace(folder: Path, name: str, change: Callable[[pl.DataFrame], pl.DataFrame], *, lie: bool = False) -> Path:
-    """Change a table, and if it is to be a lie its hash in all manifests as well."""
+    """Change a table. A lie also changes its hash in all manifests."""
     path = folder / name
     change(pl.read_parquet(path)).write_parquet(path)
     entry = {"sha256": sha256(path), "rows": pl.read_parquet(path).height, "bytes": path.stat().st_size}

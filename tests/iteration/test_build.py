@@ -181,7 +181,7 @@ def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def wait_for_workers(folder: Path) -> dict[str, int]:
-    """Pids of the pipeline of a running respond job, once its model step has begun."""
+    """The pids in the pipeline of a running respond job, after its model step has begun."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         ledger = folder / ".eva" / "ledger.sqlite"

@@ -1,4 +1,4 @@
-"""Seeds that are kept for evaluation: which they are, and that nothing trained on repeats them."""
+"""Seeds that are kept for evaluation: their choice, and that no training prompt repeats them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prioritized generative buffer: which prompts a step trains on, which are evolved, which leave."""
+"""The prioritized generative buffer: the prompts that a step trains on, evolves and drops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Preference pairs, and the prompts that give none."""
+"""Preference pairs, and the prompts without a pair."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Answer = tuple[str, int, str | None, float | None, str | None]
 
 
 def _prompts(ids: list[str]) -> pl.LazyFrame:
-    """X_2: evolved prompts."""
+    """X_2, which consists of evolved prompts."""
     table = pl.DataFrame({"prompt_id": ids}, schema={"prompt_id": pl.String}).select(
         "prompt_id",
         prompt=pl.concat_list(pl.struct(role=pl.lit("user"), content=pl.concat_str(pl.lit("ask "), "prompt_id"))),
@@ -53,7 +53,7 @@ def _pair(ids: list[str], rows: list[Answer], **settings: object) -> Paired:
 
 
 def _single(number: float) -> float:
-    """The number as single precision holds it."""
+    """The number rounded to single precision."""
     return float(pl.Series([number], dtype=pl.Float32).cast(pl.Float64)[0])
 
 

@@ -1,4 +1,4 @@
-"""Evaluations on the report page, also those that a stranger wrote."""
+"""Evaluations on the report page, a stranger's evaluations too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Topics, novelty and diversity: on vectors whose figures are known by hand, and on texts whose topics are planted."""
+"""Topics, novelty and diversity, on vectors with figures known by hand, and on texts with planted topics."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SUBJECTS = {
 
 
 def planted(count: int) -> tuple[list[str], list[str]]:
-    """Texts of five words of a subject each, and their subjects."""
+    """Texts of five words of one subject, and their subjects."""
     draw = np.random.default_rng(7)
     names = [name for name in SUBJECTS for _ in range(count)]
     return ["Tell me of " + " ".join(draw.choice(SUBJECTS[name].split(), 5)) for name in names], names

@@ -41,7 +41,7 @@ ROWS = [
 
 
 def won(**probabilities: float | None) -> dict[tuple[str, str], Score]:
-    """`ab=0.7`: a, seen first, wins over b with 0.7; None is a comparison that failed."""
+    """`ab=0.7`: a is shown first and wins over b with probability 0.7. None is a failed comparison."""
     return {
         (pair[0], pair[1]): Score(value, None if value is not None else "too_long")
         for pair, value in probabilities.items()

@@ -1,4 +1,4 @@
-"""Rewards by a Python function: called once for each different response, with a reference answer where there is one."""
+"""Rewards by a Python function, called once for each different response, with the reference answer if there is one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _own_verifiers(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def job_of(folder: Path, function: str, answers: Answers | None = None) -> Job:
-    """As the reward stage makes it."""
+    """The job as the reward stage makes it."""
     name = f"own_verifiers:{function}"
     block = Verifier(backend="verifier", function=name, answers=answers)
     folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""The metrics against numbers worked by hand and against plain Python."""
+"""The metrics, compared with numbers worked by hand and with plain Python."""
 
 from __future__ import annotations
 

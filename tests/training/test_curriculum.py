@@ -1,4 +1,4 @@
-"""The curriculum: scored answers in, new prompts out, and a record and a state from which a run goes on exactly."""
+"""The curriculum: scored answers in, new prompts out, with a record and a state from which a run goes on exactly."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def turns(text: str) -> list[dict[str, str]]:
 
 
 def grow(parents: Sequence[Row], n_new: int, step: int, alive: Sequence[Row], exist: frozenset[str]) -> list[Row]:
-    """A creator that writes numbers behind its prompts; each second rewrite comes to nothing where there are two."""
+    """A creator that appends numbers to its prompts. If there are two rewrites, the second one fails."""
     rows = []
     for parent in parents:
         for number in range(1, n_new + 1):

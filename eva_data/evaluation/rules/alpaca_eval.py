@@ -1,4 +1,4 @@
-"""AlpacaEval 2: one order per prompt, drawn from the instruction; how likely the judge names the solver's answer.
+"""AlpacaEval 2: one order per prompt, drawn from the instruction, and the probability of the judge's letter.
 
 Source: Dubois et al. 2024, arXiv 2404.04475, and the package alpaca_eval 0.6.6: `processors.py` (order),
 `completion_parsers.py` (probabilities), `metrics/winrate.py` (win rate) and `metrics/glm_winrate.py` (length control,

@@ -1,4 +1,4 @@
-"""AlpacaEval 2's rule by hand, and its published raw win rates recomputed where the files are."""
+"""AlpacaEval 2's rule by hand, and its published raw win rates recomputed from its files, if they are there."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_only_one_letter_is_a_verdict() -> None:
 
 
 def leaderboard() -> pl.DataFrame:
-    """The leaderboard that alpaca_eval ships: installed, or in the wheel that EVA_DATA_ALPACA_EVAL_WHEEL names."""
+    """The leaderboard from the installed alpaca_eval, or from the wheel that EVA_DATA_ALPACA_EVAL_WHEEL names."""
     wheel, installed = os.environ.get("EVA_DATA_ALPACA_EVAL_WHEEL"), find_spec("alpaca_eval")
     if wheel:
         text = ZipFile(wheel).read(LEADERBOARD)

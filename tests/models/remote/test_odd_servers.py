@@ -1,4 +1,4 @@
-"""Servers as they really are: ends of answers, forms of content, fields that they refuse, words for the same thing."""
+"""Differences of real servers: ends of answers, forms of content, refused fields, different words."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_chunks_are_joined_and_thoughts_alone_are_an_answer_of_no_words(
 
 
 def reasoning_model(asked: Asked) -> Answer:
-    """As OpenAI's reasoning models: other fields, and no temperature but 1."""
+    """A server like OpenAI's reasoning models, with other fields and only temperature 1."""
     if "max_tokens" in asked.body:
         return refused(
             "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' "

@@ -1,4 +1,4 @@
-"""Models of providers, through the real litellm, which is pointed at a server of these tests."""
+"""Models of providers, through the real litellm and a local server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = [
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Misbehaving]:
-    """An OpenAI of our own, to which litellm's `openai/` models go."""
+    """A stand-in for OpenAI, which litellm asks for its `openai/` models."""
     # litellm goes by a proxy even to this machine.
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)

@@ -104,7 +104,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         value="name sandbox column turn_2 reference category checklist right samples",
         block="function",
         code="rule",
-        path="path dataset config split revision baseline judge_template",
+        path="path dataset config split revision baseline judge_template gamed_baselines",
     ),
     "Evaluate": _block(
         value="heldout allow_same_judge max_tokens temperature after_training", block="sets", model="judges"

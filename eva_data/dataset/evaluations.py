@@ -54,6 +54,14 @@ class Compared(Record):
     right: float | None = None
     """Least score of a right answer; None unless a verifier judged."""
     samples: PositiveInt = 1
+    references_hash: str = ""
+    """Hash of the reference answers and checklists that the judge sees; empty without any."""
+    own_template: bool = False
+    """Whether the question to the judge is from a file of the user's."""
+    answers_of: str | None = None
+    """Whose answers the file of the other side holds, as its column `generator` or `model` says; None if unknown."""
+    gamed: str | None = None
+    """Name and hash of the file of gamed baselines, which length control needs and the dataset does not hold."""
     decoding: str = ""
     decoding_against: str = ""
     relatives: tuple[str, ...] = ()

@@ -92,6 +92,7 @@ class Run:
         shown: str | None = None,
         framed: bool = False,
         guide: Mapping[str, Any] | None = None,
+        likeliest: int = 0,
         function: Callable[[Job, list[dict[str, Any]]], list[Any]] | None = None,
         kept: bool = False,
         **overrides: Any,
@@ -103,8 +104,8 @@ class Run:
         the ledger bills the calls, `folder` the name of the job's folder, and `shown` the name that the user reads; the
         last two are `stage` by default. `key` is the player's place in the settings, for error messages. `framed` says
         that rows stand within a template, so that only the model's own length bounds them. `guide` is the field of a
-        request by which a server guides the decoding. With `kept`, no model is asked: only calls in the ledger have
-        answers.
+        request by which a server guides the decoding, and `likeliest` how many first tokens a server is asked for with
+        their log-probabilities. With `kept`, no model is asked: only calls in the ledger have answers.
 
         Raise the errors of `run_job`.
         """
@@ -116,6 +117,7 @@ class Run:
             iteration=iteration,
             framed=framed,
             guide=guide,
+            likeliest=likeliest,
             **overrides,
         )
         job = Job(

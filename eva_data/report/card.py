@@ -188,6 +188,7 @@ def _evaluated(record: EvaluationRecord | None) -> list[dict[str, Any]]:
             "judged": each.figures.get("judged"),
             "prompts": each.prompts,
             "judges": list(each.judges),
+            "not_comparable": [str(reason) for reason in each.figures.get("not_comparable") or []],
             "warnings": [str(warning) for warning in each.figures.get("warnings") or []],
         }
         for each in (record.evaluations if record else ())

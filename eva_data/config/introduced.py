@@ -16,6 +16,7 @@ INTRODUCED: Mapping[str, Mapping[str, Any]] = {
     "Config": {"evaluate": None},
     "Seeds": {"input": None},
     "ApiModel": {"options": {}, "fields": {}},
+    "Sample": {"power": 1.0},
     "Evolve": {"reply": "plain", "self_check": False},
     "Review": {"publish": "full"},
     "TableModel": {"shape": None, "input": None, "lower_is_better": None},

@@ -17,6 +17,7 @@ INTRODUCED: Mapping[str, Mapping[str, Any]] = {
     "Seeds": {"input": None},
     "ApiModel": {"options": {}, "fields": {}},
     "Estimate": {"min_best": None, "min_right": None},
+    "Sample": {"power": 1.0},
     "Evolve": {"reply": "plain", "self_check": False, "shape": None, "max_depth": None},
     "Review": {"publish": "full"},
     "Train": {"reference": "previous", "replay": 0.0},

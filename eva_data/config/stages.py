@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -83,8 +84,12 @@ class Sample(Settings):
     method: Literal["weighted", "greedy", "uniform", "stratified"] = "weighted"
     """`weighted` draws without replacement by the metric; `greedy` takes the highest; `uniform` ignores the metric;
     `stratified` draws the same share of each stratum of the metric."""
-    weights: Literal["proportional", "minmax"] = "proportional"
-    """`proportional` to the metric (the paper's text), or `minmax` (the authors' code: the lowest metric weighs 0)."""
+    weights: Literal["proportional", "minmax", "inverted"] = "proportional"
+    """`proportional` to the metric (the paper's text), `minmax` (the authors' code: the lowest metric weighs 0), or
+    `inverted`, 1 - minmax (the inverse arms of table 4 in the authors' code: the highest metric weighs 0)."""
+    power: float = Field(1.0, ge=0)
+    """Exponent on the weights of `method: weighted`, divided by the largest: 0 draws every prompt with a metric alike,
+    1 by its weight, and the larger the exponent, the nearer the draw is to `method: greedy`."""
     strata: int = Field(4, ge=2)
     """Number of equal-frequency strata of the metric for `method: stratified`."""
 
@@ -200,15 +205,35 @@ class OnlineTraining(Settings):
 class Mix(Settings):
     """What X_t consists of."""
 
-    evolved: Share = 0.8
-    """Share of X_t that is evolved; the rest are original prompts."""
-    source: Literal["evolved", "new_seeds"] = "evolved"
-    """`new_seeds` fills the share with new human prompts instead: the paper's baseline of table 2."""
+    evolved: float = Field(0.8, ge=0, le=1)
+    """Share of X_t that `source` names; the rest are original prompts. With `source: new_seeds` or `sampled` the
+    default is 1. With 0 nothing is estimated, drawn or evolved."""
+    source: Literal["evolved", "new_seeds", "sampled"] = "evolved"
+    """`new_seeds` fills the share with new human prompts instead: the paper's baseline of table 2, for which nothing is
+    estimated. `sampled` fills it with the drawn prompts themselves: the arms of table 5 that do not evolve. X_t is then
+    as small as the draw."""
     original: Literal["previous", "seeds"] = "previous"
     """Where the original prompts come from: X_{t-1}, or the seeds."""
     shortfall: Literal["shrink", "fill_original", "error"] = "shrink"
     """What happens if too few evolved prompts survive: a smaller X_t of the same ratio, more original prompts, or an
     error."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_baselines(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("source", "evolved") != "evolved" and "evolved" not in values:
+            return {**values, "evolved": 1.0}
+        return values
+
+    @property
+    def draws(self) -> bool:
+        """Whether X_t depends on a draw of informative prompts, so that there is something to estimate."""
+        return self.source != "new_seeds" and self.evolved > 0
+
+    @property
+    def evolves(self) -> bool:
+        """Whether the creator rewrites prompts."""
+        return self.source == "evolved" and self.evolved > 0
 
 
 class Pair(Settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -162,10 +163,17 @@ class Config(Settings):
         if info.context and (info.context.get(RECORDED) or info.context.get(ONLINE)):
             # A manifest's iteration is there, and online the recipe says how many prompts are evolved.
             return self
-        if self.mix.source == "evolved" and self.sample.fraction * self.evolve.evolutions < self.mix.evolved - 1e-9:
+        fraction, share = self.sample.fraction, self.mix.evolved
+        if self.mix.source == "evolved" and fraction * self.evolve.evolutions < share - 1e-9:
             raise ValueError(
-                f"`sample.fraction` x `evolve.evolutions` = {self.sample.fraction * self.evolve.evolutions:g} is below "
-                f"`mix.evolved` = {self.mix.evolved:g}: there would be too few evolved prompts; raise one of the two"
+                f"`sample.fraction` x `evolve.evolutions` = {fraction * self.evolve.evolutions:g} is below "
+                f"`mix.evolved` = {share:g}: there would be too few evolved prompts; raise one of the two, "
+                f"`evolve.evolutions` to {math.ceil(share / fraction - 1e-9)}, or `sample.fraction`"
+            )
+        if self.mix.source == "sampled" and fraction > share > 0:
+            raise ValueError(
+                f"`mix.source: sampled` takes all drawn prompts, and `sample.fraction` {fraction:g} is above "
+                f"`mix.evolved` {share:g}: lower `sample.fraction`, or raise `mix.evolved`"
             )
         return self
 

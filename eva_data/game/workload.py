@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from eva_data.config import (
@@ -94,23 +95,33 @@ def workload(run: Run, iteration: int, start: Start) -> list[Work | Computed]:
         ]
     known = is_known(run, iteration)
     works: list[Work | Computed] = []
-    if config.estimate.source == "fresh":
+    if config.mix.draws and config.estimate.source == "fresh":
         asked = 0 if known else start.count
         works += _answering(config, solver, "estimate", asked, asked * length)
     grown = length
-    if config.mix.source == "evolved":
+    if config.mix.evolves:
         creator = (
             solver if config.creator == "shared" else PlannedModel(config.creator, (name_of_model(config.creator),))
         )
         chains = chains_needed(config, start.count, survival(run, iteration))
         works.append(_evolving(config, creator, chains, length))
         grown = min(config.evolve.max_tokens, solver.block.max_prompt_tokens)
-    new = share_of(config.mix.evolved, start.count)
-    originals = 0 if known or _estimated(config, iteration) else start.count - new
+    new, kept = _sizes(config, start.count)
+    originals = 0 if known or _estimated(config, iteration) else kept
     tokens = new * grown + originals * length
     answering = _answering(config, solver, "respond", new + originals, tokens)
-    shown = new * grown + (start.count - new) * length
+    shown = new * grown + kept * length
     return [*works, *answering, *_rewriting(config, solver, start.count, shown)]
+
+
+def _sizes(config: Config, prompts: int) -> tuple[int, int]:
+    """The number of prompts of X_t that are new to the solver, and of those that X_{t-1} held."""
+    new = share_of(config.mix.evolved, prompts)
+    if config.mix.source != "sampled" or not new:
+        return new, prompts - new
+    drawn = max(1, share_of(config.sample.fraction, prompts))
+    share = Fraction(str(config.mix.evolved))
+    return 0, drawn + share_of((1 - share) / share, drawn)
 
 
 def chains_needed(config: Config, prompts: int, survival: float | None) -> int:
@@ -153,7 +164,9 @@ def is_known(run: Run, iteration: int) -> bool:
 
 def _estimated(config: Config, iteration: int) -> bool:
     """Whether *estimate* of this iteration has already answered the prompts that X_t takes over."""
-    return config.estimate.source == "fresh" and (config.mix.original == "previous" or iteration == 2)
+    return (
+        config.mix.draws and config.estimate.source == "fresh" and (config.mix.original == "previous" or iteration == 2)
+    )
 
 
 def planned_solver(run: Run, iteration: int) -> PlannedModel:

@@ -142,7 +142,7 @@ def _build_next(run: Run, iteration: int) -> Built:
     grown = grow(run, iteration, solver, creator, scales=earlier_scales(run, iteration))
     carried = grown.prompts.filter(pl.col("mix_role") == "carried")
     new = grown.prompts.filter(pl.col("mix_role") != "carried")
-    if config.estimate.source == "previous":
+    if not config.mix.draws or config.estimate.source == "previous":
         new, carried = grown.prompts, carried.clear()
     answered = answer(run, solver, new, stage="respond", iteration=iteration, scales=grown.scales)
     responses = pl.concat([answered.responses, carry_over(grown.responses, carried, iteration=iteration)])

@@ -28,7 +28,7 @@ from eva_data.models.player import Player
 from eva_data.tables.flow import Flow
 from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, HELD_OUT, NEAR_DUPLICATE, kind
 from eva_data.tables.rules import RULES
-from eva_data.tables.schemas import EVOLUTIONS, REJECTS, RESPONSES, empty
+from eva_data.tables.schemas import EVOLUTIONS, INFORMATIVENESS, REJECTS, RESPONSES, empty
 
 _KNOWN = ("prompt_id", "prompt", "root_id", "depth")
 
@@ -40,9 +40,9 @@ class Grown:
     prompts: pl.DataFrame
     evolutions: pl.DataFrame
     informativeness: pl.DataFrame
-    """INFORMATIVENESS: the rows of the estimate stage, with the draw."""
+    """INFORMATIVENESS: the rows of the estimate stage, with the draw; none if nothing is drawn."""
     responses: pl.DataFrame
-    """RESPONSES: the rows of the estimate stage; none if the rewards of iteration t - 1 were used."""
+    """RESPONSES: the rows of the estimate stage; none if it used earlier rewards or nothing is drawn."""
     rejects: pl.DataFrame
     flows: list[Flow]
     record: Evolving
@@ -58,32 +58,33 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
     before, bad = good_prompts(store, iteration - 1)
     if bad:
         notes.append(run.note(f"reviewers judged {bad} prompts of iteration {iteration - 1} bad: they do not go on"))
-    if config.estimate.source == "fresh":
+    responses, rejects, flows = empty(RESPONSES), empty(REJECTS), []
+    drawn, evolutions = empty(INFORMATIVENESS), empty(EVOLUTIONS)
+    counted = responses
+    if config.mix.draws and config.estimate.source == "fresh":
         answered = answer(run, solver, before, stage="estimate", iteration=iteration, scales=scales)
         responses, rejects, flows, scales = answered.responses, answered.rejects, answered.flows, answered.scales
         notes += answered.notes
         counted = responses
-    else:
-        responses, rejects, flows = empty(RESPONSES), empty(REJECTS), []
+    elif config.mix.draws:
         counted = answers_to(before, store, iteration - 1)
-    first_best = best_rewards(store, 1)
-    if config.estimate.min_best == "auto" and config.pair.min_chosen is None:
-        least = threshold(config.estimate, config.pair, first_best)
-        notes.append(
-            run.note(f"`estimate.min_best` is {least}, the {QUANTILE:.0%} quantile of the best rewards of iteration 1")
-        )
-    sampled = estimate_and_sample(config, iteration, before, counted, solver.block.responses, first_best)
-    notes += [run.note(note) for note in sampled.notes]
-    drawn = sampled.informativeness.collect()
-    if config.mix.source == "new_seeds":
-        evolutions = empty(EVOLUTIONS)
-    else:
+    if config.mix.draws:
+        first_best = best_rewards(store, 1)
+        if config.estimate.min_best == "auto" and config.pair.min_chosen is None:
+            least = threshold(config.estimate, config.pair, first_best)
+            said = f"`estimate.min_best` is {least}, the {QUANTILE:.0%} quantile of the best rewards of iteration 1"
+            notes.append(run.note(said))
+        sampled = estimate_and_sample(config, iteration, before, counted, solver.block.responses, first_best)
+        notes += [run.note(note) for note in sampled.notes]
+        drawn = sampled.informativeness.collect()
+    if config.mix.evolves:
         drawn, evolutions = _evolve_enough(run, iteration, creator, before, drawn)
-    selected = int(drawn["selected"].sum())
-    flows = [*flows, Flow("sample", "prompts", drawn.height, selected, 0, drawn.height - selected)]
+    if config.mix.draws:
+        selected = int(drawn["selected"].sum())
+        flows = [*flows, Flow("sample", "prompts", drawn.height, selected, 0, drawn.height - selected)]
     needs_seeds = config.mix.source == "new_seeds" or config.mix.original == "seeds"
     seeds = seed_prompts(run, iteration) if needs_seeds else None
-    mixed = mix_prompts(config, iteration, before, evolutions, seeds)
+    mixed = mix_prompts(config, iteration, before, evolutions, drawn, seeds)
     final = mixed.evolutions.collect()
     status = final["status"]
     flows += [
@@ -99,7 +100,10 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
     if unscored := unrated(final):
         notes.append(run.note(unscored))
     result = mixed.result
-    if result.shrunk:
+    if config.mix.source == "sampled" and config.mix.draws:
+        others = f"{result.originals} others of X_{iteration - 1}"
+        notes.append(run.note(f"X_{iteration} holds the {result.taken} drawn prompts and {others}"))
+    elif result.shrunk:
         note = run.note(
             f"only {result.found} of {result.needed} new prompts survived: X_{iteration} has {result.shrunk + bad} "
             f"prompts fewer than X_{iteration - 1}"
@@ -117,7 +121,7 @@ def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
         raise ConfigError("`mix` asks for seeds, but the prompts came from a table of responses: name `seeds`")
     seeds = split_seeds(run.config, run.store, run.store.manifest(1).inputs).training
     first = as_prompts(seeds.head(config.seeds.per_iteration or seeds.height), 1)
-    if config.mix.source == "evolved":
+    if config.mix.source != "new_seeds":
         return first
     return pl.concat([first, seed_block(seeds, iteration, config.seeds.per_iteration)])
 

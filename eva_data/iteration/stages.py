@@ -70,9 +70,11 @@ def estimate_and_sample(
         fraction=config.sample.fraction,
         method=config.sample.method,
         weights=config.sample.weights,
+        power=config.sample.power,
         strata=config.sample.strata,
         seed=config.seed,
         iteration=iteration,
+        rules=rules,
     )
 
 
@@ -83,9 +85,14 @@ def best_rewards(store: Store, iteration: int) -> pl.Series:
 
 
 def mix_prompts(
-    config: Config, iteration: int, before: pl.DataFrame, evolutions: pl.DataFrame, seeds: pl.DataFrame | None
+    config: Config,
+    iteration: int,
+    before: pl.DataFrame,
+    evolutions: pl.DataFrame,
+    drawn: pl.DataFrame,
+    seeds: pl.DataFrame | None,
 ) -> Mixed:
-    """X_t from the survivors, or the new seeds, and the originals."""
+    """X_t from the survivors, the new seeds or the selected rows of `drawn` (INFORMATIVENESS), and the originals."""
     new = seeds.filter(pl.col("created_iteration") == iteration).lazy() if seeds is not None else None
     return mix(
         before.lazy(),
@@ -96,6 +103,7 @@ def mix_prompts(
         shortfall=config.mix.shortfall,
         new_seeds=new,
         seeds=seeds.lazy() if seeds is not None else None,
+        drawn=drawn.lazy().filter("selected") if config.mix.draws else None,
         seed=config.seed,
         iteration=iteration,
     )

@@ -14,6 +14,7 @@ from eva_data.tables.ids import uniform_draw
 from eva_data.tables.reasons import NOT_BEST
 from eva_data.tables.schemas import EVOLUTIONS, ORDER, PROMPTS
 
+Source: TypeAlias = Literal["evolved", "new_seeds", "sampled"]
 Shortfall: TypeAlias = Literal["shrink", "fill_original", "error"]
 
 
@@ -24,9 +25,9 @@ class Yield:
     previous: int
     """N = |X_{t-1}|."""
     needed: int
-    """New prompts that X_t should hold: evolved x N, rounded half up."""
+    """New prompts that X_t should hold: evolved x N, rounded half up; with `sampled`, all that were drawn."""
     found: int
-    """New prompts that exist: surviving evolutions, or new seeds."""
+    """New prompts that exist: surviving evolutions, new seeds, or drawn prompts."""
     taken: int
     """New prompts in X_t."""
     originals: int
@@ -52,11 +53,12 @@ def mix(
     evolutions: pl.LazyFrame,
     *,
     evolved: float,
-    source: Literal["evolved", "new_seeds"] = "evolved",
+    source: Source = "evolved",
     original: Literal["previous", "seeds"] = "previous",
     shortfall: Shortfall = "shrink",
     new_seeds: pl.LazyFrame | None = None,
     seeds: pl.LazyFrame | None = None,
+    drawn: pl.LazyFrame | None = None,
     seed: int,
     iteration: int,
 ) -> Mixed:
@@ -65,7 +67,9 @@ def mix(
     `prompts` is X_{t-1} (PROMPTS), one row per prompt. `evolutions` holds all attempts of iteration t (EVOLUTIONS),
     whatever their `status` is so far. The attempts that survive (`surviving`) are the new prompts. A surplus is cut
     uniformly: the smallest keyed hashes stay. `source="new_seeds"` takes the new prompts from `new_seeds` (PROMPTS)
-    instead, which is the paper's baseline of table 2, and leaves every survivor unused.
+    instead, which is the paper's baseline of table 2, and leaves every survivor unused. `source="sampled"` takes the
+    prompts of X_{t-1} whose ids are in `drawn` (`prompt_id`), which are the arms of table 5 without evolving. X_t holds
+    all of them, carried, and as many other originals as keep the ratio, so it is smaller than X_{t-1}.
 
     Originals are drawn uniformly by keyed hash from the whole of X_{t-1}, parents of evolved prompts included (the
     paper leaves this open), or from `seeds` (PROMPTS) without the new prompts. They keep `origin`, `created_iteration`
@@ -79,12 +83,14 @@ def mix(
     """
     key = uniform_draw(pl.col("prompt_id"), seed=seed, stage="mix", iteration=iteration)
     survivors = evolutions.filter(surviving())
-    new = survivors if source == "evolved" else _given(new_seeds, "mix.source: new_seeds")
+    new = _new(source, survivors, new_seeds, prompts, drawn)
     pool = prompts if original == "previous" else _given(seeds, "mix.original: seeds")
-    if source == "new_seeds" and original == "seeds":
+    if source == "sampled" or (source == "new_seeds" and original == "seeds"):
         pool = pool.join(new, on="prompt_id", how="anti")
     _require_distinct(new, pool, key)
-    result = _divide(_count(prompts), _count(new), _count(pool), evolved, shortfall)
+    result = _divide(
+        _count(prompts), _count(new), _count(pool), evolved, "sampled" if source == "sampled" else shortfall
+    )
     is_new = smallest(new, key, result.taken)
     is_original = smallest(pool, key, result.originals)
 
@@ -93,7 +99,8 @@ def mix(
     if source == "evolved":
         added = _as_prompts(survivors.filter(is_new), _sources(prompts, survivors))
     else:
-        added = new.filter(is_new).with_columns(mix_role=pl.lit("seed"))
+        role = "carried" if source == "sampled" else "seed"
+        added = new.filter(is_new).with_columns(mix_role=pl.lit(role))
     both = [_conform(part.with_columns(iteration=iteration), PROMPTS) for part in (added, originals)]
     mixed = is_new if source == "evolved" else pl.lit(False)
     return Mixed(
@@ -113,6 +120,22 @@ def shortage(evolutions: pl.LazyFrame, *, previous: int, evolved: float) -> int:
     return max(0, share_of(evolved, previous) - _count(evolutions.filter(surviving())))
 
 
+def _new(
+    source: Source,
+    survivors: pl.LazyFrame,
+    new_seeds: pl.LazyFrame | None,
+    prompts: pl.LazyFrame,
+    drawn: pl.LazyFrame | None,
+) -> pl.LazyFrame:
+    if source == "evolved":
+        return survivors
+    if source == "new_seeds":
+        return _given(new_seeds, "mix.source: new_seeds")
+    if drawn is None:
+        return prompts.clear()
+    return prompts.join(drawn.select("prompt_id"), on="prompt_id", how="semi")
+
+
 def _given(seeds: pl.LazyFrame | None, setting: str) -> pl.LazyFrame:
     if seeds is None:
         raise DataError(f"`{setting}` needs seed prompts, and none were given: name them in `seeds`")
@@ -123,16 +146,18 @@ def _count(table: pl.LazyFrame) -> int:
     return int(table.select(pl.len()).collect(engine="streaming").item())
 
 
-def _divide(previous: int, found: int, pool: int, evolved: float, shortfall: Shortfall) -> Yield:
-    needed = share_of(evolved, previous)
+def _divide(previous: int, found: int, pool: int, evolved: float, shortfall: Shortfall | Literal["sampled"]) -> Yield:
+    share = Fraction(str(evolved))
+    needed = found if shortfall == "sampled" else share_of(evolved, previous)
     taken, originals = min(found, needed), previous - needed
-    if found < needed:
+    if shortfall == "sampled" and found:
+        originals = share_of((1 - share) / share, found)
+    elif found < needed:
         if shortfall == "error":
             raise DataError(
                 f"{needed} new prompts are needed and {found} were found: sample or evolve more, "
                 "or let `mix.shortfall` be `shrink` or `fill_original`"
             )
-        share = Fraction(str(evolved))
         originals = previous - found if shortfall == "fill_original" else share_of((1 - share) / share, found)
     if taken + originals == 0:
         raise DataError(

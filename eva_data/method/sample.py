@@ -11,10 +11,11 @@ from eva_data.errors import ConfigError, DataError
 from eva_data.tables.draws import share_of, smallest
 from eva_data.tables.ids import uniform_draw
 from eva_data.tables.reasons import MAX_DEPTH, UNSOLVED
+from eva_data.tables.rules import RULES
 from eva_data.tables.schemas import INFORMATIVENESS, ORDER
 
 Method: TypeAlias = Literal["weighted", "greedy", "uniform", "stratified"]
-Weights: TypeAlias = Literal["proportional", "minmax"]
+Weights: TypeAlias = Literal["proportional", "minmax", "inverted"]
 
 _ESTIMATED = pl.col("stage") == "estimate"
 
@@ -47,9 +48,11 @@ def sample(
     fraction: float,
     method: Method = "weighted",
     weights: Weights = "proportional",
+    power: float = 1.0,
     strata: int = 4,
     seed: int,
     iteration: int,
+    rules: int = RULES,
 ) -> Sampled:
     """Select round(fraction x N) prompts, rounded half up and at least one, without replacement.
 
@@ -60,12 +63,18 @@ def sample(
       2006). This is the same as drawing one prompt after another, each time with probabilities proportional to the
       weights of the prompts that are left. The probability of being selected at all is therefore *not* exactly
       proportional to the weight, and less so for a larger fraction. Weights are `proportional` to the metric, or
-      `minmax`, (m - min) / (max - min), which never draws the least informative prompt. Prompts of weight 0 are not
-      drawn. If every prompt has the same metric, the draw is uniform, and a note says so.
+      `minmax`, (m - min) / (max - min), which never draws the least informative prompt, or `inverted`, 1 - minmax,
+      which never draws the most informative. Prompts of weight 0 are not drawn. If every prompt has the same metric,
+      the draw is uniform, and a note says so.
+      A `power` other than 1 raises the weights, divided by the largest, to that power. `draw` is then
+      power x log(weight) - log(-log(u)), which has the same order as log(u) / weight^power and no underflow (the
+      Gumbel-top-k trick, Vieira 2014; Kool et al. 2019, arXiv 1903.06059). With a power of 0 every prompt with a finite
+      metric is equally likely; the larger the power, the nearer the draw comes to `greedy`.
     - `greedy`: the largest metric goes first, ties in random order; `draw` is minus the rank.
     - `stratified`: uniform within each of `strata` equally large strata by rank of the metric; ties are divided at
-      random. The j-th of the n prompts of a stratum, in random order, has `draw` = -(j - 1/2) / n, which divides any
-      number of prompts over the strata by Webster's method.
+      random. The j-th of the n prompts of a stratum, in random order, has `draw` = -(j - v) / n with a v in (0, 1) that
+      belongs to the prompt. So each stratum gets its share of any number of prompts, rounded up or down at random, and
+      every prompt is equally likely to be drawn. By `rules` before 3, v is 1/2 and the smaller prompt id decides.
     - `uniform`: `draw` = u.
 
     A prompt whose metric is null or infinite can be drawn only with `uniform`. A prompt with the reason `unsolved` or
@@ -85,11 +94,15 @@ def sample(
     if method == "weighted":
         weight = pl.when(pool).then(_weight(metric, weights, facts))
         draw = pl.when(weight > 0).then(u.log() / weight)
+        if power != 1:
+            weight, draw = _raised(weight, power, u, table)
     elif method == "greedy":
         weight = pl.lit(None)
         table, draw = _with_ranks(table, _greedy(table.filter(pool), metric, u))
     elif method == "stratified":
-        table, draw = _with_ranks(table, _stratified(table.filter(pool), metric, strata, u))
+        within = uniform_draw(pl.col("prompt_id"), seed=seed, stage="strata", iteration=iteration)
+        within = pl.lit(0.5) if rules < 3 else within
+        table, draw = _with_ranks(table, _stratified(table.filter(pool), metric, strata, u, within))
     drawn = table.with_columns(weight=weight, draw=draw)
     drawable = int(drawn.select(pl.col("draw").count()).collect(engine="streaming").item())
     wanted = max(1, share_of(fraction, facts.prompts))
@@ -182,7 +195,19 @@ def _weight(metric: str, weights: Weights, facts: _Facts) -> pl.Expr:
         return pl.lit(1.0)
     if weights == "proportional":
         return pl.col(metric)
+    if weights == "inverted":
+        return (facts.high - pl.col(metric)) / (facts.high - facts.low)
     return (pl.col(metric) - facts.low) / (facts.high - facts.low)
+
+
+def _raised(weight: pl.Expr, power: float, u: pl.Expr, table: pl.LazyFrame) -> tuple[pl.Expr, pl.Expr]:
+    """The weights as shares of the largest, raised to a power, and the `draw`; see `sample`."""
+    largest = table.select(weight.max()).collect(engine="streaming").item()
+    share = weight / largest
+    gumbel = -(-u.log()).log()
+    if power == 0:
+        return pl.when(share.is_not_null()).then(1.0), pl.when(share.is_not_null()).then(gumbel)
+    return share.pow(power), pl.when(share > 0).then(power * share.log() + gumbel)
 
 
 def _greedy(pool: pl.LazyFrame, metric: str, u: pl.Expr) -> pl.DataFrame:
@@ -192,12 +217,12 @@ def _greedy(pool: pl.LazyFrame, metric: str, u: pl.Expr) -> pl.DataFrame:
     return ranked.collect(engine="streaming")
 
 
-def _stratified(pool: pl.LazyFrame, metric: str, strata: int, u: pl.Expr) -> pl.DataFrame:
-    """One row per prompt of the pool: `prompt_id`, `rank` = -(j - 1/2) / n within its stratum."""
-    by_metric = pool.select("prompt_id", metric=pl.col(metric), u=u).sort("metric", "u", "prompt_id")
+def _stratified(pool: pl.LazyFrame, metric: str, strata: int, u: pl.Expr, v: pl.Expr) -> pl.DataFrame:
+    """One row per prompt of the pool: `prompt_id`, `rank` = -(j - v) / n within its stratum."""
+    by_metric = pool.select("prompt_id", metric=pl.col(metric), u=u, v=v).sort("metric", "u", "prompt_id")
     stratum = pl.int_range(pl.len()) * strata // pl.len()
-    members = by_metric.select("prompt_id", "u", stratum=stratum)
-    place = pl.int_range(pl.len()).over("stratum") + 0.5
+    members = by_metric.select("prompt_id", "u", "v", stratum=stratum)
+    place = pl.int_range(1, pl.len() + 1).over("stratum") - pl.col("v")
     ranked = members.sort("u", "prompt_id").select("prompt_id", rank=-place / pl.len().over("stratum"))
     return ranked.collect(engine="streaming")
 

@@ -12,6 +12,8 @@ A manifest records the version that made its iteration, so that `verify` replays
     in whatever marks they stand.
 3   Online, the rewrites of a prompt are siblings by the strategies of the paper's appendix F, unless the settings say
     otherwise; unsolved prompts and the deepest prompts have no children; `estimate.metric` decides which prompts have.
+    A stratified draw gives what does not divide evenly to the strata by hash. By older rules the smaller prompt id got
+    it. Nothing is estimated in an iteration that draws nothing.
 """
 
 from __future__ import annotations

@@ -175,12 +175,31 @@ def test_rewards_of_the_last_iteration_spare_the_estimate_but_not_the_originals(
 
 def test_new_seeds_need_no_creator(tmp_path: Path) -> None:
     plan = plan_iteration(run_of(tmp_path, instead="other", mix={"source": "new_seeds"}), 2)
+    # All ten prompts are new, as in the paper's table 2, and no prompt is estimated.
     assert [(found.stage, found.completions, found.tokens_in) for found in plan.lines] == [
-        ("estimate", 60, 100),
-        ("reward (estimate)", None, None),
-        ("respond", 48, 80),
+        ("respond", 60, 100),
         ("reward (respond)", None, None),
     ]
+    most = plan_iteration(run_of(tmp_path, instead="other", mix={"source": "new_seeds", "evolved": 0.8}), 2)
+    assert most.lines == plan.lines, "and two old prompts, which the other solver has not answered"
+
+
+def test_the_drawn_prompts_themselves_were_answered_by_the_estimate(tmp_path: Path) -> None:
+    plan = plan_iteration(run_of(tmp_path, instead="other", mix={"source": "sampled"}), 2)
+    assert [(found.stage, found.completions) for found in plan.lines] == [
+        ("estimate", 60),
+        ("reward (estimate)", None),
+        ("respond", 0),
+        ("reward (respond)", None),
+    ]
+    previous = {"estimate": {"source": "previous"}, "mix": {"source": "sampled"}}
+    plan = plan_iteration(run_of(tmp_path, instead="other", **previous), 2)
+    assert [(found.stage, found.completions) for found in plan.lines] == [("respond", 18), ("reward (respond)", None)]
+
+
+def test_a_set_that_is_trained_on_again_is_only_answered_again(tmp_path: Path) -> None:
+    plan = plan_iteration(run_of(tmp_path, instead="other", mix={"evolved": 0}), 2)
+    assert [(found.stage, found.completions) for found in plan.lines] == [("respond", 60), ("reward (respond)", None)]
 
 
 def test_a_model_in_this_process_computes_batches_and_reads_the_prompt_for_every_sample(tmp_path: Path) -> None:

@@ -42,6 +42,9 @@ SHOWN_ROWS = 3
 UNSOLVED_ONLINE_SINCE = 3
 """The rules from which on the prompts of an online run are told whether they are solved."""
 
+UNDRAWN_SINCE = 3
+"""The rules by which nothing is estimated if nothing is drawn."""
+
 Tables = Mapping[str, pl.DataFrame]
 
 
@@ -169,6 +172,10 @@ def _replay_creator(
     previous = store.manifest(iteration).previous
     store = store.at(iteration - 1, previous.revision if previous else 0)
     before, _ = good_prompts(store, iteration - 1)
+    estimated = tables["informativeness"].filter(pl.col("stage") == "estimate")
+    if manifest.rules >= UNDRAWN_SINCE and not config.mix.draws:
+        problems = compare("informativeness", estimated, estimated.clear())
+        return [*problems, *_replay_mix(store, manifest, config, tables, before, estimated, seeds)]
     counted = tables["responses"].filter(pl.col("stage") == "estimate")
     if config.estimate.source == "previous":
         counted = answers_to(before, store, iteration - 1)
@@ -177,7 +184,6 @@ def _replay_creator(
     sampled = estimate_and_sample(
         config, iteration, before, counted, solver.responses, best_rewards(store, 1), rules=manifest.rules
     )
-    estimated = tables["informativeness"].filter(pl.col("stage") == "estimate")
     evolved = tables["evolutions"]["chain_id"].n_unique()
     drawn = sampled.informativeness.collect()
     # If too few survived, the build went further down the draw: as far as there are chains.
@@ -196,14 +202,26 @@ def _replay_creator(
             f"evolutions: of {lost.height} candidates the scores do not say that they lost or went on as they did: "
             f"{_row_name(lost, list(ORDER['evolutions']), 0)} ..."
         )
+    return [*problems, *_replay_mix(store, manifest, config, tables, before, drawn, seeds)]
+
+
+def _replay_mix(
+    store: Store,
+    manifest: Manifest,
+    config: Config,
+    tables: Tables,
+    before: pl.DataFrame,
+    drawn: pl.DataFrame,
+    seeds: pl.DataFrame | None,
+) -> list[str]:
+    iteration = manifest.iteration
     if mixed_from_seeds(config) and seeds is None:
-        return [*problems, *_wrong_status(tables)]
-    mixed = mix_prompts(config, iteration, before, tables["evolutions"], seeds)
+        return _wrong_status(tables)
+    mixed = mix_prompts(config, iteration, before, tables["evolutions"], drawn, seeds)
     evolving = store.at(iteration, 0).manifest(iteration).evolving
     result = asdict(mixed.result)
     wrong = [name for name in result if evolving is not None and getattr(evolving, name) != result[name]]
     return [
-        *problems,
         *compare("evolutions", tables["evolutions"], mixed.evolutions.collect()),
         *compare("prompts", tables["prompts"], mixed.prompts.collect()),
         *(f"manifest: `evolving.{name}` is {getattr(evolving, name)}, and {result[name]} follows" for name in wrong),

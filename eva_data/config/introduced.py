@@ -16,6 +16,8 @@ INTRODUCED: Mapping[str, Mapping[str, Any]] = {
     "Config": {"evaluate": None},
     "Seeds": {"input": None},
     "ApiModel": {"options": {}, "fields": {}},
+    "Sample": {"by_topic": False},
+    "Mix": {"topic_cap": None},
     "Evolve": {"reply": "plain", "self_check": False},
     "Review": {"publish": "full"},
     "TableModel": {"shape": None, "input": None, "lower_is_better": None},

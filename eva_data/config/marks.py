@@ -82,7 +82,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Several": _block(value="backend", block="rewards"),
     "Seeds": _block(value="sandbox column input encoding per_iteration", path="path dataset config split revision"),
     "Estimate": _block(value="source count_truncated unequal min_best min_right", code="metric"),
-    "Sample": _block(value="fraction method weights power strata"),
+    "Sample": _block(value="fraction method weights power strata by_topic"),
     "Strategy": _block(value="name template kind"),
     "BenchmarkSet": _block(value="name column", path="path"),
     "Evolve": _block(
@@ -94,7 +94,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         code="method",
     ),
     "OnlineTraining": _block(value="estimate"),
-    "Mix": _block(value="evolved source original shortfall"),
+    "Mix": _block(value="evolved source original shortfall topic_cap"),
     "Pair": _block(value="margin min_chosen rewrite rewrite_length"),
     "Accept": _block(value="min_win_rate max_drop max_length_ratio max_truncated"),
     "Train": _block(

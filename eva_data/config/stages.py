@@ -92,6 +92,9 @@ class Sample(Settings):
     1 by its weight, and the larger the exponent, the nearer the draw is to `method: greedy`."""
     strata: int = Field(4, ge=2)
     """Number of equal-frequency strata of the metric for `method: stratified`."""
+    by_topic: bool = False
+    """Whether the same share of each topic is drawn, by `method` among the prompts of a topic. Topics are clusters of
+    the prompts of iteration 1 by their words."""
 
 
 class Strategy(Settings):
@@ -217,6 +220,10 @@ class Mix(Settings):
     shortfall: Literal["shrink", "fill_original", "error"] = "shrink"
     """What happens if too few evolved prompts survive: a smaller X_t of the same ratio, more original prompts, or an
     error."""
+    topic_cap: float | None = Field(None, gt=0, le=1)
+    """Largest share of one topic among the new prompts of X_t, and among its originals; null sets no limit. Prompts
+    above it are left out. If fewer new prompts are left than `evolved` asks for, `shortfall` says what happens. Where
+    there are K topics, each may have 1 / K."""
 
     @model_validator(mode="before")
     @classmethod

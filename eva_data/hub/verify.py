@@ -24,6 +24,7 @@ from eva_data.hub.checks.ratings_again import verify_ratings
 from eva_data.hub.checks.recount import misnamed_prompts, recount, recount_flow, recount_spent
 from eva_data.hub.checks.replay import mixed_from_seeds, replay, replay_repetitions, replay_review
 from eva_data.hub.checks.rescore import rescore as score_again
+from eva_data.hub.checks.topics_again import replay_topics
 from eva_data.hub.checks.trained_on import trained_on
 from eva_data.iteration.build import bills_of
 from eva_data.iteration.create import seed_prompts
@@ -126,6 +127,7 @@ def _verify_build(found: Verified, store: Store, manifest: Manifest, written: Fo
             f"replays {known})"
         )
     checks.append(lambda: misnamed_prompts(tables, found.unknown))
+    checks.append(lambda: replay_topics(store, manifest, tables, found.unknown))
     found.problems += _run(checks, [written], found)
     if manifest.reward_scales:
         found.unknown.append("the constants of the several rewards")

@@ -8,10 +8,11 @@ from eva_data.config import Config
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.method.estimate import informativeness
-from eva_data.method.mix import Mixed, mix
+from eva_data.method.mix import Mixed, mix, surviving
 from eva_data.method.own_metric import own_metric
 from eva_data.method.sample import Sampled, sample
 from eva_data.method.solved import bar_of
+from eva_data.method.topics.assign import TopicModel, fit_topics
 from eva_data.method.verdicts import bad_prompts
 from eva_data.tables.metrics import column_of
 from eva_data.tables.reasons import MAX_DEPTH
@@ -41,11 +42,13 @@ def estimate_and_sample(
     responses: int,
     first_best: pl.Series,
     *,
+    topics: pl.DataFrame | None = None,
     rules: int = RULES,
 ) -> Sampled:
     """Informativeness of X_{t-1} by the rewards in `counted` (RESPONSES), and the draw, by these `rules`.
 
-    `first_best` are the best rewards of iteration 1, as `best_rewards` gives them.
+    `first_best` are the best rewards of iteration 1, as `best_rewards` gives them. `topics` are TOPICS of X_{t-1}; they
+    are needed with `sample.by_topic`.
     """
     informative = informativeness(
         counted.lazy(),
@@ -72,6 +75,7 @@ def estimate_and_sample(
         weights=config.sample.weights,
         power=config.sample.power,
         strata=config.sample.strata,
+        topics=topics.lazy() if topics is not None and config.sample.by_topic else None,
         seed=config.seed,
         iteration=iteration,
         rules=rules,
@@ -91,8 +95,12 @@ def mix_prompts(
     evolutions: pl.DataFrame,
     drawn: pl.DataFrame,
     seeds: pl.DataFrame | None,
+    topics: pl.DataFrame | None = None,
 ) -> Mixed:
-    """X_t from the survivors, the new seeds or the selected rows of `drawn` (INFORMATIVENESS), and the originals."""
+    """X_t from the survivors, the new seeds or the selected rows of `drawn` (INFORMATIVENESS), and the originals.
+
+    `topics` are TOPICS of all of them, which are needed with `mix.topic_cap`.
+    """
     new = seeds.filter(pl.col("created_iteration") == iteration).lazy() if seeds is not None else None
     return mix(
         before.lazy(),
@@ -101,12 +109,30 @@ def mix_prompts(
         source=config.mix.source,
         original=config.mix.original,
         shortfall=config.mix.shortfall,
+        topic_cap=config.mix.topic_cap,
+        topics=topics.lazy() if topics is not None else None,
         new_seeds=new,
         seeds=seeds.lazy() if seeds is not None else None,
         drawn=drawn.lazy().filter("selected") if config.mix.draws else None,
         seed=config.seed,
         iteration=iteration,
     )
+
+
+def uses_topics(config: Config) -> bool:
+    """Whether an iteration needs the topics of its prompts."""
+    return config.sample.by_topic or config.mix.topic_cap is not None
+
+
+def topic_model(store: Store) -> TopicModel:
+    """The topics of the dataset, which iteration 1 fixes. Raise MissingExtraError without scikit-learn."""
+    return fit_topics(store.scan("prompts", 1).select("prompt_id", "prompt").collect(engine="streaming"))
+
+
+def to_mix(before: pl.DataFrame, evolutions: pl.DataFrame, seeds: pl.DataFrame | None) -> pl.DataFrame:
+    """`prompt_id` and `prompt` of everything that a mix can take, one row per prompt."""
+    pools = [before, evolutions.filter(surviving()), *([] if seeds is None else [seeds])]
+    return pl.concat([pool.select("prompt_id", "prompt") for pool in pools]).unique("prompt_id").sort("prompt_id")
 
 
 def answers_to(prompts: pl.DataFrame, store: Store, iteration: int) -> pl.DataFrame:

@@ -50,6 +50,7 @@ def sample(
     weights: Weights = "proportional",
     power: float = 1.0,
     strata: int = 4,
+    topics: pl.LazyFrame | None = None,
     seed: int,
     iteration: int,
     rules: int = RULES,
@@ -76,6 +77,12 @@ def sample(
       belongs to the prompt. So each stratum gets its share of any number of prompts, rounded up or down at random, and
       every prompt is equally likely to be drawn. By `rules` before 3, v is 1/2 and the smaller prompt id decides.
     - `uniform`: `draw` = u.
+
+    With `topics` (`prompt_id` and `topic`), the same share of each topic is drawn. The j-th of a topic's prompts, in
+    the order of the draw above, goes at the place (j - 1/2) / n, where n counts all prompts of the topic; among equal
+    places a hash decides. This divides any number of prompts over the topics by Webster's method, and `draw` is minus
+    the rank. A topic without prompts that can be drawn gives its share to the others. Prompts without a topic are a
+    topic of their own.
 
     A prompt whose metric is null or infinite can be drawn only with `uniform`. A prompt with the reason `unsolved` or
     `max_depth` is never drawn. `weight` is null for such prompts and
@@ -104,6 +111,13 @@ def sample(
         within = pl.lit(0.5) if rules < 3 else within
         table, draw = _with_ranks(table, _stratified(table.filter(pool), metric, strata, u, within))
     drawn = table.with_columns(weight=weight, draw=draw)
+    said: tuple[str, ...] = ()
+    if topics is not None:
+        ordered, said = _by_topic(
+            drawn, topics, uniform_draw(pl.col("prompt_id"), seed=seed, stage="topic", iteration=iteration)
+        )
+        drawn, draw = _with_ranks(drawn, ordered)
+        drawn = drawn.with_columns(draw=draw)
     drawable = int(drawn.select(pl.col("draw").count()).collect(engine="streaming").item())
     wanted = max(1, share_of(fraction, facts.prompts))
     selected = smallest(drawn, -pl.col("draw"), wanted)
@@ -114,7 +128,7 @@ def sample(
         prompts=facts.prompts,
         drawable=drawable,
         wanted=wanted,
-        notes=_notes(metric, method, facts, drawable, wanted),
+        notes=(*_notes(metric, method, facts, drawable, wanted), *said),
     )
 
 
@@ -227,8 +241,26 @@ def _stratified(pool: pl.LazyFrame, metric: str, strata: int, u: pl.Expr, v: pl.
     return ranked.collect(engine="streaming")
 
 
+def _by_topic(drawn: pl.LazyFrame, topics: pl.LazyFrame, u: pl.Expr) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """One row per prompt with a `draw`: `prompt_id`, `rank` = -1 for the first to go; and what the user should know."""
+    known = topics.select("prompt_id", "topic")
+    rows = drawn.filter(_ESTIMATED).select("prompt_id", "draw", u=u).join(known, on="prompt_id", how="left")
+    estimated = rows.with_columns(size=pl.len().over("topic")).collect(engine="streaming")
+    order = estimated.filter(pl.col("draw").is_not_null()).sort(
+        "draw", "u", "prompt_id", descending=[True, False, False]
+    )
+    place = (pl.int_range(pl.len()).over("topic") + 0.5) / pl.col("size")
+    ranked = order.with_columns(place=place).sort("place", "u", "prompt_id")
+    empty = estimated.group_by("topic").agg(drawable=pl.col("draw").count()).filter(pl.col("drawable") == 0)
+    named = [f"topic {number}" for number in empty["topic"].drop_nulls().sort()]
+    named += ["those without a topic"] * (empty["topic"].null_count())
+    said = f"none of the prompts of {', '.join(named)} can be drawn: the other topics give more"
+    return ranked.select("prompt_id", rank=-pl.int_range(1, pl.len() + 1).cast(pl.Float64)), (said,) if named else ()
+
+
 def _with_ranks(table: pl.LazyFrame, ranks: pl.DataFrame) -> tuple[pl.LazyFrame, pl.Expr]:
-    joined = table.join(ranks.lazy(), on="prompt_id", how="left", maintain_order="left")
+    unranked = table.drop("rank", strict=False)
+    joined = unranked.join(ranks.lazy(), on="prompt_id", how="left", maintain_order="left")
     return joined, pl.when(_ESTIMATED).then("rank")
 
 

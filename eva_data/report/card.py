@@ -119,6 +119,7 @@ def dataset_card(
             by_people=numbers.pairs_where(store, iterations, pl.col("verdict_by") == "human"),
             evaluations=_evaluated(evaluations),
             scored=scores is not None,
+            by_topic=any(path.startswith("topics/") for manifest in manifests for path in manifest.files),
             reviews=[manifest for manifest in manifests if manifest.review is not None],
             example_of=example_of,
             examples=examples(store, example_of) if example_of else [],

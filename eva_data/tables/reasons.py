@@ -21,6 +21,7 @@ HELD_OUT = "heldout"
 MAX_DEPTH = "max_depth"
 NOT_BEST = "not_best"
 NOT_FINITE = "not_finite"
+TOPIC_CAP = "topic_cap"
 PROMPT_TOO_LONG = "prompt_too_long"
 UNSOLVED = "unsolved"
 RESPONSE_FAILED = "response_failed: "
@@ -60,6 +61,7 @@ REASONS: Mapping[str, str] = {
     CONTAMINATION: "The prompt repeats words in a row of the benchmark that follows the colon: see `evolve.ngram`.",
     HELD_OUT: "The prompt repeats, or almost repeats, a prompt that is kept for evaluation; `duplicate_of` names it.",
     NOT_BEST: "Nothing speaks against the candidate, but a better one of the same step went on.",
+    TOPIC_CAP: "The prompt would be in the next prompt set, but its topic has its share there: see `mix.topic_cap`.",
     # A row of the input.
     "null": "The prompt is null, or one of its turns has no text.",
     "unknown_role": "A turn of the prompt has another role than system, user or assistant.",

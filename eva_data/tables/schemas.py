@@ -202,6 +202,16 @@ EVALUATIONS = _schema(
 
 EVALUATION_KEY = ("evaluation", "prompt_id", "turn", "sample", "judge", "order")
 
+TOPICS = _schema(
+    {
+        "prompt_id": pl.String,
+        "topic": pl.Int32,  # 1 is the most frequent topic of iteration 1; null if it knows no word of the prompt
+        "words": pl.String,  # what sets the topic apart; null if no word does
+        "iteration": pl.Int32,
+    }
+)
+"""One row per prompt that `sample` or `mix` looked at by topic, ordered by `prompt_id`; none without such a setting."""
+
 PROMPT_SCORES = _schema(
     {
         "iteration": pl.Int32,
@@ -222,6 +232,7 @@ TABLES: Mapping[str, pl.Schema] = {
     "responses": RESPONSES,
     "rejects": REJECTS,
     "reviews": REVIEWS,
+    "topics": TOPICS,
 }
 """Configs of the dataset; the first is the default."""
 
@@ -240,6 +251,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "responses": ("stage", "prompt_id", "response_idx"),
     "rejects": ("stage", "reason", "prompt_id", "text"),
     "reviews": ("pair_id", "reviewer", "verdict", "prompt_quality", "first_idx"),
+    "topics": ("prompt_id",),
 }
 """The canonical row order of each table: files of the same content are the same bytes."""
 

@@ -22,7 +22,14 @@ from eva_data.errors import EvaError
 from eva_data.evolve.candidates import wrongly_judged
 from eva_data.iteration.create import judged_again
 from eva_data.iteration.run import Run
-from eva_data.iteration.stages import answers_to, best_rewards, estimate_and_sample, good_prompts, mix_prompts
+from eva_data.iteration.stages import (
+    answers_to,
+    best_rewards,
+    estimate_and_sample,
+    good_prompts,
+    mix_prompts,
+    uses_topics,
+)
 from eva_data.iteration.stale import changes
 from eva_data.method.outcome import bar_online, outcome_of
 from eva_data.method.rewrite import with_rewritten
@@ -33,7 +40,7 @@ from eva_data.review.answers import ANSWERS, as_reviews
 from eva_data.review.blind import SLOT_ORDERS
 from eva_data.review.spare import spare_pairs
 from eva_data.tables import metrics
-from eva_data.tables.reasons import NOT_BEST
+from eva_data.tables.reasons import NOT_BEST, TOPIC_CAP
 from eva_data.tables.schemas import ORDER
 
 SHOWN_ROWS = 3
@@ -182,7 +189,14 @@ def _replay_creator(
     assert config.model_solver is not None
     solver = config.model_solver
     sampled = estimate_and_sample(
-        config, iteration, before, counted, solver.responses, best_rewards(store, 1), rules=manifest.rules
+        config,
+        iteration,
+        before,
+        counted,
+        solver.responses,
+        best_rewards(store, 1),
+        topics=tables["topics"] if uses_topics(config) else None,
+        rules=manifest.rules,
     )
     evolved = tables["evolutions"]["chain_id"].n_unique()
     drawn = sampled.informativeness.collect()
@@ -217,7 +231,8 @@ def _replay_mix(
     iteration = manifest.iteration
     if mixed_from_seeds(config) and seeds is None:
         return _wrong_status(tables)
-    mixed = mix_prompts(config, iteration, before, tables["evolutions"], drawn, seeds)
+    topics = tables["topics"] if uses_topics(config) else None
+    mixed = mix_prompts(config, iteration, before, tables["evolutions"], drawn, seeds, topics)
     evolving = store.at(iteration, 0).manifest(iteration).evolving
     result = asdict(mixed.result)
     wrong = [name for name in result if evolving is not None and getattr(evolving, name) != result[name]]
@@ -233,7 +248,7 @@ def _wrong_status(tables: Tables) -> list[str]:
     evolutions, reason = tables["evolutions"], pl.col("reason")
     taken = tables["prompts"].filter(pl.col("mix_role") == "evolved")["prompt_id"]
     status = (
-        pl.when(reason.is_not_null() & (reason != NOT_BEST))
+        pl.when(reason.is_not_null() & ~reason.is_in([NOT_BEST, TOPIC_CAP]))
         .then(pl.lit("eliminated"))
         .when(reason.is_null() & pl.col("prompt_id").is_in(taken.implode()))
         .then(pl.lit("mixed"))

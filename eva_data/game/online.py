@@ -8,6 +8,7 @@ model is theta_1 of that folder, so that `build --iter 2` goes on from it there.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -33,6 +34,7 @@ from eva_data.iteration.run import Run
 from eva_data.iteration.stale import changed_inputs, inputs_now, inputs_to_record
 from eva_data.jobs.job import Job
 from eva_data.ledger import call_key
+from eva_data.method.buffer import Rules
 from eva_data.models.player import Player, connection, llm_fields
 from eva_data.project import train_dir
 from eva_data.report.card import write_card
@@ -44,9 +46,9 @@ from eva_data.training.launch import launch_arguments, run_script, script_argume
 from eva_data.training.modes import refuse_unknown_online
 from eva_data.training.online_dataset import policy_name, write_dataset
 from eva_data.training.online_tables import ITERATION
-from eva_data.training.recipes import algorithm_in, find_recipe
+from eva_data.training.recipes import find_recipe, value_in
 
-ALGORITHMS = ("rloo", "oaif")
+ALGORITHMS = ("rloo", "grpo", "oaif")
 METRIC = "a_avg"
 """The informativeness online (paper: equation 5)."""
 METHOD = "eva"
@@ -68,15 +70,21 @@ configs:
 class Online:
     """The options of an online run."""
 
-    steps: int
     recipe: str
     """Name or path of a recipe whose `algorithm` is one of ALGORITHMS."""
+    steps: int | None = None
+    epochs: float | None = None
+    """In the place of `steps`: so many prompts as there are seeds, so often (1x of the paper's table 8)."""
     static: bool = False
     """Whether nothing is evolved: the same algorithm trains on the seeds alone, for comparison."""
 
 
-def online_config(config: Config, algorithm: str, static: bool) -> tuple[Config, str]:
-    """The settings with the name and folder of the online run's own dataset, and the recipe."""
+def online_config(config: Config, algorithm: str, static: bool, recipe: str | None = None) -> tuple[Config, str]:
+    """The settings with the name and folder of the online run's own dataset, and the recipe: `recipe`, if it is given.
+
+    Raise ConfigError if there is no such algorithm, if the recipe is of another, or if there are settings that an
+    online run does not take.
+    """
     if algorithm not in ALGORITHMS:
         raise ConfigError(f"`--algorithm` is `{algorithm}`: known are {', '.join(ALGORITHMS)}")
     refuse_unknown_online(config)
@@ -86,7 +94,12 @@ def online_config(config: Config, algorithm: str, static: bool) -> tuple[Config,
     store = Store(folder)
     if ITERATION not in store.iterations() or store.manifest(ITERATION).rules >= DEFAULTS_SINCE:
         config = _with_defaults(config)
-    return config, _recipe(config, algorithm)
+    if recipe is None:
+        return config, _recipe(config, algorithm)
+    of = value_in(find_recipe(recipe), "algorithm")
+    if of != algorithm:
+        raise ConfigError(f"`--recipe` is `{recipe}`, which trains by {of}: give `--algorithm {of}`, or another recipe")
+    return config, recipe
 
 
 def _with_defaults(config: Config) -> Config:
@@ -104,7 +117,7 @@ def _with_defaults(config: Config) -> Config:
 def _recipe(config: Config, algorithm: str) -> str:
     """The recipe of the settings if it is for this algorithm, else eva-data's own."""
     configured = config.train.recipe
-    if algorithm_in(find_recipe(configured)) == algorithm:
+    if value_in(find_recipe(configured), "algorithm") == algorithm:
         return configured
     if configured.startswith("sandbox"):
         return f"sandbox_{algorithm}"
@@ -128,8 +141,9 @@ def train_online(run: Run, online: Online) -> Manifest:
     store, start = run.store, solver_of(run, ITERATION)
     done = store.manifest(ITERATION).rules if ITERATION in store.iterations() else RULES
     content = _content(run, start, done)
+    steps = online.steps or _steps(run, online)
     asked = {
-        "steps": online.steps,
+        "steps": steps,
         "static": online.static,
         "recipe_sha256": sha256(recipe),
         "seed": run.config.seed,
@@ -138,14 +152,14 @@ def train_online(run: Run, online: Online) -> Manifest:
     if ITERATION in store.iterations():
         _refuse_another(run, asked)
     else:
-        _train(run, online, recipe, start)
+        _train(run, steps, online.static, recipe, start)
         # The seeds are read again for the dataset. They must be the seeds of the training.
         write_dataset(run, asked, start, begun_with(run))
     write_card(store, run.config.publish.licence)
     job = store.job_folder(ITERATION, "online")
     if not store.solver_folder(ITERATION).exists():
         if not (job / "output" / "training.json").exists():
-            _train(run, online, recipe, start)
+            _train(run, steps, online.static, recipe, start)
         take_model(job / "output", store.solver_folder(ITERATION), partial(finish_online, store, start.fingerprint))
     shutil.rmtree(job, ignore_errors=True)
     return store.manifest(ITERATION)
@@ -165,7 +179,17 @@ def _refuse_another(run: Run, asked: dict[str, Any]) -> None:
         )
 
 
-def _train(run: Run, online: Online, recipe: Path, start: Player) -> None:
+def _steps(run: Run, online: Online) -> int:
+    """The steps of so many epochs, rounded up."""
+    store = run.store
+    assert online.epochs is not None and run.config.seeds is not None
+    inputs = store.manifest(ITERATION).inputs if ITERATION in store.iterations() else begun_with(run)
+    seeds = seed_block(split_seeds(run.config, store, inputs).training, 1, run.config.seeds.per_iteration).height
+    prompts = value_in(find_recipe(online.recipe), "prompts") or Rules.batch
+    return math.ceil(online.epochs * seeds / prompts)
+
+
+def _train(run: Run, steps: int, static: bool, recipe: Path, start: Player) -> None:
     """Run the script. It leaves `output`, `record.jsonl` and `too_long.json` in the job folder."""
     config, store = run.config, run.store
     for package in ("trl", "accelerate", "peft"):
@@ -177,8 +201,8 @@ def _train(run: Run, online: Online, recipe: Path, start: Player) -> None:
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch", *arguments),
         *(str(train_dir() / "online.py"), "--config", str(recipe), "--game", str(job / "game.json")),
-        *("--dataset", str(job / "seeds"), "--split", "iter_1", "--static", str(online.static).lower()),
-        *("--model_name_or_path", str(start.path), "--max_steps", str(online.steps)),
+        *("--dataset", str(job / "seeds"), "--split", "iter_1", "--static", str(static).lower()),
+        *("--model_name_or_path", str(start.path), "--max_steps", str(steps)),
         *("--output_dir", str(job / "output"), "--progress", str(job / "progress.json"), "--resume", "true"),
         *("--seed", str(config.seed), *script_arguments(config)),
     ]

@@ -19,7 +19,7 @@ import polars as pl
 from eva_data.calls import FinishReason, Row
 from eva_data.config import Estimate, Pair
 from eva_data.errors import ConfigError
-from eva_data.method.buffer import Batch, Rules, State, after_step, next_batch, static_batch, to_evolve
+from eva_data.method.buffer import Batch, Rules, State, after_step, further, next_batch, static_batch, to_evolve
 from eva_data.method.estimate import without_noise
 from eva_data.method.own_metric import own_metric
 from eva_data.method.solved import Bar, graded, needed, threshold
@@ -125,6 +125,8 @@ class Curriculum:
     """Ids of all evolved prompts so far."""
     recorded: int = 0
     """Number of bytes of the record that belong to finished steps."""
+    generated: int = 0
+    """Number of responses that were generated so far, those to new prompts included."""
     step: int = 0
     """The last step whose batch went out, counted from 1."""
     batch: Batch | None = None
@@ -146,10 +148,33 @@ class Curriculum:
         self.step = step
         return self._rows(self.batch.prompt_ids)
 
-    def finish(self, answers: Sequence[Answer]) -> None:
-        """End the present step: evolve its most informative prompts, move the buffer on, and record the step."""
+    def more(self, count: int, *, multiple: int = 1) -> list[Row]:
+        """Further prompts for the present step, whose batch they join: `count`, rounded up to a `multiple`.
+
+        There are fewer, still of that multiple, if there are not so many prompts.
+        """
+        assert self.batch is not None
+        wanted = -(-count // multiple) * multiple
+        while wanted:
+            longer = further(
+                self.state, self.batch, tuple(self.seeds), self.rules, wanted, seed=self.seed, step=self.step
+            )
+            new = [name for name in longer.prompt_ids if name not in set(self.batch.prompt_ids)]
+            if len(new) % multiple == 0:
+                self.batch = longer
+                return self._rows(new)
+            wanted = len(new) // multiple * multiple
+        return []
+
+    def finish(self, answers: Sequence[Answer], trained: Sequence[str] | None = None, rounds: int = 0) -> None:
+        """End the present step: evolve its most informative prompts, move the buffer on, and record the step.
+
+        `trained` are the ids of the prompts whose answers were trained on, None for the whole batch. `rounds` says how
+        often prompts were replaced.
+        """
         assert self.batch is not None
         batch, answered = self._rows(self.batch.prompt_ids), _by_prompt(self.batch, answers)
+        self.generated += len(answers)
         informative = self.selection.measured(answered)
         # After the first pass through the seeds, none is answered for the first time.
         new = self.batch.from_seeds[: max(len(self.seeds) - self.state.seeds_used, 0)]
@@ -174,6 +199,9 @@ class Curriculum:
                 "unsolved": sorted(unsolved),
                 "evolutions": attempts,
                 "estimated": own,
+                "trained": [*(self.batch.prompt_ids if trained is None else trained)],
+                "rounds": rounds,
+                "generated": self.generated,
                 "waiting": len(self.waiting),
             }
         )
@@ -188,6 +216,7 @@ class Curriculum:
             "recorded": self.recorded,
             "step": self.step,
             "seen": asdict(self.seen),
+            "generated": self.generated,
         }
 
     def load(self, values: Mapping[str, Any]) -> None:
@@ -196,7 +225,7 @@ class Curriculum:
         self.waiting = {row["prompt_id"]: row for row in values["waiting"]}
         self.made = set(values["made"])
         self.recorded, self.step = values["recorded"], values["step"]
-        self.seen = Seen(**values["seen"])
+        self.seen, self.generated = Seen(**values["seen"]), values["generated"]
 
     def _row(self, name: str) -> Row:
         return self.waiting.get(name) or self.seeds[name]
@@ -218,6 +247,7 @@ class Curriculum:
         if self.estimate is None:
             return [*inherited.items()], {}
         answers = self.estimate(fresh, self.step)
+        self.generated += sum(map(len, answers.values()))
         own = self.selection.measured(answers)
         unsolved = self.selection.unsolved(answers, self.seen)
         least = min(inherited.values(), default=0.0)
@@ -244,6 +274,13 @@ class Curriculum:
             file.flush()
             os.fsync(file.fileno())
             self.recorded = file.tell()
+
+
+def differ(answers: Sequence[Answer]) -> bool:
+    """Whether two of the rewards differ by more than noise, so that an advantage among them is not 0."""
+    rewards = sorted(answer.reward for answer in answers if answer.reward is not None)
+    table = pl.DataFrame({"rewards": [rewards]}, schema={"rewards": pl.List(pl.Float64)})
+    return bool(table.select(METRICS["a_min"](without_noise(pl.col("rewards"))).fill_null(0.0) > 0).item())
 
 
 def _by_prompt(batch: Batch, answers: Iterable[Answer]) -> dict[str, list[Answer]]:

@@ -59,7 +59,9 @@ def write_dataset(run: Run, asked: dict[str, Any], start: Player, inputs: Mappin
     online = asked | {
         "algorithm": training["algorithm"],
         "training": training["settings"],
-        "prompts_trained": sum(len(line["prompts"]) for line in lines),
+        "prompts_trained": sum(len(line["trained"]) for line in lines),
+        "prompts_replaced": sum(len(line["prompts"]) - len(line["trained"]) for line in lines),
+        "completions": lines[-1]["generated"],
         "steps_by_phase": dict(Counter(line["phase"] for line in lines)),
     }
     built = Built(

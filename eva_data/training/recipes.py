@@ -37,18 +37,18 @@ def find_recipe(name: str) -> Path:
     return recipes / f"{name}.yaml"
 
 
-def algorithm_in(recipe: Path) -> Any:
-    """The `algorithm` in a recipe; None if it names none. Raise ConfigError if it cannot be read."""
+def value_in(recipe: Path, key: str) -> Any:
+    """The value of a key in a recipe; None if it has none. Raise ConfigError if the recipe cannot be read."""
     try:
         values: Any = yaml.safe_load(recipe.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"the recipe {recipe} is no YAML: {' '.join(str(error).split())}") from None
-    return values.get("algorithm") if isinstance(values, dict) else None
+    return values.get(key) if isinstance(values, dict) else None
 
 
 def algorithm_of(recipe: Path) -> str:
     """The `algorithm` in a recipe. Raise ConfigError if it is not in `OFFLINE`."""
-    algorithm = algorithm_in(recipe)
+    algorithm = value_in(recipe, "algorithm")
     if algorithm not in OFFLINE:
         found = "names no `algorithm`" if algorithm is None else f"has `algorithm: {algorithm}`"
         raise ConfigError(f"the recipe {recipe} {found}: `eva-data train` knows {', '.join(OFFLINE)}")

@@ -46,3 +46,8 @@ def arguments(job: Path, run: Run, recipe: Path, *more: str) -> list[str]:
 def by_letters(prompt: str, response: str) -> float:
     """A reward between 0 and 1 that differs from text to text."""
     return sum(response.encode()) % 97 / 96
+
+
+def by_letters_of_some(prompt: str, response: str) -> float:
+    """The same for one prompt in three; every response to another prompt gets 0."""
+    return by_letters(prompt, response) if len(prompt) % 3 == 0 else 0.0

@@ -15,7 +15,7 @@ from eva_data.config import Estimate, Pair
 from eva_data.errors import ConfigError
 from eva_data.method.buffer import Rules
 from eva_data.tables.schemas import EVOLUTIONS, PROMPTS, REJECTS, RESPONSES, check
-from eva_data.training.curriculum import Answer, Curriculum, Seen, Selection
+from eva_data.training.curriculum import Answer, Curriculum, Seen, Selection, differ
 from eva_data.training.online_tables import (
     evolutions_table,
     prompts_table,
@@ -170,6 +170,30 @@ def test_only_what_is_informative_itself_enters_where_that_is_wanted(tmp_path: P
     assert [line["waiting"] for line in lines] in ([1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0])
     entered = {entry.prompt_id for entry in one.state.entries}
     assert entered <= set(lines[0]["estimated"])
+
+
+def test_prompts_that_replace_others_join_the_step(tmp_path: Path) -> None:
+    one = curriculum(tmp_path)
+    first = [row["prompt_id"] for row in one.begin(1)]
+    more = [row["prompt_id"] for row in one.more(1, multiple=2)]
+    # Six seeds: two, two more, and never four where only two are left.
+    assert (len(more), len({*first, *more})) == (2, 4)
+    last = one.more(3, multiple=2)
+    assert len(last) == 2
+    assert one.more(1) == []
+    names = [*first, *more, *(row["prompt_id"] for row in last)]
+    one.finish([answer(name, reward) for name in names for reward in (0.0, 1.0)], trained=more, rounds=2)
+    (line,) = read_record(tmp_path / "record.jsonl")
+    assert (line["trained"], line["rounds"], line["generated"]) == (more, 2, 12)
+    assert [row["prompt_id"] for row in line["prompts"]] == names
+    # As many parents as in a step of two.
+    assert len({row["chain_id"] for row in line["evolutions"]}) == 1
+
+
+def test_rewards_differ_by_more_than_noise() -> None:
+    assert not differ([answer("a", 0.1 + 0.2), answer("a", 0.3), answer("a", None)])
+    assert not differ([answer("a", 1.0), answer("a", None)])
+    assert differ([answer("a", 0.0), answer("a", 0.5, "length")])
 
 
 def test_a_loaded_state_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from eva_data.dataset.seeds import read_seeds
 from eva_data.errors import ConfigError, DataError, EvaError
 from eva_data.iteration.run import Run
 from eva_data.iteration.stale import refuse_unreadable
-from eva_data.rewards.verifier import load_verifier, read_answers
+from eva_data.rewards.backends.verifier import load_verifier, read_answers
 from eva_data.tables.reading import open_path
 from eva_data.tables.shapes.values import plain, text
 

@@ -1,4 +1,4 @@
-"""How complex and how good the prompts of each iteration are, as one fixed scorer rates them (the paper's table 7)."""
+"""Complexity and quality of the prompts of each iteration, rated by one fixed scorer (the paper's table 7)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RATINGS = pl.Schema(
     {
         "iteration": pl.Int32,
         "prompt_id": pl.String,
-        "complexity": pl.Float64,  # from 1 to 5; null where the scorer gave no rating
+        "complexity": pl.Float64,  # from 1 to 5, null if the scorer gave no rating
         "quality": pl.Float64,
         "unscored": pl.String,  # why one of the two is null
         "scorer": pl.String,  # its fingerprint
@@ -36,16 +36,16 @@ RATING_SUMMARY = pl.Schema(
         },
     }
 )
-"""Means and half widths of their 95 % intervals (Student's t); null where fewer than one, or two, are rated."""
+"""Means and half widths of their 95 % intervals (Student's t). A mean needs one rated prompt, an interval needs two."""
 
 
 def ratings_file(store: Store) -> Path:
-    """Where the ratings are kept: beside the ledger, in the working state, which is never published."""
+    """The file of the ratings. It is in the working state beside the ledger, which is never published."""
     return store.state / "prompt_scores.parquet"
 
 
 def rating_summary(store: Store, iterations: Sequence[int]) -> pl.DataFrame:
-    """RATING_SUMMARY: one row per iteration that was rated; prompts that are no longer in it are left out."""
+    """RATING_SUMMARY: one row per rated iteration. Prompts that are no longer in the iteration are left out."""
     path = ratings_file(store)
     if not path.exists():
         return pl.DataFrame(schema=RATING_SUMMARY)

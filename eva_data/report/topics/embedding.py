@@ -1,7 +1,7 @@
-"""Texts as vectors of length 1: by the words in them, or by an embedding model that the user names.
+"""Texts as vectors of length 1, by their words or by an embedding model that the user names.
 
-The default is TF-IDF and a truncated singular value decomposition (latent semantic analysis): it needs no weights, so
-none of unclear origin, works in any language that is written in letters, and gives the same vectors every time.
+The default is TF-IDF and a truncated singular value decomposition (latent semantic analysis): it needs no
+weights of unclear origin, works in any language that is written in letters, and always gives the same vectors.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ Vectors = NDArray[np.float64]
 
 DIMENSIONS = 64
 WORDS = 30_000
-"""The most frequent words that count."""
-# Words of two letters and more; of writings without blanks between words, characters in twos.
+"""So many of the most frequent words count."""
+# Words of two letters or more. In scripts without blanks between words, pairs of characters.
 TOKEN = r"[\u3040-\u30ff\u3400-\u9fff]{1,2}|[^\W\d_\u3040-\u30ff\u3400-\u9fff]{2,}"
 
 
 def embedded(texts: Sequence[str], model: str | None = None) -> Vectors:
-    """A row of length 1 for each text, or of zeros where nothing in it counts.
+    """A row of length 1 for each text, or a row of zeros for a text without known words.
 
-    `model` is a folder or Hub id for sentence-transformers. Raises MissingExtraError without the package that is
-    needed, and EvaError where a model cannot be loaded.
+    `model` is a folder or Hub id for sentence-transformers. Raises MissingExtraError without that package,
+    and EvaError if the model cannot be loaded.
     """
     vectors = by_model(texts, model) if model is not None else by_words(texts)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -36,7 +36,7 @@ def embedded(texts: Sequence[str], model: str | None = None) -> Vectors:
 
 
 def by_words(texts: Sequence[str], dimensions: int = DIMENSIONS) -> Vectors:
-    """Latent semantic analysis of the texts themselves; all zeros where they hold no word."""
+    """Latent semantic analysis of the texts. All zeros if they have no words."""
     require_sklearn()
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -45,18 +45,18 @@ def by_words(texts: Sequence[str], dimensions: int = DIMENSIONS) -> Vectors:
     try:
         weights = counting.fit_transform(texts)
     except ValueError:
-        # "empty vocabulary": scikit-learn has no other word for it.
+        # "empty vocabulary". scikit-learn has no error class of its own for it.
         return np.zeros((len(texts), 1))
     kept = min(dimensions, min(weights.shape) - 1)
     if kept < 1:
         return np.asarray(weights.toarray())
-    # Equal texts have no variance, of which scikit-learn then takes shares that nobody reads.
+    # Equal texts have no variance. scikit-learn then divides by 0 for shares that are not used.
     with np.errstate(invalid="ignore"):
         return np.asarray(TruncatedSVD(kept, random_state=0).fit_transform(weights))
 
 
 def by_model(texts: Sequence[str], model: str) -> Vectors:
-    """What sentence-transformers makes of them."""
+    """The embeddings of sentence-transformers."""
     if find_spec("sentence_transformers") is None:
         raise MissingExtraError(
             "an embedding model needs the package `sentence-transformers`, which is not installed: install it with "

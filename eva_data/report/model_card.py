@@ -106,7 +106,7 @@ def model_card(
 def _origin(store: Store, iteration: int, base: str | None) -> tuple[str | None, str | None]:
     """The model at the beginning of a chain of thetas, and the licence that its card states.
 
-    `base` is the model at the beginning of this training, or None if it was a theta. Then the manifests name the origin.
+    `base` is the model at the beginning of this training, or None if it was a theta. Then manifests name the origin.
     """
     manifests = [store.manifest(earlier) for earlier in range(iteration, 0, -1)]
     others = (m.models.solver for m in manifests if m.theta is None and not m.models.solver.startswith("table:"))

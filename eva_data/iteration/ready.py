@@ -25,7 +25,7 @@ from eva_data.iteration.run import Run
 from eva_data.iteration.stages import uses_topics
 from eva_data.iteration.stale import refuse_unreadable
 from eva_data.method.topics.words import require_sklearn
-from eva_data.rewards.verifier import load_verifier, read_answers
+from eva_data.rewards.backends.verifier import load_verifier, read_answers
 from eva_data.tables.reading import open_path
 from eva_data.tables.shapes.values import plain, text
 

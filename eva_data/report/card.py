@@ -1,7 +1,7 @@
-"""The dataset's README: what the Hub shows, and what tells `load_dataset` where the tables are.
+"""Writes the dataset's README. The Hub shows it, and `load_dataset` finds the tables by it.
 
-The words are in `cards/dataset.md.jinja`, the numbers come from `report`, and every text out of the data passes
-through `markdown`, so that it can only be read.
+The words are in `cards/dataset.md.jinja`, and the numbers come from `report`. Every text from the data passes through
+`markdown`, so it has no effect but to be read.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ def dataset_card(
     evaluations: EvaluationRecord | None = None,
     scores: ScoreRecord | None = None,
 ) -> str:
-    """The README of these iterations, in order and at least one; writes nothing.
+    """The README of one or more iterations, which are in order. This writes nothing.
 
-    `repo` and `revision` are what the snippets load: without them the folder itself, and plots, topics and ratings
-    are left out, which need the extra `publish`. `evaluations` and `scores` are the records of what lies beside the
-    iterations.
+    `repo` and `revision` are loaded by the snippets. Without them the snippets load the folder, and the card has no
+    plots, topics and ratings, which need the extra `publish`. `evaluations` and `scores` are the records of what lies
+    beside the iterations.
     """
     manifests = [store.manifest(iteration) for iteration in iterations]
     overview = numbers.overview(store, iterations)
@@ -137,7 +137,7 @@ def dataset_card(
 
 @cache
 def environment() -> Environment:
-    """Where the templates of cards are rendered; a name that is not given is an error."""
+    """The environment of the templates of cards. An unknown name in a template is an error."""
     found = Environment(
         loader=FileSystemLoader(cards_dir()),
         undefined=StrictUndefined,
@@ -159,7 +159,7 @@ def environment() -> Environment:
 
 
 def _without_path(name: str) -> str:
-    """A model or recipe as it is called; of one that lies on this machine the last part, as in its fingerprint."""
+    """The name of a model or recipe. For a path of this machine it is the last part, as in the fingerprint."""
     return name.rstrip("/").rpartition("/")[2] if name.startswith(("/", ".", "~")) else name
 
 
@@ -197,7 +197,7 @@ def _evaluated(record: EvaluationRecord | None) -> list[dict[str, Any]]:
 
 
 def _interval(ends: Any, *, rating: bool) -> str:
-    """An estimate with its ends, as the record has it; `none` where it has no three numbers."""
+    """An estimate of the record with its interval, or `none` if the record has no three numbers."""
     if not isinstance(ends, list) or len(ends) != 3 or not all(isinstance(end, int | float) for end in ends):
         return "none"
     estimate, low, high = ends if rating else (100 * end for end in ends)
@@ -211,10 +211,10 @@ def _front(
     evaluations: EvaluationRecord | None,
     scores: ScoreRecord | None,
 ) -> dict[str, Any]:
-    """The card's metadata: for the Hub what the dataset is, for `load_dataset` its files and columns.
+    """The card's metadata: a description for the Hub, and files and columns for `load_dataset`.
 
-    The features of a config are all columns that the table has in any release: `load_dataset` then reads a file that
-    lacks some of them as null there, so that iterations of different age load together.
+    The features of a config are all columns that the table has in any release. So `load_dataset` reads a missing column
+    as null, and iterations of different age load together.
     """
     files = [name for manifest in manifests for name in manifest.files]
     tables = [name for name in TABLES if any(path.startswith(f"{name}/") for path in files)]
@@ -242,10 +242,10 @@ def _front(
 
 
 def _splits(files: Sequence[str]) -> list[dict[str, Any]]:
-    """The splits of a table, with the file of each, or the list of its files."""
+    """The splits of a table, each with its file or the list of its files."""
     found: dict[str, list[str]] = {}
     for path in files:
-        # After the iteration may stand which revision a file is of, and which part.
+        # The revision and the part of a file may follow the iteration.
         found.setdefault(re.split("[.-]", PurePosixPath(path).name, maxsplit=1)[0], []).append(path)
     return [{"split": split, "path": paths if len(paths) > 1 else paths[0]} for split, paths in found.items()]
 
@@ -272,7 +272,7 @@ def _size(rows: int) -> str:
 
 
 def _paid(manifest: Manifest) -> str:
-    """What an iteration cost, as far as prices are known."""
+    """The cost of an iteration, as far as prices are known."""
     bills = manifest.spent
     cost, unpriced = sum(bill.cost for bill in bills), sum(bill.unpriced for bill in bills)
     if not unpriced:
@@ -289,14 +289,14 @@ def _by_iteration(rejects: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _models(manifests: Sequence[Manifest]) -> list[dict[str, Any]]:
-    """Who played: one row per model, with its roles, iterations, and the licences known for it."""
+    """One row per model, with its roles, its iterations, and its known licences."""
     found: dict[str, dict[str, Any]] = {}
     for manifest in manifests:
         for role in ("solver", "creator", "reward"):
             name = getattr(manifest.models, role)
             if name is None:
                 continue
-            # Several rewards stand in one name.
+            # One name may hold several rewards.
             stated = [licence for model, licence in manifest.licences.items() if model in name]
             new: dict[str, list[Any]] = {"roles": [role], "iterations": [manifest.iteration], "licences": stated}
             trained = manifest.theta is not None and name == manifest.models.solver
@@ -308,6 +308,6 @@ def _models(manifests: Sequence[Manifest]) -> list[dict[str, Any]]:
 
 
 def hub_name(fingerprint: str) -> str | None:
-    """The Hub id in a fingerprint; null for a folder or what runs behind a URL."""
+    """The Hub id in a fingerprint. None for a folder or a model behind a URL."""
     name, _, commit = fingerprint.rpartition("@")
     return name if name.count("/") == 1 and len(commit) == 40 else None

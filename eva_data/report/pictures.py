@@ -1,7 +1,7 @@
-"""What each picture shows: drawn from the binned tables of `distributions`, under a title that says what is seen.
+"""Draws each picture from the binned tables of `distributions`, under a title that states what it shows.
 
-Colours are those of Okabe and Ito, which are told apart with any colour vision; what is outlined in one picture is
-not filled, so that nothing is said by colour alone.
+The colours are by Okabe and Ito and can be distinguished with any colour vision. Outlines and filled bars in one
+picture differ too, so colour is never the only difference.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
 ROLE_COLOURS = {"evolved": ORANGE, "carried": BLUE, "seed": GREEN}
 _TOPIC_COLOURS = (BLUE, ORANGE, GREEN, "#A4508B", "#8A6508", "#2F7FB0", "#7A5195", "#8B5A2B", "#4B8B3B")
 _LABELLED = 0.06
-"""A part of a bar has room for its number from this share on."""
+"""From this share on, a part of a bar has room for its number."""
 _SMALL_BINS = 25
 _FILL = 0.5
 
@@ -76,7 +76,7 @@ def agreement(figure: Figure, values: pl.LazyFrame, iteration: int) -> None:
     matrix = [[float("nan")] * x.bins for _ in range(y.bins)]
     for column, row, count in counts.iter_rows():
         matrix[row][column] = count
-    # The palest quarter of the colours could not be told from the paper.
+    # The palest quarter of the colours looks like the background.
     blues = ListedColormap([colormaps["YlGnBu"](shade / 255) for shade in range(64, 256)])
     most = max(counts["count"].to_list())
     drawn = axes.pcolormesh(x.edges, y.edges, matrix, cmap=blues, norm=LogNorm(1, max(most, 2)))
@@ -112,7 +112,7 @@ def draw(figure: Figure, estimated: pl.LazyFrame, metric: str, iteration: int) -
 
 
 def shift(figure: Figure, table: pl.DataFrame) -> None:
-    """How rewards and lengths move from iteration to iteration."""
+    """The change of rewards and lengths from iteration to iteration."""
     _title(
         figure,
         f"Medians by iteration: reward gap {_moves(table, 'reward_gap', '.2f')}, "
@@ -131,7 +131,7 @@ def shift(figure: Figure, table: pl.DataFrame) -> None:
 
 
 def topics(figure: Figure, found: Subjects | None) -> None:
-    """As the paper's figure 6: shares of the topics, by their numbers, and how many different prompts there are."""
+    """As the paper's figure 6: shares of the numbered topics, and the effective number of prompts."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     _title(figure, "What the prompts are about, by topic, and how diverse they are")

@@ -1,6 +1,6 @@
-"""The picture files of a dataset's card: which there are, and what makes their bytes the same every time.
+"""The picture files of a dataset's card: their names, and the settings that make their bytes reproducible.
 
-The same tables give the same bytes with the same versions, whatever this user's matplotlib settings are.
+The same tables and versions give the same bytes, with any matplotlib settings of the user.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SHIFT, TOPICS = "plots/shift.png", "plots/topics.png"
 DOTS_PER_INCH = 144
 COLOURS = 64
-"""In a file's palette: so few are a third of the bytes, and enough for smooth letters."""
+"""The number of colours in a file's palette: enough for smooth letters, with a third of the bytes."""
 
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -46,7 +46,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def plot_names(iterations: Sequence[int]) -> list[str]:
-    """The pictures of these iterations; the first one has no draw."""
+    """The names of the pictures of these iterations. The first iteration has no draw."""
     return [
         *(
             f"plots/{name}_iter_{iteration}.png"
@@ -59,13 +59,13 @@ def plot_names(iterations: Sequence[int]) -> list[str]:
 
 
 def require_matplotlib() -> None:
-    """Raise MissingExtraError without it."""
+    """Raise MissingExtraError without the extra."""
     if find_spec("matplotlib") is None:
         raise MissingExtraError.of("matplotlib", "publish")
 
 
 def write_plots(store: Store, iterations: Sequence[int], folder: Path) -> list[str]:
-    """Draw the pictures of these iterations below `folder`, and return their names, those of `plot_names`.
+    """Draw the pictures of these iterations below `folder`, and return their names, as in `plot_names`.
 
     Raises MissingExtraError without matplotlib or scikit-learn.
     """
@@ -104,5 +104,5 @@ def _write(folder: Path, name: str, inches_high: float, draw: Callable[..., None
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=DOTS_PER_INCH)
     with replacing(folder / "plots" / f"{name}.png") as temporary:
-        # Neither a date nor the name of a program is written.
+        # The file gets no date and no name of a program.
         Image.open(drawn).convert("RGB").quantize(COLOURS).save(temporary, format="PNG", optimize=True)

@@ -328,7 +328,7 @@ def test_steps_and_not_candidates_are_the_rate_at_which_evolutions_survive(tmp_p
 
 def test_no_instruction_is_longer_than_the_plan_takes_it_to_be() -> None:
     from eva_data.evolve.methods import METHODS, build_method
-    from eva_data.rewards.judge import TEMPLATE
+    from eva_data.rewards.backends.judge import TEMPLATE
 
     assert max(len(s.template) for name in METHODS for s in build_method(name).strategies) <= EVOLVE_TEMPLATE
     assert len(TEMPLATE) <= JUDGE_TEMPLATE

@@ -16,7 +16,7 @@ from eva_data.config.rewards import Judge
 from eva_data.jobs.job import Job
 from eva_data.models.ratings.rating import parse_rating
 from eva_data.project import load_pipeline
-from eva_data.rewards.judge import TEMPLATE, fill, judge_chain
+from eva_data.rewards.backends.judge import TEMPLATE, fill, judge_chain
 from eva_data.rewards.judge_task import JudgeResponses
 
 ROW = {

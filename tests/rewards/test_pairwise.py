@@ -19,10 +19,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DebertaV2Config, D
 from eva_data.errors import ModelError
 from eva_data.ledger import Ledger, Score
 from eva_data.rewards import score_rows
+from eva_data.rewards.backends.pairwise import mean_wins
 from eva_data.rewards.local.causal import question
 from eva_data.rewards.local.comparisons import Comparison
 from eva_data.rewards.local.pairrm import LONGEST, PairRM, encoder_config, texts_of
-from eva_data.rewards.pairwise import mean_wins
 
 pytestmark = pytest.mark.slow
 

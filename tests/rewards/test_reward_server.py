@@ -20,7 +20,7 @@ from eva_data.models.remote.endpoints import Pool
 from eva_data.models.remote.faults import Refused, Throttled, Transient
 from eva_data.models.remote.retries import ATTEMPTS, ChainPlace, Retries
 from eva_data.rewards import score_rows
-from eva_data.rewards.server import read_score
+from eva_data.rewards.backends.server import read_score
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from eva_data.errors import ConfigError, DataError, JobError
 from eva_data.jobs.job import Job
 from eva_data.ledger import Ledger, Score, call_key
 from eva_data.rewards import score_rows
-from eva_data.rewards.verifier import fingerprint
+from eva_data.rewards.backends.verifier import fingerprint
 
 CODE = """
 import pathlib

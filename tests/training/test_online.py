@@ -1,11 +1,15 @@
-"""Online training: TRL's losses on the curriculum's prompts, the buffer checkpointed with the weights, and what comes
-out is a dataset like any other."""
+"""Online training.
+
+TRL's losses are computed on the curriculum's prompts, and the buffer is checkpointed with the weights. The result is a
+dataset like any other.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,18 +62,18 @@ def record(job: Path) -> list[dict[str, Any]]:
 
 
 def finished(job: Path) -> int:
-    """Steps whose line in the record is whole."""
+    """The number of steps whose line in the record is whole."""
     path = job / "record.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def survivors(line: dict[str, Any]) -> list[str]:
-    """Ids of the prompts that were new in a step."""
+    """The ids of the new prompts of a step."""
     return sorted(row["prompt_id"] for row in line["evolutions"] if row["status"] is None)
 
 
 def waiting_by_the_rules(lines: list[dict[str, Any]]) -> list[list[str]]:
-    """What is in the buffer after each step: what survived and was not trained on since, the newest if it is full."""
+    """The buffer after each step: survivors that were not trained on since. If it is full, the newest survivors."""
     found: list[list[str]] = [[]]
     for line in lines:
         trained = {row["prompt_id"] for row in line["prompts"]}
@@ -79,7 +83,7 @@ def waiting_by_the_rules(lines: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def phases_by_the_rules(lines: list[dict[str, Any]], seeds: int) -> list[str]:
-    """The phase of each step, from what was waiting and which seeds were trained on before it."""
+    """The phase of each step, computed from the buffer and the seeds that were trained on before it."""
     found, warm, used = [], False, 0
     for line, waiting in zip(lines, waiting_by_the_rules(lines), strict=True):
         found.append("bootstrap" if used >= seeds else "mix-up" if warm else "warm-up")
@@ -101,7 +105,7 @@ def test_the_recipes_have_the_papers_sizes(online: ModuleType, tmp_path: Path, a
 
 
 class Heard:
-    """What TRL gave the reward function, beside what it got."""
+    """The arguments that TRL gave the reward function, and its results."""
 
     def __init__(self, play: Any) -> None:
         self.score, self.ids, self.rewards = play.reward, list[list[int]](), list[float]()
@@ -116,7 +120,7 @@ class Heard:
 def ready(
     online: ModuleType, tmp_path: Path, algorithm: str, reward: str = "by_letters", **more: Any
 ) -> tuple[Any, Heard]:
-    """A trainer whose reference is not its policy, and what its reward function hears."""
+    """A trainer whose reference differs from its policy, and the calls of its reward function."""
     model = save_model(tmp_path / "model")
     run = make_run(tmp_path / "data", str(model), reward={"function": f"online_game:{reward}"}, pair={})
     changes = {"prompts": 4, "capacity": 6, "per_device_train_batch_size": 4 if algorithm == "oaif" else 16}
@@ -141,7 +145,7 @@ def shift(model: PreTrainedModel, seed: int) -> None:
 
 
 def log_likelihood(model: PreTrainedModel, prompt: list[int], completion: list[int]) -> torch.Tensor:
-    """log pi(completion | prompt), its end token included, of one sequence without padding."""
+    """log pi(completion | prompt) of one sequence without padding. The end token counts."""
     ids = torch.tensor([prompt + completion])
     log_probabilities: torch.Tensor = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
     return log_probabilities.gather(-1, torch.tensor(completion)[:, None]).sum()
@@ -448,15 +452,24 @@ def test_two_processes_share_the_steps_and_the_groups_that_are_replaced(tmp_path
     assert all(math.isfinite(row["loss"]) for row in training["history"])
 
 
-def test_an_online_run_is_a_dataset_like_any_other(tmp_path: Path) -> None:
-    file = recipe(tmp_path, "sandbox_rloo", **SMALL, learning_rate=1e-4)
-    overrides = ("seeds.sandbox=12", "pair.min_chosen=null")
-    small = [word for override in overrides for word in ("--set", override)]
-    done = eva(tmp_path / "data", "online", "--steps", "6", "--recipe", str(file), settings=small)
-    assert done.returncode == 0, done.stderr
-    folder = tmp_path / "data-rloo"
-    assert "online training: 6/6" in done.stderr
+STEPS = ("--steps", "6")
+FEW_SEEDS = ("--set", "seeds.sandbox=12", "--set", "pair.min_chosen=null")
 
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of an undisturbed online run. Its recipe lies beside it."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    file = recipe(root, "sandbox_rloo", **SMALL, learning_rate=1e-4)
+    done = eva(root / "data", "online", *STEPS, "--recipe", str(file), settings=FEW_SEEDS)
+    assert done.returncode == 0, done.stderr
+    assert "online training: 6/6" in done.stderr
+    return root / "data-rloo"
+
+
+def test_an_online_run_is_a_dataset_like_any_other(undisturbed: Path, tmp_path: Path) -> None:
+    file = undisturbed.parent / "sandbox_rloo.yaml"
+    folder = Path(shutil.copytree(undisturbed, tmp_path / "data-rloo"))
     store = Store(folder)
     assert verify_iteration(store, 1).problems == []
     found = tables(folder, 1)
@@ -482,14 +495,16 @@ def test_an_online_run_is_a_dataset_like_any_other(tmp_path: Path) -> None:
     assert not (folder / ".eva" / "jobs" / "iter_1" / "online").exists()
 
     written = (theta / "model.safetensors").stat().st_mtime_ns
-    config, _ = online_config(load_config(None, [*overrides, f"folder={tmp_path / 'data'}"]), "rloo", static=False)
+    config, _ = online_config(
+        load_config(None, [*FEW_SEEDS[1::2], f"folder={tmp_path / 'data'}"]), "rloo", static=False
+    )
     same = Run(config, ConsoleReporter())
     assert train_online(same, Online(str(file), 6)) == manifest
     assert (theta / "model.safetensors").stat().st_mtime_ns == written
     with pytest.raises(StaleError, match=r"holds another run: `steps` is 7, was 6; .*`--set folder=...`"):
         train_online(same, Online(str(file), 7))
 
-    again = ("online", "--steps", "6", "--recipe", str(file), *small, "--set", f"folder={tmp_path / 'data'}")
+    again = ("online", *STEPS, "--recipe", str(file), *FEW_SEEDS, "--set", f"folder={tmp_path / 'data'}")
     with Hub(tmp_path / "hub") as hub:
         pushed = hub.run(tmp_path, *again, "--push", "alice/online")
         assert pushed.returncode == 0, pushed.stderr
@@ -524,21 +539,6 @@ def test_what_cannot_be_trained_online_is_said_in_a_sentence(online: ModuleType,
     with pytest.raises(ConfigError, match="3 seeds can be trained on, fewer than the 4 prompts of a step"):
         online.main(arguments(tmp_path / "job", run, few, "--max_steps", "2"))
 
-
-STEPS = ("--steps", "6")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset of an online run that nobody disturbed; its recipe lies beside it."""
-    root = tmp_path_factory.mktemp("undisturbed")
-    file = recipe(root, "sandbox_rloo", **SMALL, learning_rate=1e-4)
-    done = eva(root / "data", "online", *STEPS, "--recipe", str(file), settings=FEW_SEEDS)
-    assert done.returncode == 0, done.stderr
-    return root / "data-rloo"
-
-
-FEW_SEEDS = ("--set", "seeds.sandbox=12", "--set", "pair.min_chosen=null")
 
 MOMENTS = {
     "while it trains": ".eva/jobs/iter_1/online/output/checkpoint-3",

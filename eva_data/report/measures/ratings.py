@@ -1,4 +1,4 @@
-"""How complex and how good the prompts of each iteration are, as one fixed scorer rates them (the paper's table 7)."""
+"""Complexity and quality of the prompts of each iteration, rated by one fixed scorer (the paper's table 7)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ RATING_SUMMARY = pl.Schema(
         },
     }
 )
-"""Means and half widths of their 95 % intervals (Student's t); null where fewer than one, or two, are rated."""
+"""Means and half widths of their 95 % intervals (Student's t). A mean needs one rated prompt, an interval needs two."""
 
 
 def rating_summary(store: Store, iterations: Sequence[int]) -> pl.DataFrame:
-    """RATING_SUMMARY: one row per iteration that was rated; prompts that are no longer in it are left out."""
+    """RATING_SUMMARY: one row per rated iteration. Prompts that are no longer in the iteration are left out."""
     rated = read_scores(store)
     if rated.is_empty():
         return pl.DataFrame(schema=RATING_SUMMARY)

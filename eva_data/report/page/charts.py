@@ -1,7 +1,7 @@
-"""Charts as SVG inside a page: drawn by matplotlib, with the page's own fonts and colours, in light and dark.
+"""Charts as SVG inside a page. Matplotlib draws them with the page's own fonts and colours, in light and dark.
 
-The same numbers give the same text every time. A chart holds words of ours and numbers only: names out of the data
-stand in the page's legends and tables.
+The same numbers always give the same text. A chart contains only eva-data's own words and numbers. Names from the data
+are in the page's legends and tables.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Point: TypeAlias = tuple[int, float, float | None, float | None]
-"""Iteration, value, and the low and high end of its interval, None without one."""
+"""Iteration, value, and the low and high end of its interval. The ends are None without an interval."""
 
 WIDTH, HEIGHT = 4.2, 2.7
-"""Inches of a chart: narrow, so that it is legible on a telephone."""
+"""The size of a chart in inches. It is narrow, so that a telephone can show it."""
 INK, SOFT, PAPER = "#010203", "#404040", "#ffffff"
 
 SERIES = (BLUE, ORANGE, GREEN)
@@ -69,7 +69,7 @@ _COLOUR = re.compile("|".join(_VARIABLES), re.IGNORECASE)
 
 
 def chart(name: str, caption: str, draw: Callable[[Axes], None]) -> Chart:
-    """What `draw` puts on the axes. `name` tells a page's charts apart, `caption` also tells what cannot be seen."""
+    """The drawing of `draw`. `name` is unique in a page. `caption` also describes the chart for the blind."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -116,7 +116,7 @@ def lines(
     y: str,
     low: float | None = None,
 ) -> Chart:
-    """One line per series over the iterations: (iteration, value, low end, high end); ends are a shaded band.
+    """One line per series over the iterations: (iteration, value, low end, high end). The ends are a shaded band.
 
     The n-th series has the n-th colour of SERIES, and a marker of its own. `low` is where the axis begins.
     """

@@ -1,4 +1,4 @@
-"""Whether the solvers became better: the figures of all evaluations that are kept beside the dataset."""
+"""The progress of the solvers: the figures of all stored evaluations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eva_data.report.page.charts import Point, lines
 from eva_data.report.page.parts import Alarm, Cell, Charts, Figure, Part, Section, Table, Words
 
 MOST_CATEGORIES = 40
-"""Categories that are shown of a set."""
+"""So many categories of a set are shown."""
 
 NOTE = (
     "An interval is about one checkpoint and the prompts of its set. Another training with the same settings gives "
@@ -19,7 +19,7 @@ NOTE = (
 
 
 def evaluations(store: Store) -> Section | None:
-    """A table of every set, a line of theta by theta where there are several, and the sentence of each comparison."""
+    """A table for every set, a line over the thetas if there are several, and a sentence for each comparison."""
     record = read_record(store)
     if record is None or not record.evaluations:
         return None
@@ -81,7 +81,7 @@ def _of_set(name: str, made: Sequence[Compared]) -> list[Part]:
 
 
 def _line(name: str, unit: str, made: Sequence[Compared]) -> Charts | None:
-    """The estimates theta by theta, a line for each other side; None with fewer than two thetas."""
+    """The estimates over the thetas, one line for each other side. None with fewer than two thetas."""
     series: dict[str, list[Point]] = {}
     for each in made:
         ends = _interval(each.figures.get("estimate"))
@@ -133,7 +133,7 @@ def _listed(each: Compared, key: str) -> list[object]:
 
 
 def _interval(value: object) -> tuple[float, float, float] | None:
-    """An estimate with its ends; None for any other value of the record, which a stranger may have written."""
+    """An estimate with its interval. None for any other value, because a stranger may have written the record."""
     if not isinstance(value, list) or len(value) != 3 or not all(isinstance(each, int | float) for each in value):
         return None
     return value[0], value[1], value[2]

@@ -1,4 +1,4 @@
-"""How complex and how good the prompts are, by one scorer for all iterations (the paper's table 7)."""
+"""Complexity and quality of the prompts, rated by one scorer for all iterations (the paper's table 7)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eva_data.report.page.parts import Charts, Figure, Section, Table
 
 
 def ratings(store: Store) -> Section | None:
-    """Means with 95 % intervals; None where `eva-data score` was never run."""
+    """Means with 95 % intervals. None if `eva-data score` was never run."""
     found = rating_summary(store, store.iterations())
     if found.is_empty():
         return None

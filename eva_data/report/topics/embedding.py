@@ -13,16 +13,16 @@ from eva_data.method.topics.words import Vectors, fit_words, unit
 
 
 def embedded(texts: Sequence[str], model: str | None = None) -> Vectors:
-    """A row of length 1 for each text, or of zeros where nothing in it counts.
+    """A row of length 1 for each text, or a row of zeros for a text without known words.
 
-    `model` is a folder or Hub id for sentence-transformers. Raises MissingExtraError without the package that is
-    needed, and EvaError where a model cannot be loaded.
+    `model` is a folder or Hub id for sentence-transformers. Raises MissingExtraError without that package,
+    and EvaError if the model cannot be loaded.
     """
     return unit(by_model(texts, model) if model is not None else fit_words(texts).vectors(texts))
 
 
 def by_model(texts: Sequence[str], model: str) -> Vectors:
-    """What sentence-transformers makes of them."""
+    """The embeddings of sentence-transformers."""
     if find_spec("sentence_transformers") is None:
         raise MissingExtraError(
             "an embedding model needs the package `sentence-transformers`, which is not installed: install it with "

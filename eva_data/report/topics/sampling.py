@@ -1,4 +1,4 @@
-"""The prompts that topics are made of: a bounded sample of each iteration, each prompt once."""
+"""The prompts for the topics: a bounded sample of each iteration, each prompt once."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from eva_data.method.topics.assign import user_text
 from eva_data.tables.ranges import id_ranges
 
 SAMPLED = 20_000
-"""Prompts of all iterations together that are looked at."""
+"""The size of the sample over all iterations."""
 
 PROMPT_SAMPLE = pl.Schema({"iteration": pl.Int32, "prompt_id": pl.String, "root_id": pl.String, "text": pl.String})
 
 
 def prompt_sample(store: Store, iterations: Sequence[int], most: int = SAMPLED) -> pl.DataFrame:
-    """PROMPT_SAMPLE: the user turns of about `most` prompts, as many of each iteration, by iteration and id.
+    """PROMPT_SAMPLE: the user turns of about `most` prompts, equally many per iteration, by iteration and id.
 
-    Ids are hashes, so those of a range of ids are a uniform sample, and the same one every time.
+    Ids are hashes, so a range of ids is a uniform sample. It is always the same sample.
     """
     share = max(most // max(len(iterations), 1), 1)
     found = []

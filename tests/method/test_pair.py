@@ -90,7 +90,7 @@ def test_pairs_are_those_of_the_same_texts_in_single_spaces(texts: list[tuple[st
     written, spaced = (
         [("a", place, row[side], rewards[place], ends[place % 3]) for place, row in enumerate(given)] for side in (0, 1)
     )
-    one, other = _pair(["a"], written), _pair(["a"], spaced)
+    one, other = _pair(["a"], [*written]), _pair(["a"], [*spaced])
     kept = ["chosen_idx", "rejected_idx", "score_chosen", "score_rejected"]
     assert_frame_equal(one.preferences.select(kept), other.preferences.select(kept), check_exact=True)
     assert one.rejects["reason"].to_list() == other.rejects["reason"].to_list()

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from eva_data.foreign import visible
 from eva_data.report.distributions import Axis, axis_of, correlations, grid, histogram
+from eva_data.report.measures.evaluated import by_set, theta_lines, unit_of
 from eva_data.tables.metrics import MEANING, column_of, meaning_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from eva_data.dataset.evaluations import EvaluationRecord
     from eva_data.report.topics.subjects import Subjects
 
 ROLES = {"evolved": "evolved", "carried": "carried over", "seed": "seeds"}
@@ -164,6 +167,39 @@ def topics(figure: Figure, found: Subjects | None) -> None:
     line.set_ylim(0, 1.15 * max(value for _, value in diverse))
     line.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
     line.set_xlim(diverse[0][0] - 0.5, diverse[-1][0] + 0.5)
+
+
+MOST_SETS = 3
+"""Sets that the picture of evaluations shows side by side; the table has all."""
+SHORT = 40
+"""Characters of a name in a picture."""
+
+
+def evaluations(figure: Figure, record: EvaluationRecord) -> None:
+    """How the solvers do on each set, theta by theta, with 95 % intervals."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    drawn = {name: (unit_of(made[0]), theta_lines(made)) for name, made in by_set(record).items() if theta_lines(made)}
+    more = f", of {len(drawn)} sets the first {MOST_SETS}" if len(drawn) > MOST_SETS else ""
+    _title(figure, f"How each solver does on prompts that none was trained on, with 95 % intervals{more}")
+    places = list(drawn.items())[:MOST_SETS]
+    for axes, (name, (unit, series)) in zip(figure.subplots(1, len(places), squeeze=False).flat, places, strict=True):
+        for (label, points), colour, marker in zip(series.items(), (BLUE, ORANGE, GREEN), "osD", strict=False):
+            x, y = [point[0] for point in points], [point[1] for point in points]
+            ends = [[point[1] - point[2] for point in points], [point[3] - point[1] for point in points]]
+            shown = visible(label, longest=SHORT)
+            axes.errorbar(x, y, yerr=ends, color=colour, marker=marker, markersize=5, capsize=3, label=shown)
+        axes.set_title(f"{visible(name, longest=SHORT)}: {visible(unit, longest=SHORT)}")
+        axes.set_xlabel("theta")
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
+        thetas = [point[0] for points in series.values() for point in points]
+        axes.set_xlim(min(thetas) - 0.5, max(thetas) + 0.5)
+        if unit != "rating":
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        if unit == "win rate":
+            axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle="--")
+        if len(series) > 1 or "by itself" not in series:
+            axes.legend(frameon=False, fontsize=8.5)
 
 
 def _title(figure: Figure, text: str) -> None:

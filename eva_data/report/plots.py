@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from eva_data.dataset.evaluations import EvaluationRecord
 from eva_data.dataset.store import Store
 from eva_data.errors import MissingExtraError
 from eva_data.files import replacing
 from eva_data.report import pictures
 from eva_data.report.distributions import shift
+from eva_data.report.measures.evaluated import has_lines
 from eva_data.report.numbers import measured
 from eva_data.report.topics.subjects import subjects
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHIFT, TOPICS = "plots/shift.png", "plots/topics.png"
+SHIFT, TOPICS, EVALUATIONS = "plots/shift.png", "plots/topics.png", "plots/evaluations.png"
 DOTS_PER_INCH = 144
 COLOURS = 64
 """In a file's palette: so few are a third of the bytes, and enough for smooth letters."""
@@ -42,11 +44,12 @@ _STYLE: dict[Any, Any] = {
     "xtick.color": "#404040",
     "ytick.color": "#404040",
     "figure.facecolor": "white",
+    "text.parse_math": False,
 }
 
 
-def plot_names(iterations: Sequence[int]) -> list[str]:
-    """The pictures of these iterations; the first one has no draw."""
+def plot_names(iterations: Sequence[int], evaluations: EvaluationRecord | None = None) -> list[str]:
+    """The pictures of these iterations; the first one has no draw. Evaluations have one if there are several thetas."""
     return [
         *(
             f"plots/{name}_iter_{iteration}.png"
@@ -55,6 +58,7 @@ def plot_names(iterations: Sequence[int]) -> list[str]:
             if name != "draw" or iteration > 1
         ),
         *([SHIFT, TOPICS] if iterations else []),
+        *([EVALUATIONS] if has_lines(evaluations) else []),
     ]
 
 
@@ -64,7 +68,9 @@ def require_matplotlib() -> None:
         raise MissingExtraError.of("matplotlib", "publish")
 
 
-def write_plots(store: Store, iterations: Sequence[int], folder: Path) -> list[str]:
+def write_plots(
+    store: Store, iterations: Sequence[int], folder: Path, evaluations: EvaluationRecord | None = None
+) -> list[str]:
     """Draw the pictures of these iterations below `folder`, and return their names, those of `plot_names`.
 
     Raises MissingExtraError without matplotlib or scikit-learn.
@@ -82,7 +88,9 @@ def write_plots(store: Store, iterations: Sequence[int], folder: Path) -> list[s
         if iterations:
             _write(folder, Path(SHIFT).stem, 3.4, pictures.shift, shift(store, iterations))
             _write(folder, Path(TOPICS).stem, 3.2, pictures.topics, subjects(store, iterations))
-    return plot_names(iterations)
+        if has_lines(evaluations):
+            _write(folder, Path(EVALUATIONS).stem, 3.4, pictures.evaluations, evaluations)
+    return plot_names(iterations, evaluations)
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def dataset_card(
             repo=repo,
             revision=revision,
             starting_model=json.dumps(hub_name(manifests[0].models.solver) or "your/model"),
-            plots=plot_names(iterations, evaluations) if repo else [],
+            plots=plot_names(iterations, evaluations, rated=scores is not None) if repo else [],
             subjects=subjects(store, iterations) if repo else None,
             licence=licence,
             bibtex=BIBTEX,

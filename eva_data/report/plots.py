@@ -21,13 +21,17 @@ from eva_data.files import replacing
 from eva_data.report import pictures
 from eva_data.report.distributions import shift
 from eva_data.report.measures.evaluated import has_lines
+from eva_data.report.measures.ratings import rating_summary
 from eva_data.report.numbers import measured
+from eva_data.report.sections.yields import strategies
 from eva_data.report.topics.subjects import subjects
+from eva_data.tables.metrics import column_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHIFT, TOPICS, EVALUATIONS = "plots/shift.png", "plots/topics.png", "plots/evaluations.png"
+SHIFT, TOPICS, YIELDS = "plots/shift.png", "plots/topics.png", "plots/yields.png"
+EVALUATIONS, RATINGS = "plots/evaluations.png", "plots/ratings.png"
 DOTS_PER_INCH = 144
 COLOURS = 64
 """In a file's palette: so few are a third of the bytes, and enough for smooth letters."""
@@ -48,8 +52,13 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def plot_names(iterations: Sequence[int], evaluations: EvaluationRecord | None = None) -> list[str]:
-    """The pictures of these iterations; the first one has no draw. Evaluations have one if there are several thetas."""
+def plot_names(
+    iterations: Sequence[int], evaluations: EvaluationRecord | None = None, *, rated: bool = False
+) -> list[str]:
+    """The pictures of these iterations. The first one has no draw and yields nothing.
+
+    Evaluations have a picture if there are several thetas, and ratings if prompts were `rated`.
+    """
     return [
         *(
             f"plots/{name}_iter_{iteration}.png"
@@ -58,7 +67,9 @@ def plot_names(iterations: Sequence[int], evaluations: EvaluationRecord | None =
             if name != "draw" or iteration > 1
         ),
         *([SHIFT, TOPICS] if iterations else []),
+        *([YIELDS] if len(iterations) > 1 else []),
         *([EVALUATIONS] if has_lines(evaluations) else []),
+        *([RATINGS] if iterations and rated else []),
     ]
 
 
@@ -69,7 +80,12 @@ def require_matplotlib() -> None:
 
 
 def write_plots(
-    store: Store, iterations: Sequence[int], folder: Path, evaluations: EvaluationRecord | None = None
+    store: Store,
+    iterations: Sequence[int],
+    folder: Path,
+    evaluations: EvaluationRecord | None = None,
+    *,
+    rated: bool = False,
 ) -> list[str]:
     """Draw the pictures of these iterations below `folder`, and return their names, those of `plot_names`.
 
@@ -88,9 +104,15 @@ def write_plots(
         if iterations:
             _write(folder, Path(SHIFT).stem, 3.4, pictures.shift, shift(store, iterations))
             _write(folder, Path(TOPICS).stem, 3.2, pictures.topics, subjects(store, iterations))
+        if len(iterations) > 1:
+            metric = store.manifest(iterations[-1]).config["estimate"]["metric"]
+            table = strategies(store, iterations[-1:], column_of(metric))
+            _write(folder, Path(YIELDS).stem, 1.4 + 0.26 * max(table.height, 4), pictures.yields, table, metric)
         if has_lines(evaluations):
             _write(folder, Path(EVALUATIONS).stem, 3.4, pictures.evaluations, evaluations)
-    return plot_names(iterations, evaluations)
+        if iterations and rated:
+            _write(folder, Path(RATINGS).stem, 3.0, pictures.ratings, rating_summary(store, iterations))
+    return plot_names(iterations, evaluations, rated=rated)
 
 
 @contextmanager

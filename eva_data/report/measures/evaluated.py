@@ -81,14 +81,20 @@ def by_set(record: EvaluationRecord | None) -> dict[str, list[Compared]]:
 
 
 def theta_lines(made: Sequence[Compared]) -> dict[str, list[tuple[int, float, float, float]]]:
-    """Of a set's comparisons the estimates theta by theta, one line for each other side; none with a single theta."""
+    """Of a set's comparisons the estimates theta by theta, one line for each other side; none with a single theta.
+
+    The comparisons of each theta with the theta before it are a line too.
+    """
     lines: dict[str, list[tuple[int, float, float, float]]] = {}
     for each in made:
         ends = ends_of(each.figures.get("estimate"))
         if each.theta is None or ends is None:
             continue
-        against = f"against {each.against_name}" if each.against else "by itself"
-        lines.setdefault(against, []).append((each.theta, *ends))
+        against = [f"against {each.against_name}" if each.against_name else "by itself"]
+        if each.theta and each.against_name == f"theta_{each.theta - 1}":
+            against.append("against the theta before")
+        for label in against:
+            lines.setdefault(label, []).append((each.theta, *ends))
     return {label: sorted(points) for label, points in lines.items() if len({point[0] for point in points}) > 1}
 
 

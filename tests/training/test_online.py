@@ -364,7 +364,8 @@ def test_a_creator_behind_a_url_is_asked_once_and_its_key_is_nowhere(
     file = recipe(tmp_path, "sandbox_oaif", **SMALL, save_strategy="no")
     with Misbehaving(key=key) as server:
         creator = {"backend": "api", "model": "tiny", "base_url": server.url, "api_key_env": "EVA_TEST_KEY"}
-        run = make_run(tmp_path / "data", str(model), creator=creator, estimate=NOISE)
+        evolve = {"candidates": 2, "near_duplicate": None}
+        run = make_run(tmp_path / "data", str(model), creator=creator, estimate=NOISE, evolve=evolve)
         online.main(arguments(tmp_path / "first", run, file, "--max_steps", "2"))
         asked = len(server.seen)
         online.main(arguments(tmp_path / "second", run, file, "--max_steps", "2"))
@@ -373,7 +374,11 @@ def test_a_creator_behind_a_url_is_asked_once_and_its_key_is_nowhere(
     lines = record(tmp_path / "first")
     assert lines == record(tmp_path / "second")
     attempts = [row for line in lines for row in line["evolutions"]]
-    assert len(attempts) == 2 * 2 * 4
+    # In two steps, of two prompts each, the better of two for each of four siblings.
+    assert [(row["step"], row["candidate"]) for row in attempts] == [
+        (step, candidate) for _ in range(2 * 2) for step in range(1, 5) for candidate in range(2)
+    ]
+    assert all(row["parent_id"] == row["chain_id"] for row in attempts)
     assert {str(row["creator"]).partition("@")[0] for row in attempts} == {"tiny"}
     assert any(row["status"] is None for row in attempts)
     written = [path for path in tmp_path.rglob("*") if path.is_file()]

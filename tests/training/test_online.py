@@ -332,6 +332,17 @@ def test_without_evolving_the_seeds_are_trained_on_in_order(online: ModuleType, 
     lines = record(tmp_path / "job")
     assert len({row["prompt_id"] for line in lines for row in line["prompts"]}) == 8
     assert [line["evolutions"] for line in lines] == [[], []]
+    assert [line["generated"] for line in lines] == [8, 16]
+
+
+def test_a_run_ends_after_the_step_in_which_so_many_responses_were_generated(
+    online: ModuleType, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "data", str(save_model(tmp_path / "model")), seeds=8)
+    file = recipe(tmp_path, "sandbox_grpo", **SMALL, save_strategy="no", max_completions=17)
+    online.main(arguments(tmp_path / "job", run, file, "--max_steps", "9", "--static", "true"))
+    assert [line["generated"] for line in record(tmp_path / "job")] == [16, 32]
+    assert json.loads((tmp_path / "job" / "output" / "training.json").read_text())["steps"] == 2
 
 
 def test_a_creator_of_its_own_a_reward_model_and_estimated_priorities(online: ModuleType, tmp_path: Path) -> None:

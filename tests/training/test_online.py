@@ -519,7 +519,7 @@ def test_an_online_run_is_a_dataset_like_any_other(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_trained_online_is_said_in_a_sentence(online: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="`--algorithm` is `dpo`: known are rloo, oaif"):
+    with pytest.raises(ConfigError, match="`--algorithm` is `dpo`: known are rloo, grpo, oaif"):
         online_config(load_config(), "dpo", static=False)
     config, ready_recipe = online_config(load_config(), "oaif", static=True)
     assert (config.folder.name, config.name, ready_recipe) == (

@@ -1,4 +1,4 @@
-"""Train the next solver on preference pairs, with TRL: DPO, SPPO, SimPO or ORPO.
+"""Train the next solver on preference pairs, with TRL: by DPO, SPPO, SimPO, ORPO, IPO, CPO, KTO or SFT.
 
 One GPU or none, on iteration 2 alone (incremental, the paper's table 6), from a folder or from the Hub:
 
@@ -9,8 +9,9 @@ One GPU or none, on iteration 2 alone (incremental, the paper's table 6), from a
     accelerate launch train/preference.py --config train/recipes/simpo.yaml \
         --dataset acme/eva-ultrafeedback --revision iter-2 --split iter_1+iter_2 ...
 
-The recipe's `algorithm` (dpo, sppo, simpo, orpo) chooses TRL's trainer. All arguments of the trainer's config and of
-`ModelConfig` can stand in the recipe or on the command line. `loss_type` chooses TRL's other losses for DPO. For LoRA,
+The recipe's `algorithm` (dpo, sppo, simpo, orpo, ipo, cpo, kto, sft) chooses TRL's trainer. All arguments of the
+trainer's config and of `ModelConfig` can stand in the recipe or on the command line. `loss_type` chooses TRL's other
+losses for DPO, and those of `pair_losses.py`. KTO takes each response by itself, SFT the chosen responses. For LoRA,
 use `--use_peft --learning_rate 5e-6 --lora_r 32`; the adapter is merged into the saved model. accelerate handles
 several GPUs and sharding: `accelerate launch --config_file fsdp.yaml ...`. A tracker, such as `--report_to wandb`, must
 be installed.
@@ -28,7 +29,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
+from pair_losses import PairTrainer, with_probabilities
 from training import (
     Arguments,
     Bookkeeping,
@@ -50,8 +52,11 @@ from training import (
 from transformers import Trainer
 from trl import (
     DPOConfig,
-    DPOTrainer,
+    KTOConfig,
+    KTOTrainer,
     ModelConfig,
+    SFTConfig,
+    SFTTrainer,
     apply_chat_template,
     get_peft_config,
     get_quantization_config,
@@ -71,10 +76,14 @@ class Algorithm(NamedTuple):
 
 
 ALGORITHMS = {
-    "dpo": Algorithm(DPOConfig, DPOTrainer, {}),
-    "sppo": Algorithm(DPOConfig, DPOTrainer, {"loss_type": ["sppo_hard"]}),
+    "dpo": Algorithm(DPOConfig, PairTrainer, {}),
+    "sppo": Algorithm(DPOConfig, PairTrainer, {"loss_type": ["sppo"]}),
     "simpo": Algorithm(CPOConfig, CPOTrainer, {"loss_type": "simpo", "cpo_alpha": 0.0}),
     "orpo": Algorithm(ORPOConfig, ORPOTrainer, {}),
+    "ipo": Algorithm(DPOConfig, PairTrainer, {"loss_type": ["ipo"]}),
+    "cpo": Algorithm(CPOConfig, CPOTrainer, {}),
+    "kto": Algorithm(KTOConfig, KTOTrainer, {}),
+    "sft": Algorithm(SFTConfig, SFTTrainer, {}),
 }
 
 
@@ -83,13 +92,23 @@ class PairArguments(Arguments):
     """Arguments beside TRL's own."""
 
     table: str = field(default="preferences", metadata={"help": "Config of the dataset."})
+    win_probabilities_since: int | None = field(
+        default=None,
+        metadata={
+            "help": "First iteration whose scores are probabilities of winning, by a pairwise reward; SPPO's targets "
+            "follow from them. Without it, the chosen response counts as the certain winner."
+        },
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     own, training, model = parse_arguments(arguments)
     folder = Path(training.output_dir or "")
-    dataset, files = load_table(own, own.table, ("prompt", "chosen", "rejected"))
+    dataset, files = load_table(own, own.table, COLUMNS if own.win_probabilities_since is None else COLUMNS + SCORES)
     dataset, counts = usable_pairs(dataset, own, training, model)
+    if own.win_probabilities_since is not None:
+        dataset, targets = with_probabilities(dataset, own.win_probabilities_since)
+        counts |= targets
     print("pairs:", counts)
     origin = origin_of(own, training, model, files)
     trainer = build_trainer(dataset, own, training, model)
@@ -99,6 +118,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if trainer.is_world_process_zero():
         write_json(folder / "training.json", {**origin, "pairs": counts, **outcome(trainer)})
     trainer.end()
+
+
+COLUMNS = ("prompt", "chosen", "rejected")
+SCORES = ("score_chosen", "score_rejected", "verdict_by", "iteration")
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[PairArguments, Any, ModelConfig]:
@@ -159,10 +182,14 @@ def measure(dataset: Dataset, tokenizer: Any, processes: int | None) -> Dataset:
 
 def build_trainer(dataset: Dataset, own: PairArguments, training: Any, model: ModelConfig) -> Trainer:
     trainer = ALGORITHMS[own.algorithm].trainer
-    if trainer is not DPOTrainer:
+    if trainer in (CPOTrainer, ORPOTrainer):
         return without_reference(trainer, dataset, training, model)
+    if trainer is KTOTrainer:
+        dataset = one_by_one(dataset, training.seed)
+    elif trainer is SFTTrainer:
+        dataset = dataset.select_columns(["prompt", "chosen"]).rename_column("chosen", "completion")
     training.model_init_kwargs = load_arguments(training, model)
-    return DPOTrainer(
+    built: Trainer = trainer(
         model=str(model.model_name_or_path),
         args=training,
         train_dataset=dataset,
@@ -171,6 +198,26 @@ def build_trainer(dataset: Dataset, own: PairArguments, training: Any, model: Mo
         quantization_config=get_quantization_config(model),
         peft_config=get_peft_config(model),
     )
+    return built
+
+
+def one_by_one(dataset: Dataset, seed: int) -> Dataset:
+    """A row for each response: prompt, completion, and whether it is the chosen one. There are two passes.
+
+    TRL takes these rows in order. It estimates KTO's KL term from the prompt of a row with the completion of the row
+    before it. So neighbours are of different prompts, and chosen and rejected responses alternate.
+    """
+    mixed = dataset.shuffle(seed=seed)
+
+    def row(pair: Json, number: int, first: int) -> Json:
+        chosen = number % 2 == first
+        return {"completion": pair["chosen" if chosen else "rejected"], "label": chosen}
+
+    passes = [
+        mixed.map(row, with_indices=True, fn_kwargs={"first": first}, remove_columns=["chosen", "rejected"])
+        for first in (0, 1)
+    ]
+    return concatenate_datasets(passes)
 
 
 def without_reference(trainer: type[Any], dataset: Dataset, training: Any, model: ModelConfig) -> Trainer:

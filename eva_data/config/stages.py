@@ -255,7 +255,8 @@ class Train(Settings):
     """How the solver is trained."""
 
     recipe: str = "dpo"
-    """A recipe of `train/recipes`, such as `dpo`, `sppo`, `simpo` or `orpo`, or the path of your own."""
+    """A recipe of `train/recipes`, such as `dpo`, `sppo`, `simpo`, `orpo`, `ipo`, `cpo`, `kto` or `sft`, or the path of
+    your own."""
     mode: Literal["incremental", "scratch"] = "incremental"
     """`incremental`: theta_t is theta_{t-1} trained on iteration t; `scratch`: theta_0 on iterations 1 to t (the
     paper's table 6)."""

@@ -14,7 +14,7 @@ from eva_data.files import sha256
 from eva_data.iteration.thetas import read_training, refuse_damaged
 from eva_data.project import train_dir
 
-OFFLINE = ("dpo", "sppo", "simpo", "orpo")
+OFFLINE = ("dpo", "sppo", "simpo", "orpo", "ipo", "cpo", "kto", "sft")
 """The algorithms of `train/preference.py`."""
 
 _SANDBOX = "sandbox"

@@ -17,6 +17,7 @@ INTRODUCED: Mapping[str, Mapping[str, Any]] = {
     "Seeds": {"input": None},
     "ApiModel": {"options": {}, "fields": {}},
     "Sample": {"power": 1.0},
+    "Pair": {"rewrite_keep": "better"},
     "Evolve": {"reply": "plain", "self_check": False},
     "Review": {"publish": "full"},
     "TableModel": {"shape": None, "input": None, "lower_is_better": None},

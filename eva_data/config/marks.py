@@ -94,7 +94,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         code="method",
     ),
     "Mix": _block(value="evolved source original shortfall"),
-    "Pair": _block(value="margin min_chosen rewrite rewrite_length"),
+    "Pair": _block(value="margin min_chosen rewrite rewrite_keep rewrite_length"),
     "Accept": _block(value="min_win_rate max_drop max_length_ratio max_truncated"),
     "Train": _block(value="mode heldout", block="accept", code="recipe", path="accelerate", address="report_to"),
     "EvaluationSet": _block(

@@ -224,7 +224,10 @@ class Pair(Settings):
     this key keeps a solver from being trained on the better of two wrong answers."""
     rewrite: bool = False
     """Whether the solver rewrites every chosen response at the same length (the paper's H.2.1). The rewritten response
-    is chosen instead if its reward is not lower. It costs one more response, and reward, for every pair."""
+    is chosen instead as `rewrite_keep` says. It costs one more response, and reward, for every pair."""
+    rewrite_keep: Literal["better", "all"] = "better"
+    """Which rewritten responses are chosen: `better`, if the reward is not lower; or `all` that got a reward, as in the
+    paper, which does not compare. With `all`, `score_chosen` may be the lower score."""
     rewrite_length: float = Field(0.1, ge=0)
     """Share of its characters by which a rewritten response may be longer or shorter (our choice; the paper gives no
     number)."""

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,8 @@ class EvaluationRecord(Record):
     format: PositiveInt = EVALUATIONS_FORMAT
     eva_data: str
     evaluations: tuple[Compared, ...] = ()
+    alarms: tuple[str, ...] = ()
+    """Sentences on several comparisons together; `verify` recomputes them."""
     files: dict[str, FileEntry] = Field(default_factory=dict)
 
 
@@ -124,7 +126,17 @@ def read_rows(store: Store, record: EvaluationRecord | None = None) -> pl.DataFr
     return pl.concat(tables)
 
 
-def keep(store: Store, version: str, compared: Sequence[Compared], rows: pl.DataFrame) -> EvaluationRecord:
+Conclude = Callable[[Sequence[Compared], pl.DataFrame], tuple[str, ...]]
+"""Gives the alarms of all comparisons and their rows."""
+
+
+def _no_alarm(compared: Sequence[Compared], rows: pl.DataFrame) -> tuple[str, ...]:
+    return ()
+
+
+def keep(
+    store: Store, version: str, compared: Sequence[Compared], rows: pl.DataFrame, conclude: Conclude = _no_alarm
+) -> EvaluationRecord:
     """Replace earlier comparisons with the same keys and their rows, and return the record.
 
     New files wait in `.eva` until the record that names them is written. After a kill, the next reader moves them to
@@ -143,7 +155,8 @@ def keep(store: Store, version: str, compared: Sequence[Compared], rows: pl.Data
         digest = write_parquet(waiting, part.to_arrow())
         files[name] = FileEntry(sha256=digest, rows=part.height, bytes=waiting.stat().st_size)
     order = sorted((*others, *compared), key=_place)
-    record = EvaluationRecord(eva_data=version, evaluations=tuple(order), files=files)
+    alarms = conclude(order, together)
+    record = EvaluationRecord(eva_data=version, evaluations=tuple(order), alarms=alarms, files=files)
     write_json(store.folder / RECORD, redacted(record.model_dump(mode="json")))
     _finish(store, record)
     return record

@@ -103,6 +103,7 @@ def dataset_card(
             off_policy=numbers.pairs_where(store, iterations, ~pl.col("on_policy")),
             by_people=numbers.pairs_where(store, iterations, pl.col("verdict_by") == "human"),
             evaluations=_evaluated(evaluations),
+            alarms=list(evaluations.alarms) if evaluations else [],
             reviews=[manifest for manifest in manifests if manifest.review is not None],
             example_of=example_of,
             examples=examples(store, example_of) if example_of else [],
@@ -169,7 +170,9 @@ def _evaluated(record: EvaluationRecord | None) -> list[dict[str, Any]]:
             "solver": each.solver_name,
             "against": each.against_name,
             "unit": each.figures.get("unit", "score"),
-            "estimate": _interval(each.figures.get("estimate"), rating=each.figures.get("unit") == "rating"),
+            "estimate": _interval(
+                each.figures.get("estimate"), rating=each.figures.get("unit") in ("rating", "reward")
+            ),
             "judged": each.figures.get("judged"),
             "prompts": each.prompts,
             "judges": list(each.judges),

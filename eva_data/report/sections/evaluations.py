@@ -24,15 +24,16 @@ def evaluations(store: Store) -> Section | None:
     if record is None or not record.evaluations:
         return None
     parts: list[Part] = []
-    for name, prompts in dict.fromkeys((each.set, each.prompts_hash) for each in record.evaluations):
-        of_set = [each for each in record.evaluations if (each.set, each.prompts_hash) == (name, prompts)]
+    for name, prompts, rule in dict.fromkeys((each.set, each.prompts_hash, each.rule) for each in record.evaluations):
+        kind = (name, prompts, rule)
+        of_set = [each for each in record.evaluations if (each.set, each.prompts_hash, each.rule) == kind]
         parts += _of_set(name, of_set)
     alarms = dict.fromkeys(
         f"{each.set}, {each.solver_name}: {warning}"
         for each in record.evaluations
         for warning in _listed(each, "warnings")
     )
-    parts += [Alarm(text) for text in alarms]
+    parts += [Alarm(text) for text in (*record.alarms, *alarms)]
     reasons = dict.fromkeys(
         f"{each.set}: {reason}." for each in record.evaluations for reason in _listed(each, "not_comparable")
     )
@@ -76,7 +77,8 @@ def _of_set(name: str, made: Sequence[Compared]) -> list[Part]:
     categories = _categories(made)
     if categories is not None:
         parts.append(categories)
-    parts += [Words(str(each.figures["sentence"])) for each in made if each.against and each.figures.get("sentence")]
+    told = [each for each in made if each.against or unit == "agreement"]
+    parts += [Words(str(each.figures["sentence"])) for each in told if each.figures.get("sentence")]
     return parts
 
 
@@ -117,7 +119,7 @@ def _written(value: object, each: Compared) -> Figure | None:
     ends = _interval(value)
     if ends is None:
         return None
-    if each.figures.get("unit") == "rating":
+    if each.figures.get("unit") in ("rating", "reward"):
         return Figure(f"{ends[0]:.2f} [{ends[1]:.2f}, {ends[2]:.2f}]")
     return Figure(f"{100 * ends[0]:.1f} % [{100 * ends[1]:.1f}, {100 * ends[2]:.1f}]")
 

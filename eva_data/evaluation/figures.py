@@ -36,6 +36,9 @@ SEED = 20411
 CONSISTENT = 0.6
 """Share of prompts on which a judge must say the same in both orders, for its verdicts to count as ones."""
 
+FEWEST = 10
+"""Decided verdicts of a judge below which it is no sign that all went to one place."""
+
 LENGTHS_APART = 0.1
 """Difference between raw and length-controlled win rate from which a reader is warned."""
 
@@ -55,9 +58,21 @@ class OrderFigures:
     both: int
     """Prompts that it judged in both orders."""
     consistent: float | None
-    """Share of them in which it said the same; None without any."""
+    """Share of them in which it said the same; None without any, as under rules that ask in one order."""
     first: Interval | None
     """Share of its decided verdicts that went to the reply shown first; None without any."""
+
+    @property
+    def only_place(self) -> str | None:
+        """`first` or `second` if all its decided verdicts, ten at least, went to the reply shown there; else None."""
+        if self.first is None or self.first.n < FEWEST or self.first.estimate not in (0.0, 1.0):
+            return None
+        return "first" if self.first.estimate else "second"
+
+    @property
+    def tells(self) -> bool:
+        """Whether its verdicts follow the replies and not their order, so far as that can be seen."""
+        return self.only_place is None and (self.consistent is None or self.consistent >= CONSISTENT)
 
 
 @dataclass(frozen=True)
@@ -147,7 +162,7 @@ def figures_of(compared: Compared, rows: pl.DataFrame, gamed: LengthInputs | Non
     if rule.kind == "compare" and scores.height:
         controlled, length_name = at_equal_length(compared, own, scores, gamed, SEED)
     probabilities = _probabilities(own) if rule.tokens else None
-    orders = _orders(own) if rule.kind in ("compare", "agree") and rule.orders == "both" else ()
+    orders = _orders(own) if rule.kind in ("compare", "agree") else ()
     made = Figures(
         compared=compared,
         unit=unit,
@@ -309,9 +324,8 @@ def _warnings(made: Figures) -> list[str]:
             "as 0, 0.5 or 1"
         )
     for judge in made.orders:
-        if judge.first is not None and judge.first.n >= 10 and judge.first.estimate in (0.0, 1.0):
-            place = "first" if judge.first.estimate else "second"
-            found.append(f"{judge.judge} always preferred the reply shown {place}: its verdicts say nothing")
+        if judge.only_place is not None:
+            found.append(f"{judge.judge} always preferred the reply shown {judge.only_place}: its verdicts say nothing")
         elif judge.consistent is not None and judge.consistent < CONSISTENT:
             found.append(
                 f"{judge.judge} said the same in both orders on {100 * judge.consistent:.0f} % of the prompts: this "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eva_data.evaluation.figures import CONSISTENT, Difference, Figures
+from eva_data.evaluation.figures import Difference, Figures
 from eva_data.evaluation.rates.comparability import sides_apart
 from eva_data.evaluation.rates.people import Agreement
 from eva_data.statistics.interval import Interval
@@ -42,12 +42,13 @@ def sentence_of(made: Figures) -> str:
         return _of_people(made, made.people)
     if made.unit != "win rate":
         return f"{compared.solver_name}: {shown(made)} {where}."
-    unable = [judge for judge in made.orders if judge.consistent is not None and judge.consistent < CONSISTENT]
+    unable = [judge for judge in made.orders if not judge.tells]
     if unable and len(unable) * 2 > len(made.orders):
-        return (
-            f"This judge cannot tell {compared.solver_name} from {compared.against_name} {where}: it said the same in "
-            f"both orders on {100 * (unable[0].consistent or 0):.0f} % of the prompts."
-        )
+        first = unable[0]
+        why = f"it said the same in both orders on {100 * (first.consistent or 0):.0f} % of the prompts"
+        if first.consistent is None:
+            why = f"it always preferred the reply shown {first.only_place}"
+        return f"This judge cannot tell {compared.solver_name} from {compared.against_name} {where}: {why}."
     if (apart := sides_apart(compared)) is not None:
         sides = f"{compared.solver_name} and {compared.against_name}"
         return f"{sides} are not compared {where}, since {apart}: {shown(made)}."

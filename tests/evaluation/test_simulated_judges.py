@@ -6,19 +6,24 @@ interval that covers 95 % give between 92.5 and 97.5 % in 99 of 100 settings, so
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from math import erf, sqrt
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from odd_server import Answer, Asked, OddServer, said
 from planted_judge import Planted, in_five_labels, in_words
+from sandbox_runs import eva
 
 from eva_data.calls import Completion
 from eva_data.comparing.orders import FIRST, SECOND, in_both_orders
 from eva_data.comparing.verdict import Judged, Read, judge_once
-from eva_data.dataset.evaluations import Compared
+from eva_data.dataset.evaluations import Compared, read_record
+from eva_data.dataset.store import Store
 from eva_data.evaluation.figures import figures_of, judged_rate
 from eva_data.evaluation.judging import with_verdicts
 from eva_data.evaluation.rule import rule_called
@@ -193,3 +198,47 @@ def test_mt_bench_covers_the_planted_mean_rating(n: int, centre: float) -> None:
     found = pl.concat(scores)["score"].to_numpy()
     assert found.mean() == pytest.approx(truth, abs=5 * found.std() / sqrt(found.size))
     checked(intervals, truth, float(found.std()), n, f"mt_bench {n} {centre}")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("rate", "bias"), [(0.8, 0.3), (0.97, 0.0)])
+def test_the_same_replies_over_http_come_to_the_same_figures(tmp_path: Path, rate: float, bias: float) -> None:
+    n = 100
+    draw = np.random.Generator(np.random.PCG64([4, round(100 * rate)]))
+    first, second, lengths = Planted(rate, bias, 0.2).verdicts(draw, n)
+    replies = {FIRST: in_words(draw, first), SECOND: in_words(draw, second)}
+    answers = ["x" * length for length in lengths.tolist()]
+
+    def judge(asked: Asked) -> Answer:
+        found = re.search(r"Prompt number (\d+)\.", asked.prompt)
+        if found is None:
+            return said(asked, "Hello.")
+        shown_first = f"<first_reply>\n{'y' * 100}\n" not in asked.prompt
+        return said(asked, replies[FIRST if shown_first else SECOND][int(found[1])])
+
+    def solver(asked: Asked) -> Answer:
+        found = re.search(r"Prompt number (\d+)\.", asked.prompt)
+        return said(asked, "Hello." if found is None else answers[int(found[1])])
+
+    prompts = [f"Prompt number {number}." for number in range(n)]
+    pl.DataFrame({"prompt": prompts}).write_parquet(tmp_path / "set.parquet")
+    pl.DataFrame({"prompt": prompts, "response": ["y" * 100] * n}).write_parquet(tmp_path / "baseline.parquet")
+    with OddServer(solver) as solves, OddServer(judge) as judges:
+        (tmp_path / "eva.yaml").write_text(
+            "name: acme/planted\nseeds: {path: seeds.txt}\n"
+            f"solver: {{backend: api, model: tiny, revision: solves, base_url: '{solves.url}'}}\n"
+            "reward: {backend: verifier, function: 'eva_data.rewards.answers:math_equal'}\n"
+            "evaluate:\n  heldout: 0\n  allow_same_judge: true\n"
+            f"  judges: [{{backend: api, model: tiny, revision: judges, base_url: '{judges.url}'}}]\n"
+            "  sets: [{name: set, path: set.parquet, baseline: baseline.parquet}]\n"
+        )
+        settings = ("--config", str(tmp_path / "eva.yaml"))
+        done = eva(tmp_path / "planted", "evaluate", "--solver", "theta_0", "--against", "reference", settings=settings)
+        assert done.returncode == 0, done.stderr
+    record = read_record(Store(tmp_path / "planted"))
+    assert record is not None
+    direct = judged_rate(compared("own", n), comparison("own", replies[FIRST], replies[SECOND], lengths.tolist()))
+    assert direct.estimate is not None
+    assert record.evaluations[0].figures["estimate"] == pytest.approx(
+        [direct.estimate.estimate, direct.estimate.low, direct.estimate.high]
+    )

@@ -90,7 +90,7 @@ def rate(scores: pl.DataFrame, rule: JudgingRule, scale: tuple[float, float], se
         return bounded_mean(values, *scale)
     ordered = scores.sort("score", "weight", "prompt_id")
     won, weight = (ordered["score"] * ordered["weight"]).to_numpy(), ordered["weight"].to_numpy()
-    counts = drawn_counts(ordered.height, seed=seed)
+    counts = drawn_counts(ordered.height, seed=seed).astype(float)
     return rate_of_draws(float(won.sum() / weight.sum()), (counts @ won) / (counts @ weight), ordered.height)
 
 

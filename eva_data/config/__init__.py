@@ -6,7 +6,7 @@ reads the files and the overrides of the command line.
 """
 
 from eva_data.config.base import Execution, Settings
-from eva_data.config.evaluation import HELDOUT, Evaluate, EvaluationSet, PromptScorer
+from eva_data.config.evaluation import HELDOUT, PEOPLE, REVIEWS, Evaluate, EvaluationSet, PromptScorer
 from eva_data.config.models import (
     AnyModel,
     ApiModel,
@@ -56,6 +56,8 @@ from eva_data.config.whole import Config
 
 __all__ = [
     "HELDOUT",
+    "PEOPLE",
+    "REVIEWS",
     "REWARD_BACKENDS",
     "Accept",
     "Answers",

@@ -107,7 +107,9 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         path="path dataset config split revision baseline judge_template gamed_baselines",
     ),
     "Evaluate": _block(
-        value="heldout allow_same_judge max_tokens temperature after_training", block="sets", model="judges"
+        value="heldout allow_same_judge max_tokens temperature after_training",
+        block="sets second_reward",
+        model="judges",
     ),
     "PromptScorer": _block(value="sample", model="model"),
     "Publish": _block(value="licence", address="repo private"),

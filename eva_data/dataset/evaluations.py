@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -113,6 +113,8 @@ class EvaluationRecord(Record):
     format: PositiveInt = EVALUATIONS_FORMAT
     eva_data: str
     evaluations: tuple[Compared, ...] = ()
+    alarms: tuple[str, ...] = ()
+    """Sentences on several comparisons together; `verify` recomputes them."""
     files: dict[FileName, FileEntry] = Field(default_factory=dict)
 
 
@@ -148,7 +150,17 @@ def read_rows(store: Store, record: EvaluationRecord | None = None) -> pl.DataFr
     return table
 
 
-def keep(store: Store, version: str, compared: Sequence[Compared], rows: pl.DataFrame) -> EvaluationRecord:
+Conclude = Callable[[Sequence[Compared], pl.DataFrame], tuple[str, ...]]
+"""Gives the alarms of all comparisons and their rows."""
+
+
+def _no_alarm(compared: Sequence[Compared], rows: pl.DataFrame) -> tuple[str, ...]:
+    return ()
+
+
+def keep(
+    store: Store, version: str, compared: Sequence[Compared], rows: pl.DataFrame, conclude: Conclude = _no_alarm
+) -> EvaluationRecord:
     """Replace earlier comparisons with the same keys and their rows, and return the record.
 
     New files wait in `.eva` until the record that names them is written. After a kill, the next reader moves them to
@@ -165,7 +177,8 @@ def keep(store: Store, version: str, compared: Sequence[Compared], rows: pl.Data
         name = f"{FOLDER}/{split_of(theta[0])}.parquet"
         files[name] = write_waiting(store, name, part)
     order = sorted((*others, *compared), key=_place)
-    record = EvaluationRecord(eva_data=version, evaluations=tuple(order), files=files)
+    alarms = conclude(order, together)
+    record = EvaluationRecord(eva_data=version, evaluations=tuple(order), alarms=alarms, files=files)
     write_json(store.folder / RECORD, redacted(record.model_dump(mode="json")))
     settle(store, record.files)
     return record

@@ -11,6 +11,7 @@ from eva_data.dataset.evaluations import Compared, read_record, read_rows
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, EvaError
 from eva_data.evaluation.figures import figures_of, plain
+from eva_data.evaluation.rates.alarms import alarms_of
 from eva_data.evaluation.rule import recorded_rule
 from eva_data.evaluation.sentences import sentence_of
 from eva_data.hub.checks.as_written import UNREADABLE
@@ -44,6 +45,8 @@ def verify_evaluations(store: Store) -> tuple[list[str], list[str]]:
         except (EvaError, ImportError, LookupError, TypeError, ArithmeticError, *UNREADABLE) as error:
             said = str(error).strip().partition("\n")[0] or type(error).__name__
             problems.append(f"evaluations: {each.set} of {each.solver_name} cannot be recomputed: {said}")
+    if (alarms := alarms_of(record.evaluations, rows)) != record.alarms:
+        problems.append(f"evaluations: the alarms are {list(record.alarms)}, and {list(alarms)} follow from the rows")
     return problems, unknown
 
 
@@ -51,7 +54,7 @@ def _wrong(each: Compared, rows: pl.DataFrame) -> list[str]:
     name = f"evaluations: {each.set} of {each.solver_name}" + (f" against {each.against_name}" if each.against else "")
     found = []
     rule = recorded_rule(each.rule, ())
-    if rule.kind == "compare" and rule.scores is not None:
+    if rule.kind in ("compare", "agree") and rule.scores is not None:
         # Every verdict of a judge has exactly one score.
         asked = rows.filter(pl.col("label").is_not_null())
         worth = for_solver(pl.col("label").replace_strict(rule.scores, default=None, return_dtype=pl.Float64))

@@ -38,7 +38,7 @@ def evaluations(store: Store) -> Section | None:
     alarms = dict.fromkeys(
         f"{each.set}, {each.solver_name}: {warning}" for each in record.evaluations for warning in warnings_of(each)
     )
-    parts += [Alarm(text) for text in alarms]
+    parts += [Alarm(text) for text in (*record.alarms, *alarms)]
     reasons = dict.fromkeys(
         f"{each.set}: {reason}." for each in record.evaluations for reason in _listed(each, "not_comparable")
     )
@@ -83,7 +83,8 @@ def _of_set(name: str, made: Sequence[Compared], verdicts: pl.DataFrame) -> list
     if not scores:
         scores, what = by_topic(made, verdicts), "topic"
     parts += by_category(name, made, scores, what)
-    parts += [Words(str(each.figures["sentence"])) for each in made if each.against and each.figures.get("sentence")]
+    told = [each for each in made if each.against or unit == "agreement"]
+    parts += [Words(str(each.figures["sentence"])) for each in told if each.figures.get("sentence")]
     return parts
 
 

@@ -6,10 +6,11 @@ reads the files and the overrides of the command line.
 """
 
 from eva_data.config.base import Execution, Settings
-from eva_data.config.evaluation import HELDOUT, Evaluate, EvaluationSet, PromptScorer
+from eva_data.config.evaluation import HELDOUT, Contamination, Evaluate, EvaluationSet, PromptScorer
 from eva_data.config.models import (
     AnyModel,
     ApiModel,
+    Embedding,
     Endpoint,
     Generation,
     Model,
@@ -64,6 +65,8 @@ __all__ = [
     "BenchmarkSet",
     "Classifier",
     "Config",
+    "Contamination",
+    "Embedding",
     "Endpoint",
     "Estimate",
     "Evaluate",

@@ -42,7 +42,7 @@ def _block(**keys: str) -> Mapping[str, Mark]:
 MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Config": _block(
         value="name seed stalled_minutes undecided",
-        block="seeds reward estimate sample evolve mix pair train evaluate publish review score",
+        block="seeds reward estimate sample evolve mix pair train evaluate publish review score embedding",
         path="folder ledger",
         model="solver creator",
     ),
@@ -104,7 +104,13 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         path="path dataset config split revision baseline judge_template",
     ),
     "Evaluate": _block(
-        value="heldout allow_same_judge max_tokens temperature after_training", block="sets", model="judges"
+        value="heldout allow_same_judge max_tokens temperature after_training",
+        block="sets contamination",
+        model="judges",
+    ),
+    "Contamination": _block(value="check ngram changed_numbers embeddings"),
+    "Embedding": _block(
+        value="device dimensions batch similar margin alike", model="model revision api", paid="prices"
     ),
     "PromptScorer": _block(value="sample", model="model"),
     "Publish": _block(value="licence", address="repo private"),

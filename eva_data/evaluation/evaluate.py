@@ -12,13 +12,14 @@ import polars as pl
 from eva_data import __version__
 from eva_data.comparing.families import relatives
 from eva_data.config import HELDOUT, Config, Evaluate, EvaluationSet, Several, Verifier
-from eva_data.dataset.evaluations import Compared, EvaluationRecord, keep, read_record
+from eva_data.dataset.evaluations import Compared, EvaluationRecord, keep, read_record, read_rows
 from eva_data.dataset.inputs import hash_of_prompts
 from eva_data.errors import ConfigError
+from eva_data.evaluation.contamination.marking import SetCheck
 from eva_data.evaluation.figures import figures_of, plain
 from eva_data.evaluation.judging import compared, rated, verified, verifier_of
 from eva_data.evaluation.rule import JudgingRule, rule_called
-from eva_data.evaluation.sentences import sentence_of
+from eva_data.evaluation.sentences import contamination_sentence, sentence_of
 from eva_data.evaluation.sets import SET, Note, read_set
 from eva_data.evaluation.sides import Contender, answers_of, side_called
 from eva_data.iteration.heldout import heldout_prompts
@@ -116,16 +117,39 @@ def _on_set(run: Run, asked: Asked, block: EvaluationSet) -> list[Compared]:
     needed = dict.fromkeys(side.name for _, pair in missing for side in pair if side is not None)
     answers = {name: answers_of(run, sides[name], block, prompts, turns=rule.turns, note=note) for name in needed}
     made, tables = {}, []
+    check = SetCheck(run, block, prompts)
     for entry, (ours, theirs) in missing:
         faced = _faced(prompts, answers[ours.name], answers[theirs.name] if theirs else None)
         rows, stopped = _judged(run, rule, block, faced, judges, ours)
         told = entry.model_copy(update={"partial": stopped, "notes": tuple(notes)})
-        tables.append(_as_rows(rows, entry, ours, theirs))
-        figures = figures_of(told, tables[-1])
-        made[entry.key] = told.model_copy(update={"figures": plain(figures, sentence_of(figures))})
+        made[entry.key], marked = _with_figures(check, told, _as_rows(rows, entry, ours, theirs), ours, theirs)
+        tables.append(marked)
+    for entry, (ours, theirs) in zip(entries, pairs, strict=True):
+        before = kept.get(entry.key)
+        if before is not None and not check.stands(before, check.until(*_thetas(ours, theirs))):
+            # The verdicts stand; only what the prompts are compared with has changed.
+            rows = read_rows(run.store).filter(pl.col("evaluation") == entry.key)
+            made[entry.key], marked = _with_figures(check, before, rows, ours, theirs)
+            tables.append(marked)
     if tables:
         keep(run.store, __version__, list(made.values()), pl.concat(tables))
     return [made.get(entry.key) or kept[entry.key] for entry in entries]
+
+
+def _with_figures(
+    check: SetCheck, told: Compared, rows: pl.DataFrame, ours: Contender, theirs: Contender | None
+) -> tuple[Compared, pl.DataFrame]:
+    """A comparison with its figures, and its rows, in which the prompts that repeat training texts are marked."""
+    until = check.until(*_thetas(ours, theirs))
+    marked = check.marked(rows, until)
+    checked = told.model_copy(update={"contamination": check.record(until)})
+    figures = figures_of(checked, marked)
+    values = plain(figures, sentence_of(figures), contamination_sentence(figures))
+    return checked.model_copy(update={"figures": values}), marked
+
+
+def _thetas(*sides: Contender | None) -> list[int | None]:
+    return [side.theta for side in sides if side is not None]
 
 
 def _pairs(rule: JudgingRule, block: EvaluationSet, sides: list[Contender]) -> list[tuple[Contender, Contender | None]]:
@@ -278,7 +302,7 @@ def _entry(
         decoding_against=theirs.decoding if theirs else "",
         relatives=kin,
     )
-    told = {"partial", "notes", "solver_name", "against_name", "key", "figures"}
+    told = {"partial", "notes", "solver_name", "against_name", "key", "figures", "contamination"}
     template = hashlib.sha256(_asked_words(rule, block).encode()).hexdigest()
     identity = entry.model_dump(mode="json", exclude=told) | {"question": template}
     return entry.model_copy(update={"key": call_key(identity).hex()[:16]})
@@ -297,6 +321,9 @@ def _as_rows(rows: pl.DataFrame, entry: Compared, ours: Contender, theirs: Conte
         "solver": ours.fingerprint,
         "against": theirs.fingerprint if theirs else None,
         "preference": None,
+        "contaminated": None,
+        "nearest_id": None,
+        "nearest_score": None,
         "iteration": ours.theta,
     }
     named = {name: pl.lit(value, dtype=EVALUATIONS[name]) for name, value in literal.items()}

@@ -14,6 +14,7 @@ import polars as pl
 
 from eva_data.comparing.orders import by_panel, flips
 from eva_data.dataset.evaluations import Compared, EvaluationRecord
+from eva_data.evaluation.contamination.flagged import Flagged, flagged_of, plain_flagged
 from eva_data.evaluation.rule import rule_called
 from eva_data.statistics.differences import sign_flip_p
 from eva_data.statistics.interval import Interval
@@ -85,6 +86,8 @@ class Figures:
     reasons: Mapping[str, int]
     """Why rows have no score, or were decided without a judge -> rows."""
     warnings: tuple[str, ...] = ()
+    contamination: Flagged | None = None
+    """The prompts that repeat training texts, and the estimate without them; None if that was not checked."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,17 @@ def figures_of(compared: Compared, rows: pl.DataFrame) -> Figures:
             own.filter(pl.col("reason").is_not_null()).group_by(kind(pl.col("reason"))).len().sort("reason").iter_rows()
         ),
     )
-    return replace(made, warnings=tuple(_warnings(made)))
+    return replace(made, warnings=tuple(_warnings(made)), contamination=_contamination(compared, own))
+
+
+def _contamination(compared: Compared, own: pl.DataFrame) -> Flagged | None:
+    check = compared.contamination
+    if check is None:
+        return None
+    clean = own.filter(pl.col("contaminated").is_null())
+    unchecked = compared.model_copy(update={"contamination": None})
+    rest = figures_of(unchecked, clean).estimate if 0 < clean.height < own.height else None
+    return flagged_of(check, own, rest)
 
 
 def all_figures(record: EvaluationRecord, rows: pl.DataFrame) -> list[Figures]:
@@ -292,8 +305,8 @@ def _warnings(made: Figures) -> list[str]:
     return found
 
 
-def plain(made: Figures, sentence: str) -> dict[str, Any]:
-    """Figures as values for the record: an interval is [estimate, low, high]."""
+def plain(made: Figures, sentence: str, contamination: str | None = None) -> dict[str, Any]:
+    """Figures as values for the record: an interval is [estimate, low, high]. `contamination` is its sentence."""
     return {
         "unit": made.unit,
         "judged": made.judged,
@@ -311,6 +324,7 @@ def plain(made: Figures, sentence: str) -> dict[str, Any]:
         "reasons": dict(made.reasons),
         "sentence": sentence,
         "warnings": list(made.warnings),
+        "contamination": plain_flagged(made.contamination, contamination),
     }
 
 

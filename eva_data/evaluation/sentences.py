@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eva_data.evaluation.contamination.flagged import sentence
 from eva_data.evaluation.figures import CONSISTENT, Difference, Figures
 from eva_data.statistics.interval import Interval
 from eva_data.statistics.power import LARGEST_DEVIATION, prompts_needed
@@ -52,6 +53,16 @@ def sentence_of(made: Figures) -> str:
         f"{compared.solver_name} and {compared.against_name} are not distinguishable at this size {where}: "
         f"{shown(made)}{panel}.{more}"
     )
+
+
+def contamination_sentence(made: Figures) -> str | None:
+    """The sentence on prompts that repeat training texts; None if that was not checked."""
+    found = made.contamination
+    if found is None:
+        return None
+    rest = found.without
+    written = None if rest is None else f"{made.unit} {rating(rest) if made.unit == 'rating' else percent(rest)}"
+    return sentence(found, written)
 
 
 def difference_sentence(found: Difference, adjusted_p: float) -> str:

@@ -174,9 +174,16 @@ def _evaluated(record: EvaluationRecord | None) -> list[dict[str, Any]]:
             "prompts": each.prompts,
             "judges": list(each.judges),
             "warnings": [str(warning) for warning in each.figures.get("warnings") or []],
+            "contamination": _contamination(each.figures.get("contamination"), each.solver_name),
         }
         for each in (record.evaluations if record else ())
     ]
+
+
+def _contamination(found: Any, solver: str) -> str | None:
+    """The sentence on prompts that repeat training texts; None without a check."""
+    text = found.get("sentence") if isinstance(found, dict) else None
+    return f"{solver}: {text}" if isinstance(text, str) else None
 
 
 def _interval(ends: Any, *, rating: bool) -> str:

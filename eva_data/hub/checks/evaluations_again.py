@@ -10,9 +10,10 @@ from eva_data.comparing.orders import for_solver
 from eva_data.dataset.evaluations import Compared, read_record, read_rows
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, EvaError
+from eva_data.evaluation.contamination.again import lost_flags
 from eva_data.evaluation.figures import figures_of, plain
 from eva_data.evaluation.rule import rule_called
-from eva_data.evaluation.sentences import sentence_of
+from eva_data.evaluation.sentences import contamination_sentence, sentence_of
 from eva_data.own_code import is_own
 
 TOLERANCE = 1e-9
@@ -37,6 +38,7 @@ def verify_evaluations(store: Store) -> tuple[list[str], list[str]]:
             unknown.append(f"the figures of `{each.set}`, whose rule `{each.rule}` is somebody's own code")
             continue
         try:
+            problems += _unflagged(store, each, rows.filter(pl.col("evaluation") == each.key))
             problems += _wrong(each, rows.filter(pl.col("evaluation") == each.key))
         except (EvaError, ImportError) as error:
             problems.append(f"evaluations: {each.set} of {each.solver_name} cannot be recomputed: {error}")
@@ -58,13 +60,23 @@ def _wrong(each: Compared, rows: pl.DataFrame) -> list[str]:
     if foreign:
         found.append(f"{name}: {foreign} rows are of another solver or judge than the record says")
     figures = figures_of(each, rows)
-    recomputed = plain(figures, sentence_of(figures))
+    recomputed = plain(figures, sentence_of(figures), contamination_sentence(figures))
     found += [
         f"{name}: `{key}` is {each.figures.get(key)!r}, and {value!r} follows from the rows"
         for key, value in recomputed.items()
         if not _same(each.figures.get(key), value)
     ]
     return found
+
+
+def _unflagged(store: Store, each: Compared, rows: pl.DataFrame) -> list[str]:
+    lost = lost_flags(store, each, rows)
+    if not lost:
+        return []
+    return [
+        f"evaluations: {each.set} of {each.solver_name}: {len(lost)} prompts repeat training prompts, in words or in "
+        f"all but their numbers, and are not flagged, such as {lost[0]}"
+    ]
 
 
 def _same(recorded: Any, value: Any) -> bool:

@@ -64,7 +64,15 @@ def _of_set(name: str, made: Sequence[Compared]) -> list[Part]:
     if categories is not None:
         parts.append(categories)
     parts += [Words(str(each.figures["sentence"])) for each in made if each.against and each.figures.get("sentence")]
+    parts += [Words(text) for text in dict.fromkeys(map(_contamination, made)) if text]
     return parts
+
+
+def _contamination(each: Compared) -> str:
+    """The sentence on prompts that repeat training texts; empty without a check."""
+    found = each.figures.get("contamination")
+    text = found.get("sentence") if isinstance(found, dict) else None
+    return f"{each.solver_name}: {text}" if isinstance(text, str) else ""
 
 
 def _line(name: str, unit: str, made: Sequence[Compared]) -> Charts | None:

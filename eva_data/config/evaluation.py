@@ -96,6 +96,19 @@ class EvaluationSet(Settings):
         return self
 
 
+class Contamination(Settings):
+    """How the prompts of a set, and its reference answers, are compared with what a theta was trained on."""
+
+    check: bool = True
+    """Whether they are compared at all."""
+    ngram: int = Field(13, ge=1)
+    """Words in a row that two texts must share. A text with fewer words is only found whole."""
+    changed_numbers: float = Field(0.5, gt=0, le=1)
+    """Least share of the three-word runs of two texts that are the same once all numbers are taken out (Jaccard)."""
+    embeddings: bool = True
+    """Whether texts of the same meaning are looked for, by the block `embedding`."""
+
+
 class Evaluate(Settings):
     """How each theta is compared with earlier ones. Only `heldout` changes what is built."""
 
@@ -116,6 +129,8 @@ class Evaluate(Settings):
     """Longest answer of a solver, in tokens; null takes `solver.max_tokens`."""
     temperature: float = Field(0, ge=0, json_schema_extra=Execution)
     """Sampling temperature of a solver that gives one answer; 0 takes the likeliest token."""
+    contamination: Contamination = Field(Contamination(), json_schema_extra=Execution)
+    """How sets are compared with what a theta was trained on."""
     after_training: bool = Field(True, json_schema_extra=Execution)
     """Whether `run` evaluates each theta as soon as it is trained."""
 

@@ -42,7 +42,7 @@ def _block(**keys: str) -> Mapping[str, Mark]:
 MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Config": _block(
         value="name seed stalled_minutes undecided",
-        block="seeds reward estimate sample evolve mix pair train online evaluate publish review score",
+        block="seeds reward estimate sample evolve mix pair train online evaluate publish review score embedding",
         path="folder ledger",
         model="solver creator",
     ),
@@ -108,8 +108,12 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     ),
     "Evaluate": _block(
         value="heldout allow_same_judge max_tokens temperature after_training",
-        block="sets second_reward",
+        block="sets second_reward contamination",
         model="judges",
+    ),
+    "Contamination": _block(value="check ngram changed_numbers embeddings"),
+    "Embedding": _block(
+        value="device dimensions batch similar margin alike", model="model revision api", paid="prices"
     ),
     "PromptScorer": _block(value="sample", model="model"),
     "Publish": _block(value="licence", address="repo private"),

@@ -57,6 +57,33 @@ class Told(Record):
     warnings: list[str] = Field(default_factory=list)
 
 
+class ContaminationCheck(Record):
+    """How a set was compared with what a theta was trained on."""
+
+    key: str
+    """A hash of the set's texts, the iterations, the settings and the embedding model."""
+    until: PositiveInt
+    """t of theta_t: the iterations 1 to t were compared."""
+    texts: NonNegativeInt
+    """Training texts that were compared."""
+    training_prompts: NonNegativeInt
+    """Prompts of these iterations that a flagged prompt repeats, or that were evolved from such a prompt."""
+    ngram: PositiveInt
+    """Words in a row that two texts share."""
+    changed_numbers: float
+    """Least Jaccard similarity without numbers."""
+    by: str | None
+    """The embedding models' names; `words` if words were counted in its place, None if meaning was not compared."""
+    models: tuple[str, ...] = ()
+    """The embedding models' fingerprints."""
+    across_languages: bool = False
+    """Whether texts in different languages could be compared by meaning."""
+    similar: dict[str, tuple[float, float, float]] = Field(default_factory=dict)
+    """Model -> the least cosine, the least margin to the next texts, and the cosine that is enough by itself."""
+    notes: tuple[str, ...] = ()
+    """What was not compared."""
+
+
 class Compared(Record):
     """One comparison of a solver on a set by a rule, perhaps against another side."""
 
@@ -99,6 +126,8 @@ class Compared(Record):
     figures: dict[str, Any] = Field(default_factory=dict)
     """What the rows come to, as plain values (`evaluation.figures.plain`); `verify` recomputes them."""
     notes: tuple[str, ...] = ()
+    contamination: ContaminationCheck | None = None
+    """How the set was compared with training texts; None if it was not, or if no side was trained here."""
 
     @field_validator("figures")
     @classmethod

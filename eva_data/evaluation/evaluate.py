@@ -13,17 +13,18 @@ import polars as pl
 from eva_data import __version__
 from eva_data.comparing.families import relatives
 from eva_data.config import HELDOUT, PEOPLE, Config, Evaluate, EvaluationSet, Several, Verifier
-from eva_data.dataset.evaluations import Compared, EvaluationRecord, keep, read_record
+from eva_data.dataset.evaluations import Compared, EvaluationRecord, keep, read_record, read_rows
 from eva_data.dataset.inputs import hash_of_prompts
 from eva_data.errors import ConfigError
+from eva_data.evaluation.contamination.marking import SetCheck
 from eva_data.evaluation.figures import figures_of, plain
 from eva_data.evaluation.judging import compared, rated
 from eva_data.evaluation.people import reviewed_pairs
 from eva_data.evaluation.rates.alarms import alarms_of
-from eva_data.evaluation.rates.length import read_gamed
+from eva_data.evaluation.rates.length import LengthInputs, read_gamed
 from eva_data.evaluation.rule import JudgingRule, rule_called
 from eva_data.evaluation.scoring import rewards_of, scored, verified, verifier_of
-from eva_data.evaluation.sentences import sentence_of
+from eva_data.evaluation.sentences import contamination_sentence, sentence_of
 from eva_data.evaluation.sets import SET, Note, read_set
 from eva_data.evaluation.sides import Contender, answers_of, side_called
 from eva_data.files import sha256
@@ -155,13 +156,21 @@ def _on_set(run: Run, asked: Asked, block: EvaluationSet) -> list[Compared]:
     answers = {name: answers_of(run, sides[name], block, prompts, turns=rule.turns, note=note) for name in needed}
     made, tables = {}, []
     gamed = read_gamed(block.gamed_baselines, block.name, prompts) if block.gamed_baselines and missing else None
+    check = SetCheck(run, block, prompts)
     for entry, (ours, theirs) in missing:
         faced = _faced(prompts, answers[ours.name], answers[theirs.name] if theirs else None)
         rows, stopped = _judged(run, rule, block, faced, judges, ours)
         told = entry.model_copy(update={"partial": stopped, "notes": tuple(notes)})
-        tables.append(_as_rows(rows, entry, ours, theirs))
-        figures = figures_of(told, tables[-1], gamed, (block.rule,))
-        made[entry.key] = told.model_copy(update={"figures": plain(figures, sentence_of(figures))})
+        marked = _as_rows(rows, entry, ours, theirs)
+        made[entry.key], marked = _with_figures(check, told, marked, ours, theirs, gamed)
+        tables.append(marked)
+    for entry, (ours, theirs) in zip(entries, pairs, strict=True):
+        before = kept.get(entry.key)
+        if before is not None and not check.stands(before, check.until(*_thetas(ours, theirs))):
+            # The verdicts stand; only what the prompts are compared with has changed.
+            rows = read_rows(run.store).filter(pl.col("evaluation") == entry.key)
+            made[entry.key], marked = _with_figures(check, before, rows, ours, theirs, gamed)
+            tables.append(marked)
     if tables:
         keep(run.store, __version__, list(made.values()), pl.concat(tables), alarms_of)
     return [made.get(entry.key) or kept[entry.key] for entry in entries]
@@ -183,10 +192,31 @@ def _on_reviews(run: Run, rule: JudgingRule, asked: Asked, block: EvaluationSet)
     rows, stopped = _judged(run, rule, block, pairs, judges, people)
     told = entry.model_copy(update={"partial": stopped})
     table = _as_rows(rows, entry, people, None)
-    figures = figures_of(told, table)
-    made = told.model_copy(update={"figures": plain(figures, sentence_of(figures))})
+    figures = figures_of(told, table, own_rules=(block.rule,))
+    made = told.model_copy(update={"figures": plain(figures, sentence_of(figures), None)})
     keep(run.store, __version__, [made], table, alarms_of)
     return [made]
+
+
+def _with_figures(
+    check: SetCheck,
+    told: Compared,
+    rows: pl.DataFrame,
+    ours: Contender,
+    theirs: Contender | None,
+    gamed: LengthInputs | None,
+) -> tuple[Compared, pl.DataFrame]:
+    """A comparison with its figures, and its rows, in which the prompts that repeat training texts are marked."""
+    until = check.until(*_thetas(ours, theirs))
+    marked = check.marked(rows, until)
+    checked = told.model_copy(update={"contamination": check.record(until)})
+    figures = figures_of(checked, marked, gamed, (told.rule,))
+    values = plain(figures, sentence_of(figures), contamination_sentence(figures))
+    return checked.model_copy(update={"figures": values}), marked
+
+
+def _thetas(*sides: Contender | None) -> list[int | None]:
+    return [side.theta for side in sides if side is not None]
 
 
 def _pairs(rule: JudgingRule, block: EvaluationSet, sides: list[Contender]) -> list[tuple[Contender, Contender | None]]:
@@ -348,6 +378,7 @@ def _entry(
         relatives=kin,
     )
     told = {"partial", "notes", "solver_name", "against_name", "key", "figures", "own_template", "answers_of"}
+    told.add("contamination")
     # What an older comparison did not have does not change its key.
     told |= {name for name in ("references_hash", "gamed") if not getattr(entry, name)}
     template = hashlib.sha256(_asked_words(rule, block).encode()).hexdigest()
@@ -395,6 +426,9 @@ def _as_rows(rows: pl.DataFrame, entry: Compared, ours: Contender, theirs: Conte
         "rule": entry.rule,
         "solver": ours.fingerprint,
         "against": theirs.fingerprint if theirs else None,
+        "contaminated": None,
+        "nearest_id": None,
+        "nearest_score": None,
         "iteration": ours.theta,
     }
     named = {name: pl.lit(value, dtype=EVALUATIONS[name]) for name, value in literal.items()}

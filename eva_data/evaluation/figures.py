@@ -15,6 +15,7 @@ import polars as pl
 
 from eva_data.comparing.orders import flips
 from eva_data.dataset.evaluations import Compared, EvaluationRecord
+from eva_data.evaluation.contamination.flagged import Flagged, flagged_of, plain_flagged
 from eva_data.evaluation.rates.comparability import reasons as incomparable
 from eva_data.evaluation.rates.length import LengthInputs, at_equal_length
 from eva_data.evaluation.rates.people import Agreement, agreement_of
@@ -120,6 +121,8 @@ class Figures:
     not_comparable: tuple[str, ...] = ()
     """Why the figures compare neither with the published ones nor, perhaps, the sides with each other."""
     warnings: tuple[str, ...] = ()
+    contamination: Flagged | None = None
+    """The prompts that repeat training texts, and the estimate without them; None if that was not checked."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,17 @@ def figures_of(
             own.filter(pl.col("reason").is_not_null()).group_by(kind(pl.col("reason"))).len().sort("reason").iter_rows()
         ),
     )
-    return replace(made, warnings=tuple(_warnings(made)))
+    return replace(made, warnings=tuple(_warnings(made)), contamination=_contamination(compared, own))
+
+
+def _contamination(compared: Compared, own: pl.DataFrame) -> Flagged | None:
+    check = compared.contamination
+    if check is None:
+        return None
+    clean = own.filter(pl.col("contaminated").is_null())
+    unchecked = compared.model_copy(update={"contamination": None})
+    rest = figures_of(unchecked, clean).estimate if 0 < clean.height < own.height else None
+    return flagged_of(check, own, rest)
 
 
 def judged_rate(compared: Compared, own: pl.DataFrame, rule: JudgingRule) -> JudgedRate:
@@ -354,8 +367,8 @@ def _warnings(made: Figures) -> list[str]:
     return found
 
 
-def plain(made: Figures, sentence: str) -> dict[str, Any]:
-    """Figures as values for the record: an interval is [estimate, low, high]."""
+def plain(made: Figures, sentence: str, contamination: str | None = None) -> dict[str, Any]:
+    """Figures as values for the record: an interval is [estimate, low, high]. `contamination` is its sentence."""
     return {
         "unit": made.unit,
         "judged": made.judged,
@@ -379,6 +392,7 @@ def plain(made: Figures, sentence: str) -> dict[str, Any]:
         "reasons": dict(made.reasons),
         "sentence": sentence,
         "warnings": list(made.warnings),
+        "contamination": plain_flagged(made.contamination, contamination),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eva_data.evaluation.contamination.flagged import sentence
 from eva_data.evaluation.figures import Difference, Figures
 from eva_data.evaluation.rates.comparability import sides_apart
 from eva_data.evaluation.rates.people import Agreement
@@ -74,6 +75,16 @@ def _of_people(made: Figures, found: Agreement) -> str:
         f"On reviewed pairs {judges} agrees with people in {percent(made.estimate)} of {made.estimate.n} on which both "
         f"prefer a response{left}{kappa}."
     )
+
+
+def contamination_sentence(made: Figures) -> str | None:
+    """The sentence on prompts that repeat training texts; None if that was not checked."""
+    found = made.contamination
+    if found is None:
+        return None
+    rest = found.without
+    written = None if rest is None else f"{made.unit} {rating(rest) if made.unit == 'rating' else percent(rest)}"
+    return sentence(found, written)
 
 
 def difference_sentence(found: Difference, adjusted_p: float) -> str:

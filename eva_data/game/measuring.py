@@ -15,8 +15,8 @@ from eva_data.dataset.evaluations import EvaluationRecord, read_record
 from eva_data.dataset.seeds import read_seeds
 from eva_data.evaluation.asked import visible_difference
 from eva_data.evaluation.evaluate import prompts_of, sets_of, settings_of, usual_opponents
-from eva_data.evaluation.scoring import verifier_of
 from eva_data.evaluation.rule import JudgingRule, rule_called
+from eva_data.evaluation.scoring import verifier_of
 from eva_data.evolve.scorer import ASPECTS, QUESTIONS
 from eva_data.game.play import trained_thetas
 from eva_data.game.starting import CHARACTERS_PER_TOKEN, Start, measure

@@ -11,7 +11,15 @@ from eva_data.cli.text.terminal import Terminal
 from eva_data.dataset.evaluations import Compared, read_record, read_rows
 from eva_data.evaluation.evaluate import settings_of
 from eva_data.evaluation.figures import Figures, all_figures, differences_of
-from eva_data.evaluation.sentences import ON_A_SCALE, checkpoint_note, difference_sentence, percent, rating, sentence_of
+from eva_data.evaluation.sentences import (
+    ON_A_SCALE,
+    checkpoint_note,
+    contamination_sentence,
+    difference_sentence,
+    percent,
+    rating,
+    sentence_of,
+)
 from eva_data.foreign import visible
 from eva_data.iteration.run import Run
 from eva_data.statistics.differences import holm
@@ -36,6 +44,8 @@ def print_evaluations(run: Run, compared: Sequence[Compared] | None = None) -> N
     for figures in made:
         if figures.unit in ("win rate", "agreement"):
             console.print(visible(sentence_of(figures)), soft_wrap=True, highlight=False)
+        if (repeats := contamination_sentence(figures)) is not None:
+            console.print(visible(repeats), soft_wrap=True, highlight=False)
         for warning in figures.warnings:
             console.print(f"Warning: {visible(warning)}", soft_wrap=True, highlight=False)
     for alarm in record.alarms:

@@ -38,6 +38,13 @@ def warnings_of(each: Compared) -> list[str]:
     return [str(warning) for warning in found] if isinstance(found, list) else []
 
 
+def contamination_of(each: Compared) -> str | None:
+    """The sentence on prompts of the set that repeat training texts; None without a check."""
+    found = each.figures.get("contamination")
+    text = found.get("sentence") if isinstance(found, dict) else None
+    return f"{each.solver_name}: {text}" if isinstance(text, str) else None
+
+
 def card_rows(made: Sequence[Compared]) -> list[dict[str, Any]]:
     """One row per comparison for the table of a card."""
     return [
@@ -55,6 +62,7 @@ def card_rows(made: Sequence[Compared]) -> list[dict[str, Any]]:
             "judges": list(each.judges),
             "sentence": str(each.figures.get("sentence") or ""),
             "not_comparable": [str(reason) for reason in each.figures.get("not_comparable") or []],
+            "contamination": contamination_of(each),
             "warnings": warnings_of(each),
         }
         for each in made

@@ -141,8 +141,9 @@ def test_a_theta_outside_the_bounds_does_not_play(tmp_path: Path) -> None:
 def test_a_theta_is_measured_recorded_and_shown(built: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(built, tmp_path / "game")
     strict = (*SMALL, "--set", "train.accept={max_kl: 0.0}")
-    refused = error_of(eva(folder, "run", "--iters", "2", settings=strict))
-    assert "theta_2 is not accepted by `train.accept` (its KL divergence from theta_0 is " in refused
+    refused = eva(folder, "run", "--iters", "2", settings=strict)
+    assert refused.returncode == 1
+    assert "Error: theta_2 is not accepted by `train.accept` (its KL divergence from theta_0 is " in refused.stderr
     store = Store(folder)
     kept = read_acceptance(store, 2)
     assert kept is not None and kept.moved is not None

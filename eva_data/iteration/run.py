@@ -159,6 +159,28 @@ class Run:
             job = replace(job, connection={"urls": urls})
         return self._work(job, rows, "reward")
 
+    def compute(
+        self,
+        kind: Kind,
+        rows: pl.DataFrame,
+        *,
+        iteration: int,
+        settings: Settings,
+        function: Callable[[Job, list[dict[str, Any]]], list[Any]],
+        folder: str,
+        shown: str,
+    ) -> Results:
+        """Call a function on the rows in a process of its own. It asks no player, and its results enter no ledger."""
+        job = Job(
+            self.store.job_folder(iteration, folder).resolve(),
+            kind,
+            settings,
+            iteration=iteration,
+            seed=self.config.seed,
+            function=name_of(function),
+        )
+        return self._work(job, rows, shown)
+
     def note(self, text: str) -> str:
         """Tell the user at once. The caller returns the note with its result, for the manifest."""
         self.reporter.note(text)

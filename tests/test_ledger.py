@@ -27,7 +27,7 @@ def test_a_key_depends_on_content_and_not_on_the_order_of_the_parts() -> None:
 
 
 def test_what_was_kept_comes_back_and_nothing_else(tmp_path: Path) -> None:
-    one = Completion("four", "stop", 5, 2)
+    one = Completion("four", "stop", 5, 2, first_token={"four": -0.1, "4": -2.5})
     cut = Completion("", "length", None, None)
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         ledger.keep_completions({b"1": one, b"2": cut})
@@ -67,7 +67,7 @@ def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version=99")
     connection.close()
-    with pytest.raises(DataError, match="version 99, this eva-data reads up to 3: update"):
+    with pytest.raises(DataError, match=f"version 99, this eva-data reads up to {VERSION}: update"):
         Ledger(path)
 
 

@@ -9,6 +9,11 @@ One GPU or none, on iteration 2 alone (incremental, the paper's table 6), from a
     accelerate launch train/preference.py --config train/recipes/simpo.yaml \
         --dataset acme/eva-ultrafeedback --revision iter-2 --split iter_1+iter_2 ...
 
+Iteration 3, a quarter of the pairs of iterations 1 and 2 again, and theta_0 as DPO's reference:
+
+    accelerate launch train/preference.py --config train/recipes/dpo.yaml --dataset data/eva-ultrafeedback \
+        --split iter_3 --replay 0.25 --replay_split iter_1+iter_2 --reference_model google/gemma-2-9b-it ...
+
 The recipe's `algorithm` (dpo, sppo, simpo, orpo) chooses TRL's trainer. All arguments of the trainer's config and of
 `ModelConfig` can stand in the recipe or on the command line. `loss_type` chooses TRL's other losses for DPO. For LoRA,
 use `--use_peft --learning_rate 5e-6 --lora_r 32`; the adapter is merged into the saved model. accelerate handles
@@ -24,11 +29,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datasets import Dataset
+import polars as pl
+from datasets import Dataset, concatenate_datasets
 from training import (
     Arguments,
     Bookkeeping,
@@ -38,8 +44,10 @@ from training import (
     has_parts,
     last_checkpoint,
     load_arguments,
+    load_config,
     load_table,
     load_tokenizer,
+    model_identity,
     origin_of,
     outcome,
     parse,
@@ -58,8 +66,10 @@ from trl import (
 )
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+from trl.trainer.utils import create_model_from_path
 
 from eva_data.errors import EvaError
+from eva_data.method.replay import replayed
 
 
 class Algorithm(NamedTuple):
@@ -78,20 +88,32 @@ ALGORITHMS = {
 }
 
 
+COLUMNS = ("prompt", "chosen", "rejected")
+
+
 @dataclass(kw_only=True)
 class PairArguments(Arguments):
     """Arguments beside TRL's own."""
 
     table: str = field(default="preferences", metadata={"help": "Config of the dataset."})
+    replay: float = field(default=0.0, metadata={"help": "Share of the pairs of `replay_split` to train on again."})
+    replay_split: str = field(default="", metadata={"help": "Earlier iterations to replay, such as iter_1+iter_2."})
+    reference_model: str | None = field(
+        default=None, metadata={"help": "Reference model of DPO and SPPO; the default is the model that is trained."}
+    )
+    reference_revision: str | None = field(default=None, metadata={"help": "Tag, branch or commit of the reference."})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     own, training, model = parse_arguments(arguments)
     folder = Path(training.output_dir or "")
-    dataset, files = load_table(own, own.table, ("prompt", "chosen", "rejected"))
-    dataset, counts = usable_pairs(dataset, own, training, model)
+    dataset, files = load_table(own, own.table, COLUMNS)
+    earlier, files_of_earlier, replay = replay_pairs(own, training.seed)
+    dataset, counts = usable_pairs(concatenate_datasets([dataset, *earlier]), own, training, model)
     print("pairs:", counts)
-    origin = origin_of(own, training, model, files)
+    origin = origin_of(own, training, model, files | files_of_earlier) | replay
+    if own.reference_model is not None:
+        origin["reference"] = model_identity(reference_of(own, model), training)
     trainer = build_trainer(dataset, own, training, model)
     trainer.add_callback(Bookkeeping(origin, own.progress))
     trainer.train(resume_from_checkpoint=last_checkpoint(folder, origin) if own.resume else None)
@@ -104,6 +126,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[PairArguments, Any, ModelConfig]:
     algorithm = ALGORITHMS[chosen_algorithm(arguments, list(ALGORITHMS))]
     return parse(PairArguments, algorithm.config, arguments, **algorithm.defaults)
+
+
+def replay_pairs(own: PairArguments, seed: int) -> tuple[list[Dataset], dict[str, str], Json]:
+    """The drawn pairs of each earlier split, the hashes of their files, and what `training.json` says of them."""
+    if not (own.replay and own.replay_split):
+        return [], {}, {}
+    drawn: list[Dataset] = []
+    hashes: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    for name in own.replay_split.split("+"):
+        table, files = load_table(replace(own, split=name), own.table, (*COLUMNS, "pair_id"))
+        ids = pl.DataFrame({"pair_id": table["pair_id"][:]})
+        into, iteration = (int(split.rpartition("_")[2]) for split in (own.split, name))
+        chosen = replayed(ids.lazy(), share=own.replay, seed=seed, into=into, iteration=iteration).collect()
+        rows = ids.with_row_index().join(chosen, on="pair_id", how="semi", maintain_order="left")["index"]
+        drawn.append(table.select(rows.to_list()).select_columns(list(COLUMNS)))
+        hashes |= files
+        counts[name] = rows.len()
+    return drawn, hashes, {"replay": {"share": own.replay, "seed": seed, "pairs": counts}}
+
+
+def reference_of(own: PairArguments, model: ModelConfig) -> ModelConfig:
+    return replace(model, model_name_or_path=own.reference_model, model_revision=own.reference_revision or "main")
 
 
 def usable_pairs(
@@ -160,10 +205,13 @@ def measure(dataset: Dataset, tokenizer: Any, processes: int | None) -> Dataset:
 def build_trainer(dataset: Dataset, own: PairArguments, training: Any, model: ModelConfig) -> Trainer:
     trainer = ALGORITHMS[own.algorithm].trainer
     if trainer is not DPOTrainer:
+        if own.reference_model is not None:
+            fail(f"`reference_model` is given, but the loss of {own.algorithm} has no reference model: leave it out")
         return without_reference(trainer, dataset, training, model)
     training.model_init_kwargs = load_arguments(training, model)
-    return DPOTrainer(
+    built = DPOTrainer(
         model=str(model.model_name_or_path),
+        ref_model=None if own.reference_model is None else load_reference(own, training, model),
         args=training,
         train_dataset=dataset,
         # For a model that sees images, TRL would ask for the image processor, which pairs of texts do not need.
@@ -171,6 +219,26 @@ def build_trainer(dataset: Dataset, own: PairArguments, training: Any, model: Mo
         quantization_config=get_quantization_config(model),
         peft_config=get_peft_config(model),
     )
+    if training.precompute_ref_log_probs:
+        # Its log-probabilities are in the data by now. Otherwise a reference of its own would stay in memory.
+        built.ref_model = None
+    return built
+
+
+def load_reference(own: PairArguments, training: Any, model: ModelConfig) -> Any:
+    """Another reference model than the model that is trained, loaded as TRL loads its own."""
+    reference = reference_of(own, model)
+    sizes = [load_config(training, each).get_text_config().vocab_size for each in (model, reference)]
+    if sizes[0] != sizes[1]:
+        fail(
+            f"the reference model {own.reference_model} knows {sizes[1]} tokens, and the model that is trained "
+            f"{sizes[0]}: name a model with the same tokenizer, such as the model that training began with"
+        )
+    arguments = load_arguments(training, reference) | {"quantization_config": get_quantization_config(model)}
+    if training.distributed_state.distributed_type in ("MULTI_GPU", "DEEPSPEED"):
+        # The default, "auto", does not work with distributed training.
+        arguments["device_map"] = None
+    return create_model_from_path(str(reference.model_name_or_path), **arguments)
 
 
 def without_reference(trainer: type[Any], dataset: Dataset, training: Any, model: ModelConfig) -> Trainer:

@@ -14,13 +14,14 @@ from typing import Any
 import polars as pl
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
+from eva_data.dataset.beside import read_settled, settle, write_waiting
 from eva_data.dataset.manifest import FileEntry, Record
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
-from eva_data.files import sha256, write_json, write_parquet
+from eva_data.files import write_json
 from eva_data.secrets import redacted
 from eva_data.tables.redaction import without_secrets
-from eva_data.tables.schemas import EVALUATION_KEY, EVALUATIONS, check, empty
+from eva_data.tables.schemas import EVALUATION_KEY, EVALUATIONS, empty
 
 FOLDER = "evaluations"
 RECORD = "manifests/evaluations.json"
@@ -53,6 +54,14 @@ class Compared(Record):
     right: float | None = None
     """Least score of a right answer; None unless a verifier judged."""
     samples: PositiveInt = 1
+    references_hash: str = ""
+    """Hash of the reference answers and checklists that the judge sees; empty without any."""
+    own_template: bool = False
+    """Whether the question to the judge is from a file of the user's."""
+    answers_of: str | None = None
+    """Whose answers the file of the other side holds, as its column `generator` or `model` says; None if unknown."""
+    gamed: str | None = None
+    """Name and hash of the file of gamed baselines, which length control needs and the dataset does not hold."""
     decoding: str = ""
     decoding_against: str = ""
     relatives: tuple[str, ...] = ()
@@ -101,19 +110,10 @@ def read_rows(store: Store, record: EvaluationRecord | None = None) -> pl.DataFr
         record = read_record(store)
     if record is None or not record.files:
         return empty(EVALUATIONS)
-    _finish(store, record)
-    tables = []
-    for name, entry in record.files.items():
-        path = store.folder / name
-        if not path.is_file() or sha256(path) != entry.sha256:
-            raise DataError(
-                f"{path} is not the file of evaluations that the record names, by its SHA-256: restore it, or remove "
-                f"{store.folder / RECORD} and evaluate again, which takes finished calls from the ledger"
-            )
-        table = pl.read_parquet(path, glob=False)
-        check(table, EVALUATIONS, name)
-        tables.append(table)
-    return pl.concat(tables)
+    remedy = (
+        f"restore it, or remove {store.folder / RECORD} and evaluate again, which takes finished calls from the ledger"
+    )
+    return pl.concat(read_settled(store, record.files, EVALUATIONS, remedy))
 
 
 def keep(store: Store, version: str, compared: Sequence[Compared], rows: pl.DataFrame) -> EvaluationRecord:
@@ -131,31 +131,16 @@ def keep(store: Store, version: str, compared: Sequence[Compared], rows: pl.Data
     files: dict[str, FileEntry] = {}
     for theta, part in parts.items():
         name = f"{FOLDER}/{split_of(theta[0])}.parquet"
-        waiting = _waiting(store, name)
-        digest = write_parquet(waiting, part.to_arrow())
-        files[name] = FileEntry(sha256=digest, rows=part.height, bytes=waiting.stat().st_size)
+        files[name] = write_waiting(store, name, part)
     order = sorted((*others, *compared), key=_place)
     record = EvaluationRecord(eva_data=version, evaluations=tuple(order), files=files)
     write_json(store.folder / RECORD, redacted(record.model_dump(mode="json")))
-    _finish(store, record)
+    settle(store, record.files)
     return record
 
 
 def _place(each: Compared) -> tuple[str, int, str]:
     return each.set, -1 if each.theta is None else each.theta, each.key
-
-
-def _waiting(store: Store, name: str) -> Path:
-    return store.state / name
-
-
-def _finish(store: Store, record: EvaluationRecord) -> None:
-    """Move the waiting files that the record names to their places."""
-    for name, entry in record.files.items():
-        waiting = _waiting(store, name)
-        if waiting.is_file() and sha256(waiting) == entry.sha256:
-            (store.folder / name).parent.mkdir(exist_ok=True)
-            waiting.replace(store.folder / name)
 
 
 def split_of(theta: Any) -> str:

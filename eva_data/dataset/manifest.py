@@ -77,6 +77,8 @@ class Evolving(Record):
     taken: NonNegativeInt = 0
     originals: NonNegativeInt = 0
     shrunk: int = 0
+    capped: NonNegativeInt = 0
+    """New prompts that the cap of their topic left out."""
     eliminated: dict[str, NonNegativeInt] = {}
     """Reason without its particulars -> attempts."""
 

@@ -14,6 +14,22 @@ from eva_data.own_code import is_own, load_function
 
 
 @dataclass(frozen=True)
+class Leaderboard:
+    """What the published figures of a rule rest on."""
+
+    name: str
+    judge: str | None
+    """The judge; None where the published figures are of several."""
+    baseline: str | None
+    """The side that all others are compared with; None if there are several, or answers are rated one by one."""
+    prompts: int
+
+
+LIKELIEST = 5
+"""How many of the likeliest first tokens a judge is asked for: as many as AlpacaEval asks for."""
+
+
+@dataclass(frozen=True)
 class JudgingRule:
     """A rule by which answers to a set are judged."""
 
@@ -28,6 +44,16 @@ class JudgingRule:
     """Gives the label of a reply; None if no model is asked."""
     scores: Mapping[str, float] | None = None
     """Label -> score, in [0, 1], of the answer that was shown first; None if the label is a rating."""
+    tokens: tuple[str, str] | None = None
+    """The words for the answer shown first and for the other, if the score is the judge's probability of the first. A
+    judge without log-probabilities is read by `scores`."""
+    weights: Mapping[str, float] | None = None
+    """Label -> how many verdicts it counts for, 1 if it is not named. With weights the rate is that of all verdicts, by
+    Bradley and Terry's model, and not the mean of the prompts' scores."""
+    style: bool = False
+    """Whether a rate with style held constant is computed too."""
+    leaderboard: Leaderboard | None = None
+    """What the published figures rest on; None if there are none."""
     orders: Literal["both", "drawn"] = "both"
     """Whether each comparison is asked in both orders, or in one order that is drawn per prompt."""
     draw: Callable[[pl.Series], pl.Series] | None = None

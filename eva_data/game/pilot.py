@@ -65,10 +65,10 @@ def ask_pilot(run: Run, iteration: int, prompts: int) -> Piloted:
     # The mean of several rewards is not kept here, so any scale will do.
     scales = {scorer.fingerprint: (0.0, 1.0) for scorer in run.scorers}
     before = _spent(aside)
-    stage = "estimate" if number > 1 and config.estimate.source == "fresh" else "respond"
+    stage = "estimate" if number > 1 and config.mix.draws and config.estimate.source == "fresh" else "respond"
     with run.store.locked(), aside.servers:
         answer(aside, solver, few, stage=stage, iteration=number, scales=scales)
-        if iteration > 1 and config.mix.source == "evolved":
+        if iteration > 1 and config.mix.evolves:
             evolve_prompts(aside, max(2, number), creator, few, "evolve")
     shutil.rmtree(aside.store.state / "jobs", ignore_errors=True)
     cost, unpriced = (now - then for now, then in zip(_spent(aside), before, strict=True))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from eva_data.config import (
@@ -84,7 +85,7 @@ def workload(run: Run, iteration: int, start: Start) -> list[Work | Computed]:
     config = run.config
     if iteration < config.first_answered:
         return []
-    solver = _solver(run, iteration)
+    solver = planned_solver(run, iteration)
     length = solver.block.max_prompt_tokens if start.tokens is None else start.tokens
     if iteration == 1:
         tokens = start.count * length
@@ -94,21 +95,33 @@ def workload(run: Run, iteration: int, start: Start) -> list[Work | Computed]:
         ]
     known = is_known(run, iteration)
     works: list[Work | Computed] = []
-    if config.estimate.source == "fresh":
+    if config.mix.draws and config.estimate.source == "fresh":
         asked = 0 if known else start.count
         works += _answering(config, solver, "estimate", asked, asked * length)
     grown = length
-    if config.mix.source == "evolved":
-        creator = solver if config.creator == "shared" else PlannedModel(config.creator, (_name(config.creator),))
+    if config.mix.evolves:
+        creator = (
+            solver if config.creator == "shared" else PlannedModel(config.creator, (name_of_model(config.creator),))
+        )
         chains = chains_needed(config, start.count, survival(run, iteration))
         works.append(_evolving(config, creator, chains, length))
         grown = min(config.evolve.max_tokens, solver.block.max_prompt_tokens)
-    new = share_of(config.mix.evolved, start.count)
-    originals = 0 if known or _estimated(config, iteration) else start.count - new
+    new, kept = _sizes(config, start.count)
+    originals = 0 if known or _estimated(config, iteration) else kept
     tokens = new * grown + originals * length
     answering = _answering(config, solver, "respond", new + originals, tokens)
-    shown = new * grown + (start.count - new) * length
+    shown = new * grown + kept * length
     return [*works, *answering, *_rewriting(config, solver, start.count, shown)]
+
+
+def _sizes(config: Config, prompts: int) -> tuple[int, int]:
+    """The number of prompts of X_t that are new to the solver, and of those that X_{t-1} held."""
+    new = share_of(config.mix.evolved, prompts)
+    if config.mix.source != "sampled" or not new:
+        return new, prompts - new
+    drawn = max(1, share_of(config.sample.fraction, prompts))
+    share = Fraction(str(config.mix.evolved))
+    return 0, drawn + share_of((1 - share) / share, drawn)
 
 
 def chains_needed(config: Config, prompts: int, survival: float | None) -> int:
@@ -146,23 +159,25 @@ def is_known(run: Run, iteration: int) -> bool:
     if not _is_remote(block) and (block.model == "sandbox" or Path(block.model).expanduser().is_dir()):
         # Many folders may have the same name, so the content decides.
         return bool(resolve(block.model).fingerprint == answered)
-    return PlannedModel(block, (_name(block),)).is_called(answered)
+    return PlannedModel(block, (name_of_model(block),)).is_called(answered)
 
 
 def _estimated(config: Config, iteration: int) -> bool:
     """Whether *estimate* of this iteration has already answered the prompts that X_t takes over."""
-    return config.estimate.source == "fresh" and (config.mix.original == "previous" or iteration == 2)
+    return (
+        config.mix.draws and config.estimate.source == "fresh" and (config.mix.original == "previous" or iteration == 2)
+    )
 
 
-def _solver(run: Run, iteration: int) -> PlannedModel:
+def planned_solver(run: Run, iteration: int) -> PlannedModel:
     block, configured = solver_block(run, iteration), run.config.model_solver
-    names = [_name(block)]
+    names = [name_of_model(block)]
     if run.config.trains and run.solver_override is None and configured is not None:
-        names += [_name(configured), *(f"iter_{number}" for number in range(1, iteration))]
+        names += [name_of_model(configured), *(f"iter_{number}" for number in range(1, iteration))]
     return PlannedModel(block, tuple(dict.fromkeys(names)))
 
 
-def _name(block: Model) -> str:
+def name_of_model(block: Model) -> str:
     """The beginning of the fingerprint of a block's model."""
     if _is_remote(block):
         return f"{block.model}@{block.revision or 'unknown'}"
@@ -179,7 +194,7 @@ def _answering(config: Config, solver: PlannedModel, stage: str, prompts: int, t
     n, block = solver.block.responses, solver.block
     completions = prompts * n
     alone = not isinstance(block, Endpoint) or not _takes_n(block)
-    asked = _work(
+    asked = work_of(
         stage,
         solver,
         requests=completions if alone else prompts,
@@ -198,7 +213,7 @@ def _rewriting(config: Config, solver: PlannedModel, prompts: int, tokens: int) 
     longest = solver.block.max_tokens
     template = math.ceil(len(REWRITE_TEMPLATE) / CHARACTERS_PER_TOKEN)
     shown = tokens + prompts * longest
-    asked = _work(
+    asked = work_of(
         "rewrite",
         solver,
         requests=prompts,
@@ -222,9 +237,9 @@ def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown:
         name = reward.function if isinstance(reward, Verifier) else name
         return Computed(f"reward ({stage})", name, prompts * n * (n - 1) if isinstance(reward, Pairwise) else responses)
     template = len(reward.template) if reward.template else JUDGE_TEMPLATE
-    return _work(
+    return work_of(
         f"judge ({stage})",
-        PlannedModel(reward.judge, (_name(reward.judge),)),
+        PlannedModel(reward.judge, (name_of_model(reward.judge),)),
         requests=responses,
         completions=responses,
         tokens_in=shown + responses * math.ceil(template / CHARACTERS_PER_TOKEN),
@@ -244,7 +259,7 @@ def _evolving(config: Config, creator: PlannedModel, chains: int, length: int) -
     rated = steps * each * len(ASPECTS) if evolve.rated else 0
     rating = math.ceil(max(map(len, QUESTIONS.values())) / CHARACTERS_PER_TOKEN) + evolve.max_tokens
     requests = steps * each + rated + checked
-    return _work(
+    return work_of(
         "evolve",
         creator,
         requests=requests,
@@ -257,7 +272,7 @@ def _evolving(config: Config, creator: PlannedModel, chains: int, length: int) -
     )
 
 
-def _work(
+def work_of(
     stage: str,
     player: PlannedModel,
     *,

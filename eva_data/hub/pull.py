@@ -17,6 +17,7 @@ from pathlib import Path
 
 from eva_data.dataset.evaluations import FOLDER
 from eva_data.dataset.manifest import FileEntry, Manifest
+from eva_data.dataset.prompt_scores import FOLDER as SCORES_FOLDER
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, HubError
 from eva_data.files import write_text
@@ -33,6 +34,7 @@ from eva_data.hub.claims import (
 )
 from eva_data.hub.consent import settings_text
 from eva_data.hub.evaluated import pull_evaluations
+from eva_data.hub.rated import pull_ratings
 from eva_data.hub.repo import HubRepo, Snapshot
 from eva_data.jobs.job import Progress
 from eva_data.report.card import write_card
@@ -42,7 +44,7 @@ MAX_GB = 10.0
 """The largest download, in GB, unless the user allows more."""
 
 _MANIFEST = re.compile(r"manifests/iter_([1-9]\d{0,8})(?:\.r([1-9]\d{0,8}))?\.json")
-_OURS = {".eva", "README.md", "manifests", "plots", FOLDER, *TABLES}
+_OURS = {".eva", "README.md", "manifests", "plots", FOLDER, SCORES_FOLDER, *TABLES}
 """Entries that a dataset folder may have."""
 
 
@@ -115,6 +117,7 @@ def pull(
             _move(downloads, store, [manifest_name(number, review)])
         taken = sum(entry.bytes for entry in wanted.values())
         pull_evaluations(hub, found, store, max_bytes=max_gb * GB - taken)
+        pull_ratings(hub, found, store, max_bytes=max_gb * GB - taken)
         write_card(store)
         shutil.rmtree(downloads)
     return pulled

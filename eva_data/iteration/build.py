@@ -142,7 +142,7 @@ def _build_next(run: Run, iteration: int) -> Built:
     grown = grow(run, iteration, solver, creator, scales=earlier_scales(run, iteration))
     carried = grown.prompts.filter(pl.col("mix_role") == "carried")
     new = grown.prompts.filter(pl.col("mix_role") != "carried")
-    if config.estimate.source == "previous":
+    if not config.mix.draws or config.estimate.source == "previous":
         new, carried = grown.prompts, carried.clear()
     answered = answer(run, solver, new, stage="respond", iteration=iteration, scales=grown.scales)
     responses = pl.concat([answered.responses, carry_over(grown.responses, carried, iteration=iteration)])
@@ -159,6 +159,7 @@ def _build_next(run: Run, iteration: int) -> Built:
             "informativeness": pl.concat([grown.informativeness, paired.informativeness]),
             "responses": pl.concat([grown.responses, responses, rewritten.responses]),
             "rejects": pl.concat([grown.rejects, answered.rejects, paired.rejects, rewritten.rejects]),
+            "topics": grown.topics,
         },
         flows=[*grown.flows, *answered.flows, paired.flow, *rewritten.flows],
         models=Models(solver=solver.fingerprint, creator=creator.fingerprint, reward=reward_model(run.scorers)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
@@ -20,6 +20,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from eva_data.dataset.evaluations import FOLDER as EVALUATIONS_FOLDER
 from eva_data.dataset.evaluations import EvaluationRecord, read_record, splits
 from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.prompt_scores import FOLDER as SCORES_FOLDER
+from eva_data.dataset.prompt_scores import ScoreRecord, read_score_record, score_splits
 from eva_data.dataset.store import Store
 from eva_data.files import write_text
 from eva_data.project import cards_dir
@@ -27,9 +29,9 @@ from eva_data.report import markdown, numbers
 from eva_data.report.distributions import shift
 from eva_data.report.examples import examples
 from eva_data.report.figures import dollars
+from eva_data.report.measures.ratings import rating_summary
 from eva_data.report.pictures import ROLES
 from eva_data.report.plots import plot_names
-from eva_data.report.ratings import rating_summary
 from eva_data.report.topics.subjects import subjects
 from eva_data.secrets import redacted
 from eva_data.tables.metrics import column_of, meaning_of
@@ -49,8 +51,15 @@ _SIZES = ((10**3, "1K"), (10**4, "10K"), (10**5, "100K"), (10**6, "1M"), (10**7,
 
 def write_card(store: Store, licence: str | None = None) -> None:
     """Write the README whose YAML tells `load_dataset` the configs and splits of all finished iterations."""
-    made = read_record(store)
-    text = dataset_card(store, store.iterations(), repo=None, revision=None, licence=licence, evaluations=made)
+    text = dataset_card(
+        store,
+        store.iterations(),
+        repo=None,
+        revision=None,
+        licence=licence,
+        evaluations=read_record(store),
+        scores=read_score_record(store),
+    )
     path = store.folder / "README.md"
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
@@ -64,11 +73,13 @@ def dataset_card(
     revision: str | None,
     licence: str | None,
     evaluations: EvaluationRecord | None = None,
+    scores: ScoreRecord | None = None,
 ) -> str:
     """The README of one or more iterations, which are in order. This writes nothing.
 
     `repo` and `revision` are loaded by the snippets. Without them the snippets load the folder, and the card has no
-    plots, topics and ratings, which need the extra `publish`. `evaluations` is the record of the evaluations.
+    plots, topics and ratings, which need the extra `publish`. `evaluations` and `scores` are the records of evaluations
+    and of ratings.
     """
     manifests = [store.manifest(iteration) for iteration in iterations]
     overview = numbers.overview(store, iterations)
@@ -80,7 +91,10 @@ def dataset_card(
         .get_template("dataset.md.jinja")
         .render(
             front=yaml.safe_dump(
-                _front(manifests, overview, licence, evaluations), sort_keys=False, allow_unicode=True, width=10**6
+                _front(manifests, overview, licence, evaluations, scores),
+                sort_keys=False,
+                allow_unicode=True,
+                width=10**6,
             ),
             name=manifests[-1].config["name"],
             manifests=manifests,
@@ -94,7 +108,7 @@ def dataset_card(
             roles=ROLES,
             informativeness=numbers.informativeness_summary(store, iterations, column_of(metric)).to_dicts(),
             scores=numbers.prompt_scores(store, iterations).to_dicts(),
-            ratings=rating_summary(store, iterations).to_dicts() if repo else [],
+            ratings=rating_summary(store, iterations).to_dicts() if repo and scores else [],
             rejects=_by_iteration(numbers.rejects_by_reason(store, iterations)),
             contaminated=numbers.contaminated(store, iterations),
             models=_models(manifests),
@@ -104,6 +118,8 @@ def dataset_card(
             off_policy=numbers.pairs_where(store, iterations, ~pl.col("on_policy")),
             by_people=numbers.pairs_where(store, iterations, pl.col("verdict_by") == "human"),
             evaluations=_evaluated(evaluations),
+            scored=scores is not None,
+            by_topic=any(path.startswith("topics/") for manifest in manifests for path in manifest.files),
             reviews=[manifest for manifest in manifests if manifest.review is not None],
             example_of=example_of,
             examples=examples(store, example_of) if example_of else [],
@@ -153,12 +169,10 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _evaluation_config(record: EvaluationRecord | None) -> list[dict[str, Any]]:
-    """The config of the evaluations, with one split per solver. Empty if nothing was evaluated."""
-    if record is None or not record.files:
-        return []
-    files = [{"split": split, "path": path} for split, path in splits(record).items()]
-    return [{"config_name": EVALUATIONS_FOLDER, "data_files": files}]
+def _config_beside(name: str, splits: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The config of a table beside the iterations, with its splits. Empty without splits."""
+    files = [{"split": split, "path": path} for split, path in splits.items()]
+    return [{"config_name": name, "data_files": files}] if files else []
 
 
 def _evaluated(record: EvaluationRecord | None) -> list[dict[str, Any]]:
@@ -175,6 +189,7 @@ def _evaluated(record: EvaluationRecord | None) -> list[dict[str, Any]]:
             "judged": each.figures.get("judged"),
             "prompts": each.prompts,
             "judges": list(each.judges),
+            "not_comparable": [str(reason) for reason in each.figures.get("not_comparable") or []],
             "warnings": [str(warning) for warning in each.figures.get("warnings") or []],
         }
         for each in (record.evaluations if record else ())
@@ -190,7 +205,11 @@ def _interval(ends: Any, *, rating: bool) -> str:
 
 
 def _front(
-    manifests: Sequence[Manifest], overview: pl.DataFrame, licence: str | None, evaluations: EvaluationRecord | None
+    manifests: Sequence[Manifest],
+    overview: pl.DataFrame,
+    licence: str | None,
+    evaluations: EvaluationRecord | None,
+    scores: ScoreRecord | None,
 ) -> dict[str, Any]:
     """The card's metadata: a description for the Hub, and files and columns for `load_dataset`.
 
@@ -214,7 +233,8 @@ def _front(
             }
             for name in tables
         ]
-        + _evaluation_config(evaluations),
+        + _config_beside(EVALUATIONS_FOLDER, splits(evaluations) if evaluations else {})
+        + _config_beside(SCORES_FOLDER, score_splits(scores) if scores else {}),
         "dataset_info": [
             {"config_name": name, "features": [_feature(*column) for column in TABLES[name].items()]} for name in tables
         ],

@@ -29,10 +29,22 @@ SHORT = 200
 """The longest prompt for the snippet, in characters."""
 
 
-def finish_model(store: Store, iteration: int, theta: Path, *, base: Player, dataset: str | None) -> None:
-    """Write theta's origin and its card into theta's folder."""
+def finish_model(
+    store: Store,
+    iteration: int,
+    theta: Path,
+    *,
+    base: Player,
+    dataset: str | None,
+    initial: Player | None = None,
+) -> None:
+    """Write theta's origin and its card into theta's folder.
+
+    `initial` is theta_0 if it was the reference model, else None.
+    """
     path = theta / "training.json"
-    started = {"base": base.fingerprint, "base_theta": base.theta}
+    started: dict[str, Any] = {"base": base.fingerprint, "base_theta": base.theta}
+    started |= {"reference_fingerprint": initial.fingerprint} if initial else {}
     write_json(path, json.loads(path.read_text(encoding="utf-8")) | started)
     card = model_card(store, iteration, theta, repo=None, revision=None, dataset=dataset, licence=None)
     write_text(theta / "README.md", card)
@@ -88,6 +100,8 @@ def model_card(
             question=json.dumps(_question(store, iteration), ensure_ascii=False),
             algorithm=algorithm,
             split=training["split"],
+            replay=training.get("replay"),
+            reference=training.get("reference_fingerprint"),
             pairs=training["pairs"],
             reward=manifest.models.reward,
             manifest_sha256=sha256(store.manifest_path(iteration)),

@@ -217,7 +217,10 @@ def test_tables_of_rules_that_are_not_replayed_are_named(folder: Path, monkeypat
     monkeypatch.setattr("eva_data.hub.verify.REPLAYED", frozenset({7}))
     found = verify_iteration(Store(folder), 1)
     assert found.problems == []
-    assert "metrics, draw, mix and pairs, which were made by rules 1 (this eva-data replays 7)" in found.unknown
+    assert (
+        "metrics, draw, repetitions, mix and pairs, which were made by rules 1 (this eva-data replays 7)"
+        in found.unknown
+    )
 
 
 # --- where it was built ----------------------------------------------------------------------------------------

@@ -151,6 +151,28 @@ def test_new_seeds_take_the_place_of_evolved_prompts() -> None:
     assert set(mixed.evolutions.collect()["status"]) == {"unused"}
 
 
+def test_the_drawn_prompts_themselves_are_the_next_set() -> None:
+    drawn = pl.LazyFrame({"prompt_id": _NAMES[:3]})
+    alone = _mix(_previous(_NAMES[:10]), _evolutions([]), source="sampled", drawn=drawn, evolved=1.0)
+    assert alone.result == Yield(previous=10, needed=3, found=3, taken=3, originals=0)
+    expected = _previous(_NAMES[:3]).with_columns(mix_role=pl.lit("carried"), iteration=pl.lit(2, pl.Int32))
+    assert_frame_equal(alone.prompts.collect(), expected.collect())
+    beside = _mix(_previous(_NAMES[:10]), _evolutions([]), source="sampled", drawn=drawn, evolved=0.6)
+    assert beside.result == Yield(previous=10, needed=3, found=3, taken=3, originals=2)
+    assert set(_NAMES[:3]) < set(beside.prompts.collect()["prompt_id"]) < set(_NAMES[:10])
+    strict = _mix(
+        _previous(_NAMES[:10]), _evolutions([]), source="sampled", drawn=drawn, evolved=1.0, shortfall="error"
+    )
+    assert strict.result == alone.result, "a draw is no shortfall"
+
+
+@pytest.mark.parametrize("source", ["evolved", "new_seeds", "sampled"])
+def test_nothing_new_is_the_same_set_again(source: str) -> None:
+    mixed = _mix(_previous(_NAMES[:5]), _evolutions([]), source=source, new_seeds=_previous(["seed0"]), evolved=0.0)
+    assert mixed.result == Yield(previous=5, needed=0, found=int(source == "new_seeds"), taken=0, originals=5)
+    assert Counter(mixed.prompts.collect()["mix_role"]) == {"carried": 5}
+
+
 def test_originals_can_come_from_the_seeds() -> None:
     seeds = _previous([f"seed{n}" for n in range(5)])
     mixed = _mix(_previous(_NAMES[:10]), _survivors(9, _NAMES[:3]), original="seeds", seeds=seeds)

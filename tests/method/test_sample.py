@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import polars as pl
@@ -72,12 +73,51 @@ def test_minmax_never_draws_the_least_informative() -> None:
     assert sampled.notes == ("3 prompts were wanted but only 2 can be drawn: all of them are selected",)
 
 
+def test_inverted_weights_never_draw_the_most_informative() -> None:
+    sampled = _sample(_estimated({"a": -1.0, "b": 0.0, "c": 3.0}), weights="inverted", fraction=1)
+    assert sampled.informativeness.collect()["weight"].to_list() == [1.0, 0.75, 0.0]
+    assert _selected(sampled) == ["a", "b"]
+
+
+def test_a_power_is_an_exponent_on_the_weights_as_shares_of_the_largest() -> None:
+    table = _estimated({"a": 2.0, "b": 0.0, "c": None, "d": 1.0})
+    sampled = _sample(table, fraction=1, power=3)
+    u = uniform_draw(pl.col("prompt_id"), seed=1, stage="sample", iteration=2)
+    gumbel = dict(table.select("prompt_id", -(-u.log()).log()).collect().iter_rows())
+    found = sampled.informativeness.collect()
+    assert found["weight"].to_list() == [1.0, 0.0, None, 0.125]
+    draws = [gumbel["a"], None, None, 3 * math.log(0.5) + gumbel["d"]]
+    assert found["draw"].to_list() == pytest.approx(draws, nan_ok=False)
+    assert _selected(_sample(table, fraction=1, power=0)) == ["a", "b", "d"], "all with a metric are alike"
+
+
+@given(METRIC_VALUES, st.sampled_from(["proportional", "minmax", "inverted"]), st.integers(1, 3))
+def test_a_power_draws_in_the_order_of_the_raised_weights(values: list[float | None], weights: str, power: int) -> None:
+    rows = _many(values)
+    plain = _sample(_estimated(rows), weights=weights, fraction=1).informativeness.collect()
+    raised = plain.with_columns(a_min=pl.col("weight").pow(power)).filter(pl.col("weight").is_not_null())
+    by_hand = _sample(raised.lazy(), fraction=1).informativeness.collect()
+    powered = _sample(_estimated(rows), weights=weights, power=power, fraction=1).informativeness.collect()
+    in_order = [
+        table.filter(pl.col("draw").is_not_null()).sort(-pl.col("draw"), "prompt_id")["prompt_id"].to_list()
+        for table in (by_hand, powered)
+    ]
+    assert in_order[0] == in_order[1]
+
+
+def test_a_large_power_is_greedy_and_underflows_nowhere() -> None:
+    table = _estimated(_many([float(1 + n) for n in range(40)]))
+    greedy, steep = (_sample(table, **settings) for settings in ({"method": "greedy"}, {"power": 1e6}))
+    assert _selected(greedy) == _selected(steep)
+    assert steep.drawable == 40
+
+
 def test_negative_values_and_proportional_weights_contradict_each_other() -> None:
     with pytest.raises(ConfigError, match=r"`estimate.metric: a_min` goes down to -1.*`sample.weights: minmax`"):
         _sample(_estimated({"a": -1.0, "b": 2.0}))
 
 
-@pytest.mark.parametrize("weights", ["proportional", "minmax"])
+@pytest.mark.parametrize("weights", ["proportional", "minmax", "inverted"])
 def test_a_constant_metric_is_drawn_uniformly_and_said_so(weights: str) -> None:
     sampled = _sample(_estimated(_many([0.0] * 8)), weights=weights)
     assert sampled.informativeness.collect()["weight"].to_list() == [1.0] * 8
@@ -127,6 +167,28 @@ def test_strata_of_a_metric_are_equally_large_and_equally_drawn_from() -> None:
     sampled = _sample(_estimated(_many([float(n) for n in range(40)])), method="stratified", strata=4, fraction=0.3)
     quarters = Counter(int(prompt_id, 16) // 10 for prompt_id in _selected(sampled))
     assert quarters == {0: 3, 1: 3, 2: 3, 3: 3}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [12, 14])
+def test_what_strata_do_not_divide_evenly_is_no_ones_by_right(count: int) -> None:
+    table, draws = _estimated(_many([float(n) for n in range(count)])), 1500
+    found = Counter(
+        prompt_id
+        for seed in range(draws)
+        for prompt_id in _selected(_sample(table, method="stratified", fraction=0.25, seed=seed))
+    )
+    included = share_of(0.25, count) / count
+    # Four standard deviations of a frequency over 1500 draws are at most 0.047.
+    assert [found[name] / draws for name in _many([1.0] * count)] == pytest.approx([included] * count, abs=0.047)
+
+
+def test_by_older_rules_the_smaller_id_has_what_strata_do_not_divide_evenly() -> None:
+    table = _estimated(_many([float(n) for n in range(8)]))
+    sampled = _sample(table, method="stratified", strata=4, rules=2, fraction=0.25)
+    firsts = sampled.informativeness.filter(pl.col("draw") == -0.25).collect()["prompt_id"].to_list()
+    assert len(firsts) == 4, "the first of every stratum, with the draw (1 - 1/2) / 2"
+    assert _selected(sampled) == sorted(firsts)[:2]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -35,6 +35,8 @@ def print_evaluations(run: Run, compared: Sequence[Compared] | None = None) -> N
             console.print(sentence_of(figures), soft_wrap=True, highlight=False)
         for warning in figures.warnings:
             console.print(f"Warning: {visible(warning)}", soft_wrap=True, highlight=False)
+    for reason in dict.fromkeys(reason for figures in made for reason in figures.not_comparable):
+        console.print(f"Note: {visible(reason)}.", soft_wrap=True, highlight=False)
     solvers = list(dict.fromkeys(each.compared.solver_name for each in made))
     pairs = [found for place, solver in enumerate(solvers) for found in differences_of(made, solver, solvers[:place])]
     adjusted = holm({str(place): found.p for place, found in enumerate(pairs)})
@@ -52,7 +54,8 @@ def _table(name: str, made: Sequence[Figures]) -> Table:
         table.add_column("against", no_wrap=True)
     table.add_column(made[0].unit)
     if compares:
-        table.add_column("at equal length")
+        names = dict.fromkeys(figures.length_name for figures in made if figures.length_name)
+        table.add_column(f"at equal length ({', '.join(names)})" if names else "at equal length")
     for column in ("prompts", "tokens"):
         table.add_column(column, justify="right")
     for figures in made:

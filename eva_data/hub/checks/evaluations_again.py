@@ -36,6 +36,8 @@ def verify_evaluations(store: Store) -> tuple[list[str], list[str]]:
         if is_own(each.rule):
             unknown.append(f"the figures of `{each.set}`, whose rule `{each.rule}` is somebody's own code")
             continue
+        if each.gamed is not None:
+            unknown.append(f"the length-controlled win rate on `{each.set}`, which needs {each.gamed}")
         try:
             problems += _wrong(each, rows.filter(pl.col("evaluation") == each.key))
         except (EvaError, ImportError) as error:
@@ -51,7 +53,8 @@ def _wrong(each: Compared, rows: pl.DataFrame) -> list[str]:
         # Every verdict of a judge has exactly one score.
         asked = rows.filter(pl.col("label").is_not_null())
         worth = for_solver(pl.col("label").replace_strict(rule.scores, default=None, return_dtype=pl.Float64))
-        other = asked.filter(worth.is_null() | (worth != pl.col("score"))).height
+        said = pl.coalesce("preference", worth) if rule.tokens else worth
+        other = asked.filter(said.is_null() | (said != pl.col("score"))).height
         if other:
             found.append(f"{name}: {other} scores do not follow from their verdicts")
     foreign = rows.filter((pl.col("solver") != each.solver) | ~pl.col("judge").is_in(list(each.judges))).height

@@ -33,6 +33,10 @@ def evaluations(store: Store) -> Section | None:
         for warning in _listed(each, "warnings")
     )
     parts += [Alarm(text) for text in alarms]
+    reasons = dict.fromkeys(
+        f"{each.set}: {reason}." for each in record.evaluations for reason in _listed(each, "not_comparable")
+    )
+    parts += [Words(text, soft=True) for text in reasons]
     parts.append(Words(NOTE, soft=True))
     return Section(
         "evaluations", "Evaluations", "How each solver does on prompts that none was trained on.", tuple(parts)
@@ -42,7 +46,14 @@ def evaluations(store: Store) -> Section | None:
 def _of_set(name: str, made: Sequence[Compared]) -> list[Part]:
     unit = str(made[0].figures.get("unit", "score"))
     compares = any(each.against for each in made)
-    columns = ("solver", *(("against",) if compares else ()), unit, *(("at equal length",) if compares else ()))
+    styled = any(_interval(each.figures.get("style_controlled")) for each in made)
+    equal = dict.fromkeys(str(each.figures["length_name"]) for each in made if each.figures.get("length_name"))
+    length = f"at equal length ({', '.join(equal)})" if equal else "at equal length"
+    columns = (
+        *("solver", *(("against",) if compares else ()), unit),
+        *((length,) if compares else ()),
+        *(("at equal style",) if styled else ()),
+    )
     rows: list[tuple[Cell, ...]] = []
     for each in made:
         cells: list[Cell] = [each.solver_name]
@@ -51,6 +62,8 @@ def _of_set(name: str, made: Sequence[Compared]) -> list[Part]:
         cells.append(_figure(each, "estimate"))
         if compares:
             cells.append(_figure(each, "length_controlled"))
+        if styled:
+            cells.append(_figure(each, "style_controlled"))
         cells += [f"{each.figures.get('judged')} of {each.prompts}", _tokens(each)]
         rows.append(tuple(cells))
     parts: list[Part] = []

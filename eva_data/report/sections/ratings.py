@@ -5,9 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from eva_data.dataset.store import Store
+from eva_data.report.measures.ratings import rating_summary
 from eva_data.report.page.charts import Point, lines
 from eva_data.report.page.parts import Charts, Figure, Section, Table
-from eva_data.report.ratings import rating_summary
 
 
 def ratings(store: Store) -> Section | None:

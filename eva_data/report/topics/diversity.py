@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eva_data.report.topics.embedding import Vectors
+from eva_data.method.topics.words import Vectors
 
 NEAR = 0.05
 """Prompts at most this far apart are near-duplicates."""

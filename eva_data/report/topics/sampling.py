@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import polars as pl
 
 from eva_data.dataset.store import Store
+from eva_data.method.topics.assign import user_text
 from eva_data.tables.ranges import id_ranges
 
 SAMPLED = 20_000
 """The size of the sample over all iterations."""
-CHARACTERS = 4_000
-"""So many characters of a prompt are read."""
 
 PROMPT_SAMPLE = pl.Schema({"iteration": pl.Int32, "prompt_id": pl.String, "root_id": pl.String, "text": pl.String})
 
@@ -29,10 +28,7 @@ def prompt_sample(store: Store, iterations: Sequence[int], most: int = SAMPLED) 
         prompts = store.scan("prompts", iteration)
         height = prompts.select(pl.len()).collect(engine="streaming").item()
         part = id_ranges(math.ceil(height / share) or 1)[0]
-        turns = pl.col("prompt").list.eval(
-            pl.element().filter(pl.element().struct.field("role") == "user").struct.field("content")
-        )
-        text = turns.list.join("\n").str.slice(0, CHARACTERS).alias("text")
+        text = user_text().alias("text")
         rows = part.of(prompts).select("iteration", "prompt_id", "root_id", text).sort("prompt_id")
         found.append(rows.collect(engine="streaming"))
     return pl.concat([pl.DataFrame(schema=PROMPT_SAMPLE), *found])

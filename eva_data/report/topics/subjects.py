@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eva_data.dataset.store import Store
-from eva_data.report.topics.clusters import Topics, topics_of
+from eva_data.method.topics.clusters import Topics, topics_of
 from eva_data.report.topics.diversity import Diversity, alarms, diversities
 from eva_data.report.topics.embedding import embedded
 from eva_data.report.topics.sampling import prompt_sample

@@ -208,6 +208,56 @@ def test_only_what_is_set_enters_the_ledgers_key_and_what_counts() -> None:
     assert (data["extra_body"], data.keys() & {"options", "fields"}) == ({"a": 1, "seed": 2}, set())
 
 
+def test_log_probabilities_enter_the_ledgers_key_where_they_are_asked_for() -> None:
+    from eva_data.models.player import llm_fields
+
+    def fields(likeliest: int) -> dict[str, Any]:
+        block = ApiModel(backend="api", model="tiny")
+        player = Player(block, "tiny", "tiny@1", None)
+        return llm_fields(player, block, seed=0, stage="compare", iteration=0, likeliest=likeliest)
+
+    assert "likeliest" not in fields(0) and fields(0)["engine"] == {}
+    assert (fields(5)["likeliest"], fields(5)["engine"]) == (5, {"top_logprobs": 5})
+
+
+@pytest.mark.parametrize(
+    "likelihoods",
+    [
+        None,
+        {"content": None},
+        {"content": []},
+        {"content": [{"token": "A"}]},
+        {"content": [{"top_logprobs": []}]},
+        {"content": [{"top_logprobs": [{"token": "A", "logprob": None}, {"token": 1, "logprob": -1}]}]},
+        {"content": [{"top_logprobs": [{"token": "A", "logprob": float("-inf")}]}]},
+    ],
+)
+def test_log_probabilities_that_are_none_are_unknown(likelihoods: Any) -> None:
+    whole = reply("stop", "A")
+    whole["choices"][0]["logprobs"] = likelihoods
+    assert read_reply(whole, 1).choices[0].first_token is None
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (403, "You are not allowed to request logprobs from this model."),
+        (400, "logprobs is not supported with reasoning models."),
+        (400, "Requested sample logprobs of 5, which is greater than max allowed: 0"),
+        (422, "Extra inputs are not permitted: top_logprobs"),
+    ],
+)
+def test_a_server_without_log_probabilities_is_asked_without_them(tmp_path: Path, status: int, message: str) -> None:
+    def answer(asked: Asked) -> Answer:
+        return refused(message, status) if "logprobs" in asked.body else said(asked)
+
+    with OddServer(answer) as server:
+        answers = ask(remote(tmp_path, server.url, likeliest=5), ["A"])
+        bodies = [asked.body for asked in server.asked]
+    assert errors(answers) == [[None]] and answers[0][0].first_token is None
+    assert [body.keys() & {"logprobs", "top_logprobs"} for body in bodies] == [{"logprobs", "top_logprobs"}, set()]
+
+
 def test_a_budget_needs_a_bound_on_answers() -> None:
     def connect(**fields: Any) -> dict[str, Any]:
         block = ApiModel.model_validate(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eva_data.report.topics.embedding import TOKEN, WORDS, Vectors, require_sklearn
+from eva_data.method.topics.words import TOKEN, WORDS, Vectors, require_sklearn
 
 MOST_TOPICS = 9
 PROMPTS_PER_TOPIC = 10

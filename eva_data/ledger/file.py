@@ -11,7 +11,7 @@ from pathlib import Path
 from eva_data.errors import DataError
 
 VERSION = 4
-"""Versions 1 and 2 had no claims and no owners, version 3 no likelihoods; their rows stay as they are."""
+"""Versions 1 and 2 had no claims and no owners, version 3 neither likelihoods nor designs; their rows stay."""
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS generations (
@@ -38,6 +38,10 @@ _SCHEMA = (
         owner TEXT PRIMARY KEY, machine TEXT NOT NULL, pid INTEGER NOT NULL, started REAL NOT NULL,
         beat INTEGER NOT NULL, reserved REAL NOT NULL,
         model TEXT NOT NULL, stage TEXT NOT NULL, iteration INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    # What was fixed before an experiment began: its hash cannot be changed after the results are known.
+    """CREATE TABLE IF NOT EXISTS designs (
+        name TEXT NOT NULL, sha256 TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (name, sha256)
     ) WITHOUT ROWID""",
 )
 

@@ -153,6 +153,15 @@ class Ledger:
         with self.transaction():
             self.many("INSERT OR IGNORE INTO canaries VALUES (?, ?, ?)", rows)
 
+    def register(self, name: str, sha256: str, text: str) -> None:
+        """Keep the design of an experiment, once; a design that is there already stays."""
+        with self.transaction():
+            self.many("INSERT OR IGNORE INTO designs VALUES (?, ?, ?)", [(name, sha256, text)])
+
+    def designs(self) -> list[tuple[str, str]]:
+        """Name and hash of every registered design, by name."""
+        return self.rows("SELECT name, sha256 FROM designs ORDER BY name, sha256")
+
     def totals(self) -> dict[str, int]:
         """Numbers of finished `generations` and `rewards`, how many of them were `repeated`, and sums of tokens."""
         [(generations, again, prompt, completion)] = self.rows(

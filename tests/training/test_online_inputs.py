@@ -55,7 +55,7 @@ def test_a_changed_file_of_seeds_is_named_before_anything_is_trained(tmp_path: P
     job = run.store.job_folder(1, "online").resolve()
     before = sorted(job.iterdir())
     with pytest.raises(StaleError) as raised:
-        train_online(of_file(tmp_path), Online(2, "sandbox_rloo"))
+        train_online(of_file(tmp_path), Online("sandbox_rloo", 2))
     assert str(raised.value) == (
         f"the online run in {run.store.folder} is not finished, and its inputs are not those that it began with: "
         "`seeds.path` holds other content; restore them, train into a folder of its own with `--set folder=...`, or "

@@ -77,14 +77,14 @@ def dataset_card(
 ) -> str:
     """The README of one or more iterations, which are in order. This writes nothing.
 
-    `repo` and `revision` are loaded by the snippets. Without them the snippets load the folder, and the card has no
-<<<<<<< HEAD
-    plots, topics and ratings, which need the extra `publish`. `evaluations` and `scores` are the records of evaluations
-    and of ratings.
-=======
-    plots, topics and ratings, which need the extra `publish`. `evaluations` and `scores` are the records of what lies
-    beside the iterations.
->>>>>>> main
+        `repo` and `revision` are loaded by the snippets. Without them the snippets load the folder, and the card has no
+    <<<<<<< HEAD
+        plots, topics and ratings, which need the extra `publish`. `evaluations` and `scores` are the records of evaluations
+        and of ratings.
+    =======
+        plots, topics and ratings, which need the extra `publish`. `evaluations` and `scores` are the records of what lies
+        beside the iterations.
+    >>>>>>> main
     """
     manifests = [store.manifest(iteration) for iteration in iterations]
     overview = numbers.overview(store, iterations)

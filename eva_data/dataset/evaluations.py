@@ -6,15 +6,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import polars as pl
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
-from eva_data.dataset.beside import read_settled, settle, write_waiting
+from eva_data.dataset.beside import parse_beside, read_settled, settle, write_waiting
 from eva_data.dataset.manifest import FileEntry, Record
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
@@ -27,6 +26,35 @@ FOLDER = "evaluations"
 RECORD = "manifests/evaluations.json"
 EVALUATIONS_FORMAT = 1
 """Version of the record. A newer version is refused."""
+_AGAIN = "remove {} and evaluate again, which takes finished calls from the ledger"
+
+FileName = Annotated[str, Field(pattern=rf"^{FOLDER}/(theta_\d{{1,9}}|model)\.parquet$")]
+"""The path of a file of evaluations in the dataset's folder."""
+Ends = Annotated[list[float], Field(min_length=3, max_length=3)] | None
+"""An estimate with the ends of its interval."""
+
+
+class Told(Record):
+    """The types of the figures of a comparison. A stranger may have written them, and cards and pages show them."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    unit: str = ""
+    judged: NonNegativeInt = 0
+    estimate: Ends = None
+    length_controlled: Ends = None
+    categories: dict[str, Ends] = Field(default_factory=dict)
+    pass_at: dict[str, Ends] = Field(default_factory=dict)
+    tokens: list[float | None] = Field(default_factory=list)
+    truncated: list[float | None] = Field(default_factory=list)
+    consistent: dict[str, float | None] = Field(default_factory=dict)
+    first: dict[str, Ends] = Field(default_factory=dict)
+    agreement: float | None = None
+    effective_judges: float | None = None
+    overlap: float | None = None
+    reasons: dict[str, NonNegativeInt] = Field(default_factory=dict)
+    sentence: str = ""
+    warnings: list[str] = Field(default_factory=list)
 
 
 class Compared(Record):
@@ -72,6 +100,12 @@ class Compared(Record):
     """What the rows come to, as plain values (`evaluation.figures.plain`); `verify` recomputes them."""
     notes: tuple[str, ...] = ()
 
+    @field_validator("figures")
+    @classmethod
+    def _of_their_types(cls, value: dict[str, Any]) -> dict[str, Any]:
+        Told.model_validate(value)
+        return value
+
 
 class EvaluationRecord(Record):
     """All comparisons of a dataset."""
@@ -79,7 +113,7 @@ class EvaluationRecord(Record):
     format: PositiveInt = EVALUATIONS_FORMAT
     eva_data: str
     evaluations: tuple[Compared, ...] = ()
-    files: dict[str, FileEntry] = Field(default_factory=dict)
+    files: dict[FileName, FileEntry] = Field(default_factory=dict)
 
 
 def read_record(store: Store) -> EvaluationRecord | None:
@@ -92,16 +126,8 @@ def read_record(store: Store) -> EvaluationRecord | None:
 
 def parse_record(content: bytes, name: str) -> EvaluationRecord:
     """The record in `content`. Raise DataError if there is none, or if its version is newer."""
-    try:
-        found = json.loads(content)
-        if isinstance(found, dict) and isinstance(found.get("format"), int) and found["format"] > EVALUATIONS_FORMAT:
-            raise DataError(f"{name} was written by a newer eva-data (format {found['format']}): update eva-data")
-        return EvaluationRecord.model_validate_json(content)
-    except (ValueError, ValidationError) as error:
-        raise DataError(
-            f"{name} is no record of evaluations ({str(error).partition(chr(10))[0]}): restore it, or remove it and "
-            "evaluate again, which takes finished calls from the ledger"
-        ) from None
+    remedy = f"restore it, or {_AGAIN.format('it')}"
+    return parse_beside(content, name, EvaluationRecord, EVALUATIONS_FORMAT, "record of evaluations", remedy)
 
 
 def read_rows(store: Store, record: EvaluationRecord | None = None) -> pl.DataFrame:
@@ -110,10 +136,16 @@ def read_rows(store: Store, record: EvaluationRecord | None = None) -> pl.DataFr
         record = read_record(store)
     if record is None or not record.files:
         return empty(EVALUATIONS)
-    remedy = (
-        f"restore it, or remove {store.folder / RECORD} and evaluate again, which takes finished calls from the ledger"
+    table = pl.concat(
+        read_settled(store, record.files, EVALUATIONS, f"restore it, or {_AGAIN.format(store.folder / RECORD)}")
     )
-    return pl.concat(read_settled(store, record.files, EVALUATIONS, remedy))
+    endless = table.filter(~pl.col("score").is_finite()).height
+    if endless:
+        raise DataError(
+            f"the evaluations in {store.folder} hold {endless} scores that are no finite numbers, which eva-data never "
+            "writes: restore them, or evaluate again"
+        )
+    return table
 
 
 def keep(store: Store, version: str, compared: Sequence[Compared], rows: pl.DataFrame) -> EvaluationRecord:

@@ -6,18 +6,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import polars as pl
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveInt
 
 from eva_data import __version__
-from eva_data.dataset.beside import read_settled, settle, write_waiting
+from eva_data.dataset.beside import parse_beside, read_settled, settle, write_waiting
 from eva_data.dataset.manifest import FileEntry, Record
 from eva_data.dataset.store import Store, stem_of
-from eva_data.errors import DataError
 from eva_data.files import write_json
 from eva_data.secrets import redacted
 from eva_data.tables.redaction import without_secrets
@@ -28,6 +27,8 @@ RECORD = "manifests/prompt_scores.json"
 SCORES_FORMAT = 1
 """Version of the record. A newer version is refused."""
 
+FileName = Annotated[str, Field(pattern=rf"^{FOLDER}/iter_[1-9]\d{{0,8}}\.parquet$")]
+"""The path of a file of ratings in the dataset's folder."""
 REMEDY = "restore it, or score again with `eva-data score`, which takes finished calls from the ledger"
 
 
@@ -40,7 +41,7 @@ class ScoreRecord(Record):
     """Fingerprint of the model that rated."""
     sample: PositiveInt
     """Prompts of each iteration that were rated, or all if it has fewer: those with the lowest ids."""
-    files: dict[str, FileEntry] = Field(default_factory=dict)
+    files: dict[FileName, FileEntry] = Field(default_factory=dict)
 
 
 def read_score_record(store: Store) -> ScoreRecord | None:
@@ -51,14 +52,7 @@ def read_score_record(store: Store) -> ScoreRecord | None:
 
 def parse_score_record(content: bytes, name: str) -> ScoreRecord:
     """The record in `content`. Raise DataError if there is none, or if its version is newer."""
-    try:
-        found = json.loads(content)
-        if isinstance(found, dict) and isinstance(found.get("format"), int) and found["format"] > SCORES_FORMAT:
-            raise DataError(f"{name} was written by a newer eva-data (format {found['format']}): update eva-data")
-        return ScoreRecord.model_validate_json(content)
-    except (ValueError, ValidationError) as error:
-        said = str(error).partition("\n")[0]
-        raise DataError(f"{name} is no record of ratings ({said}): {REMEDY}") from None
+    return parse_beside(content, name, ScoreRecord, SCORES_FORMAT, "record of ratings", REMEDY)
 
 
 def read_scores(store: Store, record: ScoreRecord | None = None) -> pl.DataFrame:

@@ -6,7 +6,7 @@ several trainings with different seeds are needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,8 @@ from eva_data.dataset.evaluations import Compared, EvaluationRecord
 from eva_data.evaluation.rates.comparability import reasons as incomparable
 from eva_data.evaluation.rates.length import LengthInputs, at_equal_length
 from eva_data.evaluation.rates.weighing import KEYS, Styled, compared_scores, rate, single_scores, styled
-from eva_data.evaluation.rule import JudgingRule, rule_called
+from eva_data.evaluation.rule import JudgingRule, recorded_rule
+from eva_data.own_code import is_own
 from eva_data.statistics.differences import sign_flip_p
 from eva_data.statistics.interval import Interval
 from eva_data.statistics.judges import effective_judges
@@ -110,13 +111,18 @@ class Difference:
     """The p value of a paired sign-flip test."""
 
 
-def figures_of(compared: Compared, rows: pl.DataFrame, gamed: LengthInputs | None = None) -> Figures:
+def figures_of(
+    compared: Compared, rows: pl.DataFrame, gamed: LengthInputs | None = None, own_rules: Collection[str] = ()
+) -> Figures:
     """The figures of one comparison from its EVALUATIONS rows.
 
     `gamed` is what length control needs beside them. The dataset does not hold it: without it, a comparison that was
     made with it keeps the length-controlled win rate of its record.
+
+    A comparison may come with a pulled dataset, and the name of its rule is then no consent to run anything. Raise
+    DataError if the rule is somebody's own function and not one of `own_rules`, which the user's settings name.
     """
-    rule = rule_called(compared.rule)
+    rule = recorded_rule(compared.rule, own_rules)
     own = rows.filter(pl.col("evaluation") == compared.key)
     unit = {"compare": "win rate", "rate": "rating", "verify": "right"}[rule.kind]
     if rule.kind == "compare":
@@ -158,9 +164,10 @@ def figures_of(compared: Compared, rows: pl.DataFrame, gamed: LengthInputs | Non
     return replace(made, warnings=tuple(_warnings(made)))
 
 
-def all_figures(record: EvaluationRecord, rows: pl.DataFrame) -> list[Figures]:
-    """The figures of every comparison of a record, in its order."""
-    return [figures_of(compared, rows) for compared in record.evaluations]
+def all_figures(record: EvaluationRecord, rows: pl.DataFrame, own_rules: Collection[str]) -> list[Figures]:
+    """The figures of every comparison of a record, in its order, without those by rules of others (`figures_of`)."""
+    known = (each for each in record.evaluations if not is_own(each.rule) or each.rule in own_rules)
+    return [figures_of(compared, rows, own_rules=own_rules) for compared in known]
 
 
 def differences_of(made: Sequence[Figures], solver: str, others: Sequence[str]) -> list[Difference]:

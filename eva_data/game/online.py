@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from eva_data.config import Config, RewardServer, Train
+from eva_data.config import Config, RewardServer, Settings, Train
 from eva_data.dataset.manifest import Manifest
 from eva_data.dataset.seeds import seed_block
 from eva_data.dataset.staleness import differences, what_counts
@@ -197,6 +197,8 @@ def _train(run: Run, steps: int, static: bool, recipe: Path, start: Player) -> N
             raise MissingExtraError.of(package, "train")
     job = store.job_folder(ITERATION, "online").resolve()
     arguments, environment = launch_arguments(config, os.environ)
+    if others := sampled_otherwise(start.block, recipe):
+        run.reporter.note(f"the recipe {recipe.stem} says how the solver is sampled: {'; '.join(others)}")
     prepare(run, start, job, begun_with(run))
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch", *arguments),
@@ -209,6 +211,26 @@ def _train(run: Run, steps: int, static: bool, recipe: Path, start: Player) -> N
     environment |= {"HF_DATASETS_CACHE": str(job / "datasets")}
     progress = run.reporter.stage("online training", 0)
     run_script(command, job, store.log("online"), environment, "online", progress)
+
+
+def sampled_otherwise(solver: Settings, recipe: Path) -> list[str]:
+    """The keys of the solver's block that are set and differ from what the recipe has in their place."""
+    pairs = value_in(recipe, "algorithm") == "oaif"
+    places = {
+        "responses": "num_generations",
+        "temperature": "temperature",
+        "top_p": "top_p",
+        "max_tokens": "max_new_tokens" if pairs else "max_completion_length",
+        "max_prompt_tokens": "max_prompt_length",
+    }
+    there = {place: value_in(recipe, place) for place in places.values()}
+    if pairs:
+        there["num_generations"] = 2
+    return [
+        f"`{place}` is {there[place]}, not `solver.{key}`, {getattr(solver, key)}"
+        for key, place in places.items()
+        if key in solver.model_fields_set and there[place] not in (None, getattr(solver, key))
+    ]
 
 
 def begun_with(run: Run) -> Mapping[str, str]:

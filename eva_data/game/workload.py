@@ -248,7 +248,7 @@ def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown:
 
 
 def _evolving(config: Config, creator: PlannedModel, chains: int, length: int) -> Work:
-    """The work of `chains` from prompts of `length` tokens. Each step rewrites the last result, and may be rated."""
+    """The work of `chains` from prompts of `length` tokens. Each step but of siblings rewrites the last result."""
     evolve = config.evolve
     own = max((len(strategy.template) for strategy in evolve.strategies), default=0)
     template = math.ceil(max(own, 0 if evolve.only_own else EVOLVE_TEMPLATE) / CHARACTERS_PER_TOKEN)
@@ -256,6 +256,7 @@ def _evolving(config: Config, creator: PlannedModel, chains: int, length: int) -
     checked = steps * each if evolve.self_check else 0
     checking = math.ceil(len(SELF_CHECK) / CHARACTERS_PER_TOKEN) + evolve.max_tokens
     later = max(length, evolve.max_tokens)
+    in_sequence = 0 if evolve.shape == "siblings" else evolve.evolutions - 1
     rated = steps * each * len(ASPECTS) if evolve.rated else 0
     rating = math.ceil(max(map(len, QUESTIONS.values())) / CHARACTERS_PER_TOKEN) + evolve.max_tokens
     requests = steps * each + rated + checked
@@ -264,11 +265,12 @@ def _evolving(config: Config, creator: PlannedModel, chains: int, length: int) -
         creator,
         requests=requests,
         completions=requests,
-        tokens_in=each * (steps * template + chains * (length + (evolve.evolutions - 1) * later))
+        tokens_in=each
+        * (steps * template + chains * ((evolve.evolutions - in_sequence) * length + in_sequence * later))
         + rated * rating
         + checked * checking,
         tokens_out=requests * evolve.max_tokens,
-        in_turn=evolve.evolutions * (1 + bool(rated) + bool(checked)),
+        in_turn=(1 + in_sequence) * (1 + bool(rated) + bool(checked)),
     )
 
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from eva_data.dataset.evaluations import FOLDER, RECORD, EvaluationRecord, parse_record, read_record, read_rows
+from eva_data.dataset.evaluations import RECORD, EvaluationRecord, parse_record, read_record, read_rows
 from eva_data.dataset.manifest import FileEntry
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, HubError
 from eva_data.files import sha256
+from eva_data.hub.claims import ROW_BYTES
 from eva_data.hub.repo import HubRepo, Snapshot
-
-_FILE = re.compile(rf"{FOLDER}/(theta_\d{{1,9}}|model)\.parquet")
 
 RECORD_BYTES = 20_000_000
 """The largest record that is read. eva-data writes no larger record."""
@@ -83,57 +82,50 @@ def content_of(hub: HubRepo, found: Snapshot, name: str) -> bytes:
         return (Path(folder) / name).read_bytes()
 
 
-def pull_evaluations(hub: HubRepo, found: Snapshot, store: Store, *, max_bytes: float) -> int:
-    """Bring the evaluations of a repo into the folder, and return the number of downloaded files.
+def fetch_evaluations(hub: HubRepo, found: Snapshot, store: Store, *, max_bytes: float) -> tuple[str, ...]:
+    """Download the evaluations of a repo beside the dataset, and return their files, the record last.
 
-    Existing evaluations stay as they are. Raise DataError if the record or a file differs from what the repo says, and
-    HubError if more than `max_bytes` would be downloaded.
+    There are none if the repo has none, or if the folder has evaluations, which stay as they are. Everything is read
+    and compared here, so that the files only have to be moved. Raise DataError if the record or a file differs from
+    what the repo says, and HubError if more than `max_bytes` would be downloaded.
     """
     if RECORD not in found.files or (store.folder / RECORD).exists():
-        return 0
-    record = parse_record(record_of(hub, found, store, RECORD), f"{RECORD} of {hub.name}")
-    bring(hub, found, store, RECORD, record.files, _FILE, max_bytes)
-    # Everything is read before any file is moved into the folder.
+        return ()
+    record = parse_record(fetch_record(hub, found, store, RECORD), f"{RECORD} of {hub.name}")
+    fetch_files(hub, found, store, RECORD, record.files, max_bytes)
     read_rows(Store(store.pull_folder), record)
-    return take(store, (*record.files, RECORD))
+    return (*record.files, RECORD)
 
 
-def record_of(hub: HubRepo, found: Snapshot, store: Store, name: str) -> bytes:
-    """The content of a record, downloaded to where a pull waits. Raise DataError if it is larger than any record."""
+def fetch_record(hub: HubRepo, found: Snapshot, store: Store, name: str) -> bytes:
+    """Download a record to where a pull waits, and return its content.
+
+    Raise DataError if it is larger than any record, or did not arrive whole.
+    """
     if found.sizes[name] > RECORD_BYTES:
         raise DataError(f"{name} of {hub.name} has {found.sizes[name]:,} bytes, which no record of eva-data has")
+    downloaded = store.pull_folder / name
     hub.download(name, found.commit, store.pull_folder)
-    return (store.pull_folder / name).read_bytes()
+    if not found.holds(name, downloaded):
+        downloaded.unlink()
+        raise DataError(f"{name} did not arrive as {hub.name} has it: pull again")
+    return downloaded.read_bytes()
 
 
-def bring(
-    hub: HubRepo,
-    found: Snapshot,
-    store: Store,
-    record: str,
-    files: Mapping[str, FileEntry],
-    names: re.Pattern[str],
-    max_bytes: float,
+def fetch_files(
+    hub: HubRepo, found: Snapshot, store: Store, record: str, files: Mapping[str, FileEntry], max_bytes: float
 ) -> None:
     """Download the files that a record names to where a pull waits.
 
-    Raise DataError if a name does not match `names`, or a file differs from the record, and HubError if together they
-    are larger than `max_bytes`.
+    Raise DataError if a file differs from the record, and HubError if together they are larger than `max_bytes`.
     """
     for name, entry in files.items():
-        if not names.fullmatch(name) or name not in found.files or found.sizes[name] != entry.bytes:
-            raise DataError(f"{record} of {hub.name} names {name[:100]}, which the repo does not hold as it says")
-    if sum(entry.bytes for entry in files.values()) > max_bytes:
+        if name not in found.files or found.sizes[name] != entry.bytes:
+            raise DataError(f"{record} of {hub.name} names {name}, which the repo does not hold as it says")
+    if sum(max(entry.bytes, entry.rows * ROW_BYTES) for entry in files.values()) > max_bytes:
         raise HubError(f"what {record} of {hub.name} names is larger than `--max-gb` allows: raise it to get it")
     for name, entry in files.items():
         hub.download(name, found.commit, store.pull_folder)
         if sha256(store.pull_folder / name) != entry.sha256:
+            (store.pull_folder / name).unlink()
             raise DataError(f"{name} of {hub.name} is not the file that its record names, by its SHA-256")
-
-
-def take(store: Store, names: Sequence[str]) -> int:
-    """Move downloaded files to their places, the record last, and return the number of the other files."""
-    for name in names:
-        (store.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (store.pull_folder / name).replace(store.folder / name)
-    return len(names) - 1

@@ -313,17 +313,19 @@ def _page(store: Store, run: Run, hub: HubRepo, names: Set[str], tag: str, folde
     for number in iterations:
         there = [revision for revision in store.revisions(number) if _manifest(number, revision) in names]
         seen = seen.at(number, there[-1])
+    evaluations = read_record(store) if RECORD in names else None
+    scores = read_score_record(store) if SCORE_RECORD in names else None
     card = dataset_card(
         seen,
         iterations,
         repo=hub.name,
         revision=tag,
         licence=run.config.publish.licence,
-        evaluations=read_record(store) if RECORD in names else None,
-        scores=read_score_record(store) if SCORE_RECORD in names else None,
+        evaluations=evaluations,
+        scores=scores,
     )
     write_text(folder / "README.md", card)
-    plots = write_plots(seen, iterations, folder)
+    plots = write_plots(seen, iterations, folder, evaluations, rated=scores is not None)
     return card, {name: folder / name for name in ["README.md", *plots]}
 
 

@@ -6,10 +6,7 @@ Ratings are made after their iterations. Each publish of new ratings is one comm
 
 from __future__ import annotations
 
-import re
-
 from eva_data.dataset.prompt_scores import (
-    FOLDER,
     RECORD,
     ScoreRecord,
     parse_score_record,
@@ -18,10 +15,8 @@ from eva_data.dataset.prompt_scores import (
 )
 from eva_data.dataset.store import Store
 from eva_data.errors import HubError
-from eva_data.hub.evaluated import NewFiles, bring, content_of, lacking, next_tag, record_of, take
+from eva_data.hub.evaluated import NewFiles, content_of, fetch_files, fetch_record, lacking, next_tag
 from eva_data.hub.repo import HubRepo, Snapshot
-
-_FILE = re.compile(rf"{FOLDER}/iter_[1-9]\d{{0,8}}\.parquet")
 
 
 def new_ratings(store: Store, hub: HubRepo, found: Snapshot | None, tags: list[str]) -> NewFiles | None:
@@ -53,16 +48,16 @@ def _refuse_losses(hub: HubRepo, found: Snapshot, record: ScoreRecord) -> None:
     )
 
 
-def pull_ratings(hub: HubRepo, found: Snapshot, store: Store, *, max_bytes: float) -> int:
-    """Bring the ratings of a repo into the folder, and return the number of downloaded files.
+def fetch_ratings(hub: HubRepo, found: Snapshot, store: Store, *, max_bytes: float) -> tuple[str, ...]:
+    """Download the ratings of a repo beside the dataset, and return their files, the record last.
 
-    Existing ratings stay as they are. Raise DataError if the record or a file differs from what the repo says, and
-    HubError if more than `max_bytes` would be downloaded.
+    There are none if the repo has none, or if the folder has ratings, which stay as they are. Everything is read and
+    compared here, so that the files only have to be moved. Raise DataError if the record or a file differs from what
+    the repo says, and HubError if more than `max_bytes` would be downloaded.
     """
     if RECORD not in found.files or (store.folder / RECORD).exists():
-        return 0
-    record = parse_score_record(record_of(hub, found, store, RECORD), f"{RECORD} of {hub.name}")
-    bring(hub, found, store, RECORD, record.files, _FILE, max_bytes)
-    # Everything is read before any file is moved into the folder.
+        return ()
+    record = parse_score_record(fetch_record(hub, found, store, RECORD), f"{RECORD} of {hub.name}")
+    fetch_files(hub, found, store, RECORD, record.files, max_bytes)
     read_scores(Store(store.pull_folder), record)
-    return take(store, (*record.files, RECORD))
+    return (*record.files, RECORD)

@@ -29,6 +29,7 @@ from eva_data.report import markdown, numbers
 from eva_data.report.distributions import shift
 from eva_data.report.examples import examples
 from eva_data.report.figures import dollars
+from eva_data.report.measures.evaluated import card_rows
 from eva_data.report.measures.ratings import rating_summary
 from eva_data.report.pictures import ROLES
 from eva_data.report.plots import plot_names
@@ -122,7 +123,7 @@ def dataset_card(
             medians={(row["what"], row["iteration"]): row["median"] for row in shift(store, iterations).to_dicts()},
             off_policy=numbers.pairs_where(store, iterations, ~pl.col("on_policy")),
             by_people=numbers.pairs_where(store, iterations, pl.col("verdict_by") == "human"),
-            evaluations=_evaluated(evaluations),
+            evaluations=card_rows(evaluations.evaluations if evaluations else ()),
             scored=scores is not None,
             by_topic=any(path.startswith("topics/") for manifest in manifests for path in manifest.files),
             reviews=[manifest for manifest in manifests if manifest.review is not None],
@@ -132,7 +133,7 @@ def dataset_card(
             repo=repo,
             revision=revision,
             starting_model=json.dumps(hub_name(manifests[0].models.solver) or "your/model"),
-            plots=plot_names(iterations) if repo else [],
+            plots=plot_names(iterations, evaluations, rated=scores is not None) if repo else [],
             subjects=subjects(store, iterations) if repo else None,
             licence=licence,
             bibtex=BIBTEX,
@@ -178,35 +179,6 @@ def _config_beside(name: str, splits: Mapping[str, str]) -> list[dict[str, Any]]
     """The config of a table beside the iterations, with its splits. Empty without splits."""
     files = [{"split": split, "path": path} for split, path in splits.items()]
     return [{"config_name": name, "data_files": files}] if files else []
-
-
-def _evaluated(record: EvaluationRecord | None) -> list[dict[str, Any]]:
-    """One row per comparison for the card's table."""
-    return [
-        {
-            "set": each.set,
-            "rule": each.rule,
-            "source": each.source,
-            "solver": each.solver_name,
-            "against": each.against_name,
-            "unit": each.figures.get("unit", "score"),
-            "estimate": _interval(each.figures.get("estimate"), rating=each.figures.get("unit") == "rating"),
-            "judged": each.figures.get("judged"),
-            "prompts": each.prompts,
-            "judges": list(each.judges),
-            "not_comparable": [str(reason) for reason in each.figures.get("not_comparable") or []],
-            "warnings": [str(warning) for warning in each.figures.get("warnings") or []],
-        }
-        for each in (record.evaluations if record else ())
-    ]
-
-
-def _interval(ends: Any, *, rating: bool) -> str:
-    """An estimate of the record with its interval, or `none` if the record has no three numbers."""
-    if not isinstance(ends, list) or len(ends) != 3 or not all(isinstance(end, int | float) for end in ends):
-        return "none"
-    estimate, low, high = ends if rating else (100 * end for end in ends)
-    return f"{estimate:.2f} [{low:.2f}, {high:.2f}]" if rating else f"{estimate:.1f} % [{low:.1f}, {high:.1f}]"
 
 
 def _front(

@@ -12,10 +12,12 @@ from typing import Any
 import polars as pl
 import yaml
 
+from eva_data.dataset.evaluations import read_record
 from eva_data.dataset.store import Store
 from eva_data.files import sha256, write_json, write_text
 from eva_data.models.player import Player
 from eva_data.report.card import BIBTEX, environment, hub_name
+from eva_data.report.measures.evaluated import card_rows, of_theta
 
 _FINAL = {
     "loss": "loss",
@@ -112,6 +114,7 @@ def model_card(
             versions=sorted(training["versions"].items()),
             licence=licence,
             bibtex=BIBTEX,
+            evaluations=card_rows(of_theta(read_record(store), iteration)),
             **_heldout(store, iteration),
         )
     )

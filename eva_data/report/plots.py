@@ -14,18 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from eva_data.dataset.evaluations import EvaluationRecord
 from eva_data.dataset.store import Store
 from eva_data.errors import MissingExtraError
 from eva_data.files import replacing
 from eva_data.report import pictures
 from eva_data.report.distributions import shift
+from eva_data.report.measures.evaluated import has_lines
+from eva_data.report.measures.ratings import rating_summary
 from eva_data.report.numbers import measured
+from eva_data.report.sections.yields import strategies
 from eva_data.report.topics.subjects import subjects
+from eva_data.tables.metrics import column_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHIFT, TOPICS = "plots/shift.png", "plots/topics.png"
+SHIFT, TOPICS, YIELDS = "plots/shift.png", "plots/topics.png", "plots/yields.png"
+EVALUATIONS, RATINGS = "plots/evaluations.png", "plots/ratings.png"
 DOTS_PER_INCH = 144
 COLOURS = 64
 """The number of colours in a file's palette: enough for smooth letters, with a third of the bytes."""
@@ -42,11 +48,17 @@ _STYLE: dict[Any, Any] = {
     "xtick.color": "#404040",
     "ytick.color": "#404040",
     "figure.facecolor": "white",
+    "text.parse_math": False,
 }
 
 
-def plot_names(iterations: Sequence[int]) -> list[str]:
-    """The names of the pictures of these iterations. The first iteration has no draw."""
+def plot_names(
+    iterations: Sequence[int], evaluations: EvaluationRecord | None = None, *, rated: bool = False
+) -> list[str]:
+    """The names of the pictures of these iterations. The first iteration has no draw.
+
+    Evaluations have a picture if there are several thetas, and ratings if prompts were `rated`.
+    """
     return [
         *(
             f"plots/{name}_iter_{iteration}.png"
@@ -55,6 +67,9 @@ def plot_names(iterations: Sequence[int]) -> list[str]:
             if name != "draw" or iteration > 1
         ),
         *([SHIFT, TOPICS] if iterations else []),
+        *([YIELDS] if len(iterations) > 1 else []),
+        *([EVALUATIONS] if has_lines(evaluations) else []),
+        *([RATINGS] if iterations and rated else []),
     ]
 
 
@@ -64,7 +79,14 @@ def require_matplotlib() -> None:
         raise MissingExtraError.of("matplotlib", "publish")
 
 
-def write_plots(store: Store, iterations: Sequence[int], folder: Path) -> list[str]:
+def write_plots(
+    store: Store,
+    iterations: Sequence[int],
+    folder: Path,
+    evaluations: EvaluationRecord | None = None,
+    *,
+    rated: bool = False,
+) -> list[str]:
     """Draw the pictures of these iterations below `folder`, and return their names, as in `plot_names`.
 
     Raises MissingExtraError without matplotlib or scikit-learn.
@@ -82,7 +104,15 @@ def write_plots(store: Store, iterations: Sequence[int], folder: Path) -> list[s
         if iterations:
             _write(folder, Path(SHIFT).stem, 3.4, pictures.shift, shift(store, iterations))
             _write(folder, Path(TOPICS).stem, 3.2, pictures.topics, subjects(store, iterations))
-    return plot_names(iterations)
+        if len(iterations) > 1:
+            metric = store.manifest(iterations[-1]).config["estimate"]["metric"]
+            table = strategies(store, iterations[-1:], column_of(metric))
+            _write(folder, Path(YIELDS).stem, 1.4 + 0.26 * max(table.height, 4), pictures.yields, table, metric)
+        if has_lines(evaluations):
+            _write(folder, Path(EVALUATIONS).stem, 3.4, pictures.evaluations, evaluations)
+        if iterations and rated:
+            _write(folder, Path(RATINGS).stem, 3.0, pictures.ratings, rating_summary(store, iterations))
+    return plot_names(iterations, evaluations, rated=rated)
 
 
 @contextmanager

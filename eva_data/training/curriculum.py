@@ -8,6 +8,7 @@ state of the curriculum and the record up to it.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -185,6 +186,11 @@ class Curriculum:
         survived = [row for row in attempts if row["status"] is None]
         fresh = {row["prompt_id"]: _prompt(row, self._row(row["chain_id"])) for row in survived}
         entering, own = self._entering(survived, [*fresh.values()], informative)
+        if wrong := [value for _, value in entering if not (math.isfinite(value) and value >= 0)]:
+            raise ConfigError(
+                f"`estimate.metric` is `{self.selection.estimate.metric}`, which is {wrong[0]:g} for a prompt: online "
+                "it is the weight of a draw, so use a metric that is never below 0, such as `a_avg` or `var`"
+            )
         self.state = after_step(self.state, self.batch, entering, self.rules, step=self.step)
         self.made |= fresh.keys()
         kept = self.waiting | fresh
@@ -244,7 +250,7 @@ class Curriculum:
     ) -> tuple[list[tuple[str, float]], dict[str, float | None]]:
         """(id, priority) of each new prompt that enters the buffer, and all informativeness that was estimated."""
         inherited = {row["prompt_id"]: informative[row["chain_id"]] or 0.0 for row in survived}
-        if self.estimate is None:
+        if self.estimate is None or not fresh:
             return [*inherited.items()], {}
         answers = self.estimate(fresh, self.step)
         self.generated += sum(map(len, answers.values()))

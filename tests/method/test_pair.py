@@ -75,6 +75,27 @@ def _is_blank(character: str) -> bool:
     return character.isspace() and character not in "\x1c\x1d\x1e\x1f"
 
 
+_ROWS = st.lists(
+    st.tuples(st.sampled_from(["a. b", "b k v", "v. a", "水 b", "ab."]), st.text(" \n\t\u3000", max_size=3)),
+    min_size=1,
+    max_size=7,
+)
+
+
+@given(_ROWS, st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=7, max_size=7))
+def test_pairs_are_those_of_the_same_texts_in_single_spaces(texts: list[tuple[str, str]], rewards: list[float]) -> None:
+    """Which rows are put in single spaces is a matter of time: it never changes who is chosen or rejected."""
+    ends = ["stop", "length", None]
+    given = [(text.replace(" ", f" {white}") + white, text) for text, white in texts]
+    written, spaced = (
+        [("a", place, row[side], rewards[place], ends[place % 3]) for place, row in enumerate(given)] for side in (0, 1)
+    )
+    one, other = _pair(["a"], [*written]), _pair(["a"], [*spaced])
+    kept = ["chosen_idx", "rejected_idx", "score_chosen", "score_rejected"]
+    assert_frame_equal(one.preferences.select(kept), other.preferences.select(kept), check_exact=True)
+    assert one.rejects["reason"].to_list() == other.rejects["reason"].to_list()
+
+
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=6), st.sampled_from([0.0, 6e-17, 1e-9]))
 def test_rewards_that_are_equal_up_to_noise_have_a_gap_of_exactly_0_and_others_their_own(
     rewards: list[float], step: float

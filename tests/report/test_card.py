@@ -336,6 +336,7 @@ def test_a_published_card_loads_its_own_tag_and_shows_the_plots_of_the_newest_it
         ("Where the prompts that were drawn for evolving lie among all prompts", "plots/draw_iter_2.png"),
         ("How reward gaps and lengths change over the iterations", "plots/shift.png"),
         ("Which share each topic has in each iteration, and how diverse the prompts are", "plots/topics.png"),
+        ("What became of the attempts of each strategy, and how informative its prompts are", "plots/yields.png"),
     ]
 
 

@@ -18,8 +18,9 @@ from small_store import BASE, REWARD, SETTINGS, THETA, small_store
 from tiny import save_model
 
 from eva_data.config.reading import parse_config
+from eva_data.dataset.evaluations import RECORD, Compared, EvaluationRecord
 from eva_data.dataset.store import Store
-from eva_data.files import sha256
+from eva_data.files import sha256, write_text
 from eva_data.models.player import Player
 from eva_data.models.resolve import folder_fingerprint
 from eva_data.report.model_card import finish_model, model_card
@@ -120,6 +121,46 @@ def test_the_card_says_what_it_was_trained_from_on_and_how(store: Store) -> None
         "Unknown: the publisher has to name a licence (`eva-data train --push ... --licence ...`).\n\n"
         f"This model comes from `{BASE}`, whose card states the licence `apache-2.0`."
     )
+
+
+def test_evaluations_of_a_theta_and_of_those_before_it_say_how_good_it_is(store: Store) -> None:
+    def compared(theta: int, against: int | None, estimate: list[float], **figures: object) -> Compared:
+        unit = "right" if against is None else "win rate"
+        return Compared(
+            key=f"{theta}-{against}",
+            set="sums" if against is None else "chat",
+            rule="verifier" if against is None else "own",
+            source="a source",
+            solver=f"iter_{theta}@1",
+            solver_name=f"theta_{theta}",
+            theta=theta,
+            against_name=None if against is None else f"theta_{against}",
+            judges=("judge@1",),
+            prompts=50,
+            prompts_hash="a",
+            figures={"unit": unit, "judged": 49, "estimate": estimate} | figures,
+        )
+
+    said = {"sentence": "theta_1 is better than theta_0.", "warnings": ["<b>partial</b>"]}
+    made = (
+        compared(0, None, [0.25, 0.2, 0.3]),
+        compared(1, None, [0.5, 0.4, 0.6]),
+        compared(1, 0, [0.75, 0.7, 0.8], **said),
+        # A later theta says nothing about this one.
+        compared(2, None, [0.9, 0.8, 1.0]),
+    )
+    write_text(store.folder / RECORD, EvaluationRecord(eva_data="0", evaluations=made).model_dump_json())
+    told = section(card_of(store), "How good it is")
+    assert told.split("\n\n")[:3] == [
+        "On prompts that no solver was trained on:",
+        "| set | rule | solver | against | figure, with its 95 % interval | judged |\n"
+        "|:--|:--|:--|:--|:--|--:|\n"
+        "| `sums` | `verifier` | `theta_0` |  | right 25.0 % [20.0, 30.0] | 49 of 50 |\n"
+        "| `sums` | `verifier` | `theta_1`, this one |  | right 50.0 % [40.0, 60.0] | 49 of 50 |\n"
+        "| `chat` | `own` | `theta_1`, this one | `theta_0` | win rate 75.0 % [70.0, 80.0] | 49 of 50 |",
+        "- theta_1 is better than theta_0.\n- Warning: &#60;b&#62;partial&#60;/b&#62;",
+    ]
+    assert "Judged by `judge@1`." in told and "Not measured" not in told
 
 
 def test_a_later_theta_names_the_model_that_the_chain_goes_back_to(store: Store) -> None:

@@ -190,6 +190,13 @@ def test_prompts_that_replace_others_join_the_step(tmp_path: Path) -> None:
     assert len({row["chain_id"] for row in line["evolutions"]}) == 1
 
 
+def test_a_metric_below_0_is_no_weight_of_a_draw(tmp_path: Path) -> None:
+    one = curriculum(tmp_path, selection=Selection(Estimate(metric="avg", min_best=None), Pair()))
+    names = [row["prompt_id"] for row in one.begin(1)]
+    with pytest.raises(ConfigError, match=r"`estimate\.metric` is `avg`, which is -0.5 for a prompt: online it is"):
+        one.finish([answer(name, reward) for name in names for reward in (-1.0, 0.0)])
+
+
 def test_rewards_differ_by_more_than_noise() -> None:
     assert not differ([answer("a", 0.1 + 0.2), answer("a", 0.3), answer("a", None)])
     assert not differ([answer("a", 1.0), answer("a", None)])

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from online_game import make_run
+from scripts import RECIPES
+from small_store import small_store
 
 from eva_data.config import Config, Settings
-from eva_data.config.reading import load_config
-from eva_data.errors import ConfigError
-from eva_data.game.online import ALGORITHMS, online_config
+from eva_data.config.reading import load_config, parse_config
+from eva_data.dataset.staleness import settled, what_counts
+from eva_data.dataset.store import Store
+from eva_data.errors import ConfigError, StaleError
+from eva_data.game.online import ALGORITHMS, begun_with, online_config, sampled_otherwise
 from eva_data.training.modes import TAKEN, refuse_unknown_online
 
 OTHERS: dict[str, Any] = {
@@ -87,8 +93,6 @@ def test_every_key_is_taken_or_refused_by_name(key: str, algorithm: str, tmp_pat
 
 def test_offline_a_key_is_taken_by_the_stage_of_its_block_and_online_is_the_other_mode() -> None:
     # `what_counts` holds every key of a block that decides about an iteration, but for the block of the other mode.
-    from eva_data.dataset.staleness import what_counts
-
     counting = set(what_counts(load_config(), 2))
     data = {
         f"{block}.{key}"
@@ -102,8 +106,6 @@ def test_offline_a_key_is_taken_by_the_stage_of_its_block_and_online_is_the_othe
 def test_the_defaults_of_online_training_are_the_papers(tmp_path: Path) -> None:
     seeds, reward = {"sandbox": 8}, {"function": "eva_data.sandbox.verifier:score"}
     values = {"name": "mine", "folder": str(tmp_path / "data"), "seeds": seeds, "reward": reward}
-    from eva_data.config.reading import parse_config
-
     config = parse_config(values | {"solver": {"model": "acme/base"}}, "eva.yaml", online=True)
     online, recipe = online_config(config, "rloo", static=False)
     assert (online.estimate.metric, online.evolve.method, online.evolve.shape) == ("a_avg", "eva", "siblings")
@@ -127,3 +129,46 @@ def test_a_recipe_of_another_algorithm_is_refused_unless_it_is_the_default(tmp_p
     own.write_text("algorithm: oaif\n", encoding="utf-8")
     config = load_config(None, [f"train.recipe={own}", f"folder={tmp_path / 'data'}"], online=True)
     assert online_config(config, "oaif", static=False)[1] == str(own)
+
+
+def test_a_recipe_of_another_algorithm_than_is_named_is_refused(tmp_path: Path) -> None:
+    config = load_config(None, [f"folder={tmp_path / 'data'}"], online=True)
+    assert online_config(config, "grpo", static=False, recipe="dapo")[1] == "dapo"
+    with pytest.raises(ConfigError, match=r"`--recipe` is `dapo`, which trains by grpo: give `--algorithm grpo`"):
+        online_config(config, "rloo", static=False, recipe="dapo")
+
+
+def test_what_the_recipe_says_in_the_place_of_the_solvers_block_is_told() -> None:
+    solver = load_config(None, ["solver.temperature=0.5"]).model_solver
+    assert solver is not None
+    assert sampled_otherwise(solver, RECIPES / "sandbox_rloo.yaml") == [
+        "`num_generations` is 4, not `solver.responses`, 6",
+        "`temperature` is 1.0, not `solver.temperature`, 0.5",
+        "`max_prompt_length` is 256, not `solver.max_prompt_tokens`, 512",
+    ]
+    told = sampled_otherwise(solver, RECIPES / "sandbox_oaif.yaml")
+    assert told[0] == "`num_generations` is 2, not `solver.responses`, 6"
+
+
+def test_a_run_that_older_rules_began_is_not_gone_on_with(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "data", seeds=8)
+    job = run.store.job_folder(1, "online")
+    job.mkdir(parents=True)
+    (job / "begun_with.json").write_text('{"inputs": {}, "seeds": {}}', encoding="utf-8")
+    with pytest.raises(StaleError, match=r"other rules began it \(up to 2, these are \d+\): other prompts would be"):
+        begun_with(run)
+
+
+def test_a_folder_from_before_unsolved_prompts_goes_on_with_evolving_them(tmp_path: Path) -> None:
+    new = load_config()
+    assert settled(new, Store(tmp_path / "none")).estimate.min_best == "auto"
+    store = small_store(tmp_path / "old")
+    assert settled(new, store) == new
+    path = store.folder / "manifests" / "iter_2.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    del manifest["config"]["estimate"]["min_best"], manifest["config"]["estimate"]["min_right"]
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    assert settled(new, store).estimate.min_best is None
+    # What is set in eva.yaml is never put aside.
+    own = load_config(None, ["estimate.min_best=0.5"])
+    assert settled(own, store) == own

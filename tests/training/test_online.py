@@ -336,6 +336,17 @@ def test_without_evolving_the_seeds_are_trained_on_in_order(online: ModuleType, 
     lines = record(tmp_path / "job")
     assert len({row["prompt_id"] for line in lines for row in line["prompts"]}) == 8
     assert [line["evolutions"] for line in lines] == [[], []]
+    assert [line["generated"] for line in lines] == [8, 16]
+
+
+def test_a_run_ends_after_the_step_in_which_so_many_responses_were_generated(
+    online: ModuleType, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "data", str(save_model(tmp_path / "model")), seeds=8)
+    file = recipe(tmp_path, "sandbox_grpo", **SMALL, save_strategy="no", max_completions=17)
+    online.main(arguments(tmp_path / "job", run, file, "--max_steps", "9", "--static", "true"))
+    assert [line["generated"] for line in record(tmp_path / "job")] == [16, 32]
+    assert json.loads((tmp_path / "job" / "output" / "training.json").read_text())["steps"] == 2
 
 
 def test_a_creator_of_its_own_a_reward_model_and_estimated_priorities(online: ModuleType, tmp_path: Path) -> None:
@@ -368,7 +379,8 @@ def test_a_creator_behind_a_url_is_asked_once_and_its_key_is_nowhere(
     file = recipe(tmp_path, "sandbox_oaif", **SMALL, save_strategy="no")
     with Misbehaving(key=key) as server:
         creator = {"backend": "api", "model": "tiny", "base_url": server.url, "api_key_env": "EVA_TEST_KEY"}
-        run = make_run(tmp_path / "data", str(model), creator=creator, estimate=NOISE)
+        evolve = {"candidates": 2, "near_duplicate": None}
+        run = make_run(tmp_path / "data", str(model), creator=creator, estimate=NOISE, evolve=evolve)
         online.main(arguments(tmp_path / "first", run, file, "--max_steps", "2"))
         asked = len(server.seen)
         online.main(arguments(tmp_path / "second", run, file, "--max_steps", "2"))
@@ -377,7 +389,11 @@ def test_a_creator_behind_a_url_is_asked_once_and_its_key_is_nowhere(
     lines = record(tmp_path / "first")
     assert lines == record(tmp_path / "second")
     attempts = [row for line in lines for row in line["evolutions"]]
-    assert len(attempts) == 2 * 2 * 4
+    # In two steps, of two prompts each, the better of two for each of four siblings.
+    assert [(row["step"], row["candidate"]) for row in attempts] == [
+        (step, candidate) for _ in range(2 * 2) for step in range(1, 5) for candidate in range(2)
+    ]
+    assert all(row["parent_id"] == row["chain_id"] for row in attempts)
     assert {str(row["creator"]).partition("@")[0] for row in attempts} == {"tiny"}
     assert any(row["status"] is None for row in attempts)
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -518,7 +534,7 @@ def test_an_online_run_is_a_dataset_like_any_other(undisturbed: Path, tmp_path: 
 
 
 def test_what_cannot_be_trained_online_is_said_in_a_sentence(online: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="`--algorithm` is `dpo`: known are rloo, oaif"):
+    with pytest.raises(ConfigError, match="`--algorithm` is `dpo`: known are rloo, grpo, oaif"):
         online_config(load_config(), "dpo", static=False)
     config, ready_recipe = online_config(load_config(), "oaif", static=True)
     assert (config.folder.name, config.name, ready_recipe) == (

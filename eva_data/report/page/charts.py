@@ -7,6 +7,7 @@ are in the page's legends and tables.
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -68,18 +69,21 @@ _UNUSED_ID = re.compile(r"<g id=\"[^\"]*\">")
 _COLOUR = re.compile("|".join(_VARIABLES), re.IGNORECASE)
 
 
-def chart(name: str, caption: str, draw: Callable[[Axes], None]) -> Chart:
-    """The drawing of `draw`. `name` is unique in a page. `caption` also describes the chart for the blind."""
+def chart(
+    name: str, caption: str, draw: Callable[[Axes], None], *, spoken: str | None = None, polar: bool = False
+) -> Chart:
+    """The drawing of `draw`. `name` is unique in a page. `spoken` describes the chart for the blind; by default the
+    caption does."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with _own_style(name):
         figure: Figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-        draw(figure.subplots())
+        draw(figure.add_subplot(projection="polar" if polar else None))
         drawn = io.StringIO()
         absent = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(drawn, format="svg", metadata=absent, dpi=matplotlib.rcParamsDefault["figure.dpi"])
-    return Chart(Markup(_inline(drawn.getvalue(), caption)), caption)
+    return Chart(Markup(_inline(drawn.getvalue(), spoken or caption)), caption)
 
 
 @contextmanager
@@ -137,6 +141,36 @@ def lines(
             axes.set_ylim(low, top + 0.08 * (top - low))
 
     return chart(name, caption, draw)
+
+
+def radar(name: str, caption: str, series: Sequence[Sequence[float]], *, spoken: str, share: bool) -> Chart:
+    """One closed line per series over numbered spokes, from 0 at the centre; `share` ends at 1.
+
+    The n-th series has the n-th colour of SERIES, and a marker of its own.
+    """
+    spokes = len(series[0])
+    angles = [2 * math.pi * place / spokes for place in range(spokes)]
+
+    def draw(axes: Axes) -> None:
+        from matplotlib.projections.polar import PolarAxes
+        from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+        assert isinstance(axes, PolarAxes)
+        axes.set_theta_offset(math.pi / 2)
+        axes.set_theta_direction(-1)
+        for values, colour, marker in zip(series, SERIES, "osD", strict=False):
+            closed = [*values, values[0]]
+            axes.plot([*angles, angles[0]], closed, color=colour, marker=marker, markersize=4.5, linewidth=1.6)
+        axes.set_xticks(angles, [str(place + 1) for place in range(spokes)])
+        axes.set_ylim(0, 1 if share else 1.05 * max(max(values) for values in series) or 1)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        if share:
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_rlabel_position(180 / spokes)
+        axes.tick_params(axis="y", labelsize=7.5)
+        axes.grid(color=GREY, linewidth=0.5, alpha=0.5)
+
+    return chart(name, caption, draw, spoken=spoken, polar=True)
 
 
 def iterations_axis(axes: Axes, iterations: Sequence[int]) -> None:

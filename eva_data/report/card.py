@@ -78,14 +78,9 @@ def dataset_card(
 ) -> str:
     """The README of one or more iterations, which are in order. This writes nothing.
 
-        `repo` and `revision` are loaded by the snippets. Without them the snippets load the folder, and the card has no
-    <<<<<<< HEAD
-        plots, topics and ratings, which need the extra `publish`. `evaluations` and `scores` are the records of evaluations
-        and of ratings.
-    =======
-        plots, topics and ratings, which need the extra `publish`. `evaluations` and `scores` are the records of what lies
-        beside the iterations.
-    >>>>>>> main
+    `repo` and `revision` are loaded by the snippets. Without them the snippets load the folder, and the card has no
+    plots, topics and ratings, which need the extra `publish`. `evaluations` and `scores` are the records of evaluations
+    and of ratings.
     """
     manifests = [store.manifest(iteration) for iteration in iterations]
     overview = numbers.overview(store, iterations)

@@ -32,7 +32,8 @@ class Clock:
         self.in_flight -= 1
 
 
-_TEXT = "The quick brown fox jumps over the lazy dog. " * 20
+_TEXT = "The quick brown fox jumps over the lazy dog. " * 20 + "\nVerdict: tie"
+"""A reply, whose last line is a verdict for who asks for one."""
 _REPLY = json.dumps(
     {
         "id": "chat-1",

@@ -166,12 +166,14 @@ def test_every_python_block_runs_or_loads_tables_and_splits_that_there_are(text:
     if not loads:
         names: dict[str, Any] = {}
         exec(compile(text, "the page", "exec"), names)
-        # The pages show a reward, a number for a response and None for an empty one; a method; and a metric.
+        # The pages show a reward, a number for a response and None for an empty one; a method; signals; and a metric.
         if "score" in names:
             assert isinstance(names["score"]("Say hello.", "Hello."), float)
             assert names["score"]("Say hello.", "") is None
         elif "latin" in names:
             assert isinstance(names["latin"](), Method)
+        elif "signals" in names:
+            assert names["signals"]["disagreement"].to_list() == pytest.approx([2 / 3])
         else:
             rewards = pl.DataFrame({"rewards": [[0.0, 1.0, 5.0]]})
             assert rewards.select(names["above_median"](pl.col("rewards"))).item() == 4.0

@@ -17,6 +17,7 @@ LAYERS = (
     ("ledger", "project", "own_code", "thoughts", "tables"),
     ("config",),
     ("method", "models", "dataset", "statistics"),
+    ("embedding",),
     ("jobs", "report", "export", "comparing"),
     ("evolve", "rewards"),
     ("iteration",),

@@ -1,4 +1,4 @@
-"""Train the next solver on preference pairs, with TRL: DPO, SPPO, SimPO or ORPO.
+"""Train the next solver on preference pairs, with TRL: by DPO, SPPO, SimPO, ORPO, IPO, CPO, KTO or SFT.
 
 One GPU or none, on iteration 2 alone (incremental, the paper's table 6), from a folder or from the Hub:
 
@@ -14,8 +14,9 @@ Iteration 3, a quarter of the pairs of iterations 1 and 2 again, and theta_0 as 
     accelerate launch train/preference.py --config train/recipes/dpo.yaml --dataset data/eva-ultrafeedback \
         --split iter_3 --replay 0.25 --replay_split iter_1+iter_2 --reference_model google/gemma-2-9b-it ...
 
-The recipe's `algorithm` (dpo, sppo, simpo, orpo) chooses TRL's trainer. All arguments of the trainer's config and of
-`ModelConfig` can stand in the recipe or on the command line. `loss_type` chooses TRL's other losses for DPO. For LoRA,
+The recipe's `algorithm` (dpo, sppo, simpo, orpo, ipo, cpo, kto, sft) chooses TRL's trainer. All arguments of the
+trainer's config and of `ModelConfig` can stand in the recipe or on the command line. `loss_type` chooses TRL's other
+losses for DPO, and those of `pair_losses.py`. KTO takes each response by itself, SFT the chosen responses. For LoRA,
 use `--use_peft --learning_rate 5e-6 --lora_r 32`; the adapter is merged into the saved model. accelerate handles
 several GPUs and sharding: `accelerate launch --config_file fsdp.yaml ...`. A tracker, such as `--report_to wandb`, must
 be installed.
@@ -35,6 +36,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 from datasets import Dataset, concatenate_datasets
+from pair_losses import PairTrainer, with_probabilities
 from training import (
     Arguments,
     Bookkeeping,
@@ -58,8 +60,11 @@ from training import (
 from transformers import Trainer
 from trl import (
     DPOConfig,
-    DPOTrainer,
+    KTOConfig,
+    KTOTrainer,
     ModelConfig,
+    SFTConfig,
+    SFTTrainer,
     apply_chat_template,
     get_peft_config,
     get_quantization_config,
@@ -81,11 +86,17 @@ class Algorithm(NamedTuple):
 
 
 ALGORITHMS = {
-    "dpo": Algorithm(DPOConfig, DPOTrainer, {}),
-    "sppo": Algorithm(DPOConfig, DPOTrainer, {"loss_type": ["sppo_hard"]}),
+    "dpo": Algorithm(DPOConfig, PairTrainer, {}),
+    "sppo": Algorithm(DPOConfig, PairTrainer, {"loss_type": ["sppo"]}),
     "simpo": Algorithm(CPOConfig, CPOTrainer, {"loss_type": "simpo", "cpo_alpha": 0.0}),
     "orpo": Algorithm(ORPOConfig, ORPOTrainer, {}),
+    "ipo": Algorithm(DPOConfig, PairTrainer, {"loss_type": ["ipo"]}),
+    "cpo": Algorithm(CPOConfig, CPOTrainer, {}),
+    "kto": Algorithm(KTOConfig, KTOTrainer, {}),
+    "sft": Algorithm(SFTConfig, SFTTrainer, {}),
 }
+WITH_REFERENCE = (PairTrainer, KTOTrainer)
+"""The trainers whose losses have a reference model."""
 
 
 COLUMNS = ("prompt", "chosen", "rejected")
@@ -102,14 +113,25 @@ class PairArguments(Arguments):
         default=None, metadata={"help": "Reference model of DPO and SPPO; the default is the model that is trained."}
     )
     reference_revision: str | None = field(default=None, metadata={"help": "Tag, branch or commit of the reference."})
+    win_probabilities_since: int | None = field(
+        default=None,
+        metadata={
+            "help": "First iteration whose scores are probabilities of winning, by a pairwise reward; SPPO's targets "
+            "follow from them. Without it, the chosen response counts as the certain winner."
+        },
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     own, training, model = parse_arguments(arguments)
     folder = Path(training.output_dir or "")
-    dataset, files = load_table(own, own.table, COLUMNS)
-    earlier, files_of_earlier, replay = replay_pairs(own, training.seed)
+    columns = COLUMNS if own.win_probabilities_since is None else COLUMNS + SCORES
+    dataset, files = load_table(own, own.table, columns)
+    earlier, files_of_earlier, replay = replay_pairs(own, training.seed, columns)
     dataset, counts = usable_pairs(concatenate_datasets([dataset, *earlier]), own, training, model)
+    if own.win_probabilities_since is not None:
+        dataset, targets = with_probabilities(dataset, own.win_probabilities_since)
+        counts |= targets
     print("pairs:", counts)
     origin = origin_of(own, training, model, files | files_of_earlier) | replay
     if own.reference_model is not None:
@@ -123,12 +145,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     trainer.end()
 
 
+COLUMNS = ("prompt", "chosen", "rejected")
+SCORES = ("score_chosen", "score_rejected", "verdict_by", "iteration")
+
+
 def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[PairArguments, Any, ModelConfig]:
     algorithm = ALGORITHMS[chosen_algorithm(arguments, list(ALGORITHMS))]
     return parse(PairArguments, algorithm.config, arguments, **algorithm.defaults)
 
 
-def replay_pairs(own: PairArguments, seed: int) -> tuple[list[Dataset], dict[str, str], Json]:
+def replay_pairs(own: PairArguments, seed: int, columns: Sequence[str]) -> tuple[list[Dataset], dict[str, str], Json]:
     """The drawn pairs of each earlier split, the hashes of their files, and what `training.json` says of them."""
     if not (own.replay and own.replay_split):
         return [], {}, {}
@@ -136,12 +162,12 @@ def replay_pairs(own: PairArguments, seed: int) -> tuple[list[Dataset], dict[str
     hashes: dict[str, str] = {}
     counts: dict[str, int] = {}
     for name in own.replay_split.split("+"):
-        table, files = load_table(replace(own, split=name), own.table, (*COLUMNS, "pair_id"))
+        table, files = load_table(replace(own, split=name), own.table, (*columns, "pair_id"))
         ids = pl.DataFrame({"pair_id": table["pair_id"][:]})
         into, iteration = (int(split.rpartition("_")[2]) for split in (own.split, name))
         chosen = replayed(ids.lazy(), share=own.replay, seed=seed, into=into, iteration=iteration).collect()
         rows = ids.with_row_index().join(chosen, on="pair_id", how="semi", maintain_order="left")["index"]
-        drawn.append(table.select(rows.to_list()).select_columns(list(COLUMNS)))
+        drawn.append(table.select(rows.to_list()).select_columns(list(columns)))
         hashes |= files
         counts[name] = rows.len()
     return drawn, hashes, {"replay": {"share": own.replay, "seed": seed, "pairs": counts}}
@@ -204,25 +230,33 @@ def measure(dataset: Dataset, tokenizer: Any, processes: int | None) -> Dataset:
 
 def build_trainer(dataset: Dataset, own: PairArguments, training: Any, model: ModelConfig) -> Trainer:
     trainer = ALGORITHMS[own.algorithm].trainer
-    if trainer is not DPOTrainer:
-        if own.reference_model is not None:
-            fail(f"`reference_model` is given, but the loss of {own.algorithm} has no reference model: leave it out")
+    if own.reference_model is not None and trainer not in WITH_REFERENCE:
+        fail(f"`reference_model` is given, but the loss of {own.algorithm} has no reference model: leave it out")
+    if trainer in (CPOTrainer, ORPOTrainer):
         return without_reference(trainer, dataset, training, model)
+    if trainer is KTOTrainer:
+        dataset = one_by_one(dataset, training.seed)
+    elif trainer is SFTTrainer:
+        dataset = dataset.select_columns(["prompt", "chosen"]).rename_column("chosen", "completion")
     training.model_init_kwargs = load_arguments(training, model)
-    built = DPOTrainer(
+    reference = {}
+    if own.reference_model is not None:
+        reference["ref_model"] = load_reference(own, training, model)
+    built: Any = trainer(
         model=str(model.model_name_or_path),
-        ref_model=None if own.reference_model is None else load_reference(own, training, model),
         args=training,
         train_dataset=dataset,
         # For a model that sees images, TRL would ask for the image processor, which pairs of texts do not need.
         processing_class=load_tokenizer(training, model) if has_parts(training, model) else None,
         quantization_config=get_quantization_config(model),
         peft_config=get_peft_config(model),
+        **reference,
     )
-    if training.precompute_ref_log_probs:
+    if reference and training.precompute_ref_log_probs:
         # Its log-probabilities are in the data by now. Otherwise a reference of its own would stay in memory.
         built.ref_model = None
-    return built
+    ready: Trainer = built
+    return ready
 
 
 def load_reference(own: PairArguments, training: Any, model: ModelConfig) -> Any:
@@ -239,6 +273,25 @@ def load_reference(own: PairArguments, training: Any, model: ModelConfig) -> Any
         # The default, "auto", does not work with distributed training.
         arguments["device_map"] = None
     return create_model_from_path(str(reference.model_name_or_path), **arguments)
+
+
+def one_by_one(dataset: Dataset, seed: int) -> Dataset:
+    """A row for each response: prompt, completion, and whether it is the chosen one. There are two passes.
+
+    TRL takes these rows in order. It estimates KTO's KL term from the prompt of a row with the completion of the row
+    before it. So neighbours are of different prompts, and chosen and rejected responses alternate.
+    """
+    mixed = dataset.shuffle(seed=seed)
+
+    def row(pair: Json, number: int, first: int) -> Json:
+        chosen = number % 2 == first
+        return {"completion": pair["chosen" if chosen else "rejected"], "label": chosen}
+
+    passes = [
+        mixed.map(row, with_indices=True, fn_kwargs={"first": first}, remove_columns=["chosen", "rejected"])
+        for first in (0, 1)
+    ]
+    return concatenate_datasets(passes)
 
 
 def without_reference(trainer: type[Any], dataset: Dataset, training: Any, model: ModelConfig) -> Trainer:

@@ -130,7 +130,8 @@ def plan(
 @click.option(
     "--algorithm",
     metavar="NAME",
-    help="dpo, sppo, simpo or orpo, by its ready recipe. Default: what `train.recipe` in eva.yaml is of.",
+    help="dpo, sppo, simpo, orpo, ipo, cpo, kto or sft, by its ready recipe. "
+    "Default: what `train.recipe` in eva.yaml is of.",
 )
 @click.option("--push", "repo", metavar="OWNER/NAME", help="Push it to this model repo on the Hub, private by default.")
 @visibility_option

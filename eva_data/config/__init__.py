@@ -6,10 +6,19 @@ reads the files and the overrides of the command line.
 """
 
 from eva_data.config.base import Execution, Settings
-from eva_data.config.evaluation import HELDOUT, Evaluate, EvaluationSet, PromptScorer
+from eva_data.config.evaluation import (
+    HELDOUT,
+    PEOPLE,
+    REVIEWS,
+    Contamination,
+    Evaluate,
+    EvaluationSet,
+    PromptScorer,
+)
 from eva_data.config.models import (
     AnyModel,
     ApiModel,
+    Embedding,
     Endpoint,
     Generation,
     Model,
@@ -56,6 +65,8 @@ from eva_data.config.whole import Config
 
 __all__ = [
     "HELDOUT",
+    "PEOPLE",
+    "REVIEWS",
     "REWARD_BACKENDS",
     "Accept",
     "Answers",
@@ -65,6 +76,8 @@ __all__ = [
     "BenchmarkSet",
     "Classifier",
     "Config",
+    "Contamination",
+    "Embedding",
     "Endpoint",
     "Estimate",
     "Evaluate",

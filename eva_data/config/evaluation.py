@@ -10,12 +10,16 @@ from pydantic import Field, model_validator
 from eva_data.config.base import Execution, Settings
 from eva_data.config.choices import OneOf, modules_of
 from eva_data.config.models import Model
-from eva_data.config.rewards import Verifier
+from eva_data.config.rewards import OneReward, Pairwise, Verifier
 
 EvaluationRule: TypeAlias = Annotated[str, OneOf(modules_of("evaluation/rules"))]
 
 HELDOUT = "heldout"
 """Name of the set of prompts that were set aside before iteration 1."""
+
+
+REVIEWS, PEOPLE = "reviews", "people"
+"""Name and rule of the set of reviewed pairs, on which judges are compared with people."""
 
 
 class EvaluationSet(Settings):
@@ -25,7 +29,9 @@ class EvaluationSet(Settings):
     """The set's name in tables and reports: letters, digits, `.`, `_` and `-`."""
     rule: EvaluationRule = "own"
     """How answers are judged: `own` compares both orders by the judges; `alpaca_eval`, `arena_hard`, `mt_bench`,
-    `wildbench` and `wildbench_score` follow the published rules; `verifier` calls a function."""
+    `wildbench` and `wildbench_score` follow the published rules; `verifier` calls a function; `reward` and
+    `second_reward` take the scores of `reward` and `evaluate.second_reward`; `people` asks the judges about the pairs
+    that people reviewed, in the set `reviews`."""
     path: Path | None = Field(None, json_schema_extra=Execution)
     """A parquet, jsonl or csv file with one row per prompt."""
     dataset: str | None = None
@@ -66,16 +72,20 @@ class EvaluationSet(Settings):
     @model_validator(mode="after")
     def _one_place(self) -> EvaluationSet:
         given = [key for key in ("path", "dataset", "sandbox") if getattr(self, key) is not None]
-        if self.name != HELDOUT and len(given) != 1:
+        if (self.name == REVIEWS) != (self.rule == PEOPLE):
+            raise ValueError(
+                f"the set `{self.name}` has the rule `{self.rule}`, but the set `{REVIEWS}` and the rule `{PEOPLE}` "
+                "belong together, for the pairs that people reviewed: give both names, or neither"
+            )
+        if self.name not in (HELDOUT, REVIEWS) and len(given) != 1:
             raise ValueError(
                 f"the set `{self.name}` needs exactly one of `path`, `dataset` and `sandbox`, found "
                 f"{' and '.join(given) or 'none of them'}"
             )
-        if self.name == HELDOUT and given:
-            raise ValueError(
-                f"the set `{HELDOUT}` is the prompts that `evaluate.heldout` sets aside, and has no `{given[0]}`: "
-                "give the set another name"
-            )
+        if self.name in (HELDOUT, REVIEWS) and given:
+            held = "the prompts that `evaluate.heldout` sets aside"
+            what = held if self.name == HELDOUT else "the pairs that people reviewed"
+            raise ValueError(f"the set `{self.name}` is {what}, and has no `{given[0]}`: give the set another name")
         if self.gamed_baselines is not None and self.rule != "alpaca_eval":
             raise ValueError(
                 f"`gamed_baselines` belongs to the rule `alpaca_eval`, and the rule of the set `{self.name}` is "
@@ -84,6 +94,19 @@ class EvaluationSet(Settings):
         if self.samples > 1 and self.rule != "verifier":
             raise ValueError(f"`samples` is {self.samples}, but only the rule `verifier` takes several: set it to 1")
         return self
+
+
+class Contamination(Settings):
+    """How the prompts of a set, and its reference answers, are compared with what a theta was trained on."""
+
+    check: bool = True
+    """Whether they are compared at all."""
+    ngram: int = Field(13, ge=1)
+    """Words in a row that two texts must share. A text with fewer words is only found whole."""
+    changed_numbers: float = Field(0.5, gt=0, le=1)
+    """Least share of the three-word runs of two texts that are the same once all numbers are taken out (Jaccard)."""
+    embeddings: bool = True
+    """Whether texts of the same meaning are looked for, by the block `embedding`."""
 
 
 class Evaluate(Settings):
@@ -99,10 +122,15 @@ class Evaluate(Settings):
     that plays, unless `allow_same_judge`."""
     allow_same_judge: bool = Field(False, json_schema_extra=Execution)
     """Whether a judge may be of the family of the solver, the creator or the reward. Report and card say so."""
+    second_reward: OneReward | None = Field(None, json_schema_extra=Execution)
+    """A reward that trains nothing. It and `reward` score each theta's answers to the held-out prompts; an alarm says
+    where `reward` rose from one theta to another and this one did not."""
     max_tokens: int | None = Field(None, gt=0, json_schema_extra=Execution)
     """Longest answer of a solver, in tokens; null takes `solver.max_tokens`."""
     temperature: float = Field(0, ge=0, json_schema_extra=Execution)
     """Sampling temperature of a solver that gives one answer; 0 takes the likeliest token."""
+    contamination: Contamination = Field(Contamination(), json_schema_extra=Execution)
+    """How sets are compared with what a theta was trained on."""
     after_training: bool = Field(True, json_schema_extra=Execution)
     """Whether `run` evaluates each theta as soon as it is trained."""
 
@@ -112,6 +140,11 @@ class Evaluate(Settings):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two sets of `evaluate.sets` are called `{twice[0]}`: give each a name of its own")
+        if isinstance(self.second_reward, Pairwise):
+            raise ValueError(
+                "`evaluate.second_reward` is pairwise, which gives one answer no score: name a classifier, a verifier "
+                "or a judge"
+            )
         if self.judges and len(self.judges) % 2 == 0:
             raise ValueError(
                 f"`evaluate.judges` names {len(self.judges)} judges, whose votes can be even: name an odd number"

@@ -42,7 +42,7 @@ def _block(**keys: str) -> Mapping[str, Mark]:
 MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Config": _block(
         value="name seed stalled_minutes undecided",
-        block="seeds reward estimate sample evolve mix pair train online evaluate publish review score",
+        block="seeds reward estimate sample evolve mix pair train online evaluate publish review score embedding",
         path="folder ledger",
         model="solver creator",
     ),
@@ -95,7 +95,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     ),
     "OnlineTraining": _block(value="estimate"),
     "Mix": _block(value="evolved source original shortfall topic_cap"),
-    "Pair": _block(value="margin min_chosen rewrite rewrite_length"),
+    "Pair": _block(value="margin min_chosen rewrite rewrite_keep rewrite_length"),
     "Accept": _block(value="min_win_rate max_drop max_length_ratio max_truncated"),
     "Train": _block(
         value="mode reference replay heldout", block="accept", code="recipe", path="accelerate", address="report_to"
@@ -107,7 +107,13 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         path="path dataset config split revision baseline judge_template gamed_baselines",
     ),
     "Evaluate": _block(
-        value="heldout allow_same_judge max_tokens temperature after_training", block="sets", model="judges"
+        value="heldout allow_same_judge max_tokens temperature after_training",
+        block="sets second_reward contamination",
+        model="judges",
+    ),
+    "Contamination": _block(value="check ngram changed_numbers embeddings"),
+    "Embedding": _block(
+        value="device dimensions batch similar margin alike", model="model revision api", paid="prices"
     ),
     "PromptScorer": _block(value="sample", model="model"),
     "Publish": _block(value="licence", address="repo private"),

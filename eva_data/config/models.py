@@ -264,3 +264,44 @@ class TableModel(Settings):
 
 
 Solver: TypeAlias = Annotated[AnyModel | TableModel, Field(discriminator="backend")]
+
+
+class Embedding(Endpoint):
+    """Which model turns texts into vectors, by which texts of the same meaning are found. Nothing here changes what is
+    built."""
+
+    model: str | None = None
+    """`e5` or `minilm`, whose weights come with a package; `words`, which counts words and needs no weights; or a
+    folder or Hub id for sentence-transformers. Null takes all of `e5` and `minilm` that are installed, each for the
+    languages that it reads, and `words` if none is."""
+    api: bool = False
+    """Whether `model` is asked behind an API: an OpenAI-compatible server by `base_url`, else a provider that litellm
+    knows."""
+    revision: str | None = None
+    """Commit, tag or branch of a Hub id; with `api`, your own name for the state of the served model."""
+    device: str = "cpu"
+    """Where a model in this process runs, such as `cpu` or `cuda`."""
+    dimensions: int | None = Field(None, gt=0)
+    """With `api`, how long a vector is asked for; null takes the model's own length."""
+    batch: int = Field(64, gt=0)
+    """Texts that are embedded together."""
+    similar: float | None = Field(None, gt=0, lt=1)
+    """Least cosine of two texts of the same meaning. Null takes what was measured, for this and the next two keys; they
+    must be given for a model of your own."""
+    margin: float | None = Field(None, gt=0, lt=1)
+    """How much more that cosine is, at least, than the mean cosine to the next ten texts."""
+    alike: float | None = Field(None, gt=0, le=1)
+    """A cosine that is enough by itself."""
+    prices: Prices | None = None
+    """What a served model costs; null takes the price from litellm's table."""
+
+    @model_validator(mode="after")
+    def _served_or_not(self) -> Embedding:
+        if self.api and self.model is None:
+            raise ValueError("`embedding.api` is true, but no `model` is named: name the model that the server has")
+        served = [key for key in ("base_url", "api_key_env", "prices", "dimensions") if getattr(self, key) is not None]
+        if served and not self.api:
+            raise ValueError(
+                f"`embedding.{served[0]}` is about a served model: set `api: true` beside it, or take it out"
+            )
+        return self

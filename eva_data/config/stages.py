@@ -253,7 +253,10 @@ class Pair(Settings):
     this key keeps a solver from being trained on the better of two wrong answers."""
     rewrite: bool = False
     """Whether the solver rewrites every chosen response at the same length (the paper's H.2.1). The rewritten response
-    is chosen instead if its reward is not lower. It costs one more response, and reward, for every pair."""
+    is chosen instead as `rewrite_keep` says. It costs one more response, and reward, for every pair."""
+    rewrite_keep: Literal["better", "all"] = "better"
+    """Which rewritten responses are chosen: `better`, if the reward is not lower; or `all` that got a reward, as in the
+    paper, which does not compare. With `all`, `score_chosen` may be the lower score."""
     rewrite_length: float = Field(0.1, ge=0)
     """Share of its characters by which a rewritten response may be longer or shorter (our choice; the paper gives no
     number)."""
@@ -284,7 +287,8 @@ class Train(Settings):
     """How the solver is trained."""
 
     recipe: str = "dpo"
-    """A recipe of `train/recipes`, such as `dpo`, `sppo`, `simpo` or `orpo`, or the path of your own."""
+    """A recipe of `train/recipes`, such as `dpo`, `sppo`, `simpo`, `orpo`, `ipo`, `cpo`, `kto` or `sft`, or the path of
+    your own."""
     mode: Literal["incremental", "scratch"] = "incremental"
     """`incremental`: theta_t is theta_{t-1} trained on iteration t; `scratch`: theta_0 on iterations 1 to t (the
     paper's table 6)."""

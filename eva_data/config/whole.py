@@ -12,7 +12,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from eva_data.config.base import Execution, Settings
 from eva_data.config.evaluation import Evaluate, PromptScorer
 from eva_data.config.introduced import RECORDED
-from eva_data.config.models import AnyModel, Model, Solver, TableModel, TransformersModel, VllmModel
+from eva_data.config.models import AnyModel, Embedding, Model, Solver, TableModel, TransformersModel, VllmModel
 from eva_data.config.rewards import Pairwise, Reward, Several
 from eva_data.config.stages import (
     Estimate,
@@ -92,6 +92,8 @@ class Config(Settings):
     """The Argilla server on which people review pairs."""
     score: PromptScorer | None = Field(None, json_schema_extra=Execution)
     """Who rates how complex and how good the prompts of all iterations are, for `eva-data score`."""
+    embedding: Embedding = Field(Embedding(), json_schema_extra=Execution)
+    """Which model finds texts of the same meaning."""
     undecided: tuple[str, ...] = Field((), json_schema_extra=Execution)
     """Keys that `pull` left commented out. No command starts until each of them is set, or taken out of this list."""
 

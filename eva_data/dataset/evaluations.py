@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,6 +57,33 @@ class Told(Record):
     warnings: list[str] = Field(default_factory=list)
 
 
+class ContaminationCheck(Record):
+    """How a set was compared with what a theta was trained on."""
+
+    key: str
+    """A hash of the set's texts, the iterations, the settings and the embedding model."""
+    until: PositiveInt
+    """t of theta_t: the iterations 1 to t were compared."""
+    texts: NonNegativeInt
+    """Training texts that were compared."""
+    training_prompts: NonNegativeInt
+    """Prompts of these iterations that a flagged prompt repeats, or that were evolved from such a prompt."""
+    ngram: PositiveInt
+    """Words in a row that two texts share."""
+    changed_numbers: float
+    """Least Jaccard similarity without numbers."""
+    by: str | None
+    """The embedding models' names; `words` if words were counted in its place, None if meaning was not compared."""
+    models: tuple[str, ...] = ()
+    """The embedding models' fingerprints."""
+    across_languages: bool = False
+    """Whether texts in different languages could be compared by meaning."""
+    similar: dict[str, tuple[float, float, float]] = Field(default_factory=dict)
+    """Model -> the least cosine, the least margin to the next texts, and the cosine that is enough by itself."""
+    notes: tuple[str, ...] = ()
+    """What was not compared."""
+
+
 class Compared(Record):
     """One comparison of a solver on a set by a rule, perhaps against another side."""
 
@@ -99,6 +126,8 @@ class Compared(Record):
     figures: dict[str, Any] = Field(default_factory=dict)
     """What the rows come to, as plain values (`evaluation.figures.plain`); `verify` recomputes them."""
     notes: tuple[str, ...] = ()
+    contamination: ContaminationCheck | None = None
+    """How the set was compared with training texts; None if it was not, or if no side was trained here."""
 
     @field_validator("figures")
     @classmethod
@@ -113,6 +142,8 @@ class EvaluationRecord(Record):
     format: PositiveInt = EVALUATIONS_FORMAT
     eva_data: str
     evaluations: tuple[Compared, ...] = ()
+    alarms: tuple[str, ...] = ()
+    """Sentences on several comparisons together; `verify` recomputes them."""
     files: dict[FileName, FileEntry] = Field(default_factory=dict)
 
 
@@ -148,7 +179,17 @@ def read_rows(store: Store, record: EvaluationRecord | None = None) -> pl.DataFr
     return table
 
 
-def keep(store: Store, version: str, compared: Sequence[Compared], rows: pl.DataFrame) -> EvaluationRecord:
+Conclude = Callable[[Sequence[Compared], pl.DataFrame], tuple[str, ...]]
+"""Gives the alarms of all comparisons and their rows."""
+
+
+def _no_alarm(compared: Sequence[Compared], rows: pl.DataFrame) -> tuple[str, ...]:
+    return ()
+
+
+def keep(
+    store: Store, version: str, compared: Sequence[Compared], rows: pl.DataFrame, conclude: Conclude = _no_alarm
+) -> EvaluationRecord:
     """Replace earlier comparisons with the same keys and their rows, and return the record.
 
     New files wait in `.eva` until the record that names them is written. After a kill, the next reader moves them to
@@ -165,7 +206,8 @@ def keep(store: Store, version: str, compared: Sequence[Compared], rows: pl.Data
         name = f"{FOLDER}/{split_of(theta[0])}.parquet"
         files[name] = write_waiting(store, name, part)
     order = sorted((*others, *compared), key=_place)
-    record = EvaluationRecord(eva_data=version, evaluations=tuple(order), files=files)
+    alarms = conclude(order, together)
+    record = EvaluationRecord(eva_data=version, evaluations=tuple(order), alarms=alarms, files=files)
     write_json(store.folder / RECORD, redacted(record.model_dump(mode="json")))
     settle(store, record.files)
     return record

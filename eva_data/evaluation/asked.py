@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from eva_data.config import HELDOUT, EvaluationSet
+from eva_data.config import HELDOUT, PEOPLE, REVIEWS, EvaluationSet
 from eva_data.errors import ConfigError
 from eva_data.evaluation.evaluate import Asked, prompts_of, sets_of, settings_of, usual_opponents
+from eva_data.evaluation.people import reviewed_pairs
 from eva_data.evaluation.rule import JudgingRule, rule_called
 from eva_data.iteration.run import Run
 from eva_data.statistics.power import smallest_difference
@@ -37,28 +38,32 @@ def chosen_sets(run: Run, names: Sequence[str], rule: str | None) -> tuple[Evalu
 
     Raise ConfigError if a name is neither a set nor a file.
     """
-    known = {block.name: block for block in sets_of(run)}
+    known = sets_of(run)
     if not names:
         if rule is not None:
             raise ConfigError("`--rule` says how a file of `--set-name` is judged: name the file")
-        return tuple(known.values())
-    return tuple(_set_called(run, name, known, rule) for name in names)
+        return known
+    return tuple(block for name in names for block in _sets_called(run, name, known, rule))
 
 
-def _set_called(run: Run, name: str, known: dict[str, EvaluationSet], rule: str | None) -> EvaluationSet:
-    if name in known and rule is None:
-        return known[name]
+def _sets_called(run: Run, name: str, known: tuple[EvaluationSet, ...], rule: str | None) -> tuple[EvaluationSet, ...]:
+    """The sets of this name; the held-out prompts are there several times where rewards score them too."""
+    called = tuple(block for block in known if block.name == name)
+    if called and rule is None:
+        return called
     if name == HELDOUT:
-        return _made(name=HELDOUT, rule=rule or "own")
+        return (_made(name=HELDOUT, rule=rule or "own"),)
+    if name == REVIEWS:
+        return (_made(name=REVIEWS, rule=PEOPLE),)
     path = Path(name)
     if not path.exists():
         raise ConfigError(
             f"`--set-name` is `{name}`, which is neither a file nor a set of `evaluate.sets` "
-            f"({', '.join(known) or 'there are none'}): name one of them"
+            f"({', '.join(dict.fromkeys(block.name for block in known)) or 'there are none'}): name one of them"
         )
     usual = "own" if settings_of(run.config).judges else "verifier"
     stem = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in path.stem).lstrip("._-")
-    return _made(name=(stem or "prompts")[:64], path=path, rule=rule or usual)
+    return (_made(name=(stem or "prompts")[:64], path=path, rule=rule or usual),)
 
 
 def _made(**values: Any) -> EvaluationSet:
@@ -76,16 +81,18 @@ def outlook(run: Run, asked: Asked) -> list[str]:
     lines = []
     for block in asked.sets:
         rule = rule_called(block.rule)
+        if rule.kind == "agree":
+            pairs, judges = reviewed_pairs(run.store).height, len(settings_of(run.config).judges)
+            lines.append(f"{block.name} ({block.rule}): {pairs} reviewed pairs, at most {2 * pairs * judges} verdicts")
+            continue
         count = prompts_of(run, block, run.note).height
         sides = len({asked.solver, *asked.against})
         answers = f"{count * sides * block.samples * rule.turns} answers of {sides} sides"
         judges = len(settings_of(run.config).judges)
         orders = 2 if rule.kind == "compare" and rule.orders == "both" else 1
         per_judge = count * orders * (len(asked.against) if rule.kind == "compare" else sides * rule.turns)
-        verdicts = (
-            "the verdicts of a function"
-            if rule.kind == "verify"
-            else f"{per_judge * judges} verdicts of {judges} judges"
+        verdicts = {"verify": "the verdicts of a function", "score": "the scores of a reward"}.get(
+            rule.kind, f"{per_judge * judges} verdicts of {judges} judges"
         )
         line = f"{block.name} ({block.rule}): {count} prompts, at most {answers} and {verdicts}"
         lines.append(f"{asked.solver} on {line}{visible_difference(rule, count)}")

@@ -12,15 +12,19 @@ import polars as pl
 
 from eva_data import __version__
 from eva_data.comparing.families import relatives
-from eva_data.config import HELDOUT, Config, Evaluate, EvaluationSet, Several, Verifier
-from eva_data.dataset.evaluations import Compared, EvaluationRecord, keep, read_record
+from eva_data.config import HELDOUT, PEOPLE, Config, Evaluate, EvaluationSet, Several, Verifier
+from eva_data.dataset.evaluations import Compared, EvaluationRecord, keep, read_record, read_rows
 from eva_data.dataset.inputs import hash_of_prompts
 from eva_data.errors import ConfigError
+from eva_data.evaluation.contamination.marking import SetCheck
 from eva_data.evaluation.figures import figures_of, plain
-from eva_data.evaluation.judging import compared, rated, verified, verifier_of
-from eva_data.evaluation.rates.length import read_gamed
+from eva_data.evaluation.judging import compared, rated
+from eva_data.evaluation.people import reviewed_pairs
+from eva_data.evaluation.rates.alarms import alarms_of
+from eva_data.evaluation.rates.length import LengthInputs, read_gamed
 from eva_data.evaluation.rule import JudgingRule, rule_called
-from eva_data.evaluation.sentences import sentence_of
+from eva_data.evaluation.scoring import rewards_of, scored, verified, verifier_of
+from eva_data.evaluation.sentences import contamination_sentence, sentence_of
 from eva_data.evaluation.sets import SET, Note, read_set
 from eva_data.evaluation.sides import Contender, answers_of, side_called
 from eva_data.files import sha256
@@ -28,6 +32,7 @@ from eva_data.iteration.heldout import heldout_prompts
 from eva_data.iteration.run import Run
 from eva_data.ledger import call_key
 from eva_data.models.player import Player, player_of
+from eva_data.rewards.scorers import reward_model
 from eva_data.tables.schemas import EVALUATIONS, MESSAGES
 
 SANDBOX_SET = "sandbox"
@@ -54,19 +59,44 @@ def settings_of(config: Config) -> Evaluate:
 
 
 def sets_of(run: Run) -> tuple[EvaluationSet, ...]:
-    """All sets of the settings, after the held-out prompts, which come from the sandbox or are seeds set aside."""
+    """All sets of the settings, after the held-out prompts, which come from the sandbox or are seeds set aside.
+
+    With `evaluate.second_reward` the held-out prompts are there again, for the reward and for the second one.
+    """
     config = run.config
-    named = settings_of(config).sets
+    named, usual = settings_of(config).sets, _usual_set(config)
+    if usual is None:
+        held = tuple(block for block in named if block.name == HELDOUT)
+        return (*named, *_rewarded(config, held))
+    rewarded = _rewarded(config, (usual,))
+    others = (block for block in named if block.name != usual.name)
+    # Without a judge and without a verifier, rewards are all that can score the held-out prompts.
+    lacking = usual.rule == "verifier" and usual.function is None and not isinstance(config.reward, Verifier)
+    return (*(rewarded if lacking and rewarded else (usual, *rewarded)), *others)
+
+
+def _usual_set(config: Config) -> EvaluationSet | None:
+    """The held-out prompts of the sandbox or of the seeds; None if the settings name them, or have none."""
     if config.train.heldout and config.model_solver is not None:
         function = Verifier(function="eva_data.sandbox.verifier:score")
-        world = EvaluationSet(name=SANDBOX_SET, rule="verifier", sandbox=config.train.heldout, function=function)
-        return (world, *(block for block in named if block.name != SANDBOX_SET))
-    if config.evaluate is None or any(block.name == HELDOUT for block in named) or config.evaluate.heldout == 0:
-        return named
+        return EvaluationSet(name=SANDBOX_SET, rule="verifier", sandbox=config.train.heldout, function=function)
+    evaluated = config.evaluate
+    if evaluated is None or evaluated.heldout == 0 or any(block.name == HELDOUT for block in evaluated.sets):
+        return None
     if config.seeds is None or config.seeds.sandbox is not None:
-        return named
-    rule = "own" if config.evaluate.judges else "verifier"
-    return (EvaluationSet(name=HELDOUT, rule=rule), *named)
+        return None
+    return EvaluationSet(name=HELDOUT, rule="own" if evaluated.judges else "verifier")
+
+
+def _rewarded(config: Config, heldout: Sequence[EvaluationSet]) -> tuple[EvaluationSet, ...]:
+    """The held-out prompts for the reward and for the second one; none without a second reward."""
+    if config.evaluate is None or config.evaluate.second_reward is None:
+        return ()
+    return tuple(
+        block.model_copy(update={"rule": rule, "function": None, "samples": 1})
+        for block in heldout
+        for rule in ("reward", "second_reward")
+    )
 
 
 def usual_opponents(solver: str) -> tuple[str, ...]:
@@ -90,6 +120,10 @@ def evaluate(run: Run, asked: Asked) -> list[Compared]:
             "there is nothing to evaluate on: name prompts in `evaluate.sets`, or a file with `--set-name FILE`; "
             "`evaluate.heldout` sets seeds aside before iteration 1"
         )
+    for block in asked.sets:
+        if rule_called(block.rule).kind == "score":
+            # What is wrong with a reward is said before anything is asked.
+            rewards_of(run, block)
     made: list[Compared] = []
     with run.servers:
         for block in asked.sets:
@@ -107,6 +141,8 @@ def _on_set(run: Run, asked: Asked, block: EvaluationSet) -> list[Compared]:
         notes.append(run.note(text))
 
     rule = rule_called(block.rule)
+    if rule.kind == "agree":
+        return _on_reviews(run, rule, asked, block)
     prompts = prompts_of(run, block, note)
     _refuse_lacking(rule, block, prompts)
     judges, kin = judges_of(run, rule, asked, block)
@@ -120,16 +156,67 @@ def _on_set(run: Run, asked: Asked, block: EvaluationSet) -> list[Compared]:
     answers = {name: answers_of(run, sides[name], block, prompts, turns=rule.turns, note=note) for name in needed}
     made, tables = {}, []
     gamed = read_gamed(block.gamed_baselines, block.name, prompts) if block.gamed_baselines and missing else None
+    check = SetCheck(run, block, prompts)
     for entry, (ours, theirs) in missing:
         faced = _faced(prompts, answers[ours.name], answers[theirs.name] if theirs else None)
         rows, stopped = _judged(run, rule, block, faced, judges, ours)
         told = entry.model_copy(update={"partial": stopped, "notes": tuple(notes)})
-        tables.append(_as_rows(rows, entry, ours, theirs))
-        figures = figures_of(told, tables[-1], gamed, (block.rule,))
-        made[entry.key] = told.model_copy(update={"figures": plain(figures, sentence_of(figures))})
+        marked = _as_rows(rows, entry, ours, theirs)
+        made[entry.key], marked = _with_figures(check, told, marked, ours, theirs, gamed)
+        tables.append(marked)
+    for entry, (ours, theirs) in zip(entries, pairs, strict=True):
+        before = kept.get(entry.key)
+        if before is not None and not check.stands(before, check.until(*_thetas(ours, theirs))):
+            # The verdicts stand; only what the prompts are compared with has changed.
+            rows = read_rows(run.store).filter(pl.col("evaluation") == entry.key)
+            made[entry.key], marked = _with_figures(check, before, rows, ours, theirs, gamed)
+            tables.append(marked)
     if tables:
-        keep(run.store, __version__, list(made.values()), pl.concat(tables))
+        keep(run.store, __version__, list(made.values()), pl.concat(tables), alarms_of)
     return [made.get(entry.key) or kept[entry.key] for entry in entries]
+
+
+def _on_reviews(run: Run, rule: JudgingRule, asked: Asked, block: EvaluationSet) -> list[Compared]:
+    """The judges against the people on the reviewed pairs. Without such pairs there is nothing, which a note says."""
+    pairs = reviewed_pairs(run.store)
+    if pairs.is_empty():
+        run.note("no pair is reviewed, so the judges are not compared with people: see `eva-data review`")
+        return []
+    judges, kin = judges_of(run, rule, asked, block)
+    people = Contender(PEOPLE, PEOPLE)
+    entry = _entry(run, rule, block, pairs, people, None, judges, kin)
+    record = read_record(run.store) or _NOTHING
+    kept = next((each for each in record.evaluations if each.key == entry.key and each.partial is None), None)
+    if kept is not None:
+        return [kept]
+    rows, stopped = _judged(run, rule, block, pairs, judges, people)
+    told = entry.model_copy(update={"partial": stopped})
+    table = _as_rows(rows, entry, people, None)
+    figures = figures_of(told, table, own_rules=(block.rule,))
+    made = told.model_copy(update={"figures": plain(figures, sentence_of(figures), None)})
+    keep(run.store, __version__, [made], table, alarms_of)
+    return [made]
+
+
+def _with_figures(
+    check: SetCheck,
+    told: Compared,
+    rows: pl.DataFrame,
+    ours: Contender,
+    theirs: Contender | None,
+    gamed: LengthInputs | None,
+) -> tuple[Compared, pl.DataFrame]:
+    """A comparison with its figures, and its rows, in which the prompts that repeat training texts are marked."""
+    until = check.until(*_thetas(ours, theirs))
+    marked = check.marked(rows, until)
+    checked = told.model_copy(update={"contamination": check.record(until)})
+    figures = figures_of(checked, marked, gamed, (told.rule,))
+    values = plain(figures, sentence_of(figures), contamination_sentence(figures))
+    return checked.model_copy(update={"figures": values}), marked
+
+
+def _thetas(*sides: Contender | None) -> list[int | None]:
+    return [side.theta for side in sides if side is not None]
 
 
 def _pairs(rule: JudgingRule, block: EvaluationSet, sides: list[Contender]) -> list[tuple[Contender, Contender | None]]:
@@ -177,7 +264,7 @@ def judges_of(run: Run, rule: JudgingRule, asked: Asked, block: EvaluationSet) -
     Raise ConfigError if the rule needs a judge and none is named, or if a judge is a relative without
     `allow_same_judge`.
     """
-    if rule.kind == "verify":
+    if rule.kind in ("verify", "score"):
         return [], ()
     settings = settings_of(run.config)
     if not settings.judges:
@@ -241,7 +328,9 @@ def _judged(
 ) -> tuple[pl.DataFrame, str | None]:
     if rule.kind == "verify":
         return verified(run, block, faced, f"evaluate-{block.name}-verify-{ours.fingerprint[-12:]}"), None
-    judge_by = compared if rule.kind == "compare" else rated
+    if rule.kind == "score":
+        return scored(run, block, faced, f"evaluate-{block.name}-{block.rule}-{ours.fingerprint[-12:]}"), None
+    judge_by = rated if rule.kind == "rate" else compared
     parts, stopped = [], None
     for judge in judges:
         rows, ended = judge_by(run, rule, block, faced, judge)
@@ -260,9 +349,11 @@ def _entry(
     judges: Sequence[Player],
     kin: tuple[str, ...],
 ) -> Compared:
-    judged_by = (
-        [verifier_of(run, block).fingerprint] if rule.kind == "verify" else [each.fingerprint for each in judges]
-    )
+    judged_by = [each.fingerprint for each in judges]
+    if rule.kind == "verify":
+        judged_by = [verifier_of(run, block).fingerprint]
+    elif rule.kind == "score":
+        judged_by = [reward_model(rewards_of(run, block))]
     entry = Compared(
         key="",
         set=block.name,
@@ -275,7 +366,7 @@ def _entry(
         against_name=theirs.name if theirs else None,
         judges=tuple(sorted(judged_by)),
         prompts=prompts.height,
-        prompts_hash=hash_of_prompts(prompts),
+        prompts_hash=hash_of_prompts(prompts) if rule.kind != "agree" else _hash_of_pairs(prompts),
         right=block.right if rule.kind == "verify" else None,
         samples=block.samples,
         references_hash=_references_hash(rule, prompts),
@@ -287,6 +378,7 @@ def _entry(
         relatives=kin,
     )
     told = {"partial", "notes", "solver_name", "against_name", "key", "figures", "own_template", "answers_of"}
+    told.add("contamination")
     # What an older comparison did not have does not change its key.
     told |= {name for name in ("references_hash", "gamed") if not getattr(entry, name)}
     template = hashlib.sha256(_asked_words(rule, block).encode()).hexdigest()
@@ -302,10 +394,16 @@ def _beside(prompts: pl.DataFrame) -> dict[str, str]:
     return {"beside": hashlib.sha256(columns.write_json().encode()).hexdigest()}
 
 
+def _hash_of_pairs(pairs: pl.DataFrame) -> str:
+    """The hash of the reviewed pairs and of what people say of them."""
+    rows = pairs.select("pair_id", "category").sort("pair_id").rows()
+    return call_key({"reviewed": [list(row) for row in rows]}).hex()
+
+
 def _references_hash(rule: JudgingRule, prompts: pl.DataFrame) -> str:
     """The hash of what a judge sees beside prompts and answers; empty if that is nothing, or nobody is asked."""
     shown = prompts.filter(pl.col("reference").is_not_null() | pl.col("checklist").is_not_null())
-    if rule.kind == "verify" or shown.is_empty():
+    if rule.kind in ("verify", "score") or shown.is_empty():
         return ""
     rows = shown.select("prompt_id", "reference", "checklist").sort("prompt_id").rows()
     return call_key({"references": [list(row) for row in rows]}).hex()[:16]
@@ -328,6 +426,9 @@ def _as_rows(rows: pl.DataFrame, entry: Compared, ours: Contender, theirs: Conte
         "rule": entry.rule,
         "solver": ours.fingerprint,
         "against": theirs.fingerprint if theirs else None,
+        "contaminated": None,
+        "nearest_id": None,
+        "nearest_score": None,
         "iteration": ours.theta,
     }
     named = {name: pl.lit(value, dtype=EVALUATIONS[name]) for name, value in literal.items()}

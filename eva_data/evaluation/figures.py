@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf, isfinite
 from typing import Any
 
 import polars as pl
 
 from eva_data.comparing.orders import flips
 from eva_data.dataset.evaluations import Compared, EvaluationRecord
+from eva_data.evaluation.contamination.flagged import Flagged, flagged_of, plain_flagged
 from eva_data.evaluation.rates.comparability import reasons as incomparable
 from eva_data.evaluation.rates.length import LengthInputs, at_equal_length
+from eva_data.evaluation.rates.people import Agreement, agreement_of
 from eva_data.evaluation.rates.weighing import KEYS, Styled, compared_scores, rate, single_scores, styled
 from eva_data.evaluation.rule import JudgingRule, recorded_rule
 from eva_data.own_code import is_own
+from eva_data.statistics.bootstrap import mean_difference
 from eva_data.statistics.differences import sign_flip_p
 from eva_data.statistics.interval import Interval
 from eva_data.statistics.judges import effective_judges
@@ -34,11 +38,18 @@ SEED = 20411
 CONSISTENT = 0.6
 """A judge's verdicts say something only if it gives the same verdict in both orders on this share of prompts."""
 
+FEWEST = 10
+"""Decided verdicts of a judge below which it is no sign that all went to one place."""
+
 LENGTHS_APART = 0.1
 """Difference between raw and length-controlled win rate from which a reader is warned."""
 
 HARDLY_OVERLAP = 0.1
 """Overlap of the two sides' lengths under which a reader is warned."""
+
+
+UNITS = {"compare": "win rate", "rate": "rating", "verify": "right", "score": "reward", "agree": "agreement"}
+"""Kind of the rule -> unit of the figures."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +60,22 @@ class OrderFigures:
     both: int
     """The number of prompts that it judged in both orders."""
     consistent: float | None
-    """Share of these prompts with the same verdict in both orders. None without prompts."""
+    """Share of these prompts with the same verdict in both orders. None without prompts, as under rules that ask in one
+    order."""
     first: Interval | None
     """Share of its decided verdicts for the reply shown first. None without decided verdicts."""
+
+    @property
+    def only_place(self) -> str | None:
+        """`first` or `second` if all its decided verdicts, ten at least, went to the reply shown there; else None."""
+        if self.first is None or self.first.n < FEWEST or self.first.estimate not in (0.0, 1.0):
+            return None
+        return "first" if self.first.estimate else "second"
+
+    @property
+    def tells(self) -> bool:
+        """Whether its verdicts follow the replies and not their order, so far as that can be seen."""
+        return self.only_place is None and (self.consistent is None or self.consistent >= CONSISTENT)
 
 
 @dataclass(frozen=True)
@@ -60,16 +84,16 @@ class Figures:
 
     compared: Compared
     unit: str
-    """`win rate`, `right` or `rating`."""
+    """`win rate`, `right`, `rating`, `reward`, or `agreement` of the judges with people."""
     judged: int
     """Prompts with a verdict."""
     estimate: Interval | None
-    """In [0, 1], or on the scale of the rating; None if nothing was judged."""
+    """In [0, 1], or on the scale of the rating or reward; None if nothing was judged."""
     scores: pl.DataFrame
     """One row per judged prompt: `prompt_id`, `category`, `score`, and the `weight` of its verdicts."""
     categories: Mapping[str, Interval]
     scale: tuple[float, float]
-    """The lowest and the highest score that a prompt can have."""
+    """The lowest and the highest score that a prompt can have; infinite for a reward."""
     pass_at: Mapping[int, Interval]
     """k -> share of prompts that k answers solve; empty with one answer a prompt."""
     tokens: tuple[float | None, float | None]
@@ -92,9 +116,26 @@ class Figures:
     """The rate with style held equal; None for rules without style control."""
     probabilities: float | None = None
     """Share of the judges' verdicts that are probabilities; None for rules that want none, or without verdicts."""
+    people: Agreement | None = None
+    """The judges against the people on reviewed pairs; None for every rule but `people`."""
     not_comparable: tuple[str, ...] = ()
     """Why the figures compare neither with the published ones nor, perhaps, the sides with each other."""
     warnings: tuple[str, ...] = ()
+    contamination: Flagged | None = None
+    """The prompts that repeat training texts, and the estimate without them; None if that was not checked."""
+
+
+@dataclass(frozen=True)
+class JudgedRate:
+    """The scores of the judged prompts, and the rate that they come to."""
+
+    scores: pl.DataFrame
+    agreement: float | None
+    """Mean share of the judges that agree with the panel; None where answers are judged by themselves."""
+    scale: tuple[float, float]
+    estimate: Interval | None
+    people: Agreement | None = None
+    """The judges against people; None for every rule but `people`."""
 
 
 @dataclass(frozen=True)
@@ -124,27 +165,22 @@ def figures_of(
     """
     rule = recorded_rule(compared.rule, own_rules)
     own = rows.filter(pl.col("evaluation") == compared.key)
-    unit = {"compare": "win rate", "rate": "rating", "verify": "right"}[rule.kind]
-    if rule.kind == "compare":
-        per_prompt, agreement = compared_scores(own, rule)
-    else:
-        per_prompt, agreement = single_scores(own, compared.right), None
-    scale = (rule.lowest, rule.highest) if rule.kind == "rate" else (0.0, 1.0)
-    scores = per_prompt.select("prompt_id", "category", "score", "weight").sort("prompt_id")
-    estimate = rate(scores, rule, scale, SEED) if scores.height else None
+    judged = judged_rate(compared, own, rule)
+    scores = judged.scores
+    unit = UNITS[rule.kind]
     controlled, length_name = None, None
     if rule.kind == "compare" and scores.height:
-        controlled, length_name = at_equal_length(compared, own, per_prompt, gamed, SEED)
+        controlled, length_name = at_equal_length(compared, own, scores, gamed, SEED)
     probabilities = _probabilities(own) if rule.tokens else None
-    orders = _orders(own) if rule.kind == "compare" and rule.orders == "both" else ()
+    orders = _orders(own) if rule.kind in ("compare", "agree") else ()
     made = Figures(
         compared=compared,
         unit=unit,
         judged=scores.height,
-        estimate=estimate,
+        estimate=judged.estimate,
         scores=scores,
-        categories=_by_category(scores, rule, scale),
-        scale=scale,
+        categories=_by_category(scores, rule, judged.scale),
+        scale=judged.scale,
         pass_at=_passes(own, compared) if compared.samples > 1 else {},
         tokens=(_mean(own, "completion_tokens"), _mean(own, "completion_tokens_against")),
         truncated=(_cut(own, "finish_reason"), _cut(own, "finish_reason_against")),
@@ -152,16 +188,50 @@ def figures_of(
         length_name=length_name,
         style_controlled=styled(own, rule, SEED) if rule.kind == "compare" else None,
         probabilities=probabilities,
+        people=judged.people,
         not_comparable=tuple(incomparable(compared, rule, probabilities)),
         orders=orders,
-        agreement=agreement if len(compared.judges) > 1 else None,
+        agreement=judged.agreement if len(compared.judges) > 1 else None,
         effective_judges=_worth(own) if len(compared.judges) > 1 and rule.kind == "compare" else None,
         overlap=_overlap(own) if rule.kind == "compare" else None,
         reasons=dict(
             own.filter(pl.col("reason").is_not_null()).group_by(kind(pl.col("reason"))).len().sort("reason").iter_rows()
         ),
     )
-    return replace(made, warnings=tuple(_warnings(made)))
+    return replace(made, warnings=tuple(_warnings(made)), contamination=_contamination(compared, own))
+
+
+def _contamination(compared: Compared, own: pl.DataFrame) -> Flagged | None:
+    check = compared.contamination
+    if check is None:
+        return None
+    clean = own.filter(pl.col("contaminated").is_null())
+    unchecked = compared.model_copy(update={"contamination": None})
+    rest = figures_of(unchecked, clean).estimate if 0 < clean.height < own.height else None
+    return flagged_of(check, own, rest)
+
+
+def judged_rate(compared: Compared, own: pl.DataFrame, rule: JudgingRule) -> JudgedRate:
+    """The scores of the prompts and their mean, from the EVALUATIONS rows of one comparison alone."""
+    if rule.kind == "agree":
+        return _with_people(own)
+    if rule.kind == "compare":
+        per_prompt, agreement = compared_scores(own, rule)
+    else:
+        per_prompt, agreement = single_scores(own, compared.right), None
+    scale = {"rate": (rule.lowest, rule.highest), "score": (-inf, inf)}.get(rule.kind, (0.0, 1.0))
+    scores = per_prompt.select("prompt_id", "category", "score", "weight").sort("prompt_id")
+    return JudgedRate(scores, agreement, scale, rate(scores, rule, scale, SEED))
+
+
+def _with_people(own: pl.DataFrame) -> JudgedRate:
+    """The agreement of the judges with people; a score of 1 where both prefer the same response."""
+    found = agreement_of(own)
+    same = (pl.col("people") == pl.col("judge")).cast(pl.Float64)
+    scores = found.decided.select("prompt_id", category=pl.lit(None, pl.String), score=same, weight=pl.lit(1.0)).sort(
+        "prompt_id"
+    )
+    return JudgedRate(scores, None, (0.0, 1.0), found.agrees, found)
 
 
 def all_figures(record: EvaluationRecord, rows: pl.DataFrame, own_rules: Collection[str]) -> list[Figures]:
@@ -172,7 +242,7 @@ def all_figures(record: EvaluationRecord, rows: pl.DataFrame, own_rules: Collect
 
 def differences_of(made: Sequence[Figures], solver: str, others: Sequence[str]) -> list[Difference]:
     """How a solver differs from others on the sets on which each was judged by itself, prompt by prompt."""
-    alone = [each for each in made if each.unit != "win rate"]
+    alone = [each for each in made if each.unit not in ("win rate", "agreement")]
     found = []
     for ours in (each for each in alone if each.compared.solver_name == solver):
         for theirs in alone:
@@ -185,7 +255,12 @@ def differences_of(made: Sequence[Figures], solver: str, others: Sequence[str]) 
                 continue
             apart = (both["score"] - both["score_against"]).to_numpy()
             width = ours.scale[1] - ours.scale[0]
-            estimate = bounded_mean(apart, -width, width)
+            if isfinite(width):
+                estimate = bounded_mean(apart, -width, width)
+            elif apart.size > 1:
+                estimate = mean_difference(apart, 0 * apart, seed=SEED)
+            else:
+                continue
             p = sign_flip_p(apart, SEED) if len(apart) > 1 else 1.0
             found.append(Difference(ours.compared.set, solver, theirs.compared.solver_name, ours.unit, estimate, p))
     return found
@@ -199,7 +274,8 @@ def _asked_alike(compared: Compared) -> tuple[object, ...]:
 def _by_category(scores: pl.DataFrame, rule: JudgingRule, scale: tuple[float, float]) -> dict[str, Interval]:
     parts = scores.filter(pl.col("category").is_not_null()).sort("category", "prompt_id")
     groups = parts.partition_by("category", as_dict=True, maintain_order=True)
-    return {str(category): rate(part, rule, scale, SEED) for (category,), part in groups.items()}
+    rates = {str(category): rate(part, rule, scale, SEED) for (category,), part in groups.items()}
+    return {category: found for category, found in rates.items() if found is not None}
 
 
 def _probabilities(own: pl.DataFrame) -> float | None:
@@ -268,9 +344,8 @@ def _warnings(made: Figures) -> list[str]:
             "as 0, 0.5 or 1"
         )
     for judge in made.orders:
-        if judge.first is not None and judge.first.n >= 10 and judge.first.estimate in (0.0, 1.0):
-            place = "first" if judge.first.estimate else "second"
-            found.append(f"{judge.judge} always preferred the reply shown {place}: its verdicts say nothing")
+        if judge.only_place is not None:
+            found.append(f"{judge.judge} always preferred the reply shown {judge.only_place}: its verdicts say nothing")
         elif judge.consistent is not None and judge.consistent < CONSISTENT:
             found.append(
                 f"{judge.judge} said the same in both orders on {100 * judge.consistent:.0f} % of the prompts: this "
@@ -292,8 +367,8 @@ def _warnings(made: Figures) -> list[str]:
     return found
 
 
-def plain(made: Figures, sentence: str) -> dict[str, Any]:
-    """Figures as values for the record: an interval is [estimate, low, high]."""
+def plain(made: Figures, sentence: str, contamination: str | None = None) -> dict[str, Any]:
+    """Figures as values for the record: an interval is [estimate, low, high]. `contamination` is its sentence."""
     return {
         "unit": made.unit,
         "judged": made.judged,
@@ -303,6 +378,7 @@ def plain(made: Figures, sentence: str) -> dict[str, Any]:
         "style_controlled": _ends(made.style_controlled.rate) if made.style_controlled else None,
         "style": dict(made.style_controlled.influence) if made.style_controlled else None,
         "probabilities": made.probabilities,
+        "people": _told_of_people(made.people),
         "not_comparable": list(made.not_comparable) or None,
         "categories": {name: _ends(interval) for name, interval in made.categories.items()},
         "pass_at": {str(k): _ends(interval) for k, interval in made.pass_at.items()},
@@ -316,7 +392,14 @@ def plain(made: Figures, sentence: str) -> dict[str, Any]:
         "reasons": dict(made.reasons),
         "sentence": sentence,
         "warnings": list(made.warnings),
+        "contamination": plain_flagged(made.contamination, contamination),
     }
+
+
+def _told_of_people(found: Agreement | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"pairs": found.pairs.height, "decided": found.decided.height, "kappa": found.kappa}
 
 
 def _ends(interval: Interval | None) -> list[float] | None:

@@ -1,4 +1,4 @@
-"""Lets judges and verifiers judge the answers to a set, and makes rows of EVALUATIONS."""
+"""Lets judges compare or rate the answers to a set, and makes rows of EVALUATIONS."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from eva_data.calls import conversation_text
 from eva_data.comparing.orders import FIRST, SECOND, by_likelihood, for_solver, in_both_orders
 from eva_data.comparing.question import asked, fill, reference_block
 from eva_data.comparing.verdict import Judged, judge_once, no_verdict
-from eva_data.config import EvaluationSet, Verifier
+from eva_data.config import EvaluationSet
 from eva_data.config.base import Settings
 from eva_data.errors import BudgetError, ConfigError, DataError
 from eva_data.evaluation.rule import LIKELIEST, JudgingRule, rule_called
 from eva_data.iteration.run import Run
 from eva_data.jobs.job import Job
 from eva_data.models.player import NOT_ASKED, Player, backend_of
-from eva_data.rewards.scorers import Scorer, scorers_of
 
 NO_ANSWER, EMPTY, SAME = "no_answer", "empty_answer", "same_answer"
 """Values of `reason` for rows that no judge was asked about."""
@@ -72,13 +71,16 @@ def compared(
     # Both orders of a prompt are neighbours, so that few prompts have half a comparison when a budget ends.
     open_rows = decided.filter(pl.col("reason").is_null()).sort("prompt_id", "turn", "sample", "order")
     template = _template(rule, block)
-    questions = [
-        question_of(template, row, *_as_shown(row))
-        for row in open_rows.select(*_QUESTIONED, "order").iter_rows(named=True)
-    ]
+    questions = questions_of(template, open_rows)
     verdicts, stopped = _ask(run, rule, block, judge, questions)
     answered = with_verdicts(rule, open_rows, verdicts)
     return pl.concat([decided.filter(pl.col("reason").is_not_null()), answered]), stopped
+
+
+def questions_of(template: str, rows: pl.DataFrame) -> list[str]:
+    """The question to a judge about each row of `faced` with `order`."""
+    asked_rows = rows.select(*_QUESTIONED, "order").iter_rows(named=True)
+    return [question_of(template, row, *_as_shown(row)) for row in asked_rows]
 
 
 def with_verdicts(rule: JudgingRule, rows: pl.DataFrame, verdicts: Sequence[Judged]) -> pl.DataFrame:
@@ -143,44 +145,6 @@ def rated(
     return pl.concat([rows.filter(pl.col("reason").is_not_null()), answered]), stopped
 
 
-def verifier_of(run: Run, block: EvaluationSet) -> Scorer:
-    """The function of the set, or the reward of the settings. Raise ConfigError if neither is a verifier."""
-    function = block.function or run.config.reward
-    if not isinstance(function, Verifier):
-        raise ConfigError(
-            f"the set `{block.name}` is judged by a verifier, but names no `function`, and `reward` is none: name one, "
-            "or take the rule `own` with a judge"
-        )
-    (scorer,) = scorers_of(function)
-    return scorer
-
-
-def verified(run: Run, block: EvaluationSet, faced: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Rows of `faced` with the score of each answer by the function of the set, or by the reward of the settings."""
-    scorer = verifier_of(run, block)
-    rows = faced.with_columns(
-        judge=pl.lit(scorer.fingerprint),
-        order=pl.lit(None, pl.String),
-        label=pl.lit(None, pl.String),
-        raw=pl.lit(None, pl.String),
-        reason=pl.when(pl.col("response").is_null()).then(pl.lit(NO_ANSWER)),
-    )
-    asked_rows = rows.filter(pl.col("reason").is_null()).sort("prompt_id", "turn", "sample")
-    grouped = (
-        asked_rows.group_by("prompt_id", "turn", maintain_order=True)
-        .agg(pl.col("prompt").first(), response_idx=pl.col("sample"), responses=pl.col("response"))
-        .select("prompt_id", "prompt", "response_idx", "responses")
-    )
-    results = run.score(scorer, grouped, iteration=0, folder=name)
-    flat = [score for _, scores in results for score in scores]
-    answered = asked_rows.with_columns(
-        score=pl.Series([score[0] for score in flat], dtype=pl.Float64),
-        reason=pl.Series([score[1] for score in flat], dtype=pl.String),
-    )
-    unanswered = rows.filter(pl.col("reason").is_not_null()).with_columns(score=pl.lit(None, pl.Float64))
-    return pl.concat([unanswered.select(answered.columns), answered])
-
-
 _QUESTIONED = ("prompt", "reference", "checklist", "response", "response_against")
 
 
@@ -227,7 +191,7 @@ def _template(rule: JudgingRule, block: EvaluationSet) -> str:
             f"`evaluate.sets.{block.name}.judge_template` is {block.judge_template}, which cannot be read ({error}): "
             "name a text file in UTF-8"
         ) from None
-    needed = ("{prompt}", "{first}", "{second}") if rule.kind == "compare" else ("{prompt}", "{response}")
+    needed = ("{prompt}", "{first}", "{second}") if rule.kind != "rate" else ("{prompt}", "{response}")
     missing = [place for place in needed if place not in template]
     if missing:
         raise ConfigError(

@@ -16,7 +16,7 @@ def answers_to_export(run: Run, solver: str, set_name: str) -> pl.DataFrame:
 
     Raises StaleError if the solver was not evaluated on the present set.
     """
-    (block,) = chosen_sets(run, (set_name,), None)
+    block = chosen_sets(run, (set_name,), None)[0]
     prompts = prompts_of(run, block, run.note)
     record = read_record(run.store)
     made = record.evaluations if record else ()

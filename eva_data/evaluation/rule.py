@@ -35,8 +35,9 @@ LIKELIEST = 5
 class JudgingRule:
     """A rule by which answers to a set are judged."""
 
-    kind: Literal["compare", "rate", "verify"]
-    """`compare` shows two answers to a judge, `rate` shows one answer, and `verify` calls a function."""
+    kind: Literal["compare", "rate", "verify", "score", "agree"]
+    """`compare` shows two answers to a judge, `rate` shows one answer, `verify` calls a function, and `score` takes a
+    reward, whose scale has no ends. `agree` compares as `compare` does, but pairs that people have compared."""
     source: str
     """The publication of the rule, or a note that it is eva-data's own."""
     template: str = ""

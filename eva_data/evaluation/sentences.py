@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eva_data.evaluation.figures import CONSISTENT, Difference, Figures
+from eva_data.evaluation.contamination.flagged import sentence
+from eva_data.evaluation.figures import Difference, Figures
 from eva_data.evaluation.rates.comparability import sides_apart
+from eva_data.evaluation.rates.people import Agreement
 from eva_data.statistics.interval import Interval
 from eva_data.statistics.power import LARGEST_DEVIATION, prompts_needed
+
+ON_A_SCALE = ("rating", "reward")
+"""Units that are no shares."""
 
 
 def percent(interval: Interval) -> str:
@@ -24,7 +29,7 @@ def shown(made: Figures) -> str:
     """The estimate of a comparison with its interval and unit."""
     if made.estimate is None:
         return "nothing was judged"
-    return f"{made.unit} {rating(made.estimate) if made.unit == 'rating' else percent(made.estimate)}"
+    return f"{made.unit} {rating(made.estimate) if made.unit in ON_A_SCALE else percent(made.estimate)}"
 
 
 def sentence_of(made: Figures) -> str:
@@ -34,14 +39,17 @@ def sentence_of(made: Figures) -> str:
     if made.estimate is None:
         why = ", ".join(f"{reason} {count}" for reason, count in made.reasons.items()) or "there are no verdicts"
         return f"Nothing can be said of {compared.solver_name} {where}: {why}."
+    if made.people is not None:
+        return _of_people(made, made.people)
     if made.unit != "win rate":
         return f"{compared.solver_name}: {shown(made)} {where}."
-    unable = [judge for judge in made.orders if judge.consistent is not None and judge.consistent < CONSISTENT]
+    unable = [judge for judge in made.orders if not judge.tells]
     if unable and len(unable) * 2 > len(made.orders):
-        return (
-            f"This judge cannot tell {compared.solver_name} from {compared.against_name} {where}: it said the same in "
-            f"both orders on {100 * (unable[0].consistent or 0):.0f} % of the prompts."
-        )
+        first = unable[0]
+        why = f"it said the same in both orders on {100 * (first.consistent or 0):.0f} % of the prompts"
+        if first.consistent is None:
+            why = f"it always preferred the reply shown {first.only_place}"
+        return f"This judge cannot tell {compared.solver_name} from {compared.against_name} {where}: {why}."
     if (apart := sides_apart(compared)) is not None:
         sides = f"{compared.solver_name} and {compared.against_name}"
         return f"{sides} are not compared {where}, since {apart}: {shown(made)}."
@@ -58,12 +66,33 @@ def sentence_of(made: Figures) -> str:
     )
 
 
+def _of_people(made: Figures, found: Agreement) -> str:
+    assert made.estimate is not None
+    judges = "the judge" if len(made.compared.judges) == 1 else f"the panel of {len(made.compared.judges)} judges"
+    kappa = "" if found.kappa is None else f"; Cohen's kappa, ties included, is {found.kappa:.2f}"
+    left = "" if not found.undecided else f"; of {found.undecided} more {judges} preferred neither"
+    return (
+        f"On reviewed pairs {judges} agrees with people in {percent(made.estimate)} of {made.estimate.n} on which both "
+        f"prefer a response{left}{kappa}."
+    )
+
+
+def contamination_sentence(made: Figures) -> str | None:
+    """The sentence on prompts that repeat training texts; None if that was not checked."""
+    found = made.contamination
+    if found is None:
+        return None
+    rest = found.without
+    written = None if rest is None else f"{made.unit} {rating(rest) if made.unit == 'rating' else percent(rest)}"
+    return sentence(found, written)
+
+
 def difference_sentence(found: Difference, adjusted_p: float) -> str:
     """The sentence on a difference of two sides that were judged by themselves; `adjusted_p` is Holm's p value."""
     apart = found.estimate
     shape = (
         f"{apart.estimate:+.2f} [{apart.low:+.2f}, {apart.high:+.2f}]"
-        if found.unit == "rating"
+        if found.unit in ON_A_SCALE
         else f"{100 * apart.estimate:+.1f} points [{100 * apart.low:+.1f}, {100 * apart.high:+.1f}]"
     )
     verdict = _verdict(apart, 0.0) if adjusted_p < 0.05 else None

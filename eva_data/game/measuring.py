@@ -15,8 +15,8 @@ from eva_data.dataset.evaluations import EvaluationRecord, read_record
 from eva_data.dataset.seeds import read_seeds
 from eva_data.evaluation.asked import visible_difference
 from eva_data.evaluation.evaluate import prompts_of, sets_of, settings_of, usual_opponents
-from eva_data.evaluation.judging import verifier_of
 from eva_data.evaluation.rule import JudgingRule, rule_called
+from eva_data.evaluation.scoring import verifier_of
 from eva_data.evolve.scorer import ASPECTS, QUESTIONS
 from eva_data.game.play import trained_thetas
 from eva_data.game.starting import CHARACTERS_PER_TOKEN, Start, measure
@@ -62,6 +62,8 @@ def _on_set(run: Run, iteration: int, block: EvaluationSet) -> tuple[list[Work |
     size, rule = _size(run, block), rule_called(block.rule)
     if size is None:
         return [], [f"how many prompts the set `{block.name}` has is not known here, so its evaluation is left out"]
+    if rule.kind in ("score", "agree"):
+        return [], [f"what the rule {block.rule} asks about the set `{block.name}` is not in this plan"]
     thetas = _to_evaluate(run, iteration, block, read_record(run.store))
     if rule.kind == "compare":
         # theta_0 answers, and is compared with nobody.

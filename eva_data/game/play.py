@@ -185,7 +185,8 @@ def write_heldout(store: Store) -> None:
     """Write the numbers of right answers to the sandbox's held-out prompts, by theta and depth."""
     rows = read_rows(store).filter((pl.col("set") == SANDBOX_SET) & pl.col("iteration").is_not_null())
     record = read_record(store)
-    latest = {(each.theta, each.set): each.key for each in (record.evaluations if record else ())}
+    by_function = [each for each in (record.evaluations if record else ()) if each.rule == "verifier"]
+    latest = {(each.theta, each.set): each.key for each in by_function}
     table = (
         rows.filter(pl.col("evaluation").is_in(sorted(latest.values())))
         .group_by(depth=pl.col("category").str.strip_prefix("depth ").cast(pl.Int32), theta=pl.col("iteration"))

@@ -40,7 +40,7 @@ def rewrite_chosen(
     iteration: int,
     scales: Scales | None = None,
 ) -> Rewritten:
-    """Rewrite the chosen response of every pair. The rewritten response is chosen if its reward is not lower.
+    """Rewrite the chosen response of every pair. The rewritten response is chosen as `pair.rewrite_keep` says.
 
     `pairs` are PREFERENCES and `prompts` is X_t. The solver gives one more response for every pair. Nothing is
     rewritten if `pair.rewrite` is off, or if a table answered (`solver` is None).
@@ -75,7 +75,7 @@ def rewrite_chosen(
     answered = conform(written.with_columns(reused=pl.lit(False)), RESPONSES)
     rated = score(run, answered, prompts, stage="rewrite", iteration=iteration, scales=scales)
     scored, unusable = rated.responses, rated.rejects
-    preferences = with_rewritten(pairs, scored)
+    preferences = with_rewritten(pairs, scored, keep=config.pair.rewrite_keep)
     taken = int(preferences["rewritten"].sum())
     usable = scored["reward"].count()
     return Rewritten(

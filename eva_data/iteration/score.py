@@ -69,7 +69,7 @@ def score(
     )
     found = pl.concat(
         [
-            _score_by(run, scorer, rows, stage=stage, name=f"reward-{stage}-{number}", iteration=iteration)
+            scored_by(run, scorer, rows, stage=stage, name=f"reward-{stage}-{number}", iteration=iteration)
             for number, scorer in enumerate(run.scorers)
         ]
     )
@@ -99,8 +99,10 @@ def _refuse_unreadable(verdicts: Sequence[tuple[float | None, str | None, str | 
     )
 
 
-def _score_by(run: Run, scorer: Scorer, rows: pl.DataFrame, *, stage: str, name: str, iteration: int) -> pl.DataFrame:
-    """SCORES of one reward: one row per response."""
+def scored_by(
+    run: Run, scorer: Scorer, rows: pl.DataFrame, *, stage: str, name: str, iteration: int, key: str = "reward"
+) -> pl.DataFrame:
+    """SCORES of one reward, whose block is at `key` in the settings: one row per response."""
     block = scorer.block
     if isinstance(block, LocalReward):
         # The reward may need the memory that a server holds.
@@ -114,7 +116,7 @@ def _score_by(run: Run, scorer: Scorer, rows: pl.DataFrame, *, stage: str, name:
             iteration=iteration,
             stage=f"judge ({stage})",
             settings=block,
-            key="reward.judge",
+            key=f"{key}.judge",
             folder=name,
             shown="judge",
             framed=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -39,8 +39,17 @@ Write only the new reply, between <new_reply> and </new_reply>."""
 _OPEN, _CLOSE = "<new_reply>", "</new_reply>"
 
 
-def with_rewritten(preferences: pl.DataFrame, rewritten: pl.DataFrame, *, rules: int = RULES) -> pl.DataFrame:
+def with_rewritten(
+    preferences: pl.DataFrame,
+    rewritten: pl.DataFrame,
+    *,
+    keep: Literal["better", "all"] = "better",
+    rules: int = RULES,
+) -> pl.DataFrame:
     """The pairs, in which a rewritten response takes the place of the chosen one if its reward is not lower.
+
+    With `keep="all"` its reward is not compared, as in the paper. A rewritten response without a reward, and one that
+    is the rejected response, is never taken.
 
     `rewritten` (RESPONSES of stage rewrite) has at most one row per prompt. Its `response_idx` is the index of the
     response that was rewritten. The rejected response stays. The metrics stay too, because they are about the solver's
@@ -56,6 +65,8 @@ def with_rewritten(preferences: pl.DataFrame, rewritten: pl.DataFrame, *, rules:
     )
     before, after = pl.col("score_chosen"), pl.col("new_reward")
     taken = (before - after <= noise(before, after, rules)).fill_null(False)
+    if keep == "all":
+        taken = after.is_not_null() & (pl.col("new_text") != last_text(pl.col("rejected")).str.strip_chars())
     changed = better.with_columns(
         rewritten=taken,
         chosen=pl.when(taken).then(one_answer(pl.col("new_text"))).otherwise("chosen"),

@@ -119,6 +119,7 @@ def dataset_card(
             off_policy=numbers.pairs_where(store, iterations, ~pl.col("on_policy")),
             by_people=numbers.pairs_where(store, iterations, pl.col("verdict_by") == "human"),
             evaluations=card_rows(evaluations.evaluations if evaluations else ()),
+            alarms=list(evaluations.alarms) if evaluations else [],
             scored=scores is not None,
             by_topic=any(path.startswith("topics/") for manifest in manifests for path in manifest.files),
             reviews=[manifest for manifest in manifests if manifest.review is not None],

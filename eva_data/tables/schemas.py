@@ -195,6 +195,9 @@ EVALUATIONS = _schema(
         "finish_reason_against": pl.String,
         "completion_tokens": pl.Int32,
         "completion_tokens_against": pl.Int32,
+        "contaminated": pl.String,  # why it counts as seen in training: `ngram+embedding`; null if it does not
+        "nearest_id": pl.String,  # the training prompt that it repeats; null if it repeats none
+        "nearest_score": pl.Float64,  # 1 for ngram, the Jaccard similarity for numbers, else a cosine
         "iteration": pl.Int32,  # t of theta_t, the solver; null for a model that was not trained here
     }
 )

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from eva_data.config import Config
+from eva_data.config import Config, Pairwise
 from eva_data.dataset.store import Store
 from eva_data.errors import MissingExtraError
 from eva_data.jobs.job import Progress
@@ -59,7 +59,7 @@ def train(
         return solver
     recipe = find_recipe(config.train.recipe)
     # A wrong recipe fails here, and not after half a minute of imports.
-    algorithm_of(recipe)
+    algorithm = algorithm_of(recipe)
     split = split_of(config, store, iteration)
     more = _beside(config, store, iteration, initial)
     for package in ("trl", "accelerate", "peft"):
@@ -75,6 +75,7 @@ def train(
         *("--model_name_or_path", _named(model), *more),
         *("--output_dir", str(job / "output"), "--progress", str(job / "progress.json"), "--resume", "true"),
         *("--seed", str(config.seed), *script_arguments(config)),
+        *(win_probabilities(config) if algorithm == "sppo" else ()),
     ]
     environment |= {"HF_DATASETS_CACHE": str(job / "datasets")}
     log = store.log(f"train-iter_{iteration}")
@@ -96,3 +97,10 @@ def _beside(config: Config, store: Store, iteration: int, initial: Path | str | 
 
 def _named(model: Path | str) -> str:
     return str(model.resolve()) if isinstance(model, Path) else model
+
+
+def win_probabilities(config: Config) -> tuple[str, ...]:
+    """Since which iteration the scores of pairs are probabilities of winning: if one pairwise reward gave them."""
+    if not isinstance(config.reward, Pairwise):
+        return ()
+    return ("--win_probabilities_since", str(config.first_answered))

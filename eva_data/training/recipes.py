@@ -14,10 +14,10 @@ from eva_data.files import sha256
 from eva_data.iteration.thetas import read_training, refuse_damaged
 from eva_data.project import train_dir
 
-OFFLINE = ("dpo", "sppo", "simpo", "orpo")
+OFFLINE = ("dpo", "sppo", "simpo", "orpo", "ipo", "cpo", "kto", "sft")
 """The algorithms of `train/preference.py`."""
 
-REFERENCED = ("dpo", "sppo")
+REFERENCED = ("dpo", "sppo", "ipo", "kto")
 """The algorithms whose loss has a reference model."""
 
 _SANDBOX = "sandbox"

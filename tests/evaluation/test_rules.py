@@ -111,7 +111,8 @@ def test_alpaca_eval_asks_once_per_prompt_in_its_drawn_order_and_reads_a_letter_
 
     made = evaluated(tmp_path, "alpaca_eval", {}, answer, "reference")
     assert made.estimate is not None and made.estimate.estimate == 1.0
-    assert len(set(QUESTIONS)) == 2 and made.orders == ()
+    assert len(set(QUESTIONS)) == 2
+    assert [(judge.both, judge.consistent) for judge in made.orders] == [(0, None)]
     assert made.probabilities == 0
     assert "the judge gave log-probabilities for 0 % of its verdicts; the others count as 0, 0.5 or 1" in made.warnings
 

@@ -117,6 +117,16 @@ def test_every_reply_is_a_response_or_a_reject() -> None:
     assert conform(failed, REJECTS).schema == REJECTS
 
 
+def test_all_rewritten_responses_are_chosen_whatever_their_reward_if_the_settings_say_so() -> None:
+    given = pairs(*(pair(name, f"old {name}", 1.0) for name in "abcd"))
+    new = rewrites(("a", 0, "new a", 0.5), ("b", 0, "new b", 2.0), ("c", 0, "new c", None), ("d", 0, "bad", 0.0))
+    better, every = (with_rewritten(given, new, keep=keep) for keep in ("better", "all"))
+    assert better["rewritten"].to_list() == [False, True, False, False]
+    assert every["rewritten"].to_list() == [True, True, False, False], "one has no reward, one is the rejected response"
+    assert every["score_chosen"].to_list() == [0.5, 2.0, 1.0, 1.0]
+    assert [turns[0]["content"] for turns in every["chosen"]] == ["new a", "new b", "old c", "old d"]
+
+
 def test_the_rewritten_response_is_chosen_where_its_reward_is_not_lower() -> None:
     before = pairs(
         pair("a", "good", 1.0, chosen_idx=3),

@@ -18,6 +18,7 @@ from eva_data.config.reading import parse_config
 from eva_data.dataset.store import Store
 from eva_data.errors import ConfigError, DataError, StaleError
 from eva_data.training.launch import launch_arguments
+from eva_data.training.offline import win_probabilities
 from eva_data.training.recipes import OFFLINE, algorithm_of, find_recipe, refuse_another, split_of, with_algorithm
 
 
@@ -56,7 +57,7 @@ def test_a_recipe_is_found_by_name_or_by_path(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("beta: 0.1\n")
     assert find_recipe("dpo") == RECIPES / "dpo.yaml"
     assert find_recipe(str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
-    with pytest.raises(ConfigError, match=r"`train\.recipe` is `dop`: known are dpo, dpo_nll, "):
+    with pytest.raises(ConfigError, match=r"`train\.recipe` is `dop`: known are cpo, dpo, dpo_nll, "):
         find_recipe("dop")
     with pytest.raises(ConfigError, match="no such file"):
         find_recipe(str(tmp_path / "yours.yaml"))
@@ -109,6 +110,21 @@ def test_several_gpus_are_accelerates_business(tmp_path: Path) -> None:
     arguments, environment = launch_arguments(config(accelerate=str(file)), {"CUDA_VISIBLE_DEVICES": "4,5"})
     assert arguments == ["--config_file", str(file)]
     assert environment["CUDA_VISIBLE_DEVICES"] == "4,5"
+
+
+def test_scores_are_probabilities_of_winning_if_one_pairwise_reward_gave_them() -> None:
+    values = config().model_dump(mode="json", exclude_unset=True)
+    compared = {"backend": "pairwise", "model": "llm-blender/PairRM", "kind": "pairrm"}
+    pairwise = parse_config(values | {"reward": compared}, "the test")
+    assert win_probabilities(pairwise) == ("--win_probabilities_since", "1")
+    assert win_probabilities(config()) == (), "a verifier's rewards are none"
+    several = {"backend": "several", "rewards": [compared, {"backend": "classifier", "model": "acme/reward"}]}
+    assert win_probabilities(parse_config(values | {"reward": several}, "the test")) == (), (
+        "standardised means are none"
+    )
+    table = {"backend": "table", "path": "table.parquet", "then": values["solver"]}
+    tabled = {key: value for key, value in values.items() if key != "seeds"} | {"solver": table, "reward": compared}
+    assert win_probabilities(parse_config(tabled, "the test")) == ("--win_probabilities_since", "2")
 
 
 def test_where_and_by_what_launch_it_is_trained_makes_no_other_dataset() -> None:

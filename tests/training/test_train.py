@@ -52,7 +52,7 @@ COLUMNS = ("prompt", "chosen", "rejected")
 
 PAPER: dict[str, dict[str, Any]] = {
     "dpo": {"loss_type": ["sigmoid"], "beta": 0.05, "learning_rate": 5e-7, "num_train_epochs": 2},
-    "sppo": {"loss_type": ["sppo_hard"], "beta": 0.001, "learning_rate": 5e-7, "num_train_epochs": 6}
+    "sppo": {"loss_type": ["sppo"], "beta": 0.001, "learning_rate": 5e-7, "num_train_epochs": 6}
     | {"lr_scheduler_type": "linear", "optim": "rmsprop", "max_length": 1024, "max_prompt_length": 512},
     "simpo": {"loss_type": "simpo", "beta": 10, "learning_rate": 8e-7, "num_train_epochs": 1}
     | {"simpo_gamma": 5, "cpo_alpha": 0, "alpha": 0, "batch": 32},
@@ -88,7 +88,7 @@ def test_a_recipe_is_the_papers(preference: ModuleType, tmp_path: Path, recipe: 
 def test_every_recipe_is_parsed_as_what_its_algorithm_is(preference: ModuleType, tmp_path: Path) -> None:
     assert tuple(preference.ALGORITHMS) == OFFLINE
     recipes = {algorithm: [algorithm, f"sandbox_{algorithm}"] for algorithm in OFFLINE}
-    recipes["dpo"] = ["dpo", "dpo_nll", "sandbox"]
+    recipes["dpo"] = ["dpo", "dpo_nll", "dpo_nll_code", "irpo", "sandbox"]
     for algorithm, names in recipes.items():
         for name in names:
             own, training, _ = preference.parse_arguments(arguments(tmp_path, tmp_path, recipe=name))
@@ -120,7 +120,7 @@ def test_a_batch_that_the_devices_cannot_share_is_refused(preference: ModuleType
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma2", "qwen2", "qwen3"])
-@pytest.mark.parametrize("recipe", [*PAPER, "dpo_nll"])
+@pytest.mark.parametrize("recipe", [*PAPER, "dpo_nll", "kto", "sft"])
 def test_two_steps_make_an_ordinary_model_folder(
     preference: ModuleType, tmp_path: Path, architecture: Architecture, recipe: str
 ) -> None:

@@ -11,7 +11,15 @@ from eva_data.cli.text.terminal import Terminal
 from eva_data.dataset.evaluations import Compared, read_record, read_rows
 from eva_data.evaluation.evaluate import settings_of
 from eva_data.evaluation.figures import Figures, all_figures, differences_of
-from eva_data.evaluation.sentences import checkpoint_note, difference_sentence, percent, rating, sentence_of
+from eva_data.evaluation.sentences import (
+    ON_A_SCALE,
+    checkpoint_note,
+    contamination_sentence,
+    difference_sentence,
+    percent,
+    rating,
+    sentence_of,
+)
 from eva_data.foreign import visible
 from eva_data.iteration.run import Run
 from eva_data.statistics.differences import holm
@@ -27,16 +35,21 @@ def print_evaluations(run: Run, compared: Sequence[Compared] | None = None) -> N
     everything = all_figures(record, read_rows(run.store, record), own_rules)
     made = [figures for figures in everything if figures.compared.key in wanted]
     console = Terminal()
-    for name, prompts in dict.fromkeys((figures.compared.set, figures.compared.prompts_hash) for figures in made):
-        of_set = [each for each in made if (each.compared.set, each.compared.prompts_hash) == (name, prompts)]
+    for kind in dict.fromkeys(_kind(figures) for figures in made):
+        of_set = [each for each in made if _kind(each) == kind]
+        name = of_set[0].compared.set
         console.print(_table(name, of_set))
         if (categories := _categories(name, of_set)) is not None:
             console.print(categories)
     for figures in made:
-        if figures.unit == "win rate":
+        if figures.unit in ("win rate", "agreement"):
             console.print(visible(sentence_of(figures)), soft_wrap=True, highlight=False)
+        if (repeats := contamination_sentence(figures)) is not None:
+            console.print(visible(repeats), soft_wrap=True, highlight=False)
         for warning in figures.warnings:
             console.print(f"Warning: {visible(warning)}", soft_wrap=True, highlight=False)
+    for alarm in record.alarms:
+        console.print(f"Alarm: {visible(alarm)}.", soft_wrap=True, highlight=False)
     for reason in dict.fromkeys(reason for figures in made for reason in figures.not_comparable):
         console.print(f"Note: {visible(reason)}.", soft_wrap=True, highlight=False)
     solvers = list(dict.fromkeys(each.compared.solver_name for each in made))
@@ -45,6 +58,11 @@ def print_evaluations(run: Run, compared: Sequence[Compared] | None = None) -> N
     for found, p in zip(pairs, adjusted.values(), strict=True):
         console.print(visible(difference_sentence(found, p)), soft_wrap=True, highlight=False)
     console.print(checkpoint_note(made), soft_wrap=True, highlight=False)
+
+
+def _kind(figures: Figures) -> tuple[str, str, str]:
+    """What the comparisons of one table share: set, prompts and rule."""
+    return figures.compared.set, figures.compared.prompts_hash, figures.compared.rule
 
 
 def _table(name: str, made: Sequence[Figures]) -> Table:
@@ -95,11 +113,11 @@ def _categories(name: str, made: Sequence[Figures]) -> Table | None:
 
 def _interval(figures: Figures) -> str:
     assert figures.estimate is not None
-    return rating(figures.estimate) if figures.unit == "rating" else percent(figures.estimate)
+    return rating(figures.estimate) if figures.unit in ON_A_SCALE else percent(figures.estimate)
 
 
 def _category(figures: Figures, category: str) -> str:
     interval = figures.categories.get(category)
     if interval is None:
         return "-"
-    return f"{interval.estimate:.2f}" if figures.unit == "rating" else f"{100 * interval.estimate:.1f} %"
+    return f"{interval.estimate:.2f}" if figures.unit in ON_A_SCALE else f"{100 * interval.estimate:.1f} %"

@@ -10,7 +10,7 @@ import polars as pl
 
 from eva_data.comparing.orders import by_panel
 from eva_data.evaluation.rule import JudgingRule
-from eva_data.statistics.bootstrap import drawn_counts, rate_of_draws
+from eva_data.statistics.bootstrap import drawn_counts, mean_difference, rate_of_draws
 from eva_data.statistics.bradley_terry import bradley_terry
 from eva_data.statistics.interval import Interval
 from eva_data.statistics.rates import bounded_mean
@@ -73,19 +73,24 @@ def single_scores(own: pl.DataFrame, right: float | None) -> pl.DataFrame:
     )
 
 
-def rate(scores: pl.DataFrame, rule: JudgingRule, scale: tuple[float, float], seed: int) -> Interval:
-    """The mean of the prompts' scores, or of all verdicts where the rule weighs them.
+def rate(scores: pl.DataFrame, rule: JudgingRule, scale: tuple[float, float], seed: int) -> Interval | None:
+    """The mean of the prompts' scores, or of all verdicts where the rule weighs them; None without any.
 
     The latter is what Bradley and Terry's model gives for two sides, sum(weight x score) / sum(weight): the log odds of
     a side that met only the other are those of its share of the verdicts. Its interval is from draws of prompts, each
     with all its verdicts.
     """
     values = scores.sort("prompt_id")["score"].to_numpy()
+    if values.size == 0:
+        return None
+    if rule.kind == "score":
+        # A reward's scale has no ends, so one prompt alone has no interval.
+        return mean_difference(values, 0 * values, seed=seed) if values.size > 1 else None
     if rule.weights is None:
         return bounded_mean(values, *scale)
     ordered = scores.sort("score", "weight", "prompt_id")
     won, weight = (ordered["score"] * ordered["weight"]).to_numpy(), ordered["weight"].to_numpy()
-    counts = drawn_counts(ordered.height, seed=seed)
+    counts = drawn_counts(ordered.height, seed=seed).astype(float)
     return rate_of_draws(float(won.sum() / weight.sum()), (counts @ won) / (counts @ weight), ordered.height)
 
 

@@ -10,14 +10,12 @@ import polars as pl
 
 from eva_data.errors import ConfigError, DataError
 from eva_data.evolve.elimination.ngrams import WORDS, ngram_hashes
-from eva_data.evolve.elimination.word_runs import WORD, WordRuns
+from eva_data.evolve.elimination.shared_runs import SharedRuns
 from eva_data.tables.reading import described, open_path
 from eva_data.tables.rules import RULES
 from eva_data.tables.shapes.conversations import is_conversation, prompt
 from eva_data.tables.shapes.values import is_text
 
-SHORTEST = 5
-"""Words. People may write a shorter text of a benchmark by chance, so it only matches a turn with no other words."""
 _BATCH = 50_000
 
 
@@ -73,52 +71,22 @@ def contaminated(
     empty = pl.DataFrame(schema={"prompt_id": pl.String, "set": pl.String})
     if not sets:
         return empty
-    references = _Grams.of(sets, words) if rules < 2 else _References.of(sets, words)
-    found = [references.met_by(batch) for batch in prompts.iter_slices(_BATCH)]
+    if rules < 2:
+        grams = _Grams.of(sets, words)
+        found = [grams.met_by(batch) for batch in prompts.iter_slices(_BATCH)]
+    else:
+        texts = [each.texts.select("text", pl.lit(place, pl.UInt32).alias("set")) for place, each in enumerate(sets)]
+        references = SharedRuns.of(pl.concat(texts), words)
+        found = [_first_met(references, batch) for batch in prompts.iter_slices(_BATCH)]
     name = pl.col("set").replace_strict(dict(enumerate(names)), return_dtype=pl.String)
     return pl.concat([empty, *(batch.with_columns(name) for batch in found)])
 
 
-@dataclass(frozen=True)
-class _References:
-    """Runs of words in the sets' texts, each with the number of the first `set` that has it."""
-
-    words: int
-    long: pl.DataFrame
-    """Runs of `words` words. Columns: `run`, `set`."""
-    short: pl.DataFrame
-    """Whole texts that are shorter. Columns: `run`, `set`, `words`, `units`."""
-
-    @classmethod
-    def of(cls, sets: Sequence[ReferenceSet], words: int) -> _References:
-        long, short = [], []
-        for place, reference in enumerate(sets):
-            runs = WordRuns.of(reference.texts.with_row_index("row"))
-            in_set = pl.lit(place, pl.UInt32).alias("set")
-            long.append(runs.long(words * WORD).select("run", in_set).unique())
-            whole = runs.whole().filter(pl.col("units") < words * WORD)
-            short.append(whole.select("run", in_set, "words", "units").unique())
-        return cls(
-            words,
-            pl.concat(long).group_by("run").agg(pl.col("set").min()),
-            pl.concat(short).group_by("run").agg(pl.col("set").min(), pl.col("words", "units").first()),
-        )
-
-    def met_by(self, prompts: pl.DataFrame) -> pl.DataFrame:
-        """One row per prompt that matches: `prompt_id` and the first matching `set`."""
-        turns = _turns(prompts)
-        runs = WordRuns.of(turns)
-        inside = self.short.filter(pl.col("units") >= SHORTEST * WORD)
-        met = [
-            runs.long(self.words * WORD).join(self.long, on="run"),
-            runs.whole().select("row", "run").join(self.short.select("run", "set"), on="run"),
-            *(
-                runs.of_length(length).join(inside.filter(words=length).select("run", "set"), on="run")
-                for length in inside["words"].unique().sort()
-            ),
-        ]
-        rows = pl.concat([found.select("row", "set") for found in met])
-        return rows.join(turns.select("row", "prompt_id"), on="row").group_by("prompt_id").agg(pl.col("set").min())
+def _first_met(references: SharedRuns, prompts: pl.DataFrame) -> pl.DataFrame:
+    """One row per prompt that matches: `prompt_id` and the number of the first matching `set`."""
+    turns = prompts.select("prompt_id", text=_user_turns(pl.col("prompt"))).explode("text").with_row_index("row")
+    rows = references.met_by(turns)
+    return rows.join(turns.select("row", "prompt_id"), on="row").group_by("prompt_id").agg(pl.col("set").min())
 
 
 @dataclass(frozen=True)

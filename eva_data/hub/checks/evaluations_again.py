@@ -10,9 +10,11 @@ from eva_data.comparing.orders import for_solver
 from eva_data.dataset.evaluations import Compared, read_record, read_rows
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, EvaError
+from eva_data.evaluation.contamination.again import lost_flags
 from eva_data.evaluation.figures import figures_of, plain
+from eva_data.evaluation.rates.alarms import alarms_of
 from eva_data.evaluation.rule import recorded_rule
-from eva_data.evaluation.sentences import sentence_of
+from eva_data.evaluation.sentences import contamination_sentence, sentence_of
 from eva_data.hub.checks.as_written import UNREADABLE
 from eva_data.own_code import is_own
 
@@ -40,10 +42,13 @@ def verify_evaluations(store: Store) -> tuple[list[str], list[str]]:
         if each.gamed is not None:
             unknown.append(f"the length-controlled win rate on `{each.set}`, which needs {each.gamed}")
         try:
+            problems += _unflagged(store, each, rows.filter(pl.col("evaluation") == each.key))
             problems += _wrong(each, rows.filter(pl.col("evaluation") == each.key))
         except (EvaError, ImportError, LookupError, TypeError, ArithmeticError, *UNREADABLE) as error:
             said = str(error).strip().partition("\n")[0] or type(error).__name__
             problems.append(f"evaluations: {each.set} of {each.solver_name} cannot be recomputed: {said}")
+    if (alarms := alarms_of(record.evaluations, rows)) != record.alarms:
+        problems.append(f"evaluations: the alarms are {list(record.alarms)}, and {list(alarms)} follow from the rows")
     return problems, unknown
 
 
@@ -51,7 +56,7 @@ def _wrong(each: Compared, rows: pl.DataFrame) -> list[str]:
     name = f"evaluations: {each.set} of {each.solver_name}" + (f" against {each.against_name}" if each.against else "")
     found = []
     rule = recorded_rule(each.rule, ())
-    if rule.kind == "compare" and rule.scores is not None:
+    if rule.kind in ("compare", "agree") and rule.scores is not None:
         # Every verdict of a judge has exactly one score.
         asked = rows.filter(pl.col("label").is_not_null())
         worth = for_solver(pl.col("label").replace_strict(rule.scores, default=None, return_dtype=pl.Float64))
@@ -63,13 +68,23 @@ def _wrong(each: Compared, rows: pl.DataFrame) -> list[str]:
     if foreign:
         found.append(f"{name}: {foreign} rows are of another solver or judge than the record says")
     figures = figures_of(each, rows)
-    recomputed = plain(figures, sentence_of(figures))
+    recomputed = plain(figures, sentence_of(figures), contamination_sentence(figures))
     found += [
         f"{name}: `{key}` is {each.figures.get(key)!r}, and {value!r} follows from the rows"
         for key, value in recomputed.items()
         if not _same(each.figures.get(key), value)
     ]
     return found
+
+
+def _unflagged(store: Store, each: Compared, rows: pl.DataFrame) -> list[str]:
+    lost = lost_flags(store, each, rows)
+    if not lost:
+        return []
+    return [
+        f"evaluations: {each.set} of {each.solver_name}: {len(lost)} prompts repeat training prompts, in words or in "
+        f"all but their numbers, and are not flagged, such as {lost[0]}"
+    ]
 
 
 def _same(recorded: Any, value: Any) -> bool:

@@ -78,7 +78,7 @@ def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame
         rules=manifest.rules,
     )
     rewritten = tables["responses"].filter(pl.col("stage") == "rewrite")
-    pairs = with_rewritten(paired.preferences, rewritten, rules=manifest.rules)
+    pairs = with_rewritten(paired.preferences, rewritten, keep=config.pair.rewrite_keep, rules=manifest.rules)
     informative = tables["informativeness"].filter(pl.col("stage") == "respond")
     pair_rejects = tables["rejects"].filter(pl.col("stage") == "pair")
     return [

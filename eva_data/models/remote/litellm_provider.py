@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from socket import gaierror
 from types import ModuleType
 from typing import Any
@@ -74,14 +74,21 @@ class Provider:
             wanted = greedily(wanted, greedy, top_p=None)
 
         async def send(fields: Mapping[str, Any]) -> Reply:
-            return await self._ask(url, dict(fields) | self._settings | {"messages": list(messages)}, n)
+            asked = dict(fields) | self._settings | {"messages": list(messages)}
+            return read_reply(await self._asked(self._litellm.acompletion, url, asked), n, self._clean)
 
         return await self._fields.accepted(wanted, send, greedy=greedy is not None)
 
-    async def _ask(self, url: str, fields: Mapping[str, Any], n: int) -> Reply:
+    async def embed(self, url: str, texts: Sequence[str], dimensions: int | None) -> Any:
+        """The reply with the texts' vectors. Raise a Fault if there is none."""
+        length = {"dimensions": dimensions} if dimensions else {}
+        return await self._asked(self._litellm.aembedding, url, self._settings | {"input": list(texts)} | length)
+
+    async def _asked(self, call: Callable[..., Awaitable[Any]], url: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The reply of a function of litellm, as plain values."""
         errors = self._litellm.exceptions
         try:
-            response = await self._litellm.acompletion(**fields)
+            response = await call(**fields)
         except errors.ContextWindowExceededError as error:
             raise Refused(f"context_length_exceeded: {self._words(error)}") from None
         except errors.ContentPolicyViolationError as error:
@@ -110,7 +117,8 @@ class Provider:
             ) from None
         except self._litellm.openai.APIError as error:
             raise Transient(self._words(error)) from None
-        return read_reply(response.model_dump(), n, self._clean)
+        found: dict[str, Any] = response.model_dump()
+        return found
 
     def _words(self, error: Exception) -> str:
         return self._clean(" ".join(str(error).split()))[:300]

@@ -89,6 +89,11 @@ class OpenAIServer:
 
         return await self._fields.accepted(wanted, send, greedy=greedy is not None)
 
+    async def embed(self, url: str, texts: Sequence[str], dimensions: int | None) -> Any:
+        """The reply of `/embeddings`. Raise a Fault if there is none."""
+        body = {"model": self.model, "input": list(texts), "encoding_format": "float"}
+        return await self.post(f"{url}/embeddings", body | ({"dimensions": dimensions} if dimensions else {}), url)
+
     async def post(self, address: str, body: Mapping[str, Any], url: str) -> Any:
         """The JSON of a reply with status 200. Raise a Fault or an EndpointError for any other reply."""
         status, text, headers = await self._post(address, body, url)

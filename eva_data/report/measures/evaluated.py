@@ -27,7 +27,7 @@ def shown(ends: Ends | None, unit: str) -> str | None:
     """An estimate with its interval as it is read, a share as a percentage; None without an estimate."""
     if ends is None:
         return None
-    if unit == "rating":
+    if unit in ("rating", "reward"):
         return f"{ends[0]:.2f} [{ends[1]:.2f}, {ends[2]:.2f}]"
     return f"{100 * ends[0]:.1f} % [{100 * ends[1]:.1f}, {100 * ends[2]:.1f}]"
 
@@ -36,6 +36,13 @@ def warnings_of(each: Compared) -> list[str]:
     """What a reader of a comparison has to know."""
     found = each.figures.get("warnings")
     return [str(warning) for warning in found] if isinstance(found, list) else []
+
+
+def contamination_of(each: Compared) -> str | None:
+    """The sentence on prompts of the set that repeat training texts; None without a check."""
+    found = each.figures.get("contamination")
+    text = found.get("sentence") if isinstance(found, dict) else None
+    return f"{each.solver_name}: {text}" if isinstance(text, str) else None
 
 
 def card_rows(made: Sequence[Compared]) -> list[dict[str, Any]]:
@@ -55,6 +62,7 @@ def card_rows(made: Sequence[Compared]) -> list[dict[str, Any]]:
             "judges": list(each.judges),
             "sentence": str(each.figures.get("sentence") or ""),
             "not_comparable": [str(reason) for reason in each.figures.get("not_comparable") or []],
+            "contamination": contamination_of(each),
             "warnings": warnings_of(each),
         }
         for each in made
@@ -70,12 +78,12 @@ def of_theta(record: EvaluationRecord | None, theta: int) -> list[Compared]:
 
 
 def by_set(record: EvaluationRecord | None) -> dict[str, list[Compared]]:
-    """The comparisons of each set of prompts, by the set's name; another set of the same name has a number."""
-    found: dict[tuple[str, str], list[Compared]] = {}
+    """The comparisons by one rule on each set of prompts, by the set's name; others of the same name have a number."""
+    found: dict[tuple[str, str, str], list[Compared]] = {}
     for each in record.evaluations if record else ():
-        found.setdefault((each.set, each.prompts_hash), []).append(each)
+        found.setdefault((each.set, each.prompts_hash, each.rule), []).append(each)
     named: dict[str, list[Compared]] = {}
-    for (name, _), made in found.items():
+    for (name, _, _), made in found.items():
         number = sum(other == name or other.startswith(f"{name} (") for other in named)
         named[f"{name} ({number + 1})" if number else name] = made
     return named

@@ -10,7 +10,15 @@ from eva_data.dataset.evaluations import Compared, read_record, read_rows
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.report.measures.by_topic import by_topic
-from eva_data.report.measures.evaluated import by_set, ends_of, shown, theta_lines, unit_of, warnings_of
+from eva_data.report.measures.evaluated import (
+    by_set,
+    contamination_of,
+    ends_of,
+    shown,
+    theta_lines,
+    unit_of,
+    warnings_of,
+)
 from eva_data.report.page.charts import Point, lines
 from eva_data.report.page.parts import Alarm, Cell, Charts, Figure, Part, Section, Table, Words
 from eva_data.report.sections.by_category import by_category, categories_of
@@ -38,7 +46,7 @@ def evaluations(store: Store) -> Section | None:
     alarms = dict.fromkeys(
         f"{each.set}, {each.solver_name}: {warning}" for each in record.evaluations for warning in warnings_of(each)
     )
-    parts += [Alarm(text) for text in alarms]
+    parts += [Alarm(text) for text in (*record.alarms, *alarms)]
     reasons = dict.fromkeys(
         f"{each.set}: {reason}." for each in record.evaluations for reason in _listed(each, "not_comparable")
     )
@@ -83,8 +91,17 @@ def _of_set(name: str, made: Sequence[Compared], verdicts: pl.DataFrame) -> list
     if not scores:
         scores, what = by_topic(made, verdicts), "topic"
     parts += by_category(name, made, scores, what)
-    parts += [Words(str(each.figures["sentence"])) for each in made if each.against and each.figures.get("sentence")]
+    told = [each for each in made if each.against or unit == "agreement"]
+    parts += [Words(str(each.figures["sentence"])) for each in told if each.figures.get("sentence")]
+    parts += [Words(text) for text in dict.fromkeys(map(contamination_of, made)) if text]
     return parts
+
+
+def _contamination(each: Compared) -> str:
+    """The sentence on prompts that repeat training texts; empty without a check."""
+    found = each.figures.get("contamination")
+    text = found.get("sentence") if isinstance(found, dict) else None
+    return f"{each.solver_name}: {text}" if isinstance(text, str) else ""
 
 
 def _line(name: str, unit: str, made: Sequence[Compared]) -> Charts | None:

@@ -11,9 +11,11 @@ from polars.testing import assert_frame_equal
 
 from eva_data.comparing.orders import FIRST, SECOND
 from eva_data.evaluation.rates.weighing import OTHER, SOLVER, compared_scores, rate, styled
+from eva_data.evaluation.rule import JudgingRule
 from eva_data.evaluation.rules.arena_hard import RULE, SCORES
 from eva_data.evaluation.rules.own import RULE as OWN
 from eva_data.statistics.bradley_terry import bradley_terry
+from eva_data.statistics.interval import Interval
 
 LABELS = list(SCORES)
 
@@ -42,6 +44,12 @@ def verdicts(*prompts: tuple[str | None, str | None], texts: tuple[list[str], li
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
+def whole(scores: pl.DataFrame, rule: JudgingRule) -> Interval:
+    found = rate(scores, rule, (0, 1), 0)
+    assert found is not None
+    return found
+
+
 def test_a_strong_verdict_counts_three_times_and_half_a_comparison_not_at_all() -> None:
     own = verdicts(
         ("A>>B", "B>A"),  # strong win, slight win: 4 verdicts, all won
@@ -58,20 +66,20 @@ def test_a_strong_verdict_counts_three_times_and_half_a_comparison_not_at_all() 
         ),
     )
     # 4 + .5 + .5 of 10 verdicts, and 5 of 10 is .5; each prompt alike would be (1 + .125 + .25) / 3.
-    assert rate(scores, RULE, (0, 1), 0).estimate == 0.5
+    assert whole(scores, RULE).estimate == 0.5
     plain, _ = compared_scores(own, OWN)
     assert plain["weight"].to_list() == [1.0] * 3
     # 1, (.5 + 0) / 2 and (0 + .5) / 2.
-    assert rate(plain, OWN, (0, 1), 0).estimate == pytest.approx((1 + 0.25 + 0.25) / 3)
+    assert whole(plain, OWN).estimate == pytest.approx((1 + 0.25 + 0.25) / 3)
 
 
 @given(st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=3, max_size=12))
 def test_against_one_side_bradley_and_terrys_rate_is_the_mean_of_the_verdicts(found: list[tuple[str, str]]) -> None:
     own = verdicts(*found)
     scores, _ = compared_scores(own, RULE)
-    made = rate(scores, RULE, (0, 1), 0)
+    made = whole(scores, RULE)
     assert made.low <= made.estimate <= made.high
-    assert rate(scores.reverse(), RULE, (0, 1), 0) == made
+    assert whole(scores.reverse(), RULE) == made
     weight = own["label"].replace_strict(RULE.weights, default=1.0, return_dtype=pl.Float64).to_numpy()
     model = bradley_terry(
         [SOLVER] * own.height,
@@ -95,7 +103,7 @@ def test_a_side_that_wins_by_its_lists_alone_does_not_at_equal_style() -> None:
     texts = ([with_list if has else plain for has in listed], [plain if has else with_list for has in listed])
     own = verdicts(*(("A>B", "B>A") if win else ("B>A", "A>B") for win in won), texts=texts)
     scores, _ = compared_scores(own, RULE)
-    assert rate(scores, RULE, (0, 1), 0).low > 0.6
+    assert whole(scores, RULE).low > 0.6
     made = styled(own, RULE, 0)
     assert made is not None and made.rate.holds(0.5) and made.influence["lists"] > 1
     assert set(made.influence) == {"length", "headers", "bold", "lists"}

@@ -1,0 +1,1 @@
+"""Finds which prompts of an evaluated set repeat what a solver was trained on, and what that does to the figures."""

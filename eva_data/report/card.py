@@ -79,8 +79,8 @@ def dataset_card(
     """The README of one or more iterations, which are in order. This writes nothing.
 
     `repo` and `revision` are loaded by the snippets. Without them the snippets load the folder, and the card has no
-    plots, topics and ratings, which need the extra `publish`. `evaluations` and `scores` are the records of what lies
-    beside the iterations.
+    plots, topics and ratings, which need the extra `publish`. `evaluations` and `scores` are the records of evaluations
+    and of ratings.
     """
     manifests = [store.manifest(iteration) for iteration in iterations]
     overview = numbers.overview(store, iterations)
@@ -172,7 +172,7 @@ def _number(value: float | None) -> str:
 
 
 def _config_beside(name: str, splits: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The config of what lies beside the iterations, with its splits; none without any."""
+    """The config of a table beside the iterations, with its splits. Empty without splits."""
     files = [{"split": split, "path": path} for split, path in splits.items()]
     return [{"config_name": name, "data_files": files}] if files else []
 

@@ -1,4 +1,4 @@
-"""Texts as vectors of length 1: by the words in them, or by an embedding model that the user names."""
+"""Texts as vectors of length 1, by their words or by an embedding model that the user names."""
 
 from __future__ import annotations
 

@@ -111,17 +111,21 @@ def test_changed_references_and_another_question_are_judged_anew(tmp_path: Path)
         assert done.returncode == 0, done.stderr
         return len([asked for asked in judge.asked if "<first_reply>" in asked.prompt])
 
+    def question(words: str) -> None:
+        replies = "<first_reply>\n{first}\n</first_reply>\n<second_reply>\n{second}\n</second_reply>"
+        text = f"{{prompt}}\n{{reference}}\n{replies}\n{words} End with `Verdict: first`."
+        (tmp_path / "question.txt").write_text(text)
+
     with serving() as solver, JudgeServer(longer) as judge:
         place = Place(tmp_path, solver, (judge,), columns={"reference": ["It is a number."] * 12})
+        place.set_lines = ", judge_template: question.txt"
+        question("Which is better?")
         assert told(place) == 24
         place.columns = {"reference": ["It is a number."] * 11 + ["It is 121."]}
         assert told(place) == 26
         assert "It is 121." in judge.asked[-1].prompt
-        replies = "<first_reply>\n{first}\n</first_reply>\n<second_reply>\n{second}\n</second_reply>"
-        place.set_lines = ", judge_template: question.txt"
-        for words, asked in (("Which is better?", 50), ("Which is the better one?", 74)):
-            (tmp_path / "question.txt").write_text(f"{{prompt}}\n{replies}\n{words} End with `Verdict: first`.")
-            assert told(place) == asked
+        question("Which is the better one?")
+        assert told(place) == 50
 
 
 @pytest.mark.parametrize(

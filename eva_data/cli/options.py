@@ -116,6 +116,9 @@ def _refuse_half_pulled() -> None:
 
 def start(config: Config, solver: str | None = None, budget: float | None = None) -> Run:
     from eva_data.cli.text.progress import ConsoleReporter
+    from eva_data.dataset.boundary import refuse_links_out
     from eva_data.iteration.run import Run
 
+    # Commands that only look would follow a link too.
+    refuse_links_out(config.folder)
     return Run(config, ConsoleReporter(), solver, budget)

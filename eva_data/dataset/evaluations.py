@@ -6,15 +6,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import polars as pl
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
 
-from eva_data.dataset.manifest import FileEntry, Record
+from eva_data.dataset.manifest import LONGEST_PLACE, FileEntry, Record, format_of, refuse_ambiguous
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.files import sha256, write_json, write_parquet
@@ -26,6 +27,34 @@ FOLDER = "evaluations"
 RECORD = "manifests/evaluations.json"
 EVALUATIONS_FORMAT = 1
 """Version of the record. A newer version is refused."""
+
+FileName = Annotated[str, Field(pattern=rf"^{FOLDER}/(theta_\d{{1,9}}|model)\.parquet$")]
+"""The path of a file of evaluations in the dataset's folder."""
+Ends = Annotated[list[float], Field(min_length=3, max_length=3)] | None
+"""An estimate with the ends of its interval."""
+
+
+class Told(Record):
+    """The types of the figures of a comparison. A stranger may have written them, and cards and pages show them."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    unit: str = ""
+    judged: NonNegativeInt = 0
+    estimate: Ends = None
+    length_controlled: Ends = None
+    categories: dict[str, Ends] = Field(default_factory=dict)
+    pass_at: dict[str, Ends] = Field(default_factory=dict)
+    tokens: list[float | None] = Field(default_factory=list)
+    truncated: list[float | None] = Field(default_factory=list)
+    consistent: dict[str, float | None] = Field(default_factory=dict)
+    first: dict[str, Ends] = Field(default_factory=dict)
+    agreement: float | None = None
+    effective_judges: float | None = None
+    overlap: float | None = None
+    reasons: dict[str, NonNegativeInt] = Field(default_factory=dict)
+    sentence: str = ""
+    warnings: list[str] = Field(default_factory=list)
 
 
 class Compared(Record):
@@ -63,6 +92,12 @@ class Compared(Record):
     """What the rows come to, as plain values (`evaluation.figures.plain`); `verify` recomputes them."""
     notes: tuple[str, ...] = ()
 
+    @field_validator("figures")
+    @classmethod
+    def _of_their_types(cls, value: dict[str, Any]) -> dict[str, Any]:
+        Told.model_validate(value)
+        return value
+
 
 class EvaluationRecord(Record):
     """All comparisons of a dataset."""
@@ -70,7 +105,7 @@ class EvaluationRecord(Record):
     format: PositiveInt = EVALUATIONS_FORMAT
     eva_data: str
     evaluations: tuple[Compared, ...] = ()
-    files: dict[str, FileEntry] = Field(default_factory=dict)
+    files: dict[FileName, FileEntry] = Field(default_factory=dict)
 
 
 def read_record(store: Store) -> EvaluationRecord | None:
@@ -83,16 +118,22 @@ def read_record(store: Store) -> EvaluationRecord | None:
 
 def parse_record(content: bytes, name: str) -> EvaluationRecord:
     """The record in `content`. Raise DataError if there is none, or if its version is newer."""
+    remedy = "restore it, or remove it and evaluate again, which takes finished calls from the ledger"
     try:
-        found = json.loads(content)
-        if isinstance(found, dict) and isinstance(found.get("format"), int) and found["format"] > EVALUATIONS_FORMAT:
-            raise DataError(f"{name} was written by a newer eva-data (format {found['format']}): update eva-data")
-        return EvaluationRecord.model_validate_json(content)
-    except (ValueError, ValidationError) as error:
-        raise DataError(
-            f"{name} is no record of evaluations ({str(error).partition(chr(10))[0]}): restore it, or remove it and "
-            "evaluate again, which takes finished calls from the ledger"
-        ) from None
+        record = EvaluationRecord.model_validate_json(content)
+        refuse_ambiguous(content)
+    except DataError as error:
+        raise DataError(f"{name} is no record of evaluations ({error}): {remedy}") from None
+    except ValidationError as error:
+        newer = format_of(content)
+        if newer is not None and newer > EVALUATIONS_FORMAT:
+            raise DataError(f"{name} was written by a newer eva-data (format {newer}): update eva-data") from None
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))[:LONGEST_PLACE] or "the whole"
+        raise DataError(f"{name} is no record of evaluations (`{place}`: {first['msg']}): {remedy}") from None
+    if record.format > EVALUATIONS_FORMAT:
+        raise DataError(f"{name} was written by a newer eva-data (format {record.format}): update eva-data")
+    return record
 
 
 def read_rows(store: Store, record: EvaluationRecord | None = None) -> pl.DataFrame:
@@ -110,10 +151,26 @@ def read_rows(store: Store, record: EvaluationRecord | None = None) -> pl.DataFr
                 f"{path} is not the file of evaluations that the record names, by its SHA-256: restore it, or remove "
                 f"{store.folder / RECORD} and evaluate again, which takes finished calls from the ledger"
             )
-        table = pl.read_parquet(path, glob=False)
-        check(table, EVALUATIONS, name)
-        tables.append(table)
+        tables.append(_rows_of(path, name, entry))
     return pl.concat(tables)
+
+
+def _rows_of(path: Path, name: str, entry: FileEntry) -> pl.DataFrame:
+    """EVALUATIONS of a file. Raise DataError if it is no such table or has another number of rows than its entry."""
+    try:
+        # A small file may claim to hold a thousand million rows.
+        rows = pq.read_metadata(path).num_rows
+        if rows != entry.rows:
+            raise DataError(f"{name} has {rows} rows, and its record claims {entry.rows}: restore the record")
+        table = pl.read_parquet(path, glob=False)
+    except (pa.ArrowException, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{name} is no table of evaluations ({reason}): restore it, or evaluate again") from None
+    check(table, EVALUATIONS, name)
+    endless = table.filter(~pl.col("score").is_finite()).height
+    if endless:
+        raise DataError(f"{name} holds {endless} scores that are no finite numbers, which eva-data never writes")
+    return table
 
 
 def keep(store: Store, version: str, compared: Sequence[Compared], rows: pl.DataFrame) -> EvaluationRecord:

@@ -121,7 +121,7 @@ def _on_set(run: Run, asked: Asked, block: EvaluationSet) -> list[Compared]:
         rows, stopped = _judged(run, rule, block, faced, judges, ours)
         told = entry.model_copy(update={"partial": stopped, "notes": tuple(notes)})
         tables.append(_as_rows(rows, entry, ours, theirs))
-        figures = figures_of(told, tables[-1])
+        figures = figures_of(told, tables[-1], (block.rule,))
         made[entry.key] = told.model_copy(update={"figures": plain(figures, sentence_of(figures))})
     if tables:
         keep(run.store, __version__, list(made.values()), pl.concat(tables))
@@ -280,8 +280,16 @@ def _entry(
     )
     told = {"partial", "notes", "solver_name", "against_name", "key", "figures"}
     template = hashlib.sha256(_asked_words(rule, block).encode()).hexdigest()
-    identity = entry.model_dump(mode="json", exclude=told) | {"question": template}
+    identity = entry.model_dump(mode="json", exclude=told) | {"question": template} | _beside(prompts)
     return entry.model_copy(update={"key": call_key(identity).hex()[:16]})
+
+
+def _beside(prompts: pl.DataFrame) -> dict[str, str]:
+    """The hash of everything that a set holds beside its prompts and that is shown or told; empty without any."""
+    columns = prompts.select("turn_2", "reference", "checklist", "category")
+    if all(column.null_count() == prompts.height for column in columns):
+        return {}
+    return {"beside": hashlib.sha256(columns.write_json().encode()).hexdigest()}
 
 
 def _asked_words(rule: JudgingRule, block: EvaluationSet) -> str:

@@ -6,7 +6,7 @@ several trainings with different seeds are needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,8 @@ import polars as pl
 
 from eva_data.comparing.orders import by_panel, flips
 from eva_data.dataset.evaluations import Compared, EvaluationRecord
-from eva_data.evaluation.rule import rule_called
+from eva_data.evaluation.rule import recorded_rule
+from eva_data.own_code import is_own
 from eva_data.statistics.differences import sign_flip_p
 from eva_data.statistics.interval import Interval
 from eva_data.statistics.judges import effective_judges
@@ -101,9 +102,13 @@ class Difference:
     """Of a paired sign-flip test."""
 
 
-def figures_of(compared: Compared, rows: pl.DataFrame) -> Figures:
-    """The figures of one comparison from its EVALUATIONS rows."""
-    rule = rule_called(compared.rule)
+def figures_of(compared: Compared, rows: pl.DataFrame, own_rules: Collection[str] = ()) -> Figures:
+    """The figures of one comparison from its EVALUATIONS rows.
+
+    A comparison may come with a pulled dataset, and the name of its rule is then no consent to run anything. Raise
+    DataError if the rule is somebody's own function and not one of `own_rules`, which the user's settings name.
+    """
+    rule = recorded_rule(compared.rule, own_rules)
     own = rows.filter(pl.col("evaluation") == compared.key)
     unit = {"compare": "win rate", "rate": "rating", "verify": "right"}[rule.kind]
     if rule.kind == "compare":
@@ -138,9 +143,10 @@ def figures_of(compared: Compared, rows: pl.DataFrame) -> Figures:
     return replace(made, warnings=tuple(_warnings(made)))
 
 
-def all_figures(record: EvaluationRecord, rows: pl.DataFrame) -> list[Figures]:
-    """The figures of every comparison of a record, in its order."""
-    return [figures_of(compared, rows) for compared in record.evaluations]
+def all_figures(record: EvaluationRecord, rows: pl.DataFrame, own_rules: Collection[str]) -> list[Figures]:
+    """The figures of every comparison of a record, in its order, without those by rules of others (`figures_of`)."""
+    known = (each for each in record.evaluations if not is_own(each.rule) or each.rule in own_rules)
+    return [figures_of(compared, rows, own_rules) for compared in known]
 
 
 def differences_of(made: Sequence[Figures], solver: str, others: Sequence[str]) -> list[Difference]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -10,6 +10,8 @@ from typing import Any, Literal
 import polars as pl
 
 from eva_data.comparing.verdict import Read
+from eva_data.config.choices import modules_of
+from eva_data.errors import DataError
 from eva_data.own_code import is_own, load_function
 
 
@@ -46,9 +48,22 @@ class JudgingRule:
 
 
 def rule_called(name: str) -> JudgingRule:
-    """The rule of that name, or the user's own `my_module:rule`."""
+    """The rule of that name in the settings, or the user's own `my_module:rule`."""
     if is_own(name):
         found: JudgingRule = load_function(name, "evaluate.sets.rule")()
         return found
     rule: JudgingRule = import_module(f"eva_data.evaluation.rules.{name}").RULE
     return rule
+
+
+def recorded_rule(name: str, own_rules: Collection[str]) -> JudgingRule:
+    """The rule of that name in a record of evaluations, which a stranger may have written.
+
+    Raise DataError if there is no such rule, or if it is somebody's own function and not one of `own_rules`.
+    """
+    if name not in modules_of("evaluation/rules") and name not in own_rules:
+        raise DataError(
+            f"the rule `{name[:100]}` of an evaluation is none of eva-data and none of `evaluate.sets`, so it is not "
+            "run: name it there if it is yours"
+        )
+    return rule_called(name)

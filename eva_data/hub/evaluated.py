@@ -10,14 +10,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from eva_data.dataset.evaluations import FOLDER, RECORD, EvaluationRecord, parse_record, read_record, read_rows
+from eva_data.dataset.evaluations import RECORD, EvaluationRecord, parse_record, read_record, read_rows
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, HubError
 from eva_data.files import sha256
+from eva_data.hub.claims import ROW_BYTES
 from eva_data.hub.repo import HubRepo, Snapshot
 
 _TAG = re.compile(r"evaluations-([1-9]\d*)")
-_FILE = re.compile(rf"{FOLDER}/(theta_\d{{1,9}}|model)\.parquet")
 
 RECORD_BYTES = 20_000_000
 """The largest record that is read. eva-data writes no larger record."""
@@ -68,31 +68,32 @@ def _refuse_losses(hub: HubRepo, found: Snapshot, record: EvaluationRecord) -> N
         )
 
 
-def pull_evaluations(hub: HubRepo, found: Snapshot, store: Store, *, max_bytes: float) -> int:
-    """Bring the evaluations of a repo into the folder, and return the number of downloaded files.
+def fetch_evaluations(hub: HubRepo, found: Snapshot, store: Store, *, max_bytes: float) -> tuple[str, ...]:
+    """Download the evaluations of a repo beside the dataset, and return their files, the record last.
 
-    Existing evaluations stay as they are. Raise DataError if the record or a file differs from what the repo says, and
-    HubError if more than `max_bytes` would be downloaded.
+    There are none if the repo has none, or if the folder has evaluations, which stay as they are. Everything is read
+    and compared here, so that the files only have to be moved. Raise DataError if the record or a file differs from
+    what the repo says, and HubError if more than `max_bytes` would be downloaded.
     """
     if RECORD not in found.files or (store.folder / RECORD).exists():
-        return 0
+        return ()
     if found.sizes[RECORD] > RECORD_BYTES:
         raise DataError(f"{RECORD} of {hub.name} has {found.sizes[RECORD]:,} bytes, which no record of eva-data has")
     downloads = store.pull_folder
     hub.download(RECORD, found.commit, downloads)
+    if not found.holds(RECORD, downloads / RECORD):
+        (downloads / RECORD).unlink()
+        raise DataError(f"{RECORD} did not arrive as {hub.name} has it: pull again")
     record = parse_record((downloads / RECORD).read_bytes(), f"{RECORD} of {hub.name}")
     for name, entry in record.files.items():
-        if not _FILE.fullmatch(name) or name not in found.files or found.sizes[name] != entry.bytes:
-            raise DataError(f"{RECORD} of {hub.name} names {name[:100]}, which the repo does not hold as it says")
-    if sum(entry.bytes for entry in record.files.values()) > max_bytes:
+        if name not in found.files or found.sizes[name] != entry.bytes:
+            raise DataError(f"{RECORD} of {hub.name} names {name}, which the repo does not hold as it says")
+    if sum(max(entry.bytes, entry.rows * ROW_BYTES) for entry in record.files.values()) > max_bytes:
         raise HubError(f"the evaluations of {hub.name} are larger than `--max-gb` allows: raise it to get them")
     for name, entry in record.files.items():
         hub.download(name, found.commit, downloads)
         if sha256(downloads / name) != entry.sha256:
+            (downloads / name).unlink()
             raise DataError(f"{name} of {hub.name} is not the file that its record names, by its SHA-256")
-    # Everything is read before any file is moved into the folder.
     read_rows(Store(downloads), record)
-    for name in (*record.files, RECORD):
-        (store.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (downloads / name).replace(store.folder / name)
-    return len(record.files)
+    return (*record.files, RECORD)

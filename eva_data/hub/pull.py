@@ -32,7 +32,7 @@ from eva_data.hub.claims import (
     refuse_unrelated,
 )
 from eva_data.hub.consent import settings_text
-from eva_data.hub.evaluated import pull_evaluations
+from eva_data.hub.evaluated import fetch_evaluations
 from eva_data.hub.repo import HubRepo, Snapshot
 from eva_data.jobs.job import Progress
 from eva_data.report.card import write_card
@@ -102,6 +102,8 @@ def pull(
             refuse_damaged(repo, downloads / name, name, entry)
             if on_progress:
                 on_progress(done, len(wanted))
+        taken = sum(entry.bytes for entry in wanted.values())
+        evaluated = fetch_evaluations(hub, found, store, max_bytes=max_gb * GB - taken)
         pulled = _pulled(folder, manifests, wanted)
         # Settings come before the data: after a cut-off pull, the user finds waiting settings and not the sandbox's.
         if settings is not None and not settings.exists():
@@ -113,8 +115,7 @@ def pull(
             _move(downloads, store, [name for name in manifest.files if name in waiting])
             waiting -= manifest.files.keys()
             _move(downloads, store, [manifest_name(number, review)])
-        taken = sum(entry.bytes for entry in wanted.values())
-        pull_evaluations(hub, found, store, max_bytes=max_gb * GB - taken)
+        _move(downloads, store, evaluated)
         write_card(store)
         shutil.rmtree(downloads)
     return pulled

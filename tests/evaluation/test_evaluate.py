@@ -40,9 +40,11 @@ class Place:
     """Further lines of the block `evaluate`."""
     set_lines: str = ""
     """Further keys of the set."""
+    columns: dict[str, list[str]] = field(default_factory=dict)
+    """Further columns of the set's file."""
 
     def write(self) -> tuple[str, ...]:
-        rows = {"prompt": PROMPTS, "category": ["even", "odd"] * 6}
+        rows = {"prompt": PROMPTS, "category": ["even", "odd"] * 6} | self.columns
         pl.DataFrame(rows).write_parquet(self.folder / "questions.parquet")
         pl.DataFrame({"prompt": list(self.baseline), "response": list(self.baseline.values())}).write_parquet(
             self.folder / "baseline.parquet"
@@ -101,6 +103,29 @@ def test_a_judge_that_finds_the_longer_answer_better_decides_in_both_orders(tmp_
         again = place.evaluate()
         assert again.returncode == 0 and again.stdout == done.stdout
         assert [asked for asked in judge.asked[before[0] :] if "<first_reply>" in asked.prompt] == []
+
+
+def test_changed_references_and_another_question_are_judged_anew(tmp_path: Path) -> None:
+    def told(place: Place) -> int:
+        done = place.evaluate()
+        assert done.returncode == 0, done.stderr
+        return len([asked for asked in judge.asked if "<first_reply>" in asked.prompt])
+
+    def question(words: str) -> None:
+        replies = "<first_reply>\n{first}\n</first_reply>\n<second_reply>\n{second}\n</second_reply>"
+        text = f"{{prompt}}\n{{reference}}\n{replies}\n{words} End with `Verdict: first`."
+        (tmp_path / "question.txt").write_text(text)
+
+    with serving() as solver, JudgeServer(longer) as judge:
+        place = Place(tmp_path, solver, (judge,), columns={"reference": ["It is a number."] * 12})
+        place.set_lines = ", judge_template: question.txt"
+        question("Which is better?")
+        assert told(place) == 24
+        place.columns = {"reference": ["It is a number."] * 11 + ["It is 121."]}
+        assert told(place) == 26
+        assert "It is 121." in judge.asked[-1].prompt
+        question("Which is the better one?")
+        assert told(place) == 50
 
 
 @pytest.mark.parametrize(

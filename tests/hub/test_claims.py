@@ -150,8 +150,8 @@ CASES: dict[str, tuple[Break, str]] = {
     "a setting left out": (value("config estimate", ...), "not as eva-data writes them, at `estimate`"),
     "a setting of another type": (value("config sample fraction", "0.25"), "at `sample.fraction`"),
     "no name": (value("config name", 5), "its settings are not valid: "),
-    "a file outside": (renamed(PROMPTS, "../../../stolen"), "it names a file that no such iteration has"),
-    "a file by its whole path": (renamed(PROMPTS, "/tmp/stolen"), "it names a file that no such iteration has"),
+    "a file outside": (renamed(PROMPTS, "../../../stolen"), "is no manifest of eva-data"),
+    "a file by its whole path": (renamed(PROMPTS, "/tmp/stolen"), "is no manifest of eva-data"),
     "a file of another iteration": (renamed(PROMPTS, "prompts/iter_9.parquet"), "no such iteration has"),
     "a file of another kind": (renamed(PROMPTS, "code/iter_1.parquet"), "no such iteration has"),
     "one part of three": (

@@ -11,8 +11,9 @@ from eva_data.dataset.evaluations import Compared, read_record, read_rows
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, EvaError
 from eva_data.evaluation.figures import figures_of, plain
-from eva_data.evaluation.rule import rule_called
+from eva_data.evaluation.rule import recorded_rule
 from eva_data.evaluation.sentences import sentence_of
+from eva_data.hub.checks.as_written import UNREADABLE
 from eva_data.own_code import is_own
 
 TOLERANCE = 1e-9
@@ -38,15 +39,16 @@ def verify_evaluations(store: Store) -> tuple[list[str], list[str]]:
             continue
         try:
             problems += _wrong(each, rows.filter(pl.col("evaluation") == each.key))
-        except (EvaError, ImportError) as error:
-            problems.append(f"evaluations: {each.set} of {each.solver_name} cannot be recomputed: {error}")
+        except (EvaError, ImportError, LookupError, TypeError, ArithmeticError, *UNREADABLE) as error:
+            said = str(error).strip().partition("\n")[0] or type(error).__name__
+            problems.append(f"evaluations: {each.set} of {each.solver_name} cannot be recomputed: {said}")
     return problems, unknown
 
 
 def _wrong(each: Compared, rows: pl.DataFrame) -> list[str]:
     name = f"evaluations: {each.set} of {each.solver_name}" + (f" against {each.against_name}" if each.against else "")
     found = []
-    rule = rule_called(each.rule)
+    rule = recorded_rule(each.rule, ())
     if rule.kind == "compare" and rule.scores is not None:
         # Every verdict of a judge has exactly one score.
         asked = rows.filter(pl.col("label").is_not_null())

@@ -449,6 +449,19 @@ def test_a_key_that_a_server_echoes_is_kept_nowhere(tmp_path: Path, monkeypatch:
         ({"extra_body": {"note": "Bearer abcdefgh12345"}}, "the value of `note` in `extra_body` looks like a key"),
         ({"extra_body": {"note": "planted-of-openai"}}, "the value of `note` in `extra_body` looks like a key"),
         ({"extra_body": {"stream": True}}, "`extra_body` holds `stream`, which eva-data sets itself"),
+        ({"extra_body": {"aws_secret_access_key": "abc"}}, "`aws_secret_access_key`, which looks like a key"),
+        ({"extra_body": {"metadata": [{"aws_session_token": "abc"}]}}, "`metadata.aws_session_token`, which looks"),
+        ({"extra_body": {"vertex_credentials": "abc"}}, "`vertex_credentials`, which looks like a key"),
+        ({"extra_body": {"x": {"azure_ad_token": "abc"}}}, "`x.azure_ad_token`, which looks like a key"),
+        ({"extra_body": {"Ocp-Apim-Subscription-Key": "abc"}}, "which looks like a key"),
+        ({"extra_body": {"fallbacks": ["openai/gpt-4o"]}}, "`extra_body` holds `fallbacks`"),
+        ({"options": {"mock_response": "x"}}, "`options` holds `mock_response`, which is not among"),
+        ({"options": {"metadata": {"a": "b"}}}, "`options` holds `metadata`, which is not among"),
+        ({"options": {"aws_bedrock_runtime_endpoint": "http://publisher"}}, "`aws_bedrock_runtime_endpoint`"),
+        ({"options": {"vertex_location": "publisher.com#"}}, "`options` holds `vertex_location`"),
+        ({"base_url": "http://h/v1#api_key=abc"}, "`base_url` holds `api_key=`"),
+        ({"base_url": "http://h/v1?a=1;token=abc"}, "`base_url` holds `token=`"),
+        ({"base_url": "http://h/%73k-abcdefghijkl/v1"}, "the path of `base_url` looks like a key"),
         ({"options": {"api_key": "abc"}}, "`options` holds `api_key`, which looks like a key"),
         ({"options": {"base_url": "http://publisher"}}, "`options` holds `base_url`"),
         ({"options": {"logger_fn": "x"}}, "`options` holds `logger_fn`"),
@@ -467,6 +480,14 @@ def test_no_address_key_or_code_hides_in_a_request(
     with pytest.raises(ValueError, match=sentence):
         ApiModel.model_validate({"backend": "api", "model": "openai/gpt-4o-mini"} | fields)
 
+
+@pytest.mark.parametrize("name", ["stop_token", "max_completion_tokens", "prompt_cache_key", "author", "user"])
+def test_a_field_that_holds_no_key_is_sent(name: str) -> None:
+    block = ApiModel.model_validate({"backend": "api", "model": "m", "extra_body": {name: "abc"}} | ADDRESS)
+    assert block.extra_body == {name: "abc"}
+
+
+ADDRESS = {"base_url": "http://h/v1"}
 
 _LOOKED = """
 from eva_data.config import ApiModel

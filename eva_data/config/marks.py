@@ -154,6 +154,11 @@ def named(block: Settings, prefix: str = "") -> Iterator[MarkedKey]:
             yield MarkedKey(place, mark, value, block)
 
 
+def own_functions(block: Settings) -> frozenset[str]:
+    """The functions that a block, or a block in it, names: those to which these settings consent."""
+    return frozenset(str(one.value) for one in named(block) if one.mark == "code" and is_own(str(one.value)))
+
+
 def key_variables(block: Settings) -> set[str]:
     """The environment variables of keys that a block, or a block in it, names."""
     found: set[str] = set()

@@ -12,12 +12,13 @@ import polars as pl
 
 from eva_data.config import Config, Evolve, Generation, RewardServer, VllmModel
 from eva_data.config.base import Settings
-from eva_data.config.marks import key_variables
+from eva_data.config.marks import key_variables, own_functions
 from eva_data.dataset.store import Store
 from eva_data.jobs.job import Job, Kind, Progress, is_done, name_of, run_job
 from eva_data.models.player import Player, backend_of, connection, kept_fields, llm_fields
 from eva_data.models.vllm.command import SERVED_NAME
 from eva_data.models.vllm.server import Servers
+from eva_data.own_code import only
 from eva_data.rewards import score_rows
 from eva_data.rewards.scorers import Scorer, scorers_of
 from eva_data.secrets import watch
@@ -52,6 +53,8 @@ class Run:
     """`--solver`: a folder or Hub id that answers instead of the trained or configured model."""
     budget: float | None = None
     """`--budget`: the most dollars that all calls in the ledger may cost."""
+    undecided: bool = False
+    """Whether the settings are those of a pulled manifest, to which nobody has agreed. What they name is not used."""
 
     def __post_init__(self) -> None:
         watch(key_variables(self.config))
@@ -73,7 +76,8 @@ class Run:
     @cached_property
     def scorers(self) -> tuple[Scorer, ...]:
         """The rewards of the config, looked up once."""
-        return scorers_of(self.config.reward)
+        with only(() if self.undecided else own_functions(self.config)):
+            return scorers_of(self.config.reward)
 
     def ask(
         self,

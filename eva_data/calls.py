@@ -7,7 +7,7 @@ and a local model works in waves; neither the task nor the ledger has to know wh
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -46,6 +46,8 @@ class Completion:
     prompt_tokens: int | None
     completion_tokens: int | None
     error: str | None = None
+    first_token: Mapping[str, float] | None = None
+    """The likeliest first tokens -> their natural log-probabilities; None unless asked for and given."""
 
 
 GAVE_UP = "gave_up: "

@@ -1,4 +1,4 @@
-"""What the README and the other pages name exists, their snippets work, and the generated pages are current."""
+"""Everything that the README and the docs name exists, their snippets work, and the generated pages are current."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def snippets(language: str) -> list[Any]:
-    """Every code block of a language, with the page that it is on."""
+    """All code blocks of a language, with their pages."""
     found = [(page, text) for page, whole in PAGES.items() for text in blocks(whole, language)]
     return [pytest.param(text, id=f"{page}-{number}") for number, (page, text) in enumerate(found)]
 
 
 def command_lines(program: str) -> list[list[str]]:
-    """The words after `program` in every shell block, and in every example that a command's help gives."""
+    """The words after `program` in all shell blocks and in the examples of each command's help."""
     pages = [block for text in PAGES.values() for block in blocks(text, "bash")]
     helps = [
         line
@@ -69,7 +69,7 @@ def command_lines(program: str) -> list[list[str]]:
 
 
 def runs(line: str, program: str) -> Iterator[list[str]]:
-    """The words after `program`, each time that a line of shell runs it."""
+    """The words after `program`, for each run of it in a line of shell."""
     words = shlex.split(line, comments=True)
     while words:
         end = next((place for place, word in enumerate(words) if word in ("&&", "||", ";", "|")), len(words))
@@ -81,7 +81,7 @@ def runs(line: str, program: str) -> Iterator[list[str]]:
 
 
 def inline_commands() -> list[list[str]]:
-    """The words after `eva-data` in inline code, which may hold placeholders."""
+    """The words after `eva-data` in inline code, placeholders included."""
     found: list[list[str]] = []
     for text in PAGES.values():
         prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
@@ -90,7 +90,7 @@ def inline_commands() -> list[list[str]]:
 
 
 def called(words: list[str]) -> tuple[click.Command, list[str]]:
-    """The command that a command line runs, one of a group perhaps, and the words after it."""
+    """The command of a command line (a subcommand if it is a group), and the words after it."""
     command: click.Command = main
     while isinstance(command, click.Group) and words:
         name, *words = words

@@ -1,4 +1,4 @@
-"""Text of others is printed as it reads, and every character of it that would act on a terminal as its escape."""
+"""Foreign text is printed unchanged, except that characters that control a terminal become escapes."""
 
 from __future__ import annotations
 

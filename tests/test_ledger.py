@@ -1,4 +1,4 @@
-"""Every finished call once, whoever is killed when."""
+"""Every finished call is in the ledger once, even if processes are killed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_key_depends_on_content_and_not_on_the_order_of_the_parts() -> None:
 
 
 def test_what_was_kept_comes_back_and_nothing_else(tmp_path: Path) -> None:
-    one = Completion("four", "stop", 5, 2)
+    one = Completion("four", "stop", 5, 2, first_token={"four": -0.1, "4": -2.5})
     cut = Completion("", "length", None, None)
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         ledger.keep_completions({b"1": one, b"2": cut})
@@ -67,7 +67,7 @@ def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version=99")
     connection.close()
-    with pytest.raises(DataError, match="version 99, this eva-data reads up to 3: update"):
+    with pytest.raises(DataError, match=f"version 99, this eva-data reads up to {VERSION}: update"):
         Ledger(path)
 
 
@@ -152,7 +152,7 @@ print("opened")
 
 
 def opened_and_killed(path: Path, statements: int) -> bool:
-    """Open a ledger in a process that is killed after so many statements; whether it got to the end before."""
+    """Open a ledger in a process that is killed after so many statements. Return whether it ended before."""
     command = [sys.executable, "-c", _OPENED_AND_KILLED, str(path), str(statements)]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout == "opened\n"
 

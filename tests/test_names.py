@@ -1,4 +1,4 @@
-"""A class has a name of its own: whoever searches for it finds one definition."""
+"""Each class has a unique name, so that a search finds one definition."""
 
 from __future__ import annotations
 

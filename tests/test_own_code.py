@@ -1,4 +1,4 @@
-"""Functions of a user's own: found as a module or a file, beside eva.yaml too, and known by content."""
+"""A user's own functions: found in a module or a file, also beside eva.yaml, and identified by content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CODE = "NUMBER = 7\ncalls = []\n\ndef double(x):\n    return 2 * x\n"
 
 @pytest.fixture
 def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with code that eva.yaml lies in."""
+    """A folder with an eva.yaml and code."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv(FOLDER, "")
     (tmp_path / "doubling.py").write_text(CODE)

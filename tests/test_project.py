@@ -1,4 +1,4 @@
-"""Scripts and templates are found in a checkout and in a wheel; a wheel holds what it should and no more."""
+"""Scripts and templates are found in a checkout and in a wheel. A wheel holds exactly the files that it needs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def build_wheel(source: Path, dist: Path) -> subprocess.CompletedProcess[str]:
 
 
 def copy_of_checkout(folder: Path) -> Path:
-    """What a wheel is made of, without what lies in the checkout's root beside it."""
+    """A copy of the files that a wheel is made of, without other files in the checkout's root."""
     ignored = shutil.ignore_patterns("__pycache__")
     for name in ("eva_data", *FOLDERS):
         shutil.copytree(CHECKOUT / name, folder / name, ignore=ignored)
@@ -37,7 +37,7 @@ def copy_of_checkout(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel unpacked, built from the sdist, which was built from a copy of the checkout."""
+    """The unpacked wheel. It is built from an sdist of a copy of the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     built = build_wheel(copy_of_checkout(folder / "a copy"), folder / "dist")
     assert built.returncode == 0, built.stdout + built.stderr

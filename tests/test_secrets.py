@@ -1,4 +1,4 @@
-"""Values of secret variables never reach what is written."""
+"""Values of secret variables are never written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A supervised command, and everything it started, ends when it should and says how it ended."""
+"""A supervised command ends in time with everything that it started, and says how it ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thoughts that the chat template has opened: the reply holds only the closing mark, and a text about marks stays."""
+"""Thoughts that the chat template opened: the reply has only the closing mark. A text about marks stays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What could steer a terminal is written out, and what people write stays."""
+"""Characters that could control a terminal become escapes. Ordinary text stays."""
 
 from __future__ import annotations
 

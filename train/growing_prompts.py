@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl import ModelConfig
 
 from eva_data.calls import Chain, Completion, FinishReason, Request, Sampling, valid_unicode
-from eva_data.config import Evolve
+from eva_data.config import Estimate, Evolve, Pair
 from eva_data.evolve.while_training import LiveEvolve
 from eva_data.jobs.job import Job
 from eva_data.method.buffer import Rules, unit_draw
 from eva_data.models.in_training import Policy
 from eva_data.rewards.while_training import LiveReward
-from eva_data.training.curriculum import Answer, Curriculum, average_advantages
+from eva_data.training.curriculum import Answer, Curriculum, Selection
 
 CURRICULUM = "curriculum.json"
 """The file in each checkpoint with the state of the buffer."""
@@ -42,6 +43,12 @@ class OnlineArguments(Arguments):
     capacity: int = field(default=3200, metadata={"help": "Prompts that the buffer holds."})
     from_buffer: float = field(default=0.5, metadata={"help": "Share of a step's prompts from the full buffer."})
     priority: str = field(default="parent", metadata={"choices": ["parent", "estimate"], "help": "Of new prompts."})
+    max_resample: int = field(
+        default=0, metadata={"help": "GRPO: rounds in which groups of equal rewards are replaced by new prompts."}
+    )
+    max_completions: int | None = field(
+        default=None, metadata={"help": "End after the step in which so many responses were generated in all."}
+    )
     static: bool = field(default=False, metadata={"help": "Evolve nothing: the same algorithm on the seeds."})
 
 
@@ -57,6 +64,8 @@ class Play(TrainerCallback):
         self.rows: list[Json] = []
         self.pieces = 0
         self.counts: dict[str, int] = {}
+        self.told, self.rounds = 0, 0
+        self.trained: list[str] | None = None
 
     def start(self, trainer: Any, seeds: list[Json], model: ModelConfig) -> None:
         """Prepare everything that needs the model. Only the main process evolves prompts, but each has a curriculum."""
@@ -70,21 +79,26 @@ class Play(TrainerCallback):
         if self.main:
             too_long = [row["prompt_id"] for row in seeds if row["prompt_id"] not in usable]
             beside.with_name("too_long.json").write_text(json.dumps(too_long), encoding="utf-8")
-        own = self.own
+        own, settings = self.own, Evolve.model_validate(self.game["evolve"])
+        fresh = self.game["content"]["online"]["estimate"] == "fresh"
         self.curriculum = Curriculum(
             seeds=usable,
             rules=Rules(own.prompts, own.evolved, own.n_new, own.n_new_bootstrap, own.capacity, own.from_buffer),
             seed=self.training.seed,
             record=beside.with_name("record.jsonl") if self.main else None,
-            evolve=None if own.static else self.on_main(self.evolver()),
-            estimate=self.on_main(self.estimate) if own.priority == "estimate" else None,
-            count_truncated=self.game["content"]["count_truncated"],
+            evolve=None if own.static else self.on_main(self.evolver(settings)),
+            estimate=self.on_main(self.estimate) if fresh or own.priority == "estimate" else None,
+            only_high=fresh,
+            selection=Selection(
+                Estimate.model_validate(self.game["estimate"]),
+                Pair.model_validate(self.game["pair"]),
+                settings.max_depth,
+            ),
         )
 
-    def evolver(self) -> LiveEvolve | None:
+    def evolver(self, settings: Evolve) -> LiveEvolve | None:
         if not self.main:
             return None
-        settings = Evolve.model_validate(self.game["evolve"])
         if self.game["creator"] is not None:
             creator = Job.load(Path(self.game["creator"])).llm()
             creator.load()
@@ -108,8 +122,8 @@ class Play(TrainerCallback):
             system=self.game["content"]["system"],
         )
 
-    def estimate(self, rows: Sequence[Json], step: int) -> dict[str, float | None]:
-        """The informativeness of new prompts, by as many responses as a step takes."""
+    def estimate(self, rows: Sequence[Json], step: int) -> dict[str, list[Answer]]:
+        """Answers to new prompts, as many to each as a step takes."""
         sampling = dict(self.sampling)
         n = sampling.pop("responses")
         policy = self.policy(Sampling(**sampling))
@@ -122,17 +136,17 @@ class Play(TrainerCallback):
         for (row, answer), text, score in zip(asked, texts, scores, strict=True):
             name = row["prompt_id"]
             given[name].append(Answer(name, text, *score, answer.finish_reason, answer.completion_tokens))
-        return average_advantages(given, count_truncated=self.game["content"]["count_truncated"])
+        return given
 
     @property
     def sampling(self) -> Json:
         """How responses are sampled, with the keys of a `solver` block."""
-        training, rloo = self.training, self.own.algorithm == "rloo"
+        training, pairs = self.training, self.own.algorithm == "oaif"
         return {
             "responses": self.trainer.num_generations,
             "temperature": training.temperature,
             "top_p": training.top_p,
-            "max_tokens": training.max_completion_length if rloo else training.max_new_tokens,
+            "max_tokens": training.max_new_tokens if pairs else training.max_completion_length,
         }
 
     def on_main(self, work: Any) -> Any:
@@ -159,9 +173,21 @@ class Play(TrainerCallback):
         step = trainer.state.global_step + 1
         if step != self.curriculum.step:
             self.rows = [{key: row[key] for key in ("prompt", "prompt_id")} for row in self.curriculum.begin(step)]
-            self.answers, self.pieces = [], 0
+            self.answers, self.pieces, self.told, self.rounds, self.trained = [], 0, 0, 0, None
             set_seed(int(unit_draw(self.training.seed, "sampling", step) * 2**31), device_specific=True)
         return self.rows
+
+    def round(self) -> list[Answer]:
+        """The answers of all processes since the last call, in the order of the rows."""
+        new, self.told = self.answers[self.told :], len(self.answers)
+        found: list[Answer] = gather_object(new)
+        return found
+
+    def more(self, count: int, multiple: int) -> list[Json]:
+        """New prompts in the place of `count` others, as rows of a batch."""
+        self.rounds += 1
+        rows = self.curriculum.more(count, multiple=multiple)
+        return [{key: row[key] for key in ("prompt", "prompt_id")} for row in rows]
 
     def reward(
         self,
@@ -179,10 +205,15 @@ class Play(TrainerCallback):
             finish: FinishReason = "length" if end is None else "stop"
             self.answers.append(Answer(name, text, *score, finish, len(ids) if end is None else end))
         rewards = [score.reward for score in scores]
-        return tied(rewards) if self.own.algorithm == "oaif" else rewards
+        if self.own.algorithm != "oaif":
+            return rewards
+        self.kept = kept(rewards, Pair.model_validate(self.game["pair"]))
+        return tied(rewards)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.curriculum.finish(gather_object(self.answers))
+        self.curriculum.finish(gather_object(self.answers), self.trained, self.rounds)
+        most = self.own.max_completions
+        control.should_training_stop |= most is not None and self.curriculum.generated >= most
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self.main:
@@ -198,6 +229,19 @@ def tied(rewards: list[float | None]) -> list[float | None]:
     half = len(rewards) // 2
     others = rewards[half:] + rewards[:half]
     return [other if reward is None else reward for reward, other in zip(rewards, others, strict=True)]
+
+
+def kept(rewards: list[float | None], pair: Pair) -> list[bool]:
+    """Whether `pair` lets a response be trained on, in the order of `tied`: both responses of a pair, or none."""
+    half = len(rewards) // 2
+    both = [
+        first is not None
+        and second is not None
+        and max(first, second) >= (-math.inf if pair.min_chosen is None else pair.min_chosen)
+        and abs(first - second) >= (pair.margin or 0.0)
+        for first, second in zip(rewards[:half], rewards[half:], strict=True)
+    ]
+    return both + both
 
 
 def ask(prompt: Sequence[Json], n: int, salt: str) -> Chain[list[Completion]]:

@@ -1,4 +1,4 @@
-"""Train online, on prompts that grow while the model learns: TRL's RLOO or online DPO (OAIF) with eva's buffer.
+"""Train online, on prompts that grow while the model learns: TRL's RLOO, GRPO or online DPO (OAIF) with eva's buffer.
 
 `eva-data online --steps N` writes the file `--game`, with the reward and the creator, and runs this:
 
@@ -25,6 +25,7 @@ from typing import Any
 
 from datasets import Dataset
 from growing_prompts import CURRICULUM, OnlineArguments, Play
+from resampling import REFUSED, resampled, scaled
 from training import (
     Bookkeeping,
     Json,
@@ -40,7 +41,7 @@ from training import (
     save,
     write_json,
 )
-from trl import ModelConfig, RLOOConfig, RLOOTrainer, get_peft_config
+from trl import GRPOConfig, GRPOTrainer, ModelConfig, RLOOConfig, RLOOTrainer, get_peft_config
 from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 
 from eva_data.errors import EvaError
@@ -78,7 +79,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[OnlineArgum
     own, training, model = parse(OnlineArguments, TRAINERS[algorithm][0], arguments)
     if training.max_steps < 1:
         fail("`max_steps` is missing: say how many steps to train, since the prompts have no end")
-    rows = own.prompts * (training.num_generations if algorithm == "rloo" else 1)
+    in_groups = algorithm != "oaif"
+    rows = own.prompts * (training.num_generations if in_groups else 1)
     together = training.per_device_train_batch_size * training.world_size
     if rows % together or own.batch_size is not None:
         fail(
@@ -87,11 +89,25 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[OnlineArgum
             "`batch_size` out"
         )
     training.gradient_accumulation_steps = rows // together
-    if algorithm == "rloo":
+    refuse_resampling(own, training)
+    if in_groups:
         if training.num_iterations != 1:
             fail("`num_iterations` is not 1, but each step's prompts are trained on once: leave it out")
         training.steps_per_generation, training.generation_batch_size = rows // together, rows
     return own, training, model
+
+
+def refuse_resampling(own: OnlineArguments, training: Any) -> None:
+    if not own.max_resample:
+        return
+    if own.algorithm != "grpo":
+        fail(f"`max_resample` is {own.max_resample}, but only grpo replaces groups of equal rewards: leave it out")
+    for name, values in REFUSED.items():
+        if getattr(training, name) in values:
+            fail(
+                f"`{name}` is {getattr(training, name)}, with which groups of equal rewards cannot be replaced: change "
+                "it, or leave `max_resample` out"
+            )
 
 
 def build_trainer(own: OnlineArguments, training: Any, model: ModelConfig, play: Play) -> Any:
@@ -120,15 +136,38 @@ class Rloo(RLOOTrainer):
     play: Play
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
-        repeats: Any = self.num_generations
-        rows = [row for row in self.play.batch(self) for _ in range(repeats)]
-        size, place = len(rows) // self.accelerator.num_processes, self.accelerator.process_index
-        mine = rows[place * size : (place + 1) * size]
+        mine = own_rows(self)
         return super().training_step(model, mine, num_items_in_batch)  # type: ignore[no-untyped-call]
 
 
+class Grpo(GRPOTrainer):
+    """GRPO on the curriculum's prompts. Groups of equal rewards are replaced, see `resampling`."""
+
+    play: Play
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        mine = own_rows(self)
+        return super().training_step(model, mine, num_items_in_batch)  # type: ignore[no-untyped-call]
+
+    def _generate_and_score_completions(self, inputs: Any) -> Any:
+        return resampled(self, inputs, super()._generate_and_score_completions)
+
+    def _compute_loss(self, model: Any, inputs: Any) -> Any:
+        return scaled(self, super()._compute_loss(model, inputs), inputs)  # type: ignore[no-untyped-call]
+
+
+def own_rows(trainer: Any) -> list[Json]:
+    """The rows of this process: each prompt of the step as often as it is answered."""
+    rows = [row for row in trainer.play.batch(trainer) for _ in range(trainer.num_generations)]
+    size, place = len(rows) // trainer.accelerator.num_processes, trainer.accelerator.process_index
+    return rows[place * size : (place + 1) * size]
+
+
 class OnlineDpo(OnlineDPOTrainer):
-    """Online DPO on the curriculum's prompts, which are cut into pieces for gradient accumulation."""
+    """Online DPO on the curriculum's prompts, which are cut into pieces for gradient accumulation.
+
+    A pair that the block `pair` of the settings does not want has no gradient.
+    """
 
     play: Play
 
@@ -139,9 +178,17 @@ class OnlineDpo(OnlineDPOTrainer):
         self.play.pieces += 1
         return super().training_step(model, {key: [row[key] for row in mine] for key in mine[0]}, num_items_in_batch)
 
+    def _forward(self, *arguments: Any, **more: Any) -> Any:
+        logprobs = super()._forward(*arguments, **more)  # type: ignore[no-untyped-call]
+        if logprobs.requires_grad:
+            # TRL scores the responses after this pass and before the gradient.
+            logprobs.register_hook(lambda gradient: gradient * gradient.new_tensor(self.play.kept)[:, None])
+        return logprobs
+
 
 TRAINERS: dict[str, tuple[type[Any], type[Any]]] = {
     "rloo": (RLOOConfig, Rloo),
+    "grpo": (GRPOConfig, Grpo),
     "oaif": (OnlineDPOConfig, OnlineDpo),
 }
 

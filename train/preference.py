@@ -9,6 +9,11 @@ One GPU or none, on iteration 2 alone (incremental, the paper's table 6), from a
     accelerate launch train/preference.py --config train/recipes/simpo.yaml \
         --dataset acme/eva-ultrafeedback --revision iter-2 --split iter_1+iter_2 ...
 
+Iteration 3, a quarter of the pairs of iterations 1 and 2 again, and theta_0 as DPO's reference:
+
+    accelerate launch train/preference.py --config train/recipes/dpo.yaml --dataset data/eva-ultrafeedback \
+        --split iter_3 --replay 0.25 --replay_split iter_1+iter_2 --reference_model google/gemma-2-9b-it ...
+
 The recipe's `algorithm` (dpo, sppo, simpo, orpo, ipo, cpo, kto, sft) chooses TRL's trainer. All arguments of the
 trainer's config and of `ModelConfig` can stand in the recipe or on the command line. `loss_type` chooses TRL's other
 losses for DPO, and those of `pair_losses.py`. KTO takes each response by itself, SFT the chosen responses. For LoRA,
@@ -25,10 +30,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import polars as pl
 from datasets import Dataset, concatenate_datasets
 from pair_losses import PairTrainer, with_probabilities
 from training import (
@@ -40,8 +46,10 @@ from training import (
     has_parts,
     last_checkpoint,
     load_arguments,
+    load_config,
     load_table,
     load_tokenizer,
+    model_identity,
     origin_of,
     outcome,
     parse,
@@ -63,8 +71,10 @@ from trl import (
 )
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+from trl.trainer.utils import create_model_from_path
 
 from eva_data.errors import EvaError
+from eva_data.method.replay import replayed
 
 
 class Algorithm(NamedTuple):
@@ -85,6 +95,11 @@ ALGORITHMS = {
     "kto": Algorithm(KTOConfig, KTOTrainer, {}),
     "sft": Algorithm(SFTConfig, SFTTrainer, {}),
 }
+WITH_REFERENCE = (PairTrainer, KTOTrainer)
+"""The trainers whose losses have a reference model."""
+
+
+COLUMNS = ("prompt", "chosen", "rejected")
 
 
 @dataclass(kw_only=True)
@@ -92,6 +107,12 @@ class PairArguments(Arguments):
     """Arguments beside TRL's own."""
 
     table: str = field(default="preferences", metadata={"help": "Config of the dataset."})
+    replay: float = field(default=0.0, metadata={"help": "Share of the pairs of `replay_split` to train on again."})
+    replay_split: str = field(default="", metadata={"help": "Earlier iterations to replay, such as iter_1+iter_2."})
+    reference_model: str | None = field(
+        default=None, metadata={"help": "Reference model of DPO and SPPO; the default is the model that is trained."}
+    )
+    reference_revision: str | None = field(default=None, metadata={"help": "Tag, branch or commit of the reference."})
     win_probabilities_since: int | None = field(
         default=None,
         metadata={
@@ -104,13 +125,17 @@ class PairArguments(Arguments):
 def main(arguments: Sequence[str] | None = None) -> None:
     own, training, model = parse_arguments(arguments)
     folder = Path(training.output_dir or "")
-    dataset, files = load_table(own, own.table, COLUMNS if own.win_probabilities_since is None else COLUMNS + SCORES)
-    dataset, counts = usable_pairs(dataset, own, training, model)
+    columns = COLUMNS if own.win_probabilities_since is None else COLUMNS + SCORES
+    dataset, files = load_table(own, own.table, columns)
+    earlier, files_of_earlier, replay = replay_pairs(own, training.seed, columns)
+    dataset, counts = usable_pairs(concatenate_datasets([dataset, *earlier]), own, training, model)
     if own.win_probabilities_since is not None:
         dataset, targets = with_probabilities(dataset, own.win_probabilities_since)
         counts |= targets
     print("pairs:", counts)
-    origin = origin_of(own, training, model, files)
+    origin = origin_of(own, training, model, files | files_of_earlier) | replay
+    if own.reference_model is not None:
+        origin["reference"] = model_identity(reference_of(own, model), training)
     trainer = build_trainer(dataset, own, training, model)
     trainer.add_callback(Bookkeeping(origin, own.progress))
     trainer.train(resume_from_checkpoint=last_checkpoint(folder, origin) if own.resume else None)
@@ -127,6 +152,29 @@ SCORES = ("score_chosen", "score_rejected", "verdict_by", "iteration")
 def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[PairArguments, Any, ModelConfig]:
     algorithm = ALGORITHMS[chosen_algorithm(arguments, list(ALGORITHMS))]
     return parse(PairArguments, algorithm.config, arguments, **algorithm.defaults)
+
+
+def replay_pairs(own: PairArguments, seed: int, columns: Sequence[str]) -> tuple[list[Dataset], dict[str, str], Json]:
+    """The drawn pairs of each earlier split, the hashes of their files, and what `training.json` says of them."""
+    if not (own.replay and own.replay_split):
+        return [], {}, {}
+    drawn: list[Dataset] = []
+    hashes: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    for name in own.replay_split.split("+"):
+        table, files = load_table(replace(own, split=name), own.table, (*columns, "pair_id"))
+        ids = pl.DataFrame({"pair_id": table["pair_id"][:]})
+        into, iteration = (int(split.rpartition("_")[2]) for split in (own.split, name))
+        chosen = replayed(ids.lazy(), share=own.replay, seed=seed, into=into, iteration=iteration).collect()
+        rows = ids.with_row_index().join(chosen, on="pair_id", how="semi", maintain_order="left")["index"]
+        drawn.append(table.select(rows.to_list()).select_columns(list(columns)))
+        hashes |= files
+        counts[name] = rows.len()
+    return drawn, hashes, {"replay": {"share": own.replay, "seed": seed, "pairs": counts}}
+
+
+def reference_of(own: PairArguments, model: ModelConfig) -> ModelConfig:
+    return replace(model, model_name_or_path=own.reference_model, model_revision=own.reference_revision or "main")
 
 
 def usable_pairs(
@@ -182,6 +230,8 @@ def measure(dataset: Dataset, tokenizer: Any, processes: int | None) -> Dataset:
 
 def build_trainer(dataset: Dataset, own: PairArguments, training: Any, model: ModelConfig) -> Trainer:
     trainer = ALGORITHMS[own.algorithm].trainer
+    if own.reference_model is not None and trainer not in WITH_REFERENCE:
+        fail(f"`reference_model` is given, but the loss of {own.algorithm} has no reference model: leave it out")
     if trainer in (CPOTrainer, ORPOTrainer):
         return without_reference(trainer, dataset, training, model)
     if trainer is KTOTrainer:
@@ -189,7 +239,10 @@ def build_trainer(dataset: Dataset, own: PairArguments, training: Any, model: Mo
     elif trainer is SFTTrainer:
         dataset = dataset.select_columns(["prompt", "chosen"]).rename_column("chosen", "completion")
     training.model_init_kwargs = load_arguments(training, model)
-    built: Trainer = trainer(
+    reference = {}
+    if own.reference_model is not None:
+        reference["ref_model"] = load_reference(own, training, model)
+    built: Any = trainer(
         model=str(model.model_name_or_path),
         args=training,
         train_dataset=dataset,
@@ -197,8 +250,29 @@ def build_trainer(dataset: Dataset, own: PairArguments, training: Any, model: Mo
         processing_class=load_tokenizer(training, model) if has_parts(training, model) else None,
         quantization_config=get_quantization_config(model),
         peft_config=get_peft_config(model),
+        **reference,
     )
-    return built
+    if reference and training.precompute_ref_log_probs:
+        # Its log-probabilities are in the data by now. Otherwise a reference of its own would stay in memory.
+        built.ref_model = None
+    ready: Trainer = built
+    return ready
+
+
+def load_reference(own: PairArguments, training: Any, model: ModelConfig) -> Any:
+    """Another reference model than the model that is trained, loaded as TRL loads its own."""
+    reference = reference_of(own, model)
+    sizes = [load_config(training, each).get_text_config().vocab_size for each in (model, reference)]
+    if sizes[0] != sizes[1]:
+        fail(
+            f"the reference model {own.reference_model} knows {sizes[1]} tokens, and the model that is trained "
+            f"{sizes[0]}: name a model with the same tokenizer, such as the model that training began with"
+        )
+    arguments = load_arguments(training, reference) | {"quantization_config": get_quantization_config(model)}
+    if training.distributed_state.distributed_type in ("MULTI_GPU", "DEEPSPEED"):
+        # The default, "auto", does not work with distributed training.
+        arguments["device_map"] = None
+    return create_model_from_path(str(reference.model_name_or_path), **arguments)
 
 
 def one_by_one(dataset: Dataset, seed: int) -> Dataset:

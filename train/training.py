@@ -43,7 +43,7 @@ Json = dict[str, Any]
 ORIGIN = "trained_on.json"
 """The file in each checkpoint that `--resume` compares."""
 
-BY_CONTENT = ("algorithm", "dataset", "split", "revision", "model_")
+BY_CONTENT = ("algorithm", "dataset", "split", "revision", "model_", "reference_", "replay")
 NO_EFFECT = ("output_dir", "resume", "progress", "logging_", "save_", "report_to", "run_name", "disable_tqdm")
 COMPUTED = ("accelerator_config", "dataloader_", "debug", "gradient_checkpointing", "hub_", "pad_", "use_c")
 """Beginnings of arguments that `settings` leaves out. They are recorded elsewhere, do not change the weights, or leave

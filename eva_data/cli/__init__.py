@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from eva_data import __version__
-from eva_data.cli import hub, judge, look, measure, play
+from eva_data.cli import hub, judge, look, measure, play, sweep
 from eva_data.cli.review import review
 from eva_data.cli.say import print_defect, say, say_traceback, sentence
 from eva_data.errors import EvaError
@@ -58,7 +58,7 @@ def main(debug: bool) -> None:
 
 for command in (
     *(play.init, play.build, play.plan, play.train, play.online, play.run),
-    *(judge.evaluate, judge.export, measure.score),
+    *(judge.evaluate, judge.export, measure.score, sweep.sweep),
     *(look.status, look.show, look.report, look.verify),
     *(hub.publish, hub.pull),
     review,

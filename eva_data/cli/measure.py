@@ -25,7 +25,7 @@ def score(budget: float | None, config_path: Path | None, overrides: tuple[str, 
     and the published card show the means with their intervals.
     """
     from eva_data.game.rate import rate_prompts
-    from eva_data.report.ratings import rating_summary
+    from eva_data.report.measures.ratings import rating_summary
 
     run = start(read_config(config_path, overrides), budget=budget)
     rate_prompts(run)

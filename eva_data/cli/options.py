@@ -79,7 +79,7 @@ budget_option = click.option(
 )
 
 
-def read_config(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
+def read_config(config_path: Path | None, overrides: tuple[str, ...], *, online: bool = False) -> Config:
     from eva_data.config.reading import load_config
 
     default = Path("eva.yaml")
@@ -88,7 +88,7 @@ def read_config(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
     if config_path is None:
         _refuse_half_pulled()
         say("No eva.yaml here: using the sandbox, a small built-in world with a model of its own.", err=True)
-    return load_config(config_path, overrides)
+    return load_config(config_path, overrides, online=online)
 
 
 def look_at(config_path: Path | None, overrides: tuple[str, ...]) -> Run:

@@ -175,8 +175,14 @@ def train(
 
 
 @click.command()
-@click.option("--steps", type=click.IntRange(min=1), required=True, help="Optimizer steps, of 8 prompts by default.")
-@click.option("--algorithm", default="rloo", show_default=True, help="rloo or oaif (online DPO).")
+@click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps, of 8 prompts by default.")
+@click.option(
+    "--epochs",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="NUMBER",
+    help="In the place of --steps: as many prompts as there are seeds, so often. 1 is the paper's 1x.",
+)
+@click.option("--algorithm", default="rloo", show_default=True, help="rloo, grpo or oaif (online DPO).")
 @click.option("--recipe", metavar="NAME", help="A recipe of your own, instead of the algorithm's.")
 @click.option("--static", is_flag=True, help="Evolve nothing: the same algorithm on the seeds alone, for comparison.")
 @click.option("--push", "repo", metavar="OWNER/NAME", help="Push it to this model repo on the Hub, private by default.")
@@ -186,7 +192,8 @@ def train(
 @budget_option
 @config_options
 def online(
-    steps: int,
+    steps: int | None,
+    epochs: float | None,
     algorithm: str,
     recipe: str | None,
     static: bool,
@@ -198,21 +205,24 @@ def online(
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Train the solver while its prompts evolve: RLOO or online DPO with the paper's prioritized buffer.
+    """Train the solver while its prompts evolve: RLOO, GRPO or online DPO with the paper's prioritized buffer.
 
     \b
     eva-data online --steps 400
-    eva-data online --steps 400 --algorithm oaif
+    eva-data online --epochs 1
+    eva-data online --steps 400 --algorithm grpo --recipe dapo
     eva-data online --steps 400 --static
     eva-data online --steps 400 --push my-org/my-solver
 
     Its prompts and answers become a dataset of their own, in `folder` with the algorithm's name appended, and the
     trained model is theta_1 there. It is safe to repeat: a run that was cut off goes on from its last checkpoint.
     """
+    if (steps is None) == (epochs is None):
+        raise click.UsageError("how long is missing: give either `--steps` or `--epochs`")
     from eva_data.cli.text.online import online_text
     from eva_data.game.online import Online, online_config, train_online
 
-    config, ready = online_config(read_config(config_path, overrides), algorithm, static)
+    config, recipe = online_config(read_config(config_path, overrides, online=True), algorithm, static, recipe)
     game = start(config, solver, budget)
     if repo is not None:
         from eva_data.hub.push_model import model_target, push_model
@@ -220,7 +230,7 @@ def online(
         # This comes before hours of training.
         target = model_target(game, repo, private=private, licence=licence)
     with game.store.locked():
-        manifest = train_online(game, Online(steps, recipe or ready, static))
+        manifest = train_online(game, Online(recipe, steps, epochs, static))
     say(online_text(game, manifest))
     if repo is not None:
         pushed = push_model(game, manifest.iteration, target)

@@ -18,6 +18,16 @@ def for_solver(score_of_first: pl.Expr) -> pl.Expr:
     return pl.when(pl.col("order") == SECOND).then(1 - score_of_first).otherwise(score_of_first)
 
 
+def by_likelihood(log_first: pl.Expr, log_second: pl.Expr) -> pl.Expr:
+    """The probability of the response shown first, p(first) / (p(first) + p(second)); None where neither is known.
+
+    A token that is not among the judge's likeliest has probability 0.
+    """
+    first, second = (each.fill_null(float("-inf")) for each in (log_first, log_second))
+    known = log_first.is_not_null() | log_second.is_not_null()
+    return pl.when(known).then((1 / (1 + (second - first).exp())).fill_nan(None))
+
+
 def by_panel(verdicts: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     """One row per `keys`: the panel's score for the solver, and the share of judges that agree with it.
 

@@ -54,6 +54,15 @@ class Judged(TypedDict):
     """`unparsable: ...`, `gave_up: ...` or `call_failed: ...`; None if there is a label."""
     raw: str | None
     """The judge's last reply if there is no label, else None."""
+    log_first: float | None
+    """Log-probability that the reply begins with the token for the response shown first; None if it is unknown."""
+    log_second: float | None
+    """The same for the response shown second."""
+
+
+def no_verdict(reason: str | None = None, raw: str | None = None) -> Judged:
+    """The result of a question that brought no verdict."""
+    return Judged(label=None, reason=reason, raw=raw, log_first=None, log_second=None)
 
 
 Read: TypeAlias = Callable[[str], "str | Unparsable"]
@@ -127,12 +136,19 @@ def rated(lowest: float, highest: float) -> Read:
     return read
 
 
-def judge_once(messages: Sequence[Message], read: Read) -> Chain[Judged]:
-    """Ask one question, and ask it again if the reply cannot be read."""
-    judged = Judged(label=None, reason=None, raw=None)
+def judge_once(messages: Sequence[Message], read: Read, tokens: tuple[str, str] | None = None) -> Chain[Judged]:
+    """Ask one question, and ask it again if the reply cannot be read.
+
+    `tokens` are the first words of a reply for the response shown first and for the other. If the judge gives the
+    log-probability of one of them, that is a verdict, whatever the text.
+    """
+    judged = no_verdict()
     for salt in ("", AGAIN):
         (completion,) = yield [Request(tuple(messages), salt=salt)]
         earlier, judged = judged["raw"], _judged(completion, read)
+        likely = _likely(completion, tokens)
+        if likely is not None:
+            return _by_likelihood(judged, likely, tokens or ("", ""))
         if judged["raw"] is None and judged["label"] is None:
             judged["raw"] = earlier
         if not (judged["reason"] or "").startswith(UNPARSABLE):
@@ -143,7 +159,7 @@ def judge_once(messages: Sequence[Message], read: Read) -> Chain[Judged]:
 def _judged(completion: Completion, read: Read) -> Judged:
     if completion.text is None or completion.finish_reason == "error":
         error = completion.error or "the reply has no text"
-        return Judged(label=None, reason=error if error.startswith(GAVE_UP) else f"call_failed: {error}", raw=None)
+        return no_verdict(error if error.startswith(GAVE_UP) else f"call_failed: {error}")
     found: str | Unparsable = without_thoughts(completion.text)
     if completion.finish_reason in ("length", "content_filter"):
         what = "at max_tokens" if completion.finish_reason == "length" else "by a content filter"
@@ -151,5 +167,21 @@ def _judged(completion: Completion, read: Read) -> Judged:
     elif isinstance(found, str):
         found = read(found)
     if isinstance(found, Unparsable):
-        return Judged(label=None, reason=f"{UNPARSABLE}{found.why}", raw=valid_unicode(completion.text))
-    return Judged(label=found, reason=None, raw=None)
+        return no_verdict(f"{UNPARSABLE}{found.why}", raw=valid_unicode(completion.text))
+    return Judged(label=found, reason=None, raw=None, log_first=None, log_second=None)
+
+
+def _likely(completion: Completion, tokens: tuple[str, str] | None) -> tuple[float | None, float | None] | None:
+    """The log-probabilities of both tokens; None if neither is known. A token that is not listed is unlikely."""
+    if tokens is None or completion.first_token is None:
+        return None
+    first, second = (completion.first_token.get(token) for token in tokens)
+    return None if first is None and second is None else (first, second)
+
+
+def _by_likelihood(judged: Judged, likely: tuple[float | None, float | None], tokens: tuple[str, str]) -> Judged:
+    """The verdict with its log-probabilities. The likelier token is the label of a text that cannot be read."""
+    first, second = likely
+    second_likelier = first is None or (second is not None and second > first)
+    label = judged["label"] or tokens[second_likelier]
+    return Judged(label=label, reason=None, raw=None, log_first=first, log_second=second)

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import yaml
 
@@ -34,8 +34,10 @@ _ADDRESSES = frozenset(
 """Names that say where a request goes, who answers it, or what runs beside it. None is a field of a body."""
 
 _SECRETS = re.compile(
-    r"api_?key|apikey|.*_api_key|authorization|proxy_authorization|x_api_key|access_token|auth_token|bearer(_token)?"
-    r"|client_secret|.*_secret(_key)?|secret(_key)?|secret_access_key|aws_access_key_id|key|password|token|cookie"
+    r"(?!(prompt_)?cache_key)(.*_)?(api)?_?key|aws_access_key_id|(.*_)?(authorization|auth|bearer(_token)?|secret)"
+    r"|(.*_)?(password|passwd|passphrase|credentials?|cookie)|token"
+    # Many tokens of a tokenizer are fields of a request, such as `stop_token`.
+    r"|(.*_)?(access|ad|api|auth|csrf|hf|id|refresh|security|session|user)_token"
 )
 _KEY_TEXT = re.compile(
     r"(?i:bearer|basic)\s+[\w.~+/=-]{8,}|\bsk-[\w-]{8,}|\b(hf|gsk|xai|r8|ghp|gho|glpat)[_-]\w{16,}|\bAIza[\w-]{20,}"
@@ -78,10 +80,12 @@ def checked_options(given: Mapping[str, Any]) -> None:
 def checked_address(url: str) -> None:
     """Raise ValueError if a server's address holds a key."""
     parts = urlsplit(url)
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+    # Some servers separate by semicolons, and nobody sends a fragment: what stands there was meant for the query.
+    given = "&".join((parts.query, parts.fragment)).replace(";", "&")
+    for name, value in parse_qsl(given, keep_blank_values=True):
         if _SECRETS.fullmatch(name.lower().replace("-", "_")) or looks_secret(value):
             raise ValueError(f"`base_url` holds `{name}=`, which looks like a key: {_WAY_OUT}")
-    if looks_secret(parts.path):
+    if looks_secret(unquote(parts.path)):
         raise ValueError(f"the path of `base_url` looks like a key: {_WAY_OUT}")
 
 

@@ -50,6 +50,9 @@ class EvaluationSet(Settings):
     """Column of the points that a judge of `wildbench` checks; null takes `checklist` if the file has it."""
     baseline: Path | None = Field(None, json_schema_extra=Execution)
     """A file of answers for `--against reference`, with the columns `prompt` and `response`."""
+    gamed_baselines: Path | None = Field(None, json_schema_extra=Execution)
+    """AlpacaEval's `df_gamed.csv`, from the Hub dataset `tatsu-lab/alpaca_eval`. With it, a set of the rule
+    `alpaca_eval` has AlpacaEval's length-controlled win rate; without it, the figure at equal length is `lc_simple`."""
     function: Verifier | None = None
     """The function of the rule `verifier`; null takes `reward` if that is a verifier."""
     right: float = 1.0
@@ -72,6 +75,11 @@ class EvaluationSet(Settings):
             raise ValueError(
                 f"the set `{HELDOUT}` is the prompts that `evaluate.heldout` sets aside, and has no `{given[0]}`: "
                 "give the set another name"
+            )
+        if self.gamed_baselines is not None and self.rule != "alpaca_eval":
+            raise ValueError(
+                f"`gamed_baselines` belongs to the rule `alpaca_eval`, and the rule of the set `{self.name}` is "
+                f"`{self.rule}`: leave it out"
             )
         if self.samples > 1 and self.rule != "verifier":
             raise ValueError(f"`samples` is {self.samples}, but only the rule `verifier` takes several: set it to 1")

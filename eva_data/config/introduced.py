@@ -13,13 +13,16 @@ RECORDED = "recorded"
 """Key of pydantic's validation context: true if the values stand in a manifest."""
 
 INTRODUCED: Mapping[str, Mapping[str, Any]] = {
-    "Config": {"evaluate": None},
+    "Config": {"evaluate": None, "online": {"estimate": "parent"}},
     "Seeds": {"input": None},
     "ApiModel": {"options": {}, "fields": {}},
-    "Sample": {"power": 1.0},
+    "Estimate": {"min_best": None, "min_right": None},
+    "Sample": {"power": 1.0, "by_topic": False},
+    "Mix": {"topic_cap": None},
     "Pair": {"rewrite_keep": "better"},
-    "Evolve": {"reply": "plain", "self_check": False},
+    "Evolve": {"reply": "plain", "self_check": False, "shape": None, "max_depth": None},
     "Review": {"publish": "full"},
+    "Train": {"reference": "previous", "replay": 0.0},
     "TableModel": {"shape": None, "input": None, "lower_is_better": None},
 }
 """Name of the settings class -> key -> its meaning before it existed, or before its default changed."""

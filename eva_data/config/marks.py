@@ -42,7 +42,7 @@ def _block(**keys: str) -> Mapping[str, Mark]:
 MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Config": _block(
         value="name seed stalled_minutes undecided",
-        block="seeds reward estimate sample evolve mix pair train evaluate publish review score",
+        block="seeds reward estimate sample evolve mix pair train online evaluate publish review score",
         path="folder ledger",
         model="solver creator",
     ),
@@ -81,27 +81,30 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Judge": _block(value="backend template lowest highest", model="judge"),
     "Several": _block(value="backend", block="rewards"),
     "Seeds": _block(value="sandbox column input encoding per_iteration", path="path dataset config split revision"),
-    "Estimate": _block(value="source count_truncated unequal", code="metric"),
-    "Sample": _block(value="fraction method weights power strata"),
+    "Estimate": _block(value="source count_truncated unequal min_best min_right", code="metric"),
+    "Sample": _block(value="fraction method weights power strata by_topic"),
     "Strategy": _block(value="name template kind"),
     "BenchmarkSet": _block(value="name column", path="path"),
     "Evolve": _block(
         value=(
-            "reply only_own evolutions candidates score self_check temperature top_p max_tokens min_chars max_chars "
-            "near_duplicate ngram"
+            "reply only_own evolutions candidates score self_check shape max_depth temperature top_p max_tokens "
+            "min_chars max_chars near_duplicate ngram"
         ),
         block="strategies benchmarks",
         code="method",
     ),
-    "Mix": _block(value="evolved source original shortfall"),
+    "OnlineTraining": _block(value="estimate"),
+    "Mix": _block(value="evolved source original shortfall topic_cap"),
     "Pair": _block(value="margin min_chosen rewrite rewrite_keep rewrite_length"),
     "Accept": _block(value="min_win_rate max_drop max_length_ratio max_truncated"),
-    "Train": _block(value="mode heldout", block="accept", code="recipe", path="accelerate", address="report_to"),
+    "Train": _block(
+        value="mode reference replay heldout", block="accept", code="recipe", path="accelerate", address="report_to"
+    ),
     "EvaluationSet": _block(
         value="name sandbox column turn_2 reference category checklist right samples",
         block="function",
         code="rule",
-        path="path dataset config split revision baseline judge_template",
+        path="path dataset config split revision baseline judge_template gamed_baselines",
     ),
     "Evaluate": _block(
         value="heldout allow_same_judge max_tokens temperature after_training", block="sets", model="judges"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from eva_data.config import Config
 from eva_data.config.introduced import RECORDED
-from eva_data.config.whole import is_set
+from eva_data.config.whole import ONLINE, is_set
 from eva_data.errors import ConfigError
 from eva_data.files import write_text
 from eva_data.own_code import look_beside
@@ -23,11 +23,11 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 SANDBOX_CONFIG = Path(__file__).parent.parent / "sandbox" / "eva.yaml"
 
 
-def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: Path | None = None, overrides: Sequence[str] = (), *, online: bool = False) -> Config:
     """Read the config in `path`, or the sandbox's own if `path` is None, and apply `overrides` (`sample.fraction=0.5`).
 
-    From then on, the user's own functions are looked for beside that file too. Raise ConfigError, which names the key
-    and the nearest valid key, if a setting is wrong.
+    From then on, the user's own functions are looked for beside that file too. `online` says that the settings are for
+    online training. Raise ConfigError, which names the key and the nearest valid key, if a setting is wrong.
     """
     source = path or SANDBOX_CONFIG
     try:
@@ -53,7 +53,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
         _set(values, override)
     if path is not None:
         look_beside(path)
-    return parse_config(values, str(source))
+    return parse_config(values, str(source), online=online)
 
 
 def undecided_folder(path: Path) -> Path | None:
@@ -75,14 +75,14 @@ def undecided_folder(path: Path) -> Path | None:
     return None
 
 
-def parse_config(values: Mapping[str, Any], source: str, *, recorded: bool = False) -> Config:
+def parse_config(values: Mapping[str, Any], source: str, *, recorded: bool = False, online: bool = False) -> Config:
     """Make a validated Config from plain values. `source` is their name in errors.
 
     `recorded` says that the values stand in a manifest: a key that they lack has the meaning from before it existed.
-    Raise ConfigError if a value is wrong.
+    `online` says that they are for online training. Raise ConfigError if a value is wrong.
     """
     try:
-        return Config.model_validate(values, context={RECORDED: recorded})
+        return Config.model_validate(values, context={RECORDED: recorded, ONLINE: online})
     except ValidationError as error:
         raise ConfigError(f"{source}: {'; '.join(_sentences(error.errors(), values))}") from None
 

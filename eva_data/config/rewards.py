@@ -128,7 +128,7 @@ class Judge(Settings):
 
 
 AnyReward: TypeAlias = Verifier | Classifier | Pairwise | RewardServer | Judge
-"""Every block of one reward; each has a module of its `backend`'s name in `rewards`."""
+"""Every block of one reward; each has a module of its `backend`'s name in `rewards/backends`."""
 REWARD_BACKENDS: tuple[str, ...] = tuple(
     get_args(block.model_fields["backend"].annotation)[0] for block in get_args(AnyReward)
 )

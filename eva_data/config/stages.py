@@ -64,6 +64,14 @@ class Estimate(Settings):
     """`fresh` asks the new solver again; `previous` takes the rewards that the last iteration already holds."""
     count_truncated: bool = False
     """Whether responses cut at `max_tokens` count in the metric; they are never chosen."""
+    min_best: float | Literal["auto"] | None = "auto"
+    """Reward that a prompt's responses must reach for the prompt to be evolved. Below it, the differences between the
+    rewards are noise and no regret that training can lower; the prompt is `unsolved`. `auto` takes `pair.min_chosen`,
+    or without it the 10 % quantile of the best rewards of iteration 1 (online: of the seeds so far). Null evolves
+    unsolved prompts too. A folder that has iterations from before this key goes on with null."""
+    min_right: int | None = Field(None, ge=1)
+    """How many responses must reach `min_best`. Null takes 2 if all rewards are 0 or 1, since one right answer of
+    several may be a guess, and 1 otherwise; with two responses always 1."""
     unequal: Literal["draw", "refuse"] = "draw"
     """What happens if prompts have unequal numbers of usable responses: draw n of them by hash, or refuse the input."""
 
@@ -84,6 +92,9 @@ class Sample(Settings):
     1 by its weight, and the larger the exponent, the nearer the draw is to `method: greedy`."""
     strata: int = Field(4, ge=2)
     """Number of equal-frequency strata of the metric for `method: stratified`."""
+    by_topic: bool = False
+    """Whether the same share of each topic is drawn, by `method` among the prompts of a topic. Topics are clusters of
+    the prompts of iteration 1 by their words."""
 
 
 class Strategy(Settings):
@@ -130,12 +141,18 @@ class Evolve(Settings):
     only_own: bool = False
     """Use only `strategies`, none of the method's."""
     evolutions: int = Field(4, ge=1)
-    """Rewrites of each sampled prompt, in sequence; all are kept."""
+    """Rewrites of each sampled prompt; all are kept. Online, the recipe's `n_new` says how many there are."""
     candidates: int = Field(1, ge=1)
     """Rewrites tried in each step, by different strategies. The creator rates them, and the best rewrite goes on (the
     paper's tree, appendix F). With 2 or more, the ratings cost two more calls for every survivor."""
     score: bool = False
     """Whether the creator rates complexity and quality even with a single candidate (the paper's table 7)."""
+    shape: Literal["chain", "siblings"] | None = None
+    """What the rewrites of a prompt start from: in a `chain`, each from the last rewrite; `siblings` all start from the
+    prompt itself, by different strategies, and the best of them go on in the next generation (the paper's appendices
+    A and F). Null means `chain` offline and `siblings` online."""
+    max_depth: int | None = Field(None, ge=1)
+    """Number of rewrites that may lie between a seed and a prompt; deeper prompts are not made. Null sets no bound."""
     self_check: bool = False
     """Whether the creator is asked of every new prompt if it is one. This finds answers and refusals that no rule
     knows, and costs one more call for every survivor; a prompt without a verdict is eliminated."""
@@ -180,6 +197,14 @@ class Evolve(Settings):
         return self.score or self.candidates > 1
 
 
+class OnlineTraining(Settings):
+    """What `eva-data online` does beside the other blocks. The sizes of its buffer are in its recipe."""
+
+    estimate: Literal["parent", "fresh"] = "parent"
+    """What a new prompt needs to enter the buffer. `parent`: that its parent was informative (the paper). `fresh`: that
+    it is informative itself, as ACCEL wants it (appendix I.1.2); the model answers it first, as often as in a step."""
+
+
 class Mix(Settings):
     """What X_t consists of."""
 
@@ -195,6 +220,10 @@ class Mix(Settings):
     shortfall: Literal["shrink", "fill_original", "error"] = "shrink"
     """What happens if too few evolved prompts survive: a smaller X_t of the same ratio, more original prompts, or an
     error."""
+    topic_cap: float | None = Field(None, gt=0, le=1)
+    """Largest share of one topic among the new prompts of X_t, and among its originals; null sets no limit. Prompts
+    above it are left out. If fewer new prompts are left than `evolved` asks for, `shortfall` says what happens. Where
+    there are K topics, each may have 1 / K."""
 
     @model_validator(mode="before")
     @classmethod
@@ -263,6 +292,12 @@ class Train(Settings):
     mode: Literal["incremental", "scratch"] = "incremental"
     """`incremental`: theta_t is theta_{t-1} trained on iteration t; `scratch`: theta_0 on iterations 1 to t (the
     paper's table 6)."""
+    reference: Literal["previous", "initial"] = "previous"
+    """The reference model of the losses that have one: `previous` is the model that is trained, as it was before;
+    `initial` is theta_0 in every iteration. With `mode: scratch` both are theta_0."""
+    replay: float = Field(0.0, ge=0, le=1)
+    """Share of the pairs of each earlier iteration that are trained on again, beside all pairs of the iteration itself;
+    0 replays none."""
     accelerate: Path | None = Field(None, json_schema_extra=Execution)
     """A config file of `accelerate launch`, for several GPUs, FSDP or DeepSpeed; null trains in one process."""
     report_to: tuple[str, ...] = Field((), json_schema_extra=Execution)
@@ -271,6 +306,15 @@ class Train(Settings):
     """Bounds outside which a new theta does not play."""
     heldout: int = Field(0, ge=0)
     """Held-out prompts per depth on which each solver is tested after a build, in the sandbox only; 0 tests nothing."""
+
+    @model_validator(mode="after")
+    def _replays_what_is_left_out(self) -> Train:
+        if self.replay and self.mode == "scratch":
+            raise ValueError(
+                f"`train.replay` is {self.replay:g}, but `train.mode: scratch` trains on all pairs of all iterations "
+                "already: set `replay` to 0, or `mode` to incremental"
+            )
+        return self
 
 
 class Publish(Settings):

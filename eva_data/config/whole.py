@@ -7,13 +7,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from eva_data.config.base import Execution, Settings
 from eva_data.config.evaluation import Evaluate, PromptScorer
+from eva_data.config.introduced import RECORDED
 from eva_data.config.models import AnyModel, Model, Solver, TableModel, TransformersModel, VllmModel
 from eva_data.config.rewards import Pairwise, Reward, Several
-from eva_data.config.stages import Estimate, Evolve, Mix, Pair, Publish, Review, Sample, Seeds, Train
+from eva_data.config.stages import (
+    Estimate,
+    Evolve,
+    Mix,
+    OnlineTraining,
+    Pair,
+    Publish,
+    Review,
+    Sample,
+    Seeds,
+    Train,
+)
+
+ONLINE = "online"
+"""Key of pydantic's validation context: true if the values are for `eva-data online`, which draws no share."""
 
 
 def is_set(values: Mapping[str, Any], key: str) -> bool:
@@ -67,6 +82,8 @@ class Config(Settings):
     """Which responses become a pair."""
     train: Train = Train()
     """How the solver is trained."""
+    online: OnlineTraining = OnlineTraining()
+    """How prompts grow while the solver is trained, for `eva-data online`."""
     evaluate: Evaluate | None = None
     """How solvers are compared; null evaluates nothing, and sets no prompts aside."""
     publish: Publish = Field(Publish(), json_schema_extra=Execution)
@@ -142,7 +159,10 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
-    def _enough_evolutions(self) -> Config:
+    def _enough_evolutions(self, info: ValidationInfo) -> Config:
+        if info.context and (info.context.get(RECORDED) or info.context.get(ONLINE)):
+            # A manifest's iteration is there, and online the recipe says how many prompts are evolved.
+            return self
         fraction, share = self.sample.fraction, self.mix.evolved
         if self.mix.source == "evolved" and fraction * self.evolve.evolutions < share - 1e-9:
             raise ValueError(

@@ -21,6 +21,9 @@ from eva_data.tables.rules import RULES
 
 _LIBRARIES = ("distilabel", "transformers", "torch", "trl", "polars", "pyarrow", "datasets")
 
+TOPICS_BY = "scikit-learn"
+"""The package that makes topics. Its version is recorded where there are any."""
+
 
 @dataclass(frozen=True)
 class Built:
@@ -49,6 +52,8 @@ class Built:
 def compose(config: Config, built: Built) -> Manifest:
     """The manifest of an iteration, still without its files. It holds no time and no path of this machine."""
     tables = built.tables
+    with_topics = "topics" in tables and not tables["topics"].is_empty()
+    libraries = (*_LIBRARIES, *([TOPICS_BY] if with_topics else []))
     optional: dict[str, Any] = {} if built.online is None else {"online": dict(built.online)}
     return Manifest(
         format=FORMAT,
@@ -70,7 +75,7 @@ def compose(config: Config, built: Built) -> Manifest:
         spent=tuple(Spent(**bill) for bill in built.bills),
         informativeness=summary_of(tables["informativeness"], tables["prompts"], config.estimate.metric),
         notes=tuple(built.notes),
-        versions={"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
+        versions={"python": platform.python_version(), **{name: _version(name) for name in libraries}},
         **optional,
     )
 

@@ -6,26 +6,55 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import polars as pl
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
+from eva_data.dataset.beside import parse_beside, read_settled, settle, write_waiting
 from eva_data.dataset.manifest import FileEntry, Record
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
-from eva_data.files import sha256, write_json, write_parquet
+from eva_data.files import write_json
 from eva_data.secrets import redacted
 from eva_data.tables.redaction import without_secrets
-from eva_data.tables.schemas import EVALUATION_KEY, EVALUATIONS, check, empty
+from eva_data.tables.schemas import EVALUATION_KEY, EVALUATIONS, empty
 
 FOLDER = "evaluations"
 RECORD = "manifests/evaluations.json"
 EVALUATIONS_FORMAT = 1
 """Version of the record. A newer version is refused."""
+_AGAIN = "remove {} and evaluate again, which takes finished calls from the ledger"
+
+FileName = Annotated[str, Field(pattern=rf"^{FOLDER}/(theta_\d{{1,9}}|model)\.parquet$")]
+"""The path of a file of evaluations in the dataset's folder."""
+Ends = Annotated[list[float], Field(min_length=3, max_length=3)] | None
+"""An estimate with the ends of its interval."""
+
+
+class Told(Record):
+    """The types of the figures of a comparison. A stranger may have written them, and cards and pages show them."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    unit: str = ""
+    judged: NonNegativeInt = 0
+    estimate: Ends = None
+    length_controlled: Ends = None
+    categories: dict[str, Ends] = Field(default_factory=dict)
+    pass_at: dict[str, Ends] = Field(default_factory=dict)
+    tokens: list[float | None] = Field(default_factory=list)
+    truncated: list[float | None] = Field(default_factory=list)
+    consistent: dict[str, float | None] = Field(default_factory=dict)
+    first: dict[str, Ends] = Field(default_factory=dict)
+    agreement: float | None = None
+    effective_judges: float | None = None
+    overlap: float | None = None
+    reasons: dict[str, NonNegativeInt] = Field(default_factory=dict)
+    sentence: str = ""
+    warnings: list[str] = Field(default_factory=list)
 
 
 class Compared(Record):
@@ -53,6 +82,14 @@ class Compared(Record):
     right: float | None = None
     """Least score of a right answer; None unless a verifier judged."""
     samples: PositiveInt = 1
+    references_hash: str = ""
+    """Hash of the reference answers and checklists that the judge sees; empty without any."""
+    own_template: bool = False
+    """Whether the question to the judge is from a file of the user's."""
+    answers_of: str | None = None
+    """Whose answers the file of the other side holds, as its column `generator` or `model` says; None if unknown."""
+    gamed: str | None = None
+    """Name and hash of the file of gamed baselines, which length control needs and the dataset does not hold."""
     decoding: str = ""
     decoding_against: str = ""
     relatives: tuple[str, ...] = ()
@@ -63,6 +100,12 @@ class Compared(Record):
     """What the rows come to, as plain values (`evaluation.figures.plain`); `verify` recomputes them."""
     notes: tuple[str, ...] = ()
 
+    @field_validator("figures")
+    @classmethod
+    def _of_their_types(cls, value: dict[str, Any]) -> dict[str, Any]:
+        Told.model_validate(value)
+        return value
+
 
 class EvaluationRecord(Record):
     """All comparisons of a dataset."""
@@ -70,7 +113,7 @@ class EvaluationRecord(Record):
     format: PositiveInt = EVALUATIONS_FORMAT
     eva_data: str
     evaluations: tuple[Compared, ...] = ()
-    files: dict[str, FileEntry] = Field(default_factory=dict)
+    files: dict[FileName, FileEntry] = Field(default_factory=dict)
 
 
 def read_record(store: Store) -> EvaluationRecord | None:
@@ -83,16 +126,8 @@ def read_record(store: Store) -> EvaluationRecord | None:
 
 def parse_record(content: bytes, name: str) -> EvaluationRecord:
     """The record in `content`. Raise DataError if there is none, or if its version is newer."""
-    try:
-        found = json.loads(content)
-        if isinstance(found, dict) and isinstance(found.get("format"), int) and found["format"] > EVALUATIONS_FORMAT:
-            raise DataError(f"{name} was written by a newer eva-data (format {found['format']}): update eva-data")
-        return EvaluationRecord.model_validate_json(content)
-    except (ValueError, ValidationError) as error:
-        raise DataError(
-            f"{name} is no record of evaluations ({str(error).partition(chr(10))[0]}): restore it, or remove it and "
-            "evaluate again, which takes finished calls from the ledger"
-        ) from None
+    remedy = f"restore it, or {_AGAIN.format('it')}"
+    return parse_beside(content, name, EvaluationRecord, EVALUATIONS_FORMAT, "record of evaluations", remedy)
 
 
 def read_rows(store: Store, record: EvaluationRecord | None = None) -> pl.DataFrame:
@@ -101,19 +136,16 @@ def read_rows(store: Store, record: EvaluationRecord | None = None) -> pl.DataFr
         record = read_record(store)
     if record is None or not record.files:
         return empty(EVALUATIONS)
-    _finish(store, record)
-    tables = []
-    for name, entry in record.files.items():
-        path = store.folder / name
-        if not path.is_file() or sha256(path) != entry.sha256:
-            raise DataError(
-                f"{path} is not the file of evaluations that the record names, by its SHA-256: restore it, or remove "
-                f"{store.folder / RECORD} and evaluate again, which takes finished calls from the ledger"
-            )
-        table = pl.read_parquet(path, glob=False)
-        check(table, EVALUATIONS, name)
-        tables.append(table)
-    return pl.concat(tables)
+    table = pl.concat(
+        read_settled(store, record.files, EVALUATIONS, f"restore it, or {_AGAIN.format(store.folder / RECORD)}")
+    )
+    endless = table.filter(~pl.col("score").is_finite()).height
+    if endless:
+        raise DataError(
+            f"the evaluations in {store.folder} hold {endless} scores that are no finite numbers, which eva-data never "
+            "writes: restore them, or evaluate again"
+        )
+    return table
 
 
 def keep(store: Store, version: str, compared: Sequence[Compared], rows: pl.DataFrame) -> EvaluationRecord:
@@ -131,31 +163,16 @@ def keep(store: Store, version: str, compared: Sequence[Compared], rows: pl.Data
     files: dict[str, FileEntry] = {}
     for theta, part in parts.items():
         name = f"{FOLDER}/{split_of(theta[0])}.parquet"
-        waiting = _waiting(store, name)
-        digest = write_parquet(waiting, part.to_arrow())
-        files[name] = FileEntry(sha256=digest, rows=part.height, bytes=waiting.stat().st_size)
+        files[name] = write_waiting(store, name, part)
     order = sorted((*others, *compared), key=_place)
     record = EvaluationRecord(eva_data=version, evaluations=tuple(order), files=files)
     write_json(store.folder / RECORD, redacted(record.model_dump(mode="json")))
-    _finish(store, record)
+    settle(store, record.files)
     return record
 
 
 def _place(each: Compared) -> tuple[str, int, str]:
     return each.set, -1 if each.theta is None else each.theta, each.key
-
-
-def _waiting(store: Store, name: str) -> Path:
-    return store.state / name
-
-
-def _finish(store: Store, record: EvaluationRecord) -> None:
-    """Move the waiting files that the record names to their places."""
-    for name, entry in record.files.items():
-        waiting = _waiting(store, name)
-        if waiting.is_file() and sha256(waiting) == entry.sha256:
-            (store.folder / name).parent.mkdir(exist_ok=True)
-            waiting.replace(store.folder / name)
 
 
 def split_of(theta: Any) -> str:

@@ -31,6 +31,10 @@ class Record(BaseModel):
     )
 
 
+TableName = Annotated[str, Field(pattern=r"^[a-z]+/[A-Za-z0-9_][A-Za-z0-9_.-]*\.parquet$")]
+"""The path of a table's file in the dataset's folder. It leads nowhere else."""
+
+
 class FileEntry(Record):
     """One file of an iteration's tables."""
 
@@ -63,7 +67,7 @@ class Consumed(Record):
     """The iteration that an iteration was built from."""
 
     settings_hash: str
-    files: dict[str, FileEntry]
+    files: dict[TableName, FileEntry]
     revision: NonNegativeInt = 0
     """The revision of that iteration; 0 is the build."""
 
@@ -77,6 +81,8 @@ class Evolving(Record):
     taken: NonNegativeInt = 0
     originals: NonNegativeInt = 0
     shrunk: int = 0
+    capped: NonNegativeInt = 0
+    """New prompts that the cap of their topic left out."""
     eliminated: dict[str, NonNegativeInt] = {}
     """Reason without its particulars -> attempts."""
 
@@ -150,7 +156,7 @@ class Manifest(Record):
     informativeness: tuple[Summary, ...] = ()
     notes: tuple[str, ...] = ()
     versions: dict[str, str | None] = {}
-    files: dict[str, FileEntry] = {}
+    files: dict[TableName, FileEntry] = {}
     """Every file of the tables, by its path in the folder."""
     review: dict[str, Any] | None = None
     """Numbers about people's reviews; None in a build."""
@@ -183,32 +189,37 @@ def parse_manifest(content: bytes, name: str, remedy: str) -> Manifest:
     """The manifest in `content`. Raise DataError, with `name` and `remedy` in its message, if there is none."""
     try:
         manifest = Manifest.model_validate_json(content)
-        json.loads(content, object_pairs_hook=_each_once, parse_constant=_no_number)
+        refuse_ambiguous(content)
     except DataError as error:
         raise DataError(f"{name} is no manifest of eva-data ({error}): {remedy}") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        newer = _format_of(content)
+        newer = format_of(content)
         if newer is not None and newer > FORMAT:
             raise DataError(
                 f"{name} was written by a newer eva-data (format {newer}, this one knows {FORMAT}): update eva-data"
             ) from None
         if first["type"] == "json_invalid":
             raise DataError(f"{name} is not valid JSON ({first['ctx']['error']}): {remedy}") from None
-        place = ".".join(map(str, first["loc"]))[:_LONGEST_PLACE] or "the whole"
+        place = ".".join(map(str, first["loc"]))[:LONGEST_PLACE] or "the whole"
         raise DataError(f"{name} is no manifest of eva-data (`{place}`: {first['msg']}): {remedy}") from None
     return manifest
 
 
-_LONGEST_PLACE = 100
+LONGEST_PLACE = 100
 """Most characters of a key's name in an error, since a stranger may have written the manifest."""
+
+
+def refuse_ambiguous(content: bytes) -> None:
+    """Raise DataError if valid JSON names a key twice, or holds NaN or Infinity. Readers differ in what these mean."""
+    json.loads(content, object_pairs_hook=_each_once, parse_constant=_no_number)
 
 
 def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise DataError(f"it names {next(key for key in keys if keys.count(key) > 1)[:_LONGEST_PLACE]!r} twice")
+        raise DataError(f"it names {next(key for key in keys if keys.count(key) > 1)[:LONGEST_PLACE]!r} twice")
     return found
 
 
@@ -220,7 +231,8 @@ class _Format(BaseModel):
     format: int
 
 
-def _format_of(content: bytes) -> int | None:
+def format_of(content: bytes) -> int | None:
+    """The format that a record states; None if it states none."""
     try:
         return _Format.model_validate_json(content).format
     except ValidationError:

@@ -10,6 +10,8 @@ from typing import Any
 from eva_data.config import Config, TableModel
 from eva_data.config.reading import parse_config
 from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.store import Store
+from eva_data.errors import DataError
 from eva_data.ledger import call_key
 
 UNKNOWN_PATH = "unknown"
@@ -32,6 +34,8 @@ def what_counts(config: Config, iteration: int) -> dict[str, Any]:
     values.pop("train")
     # Which prompts are held out is an input, by hash; a folder may begin to hold out what it has not used.
     values.pop("evaluate")
+    # What an online run does is compared with what it began with.
+    values.pop("online")
     if iteration == 1:
         values = {key: values[key] for key in _BLOCKS_OF_FIRST} | {
             "estimate": {key: values["estimate"][key] for key in ("count_truncated", "unequal")}
@@ -97,6 +101,23 @@ def differences(config: Config, manifest: Manifest) -> list[str]:
         for key in sorted(now.keys() | then.keys())
         if now.get(key) != then.get(key)
     ]
+
+
+def settled(config: Config, store: Store) -> Config:
+    """The settings as they hold in this folder, where a default depends on it.
+
+    `estimate.min_best` is null by default if an iteration is from before there was this key.
+    """
+    if config.estimate.min_best != "auto" or config.estimate.min_right is not None:
+        return config
+    try:
+        estimates = [_block(store.manifest(number).config.get("estimate")) for number in store.iterations()]
+    except DataError:
+        # A manifest that cannot be read is told by what reads it next.
+        return config
+    if all("min_best" in estimate for estimate in estimates):
+        return config
+    return config.model_copy(update={"estimate": config.estimate.model_copy(update={"min_best": None})})
 
 
 def settings_hash(manifest: Manifest) -> str:

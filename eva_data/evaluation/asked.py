@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from eva_data.config import HELDOUT, EvaluationSet
 from eva_data.errors import ConfigError
 from eva_data.evaluation.evaluate import Asked, prompts_of, sets_of, settings_of, usual_opponents
-from eva_data.evaluation.rule import rule_called
+from eva_data.evaluation.rule import JudgingRule, rule_called
 from eva_data.iteration.run import Run
 from eva_data.statistics.power import smallest_difference
 
@@ -87,9 +88,25 @@ def outlook(run: Run, asked: Asked) -> list[str]:
             else f"{per_judge * judges} verdicts of {judges} judges"
         )
         line = f"{block.name} ({block.rule}): {count} prompts, at most {answers} and {verdicts}"
-        if rule.kind == "compare":
-            line += (
-                f"; it can tell a win rate of {50 + 100 * smallest_difference(count):.1f} % from 50 % (4 times of 5)"
-            )
-        lines.append(f"{asked.solver} on {line}")
+        lines.append(f"{asked.solver} on {line}{visible_difference(rule, count)}")
     return lines
+
+
+UNRELATED = math.sqrt(0.5)
+"""The standard deviation of differences if both solvers are right half of the time, on prompts that have nothing to do
+with one another: the worst case of two that learned from the same prompts."""
+
+
+def visible_difference(rule: JudgingRule, prompts: int) -> str:
+    """The end of a sentence on the smallest difference that so many prompts show; empty for ratings, whose spread is
+    not known before they are given."""
+    if not prompts or rule.kind == "rate":
+        return ""
+    if rule.kind == "compare":
+        rate = 50 + 100 * smallest_difference(prompts)
+        seen = f"a win rate of {rate:.1f} %" if rate <= 100 else "no win rate"
+        return f"; it can tell {seen} from 50 % (4 times of 5)"
+    points = 100 * smallest_difference(prompts, UNRELATED)
+    if points > 100:
+        return "; so few prompts tell no two solvers apart"
+    return f"; it can tell shares of right answers that are {points:.1f} points apart (4 times of 5)"

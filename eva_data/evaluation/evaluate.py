@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
@@ -17,10 +18,12 @@ from eva_data.dataset.inputs import hash_of_prompts
 from eva_data.errors import ConfigError
 from eva_data.evaluation.figures import figures_of, plain
 from eva_data.evaluation.judging import compared, rated, verified, verifier_of
+from eva_data.evaluation.rates.length import read_gamed
 from eva_data.evaluation.rule import JudgingRule, rule_called
 from eva_data.evaluation.sentences import sentence_of
 from eva_data.evaluation.sets import SET, Note, read_set
 from eva_data.evaluation.sides import Contender, answers_of, side_called
+from eva_data.files import sha256
 from eva_data.iteration.heldout import heldout_prompts
 from eva_data.iteration.run import Run
 from eva_data.ledger import call_key
@@ -116,12 +119,13 @@ def _on_set(run: Run, asked: Asked, block: EvaluationSet) -> list[Compared]:
     needed = dict.fromkeys(side.name for _, pair in missing for side in pair if side is not None)
     answers = {name: answers_of(run, sides[name], block, prompts, turns=rule.turns, note=note) for name in needed}
     made, tables = {}, []
+    gamed = read_gamed(block.gamed_baselines, block.name, prompts) if block.gamed_baselines and missing else None
     for entry, (ours, theirs) in missing:
         faced = _faced(prompts, answers[ours.name], answers[theirs.name] if theirs else None)
         rows, stopped = _judged(run, rule, block, faced, judges, ours)
         told = entry.model_copy(update={"partial": stopped, "notes": tuple(notes)})
         tables.append(_as_rows(rows, entry, ours, theirs))
-        figures = figures_of(told, tables[-1])
+        figures = figures_of(told, tables[-1], gamed, (block.rule,))
         made[entry.key] = told.model_copy(update={"figures": plain(figures, sentence_of(figures))})
     if tables:
         keep(run.store, __version__, list(made.values()), pl.concat(tables))
@@ -274,14 +278,42 @@ def _entry(
         prompts_hash=hash_of_prompts(prompts),
         right=block.right if rule.kind == "verify" else None,
         samples=block.samples,
+        references_hash=_references_hash(rule, prompts),
+        own_template=block.judge_template is not None,
+        answers_of=theirs.answers_of if theirs else None,
+        gamed=_named(block.gamed_baselines),
         decoding=ours.decoding,
         decoding_against=theirs.decoding if theirs else "",
         relatives=kin,
     )
-    told = {"partial", "notes", "solver_name", "against_name", "key", "figures"}
+    told = {"partial", "notes", "solver_name", "against_name", "key", "figures", "own_template", "answers_of"}
+    # What an older comparison did not have does not change its key.
+    told |= {name for name in ("references_hash", "gamed") if not getattr(entry, name)}
     template = hashlib.sha256(_asked_words(rule, block).encode()).hexdigest()
-    identity = entry.model_dump(mode="json", exclude=told) | {"question": template}
+    identity = entry.model_dump(mode="json", exclude=told) | {"question": template} | _beside(prompts)
     return entry.model_copy(update={"key": call_key(identity).hex()[:16]})
+
+
+def _beside(prompts: pl.DataFrame) -> dict[str, str]:
+    """The hash of everything that a set holds beside its prompts and that is shown or told; empty without any."""
+    columns = prompts.select("turn_2", "reference", "checklist", "category")
+    if all(column.null_count() == prompts.height for column in columns):
+        return {}
+    return {"beside": hashlib.sha256(columns.write_json().encode()).hexdigest()}
+
+
+def _references_hash(rule: JudgingRule, prompts: pl.DataFrame) -> str:
+    """The hash of what a judge sees beside prompts and answers; empty if that is nothing, or nobody is asked."""
+    shown = prompts.filter(pl.col("reference").is_not_null() | pl.col("checklist").is_not_null())
+    if rule.kind == "verify" or shown.is_empty():
+        return ""
+    rows = shown.select("prompt_id", "reference", "checklist").sort("prompt_id").rows()
+    return call_key({"references": [list(row) for row in rows]}).hex()[:16]
+
+
+def _named(path: Path | None) -> str | None:
+    """The name of a file and the hash of its content; None without a file."""
+    return None if path is None else f"{path.name}@{sha256(path)[:16]}"
 
 
 def _asked_words(rule: JudgingRule, block: EvaluationSet) -> str:
@@ -296,8 +328,9 @@ def _as_rows(rows: pl.DataFrame, entry: Compared, ours: Contender, theirs: Conte
         "rule": entry.rule,
         "solver": ours.fingerprint,
         "against": theirs.fingerprint if theirs else None,
-        "preference": None,
         "iteration": ours.theta,
     }
     named = {name: pl.lit(value, dtype=EVALUATIONS[name]) for name, value in literal.items()}
+    if "preference" not in rows.columns:
+        named["preference"] = pl.lit(None, dtype=pl.Float64)
     return rows.with_columns(**named).select(EVALUATIONS.names()).cast(dict(EVALUATIONS))  # type: ignore[arg-type]

@@ -6,29 +6,33 @@ several trainings with different seeds are needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
-from eva_data.comparing.orders import by_panel, flips
+from eva_data.comparing.orders import flips
 from eva_data.dataset.evaluations import Compared, EvaluationRecord
-from eva_data.evaluation.rule import rule_called
+from eva_data.evaluation.rates.comparability import reasons as incomparable
+from eva_data.evaluation.rates.length import LengthInputs, at_equal_length
+from eva_data.evaluation.rates.weighing import KEYS, Styled, compared_scores, rate, single_scores, styled
+from eva_data.evaluation.rule import JudgingRule, recorded_rule
+from eva_data.own_code import is_own
 from eva_data.statistics.differences import sign_flip_p
 from eva_data.statistics.interval import Interval
 from eva_data.statistics.judges import effective_judges
-from eva_data.statistics.length_control import lc_simple, overlap
+from eva_data.statistics.length_control import overlap
 from eva_data.statistics.pass_at_k import pass_at_k
 from eva_data.statistics.rates import bounded_mean
 from eva_data.statistics.shares import share
 from eva_data.tables.reasons import kind
 
 SEED = 20411
-"""Of every bootstrap draw; the same rows give the same figures."""
+"""The seed of every bootstrap draw. The same rows give the same figures."""
 
 CONSISTENT = 0.6
-"""Share of prompts on which a judge must say the same in both orders, for its verdicts to count as ones."""
+"""A judge's verdicts say something only if it gives the same verdict in both orders on this share of prompts."""
 
 LENGTHS_APART = 0.1
 """Difference between raw and length-controlled win rate from which a reader is warned."""
@@ -36,25 +40,23 @@ LENGTHS_APART = 0.1
 HARDLY_OVERLAP = 0.1
 """Overlap of the two sides' lengths under which a reader is warned."""
 
-_KEYS = ["prompt_id", "turn", "sample"]
-
 
 @dataclass(frozen=True)
 class OrderFigures:
-    """What a judge made of the order of the replies."""
+    """The influence of the order of the replies on one judge."""
 
     judge: str
     both: int
-    """Prompts that it judged in both orders."""
+    """The number of prompts that it judged in both orders."""
     consistent: float | None
-    """Share of them in which it said the same; None without any."""
+    """Share of these prompts with the same verdict in both orders. None without prompts."""
     first: Interval | None
-    """Share of its decided verdicts that went to the reply shown first; None without any."""
+    """Share of its decided verdicts for the reply shown first. None without decided verdicts."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What the rows of one comparison come to."""
+    """The figures of one comparison."""
 
     compared: Compared
     unit: str
@@ -64,7 +66,7 @@ class Figures:
     estimate: Interval | None
     """In [0, 1], or on the scale of the rating; None if nothing was judged."""
     scores: pl.DataFrame
-    """One row per judged prompt: `prompt_id`, `category`, `score`."""
+    """One row per judged prompt: `prompt_id`, `category`, `score`, and the `weight` of its verdicts."""
     categories: Mapping[str, Interval]
     scale: tuple[float, float]
     """The lowest and the highest score that a prompt can have."""
@@ -81,9 +83,17 @@ class Figures:
     effective_judges: float | None
     """How many independent judges the panel is worth; None with one judge, or where a judge never varies."""
     overlap: float | None
-    """From 1, where each side is the longer one as often, to 0, where one side always is; None without a comparison."""
+    """From 1, if each side is longer as often, to 0, if one side is always longer. None without a comparison."""
     reasons: Mapping[str, int]
     """Why rows have no score, or were decided without a judge -> rows."""
+    length_name: str | None = None
+    """`length_controlled_win_rate` with difficulties and gamed baselines, else `lc_simple`; None without the figure."""
+    style_controlled: Styled | None = None
+    """The rate with style held equal; None for rules without style control."""
+    probabilities: float | None = None
+    """Share of the judges' verdicts that are probabilities; None for rules that want none, or without verdicts."""
+    not_comparable: tuple[str, ...] = ()
+    """Why the figures compare neither with the published ones nor, perhaps, the sides with each other."""
     warnings: tuple[str, ...] = ()
 
 
@@ -98,22 +108,34 @@ class Difference:
     estimate: Interval
     """Mean of the solver's score minus the other's, prompt by prompt."""
     p: float
-    """Of a paired sign-flip test."""
+    """The p value of a paired sign-flip test."""
 
 
-def figures_of(compared: Compared, rows: pl.DataFrame) -> Figures:
-    """The figures of one comparison from its EVALUATIONS rows."""
-    rule = rule_called(compared.rule)
+def figures_of(
+    compared: Compared, rows: pl.DataFrame, gamed: LengthInputs | None = None, own_rules: Collection[str] = ()
+) -> Figures:
+    """The figures of one comparison from its EVALUATIONS rows.
+
+    `gamed` is what length control needs beside them. The dataset does not hold it: without it, a comparison that was
+    made with it keeps the length-controlled win rate of its record.
+
+    A comparison may come with a pulled dataset, and the name of its rule is then no consent to run anything. Raise
+    DataError if the rule is somebody's own function and not one of `own_rules`, which the user's settings name.
+    """
+    rule = recorded_rule(compared.rule, own_rules)
     own = rows.filter(pl.col("evaluation") == compared.key)
     unit = {"compare": "win rate", "rate": "rating", "verify": "right"}[rule.kind]
     if rule.kind == "compare":
-        per_prompt, agreement = _panel(own, rule.orders == "both")
+        per_prompt, agreement = compared_scores(own, rule)
     else:
-        per_prompt, agreement = _alone(own, compared.right), None
+        per_prompt, agreement = single_scores(own, compared.right), None
     scale = (rule.lowest, rule.highest) if rule.kind == "rate" else (0.0, 1.0)
-    scores = per_prompt.select("prompt_id", "category", "score").sort("prompt_id")
-    estimate = bounded_mean(scores["score"].to_numpy(), *scale) if scores.height else None
-    controlled = _length_controlled(own, per_prompt) if rule.kind == "compare" and scores.height else None
+    scores = per_prompt.select("prompt_id", "category", "score", "weight").sort("prompt_id")
+    estimate = rate(scores, rule, scale, SEED) if scores.height else None
+    controlled, length_name = None, None
+    if rule.kind == "compare" and scores.height:
+        controlled, length_name = at_equal_length(compared, own, per_prompt, gamed, SEED)
+    probabilities = _probabilities(own) if rule.tokens else None
     orders = _orders(own) if rule.kind == "compare" and rule.orders == "both" else ()
     made = Figures(
         compared=compared,
@@ -121,12 +143,16 @@ def figures_of(compared: Compared, rows: pl.DataFrame) -> Figures:
         judged=scores.height,
         estimate=estimate,
         scores=scores,
-        categories=_by_category(scores, scale),
+        categories=_by_category(scores, rule, scale),
         scale=scale,
         pass_at=_passes(own, compared) if compared.samples > 1 else {},
         tokens=(_mean(own, "completion_tokens"), _mean(own, "completion_tokens_against")),
         truncated=(_cut(own, "finish_reason"), _cut(own, "finish_reason_against")),
         length_controlled=controlled,
+        length_name=length_name,
+        style_controlled=styled(own, rule, SEED) if rule.kind == "compare" else None,
+        probabilities=probabilities,
+        not_comparable=tuple(incomparable(compared, rule, probabilities)),
         orders=orders,
         agreement=agreement if len(compared.judges) > 1 else None,
         effective_judges=_worth(own) if len(compared.judges) > 1 and rule.kind == "compare" else None,
@@ -138,9 +164,10 @@ def figures_of(compared: Compared, rows: pl.DataFrame) -> Figures:
     return replace(made, warnings=tuple(_warnings(made)))
 
 
-def all_figures(record: EvaluationRecord, rows: pl.DataFrame) -> list[Figures]:
-    """The figures of every comparison of a record, in its order."""
-    return [figures_of(compared, rows) for compared in record.evaluations]
+def all_figures(record: EvaluationRecord, rows: pl.DataFrame, own_rules: Collection[str]) -> list[Figures]:
+    """The figures of every comparison of a record, in its order, without those by rules of others (`figures_of`)."""
+    known = (each for each in record.evaluations if not is_own(each.rule) or each.rule in own_rules)
+    return [figures_of(compared, rows, own_rules=own_rules) for compared in known]
 
 
 def differences_of(made: Sequence[Figures], solver: str, others: Sequence[str]) -> list[Difference]:
@@ -149,12 +176,9 @@ def differences_of(made: Sequence[Figures], solver: str, others: Sequence[str]) 
     found = []
     for ours in (each for each in alone if each.compared.solver_name == solver):
         for theirs in alone:
-            same = (ours.compared.set, ours.compared.prompts_hash, ours.compared.judges) == (
-                theirs.compared.set,
-                theirs.compared.prompts_hash,
-                theirs.compared.judges,
-            )
-            if not same or theirs.compared.solver_name not in others or theirs is ours:
+            if _asked_alike(ours.compared) != _asked_alike(theirs.compared) or theirs is ours:
+                continue
+            if theirs.compared.solver_name not in others:
                 continue
             both = ours.scores.join(theirs.scores, on="prompt_id", suffix="_against").sort("prompt_id")
             if both.is_empty():
@@ -167,37 +191,21 @@ def differences_of(made: Sequence[Figures], solver: str, others: Sequence[str]) 
     return found
 
 
-def _panel(own: pl.DataFrame, both: bool) -> tuple[pl.DataFrame, float | None]:
-    """One row per judged prompt with the panel's score, and the mean agreement with it."""
-    whole = own
-    if both:
-        # A judge's verdict in one order alone favours a place.
-        orders = own.group_by("judge", *_KEYS).agg(orders=pl.col("order").n_unique())
-        whole = own.join(orders.filter(pl.col("orders") == 2), on=["judge", *_KEYS], how="semi")
-    panel = by_panel(whole, _KEYS)
-    named = own.select("prompt_id", "category").unique("prompt_id")
-    scores = panel.group_by("prompt_id").agg(pl.col("score").mean(), pl.col("agreement").mean())
-    agreement = scores["agreement"].mean()
-    return scores.join(named, on="prompt_id", how="left"), agreement if isinstance(agreement, float) else None
+def _asked_alike(compared: Compared) -> tuple[object, ...]:
+    """What two sides must share that were judged by themselves."""
+    return compared.set, compared.rule, compared.prompts_hash, compared.references_hash, compared.judges
 
 
-def _alone(own: pl.DataFrame, right: float | None) -> pl.DataFrame:
-    """One row per judged prompt: the mean over turns, samples and judges, of right answers or of ratings."""
-    score = pl.col("score") if right is None else (pl.col("score") >= right).cast(pl.Float64)
-    return (
-        own.filter(pl.col("score").is_not_null())
-        .group_by("prompt_id")
-        .agg(score=score.mean(), category=pl.col("category").first())
-    )
-
-
-def _by_category(scores: pl.DataFrame, scale: tuple[float, float]) -> dict[str, Interval]:
+def _by_category(scores: pl.DataFrame, rule: JudgingRule, scale: tuple[float, float]) -> dict[str, Interval]:
     parts = scores.filter(pl.col("category").is_not_null()).sort("category", "prompt_id")
-    groups = parts.group_by("category", maintain_order=True).agg(pl.col("score"))
-    return {
-        category: bounded_mean(scored.to_numpy(), *scale)
-        for category, scored in zip(groups["category"], groups["score"], strict=True)
-    }
+    groups = parts.partition_by("category", as_dict=True, maintain_order=True)
+    return {str(category): rate(part, rule, scale, SEED) for (category,), part in groups.items()}
+
+
+def _probabilities(own: pl.DataFrame) -> float | None:
+    """The share of the judges' verdicts that are probabilities; None without verdicts."""
+    judged = own.filter(pl.col("label").is_not_null())
+    return judged["preference"].count() / judged.height if judged.height else None
 
 
 def _passes(own: pl.DataFrame, compared: Compared) -> dict[int, Interval]:
@@ -221,17 +229,8 @@ def _orders(own: pl.DataFrame) -> tuple[OrderFigures, ...]:
             1 - row["flipped"] / row["both"] if row["both"] else None,
             share(row["first"], row["decided"]) if row["decided"] else None,
         )
-        for row in flips(asked, _KEYS).iter_rows(named=True)
+        for row in flips(asked, KEYS).iter_rows(named=True)
     )
-
-
-def _length_controlled(own: pl.DataFrame, per_prompt: pl.DataFrame) -> Interval | None:
-    """`lc_simple` of the judged prompts; None where lengths or verdicts do not differ enough to fit it."""
-    lengths = own.group_by("prompt_id").agg(
-        ours=pl.col("response").str.len_chars().mean(), theirs=pl.col("response_against").str.len_chars().mean()
-    )
-    rows = per_prompt.join(lengths, on="prompt_id").drop_nulls(["ours", "theirs"]).sort("prompt_id")
-    return lc_simple(rows["score"].to_numpy(), rows["ours"].to_numpy(), rows["theirs"].to_numpy(), seed=SEED)
 
 
 def _overlap(own: pl.DataFrame) -> float | None:
@@ -250,12 +249,12 @@ def _worth(own: pl.DataFrame) -> float | None:
 
 
 def _mean(own: pl.DataFrame, name: str) -> float | None:
-    value = own.unique(_KEYS, maintain_order=True)[name].mean()
+    value = own.unique(KEYS, maintain_order=True)[name].mean()
     return float(value) if isinstance(value, int | float) else None
 
 
 def _cut(own: pl.DataFrame, name: str) -> float | None:
-    known = own.unique(_KEYS, maintain_order=True)[name].drop_nulls()
+    known = own.unique(KEYS, maintain_order=True)[name].drop_nulls()
     return float((known == "length").sum()) / known.len() if known.len() else None
 
 
@@ -263,9 +262,10 @@ def _warnings(made: Figures) -> list[str]:
     compared, found = made.compared, []
     if compared.partial:
         found.append(f"partial: {made.judged} of {compared.prompts} prompts were judged, since {compared.partial}")
-    if compared.decoding_against and compared.decoding != compared.decoding_against:
+    if made.probabilities is not None and made.probabilities < 1:
         found.append(
-            f"the sides sample otherwise ({compared.decoding}; {compared.decoding_against}): what differs may be that"
+            f"the judge gave log-probabilities for {100 * made.probabilities:.0f} % of its verdicts; the others count "
+            "as 0, 0.5 or 1"
         )
     for judge in made.orders:
         if judge.first is not None and judge.first.n >= 10 and judge.first.estimate in (0.0, 1.0):
@@ -299,6 +299,11 @@ def plain(made: Figures, sentence: str) -> dict[str, Any]:
         "judged": made.judged,
         "estimate": _ends(made.estimate),
         "length_controlled": _ends(made.length_controlled),
+        "length_name": made.length_name,
+        "style_controlled": _ends(made.style_controlled.rate) if made.style_controlled else None,
+        "style": dict(made.style_controlled.influence) if made.style_controlled else None,
+        "probabilities": made.probabilities,
+        "not_comparable": list(made.not_comparable) or None,
         "categories": {name: _ends(interval) for name, interval in made.categories.items()},
         "pass_at": {str(k): _ends(interval) for k, interval in made.pass_at.items()},
         "tokens": list(made.tokens),

@@ -8,13 +8,13 @@ from typing import Any
 import polars as pl
 
 from eva_data.calls import conversation_text
-from eva_data.comparing.orders import FIRST, SECOND, for_solver, in_both_orders
+from eva_data.comparing.orders import FIRST, SECOND, by_likelihood, for_solver, in_both_orders
 from eva_data.comparing.question import asked, fill, reference_block
-from eva_data.comparing.verdict import Judged, judge_once
+from eva_data.comparing.verdict import Judged, judge_once, no_verdict
 from eva_data.config import EvaluationSet, Verifier
 from eva_data.config.base import Settings
 from eva_data.errors import BudgetError, ConfigError, DataError
-from eva_data.evaluation.rule import JudgingRule, rule_called
+from eva_data.evaluation.rule import LIKELIEST, JudgingRule, rule_called
 from eva_data.iteration.run import Run
 from eva_data.jobs.job import Job
 from eva_data.models.player import NOT_ASKED, Player, backend_of
@@ -53,7 +53,7 @@ def judge_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[Judged]:
     assert rule.read is not None
     llm = job.llm()
     llm.load()
-    judged = llm.drive([judge_once(asked(row["question"]), rule.read) for row in rows], 2 * len(rows))
+    judged = llm.drive([judge_once(asked(row["question"]), rule.read, rule.tokens) for row in rows], 2 * len(rows))
     llm.unload()
     return judged
 
@@ -61,7 +61,7 @@ def judge_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[Judged]:
 def compared(
     run: Run, rule: JudgingRule, block: EvaluationSet, faced: pl.DataFrame, judge: Player
 ) -> tuple[pl.DataFrame, str | None]:
-    """Rows of `faced` in each order, with `judge`, `order`, `label`, `score`, `reason` and `raw`.
+    """Rows of `faced` in each order, with `judge`, `order`, `label`, `score`, `preference`, `reason` and `raw`.
 
     `faced` has one row per (prompt, turn, sample) with `response` and `response_against`. No judge is asked about some
     rows: equal answers tie, an empty answer loses against a full one, and a missing answer has no score. The second
@@ -77,13 +77,26 @@ def compared(
         for row in open_rows.select(*_QUESTIONED, "order").iter_rows(named=True)
     ]
     verdicts, stopped = _ask(run, rule, block, judge, questions)
-    assert rule.scores is not None
-    answered = open_rows.with_columns(
-        label=pl.Series([each["label"] for each in verdicts], dtype=pl.String),
-        reason=pl.Series([each["reason"] for each in verdicts], dtype=pl.String),
-        raw=pl.Series([each["raw"] for each in verdicts], dtype=pl.String),
-    ).with_columns(score=for_solver(pl.col("label").replace_strict(rule.scores, default=None, return_dtype=pl.Float64)))
+    answered = with_verdicts(rule, open_rows, verdicts)
     return pl.concat([decided.filter(pl.col("reason").is_not_null()), answered]), stopped
+
+
+def with_verdicts(rule: JudgingRule, rows: pl.DataFrame, verdicts: Sequence[Judged]) -> pl.DataFrame:
+    """Rows with `order` and one verdict each, as `label`, `reason`, `raw`, `score` and `preference`.
+
+    `preference` is the judge's probability of the solver's answer, None without one; then the label decides.
+    """
+    assert rule.scores is not None
+    kinds = Judged.__annotations__
+    columns = {
+        name: pl.Series([each[name] for each in verdicts], dtype=pl.Float64 if name.startswith("log_") else pl.String)  # type: ignore[literal-required]
+        for name in kinds
+    }
+    said = rows.with_columns(**columns).with_columns(
+        preference=for_solver(by_likelihood(pl.col("log_first"), pl.col("log_second")))
+    )
+    hard = for_solver(pl.col("label").replace_strict(rule.scores, default=None, return_dtype=pl.Float64))
+    return said.with_columns(score=pl.coalesce("preference", hard)).drop("log_first", "log_second")
 
 
 def in_orders(rule: JudgingRule, faced: pl.DataFrame) -> pl.DataFrame:
@@ -184,6 +197,7 @@ def _without_asking() -> list[pl.Expr]:
     return [
         pl.lit(None, pl.String).alias("label"),
         pl.lit(None, pl.String).alias("raw"),
+        pl.lit(None, pl.Float64).alias("preference"),
         pl.when(missing)
         .then(None)
         .when((ours == theirs) | (no_text & no_other))
@@ -243,6 +257,7 @@ def _ask(
             shown=f"{judge.name} judges {block.name}",
             framed=True,
             guide=guide,
+            likeliest=LIKELIEST if rule.tokens else 0,
             function=judge_rows,
             kept=kept,
             temperature=0.0,
@@ -259,4 +274,4 @@ def _ask(
 
 def _unasked(judged: Judged) -> Judged:
     asked_for = judged["reason"] is None or NOT_ASKED not in judged["reason"]
-    return judged if asked_for else Judged(label=None, reason=NOT_ASKED, raw=None)
+    return judged if asked_for else no_verdict(NOT_ASKED)

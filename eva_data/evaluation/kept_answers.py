@@ -1,4 +1,4 @@
-"""The answers of a solver to a set, out of the evaluations that are kept."""
+"""The answers of a solver to a set, from the stored evaluations."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from eva_data.iteration.run import Run
 
 
 def answers_to_export(run: Run, solver: str, set_name: str) -> pl.DataFrame:
-    """One row per (prompt, turn) of the first sample, with the benchmark's own `question_id` where the set has one.
+    """One row per (prompt, turn) of the first sample, with the benchmark's `question_id` if the set has it.
 
-    Raises StaleError where the solver was not evaluated on the set as it is now.
+    Raises StaleError if the solver was not evaluated on the present set.
     """
     (block,) = chosen_sets(run, (set_name,), None)
     prompts = prompts_of(run, block, run.note)

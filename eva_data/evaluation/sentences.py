@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eva_data.evaluation.figures import CONSISTENT, Difference, Figures
+from eva_data.evaluation.rates.comparability import sides_apart
 from eva_data.statistics.interval import Interval
 from eva_data.statistics.power import LARGEST_DEVIATION, prompts_needed
 
@@ -41,12 +42,15 @@ def sentence_of(made: Figures) -> str:
             f"This judge cannot tell {compared.solver_name} from {compared.against_name} {where}: it said the same in "
             f"both orders on {100 * (unable[0].consistent or 0):.0f} % of the prompts."
         )
-    panel = _panel(made)
+    if (apart := sides_apart(compared)) is not None:
+        sides = f"{compared.solver_name} and {compared.against_name}"
+        return f"{sides} are not compared {where}, since {apart}: {shown(made)}."
+    panel = _panel(made) + _styled(made)
     verdict = _verdict(made.estimate, 0.5)
     if verdict:
         return f"{compared.solver_name} is {verdict} than {compared.against_name} {where}: {shown(made)}{panel}."
-    apart = abs(made.estimate.estimate - 0.5)
-    needed = prompts_needed(apart, _deviation(made)) if apart > 1e-9 else None
+    off = abs(made.estimate.estimate - 0.5)
+    needed = prompts_needed(off, _deviation(made)) if off > 1e-9 else None
     more = f" A difference of this size would need about {needed:,} prompts." if needed else ""
     return (
         f"{compared.solver_name} and {compared.against_name} are not distinguishable at this size {where}: "
@@ -76,11 +80,16 @@ def _verdict(interval: Interval, even: float) -> str | None:
 
 
 def _panel(made: Figures) -> str:
-    """What is to be said of several judges; nothing of one."""
+    """Sentences on several judges. With one judge there are none."""
     if made.agreement is None:
         return ""
     worth = "" if made.effective_judges is None else f", worth {made.effective_judges:.1f} independent ones"
     return f" by {len(made.compared.judges)} judges{worth}, who agree {100 * made.agreement:.0f} % of the time"
+
+
+def _styled(made: Figures) -> str:
+    """The rate with style held equal; nothing without one."""
+    return "" if made.style_controlled is None else f", at equal style {percent(made.style_controlled.rate)}"
 
 
 def _deviation(made: Figures) -> float:

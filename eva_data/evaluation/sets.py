@@ -24,12 +24,15 @@ _COLUMNS: dict[str, Any] = {
     "checklist": pl.List(pl.String),
     "category": pl.String,
     "question_id": pl.String,  # the benchmark's own id; null where the file has none
+    "place": pl.Int64,  # the row of the prompt in its file, from 0; null for prompts that come from no file
 }
 SET = pl.Schema(_COLUMNS)
 """One row per distinct prompt, ordered by `prompt_id`."""
 
 BASELINE = pl.Schema({"prompt_id": pl.String, "response": pl.String})
 _IDS = ("question_id", "uid", "id")
+_AUTHORS = ("generator", "model", "model_id")
+"""Columns that name the model of an answer: AlpacaEval's, Arena-Hard's and FastChat's."""
 _PROMPTS, _ANSWERS = ("prompt", "instruction", "question"), ("response", "output", "answer", "completion")
 
 Note = Callable[[str], object]
@@ -58,12 +61,16 @@ def read_set(block: EvaluationSet, note: Note) -> pl.DataFrame:
 
     table = source.collect(source.map(made))  # type: ignore[arg-type]
     asked = pl.col("prompt")
-    usable = table.filter(
-        pl.col("reason").is_null()
-        & (asked.list.len() > 0)
-        & (asked.list.last().struct.field("role") == "user")
-        & (asked.list.last().struct.field("content").str.strip_chars() != "")
-    ).with_columns(prompt_id=prompt_id(asked))
+    usable = (
+        table.with_row_index("place")
+        .filter(
+            pl.col("reason").is_null()
+            & (asked.list.len() > 0)
+            & (asked.list.last().struct.field("role") == "user")
+            & (asked.list.last().struct.field("content").str.strip_chars() != "")
+        )
+        .with_columns(prompt_id=prompt_id(asked))
+    )
     distinct = usable.unique("prompt_id", keep="first", maintain_order=True).sort("prompt_id")
     if distinct.is_empty():
         raise DataError(
@@ -109,6 +116,22 @@ def read_baseline(path: Path, name: str, prompts: pl.DataFrame) -> pl.DataFrame:
     if rows.is_empty():
         raise DataError(f"`{key}` is {path}, which answers no prompt of the set `{name}`: name the file that does")
     return rows.select(BASELINE.names())
+
+
+def answered_by(path: Path, name: str) -> str | None:
+    """Whose answers a file of a set called `name` holds, as its column says; None if it does not say, or of several.
+
+    Raise DataError if the file cannot be read.
+    """
+    source = open_path(path, f"evaluate.sets.{name}.baseline")
+    found = next((column for column in _AUTHORS if column in source.schema and column not in source.twice), None)
+    if found is None:
+        return None
+    table = source.collect(
+        source.map(lambda frame, schema: frame.select(author=text(pl.col(found), schema[found])).unique())
+    )
+    authors = table["author"].unique().drop_nulls()
+    return str(authors[0]) if authors.len() == 1 else None
 
 
 def _opened(block: EvaluationSet) -> Source:

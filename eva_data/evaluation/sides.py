@@ -13,7 +13,7 @@ from eva_data.calls import Chain, Completion, Message, Request
 from eva_data.config import EvaluationSet
 from eva_data.config.base import Settings
 from eva_data.errors import ConfigError, StaleError
-from eva_data.evaluation.sets import Note, read_baseline
+from eva_data.evaluation.sets import Note, answered_by, read_baseline
 from eva_data.files import sha256
 from eva_data.iteration.players import solver_of
 from eva_data.iteration.run import Run
@@ -52,6 +52,8 @@ class Contender:
     """The model that answers; None if the answers are in a file."""
     decoding: str = ""
     """How the side samples, in words; empty if it is unknown."""
+    answers_of: str | None = None
+    """Whose answers a file holds; None if it does not say, or if a model answers."""
 
 
 class Answering(Settings):
@@ -69,7 +71,8 @@ def side_called(run: Run, name: str, block: EvaluationSet) -> Contender:
     if name == REFERENCE:
         if block.baseline is None:
             return Contender(REFERENCE, f"{REFERENCE}:{block.name}")
-        return Contender(REFERENCE, f"{REFERENCE}:{block.baseline.name}@{sha256(block.baseline)[:16]}")
+        held = f"{REFERENCE}:{block.baseline.name}@{sha256(block.baseline)[:16]}"
+        return Contender(REFERENCE, held, answers_of=answered_by(block.baseline, block.name))
     found = _THETA.fullmatch(name)
     if found is None:
         player = solver_of(replace(run, solver_override=name), 1)

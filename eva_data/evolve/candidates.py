@@ -10,7 +10,7 @@ import polars as pl
 from eva_data.calls import Row
 from eva_data.evolve.conversation import Conversation
 from eva_data.evolve.scorer import Scores
-from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, NEAR_DUPLICATE, NOT_BEST, kind
+from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, NEAR_DUPLICATE, NOT_BEST, TOPIC_CAP, kind
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def wrongly_judged(evolutions: pl.DataFrame) -> pl.DataFrame:
     reason = pl.col("reason")
     # If `eliminate` ended the best candidate of a step later, it had still gone on before.
     found_later = kind(reason).is_in([DUPLICATE, NEAR_DUPLICATE, CONTAMINATION])
-    alive = evolutions.filter(reason.is_null() | (reason == NOT_BEST) | found_later)
+    alive = evolutions.filter(reason.is_null() | reason.is_in([NOT_BEST, TOPIC_CAP]) | found_later)
     ranked = alive.with_columns(total=(pl.col("complexity") + pl.col("quality")).fill_null(0.0)).sort(
         "chain_id", "step", "total", "prompt_id", "candidate", descending=[False, False, True, False, False]
     )

@@ -27,6 +27,8 @@ def start_chains(
     candidates: int = 1,
     score: bool = False,
     check: bool = False,
+    siblings: bool = False,
+    max_depth: int | None = None,
 ) -> list[Chain[list[Row]]]:
     """One chain per sampled prompt, in the order of `rows` (see `evolve_chain`)."""
     return [
@@ -41,6 +43,8 @@ def start_chains(
             candidates=candidates,
             score=score,
             check=check,
+            siblings=siblings,
+            max_depth=max_depth,
         )
         for row in rows
     ]
@@ -58,6 +62,8 @@ def evolve_chain(
     candidates: int = 1,
     score: bool = False,
     check: bool = False,
+    siblings: bool = False,
+    max_depth: int | None = None,
 ) -> Chain[list[Row]]:
     """A chain whose result is rows of EVOLUTIONS: `candidates` rows for each of `evolutions` steps, in order.
 
@@ -74,6 +80,10 @@ def evolve_chain(
     single candidate, which decides nothing.
     With `check`, the creator says before of each survivor whether it is a prompt at all (`self_check`).
 
+    With `siblings`, all steps start from the sampled prompt, whatever the method, and all their strategies are
+    different as far as there are so many (paper: appendices A and F). A chain ends at a prompt of `max_depth`, which is
+    not rewritten any more, so that there may be fewer rows, or none.
+
     Raise DataError, at once and not at the first `next`, if the prompt does not end in a user turn.
     """
     sampled = Prompt(row["prompt_id"], read_conversation(row["prompt"]), row["depth"])
@@ -88,11 +98,13 @@ def evolve_chain(
         candidates=candidates,
         scored=score or candidates > 1,
         checked=check,
+        siblings=siblings,
+        max_depth=max_depth,
     )
     steps = range(1, evolutions + 1)
     if not attempts.strategies:
         return _nothing_to_ask(attempts, sampled, steps)
-    follow = _in_sequence if method.sequential else _independently
+    follow = _in_sequence if method.sequential and not siblings else _independently
     return follow(attempts, sampled, steps)
 
 
@@ -110,18 +122,29 @@ class _Attempts:
     candidates: int
     scored: bool
     checked: bool
+    siblings: bool
+    max_depth: int | None
 
-    def drawn(self, step: int) -> list[Strategy]:
-        """The strategy of each candidate of a step, drawn without replacement until none is left."""
-        drawn: list[Strategy] = []
+    def drawn(self, steps: Iterable[int]) -> list[tuple[int, int, Strategy]]:
+        """(step, candidate, strategy) of each attempt of these steps.
+
+        The strategies of a step, or of all siblings, are drawn without replacement until none is left.
+        """
+        drawn: list[tuple[int, int, Strategy]] = []
         left: list[Strategy] = []
-        for candidate in range(self.candidates):
-            left = left or list(self.strategies)
-            draw = draw_of(
-                seed=self.seed, iteration=self.iteration, chain_id=self.chain_id, step=step, candidate=candidate
-            )
-            drawn.append(left.pop(int(draw * len(left))))
+        for step in steps:
+            left = left if self.siblings else []
+            for candidate in range(self.candidates):
+                left = left or list(self.strategies)
+                draw = draw_of(
+                    seed=self.seed, iteration=self.iteration, chain_id=self.chain_id, step=step, candidate=candidate
+                )
+                drawn.append((step, candidate, left.pop(int(draw * len(left)))))
         return drawn
+
+    def ends_at(self, prompt: Prompt) -> bool:
+        """Whether a prompt is as deep as prompts may be."""
+        return self.max_depth is not None and prompt.depth >= self.max_depth
 
     def request(self, parent: Prompt, step: int, candidate: int, strategy: Strategy) -> Request:
         # The first candidate makes the same request as a chain with one candidate, so that it is not paid twice.
@@ -180,6 +203,8 @@ def _elimination(verdict: Verdict) -> Row:
 def _in_sequence(attempts: _Attempts, sampled: Prompt, steps: range) -> Chain[list[Row]]:
     rows, ancestors = [], [sampled]
     for step in steps:
+        if attempts.ends_at(ancestors[-1]):
+            break
         candidates = yield from _asked(attempts, ancestors, [step])
         found, survivor = one_goes_on(candidates)
         rows += found
@@ -189,6 +214,8 @@ def _in_sequence(attempts: _Attempts, sampled: Prompt, steps: range) -> Chain[li
 
 
 def _independently(attempts: _Attempts, sampled: Prompt, steps: range) -> Chain[list[Row]]:
+    if attempts.ends_at(sampled):
+        return []
     candidates = yield from _asked(attempts, [sampled], steps)
     of_step = [[each for each in candidates if each.row["step"] == step] for step in steps]
     return [row for each in of_step for row in one_goes_on(each)[0]]
@@ -196,7 +223,7 @@ def _independently(attempts: _Attempts, sampled: Prompt, steps: range) -> Chain[
 
 def _asked(attempts: _Attempts, ancestors: Sequence[Prompt], steps: Sequence[int]) -> Chain[list[Candidate]]:
     """All candidates of these steps from one parent: requested together, and then the survivors are rated together."""
-    wanted = [(step, number, strategy) for step in steps for number, strategy in enumerate(attempts.drawn(step))]
+    wanted = attempts.drawn(steps)
     completions = yield [attempts.request(ancestors[-1], *which) for which in wanted]
     read = [attempts.read(ancestors, *which, reply) for which, reply in zip(wanted, completions, strict=True)]
     if attempts.checked:

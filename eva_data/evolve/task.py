@@ -31,6 +31,8 @@ class EvolvePrompts(ChainTask):
             candidates=settings.candidates,
             score=settings.score,
             check=settings.self_check,
+            siblings=settings.shape == "siblings",
+            max_depth=settings.max_depth,
         )
 
     def completions(self, row: Row) -> int:

@@ -1,4 +1,8 @@
-"""Evolves a few prompts at a time during training, in this process, with the chains of `chain` and `eliminate`."""
+"""Evolves a few prompts at a time during training, in this process, with the chains of `chain` and `eliminate`.
+
+By default, the rewrites of a prompt are siblings: all start from it, by different strategies. So every prompt is one
+rewrite deeper than a prompt that was trained on and found informative (paper: appendix F).
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from eva_data.evolve.elimination.contamination import ReferenceSet, read_referen
 from eva_data.evolve.elimination.eliminate import eliminate
 from eva_data.evolve.methods import build_method, user_strategy
 from eva_data.evolve.rules import Limits
+from eva_data.evolve.scorer import QUESTIONS
 from eva_data.evolve.self_check import ASKED_AT_MOST
 from eva_data.evolve.strategy import Method
 from eva_data.tables.reasons import PROMPT_TOO_LONG
@@ -56,6 +61,7 @@ class LiveEvolve:
         Duplicates are found among all ids that exist, and near-duplicates among the prompts that are `alive`. So the
         time of a step does not grow with the length of the run.
         """
+        settings = self.settings
         chains = start_chains(
             parents,
             self.method,
@@ -63,10 +69,15 @@ class LiveEvolve:
             iteration=step,
             seed=self.seed,
             creator=self.creator.fingerprint,
-            limits=Limits(self.settings.min_chars, self.settings.max_chars),
-            check=self.settings.self_check,
+            limits=Limits(settings.min_chars, settings.max_chars),
+            candidates=settings.candidates,
+            score=settings.score,
+            check=settings.self_check,
+            siblings=settings.shape != "chain",
+            max_depth=settings.max_depth,
         )
-        completions = len(parents) * n_new * (1 + (ASKED_AT_MOST if self.settings.self_check else 0))
+        questions = (ASKED_AT_MOST if settings.self_check else 0) + (2 * len(QUESTIONS) if settings.rated else 0)
+        completions = len(parents) * n_new * settings.candidates * (1 + questions)
         attempts = [row for rows in self.creator.drive(chains, completions) for row in rows]
         for row in attempts:
             if row["status"] is None and not self.fits(row["prompt"]):

@@ -34,7 +34,8 @@ def refuse_unacceptable(run: Run, theta: int) -> None:
         )
     before = f"theta_{theta - 1}"
     made = evaluate(run, Asked(f"theta_{theta}", (before,), sets[:1]))
-    why = broken(accept, _figures(run, made, f"theta_{theta}"), _figures(run, made, before))
+    rule = sets[0].rule
+    why = broken(accept, _figures(run, made, f"theta_{theta}", rule), _figures(run, made, before, rule))
     if why:
         _put_aside(run, theta, why)
         raise AcceptanceError(_sentence(run, theta, why))
@@ -84,9 +85,10 @@ def _tokens(ours: Figures | None, theirs: Figures | None) -> tuple[float | None,
     return ours.tokens[0], ours.tokens[1] if ours.unit == "win rate" else (theirs.tokens[0] if theirs else None)
 
 
-def _figures(run: Run, made: list[Compared], name: str) -> Figures | None:
+def _figures(run: Run, made: list[Compared], name: str, rule: str) -> Figures | None:
     found = next((each for each in made if each.solver_name == name), None)
-    return None if found is None else figures_of(found, read_rows(run.store, read_record(run.store)))
+    rows = read_rows(run.store, read_record(run.store))
+    return None if found is None else figures_of(found, rows, own_rules=(rule,))
 
 
 def _put_aside(run: Run, theta: int, why: list[str]) -> None:

@@ -8,6 +8,7 @@ model is theta_1 of that folder, so that `build --iter 2` goes on from it there.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -18,10 +19,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from eva_data.config import Config, RewardServer
+from eva_data.config import Config, RewardServer, Settings, Train
 from eva_data.dataset.manifest import Manifest
 from eva_data.dataset.seeds import seed_block
 from eva_data.dataset.staleness import differences, what_counts
+from eva_data.dataset.store import Store
 from eva_data.errors import ConfigError, MissingExtraError, StaleError
 from eva_data.evolve.reply_form import guide_of
 from eva_data.files import sha256, write_json, write_parquet, write_text
@@ -32,18 +34,27 @@ from eva_data.iteration.run import Run
 from eva_data.iteration.stale import changed_inputs, inputs_now, inputs_to_record
 from eva_data.jobs.job import Job
 from eva_data.ledger import call_key
+from eva_data.method.buffer import Rules
 from eva_data.models.player import Player, connection, llm_fields
 from eva_data.project import train_dir
 from eva_data.report.card import write_card
 from eva_data.report.model_card import finish_online
 from eva_data.rewards.scorers import reward_model
 from eva_data.rewards.while_training import refuse_others
+from eva_data.tables.rules import RULES
 from eva_data.training.launch import launch_arguments, run_script, script_arguments, take_model
+from eva_data.training.modes import refuse_unknown_online
 from eva_data.training.online_dataset import policy_name, write_dataset
 from eva_data.training.online_tables import ITERATION
-from eva_data.training.recipes import find_recipe
+from eva_data.training.recipes import find_recipe, value_in
 
-ALGORITHMS = ("rloo", "oaif")
+ALGORITHMS = ("rloo", "grpo", "oaif")
+METRIC = "a_avg"
+"""The informativeness online (paper: equation 5)."""
+METHOD = "eva"
+"""The evolving method online: the strategies of the paper's appendix F."""
+DEFAULTS_SINCE = 3
+"""The rules since which METRIC, METHOD and siblings are the defaults."""
 BEGUN = "begun_with.json"
 """In the job folder: what the run was begun with, so that it goes on with nothing else."""
 _SEEDS_CARD = """\
@@ -59,21 +70,63 @@ configs:
 class Online:
     """The options of an online run."""
 
-    steps: int
     recipe: str
     """Name or path of a recipe whose `algorithm` is one of ALGORITHMS."""
+    steps: int | None = None
+    epochs: float | None = None
+    """In the place of `steps`: so many prompts as there are seeds, so often (1x of the paper's table 8)."""
     static: bool = False
     """Whether nothing is evolved: the same algorithm trains on the seeds alone, for comparison."""
 
 
-def online_config(config: Config, algorithm: str, static: bool) -> tuple[Config, str]:
-    """The settings with the name and folder of the online run's own dataset, and the recipe."""
+def online_config(config: Config, algorithm: str, static: bool, recipe: str | None = None) -> tuple[Config, str]:
+    """The settings with the name and folder of the online run's own dataset, and the recipe: `recipe`, if it is given.
+
+    Raise ConfigError if there is no such algorithm, if the recipe is of another, or if there are settings that an
+    online run does not take.
+    """
     if algorithm not in ALGORITHMS:
         raise ConfigError(f"`--algorithm` is `{algorithm}`: known are {', '.join(ALGORITHMS)}")
+    refuse_unknown_online(config)
     suffix = f"-{algorithm}" + ("-static" if static else "")
     folder = config.folder.with_name(config.folder.name + suffix)
-    recipe = f"sandbox_{algorithm}" if config.train.recipe.startswith("sandbox") else algorithm
-    return config.model_copy(update={"name": config.name + suffix, "folder": folder}), recipe
+    config = config.model_copy(update={"name": config.name + suffix, "folder": folder})
+    store = Store(folder)
+    if ITERATION not in store.iterations() or store.manifest(ITERATION).rules >= DEFAULTS_SINCE:
+        config = _with_defaults(config)
+    if recipe is None:
+        return config, _recipe(config, algorithm)
+    of = value_in(find_recipe(recipe), "algorithm")
+    if of != algorithm:
+        raise ConfigError(f"`--recipe` is `{recipe}`, which trains by {of}: give `--algorithm {of}`, or another recipe")
+    return config, recipe
+
+
+def _with_defaults(config: Config) -> Config:
+    """The settings with the paper's choices for online training, as far as they do not say otherwise."""
+    estimate, evolve = config.estimate, config.evolve
+    if "metric" not in estimate.model_fields_set:
+        estimate = estimate.model_copy(update={"metric": METRIC})
+    if "method" not in evolve.model_fields_set:
+        evolve = evolve.model_copy(update={"method": METHOD})
+    if evolve.shape is None:
+        evolve = evolve.model_copy(update={"shape": "siblings"})
+    return config.model_copy(update={"estimate": estimate, "evolve": evolve})
+
+
+def _recipe(config: Config, algorithm: str) -> str:
+    """The recipe of the settings if it is for this algorithm, else eva-data's own."""
+    configured = config.train.recipe
+    if value_in(find_recipe(configured), "algorithm") == algorithm:
+        return configured
+    if configured.startswith("sandbox"):
+        return f"sandbox_{algorithm}"
+    if configured != Train().recipe:
+        raise ConfigError(
+            f"`train.recipe` is `{configured}`, which does not train by {algorithm}: name a recipe that does with "
+            "`--recipe`, or set it back with `--set train.recipe=dpo`"
+        )
+    return algorithm
 
 
 def train_online(run: Run, online: Online) -> Manifest:
@@ -86,9 +139,11 @@ def train_online(run: Run, online: Online) -> Manifest:
     recipe = find_recipe(online.recipe)
     refuse_unready(run, ITERATION)
     store, start = run.store, solver_of(run, ITERATION)
-    content = _content(run, start)
+    done = store.manifest(ITERATION).rules if ITERATION in store.iterations() else RULES
+    content = _content(run, start, done)
+    steps = online.steps or _steps(run, online)
     asked = {
-        "steps": online.steps,
+        "steps": steps,
         "static": online.static,
         "recipe_sha256": sha256(recipe),
         "seed": run.config.seed,
@@ -97,14 +152,14 @@ def train_online(run: Run, online: Online) -> Manifest:
     if ITERATION in store.iterations():
         _refuse_another(run, asked)
     else:
-        _train(run, online, recipe, start)
+        _train(run, steps, online.static, recipe, start)
         # The seeds are read again for the dataset. They must be the seeds of the training.
         write_dataset(run, asked, start, begun_with(run))
     write_card(store, run.config.publish.licence)
     job = store.job_folder(ITERATION, "online")
     if not store.solver_folder(ITERATION).exists():
         if not (job / "output" / "training.json").exists():
-            _train(run, online, recipe, start)
+            _train(run, steps, online.static, recipe, start)
         take_model(job / "output", store.solver_folder(ITERATION), partial(finish_online, store, start.fingerprint))
     shutil.rmtree(job, ignore_errors=True)
     return store.manifest(ITERATION)
@@ -124,7 +179,17 @@ def _refuse_another(run: Run, asked: dict[str, Any]) -> None:
         )
 
 
-def _train(run: Run, online: Online, recipe: Path, start: Player) -> None:
+def _steps(run: Run, online: Online) -> int:
+    """The steps of so many epochs, rounded up."""
+    store = run.store
+    assert online.epochs is not None and run.config.seeds is not None
+    inputs = store.manifest(ITERATION).inputs if ITERATION in store.iterations() else begun_with(run)
+    seeds = seed_block(split_seeds(run.config, store, inputs).training, 1, run.config.seeds.per_iteration).height
+    prompts = value_in(find_recipe(online.recipe), "prompts") or Rules.batch
+    return math.ceil(online.epochs * seeds / prompts)
+
+
+def _train(run: Run, steps: int, static: bool, recipe: Path, start: Player) -> None:
     """Run the script. It leaves `output`, `record.jsonl` and `too_long.json` in the job folder."""
     config, store = run.config, run.store
     for package in ("trl", "accelerate", "peft"):
@@ -132,18 +197,40 @@ def _train(run: Run, online: Online, recipe: Path, start: Player) -> None:
             raise MissingExtraError.of(package, "train")
     job = store.job_folder(ITERATION, "online").resolve()
     arguments, environment = launch_arguments(config, os.environ)
+    if others := sampled_otherwise(start.block, recipe):
+        run.reporter.note(f"the recipe {recipe.stem} says how the solver is sampled: {'; '.join(others)}")
     prepare(run, start, job, begun_with(run))
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch", *arguments),
         *(str(train_dir() / "online.py"), "--config", str(recipe), "--game", str(job / "game.json")),
-        *("--dataset", str(job / "seeds"), "--split", "iter_1", "--static", str(online.static).lower()),
-        *("--model_name_or_path", str(start.path), "--max_steps", str(online.steps)),
+        *("--dataset", str(job / "seeds"), "--split", "iter_1", "--static", str(static).lower()),
+        *("--model_name_or_path", str(start.path), "--max_steps", str(steps)),
         *("--output_dir", str(job / "output"), "--progress", str(job / "progress.json"), "--resume", "true"),
         *("--seed", str(config.seed), *script_arguments(config)),
     ]
     environment |= {"HF_DATASETS_CACHE": str(job / "datasets")}
     progress = run.reporter.stage("online training", 0)
     run_script(command, job, store.log("online"), environment, "online", progress)
+
+
+def sampled_otherwise(solver: Settings, recipe: Path) -> list[str]:
+    """The keys of the solver's block that are set and differ from what the recipe has in their place."""
+    pairs = value_in(recipe, "algorithm") == "oaif"
+    places = {
+        "responses": "num_generations",
+        "temperature": "temperature",
+        "top_p": "top_p",
+        "max_tokens": "max_new_tokens" if pairs else "max_completion_length",
+        "max_prompt_tokens": "max_prompt_length",
+    }
+    there = {place: value_in(recipe, place) for place in places.values()}
+    if pairs:
+        there["num_generations"] = 2
+    return [
+        f"`{place}` is {there[place]}, not `solver.{key}`, {getattr(solver, key)}"
+        for key, place in places.items()
+        if key in solver.model_fields_set and there[place] not in (None, getattr(solver, key))
+    ]
 
 
 def begun_with(run: Run) -> Mapping[str, str]:
@@ -157,9 +244,16 @@ def begun_with(run: Run) -> Mapping[str, str]:
     path, seeds = job / BEGUN, {key: value for key, value in counting.items() if key.startswith("seeds.")}
     if not path.exists():
         found = inputs_to_record(run, ITERATION)
-        write_json(path, {"inputs": found, "seeds": seeds})
+        write_json(path, {"inputs": found, "seeds": seeds, "rules": RULES})
         return found
     begun = json.loads(path.read_text(encoding="utf-8"))
+    if begun.get("rules") != RULES:
+        raise StaleError(
+            f"the online run in {run.store.folder} is not finished, and an eva-data with other rules began it "
+            f"({begun.get('rules', 'up to 2')}, these are {RULES}): other prompts would be evolved from now on. Finish "
+            f"it with that eva-data, train into a folder of its own with `--set folder=...`, or remove {job} to begin "
+            "it anew"
+        )
     now = inputs_now(run, ITERATION)
     inputs: dict[str, str] = begun["inputs"]
     settings: dict[str, Any] = begun["seeds"]
@@ -205,17 +299,24 @@ def _game(run: Run, start: Player, job: Path) -> dict[str, Any]:
         "reward": str(reward.folder),
         "creator": None if creator is None else str(creator.folder),
         "evolve": run.config.evolve.model_dump(mode="json"),
-        "content": _content(run, start),
+        "estimate": run.config.estimate.model_dump(mode="json"),
+        "pair": run.config.pair.model_dump(mode="json"),
+        "content": _content(run, start, RULES),
     }
 
 
-def _content(run: Run, start: Player) -> dict[str, Any]:
+def _content(run: Run, start: Player, rules: int) -> dict[str, Any]:
+    """Everything that the weights depend on beside the script's arguments, as runs by these rules have it."""
     config = run.config
     shared = config.creator == "shared"
-    return {
+    if rules < DEFAULTS_SINCE:
+        more: dict[str, Any] = {"count_truncated": config.estimate.count_truncated}
+    else:
+        blocks = {"estimate": config.estimate, "pair": config.pair, "online": config.online}
+        more = {"rules": rules} | {name: block.data() for name, block in blocks.items()}
+    return more | {
         "policy": policy_name(start),
         "system": start.block.system,
-        "count_truncated": config.estimate.count_truncated,
         "reward": reward_model(run.scorers),
         "creator": None if shared else _creator_fields(run, creator_of(run, start)),
         "evolve": config.evolve.identity(),

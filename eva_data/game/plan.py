@@ -7,11 +7,12 @@ in the ledger, or else the most that it can take. This module asks no model, loo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from eva_data.config import Endpoint, Judge, Several
+from eva_data.game.measuring import measuring
 from eva_data.game.play import to_train
 from eva_data.game.starting import Start, starting_prompts
 from eva_data.game.workload import Computed, PlannedModel, Work, is_known, survival, workload
@@ -79,16 +80,25 @@ class Plan:
     """Dollars that the ledger holds for all iterations."""
     paid: float
     """The part of `spent` for this iteration, from a pilot or an interrupted build."""
+    measuring: tuple[PlanLine, ...] = ()
+    """What evaluating theta_t and rating the prompts will take afterwards."""
+    measured: tuple[str, ...] = ()
+    """What that can tell, one sentence for each set."""
+
+    @property
+    def everything(self) -> tuple[PlanLine, ...]:
+        """The lines of the iteration, then of what measures it."""
+        return (*self.lines, *self.measuring)
 
     @property
     def cost(self) -> float:
         """The dollars of all lines whose price is known."""
-        return sum(line.cost or 0.0 for line in self.lines)
+        return sum(line.cost or 0.0 for line in self.everything)
 
     @property
     def unpriced(self) -> bool:
         """Whether the price of any line is unknown."""
-        return any(line.cost is None for line in self.lines)
+        return any(line.cost is None for line in self.everything)
 
 
 def pilot_ledger(run: Run) -> Path:
@@ -109,17 +119,28 @@ def plan_iteration(run: Run, iteration: int) -> Plan:
     bills = [bill for path in (run.ledger, pilot_ledger(run)) if path.exists() for bill in _bills(path)]
     spent = sum(bill["cost"] for bill in bills)
     paid = sum(bill["cost"] for bill in bills if bill["iteration"] == iteration)
+    found = measuring(run, iteration, start)
+    after = tuple(_of_set(_either(work, bills), name) for name, work in found.works)
     if iteration in run.store.iterations():
         done = f"iteration {iteration} is built, and building it again asks nothing: `eva-data status` has what it took"
-        return Plan(iteration, start, (), (done,), spent, paid)
+        return Plan(iteration, start, (), (done,), spent, paid, after, found.notes)
     works = workload(run, iteration, start)
-    lines = tuple(_computed(work) if isinstance(work, Computed) else _line(work, bills) for work in works)
-    return Plan(iteration, start, lines, tuple(_notes(run, iteration, works)), spent, paid)
+    lines = tuple(_either(work, bills) for work in works)
+    return Plan(iteration, start, lines, tuple(_notes(run, iteration, works)), spent, paid, after, found.notes)
 
 
 def _bills(path: Path) -> list[dict[str, Any]]:
     with Ledger(path) as ledger:
         return ledger.bills()
+
+
+def _either(work: Work | Computed, bills: Sequence[Billed]) -> PlanLine:
+    return _computed(work) if isinstance(work, Computed) else _line(work, bills)
+
+
+def _of_set(line: PlanLine, name: str) -> PlanLine:
+    """The line with the name of the set that it is about, if there is a set."""
+    return replace(line, stage=f"{line.stage.partition(' (')[0]} ({name})") if name else line
 
 
 def _computed(work: Computed) -> PlanLine:

@@ -27,7 +27,7 @@ from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
 from eva_data.iteration.stale import refuse_stale
 from eva_data.report.card import write_card
-from eva_data.training.recipes import refuse_another
+from eva_data.training.recipes import other_reference, refuse_another
 
 
 def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
@@ -130,6 +130,7 @@ def _train(run: Run, iteration: int) -> Path:
 
     source = run.config.first_answered if _from_scratch(run) else iteration
     start, answered = solver_of(run, source), run.store.manifest(source).models.solver
+    initial = solver_of(run, run.config.first_answered) if other_reference(run.config, iteration) else None
     assert start.path is not None
     if start.fingerprint != answered:
         run.note(
@@ -145,8 +146,11 @@ def _train(run: Run, iteration: int) -> Path:
         iteration,
         folder=run.config.folder,
         model=start.path,
+        initial=initial.path if initial else None,
         on_progress=run.reporter.stage("train", iteration),
-        finish=partial(finish_model, run.store, iteration, base=start, dataset=run.config.publish.repo),
+        finish=partial(
+            finish_model, run.store, iteration, base=start, initial=initial, dataset=run.config.publish.repo
+        ),
     )
 
 

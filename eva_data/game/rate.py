@@ -6,15 +6,17 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from eva_data.dataset.prompt_scores import keep_scores
 from eva_data.errors import ConfigError, StaleError
-from eva_data.files import write_parquet
 from eva_data.iteration.run import Run
 from eva_data.models.player import player_of
-from eva_data.report.ratings import RATINGS, ratings_file, require_scipy
+from eva_data.report.card import write_card
+from eva_data.report.measures.ratings import require_scipy
+from eva_data.tables.schemas import PROMPT_SCORES
 
 
 def rate_prompts(run: Run) -> pl.DataFrame:
-    """RATINGS of a sample of every finished iteration, the seeds of iteration 1 among them; kept for report and card.
+    """PROMPT_SCORES of a sample of every finished iteration, the seeds of iteration 1 among them; kept in the folder.
 
     Ids are hashes, so the prompts with the lowest ids are a draw. Finished calls come from the ledger.
 
@@ -45,9 +47,11 @@ def rate_prompts(run: Run) -> pl.DataFrame:
                 framed=True,
             )
             rated = [(iteration, row["prompt_id"], *_values(scores), player.fingerprint) for row, scores in results]
-            found.append(pl.DataFrame(rated, schema=RATINGS, orient="row"))
+            found.append(pl.DataFrame(rated, schema=PROMPT_SCORES, orient="row"))
         ratings = pl.concat(found)
-        write_parquet(ratings_file(run.store), ratings.to_arrow())
+        keep_scores(run.store, ratings, scorer=player.fingerprint, sample=block.sample)
+        # The card tells `load_dataset` where they are.
+        write_card(run.store, run.config.publish.licence)
     return ratings
 
 

@@ -85,7 +85,7 @@ def workload(run: Run, iteration: int, start: Start) -> list[Work | Computed]:
     config = run.config
     if iteration < config.first_answered:
         return []
-    solver = _solver(run, iteration)
+    solver = planned_solver(run, iteration)
     length = solver.block.max_prompt_tokens if start.tokens is None else start.tokens
     if iteration == 1:
         tokens = start.count * length
@@ -100,7 +100,9 @@ def workload(run: Run, iteration: int, start: Start) -> list[Work | Computed]:
         works += _answering(config, solver, "estimate", asked, asked * length)
     grown = length
     if config.mix.evolves:
-        creator = solver if config.creator == "shared" else PlannedModel(config.creator, (_name(config.creator),))
+        creator = (
+            solver if config.creator == "shared" else PlannedModel(config.creator, (name_of_model(config.creator),))
+        )
         chains = chains_needed(config, start.count, survival(run, iteration))
         works.append(_evolving(config, creator, chains, length))
         grown = min(config.evolve.max_tokens, solver.block.max_prompt_tokens)
@@ -157,7 +159,7 @@ def is_known(run: Run, iteration: int) -> bool:
     if not _is_remote(block) and (block.model == "sandbox" or Path(block.model).expanduser().is_dir()):
         # Many folders may have the same name, so the content decides.
         return bool(resolve(block.model).fingerprint == answered)
-    return PlannedModel(block, (_name(block),)).is_called(answered)
+    return PlannedModel(block, (name_of_model(block),)).is_called(answered)
 
 
 def _estimated(config: Config, iteration: int) -> bool:
@@ -167,15 +169,15 @@ def _estimated(config: Config, iteration: int) -> bool:
     )
 
 
-def _solver(run: Run, iteration: int) -> PlannedModel:
+def planned_solver(run: Run, iteration: int) -> PlannedModel:
     block, configured = solver_block(run, iteration), run.config.model_solver
-    names = [_name(block)]
+    names = [name_of_model(block)]
     if run.config.trains and run.solver_override is None and configured is not None:
-        names += [_name(configured), *(f"iter_{number}" for number in range(1, iteration))]
+        names += [name_of_model(configured), *(f"iter_{number}" for number in range(1, iteration))]
     return PlannedModel(block, tuple(dict.fromkeys(names)))
 
 
-def _name(block: Model) -> str:
+def name_of_model(block: Model) -> str:
     """The beginning of the fingerprint of a block's model."""
     if _is_remote(block):
         return f"{block.model}@{block.revision or 'unknown'}"
@@ -192,7 +194,7 @@ def _answering(config: Config, solver: PlannedModel, stage: str, prompts: int, t
     n, block = solver.block.responses, solver.block
     completions = prompts * n
     alone = not isinstance(block, Endpoint) or not _takes_n(block)
-    asked = _work(
+    asked = work_of(
         stage,
         solver,
         requests=completions if alone else prompts,
@@ -211,7 +213,7 @@ def _rewriting(config: Config, solver: PlannedModel, prompts: int, tokens: int) 
     longest = solver.block.max_tokens
     template = math.ceil(len(REWRITE_TEMPLATE) / CHARACTERS_PER_TOKEN)
     shown = tokens + prompts * longest
-    asked = _work(
+    asked = work_of(
         "rewrite",
         solver,
         requests=prompts,
@@ -235,9 +237,9 @@ def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown:
         name = reward.function if isinstance(reward, Verifier) else name
         return Computed(f"reward ({stage})", name, prompts * n * (n - 1) if isinstance(reward, Pairwise) else responses)
     template = len(reward.template) if reward.template else JUDGE_TEMPLATE
-    return _work(
+    return work_of(
         f"judge ({stage})",
-        PlannedModel(reward.judge, (_name(reward.judge),)),
+        PlannedModel(reward.judge, (name_of_model(reward.judge),)),
         requests=responses,
         completions=responses,
         tokens_in=shown + responses * math.ceil(template / CHARACTERS_PER_TOKEN),
@@ -246,7 +248,7 @@ def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown:
 
 
 def _evolving(config: Config, creator: PlannedModel, chains: int, length: int) -> Work:
-    """The work of `chains` from prompts of `length` tokens. Each step rewrites the last result, and may be rated."""
+    """The work of `chains` from prompts of `length` tokens. Each step but of siblings rewrites the last result."""
     evolve = config.evolve
     own = max((len(strategy.template) for strategy in evolve.strategies), default=0)
     template = math.ceil(max(own, 0 if evolve.only_own else EVOLVE_TEMPLATE) / CHARACTERS_PER_TOKEN)
@@ -254,23 +256,25 @@ def _evolving(config: Config, creator: PlannedModel, chains: int, length: int) -
     checked = steps * each if evolve.self_check else 0
     checking = math.ceil(len(SELF_CHECK) / CHARACTERS_PER_TOKEN) + evolve.max_tokens
     later = max(length, evolve.max_tokens)
+    in_sequence = 0 if evolve.shape == "siblings" else evolve.evolutions - 1
     rated = steps * each * len(ASPECTS) if evolve.rated else 0
     rating = math.ceil(max(map(len, QUESTIONS.values())) / CHARACTERS_PER_TOKEN) + evolve.max_tokens
     requests = steps * each + rated + checked
-    return _work(
+    return work_of(
         "evolve",
         creator,
         requests=requests,
         completions=requests,
-        tokens_in=each * (steps * template + chains * (length + (evolve.evolutions - 1) * later))
+        tokens_in=each
+        * (steps * template + chains * ((evolve.evolutions - in_sequence) * length + in_sequence * later))
         + rated * rating
         + checked * checking,
         tokens_out=requests * evolve.max_tokens,
-        in_turn=evolve.evolutions * (1 + bool(rated) + bool(checked)),
+        in_turn=(1 + in_sequence) * (1 + bool(rated) + bool(checked)),
     )
 
 
-def _work(
+def work_of(
     stage: str,
     player: PlannedModel,
     *,

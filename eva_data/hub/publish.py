@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from eva_data.dataset.boundary import refuse_links_out
 from eva_data.dataset.evaluations import RECORD, read_record, read_rows
+from eva_data.dataset.prompt_scores import RECORD as SCORE_RECORD
+from eva_data.dataset.prompt_scores import read_score_record, read_scores
 from eva_data.dataset.store import Store, stem_of
 from eva_data.errors import ConfigError, DataError, HubError, MissingExtraError
 from eva_data.files import write_text
-from eva_data.hub.evaluated import NewEvaluations, new_evaluations
+from eva_data.hub.evaluated import NewFiles, new_evaluations
+from eva_data.hub.rated import new_ratings
 from eva_data.hub.repo import HubRepo, Snapshot
-from eva_data.hub.scan import look_through, look_through_evaluations, refuse_without_packages
+from eva_data.hub.scan import look_through, look_through_evaluations, look_through_ratings, refuse_without_packages
 from eva_data.iteration.run import Run
 from eva_data.iteration.stale import changed_inputs, refuse_torn
 from eva_data.report.card import dataset_card
@@ -65,8 +68,8 @@ class Published:
     private: bool
     tag: str
     """The tag of the newest revision of the given iteration."""
-    evaluations: NewEvaluations | None
-    """Evaluations that the repo did not hold; None without any."""
+    beside: Mapping[str, NewFiles]
+    """What lies beside the iterations and the repo did not hold, by its name in a sentence."""
     steps: tuple[Step, ...]
     """One step per iteration or revision that was not yet published and tagged."""
 
@@ -138,8 +141,8 @@ def publish(
                 "repo, or make it private in its settings on the Hub"
             )
         steps = _plan(run, hub, found, iteration, Path(pages))
-        evaluated = new_evaluations(run.store, hub, found, hub.tags() if found else [])
-        hits = _look_through(run, steps, evaluated)
+        tags = hub.tags() if found else []
+        hits = _look_through(run, steps, [name for name in BESIDE if BESIDE[name](run.store, hub, found, tags)])
         if hits and not (dry_run or accept_findings):
             raise DataError(
                 f"the texts hold {hits}, so nothing was published: look at them, and publish all the same with "
@@ -150,38 +153,51 @@ def publish(
             head = found.commit
             for step in steps:
                 head = _take(run.store, hub, step, head)
-        evaluations = _with_evaluations(run, hub, found, dry_run=dry_run)
-        return Published(hub.name, hub.url, found.private if found else private, tag, evaluations, tuple(steps))
+        sent = {name: _with_beside(run, hub, found, name, dry_run=dry_run) for name in BESIDE}
+        beside = {name: new for name, new in sent.items() if new is not None}
+        return Published(hub.name, hub.url, found.private if found else private, tag, beside, tuple(steps))
 
 
-def _with_evaluations(run: Run, hub: HubRepo, found: Snapshot | None, *, dry_run: bool) -> NewEvaluations | None:
-    """Commit the evaluations that the repo lacks, with the README that lists them, and give the commit a tag."""
+BESIDE: Mapping[str, Callable[[Store, HubRepo, Snapshot | None, list[str]], NewFiles | None]] = {
+    "evaluations": new_evaluations,
+    "ratings of prompts": new_ratings,
+}
+"""What lies beside the iterations, by its name in a sentence -> finds the files that a repo lacks."""
+
+
+def _with_beside(run: Run, hub: HubRepo, found: Snapshot | None, name: str, *, dry_run: bool) -> NewFiles | None:
+    """Commit the files that the repo lacks, with the README that lists them, and give the commit a tag."""
     now = found if dry_run else hub.look()
-    new = new_evaluations(run.store, hub, now, hub.tags() if now else [])
+    new = BESIDE[name](run.store, hub, now, hub.tags() if now else [])
     if new is None or dry_run or now is None:
         return new
     with tempfile.TemporaryDirectory() as pages:
         names = now.files.keys() | new.files.keys()
         _, page = _page(run.store, run, hub, names, "main", Path(pages))
-        files = new.files | {name: path for name, path in page.items() if not now.holds(name, path)}
+        files = new.files | {path: local for path, local in page.items() if not now.holds(path, local)}
         place = {".parquet": 0, ".png": 1, ".md": 2, ".json": 3}
-        ordered = sorted(files, key=lambda name: place[PurePosixPath(name).suffix])
-        head = hub.commit({name: files[name] for name in ordered}, "Evaluations", parent=now.commit)
+        ordered = sorted(files, key=lambda path: place[PurePosixPath(path).suffix])
+        head = hub.commit({path: files[path] for path in ordered}, name.capitalize(), parent=now.commit)
     hub.tag(new.tag, head)
     return new
 
 
-def _look_through(run: Run, steps: Sequence[Step], evaluated: NewEvaluations | None) -> str:
-    """Tell the user what the scan found in the new texts of each step. Return a summary, empty if nothing was found."""
+def _look_through(run: Run, steps: Sequence[Step], beside: Sequence[str]) -> str:
+    """Tell the user what the scan found in the new texts of each step, and in what lies beside the iterations.
+
+    Return a summary, empty if nothing was found.
+    """
     counts: dict[str, int] = {}
     for step in steps:
         tables = [name for name in TABLES if any(file.startswith(f"{name}/") for file in step.files)]
         for finding in look_through(run.store.at(step.iteration, step.revision), step.iteration, tables):
             run.reporter.note(f"{step.tag} holds {finding.sentence()}")
             counts[finding.kind] = counts.get(finding.kind, 0) + finding.count
-    for finding in look_through_evaluations(read_rows(run.store)) if evaluated else []:
-        run.reporter.note(f"evaluations hold {finding.sentence()}")
-        counts[finding.kind] = counts.get(finding.kind, 0) + finding.count
+    for name in beside:
+        rows = read_rows(run.store) if name == "evaluations" else read_scores(run.store)
+        for finding in look_through_evaluations(rows) if name == "evaluations" else look_through_ratings(rows):
+            run.reporter.note(f"{name} hold {finding.sentence()}")
+            counts[finding.kind] = counts.get(finding.kind, 0) + finding.count
     return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
@@ -297,12 +313,19 @@ def _page(store: Store, run: Run, hub: HubRepo, names: Set[str], tag: str, folde
     for number in iterations:
         there = [revision for revision in store.revisions(number) if _manifest(number, revision) in names]
         seen = seen.at(number, there[-1])
-    made = read_record(store) if RECORD in names else None
+    evaluations = read_record(store) if RECORD in names else None
+    scores = read_score_record(store) if SCORE_RECORD in names else None
     card = dataset_card(
-        seen, iterations, repo=hub.name, revision=tag, licence=run.config.publish.licence, evaluations=made
+        seen,
+        iterations,
+        repo=hub.name,
+        revision=tag,
+        licence=run.config.publish.licence,
+        evaluations=evaluations,
+        scores=scores,
     )
     write_text(folder / "README.md", card)
-    plots = write_plots(seen, iterations, folder)
+    plots = write_plots(seen, iterations, folder, evaluations, rated=scores is not None)
     return card, {name: folder / name for name in ["README.md", *plots]}
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from eva_data.dataset.evaluations import FOLDER
 from eva_data.dataset.manifest import FileEntry, Manifest
+from eva_data.dataset.prompt_scores import FOLDER as SCORES_FOLDER
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, HubError
 from eva_data.files import write_text
@@ -32,7 +33,8 @@ from eva_data.hub.claims import (
     refuse_unrelated,
 )
 from eva_data.hub.consent import settings_text
-from eva_data.hub.evaluated import pull_evaluations
+from eva_data.hub.evaluated import fetch_evaluations
+from eva_data.hub.rated import fetch_ratings
 from eva_data.hub.repo import HubRepo, Snapshot
 from eva_data.jobs.job import Progress
 from eva_data.report.card import write_card
@@ -42,7 +44,7 @@ MAX_GB = 10.0
 """The largest download, in GB, unless the user allows more."""
 
 _MANIFEST = re.compile(r"manifests/iter_([1-9]\d{0,8})(?:\.r([1-9]\d{0,8}))?\.json")
-_OURS = {".eva", "README.md", "manifests", "plots", FOLDER, *TABLES}
+_OURS = {".eva", "README.md", "manifests", "plots", FOLDER, SCORES_FOLDER, *TABLES}
 """Entries that a dataset folder may have."""
 
 
@@ -102,6 +104,12 @@ def pull(
             refuse_damaged(repo, downloads / name, name, entry)
             if on_progress:
                 on_progress(done, len(wanted))
+        taken = sum(entry.bytes for entry in wanted.values())
+        left = max_gb * GB - taken
+        beside = [
+            *fetch_evaluations(hub, found, store, max_bytes=left),
+            *fetch_ratings(hub, found, store, max_bytes=left),
+        ]
         pulled = _pulled(folder, manifests, wanted)
         # Settings come before the data: after a cut-off pull, the user finds waiting settings and not the sandbox's.
         if settings is not None and not settings.exists():
@@ -113,8 +121,7 @@ def pull(
             _move(downloads, store, [name for name in manifest.files if name in waiting])
             waiting -= manifest.files.keys()
             _move(downloads, store, [manifest_name(number, review)])
-        taken = sum(entry.bytes for entry in wanted.values())
-        pull_evaluations(hub, found, store, max_bytes=max_gb * GB - taken)
+        _move(downloads, store, beside)
         write_card(store)
         shutil.rmtree(downloads)
     return pulled

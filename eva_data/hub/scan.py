@@ -94,6 +94,14 @@ def look_through_evaluations(rows: pl.DataFrame) -> list[Finding]:
     return [finding for finding in _findings(distinct) if finding.count]
 
 
+def look_through_ratings(rows: pl.DataFrame) -> list[Finding]:
+    """The findings in the scorer's replies that PROMPT_SCORES rows hold, by kind."""
+    refuse_without_packages()
+    place = pl.format("prompt_scores {}", pl.col("prompt_id").str.slice(0, 8))
+    texts = rows.select(place=place, text=pl.col("unscored")).drop_nulls("text").unique("text", maintain_order=True)
+    return [finding for finding in _findings(texts) if finding.count]
+
+
 def _findings(texts: pl.DataFrame) -> list[Finding]:
     """What patterns find in `place` and `text`."""
     return [

@@ -20,9 +20,12 @@ from eva_data.dataset.store import Store
 from eva_data.errors import DataError, EvaError, StaleError
 from eva_data.hub.checks.as_written import UNREADABLE, Found, read_as_written
 from eva_data.hub.checks.evaluations_again import verify_evaluations
+from eva_data.hub.checks.ratings_again import verify_ratings
 from eva_data.hub.checks.recount import misnamed_prompts, recount, recount_flow, recount_spent
 from eva_data.hub.checks.replay import mixed_from_seeds, replay, replay_repetitions, replay_review
 from eva_data.hub.checks.rescore import rescore as score_again
+from eva_data.hub.checks.topics_again import replay_topics
+from eva_data.hub.checks.trained_on import trained_on
 from eva_data.iteration.build import bills_of
 from eva_data.iteration.create import seed_prompts
 from eva_data.iteration.run import Run
@@ -68,9 +71,9 @@ def verify_iteration(store: Store, iteration: int, run: Run | None = None, *, re
     _verify_build(found, store.at(iteration, 0), manifest, built, run)
     for revision in store.revisions(iteration)[1:]:
         _verify_revision(found, store.at(iteration, revision), revision, manifest, built)
-    problems, unknown = verify_evaluations(store)
-    found.problems += problems
-    found.unknown += unknown
+    for problems, unknown in (verify_evaluations(store), verify_ratings(store)):
+        found.problems += problems
+        found.unknown += unknown
     if rescore and run is not None:
         _rescore(found, store, iteration, rescore, run)
     return found
@@ -116,13 +119,15 @@ def _verify_build(found: Verified, store: Store, manifest: Manifest, written: Fo
     checks: list[Check] = [lambda: recount(manifest, tables), lambda: recount_flow(manifest, tables)]
     if manifest.rules in REPLAYED:
         checks.insert(0, lambda: replay(store, manifest, tables, _seeds(found, manifest, run)))
+        checks.append(lambda: replay_repetitions(store, manifest, tables, run, found.unknown))
     else:
         known = ", ".join(map(str, sorted(REPLAYED)))
         found.unknown.append(
-            f"metrics, draw, mix and pairs, which were made by rules {manifest.rules} (this eva-data replays {known})"
+            f"metrics, draw, repetitions, mix and pairs, which were made by rules {manifest.rules} (this eva-data "
+            f"replays {known})"
         )
-    checks.append(lambda: misnamed_prompts(tables))
-    checks.append(lambda: replay_repetitions(store, manifest, tables, run, found.unknown))
+    checks.append(lambda: misnamed_prompts(tables, found.unknown))
+    checks.append(lambda: replay_topics(store, manifest, tables, found.unknown))
     found.problems += _run(checks, [written], found)
     if manifest.reward_scales:
         found.unknown.append("the constants of the several rewards")
@@ -173,8 +178,12 @@ def _verify_here(found: Verified, manifest: Manifest, run: Run | None) -> None:
         since = changes(run, manifest)
         found.problems += since.inputs
         found.unknown += [f"the input `{key}`, which cannot be read here" for key in since.unknown]
-    if manifest.theta is not None and not _is_here(manifest, run):
+    if manifest.theta is None:
+        return
+    if run is None or not _is_here(manifest, run):
         found.unknown.append(f"the weights of theta_{manifest.theta}, which are not here")
+        return
+    found.problems += trained_on(replace(run.store, checks=False), manifest.theta, found.unknown)
 
 
 def _is_here(manifest: Manifest, run: Run | None) -> bool:

@@ -159,6 +159,7 @@ def _build_next(run: Run, iteration: int) -> Built:
             "informativeness": pl.concat([grown.informativeness, paired.informativeness]),
             "responses": pl.concat([grown.responses, responses, rewritten.responses]),
             "rejects": pl.concat([grown.rejects, answered.rejects, paired.rejects, rewritten.rejects]),
+            "topics": grown.topics,
         },
         flows=[*grown.flows, *answered.flows, paired.flow, *rewritten.flows],
         models=Models(solver=solver.fingerprint, creator=creator.fingerprint, reward=reward_model(run.scorers)),

@@ -19,14 +19,25 @@ from eva_data.iteration.answer import answer
 from eva_data.iteration.heldout import split_seeds
 from eva_data.iteration.run import Run
 from eva_data.iteration.score import Scales
-from eva_data.iteration.stages import answers_to, estimate_and_sample, good_prompts, mix_prompts
+from eva_data.iteration.stages import (
+    answers_to,
+    best_rewards,
+    estimate_and_sample,
+    good_prompts,
+    mix_prompts,
+    to_mix,
+    topic_model,
+    uses_topics,
+)
 from eva_data.jobs.job import rows_of
 from eva_data.method.mix import shortage
 from eva_data.method.sample import next_in_line
+from eva_data.method.solved import QUANTILE, threshold
 from eva_data.models.player import Player
 from eva_data.tables.flow import Flow
-from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, HELD_OUT, NEAR_DUPLICATE, kind
-from eva_data.tables.schemas import EVOLUTIONS, INFORMATIVENESS, REJECTS, RESPONSES, empty
+from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, HELD_OUT, NEAR_DUPLICATE, TOPIC_CAP, kind
+from eva_data.tables.rules import RULES
+from eva_data.tables.schemas import EVOLUTIONS, INFORMATIVENESS, REJECTS, RESPONSES, TOPICS, empty
 
 _KNOWN = ("prompt_id", "prompt", "root_id", "depth")
 
@@ -48,6 +59,8 @@ class Grown:
     scales: Scales
     """The constants by which several rewards were standardised; empty with one reward."""
     notes: list[str]
+    topics: pl.DataFrame
+    """TOPICS of X_{t-1} and of everything that the mix could take; no rows if no setting needs them."""
 
 
 def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: Scales | None = None) -> Grown:
@@ -66,8 +79,16 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
         counted = responses
     elif config.mix.draws:
         counted = answers_to(before, store, iteration - 1)
+    model = topic_model(store) if uses_topics(config) else None
+    topics = model.of(before, iteration) if model else None
     if config.mix.draws:
-        sampled = estimate_and_sample(config, iteration, before, counted, solver.block.responses)
+        first_best = best_rewards(store, 1)
+        if config.estimate.min_best == "auto" and config.pair.min_chosen is None:
+            least = threshold(config.estimate, config.pair, first_best)
+            said = f"`estimate.min_best` is {least}, the {QUANTILE:.0%} quantile of the best rewards of iteration 1"
+            notes.append(run.note(said))
+        responses_each = solver.block.responses
+        sampled = estimate_and_sample(config, iteration, before, counted, responses_each, first_best, topics=topics)
         notes += [run.note(note) for note in sampled.notes]
         drawn = sampled.informativeness.collect()
     if config.mix.evolves:
@@ -77,7 +98,9 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
         flows = [*flows, Flow("sample", "prompts", drawn.height, selected, 0, drawn.height - selected)]
     needs_seeds = config.mix.source == "new_seeds" or config.mix.original == "seeds"
     seeds = seed_prompts(run, iteration) if needs_seeds else None
-    mixed = mix_prompts(config, iteration, before, evolutions, drawn, seeds)
+    if model is not None:
+        topics = model.of(to_mix(before, evolutions, seeds), iteration)
+    mixed = mix_prompts(config, iteration, before, evolutions, drawn, seeds, topics)
     final = mixed.evolutions.collect()
     status = final["status"]
     flows += [
@@ -102,9 +125,17 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
             f"prompts fewer than X_{iteration - 1}"
         )
         notes.append(note)
-    record = Evolving(**asdict(result), shrunk=result.shrunk, eliminated=_eliminated(final))
+    if result.capped:
+        note = run.note(
+            f"{result.capped} new prompts are left out of X_{iteration}, since their topics have the share of "
+            "`mix.topic_cap` there"
+        )
+        notes.append(note)
+    counted_ones = {name: value for name, value in asdict(result).items() if name != "capped" or config.mix.topic_cap}
+    record = Evolving(**counted_ones, shrunk=result.shrunk, eliminated=_eliminated(final))
     prompts = mixed.prompts.collect()
-    return Grown(prompts, final, drawn, responses, rejects, flows, record, scales or {}, notes)
+    known = empty(TOPICS) if topics is None else topics
+    return Grown(prompts, final, drawn, responses, rejects, flows, record, scales or {}, notes, known)
 
 
 def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
@@ -172,7 +203,7 @@ def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame
     return pl.DataFrame(rows_of(results), schema=EVOLUTIONS)
 
 
-def judged(config: Config, store: Store, iteration: int, attempts: pl.DataFrame) -> pl.DataFrame:
+def judged(config: Config, store: Store, iteration: int, attempts: pl.DataFrame, *, rules: int = RULES) -> pl.DataFrame:
     """The attempts after elimination by all seeds, all earlier prompts and the benchmark sets of the settings."""
     known = [store.scan_until("prompts", iteration - 1).select(_KNOWN)]
     heldout = None
@@ -190,23 +221,29 @@ def judged(config: Config, store: Store, iteration: int, attempts: pl.DataFrame)
         ],
         ngram=config.evolve.ngram,
         heldout=heldout,
+        rules=rules,
     )
 
 
-def judged_again(config: Config, store: Store, iteration: int, evolutions: pl.DataFrame) -> pl.DataFrame:
+def judged_again(config: Config, store: Store, iteration: int, evolutions: pl.DataFrame, *, rules: int) -> pl.DataFrame:
     """The finished evolutions with the verdicts on repetitions as they follow from all prompts and benchmarks.
 
     `status` tells those apart that go on, which is null, and the others; what a chain itself eliminated stays.
     """
-    alone = kind(pl.col("reason")).is_in([DUPLICATE, NEAR_DUPLICATE, CONTAMINATION, HELD_OUT])
+    # What a mix left out is judged like a survivor, and keeps its reason.
+    capped = pl.col("reason").eq_missing(TOPIC_CAP)
+    alone = capped | kind(pl.col("reason")).is_in([DUPLICATE, NEAR_DUPLICATE, CONTAMINATION, HELD_OUT])
     was_open = pl.col("reason").is_null() | alone
     columns = ("status", "reason", "duplicate_of")
     attempts = evolutions.with_columns(pl.when(~was_open).then(pl.col(name)).alias(name) for name in columns)
     # The first tables had one candidate and no column for it.
     numbered = attempts.with_columns(pl.col("candidate").fill_null(0))
-    return judged(config, store, iteration, numbered).with_columns(
-        candidate=evolutions.sort("chain_id", "step", "candidate")["candidate"]
+    as_published = evolutions.sort("chain_id", "step", "candidate")
+    again = judged(config, store, iteration, numbered, rules=rules).with_columns(
+        candidate=as_published["candidate"], capped=as_published.select(capped).to_series()
     )
+    survived = pl.col("capped") & pl.col("reason").is_null()
+    return again.with_columns(reason=pl.when(survived).then(pl.lit(TOPIC_CAP)).otherwise("reason")).drop("capped")
 
 
 def _eliminated(evolutions: pl.DataFrame) -> dict[str, int]:

@@ -22,8 +22,10 @@ from eva_data.dataset.scored_table import read_table
 from eva_data.dataset.seeds import read_seeds
 from eva_data.errors import ConfigError, DataError, EvaError
 from eva_data.iteration.run import Run
+from eva_data.iteration.stages import uses_topics
 from eva_data.iteration.stale import refuse_unreadable
-from eva_data.rewards.verifier import load_verifier, read_answers
+from eva_data.method.topics.words import require_sklearn
+from eva_data.rewards.backends.verifier import load_verifier, read_answers
 from eva_data.tables.reading import open_path
 from eva_data.tables.shapes.values import plain, text
 
@@ -54,6 +56,8 @@ def refuse_unready(run: Run, iteration: int, *, download: bool = False) -> None:
     _refuse_foreign(config.folder)
     refuse_unreadable(config, iteration, download=download)
     prompts = _prompts(config, first=1 not in built)
+    if iteration > 1 and uses_topics(config):
+        require_sklearn()
     if iteration < config.first_answered:
         return
     if config.reward is None:

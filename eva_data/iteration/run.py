@@ -13,6 +13,7 @@ import polars as pl
 from eva_data.config import Config, Evolve, Generation, RewardServer, VllmModel
 from eva_data.config.base import Settings
 from eva_data.config.marks import key_variables
+from eva_data.dataset.staleness import settled
 from eva_data.dataset.store import Store
 from eva_data.jobs.job import Job, Kind, Progress, is_done, name_of, run_job
 from eva_data.models.player import Player, backend_of, connection, kept_fields, llm_fields
@@ -54,6 +55,7 @@ class Run:
     """`--budget`: the most dollars that all calls in the ledger may cost."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "config", settled(self.config, self.store))
         watch(key_variables(self.config))
 
     @cached_property
@@ -90,6 +92,7 @@ class Run:
         shown: str | None = None,
         framed: bool = False,
         guide: Mapping[str, Any] | None = None,
+        likeliest: int = 0,
         function: Callable[[Job, list[dict[str, Any]]], list[Any]] | None = None,
         kept: bool = False,
         **overrides: Any,
@@ -101,8 +104,8 @@ class Run:
         the ledger bills the calls, `folder` the name of the job's folder, and `shown` the name that the user reads; the
         last two are `stage` by default. `key` is the player's place in the settings, for error messages. `framed` says
         that rows stand within a template, so that only the model's own length bounds them. `guide` is the field of a
-        request by which a server guides the decoding. With `kept`, no model is asked: only calls in the ledger have
-        answers.
+        request by which a server guides the decoding, and `likeliest` how many first tokens a server is asked for with
+        their log-probabilities. With `kept`, no model is asked: only calls in the ledger have answers.
 
         Raise the errors of `run_job`.
         """
@@ -114,6 +117,7 @@ class Run:
             iteration=iteration,
             framed=framed,
             guide=guide,
+            likeliest=likeliest,
             **overrides,
         )
         job = Job(

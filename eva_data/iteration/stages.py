@@ -8,11 +8,14 @@ from eva_data.config import Config
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.method.estimate import informativeness
-from eva_data.method.mix import Mixed, mix
+from eva_data.method.mix import Mixed, mix, surviving
 from eva_data.method.own_metric import own_metric
 from eva_data.method.sample import Sampled, sample
+from eva_data.method.solved import bar_of
+from eva_data.method.topics.assign import TopicModel, fit_topics
 from eva_data.method.verdicts import bad_prompts
 from eva_data.tables.metrics import column_of
+from eva_data.tables.reasons import MAX_DEPTH
 from eva_data.tables.rules import RULES
 
 
@@ -37,10 +40,16 @@ def estimate_and_sample(
     before: pl.DataFrame,
     counted: pl.DataFrame,
     responses: int,
+    first_best: pl.Series,
     *,
+    topics: pl.DataFrame | None = None,
     rules: int = RULES,
 ) -> Sampled:
-    """Informativeness of X_{t-1} by the rewards in `counted` (RESPONSES), and the draw, by these `rules`."""
+    """Informativeness of X_{t-1} by the rewards in `counted` (RESPONSES), and the draw, by these `rules`.
+
+    `first_best` are the best rewards of iteration 1, as `best_rewards` gives them. `topics` are TOPICS of X_{t-1}; they
+    are needed with `sample.by_topic`.
+    """
     informative = informativeness(
         counted.lazy(),
         prompt_ids=before.lazy().select("prompt_id"),
@@ -51,20 +60,32 @@ def estimate_and_sample(
         count_truncated=config.estimate.count_truncated,
         unequal=config.estimate.unequal,
         own=own_metric(config.estimate.metric),
+        bar=bar_of(config, counted["reward"], first_best, responses=responses),
         rules=rules,
-    )
+    ).collect()
+    if (deepest := config.evolve.max_depth) is not None:
+        deep = before.filter(pl.col("depth") >= deepest)["prompt_id"]
+        reason = pl.when(pl.col("prompt_id").is_in(deep.implode())).then(pl.lit(MAX_DEPTH))
+        informative = informative.with_columns(reason=pl.coalesce("reason", reason))
     return sample(
-        informative.collect().lazy(),
+        informative.lazy(),
         metric=column_of(config.estimate.metric),
         fraction=config.sample.fraction,
         method=config.sample.method,
         weights=config.sample.weights,
         power=config.sample.power,
         strata=config.sample.strata,
+        topics=topics.lazy() if topics is not None and config.sample.by_topic else None,
         seed=config.seed,
         iteration=iteration,
         rules=rules,
     )
+
+
+def best_rewards(store: Store, iteration: int) -> pl.Series:
+    """The best reward of each prompt that an iteration answered."""
+    informative = store.scan("informativeness", iteration).filter(pl.col("stage") == "respond")
+    return informative.select("reward_max").collect()["reward_max"]
 
 
 def mix_prompts(
@@ -74,8 +95,12 @@ def mix_prompts(
     evolutions: pl.DataFrame,
     drawn: pl.DataFrame,
     seeds: pl.DataFrame | None,
+    topics: pl.DataFrame | None = None,
 ) -> Mixed:
-    """X_t from the survivors, the new seeds or the selected rows of `drawn` (INFORMATIVENESS), and the originals."""
+    """X_t from the survivors, the new seeds or the selected rows of `drawn` (INFORMATIVENESS), and the originals.
+
+    `topics` are TOPICS of all of them, which are needed with `mix.topic_cap`.
+    """
     new = seeds.filter(pl.col("created_iteration") == iteration).lazy() if seeds is not None else None
     return mix(
         before.lazy(),
@@ -84,12 +109,30 @@ def mix_prompts(
         source=config.mix.source,
         original=config.mix.original,
         shortfall=config.mix.shortfall,
+        topic_cap=config.mix.topic_cap,
+        topics=topics.lazy() if topics is not None else None,
         new_seeds=new,
         seeds=seeds.lazy() if seeds is not None else None,
         drawn=drawn.lazy().filter("selected") if config.mix.draws else None,
         seed=config.seed,
         iteration=iteration,
     )
+
+
+def uses_topics(config: Config) -> bool:
+    """Whether an iteration needs the topics of its prompts."""
+    return config.sample.by_topic or config.mix.topic_cap is not None
+
+
+def topic_model(store: Store) -> TopicModel:
+    """The topics of the dataset, which iteration 1 fixes. Raise MissingExtraError without scikit-learn."""
+    return fit_topics(store.scan("prompts", 1).select("prompt_id", "prompt").collect(engine="streaming"))
+
+
+def to_mix(before: pl.DataFrame, evolutions: pl.DataFrame, seeds: pl.DataFrame | None) -> pl.DataFrame:
+    """`prompt_id` and `prompt` of everything that a mix can take, one row per prompt."""
+    pools = [before, evolutions.filter(surviving()), *([] if seeds is None else [seeds])]
+    return pl.concat([pool.select("prompt_id", "prompt") for pool in pools]).unique("prompt_id").sort("prompt_id")
 
 
 def answers_to(prompts: pl.DataFrame, store: Store, iteration: int) -> pl.DataFrame:

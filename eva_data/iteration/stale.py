@@ -19,7 +19,7 @@ from eva_data.files import sha256
 from eva_data.iteration.heldout import HELDOUT_INPUT, split_seeds
 from eva_data.iteration.run import Run
 from eva_data.iteration.thetas import recipe_of
-from eva_data.rewards.verifier import fingerprint
+from eva_data.rewards.backends.verifier import fingerprint
 
 _OURS = "eva_data."
 """The prefix of functions of eva-data itself. The version of eva-data, which the manifest holds, stands for them."""

@@ -10,14 +10,16 @@ from pathlib import Path
 
 from eva_data.errors import DataError
 
-VERSION = 3
-"""Versions 1 and 2 had no claims and no owners; their rows stay as they are."""
+VERSION = 4
+"""Versions 1 and 2 had no claims and no owners, version 3 neither likelihoods nor designs; their rows stay."""
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS generations (
         key BLOB PRIMARY KEY, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
         prompt_tokens INTEGER, completion_tokens INTEGER, times INTEGER NOT NULL DEFAULT 1
     ) WITHOUT ROWID""",
+    # The likeliest first tokens of a generation with their log-probabilities, as JSON, where they were asked for.
+    "CREATE TABLE IF NOT EXISTS likelihoods (key BLOB PRIMARY KEY, tokens TEXT NOT NULL) WITHOUT ROWID",
     # SQLite stores NaN as NULL, so an unusable reward is NULL with its reason beside it.
     """CREATE TABLE IF NOT EXISTS rewards (
         key BLOB PRIMARY KEY, reward REAL, reason TEXT, times INTEGER NOT NULL DEFAULT 1
@@ -36,6 +38,10 @@ _SCHEMA = (
         owner TEXT PRIMARY KEY, machine TEXT NOT NULL, pid INTEGER NOT NULL, started REAL NOT NULL,
         beat INTEGER NOT NULL, reserved REAL NOT NULL,
         model TEXT NOT NULL, stage TEXT NOT NULL, iteration INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    # What was fixed before an experiment began: its hash cannot be changed after the results are known.
+    """CREATE TABLE IF NOT EXISTS designs (
+        name TEXT NOT NULL, sha256 TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (name, sha256)
     ) WITHOUT ROWID""",
 )
 

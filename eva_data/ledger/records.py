@@ -79,8 +79,12 @@ class Ledger:
 
     def completions(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
         """The finished calls among `keys`, with their completions."""
-        rows = self.select("text, finish_reason, prompt_tokens, completion_tokens", "generations", keys)
-        return {key: Completion(*values) for key, *values in rows}
+        found = "text, finish_reason, prompt_tokens, completion_tokens, tokens"
+        rows = self.select(found, "generations LEFT JOIN likelihoods USING (key)", keys)
+        return {
+            key: Completion(text, reason, asked, answered, None, None if likely is None else json.loads(likely))
+            for key, text, reason, asked, answered, likely in rows
+        }
 
     def keep_completions(self, completions: Mapping[bytes, Completion], bills: Iterable[Bill] = ()) -> None:
         """Commit finished calls and their bills in one transaction.
@@ -100,6 +104,9 @@ class Ledger:
             " VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET times = times + 1",
             ((key, c.text, c.finish_reason, c.prompt_tokens, c.completion_tokens) for key, c in completions.items()),
         )
+        likely = [(key, json.dumps(c.first_token)) for key, c in completions.items() if c.first_token]
+        if likely:
+            self.many("INSERT OR IGNORE INTO likelihoods VALUES (?, ?)", likely)
         self.many("INSERT INTO bills VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (bill.row() for bill in bills))
 
     def scores(self, keys: Sequence[bytes]) -> dict[bytes, Score]:
@@ -145,6 +152,15 @@ class Ledger:
         rows = ((model, probe, json.dumps(list(found))) for probe, found in answers.items())
         with self.transaction():
             self.many("INSERT OR IGNORE INTO canaries VALUES (?, ?, ?)", rows)
+
+    def register(self, name: str, sha256: str, text: str) -> None:
+        """Keep the design of an experiment, once; a design that is there already stays."""
+        with self.transaction():
+            self.many("INSERT OR IGNORE INTO designs VALUES (?, ?, ?)", [(name, sha256, text)])
+
+    def designs(self) -> list[tuple[str, str]]:
+        """Name and hash of every registered design, by name."""
+        return self.rows("SELECT name, sha256 FROM designs ORDER BY name, sha256")
 
     def totals(self) -> dict[str, int]:
         """Numbers of finished `generations` and `rewards`, how many of them were `repeated`, and sums of tokens."""

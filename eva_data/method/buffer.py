@@ -18,8 +18,8 @@ values. A draw depends on (seed, step, prompt) alone, neither on the order of th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Literal, TypeAlias
@@ -123,11 +123,27 @@ def static_batch(state: State, seeds: tuple[str, ...], rules: Rules, *, seed: in
     return Batch("warm-up", (), fresh, 0, used)
 
 
+def further(
+    state: State, batch: Batch, seeds: tuple[str, ...], rules: Rules, count: int, *, seed: int, step: int
+) -> Batch:
+    """The batch with `count` more prompts, which follow its own in their draws, or fewer if there are not so many.
+
+    The new prompts come from the buffer and from the seeds in the shares of the batch's phase.
+    """
+    tried = set(batch.prompt_ids)
+    wanted = {"warm-up": 0, "mix-up": share_of(rules.from_buffer, count), "bootstrap": count}[batch.phase]
+    wanted = max(wanted, count - max(len(seeds) - batch.seeds_used, 0))
+    waiting = [entry for entry in state.entries if entry.prompt_id not in tried]
+    drawn = _weighted(waiting, wanted, seed=seed, step=step)
+    fresh, used = _seeds_from(batch.seeds_used, count - len(drawn), seeds, seed=seed, without=tried)
+    return replace(batch, from_buffer=batch.from_buffer + drawn, from_seeds=batch.from_seeds + fresh, seeds_used=used)
+
+
 def to_evolve(batch: Batch, informativeness: Mapping[str, float | None], rules: Rules) -> tuple[str, ...]:
     """The most informative prompts of a batch; ties go by id. A prompt without informativeness is never evolved."""
     known = {name: value for name in batch.prompt_ids if (value := informativeness.get(name)) is not None}
     ranked = sorted(known, key=lambda name: (-known[name], name))
-    return tuple(ranked[: share_of(rules.evolved, len(batch.prompt_ids))])
+    return tuple(ranked[: share_of(rules.evolved, min(len(batch.prompt_ids), rules.batch))])
 
 
 def after_step(state: State, batch: Batch, evolved: Iterable[tuple[str, float]], rules: Rules, *, step: int) -> State:
@@ -169,12 +185,20 @@ def _weighted(entries: Sequence[Entry], count: int, *, seed: int, step: int) -> 
     return tuple(entry.prompt_id for entry in sorted(entries, key=key)[:count])
 
 
-def _seeds_from(used: int, count: int, seeds: tuple[str, ...], *, seed: int) -> tuple[tuple[str, ...], int]:
-    """The next `count` different seeds after the first `used`, over as many passes as needed, and the new `used`."""
+def _seeds_from(
+    used: int, count: int, seeds: tuple[str, ...], *, seed: int, without: Collection[str] = ()
+) -> tuple[tuple[str, ...], int]:
+    """The next `count` different seeds after the first `used`, over as many passes as needed, and the new `used`.
+
+    Seeds in `without` are passed by.
+    """
     chosen: dict[str, None] = {}
-    while len(chosen) < min(count, len(seeds)):
+    there = len(seeds) - len({*seeds}.intersection(without)) if without else len(seeds)
+    while len(chosen) < min(count, there):
         through, place = divmod(used, len(seeds))
-        chosen.setdefault(_order(seeds, through, seed)[place])
+        name = _order(seeds, through, seed)[place]
+        if name not in without:
+            chosen.setdefault(name)
         used += 1
     return tuple(chosen), used
 

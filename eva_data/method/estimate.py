@@ -11,8 +11,10 @@ import polars as pl
 from eva_data.errors import DataError
 from eva_data.method.own_metric import OwnMetric
 from eva_data.method.pair import noise
+from eva_data.method.solved import Bar
 from eva_data.tables.ids import uniform_draw
 from eva_data.tables.metrics import METRICS, var
+from eva_data.tables.reasons import UNSOLVED
 from eva_data.tables.rules import RULES
 from eva_data.tables.schemas import INFORMATIVENESS, OWN_METRIC
 
@@ -34,6 +36,7 @@ def informativeness(
     count_truncated: bool = False,
     unequal: Literal["draw", "refuse"] = "draw",
     own: OwnMetric | None = None,
+    bar: Bar | None = None,
     rules: int = RULES,
 ) -> pl.LazyFrame:
     """All metrics of each prompt: INFORMATIVENESS, with `weight`, `draw` and `selected` null.
@@ -52,7 +55,8 @@ def informativeness(
     `reason` says why every metric is null, else it is null: `no_response`; `fewer_than_two_complete_responses` (there
     are two or more finite rewards, but of responses that were cut); `fewer_than_two_finite_rewards`. `inv_avg` and
     `inv_a_min` can be null on their own (`metrics`). `reward_max`, `reward_min` and `reward_mean` are null if no reward
-    counts, and `reward_var` with fewer than two. `solver` and `reward_model` are null if a prompt has no response or
+    counts, and `reward_var` with fewer than two. A prompt whose rewards do not reach the `bar` has its metrics, and the
+    `reason` unsolved: it is not drawn. `solver` and `reward_model` are null if a prompt has no response or
     its responses name several. A metric in `own` fills the columns OWN_METRIC.
 
     Rewards that all differ by no more than `noise` are equal, as they are to `pair`: the metrics are those of the
@@ -69,7 +73,8 @@ def informativeness(
         rows = rows.with_columns(draw=draw)
         rewards = rewards.sort_by(pl.col("draw").filter("counts")).head(n)
     per_prompt = _per_prompt(rows, rewards, glance).with_columns(compared=without_noise(pl.col("rewards"), rules))
-    return _measured(per_prompt, glance, own, stage=stage, iteration=iteration)
+    solved = pl.lit(True) if bar is None else bar.reached(pl.col("rewards"), rules)
+    return _measured(per_prompt, glance, own, solved, stage=stage, iteration=iteration)
 
 
 def without_noise(rewards: pl.Expr, rules: int = RULES) -> pl.Expr:
@@ -164,12 +169,14 @@ def _model(model: str, glance: _Glance) -> pl.Expr:
 
 
 def _measured(
-    prompts: pl.LazyFrame, glance: _Glance, own: OwnMetric | None, *, stage: str, iteration: int
+    prompts: pl.LazyFrame, glance: _Glance, own: OwnMetric | None, solved: pl.Expr, *, stage: str, iteration: int
 ) -> pl.LazyFrame:
     rewards, compared = pl.col("rewards"), pl.col("compared")
     n_scored = rewards.list.len()
     reason = (
-        pl.when(n_scored >= 2)
+        pl.when((n_scored >= 2) & ~solved)
+        .then(pl.lit(UNSOLVED))
+        .when(n_scored >= 2)
         .then(None)
         .when(pl.col("responses") == 0)
         .then(pl.lit(NO_RESPONSE))

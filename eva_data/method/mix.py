@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, TypeAlias
 
@@ -11,7 +13,7 @@ import polars as pl
 from eva_data.errors import DataError
 from eva_data.tables.draws import share_of, smallest
 from eva_data.tables.ids import uniform_draw
-from eva_data.tables.reasons import NOT_BEST
+from eva_data.tables.reasons import NOT_BEST, TOPIC_CAP
 from eva_data.tables.schemas import EVOLUTIONS, ORDER, PROMPTS
 
 Source: TypeAlias = Literal["evolved", "new_seeds", "sampled"]
@@ -32,6 +34,8 @@ class Yield:
     """New prompts in X_t."""
     originals: int
     """Prompts of X_t that are not new."""
+    capped: int = 0
+    """New prompts that X_t would hold, were it not for the cap of their topic."""
 
     @property
     def shrunk(self) -> int:
@@ -56,6 +60,8 @@ def mix(
     source: Source = "evolved",
     original: Literal["previous", "seeds"] = "previous",
     shortfall: Shortfall = "shrink",
+    topic_cap: float | None = None,
+    topics: pl.LazyFrame | None = None,
     new_seeds: pl.LazyFrame | None = None,
     seeds: pl.LazyFrame | None = None,
     drawn: pl.LazyFrame | None = None,
@@ -79,20 +85,40 @@ def mix(
     fills up to N, and `error` raises DataError. Raise DataError also if X_{t-1} or the shrunk X_t has no prompts, if
     there are too few `seeds`, if a survivor has no prompt or comes from outside X_{t-1}, or if a prompt occurs twice.
 
+    With `topic_cap`, no topic of `topics` (`prompt_id` and `topic`) has more than this share of the new prompts, and of
+    the originals (`within_cap`). Of a topic, the prompts with the smallest hashes stay. If that leaves fewer new
+    prompts than needed, `shortfall` applies; an attempt that falls out has the reason `topic_cap`.
+
     Both tables are lazy. Large tables are written range by range (`ranges`), on `prompt_id` and on `chain_id`.
     """
     key = uniform_draw(pl.col("prompt_id"), seed=seed, stage="mix", iteration=iteration)
+    # A table that is mixed again has the reason of the first time.
+    again = pl.col("reason").eq_missing(TOPIC_CAP)
+    evolutions = evolutions.with_columns(reason=pl.when(~again).then("reason"))
     survivors = evolutions.filter(surviving())
     new = _new(source, survivors, new_seeds, prompts, drawn)
     pool = prompts if original == "previous" else _given(seeds, "mix.original: seeds")
     if source == "sampled" or (source == "new_seeds" and original == "seeds"):
         pool = pool.join(new, on="prompt_id", how="anti")
     _require_distinct(new, pool, key)
-    result = _divide(
-        _count(prompts), _count(new), _count(pool), evolved, "sampled" if source == "sampled" else shortfall
-    )
-    is_new = smallest(new, key, result.taken)
-    is_original = smallest(pool, key, result.originals)
+    before, found = _count(prompts), _count(new)
+    way: Shortfall | Literal["sampled"] = "sampled" if source == "sampled" else shortfall
+    capped = pl.lit(False)
+    if topic_cap is None:
+        result = _divide(before, found, _count(pool), evolved, way)
+        is_new = smallest(new, key, result.taken)
+        is_original = smallest(pool, key, result.originals)
+    else:
+        if topics is None:
+            raise DataError("`mix.topic_cap` needs the topics of the prompts, and none were given: find them first")
+        known = topics.select("prompt_id", "topic")
+        wanted = found if source == "sampled" else min(found, share_of(evolved, before))
+        usable, is_new = _within(new, known, key, wanted, topic_cap)
+        divided = _divide(before, usable, _count(pool), evolved, way)
+        kept, is_original = _within(pool, known, key, divided.originals, topic_cap)
+        capped = smallest(new, key, wanted) & ~is_new
+        left_out = _count(new.filter(capped))
+        result = replace(divided, found=found, originals=kept, capped=left_out)
 
     carried_role = "carried" if original == "previous" else "seed"
     originals = pool.filter(is_original).with_columns(mix_role=pl.lit(carried_role))
@@ -105,7 +131,9 @@ def mix(
     mixed = is_new if source == "evolved" else pl.lit(False)
     return Mixed(
         prompts=pl.concat(both).sort(ORDER["prompts"]),
-        evolutions=_conform(evolutions.with_columns(status=_status(mixed)), EVOLUTIONS).sort(ORDER["evolutions"]),
+        evolutions=_conform(
+            _finished(evolutions, mixed, capped if source == "evolved" else pl.lit(False)), EVOLUTIONS
+        ).sort(ORDER["evolutions"]),
         result=result,
     )
 
@@ -214,6 +242,47 @@ def _as_prompts(taken: pl.LazyFrame, sources: pl.DataFrame) -> pl.LazyFrame:
     return taken.join(sources.lazy(), on="chain_id", how="left").with_columns(
         origin=pl.lit("evolved"), mix_role=pl.lit("evolved"), created_iteration="iteration"
     )
+
+
+def within_cap(counts: Sequence[int], wanted: int, cap: float) -> tuple[int, int]:
+    """How many of at most `wanted` prompts can be taken, and of one topic at most, if topics hold `counts` of them.
+
+    The largest n such that n prompts can be taken with at most max(1, floor(share x n)) of each topic. The share is
+    `cap`, or 1 / K with K topics, since less cannot be kept.
+    """
+    total = sum(counts)
+    if not total:
+        return 0, 0
+    share = max(Fraction(str(cap)), Fraction(1, sum(map(bool, counts))))
+
+    def most(n: int) -> int:
+        return max(1, math.floor(share * n))
+
+    # Without rounding down, what fits is all that is below some number.
+    low, high = 0, min(wanted, total)
+    while low < high:
+        middle = (low + high + 1) // 2
+        held = sum((min(Fraction(count), max(Fraction(1), share * middle)) for count in counts), Fraction(0))
+        fits = held >= middle
+        low, high = (middle, high) if fits else (low, middle - 1)
+    size = next(n for n in range(low, -1, -1) if sum(min(count, most(n)) for count in counts) >= n)
+    return size, most(size)
+
+
+def _within(table: pl.LazyFrame, topics: pl.LazyFrame, key: pl.Expr, wanted: int, cap: float) -> tuple[int, pl.Expr]:
+    """How many of `wanted` prompts of a table can be taken under the cap, and the condition that is true for these."""
+    rows = table.select("prompt_id", key=key).join(topics, on="prompt_id", how="left").collect(engine="streaming")
+    size, most = within_cap(rows.group_by("topic").len()["len"].to_list(), wanted, cap)
+    ranked = rows.sort("key", "prompt_id").with_columns(place=pl.int_range(pl.len()).over("topic"))
+    allowed = ranked.filter(pl.col("place") < most).head(size)["prompt_id"]
+    return size, pl.col("prompt_id").is_in(allowed.implode()).fill_null(False)
+
+
+def _finished(evolutions: pl.LazyFrame, mixed: pl.Expr, capped: pl.Expr) -> pl.LazyFrame:
+    """The attempts with their `status`, and with a reason where a cap leaves a survivor out."""
+    status = evolutions.with_columns(status=_status(mixed))
+    left_out = (pl.col("status") == "unused") & pl.col("reason").is_null() & capped
+    return status.with_columns(reason=pl.when(left_out).then(pl.lit(TOPIC_CAP)).otherwise("reason"))
 
 
 def _status(mixed: pl.Expr) -> pl.Expr:

@@ -10,6 +10,7 @@ from eva_data.config import Config
 from eva_data.method.estimate import informativeness
 from eva_data.method.own_metric import own_metric
 from eva_data.method.pair import pair
+from eva_data.method.solved import Bar, bar_of
 from eva_data.tables.flow import Flow
 from eva_data.tables.rules import RULES
 
@@ -34,12 +35,13 @@ def outcome_of(
     *,
     n: int | None,
     on_policy: bool,
+    bar: Bar | None = None,
     rules: int = RULES,
 ) -> Outcome:
     """Informativeness and pairs of X_t. `responses` are the rows of the respond stage.
 
-    `n` is the number of responses that were asked for per prompt; None takes all that a prompt has. `rules` is the
-    version by which both are made.
+    `n` is the number of responses that were asked for per prompt; None takes all that a prompt has. Prompts below the
+    `bar` are unsolved; offline they are told when they are estimated. `rules` is the version by which both are made.
     """
     counted = config.estimate.count_truncated
     informative = informativeness(
@@ -52,6 +54,7 @@ def outcome_of(
         count_truncated=counted,
         unequal=config.estimate.unequal,
         own=own_metric(config.estimate.metric),
+        bar=bar,
         rules=rules,
     ).collect()
     paired = pair(
@@ -67,3 +70,14 @@ def outcome_of(
     )
     flow = Flow("pair", "prompts", prompts.height, paired.preferences.height, paired.rejects.height)
     return Outcome(informative, paired.preferences, paired.rejects, flow)
+
+
+def bar_online(config: Config, prompts: pl.DataFrame, responses: pl.DataFrame) -> Bar | None:
+    """The bar for the prompts of an online run, by its last responses to each.
+
+    During the training, the bar was by what had been seen until then.
+    """
+    of_seeds = responses.join(prompts.filter(pl.col("origin") == "seed"), on="prompt_id", how="semi")
+    best = of_seeds.group_by("prompt_id", maintain_order=True).agg(pl.col("reward").max())["reward"]
+    assert config.model_solver is not None
+    return bar_of(config, responses["reward"], best, responses=config.model_solver.responses)

@@ -10,6 +10,7 @@ import polars as pl
 from eva_data.errors import ConfigError, DataError
 from eva_data.tables.draws import share_of, smallest
 from eva_data.tables.ids import uniform_draw
+from eva_data.tables.reasons import MAX_DEPTH, UNSOLVED
 from eva_data.tables.rules import RULES
 from eva_data.tables.schemas import INFORMATIVENESS, ORDER
 
@@ -49,6 +50,7 @@ def sample(
     weights: Weights = "proportional",
     power: float = 1.0,
     strata: int = 4,
+    topics: pl.LazyFrame | None = None,
     seed: int,
     iteration: int,
     rules: int = RULES,
@@ -76,12 +78,21 @@ def sample(
       every prompt is equally likely to be drawn. By `rules` before 3, v is 1/2 and the smaller prompt id decides.
     - `uniform`: `draw` = u.
 
-    A prompt whose metric is null or infinite can be drawn only with `uniform`. `weight` is null for such prompts and
+    With `topics` (`prompt_id` and `topic`), the same share of each topic is drawn. The j-th of a topic's prompts, in
+    the order of the draw above, goes at the place (j - 1/2) / n, where n counts all prompts of the topic; among equal
+    places a hash decides. This divides any number of prompts over the topics by Webster's method, and `draw` is minus
+    the rank. A topic without prompts that can be drawn gives its share to the others. Prompts without a topic are a
+    topic of their own.
+
+    A prompt whose metric is null or infinite can be drawn only with `uniform`. A prompt with the reason `unsolved` or
+    `max_depth` is never drawn. `weight` is null for such prompts and
     with `greedy`, and 1 with `uniform` and `stratified`. Rows of stage respond pass through with nulls.
 
     Raise ConfigError if proportional weights would be negative, and DataError if no prompt can be drawn.
     """
-    pool = _ESTIMATED & (pl.lit(True) if method == "uniform" else pl.col(metric).is_finite().fill_null(False))
+    pool = _ESTIMATED & ~_barred(UNSOLVED, MAX_DEPTH)
+    if method != "uniform":
+        pool &= pl.col(metric).is_finite().fill_null(False)
     facts = _facts(informativeness, metric, pool)
     u = uniform_draw(pl.col("prompt_id"), seed=seed, stage="sample", iteration=iteration)
     weight: pl.Expr = pl.when(pool).then(1.0)
@@ -100,6 +111,13 @@ def sample(
         within = pl.lit(0.5) if rules < 3 else within
         table, draw = _with_ranks(table, _stratified(table.filter(pool), metric, strata, u, within))
     drawn = table.with_columns(weight=weight, draw=draw)
+    said: tuple[str, ...] = ()
+    if topics is not None:
+        ordered, said = _by_topic(
+            drawn, topics, uniform_draw(pl.col("prompt_id"), seed=seed, stage="topic", iteration=iteration)
+        )
+        drawn, draw = _with_ranks(drawn, ordered)
+        drawn = drawn.with_columns(draw=draw)
     drawable = int(drawn.select(pl.col("draw").count()).collect(engine="streaming").item())
     wanted = max(1, share_of(fraction, facts.prompts))
     selected = smallest(drawn, -pl.col("draw"), wanted)
@@ -110,7 +128,7 @@ def sample(
         prompts=facts.prompts,
         drawable=drawable,
         wanted=wanted,
-        notes=_notes(metric, method, facts, drawable, wanted),
+        notes=(*_notes(metric, method, facts, drawable, wanted), *said),
     )
 
 
@@ -129,6 +147,8 @@ def next_in_line(sampled: pl.LazyFrame, *, after: int, count: int) -> pl.DataFra
 @dataclass(frozen=True)
 class _Facts:
     prompts: int
+    unsolved: int
+    deepest: int
     pooled: int
     low: float
     high: float
@@ -140,17 +160,43 @@ class _Facts:
 
 def _facts(informativeness: pl.LazyFrame, metric: str, pool: pl.Expr) -> _Facts:
     in_pool = pl.col(metric).filter(pool)
-    prompts, pooled, low, high = (
-        informativeness.select(prompts=_ESTIMATED.sum(), pooled=pool.sum(), low=in_pool.min(), high=in_pool.max())
+    facts = _Facts(
+        *informativeness.select(
+            prompts=_ESTIMATED.sum(),
+            unsolved=(_ESTIMATED & _barred(UNSOLVED)).sum(),
+            deepest=(_ESTIMATED & _barred(MAX_DEPTH)).sum(),
+            pooled=pool.sum(),
+            low=in_pool.min(),
+            high=in_pool.max(),
+        )
         .collect(engine="streaming")
         .row(0)
     )
-    if pooled == 0:
+    if facts.pooled == 0:
+        barred = [note for note in (_unsolved(facts), _deepest(facts)) if note]
+        why = f" ({'; '.join(barred)})" if barred else ""
         raise DataError(
-            f"none of {prompts} prompts has a finite `{metric}`, so none can be drawn: "
+            f"none of {facts.prompts} prompts has a finite `{metric}` and may be evolved{why}, so none can be drawn: "
             "the column `reason` of the informativeness says why"
         )
-    return _Facts(prompts, pooled, low, high)
+    return facts
+
+
+def _barred(*reasons: str) -> pl.Expr:
+    """Whether a prompt is not to be drawn for one of these reasons, whatever its metric."""
+    return pl.col("reason").is_in(reasons).fill_null(False)
+
+
+def _unsolved(facts: _Facts) -> str:
+    if not facts.unsolved:
+        return ""
+    return f"{facts.unsolved} of {facts.prompts} prompts are unsolved by `estimate.min_best` and cannot be drawn"
+
+
+def _deepest(facts: _Facts) -> str:
+    if not facts.deepest:
+        return ""
+    return f"{facts.deepest} of {facts.prompts} prompts are as deep as `evolve.max_depth` and cannot be drawn"
 
 
 def _weight(metric: str, weights: Weights, facts: _Facts) -> pl.Expr:
@@ -195,15 +241,33 @@ def _stratified(pool: pl.LazyFrame, metric: str, strata: int, u: pl.Expr, v: pl.
     return ranked.collect(engine="streaming")
 
 
+def _by_topic(drawn: pl.LazyFrame, topics: pl.LazyFrame, u: pl.Expr) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """One row per prompt with a `draw`: `prompt_id`, `rank` = -1 for the first to go; and what the user should know."""
+    known = topics.select("prompt_id", "topic")
+    rows = drawn.filter(_ESTIMATED).select("prompt_id", "draw", u=u).join(known, on="prompt_id", how="left")
+    estimated = rows.with_columns(size=pl.len().over("topic")).collect(engine="streaming")
+    order = estimated.filter(pl.col("draw").is_not_null()).sort(
+        "draw", "u", "prompt_id", descending=[True, False, False]
+    )
+    place = (pl.int_range(pl.len()).over("topic") + 0.5) / pl.col("size")
+    ranked = order.with_columns(place=place).sort("place", "u", "prompt_id")
+    empty = estimated.group_by("topic").agg(drawable=pl.col("draw").count()).filter(pl.col("drawable") == 0)
+    named = [f"topic {number}" for number in empty["topic"].drop_nulls().sort()]
+    named += ["those without a topic"] * (empty["topic"].null_count())
+    said = f"none of the prompts of {', '.join(named)} can be drawn: the other topics give more"
+    return ranked.select("prompt_id", rank=-pl.int_range(1, pl.len() + 1).cast(pl.Float64)), (said,) if named else ()
+
+
 def _with_ranks(table: pl.LazyFrame, ranks: pl.DataFrame) -> tuple[pl.LazyFrame, pl.Expr]:
-    joined = table.join(ranks.lazy(), on="prompt_id", how="left", maintain_order="left")
+    unranked = table.drop("rank", strict=False)
+    joined = unranked.join(ranks.lazy(), on="prompt_id", how="left", maintain_order="left")
     return joined, pl.when(_ESTIMATED).then("rank")
 
 
 def _notes(metric: str, method: Method, facts: _Facts, drawable: int, wanted: int) -> tuple[str, ...]:
-    notes = []
-    if facts.pooled < facts.prompts:
-        absent = facts.prompts - facts.pooled
+    notes = [note for note in (_unsolved(facts), _deepest(facts)) if note]
+    absent = facts.prompts - facts.unsolved - facts.deepest - facts.pooled
+    if absent:
         notes.append(f"{absent} of {facts.prompts} prompts have no finite `{metric}` and cannot be drawn")
     if method == "weighted" and facts.constant:
         notes.append(f"all prompts have the same `{metric}`, {facts.low:g}, so the draw is uniform")

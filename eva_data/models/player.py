@@ -78,18 +78,23 @@ def llm_fields(
     iteration: int,
     framed: bool = False,
     guide: Mapping[str, Any] | None = None,
+    likeliest: int = 0,
     **overrides: Any,
 ) -> dict[str, Any]:
     """The name of the class that asks this player, under `llm`, and the fields that determine its answers.
 
     `sampling` says how the player samples. `framed` says that the requests hold a prompt, or a prompt and a response,
     within a template. `max_prompt_tokens` is about prompts alone, so only the model's own length bounds such requests.
-    `guide` is the field of a request by which a server guides the decoding.
+    `guide` is the field of a request by which a server guides the decoding. `likeliest` asks a server for the
+    log-probabilities of so many first tokens; other models give none.
     """
     block, backend = player.block, backend_of(player.block)
     own = backend.llm_fields(player, block)
     if guide and backend.REMOTE:
         own |= {"engine": own["engine"] | guide, "extra_body": own["extra_body"] | guide}
+    if likeliest and backend.REMOTE:
+        # It enters the ledger's key, since an answer without log-probabilities would not do.
+        own |= {"engine": own["engine"] | {"top_logprobs": likeliest}, "likeliest": likeliest}
     return {
         "llm": backend.LLM,
         "fingerprint": player.fingerprint,

@@ -1,1 +1,1 @@
-"""What a person reads of a dataset: cards, numbers, examples and pictures."""
+"""The parts of a dataset for readers: cards, numbers, examples and pictures."""

@@ -1,14 +1,15 @@
-"""The dataset's README: what the Hub shows, and what tells `load_dataset` where the tables are.
+"""Writes the dataset's README. The Hub shows it, and `load_dataset` finds the tables by it.
 
-The words are in `cards/dataset.md.jinja`, the numbers come from `report`, and every text out of the data passes
-through `markdown`, so that it can only be read.
+The words are in `cards/dataset.md.jinja`, and the numbers come from `report`. Every text from the data passes through
+`markdown`, so it has no effect but to be read.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -19,6 +20,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from eva_data.dataset.evaluations import FOLDER as EVALUATIONS_FOLDER
 from eva_data.dataset.evaluations import EvaluationRecord, read_record, splits
 from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.prompt_scores import FOLDER as SCORES_FOLDER
+from eva_data.dataset.prompt_scores import ScoreRecord, read_score_record, score_splits
 from eva_data.dataset.store import Store
 from eva_data.files import write_text
 from eva_data.project import cards_dir
@@ -26,9 +29,10 @@ from eva_data.report import markdown, numbers
 from eva_data.report.distributions import shift
 from eva_data.report.examples import examples
 from eva_data.report.figures import dollars
+from eva_data.report.measures.evaluated import card_rows
+from eva_data.report.measures.ratings import rating_summary
 from eva_data.report.pictures import ROLES
 from eva_data.report.plots import plot_names
-from eva_data.report.ratings import rating_summary
 from eva_data.report.topics.subjects import subjects
 from eva_data.secrets import redacted
 from eva_data.tables.metrics import column_of, meaning_of
@@ -48,8 +52,15 @@ _SIZES = ((10**3, "1K"), (10**4, "10K"), (10**5, "100K"), (10**6, "1M"), (10**7,
 
 def write_card(store: Store, licence: str | None = None) -> None:
     """Write the README whose YAML tells `load_dataset` the configs and splits of all finished iterations."""
-    made = read_record(store)
-    text = dataset_card(store, store.iterations(), repo=None, revision=None, licence=licence, evaluations=made)
+    text = dataset_card(
+        store,
+        store.iterations(),
+        repo=None,
+        revision=None,
+        licence=licence,
+        evaluations=read_record(store),
+        scores=read_score_record(store),
+    )
     path = store.folder / "README.md"
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
@@ -63,11 +74,13 @@ def dataset_card(
     revision: str | None,
     licence: str | None,
     evaluations: EvaluationRecord | None = None,
+    scores: ScoreRecord | None = None,
 ) -> str:
-    """The README of these iterations, in order and at least one; writes nothing.
+    """The README of one or more iterations, which are in order. This writes nothing.
 
-    `repo` and `revision` are what the snippets load: without them the folder itself, and plots, topics and ratings
-    are left out, which need the extra `publish`. `evaluations` is the record of those that lie beside the iterations.
+    `repo` and `revision` are loaded by the snippets. Without them the snippets load the folder, and the card has no
+    plots, topics and ratings, which need the extra `publish`. `evaluations` and `scores` are the records of what lies
+    beside the iterations.
     """
     manifests = [store.manifest(iteration) for iteration in iterations]
     overview = numbers.overview(store, iterations)
@@ -79,7 +92,10 @@ def dataset_card(
         .get_template("dataset.md.jinja")
         .render(
             front=yaml.safe_dump(
-                _front(manifests, overview, licence, evaluations), sort_keys=False, allow_unicode=True, width=10**6
+                _front(manifests, overview, licence, evaluations, scores),
+                sort_keys=False,
+                allow_unicode=True,
+                width=10**6,
             ),
             name=manifests[-1].config["name"],
             manifests=manifests,
@@ -93,7 +109,7 @@ def dataset_card(
             roles=ROLES,
             informativeness=numbers.informativeness_summary(store, iterations, column_of(metric)).to_dicts(),
             scores=numbers.prompt_scores(store, iterations).to_dicts(),
-            ratings=rating_summary(store, iterations).to_dicts() if repo else [],
+            ratings=rating_summary(store, iterations).to_dicts() if repo and scores else [],
             rejects=_by_iteration(numbers.rejects_by_reason(store, iterations)),
             contaminated=numbers.contaminated(store, iterations),
             models=_models(manifests),
@@ -102,7 +118,9 @@ def dataset_card(
             medians={(row["what"], row["iteration"]): row["median"] for row in shift(store, iterations).to_dicts()},
             off_policy=numbers.pairs_where(store, iterations, ~pl.col("on_policy")),
             by_people=numbers.pairs_where(store, iterations, pl.col("verdict_by") == "human"),
-            evaluations=_evaluated(evaluations),
+            evaluations=card_rows(evaluations.evaluations if evaluations else ()),
+            scored=scores is not None,
+            by_topic=any(path.startswith("topics/") for manifest in manifests for path in manifest.files),
             reviews=[manifest for manifest in manifests if manifest.review is not None],
             example_of=example_of,
             examples=examples(store, example_of) if example_of else [],
@@ -110,7 +128,7 @@ def dataset_card(
             repo=repo,
             revision=revision,
             starting_model=json.dumps(hub_name(manifests[0].models.solver) or "your/model"),
-            plots=plot_names(iterations) if repo else [],
+            plots=plot_names(iterations, evaluations, rated=scores is not None) if repo else [],
             subjects=subjects(store, iterations) if repo else None,
             licence=licence,
             bibtex=BIBTEX,
@@ -118,8 +136,9 @@ def dataset_card(
     )
 
 
+@cache
 def environment() -> Environment:
-    """Where the templates of cards are rendered; a name that is not given is an error."""
+    """The environment of the templates of cards. An unknown name in a template is an error."""
     found = Environment(
         loader=FileSystemLoader(cards_dir()),
         undefined=StrictUndefined,
@@ -141,7 +160,7 @@ def environment() -> Environment:
 
 
 def _without_path(name: str) -> str:
-    """A model or recipe as it is called; of one that lies on this machine the last part, as in its fingerprint."""
+    """The name of a model or recipe. For a path of this machine it is the last part, as in the fingerprint."""
     return name.rstrip("/").rpartition("/")[2] if name.startswith(("/", ".", "~")) else name
 
 
@@ -151,49 +170,23 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _evaluation_config(record: EvaluationRecord | None) -> list[dict[str, Any]]:
-    """The config of the evaluations, with one split per solver; none where nothing was evaluated."""
-    if record is None or not record.files:
-        return []
-    files = [{"split": split, "path": path} for split, path in splits(record).items()]
-    return [{"config_name": EVALUATIONS_FOLDER, "data_files": files}]
-
-
-def _evaluated(record: EvaluationRecord | None) -> list[dict[str, Any]]:
-    """One row per comparison for the card's table."""
-    return [
-        {
-            "set": each.set,
-            "rule": each.rule,
-            "source": each.source,
-            "solver": each.solver_name,
-            "against": each.against_name,
-            "unit": each.figures.get("unit", "score"),
-            "estimate": _interval(each.figures.get("estimate"), rating=each.figures.get("unit") == "rating"),
-            "judged": each.figures.get("judged"),
-            "prompts": each.prompts,
-            "judges": list(each.judges),
-            "warnings": [str(warning) for warning in each.figures.get("warnings") or []],
-        }
-        for each in (record.evaluations if record else ())
-    ]
-
-
-def _interval(ends: Any, *, rating: bool) -> str:
-    """An estimate with its ends, as the record has it; `none` where it has no three numbers."""
-    if not isinstance(ends, list) or len(ends) != 3 or not all(isinstance(end, int | float) for end in ends):
-        return "none"
-    estimate, low, high = ends if rating else (100 * end for end in ends)
-    return f"{estimate:.2f} [{low:.2f}, {high:.2f}]" if rating else f"{estimate:.1f} % [{low:.1f}, {high:.1f}]"
+def _config_beside(name: str, splits: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The config of what lies beside the iterations, with its splits; none without any."""
+    files = [{"split": split, "path": path} for split, path in splits.items()]
+    return [{"config_name": name, "data_files": files}] if files else []
 
 
 def _front(
-    manifests: Sequence[Manifest], overview: pl.DataFrame, licence: str | None, evaluations: EvaluationRecord | None
+    manifests: Sequence[Manifest],
+    overview: pl.DataFrame,
+    licence: str | None,
+    evaluations: EvaluationRecord | None,
+    scores: ScoreRecord | None,
 ) -> dict[str, Any]:
-    """The card's metadata: for the Hub what the dataset is, for `load_dataset` its files and columns.
+    """The card's metadata: a description for the Hub, and files and columns for `load_dataset`.
 
-    The features of a config are all columns that the table has in any release: `load_dataset` then reads a file that
-    lacks some of them as null there, so that iterations of different age load together.
+    The features of a config are all columns that the table has in any release. So `load_dataset` reads a missing column
+    as null, and iterations of different age load together.
     """
     files = [name for manifest in manifests for name in manifest.files]
     tables = [name for name in TABLES if any(path.startswith(f"{name}/") for path in files)]
@@ -212,7 +205,8 @@ def _front(
             }
             for name in tables
         ]
-        + _evaluation_config(evaluations),
+        + _config_beside(EVALUATIONS_FOLDER, splits(evaluations) if evaluations else {})
+        + _config_beside(SCORES_FOLDER, score_splits(scores) if scores else {}),
         "dataset_info": [
             {"config_name": name, "features": [_feature(*column) for column in TABLES[name].items()]} for name in tables
         ],
@@ -220,10 +214,10 @@ def _front(
 
 
 def _splits(files: Sequence[str]) -> list[dict[str, Any]]:
-    """The splits of a table, with the file of each, or the list of its files."""
+    """The splits of a table, each with its file or the list of its files."""
     found: dict[str, list[str]] = {}
     for path in files:
-        # After the iteration may stand which revision a file is of, and which part.
+        # The revision and the part of a file may follow the iteration.
         found.setdefault(re.split("[.-]", PurePosixPath(path).name, maxsplit=1)[0], []).append(path)
     return [{"split": split, "path": paths if len(paths) > 1 else paths[0]} for split, paths in found.items()]
 
@@ -250,7 +244,7 @@ def _size(rows: int) -> str:
 
 
 def _paid(manifest: Manifest) -> str:
-    """What an iteration cost, as far as prices are known."""
+    """The cost of an iteration, as far as prices are known."""
     bills = manifest.spent
     cost, unpriced = sum(bill.cost for bill in bills), sum(bill.unpriced for bill in bills)
     if not unpriced:
@@ -267,14 +261,14 @@ def _by_iteration(rejects: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _models(manifests: Sequence[Manifest]) -> list[dict[str, Any]]:
-    """Who played: one row per model, with its roles, iterations, and the licences known for it."""
+    """One row per model, with its roles, its iterations, and its known licences."""
     found: dict[str, dict[str, Any]] = {}
     for manifest in manifests:
         for role in ("solver", "creator", "reward"):
             name = getattr(manifest.models, role)
             if name is None:
                 continue
-            # Several rewards stand in one name.
+            # One name may hold several rewards.
             stated = [licence for model, licence in manifest.licences.items() if model in name]
             new: dict[str, list[Any]] = {"roles": [role], "iterations": [manifest.iteration], "licences": stated}
             trained = manifest.theta is not None and name == manifest.models.solver
@@ -286,6 +280,6 @@ def _models(manifests: Sequence[Manifest]) -> list[dict[str, Any]]:
 
 
 def hub_name(fingerprint: str) -> str | None:
-    """The Hub id in a fingerprint; null for a folder or what runs behind a URL."""
+    """The Hub id in a fingerprint. None for a folder or a model behind a URL."""
     name, _, commit = fingerprint.rpartition("@")
     return name if name.count("/") == 1 and len(commit) == 40 else None

@@ -1,4 +1,4 @@
-"""The report: one page over all iterations of a dataset, section by section."""
+"""The report page of all iterations of a dataset, section by section."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ SECTIONS: tuple[Callable[[Store], Section | None], ...] = (
     rejected,
     costs,
 )
-"""What the page shows, in order; a section that has nothing to show is None."""
+"""The sections of the page, in order. A section without content is None."""
 
 NEEDED = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
-"""Modules of the extra `report`, and the packages that have them."""
+"""Modules that the extra `report` needs -> their packages."""
 
 
 def write_report(store: Store, path: Path, embeddings: str | None = None) -> None:
-    """Write the report page of all finished iterations. Raises what `report_page` raises."""
+    """Write the report page of all finished iterations. Raises the errors of `report_page`."""
     write_text(path, report_page(store, embeddings))
 
 
 def report_page(store: Store, embeddings: str | None = None) -> str:
-    """The report as HTML; `embeddings` is a model for the topics, a folder or Hub id, instead of the words in them.
+    """The report as HTML. `embeddings` is an embedding model for the topics, a folder or a Hub id. None takes words.
 
     Raises StaleError without an iteration, and MissingExtraError without the extra `report`.
     """
@@ -65,7 +65,7 @@ def report_page(store: Store, embeddings: str | None = None) -> str:
 
 
 def _summary(store: Store) -> str:
-    """What came out of all iterations, in a sentence."""
+    """The result of all iterations, in a sentence."""
     iterations = store.iterations()
     counts = overview(store, iterations)
     pairs, prompts, evolved = (counts[name].sum() for name in ("pairs", "prompts", "evolved"))

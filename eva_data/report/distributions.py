@@ -1,4 +1,4 @@
-"""The numbers behind the plots: values of any number of rows as a few dozen bins, counted in polars."""
+"""The numbers of the plots: any number of values, counted in a few dozen bins in polars."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eva_data.report.numbers import sample_of
 
 BINS = 40
 TAIL = 0.99
-"""Where values reach far beyond this quantile, the axis ends there and the last bin holds the rest."""
+"""If values reach far beyond this quantile, the axis ends there, and the last bin holds the rest."""
 FAR = 2.0
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
@@ -31,13 +31,13 @@ SHIFT = pl.Schema(
 
 @dataclass(frozen=True)
 class Axis:
-    """Equal bins from `low` to `high`; the first and the last one also hold what lies outside."""
+    """Equal bins from `low` to `high`. The first and the last bin also hold the values outside."""
 
     low: float
     high: float
     bins: int = BINS
     cut: bool = False
-    """Whether some values lie above `high`."""
+    """Whether there are values above `high`."""
 
     @property
     def edges(self) -> list[float]:
@@ -50,7 +50,7 @@ class Axis:
 
 
 def axis_of(values: pl.LazyFrame, column: str, bins: int = BINS) -> Axis | None:
-    """The axis on which the finite values of a column show; None where there are none, or they are beyond all scale."""
+    """The axis for the finite values of a column. None without such values, or if they are too large to plot."""
     value = pl.col(column)
     low, tail, high = (
         values.filter(value.is_finite())
@@ -70,7 +70,7 @@ def axis_of(values: pl.LazyFrame, column: str, bins: int = BINS) -> Axis | None:
 
 
 def histogram(values: pl.LazyFrame, column: str, by: str, axis: Axis) -> pl.DataFrame:
-    """How many finite values of each group `by` lie in each `bin`; bins without any are left out."""
+    """The number of finite values in each `bin` of each group `by`. Empty bins are left out."""
     return (
         values.filter(pl.col(column).is_finite())
         .group_by(by, axis.bin(pl.col(column)).alias("bin"))
@@ -81,7 +81,7 @@ def histogram(values: pl.LazyFrame, column: str, by: str, axis: Axis) -> pl.Data
 
 
 def grid(values: pl.LazyFrame, x: str, y: str, axes: tuple[Axis, Axis]) -> pl.DataFrame:
-    """How many rows with both values finite lie in each pair of bins `x`, `y`; empty ones are left out."""
+    """The number of rows with two finite values in each pair of bins `x`, `y`. Empty pairs are left out."""
     return (
         _both(values, x, y)
         .select(axes[0].bin(pl.col(x)).alias(x), axes[1].bin(pl.col(y)).alias(y))
@@ -93,7 +93,7 @@ def grid(values: pl.LazyFrame, x: str, y: str, axes: tuple[Axis, Axis]) -> pl.Da
 
 
 def correlations(values: pl.LazyFrame, x: str, y: str) -> tuple[int, float | None, float | None]:
-    """Rows with both values finite, and Pearson's and Spearman's correlation of the two; null where one is constant."""
+    """The number of rows with two finite values, with Pearson's and Spearman's correlation. Null for a constant."""
     found = _both(values, x, y).select(
         rows=pl.len(),
         pearson=pl.corr(x, y).fill_nan(None),
@@ -104,9 +104,9 @@ def correlations(values: pl.LazyFrame, x: str, y: str) -> tuple[int, float | Non
 
 
 def shift(store: Store, iterations: Sequence[int]) -> pl.DataFrame:
-    """SHIFT: how long prompts and answers are and how far rewards lie apart, per iteration.
+    """SHIFT: lengths of prompts and answers and reward gaps, per iteration.
 
-    Lengths are in characters, of the last turn; texts are those of a sample (`report.READ_PROMPTS`).
+    Lengths are in characters of the last turn, over a sample of the texts (`report.READ_PROMPTS`).
     """
     rows = []
     for iteration in iterations:

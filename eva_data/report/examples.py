@@ -1,4 +1,4 @@
-"""Real examples for a dataset's card: a seed, what it evolved into, and the pair that came of it."""
+"""Real examples for a dataset's card: a seed, its evolutions, and the resulting pair."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from eva_data.dataset.store import Store
 from eva_data.report.lineage import lineage, relatives
 
 LOOKED_AT = 1000
-"""Pairs from which the examples are taken; among so many there are some of different seeds."""
+"""Examples are taken from so many pairs. That is enough to find pairs of different seeds."""
 SHOWN_STEPS = 2
-"""Last evolutions of a lineage that are shown; those between the seed and them are counted."""
+"""So many last evolutions of a lineage are shown. The earlier evolutions are counted."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A pair and where it came from."""
+    """A pair and its origin."""
 
     steps: tuple[tuple[str, str], ...]
-    """(what it is, its text), the seed first and the pair's prompt last."""
+    """(label, text), from the seed to the pair's prompt."""
     left_out: int
-    """Evolutions after the seed that are not in `steps`."""
+    """The number of evolutions after the seed that are not in `steps`."""
     chosen: str
     rejected: str
     score_chosen: float
     score_rejected: float
     by_people: bool
-    """Whether people chose, and not the reward."""
+    """Whether people chose instead of the reward."""
 
 
 def examples(store: Store, iteration: int, count: int = 3) -> list[Example]:
-    """Pairs of different seeds, evolved ones first and the lowest ids first: ids are hashes, so this is a draw.
+    """Pairs of different seeds, evolved prompts first, then by id. Ids are hashes, so this is a random draw.
 
-    Fewer than `count` where there are no more.
+    There are fewer than `count` if the iteration has no more.
     """
     pairs = store.scan("preferences", iteration)
     evolved = pl.col("mix_role") == "evolved"
@@ -47,7 +47,7 @@ def examples(store: Store, iteration: int, count: int = 3) -> list[Example]:
 
 
 def conversation(messages: Sequence[Mapping[str, str]]) -> str:
-    """The text of a conversation; the role stands before each turn unless there is but one."""
+    """The text of a conversation. In a conversation of several turns, each turn begins with its role."""
     if len(messages) == 1:
         return messages[0]["content"]
     return "\n".join(f"{message['role']}: {message['content']}" for message in messages)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 
 def dollars(amount: float) -> str:
-    """`$12.35`; small amounts with as many places as it takes to see them."""
+    """`$12.35`. Small amounts have as many decimals as they need."""
     places = 2 if amount >= 1 or amount == 0 else 4 if amount >= 0.01 else 6
     return f"${amount:,.{places}f}"
 
 
 def rounded(number: int) -> str:
-    """`9,999`, `57.6 k`, `1.27 M`: three digits are as much as a plan knows."""
+    """`9,999`, `57.6 k`, `1.27 M`. A plan is not more precise than three digits."""
     if number < 10_000:
         return f"{number:,}"
     digits = float(f"{number:.3g}")
@@ -19,7 +19,7 @@ def rounded(number: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`1 h 02 min`, `3 min`, `12 s`: two digits are as much as a plan knows."""
+    """`1 h 02 min`, `3 min`, `12 s`. A plan is not more precise than two digits."""
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 1 or not seconds else "< 1 s"
     minutes = round(seconds / 60)

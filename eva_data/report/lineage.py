@@ -1,4 +1,4 @@
-"""Where prompts come from: a prompt's ancestors, from its seed on."""
+"""The origin of prompts: a prompt's ancestors, from its seed on."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import polars as pl
 from eva_data.dataset.store import Store
 
 COLUMNS = ("prompt_id", "parent_id", "mutation", "prompt")
-"""What a relative holds, as in PROMPTS."""
+"""The columns of a relative, from PROMPTS."""
 
 
 def relatives(store: Store, iteration: int, roots: pl.Series) -> dict[str, dict[str, Any]]:
-    """All prompts and surviving evolutions with one of these roots, by their id, up to and with an iteration.
+    """Id -> prompt or surviving evolution with one of these roots, up to and including an iteration.
 
-    An evolution that did not survive may repeat its own ancestor. With it a lineage would go round in a circle.
+    An evolution that did not survive may repeat its own ancestor. With it a lineage would be a circle.
     """
     survivors = store.scan_until("evolutions", iteration).filter(pl.col("reason").is_null())
     rows = [
@@ -27,7 +27,7 @@ def relatives(store: Store, iteration: int, roots: pl.Series) -> dict[str, dict[
 
 
 def lineage(prompt: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The ancestors of a prompt among its relatives, the seed first and the prompt itself last."""
+    """The ancestors of a prompt among its relatives, from the seed to the prompt itself."""
     line = [{name: prompt[name] for name in COLUMNS}]
     while (parent := known.get(line[0]["parent_id"])) is not None:
         line.insert(0, dict(parent))

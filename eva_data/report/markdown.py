@@ -1,4 +1,4 @@
-"""Any text as Markdown that shows it and does nothing else: no markup, link, formula or table cell of its own."""
+"""Turns any text into Markdown that only shows the text. The text adds no markup, link, formula or table cell."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import unicodedata
 
 LONGEST = 600
 LINES = 10
-"""Characters and lines shown of a text; the rest is counted."""
+"""So many characters and lines of a text are shown. The rest is counted."""
 
 _LINE_END = re.compile("\r\n|[\n\r\v\f\x85\u2028\u2029]")
 _ACTIVE = re.compile(r"[^\w .,;?'\"()/%+-]|(?<![^\W_])_|_(?![^\W_])|(?<=[wW]{3})\.")
-"""Whatever could be more than itself inside a line of Markdown, HTML or LaTeX, and what is not ASCII."""
+"""Characters with a meaning inside a line of Markdown, HTML or LaTeX, and characters outside ASCII."""
 _PLAIN_CODE = re.compile(r"[\w./@:+=,;()\[\]{}#~^!?*&%<>'\"-]+( [\w./@:+=,;()\[\]{}#~^!?*&%<>'\"-]+)*", re.ASCII)
-# They turn the direction of all text that follows them.
+# These characters change the direction of all following text.
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def prose(text: str) -> str:
-    """The text as it reads, on one line: it can stand inside a line of a paragraph or of a table.
+    """The text on one line, as a reader sees it, for use inside a paragraph or a table.
 
-    Line ends become `<br>`, marks that mean something entities, control characters their code. What is beyond
-    LONGEST characters or LINES lines is cut, and the length of all said; an empty text is called empty.
+    Line ends become `<br>`, characters with a meaning become entities, and control characters become their codes. A
+    text is cut after LONGEST characters or LINES lines, and its length is stated. An empty text is called empty.
     """
     whole = text.strip()
     if not whole:
@@ -32,7 +32,7 @@ def prose(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """A name as code; it can stand where `prose` can."""
+    """A name as code, for the same places as `prose`."""
     return f"`{text}`" if _PLAIN_CODE.fullmatch(text) else f"<code>{prose(text)}</code>"
 
 

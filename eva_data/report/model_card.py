@@ -1,6 +1,6 @@
-"""The card of a trained solver: what it was trained from and on, how, and how good it is, as far as that is known.
+"""Writes the card of a trained solver: its origin, its data, its training, and its quality, as far as they are known.
 
-The words are in `cards/model.md.jinja`. The card is `README.md` in theta's folder, and no part of its fingerprint.
+The words are in `cards/model.md.jinja`. The card is `README.md` in theta's folder. It is not part of the fingerprint.
 """
 
 from __future__ import annotations
@@ -12,27 +12,41 @@ from typing import Any
 import polars as pl
 import yaml
 
+from eva_data.dataset.evaluations import read_record
 from eva_data.dataset.store import Store
 from eva_data.files import sha256, write_json, write_text
 from eva_data.models.player import Player
 from eva_data.report.card import BIBTEX, environment, hub_name
+from eva_data.report.measures.evaluated import card_rows, of_theta
 
 _FINAL = {
     "loss": "loss",
     "rewards/accuracies": "share of pairs with the chosen answer ahead",
     "rewards/margins": "margin of the implicit rewards",
 }
-"""What is told of the last steps, of TRL's names for it."""
+"""TRL's name -> words for a figure of the last steps."""
 
 _HELDOUT = ("theta", "depth", "prompts", "right")
 SHORT = 200
-"""Characters of a prompt that is asked in the snippet."""
+"""The longest prompt for the snippet, in characters."""
 
 
-def finish_model(store: Store, iteration: int, theta: Path, *, base: Player, dataset: str | None) -> None:
-    """Write into theta's folder what it was trained from and its card."""
+def finish_model(
+    store: Store,
+    iteration: int,
+    theta: Path,
+    *,
+    base: Player,
+    dataset: str | None,
+    initial: Player | None = None,
+) -> None:
+    """Write theta's origin and its card into theta's folder.
+
+    `initial` is theta_0 if it was the reference model, else None.
+    """
     path = theta / "training.json"
-    started = {"base": base.fingerprint, "base_theta": base.theta}
+    started: dict[str, Any] = {"base": base.fingerprint, "base_theta": base.theta}
+    started |= {"reference_fingerprint": initial.fingerprint} if initial else {}
     write_json(path, json.loads(path.read_text(encoding="utf-8")) | started)
     card = model_card(store, iteration, theta, repo=None, revision=None, dataset=dataset, licence=None)
     write_text(theta / "README.md", card)
@@ -48,10 +62,10 @@ def model_card(
     dataset: str | None,
     licence: str | None,
 ) -> str:
-    """The card of theta_t, which lies in `theta`; writes nothing.
+    """The card of theta_t in the folder `theta`. This writes nothing.
 
-    `repo` and `revision` are what the snippet loads, the folder itself without them; `dataset` is where the pairs are
-    published, null if they are not.
+    `repo` and `revision` are loaded by the snippet. Without them it loads the folder. `dataset` is the repo of the
+    published pairs, or None.
     """
     training = json.loads((theta / "training.json").read_text(encoding="utf-8"))
     manifest = store.manifest(iteration)
@@ -88,6 +102,8 @@ def model_card(
             question=json.dumps(_question(store, iteration), ensure_ascii=False),
             algorithm=algorithm,
             split=training["split"],
+            replay=training.get("replay"),
+            reference=training.get("reference_fingerprint"),
             pairs=training["pairs"],
             reward=manifest.models.reward,
             manifest_sha256=sha256(store.manifest_path(iteration)),
@@ -98,15 +114,16 @@ def model_card(
             versions=sorted(training["versions"].items()),
             licence=licence,
             bibtex=BIBTEX,
+            evaluations=card_rows(of_theta(read_record(store), iteration)),
             **_heldout(store, iteration),
         )
     )
 
 
 def _origin(store: Store, iteration: int, base: str | None) -> tuple[str | None, str | None]:
-    """The model from elsewhere that a chain of thetas goes back to, and the licence that its card states.
+    """The model at the beginning of a chain of thetas, and the licence that its card states.
 
-    `base` is the model that the training began with; None where it is a theta too.
+    `base` is the model at the beginning of this training, or None if it was a theta. Then manifests name the origin.
     """
     manifests = [store.manifest(earlier) for earlier in range(iteration, 0, -1)]
     others = (m.models.solver for m in manifests if m.theta is None and not m.models.solver.startswith("table:"))
@@ -124,7 +141,7 @@ def _question(store: Store, iteration: int) -> str:
 
 
 def _heldout(store: Store, iteration: int) -> dict[str, Any]:
-    """Accuracy of this theta and those before it on the sandbox's held-out prompts, where it was tested."""
+    """Accuracy of this theta and the thetas before it on the sandbox's held-out prompts, if tested."""
     path = store.state / "heldout.csv"
     table = pl.read_csv(path) if path.exists() else pl.DataFrame(schema=dict.fromkeys(_HELDOUT, pl.Int64))
     if iteration not in table["theta"]:
@@ -144,14 +161,14 @@ def _shown(value: Any) -> str:
 
 
 def finish_online(store: Store, base: str, theta: Path) -> None:
-    """Write into theta's folder what it was trained from (`base`, a fingerprint), and its card."""
+    """Write theta's origin (`base`, a fingerprint) and its card into theta's folder."""
     path = theta / "training.json"
     write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"base": base})
     write_text(theta / "README.md", online_card(store, theta, licence=None))
 
 
 def online_card(store: Store, theta: Path, *, licence: str | None) -> str:
-    """The card of the solver in `theta`, finished, whose dataset is `store`; writes nothing."""
+    """The card of the finished solver in `theta`, with its dataset `store`. This writes nothing."""
     training = json.loads((theta / "training.json").read_text(encoding="utf-8"))
     manifests = (store.manifest(iteration) for iteration in store.iterations())
     manifest = next(manifest for manifest in manifests if manifest.online is not None)

@@ -1,4 +1,4 @@
-"""What the tables of a dataset say about it: every number of its card, computed from the files anew each time."""
+"""The numbers of a dataset's card, always computed anew from the tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eva_data.tables.reasons import CONTAMINATION, NOT_BEST, kind
 from eva_data.tables.schemas import METRICS
 
 READ_PROMPTS = 50_000
-"""Texts are measured on about so many prompts. Ids are hashes, so the first ones are a uniform sample."""
+"""Texts of about so many prompts are measured. Ids are hashes, so the first prompts are a uniform sample."""
 
 JOINED_PROMPTS = 1_000_000
 
@@ -29,9 +29,9 @@ OVERVIEW = pl.Schema(
         "pairs": pl.Int64,
         "rejects": pl.Int64,
         "eliminated": pl.Int64,  # evolution attempts
-        "gap_mean": pl.Float64,  # score_chosen - score_rejected; null without pairs
+        "gap_mean": pl.Float64,  # score_chosen - score_rejected, null without pairs
         "gap_median": pl.Float64,
-        "tokens": pl.Int64,  # written by solver and creator in this iteration; null where nobody counted them
+        "tokens": pl.Int64,  # written by solver and creator in this iteration, null if unknown
     }
 )
 
@@ -50,8 +50,8 @@ INFORMATIVENESS_SUMMARY = pl.Schema(
 PROMPT_SCORES = pl.Schema(
     {
         "iteration": pl.Int32,
-        "prompts": pl.Int64,  # evolved ones in X_t that the creator rated in both
-        "complexity": pl.Float64,  # their means, from 1 to 5; null without any
+        "prompts": pl.Int64,  # evolved prompts in X_t with both ratings of the creator
+        "complexity": pl.Float64,  # their means, from 1 to 5, null without rated prompts
         "quality": pl.Float64,
         "lost": pl.Int64,  # rated candidates that were not the best of their step
         "lost_complexity": pl.Float64,
@@ -64,20 +64,20 @@ REJECTS_BY_REASON = pl.Schema({"stage": pl.String, "reason": pl.String, "iterati
 
 @dataclass(frozen=True)
 class Lengths:
-    """How reward goes with length in one iteration, in characters; texts of about READ_PROMPTS prompts."""
+    """The relation of reward and length in one iteration, in characters, over about READ_PROMPTS prompts."""
 
     answers: int
-    """Answers that the correlation is taken of: those to prompts whose answers differ in reward and in length."""
+    """The number of answers in the correlation: answers to prompts whose answers differ in reward and in length."""
     correlation: float | None
-    """Spearman's, of reward and length among answers to the same prompt; null without such prompts."""
+    """Spearman's correlation of reward and length among answers to the same prompt. None without such prompts."""
     pairs: int
     chosen_longer: float | None
-    """Share of the pairs; null without pairs."""
+    """Share of the pairs. None without pairs."""
     rejected_longer: float | None
     chosen_mean: float | None
     rejected_mean: float | None
     cut: float | None
-    """Share of the answers that were cut at max_tokens; null where nobody knows."""
+    """Share of the answers that were cut at max_tokens. None if it is unknown."""
 
 
 def overview(store: Store, iterations: Sequence[int]) -> pl.DataFrame:
@@ -127,14 +127,14 @@ def prompt_scores(store: Store, iterations: Sequence[int]) -> pl.DataFrame:
 
 
 def rejects_by_reason(store: Store, iterations: Sequence[int]) -> pl.DataFrame:
-    """REJECTS_BY_REASON: what failed, evolution attempts that were eliminated among it, without its particulars."""
+    """REJECTS_BY_REASON: rows that failed, including eliminated evolutions, by the kind of their reason."""
     found = [frame for iteration in iterations for frame in _rejects(store, iteration)]
     counts = pl.concat(found).group_by("stage", "reason", "iteration").agg(rows=pl.len().cast(pl.Int64))
     return counts.sort("stage", "reason", "iteration").collect(engine="streaming")
 
 
 def lengths(store: Store, iteration: int) -> Lengths:
-    """What can be measured of a preference for long answers."""
+    """Figures that show a preference for long answers."""
     part = sample_of(store, iteration)
     answers = part.of(store.scan("responses", iteration).filter(pl.col("stage") == "respond"))
     chosen, rejected = (pl.col(side).list.last().struct.field("content").str.len_chars() for side in _SIDES)
@@ -152,19 +152,19 @@ def lengths(store: Store, iteration: int) -> Lengths:
 
 
 def pairs_where(store: Store, iterations: Sequence[int], condition: pl.Expr) -> int:
-    """How many pairs of these iterations fulfil a condition on PREFERENCES."""
+    """The number of pairs of these iterations that fulfil a condition on PREFERENCES."""
     return sum(_height(store.scan("preferences", iteration).filter(condition)) for iteration in iterations)
 
 
 def contaminated(store: Store, iterations: Sequence[int]) -> tuple[int, int]:
-    """Evolution attempts that repeat a benchmark, and all that were made."""
+    """The numbers of evolution attempts that repeat a benchmark, and of all attempts."""
     attempts = [store.scan("evolutions", iteration) for iteration in iterations]
     repeats = kind(pl.col("reason")) == CONTAMINATION
     return sum(_height(table.filter(repeats)) for table in attempts), sum(map(_height, attempts))
 
 
 def sources(store: Store, iterations: Sequence[int]) -> list[str]:
-    """Where the seeds came from, as the tables say it."""
+    """The sources of the seeds in the tables."""
     found = pl.concat([store.scan("prompts", iteration).select("source") for iteration in iterations])
     return found.unique().drop_nulls().sort("source").collect()["source"].to_list()
 
@@ -172,7 +172,7 @@ def sources(store: Store, iterations: Sequence[int]) -> list[str]:
 def measured(store: Store, iteration: int) -> pl.LazyFrame:
     """Every metric of X_t under the solver that answered it, with the `mix_role` of each prompt.
 
-    It is in memory: 60 bytes a prompt, joined a range of ids after the other.
+    The table is in memory, with 60 bytes a prompt. It is joined one range of ids at a time.
     """
     rows = store.scan("informativeness", iteration).filter(pl.col("stage") == "respond")
     roles = store.scan("prompts", iteration)
@@ -185,7 +185,7 @@ def measured(store: Store, iteration: int) -> pl.LazyFrame:
 
 
 def sample_of(store: Store, iteration: int) -> IdRange:
-    """The range of ids in which about READ_PROMPTS prompts of an iteration lie."""
+    """A range of ids that holds about READ_PROMPTS prompts of an iteration."""
     return id_ranges(-(-max(_height(store.scan("prompts", iteration)), 1) // READ_PROMPTS))[0]
 
 
@@ -223,7 +223,7 @@ def _rejects(store: Store, iteration: int) -> tuple[pl.LazyFrame, pl.LazyFrame]:
 
 
 def _rank_correlation(answers: pl.LazyFrame) -> tuple[int, float | None]:
-    """How many answers count, and Spearman's correlation of reward and length, both ranked within each prompt."""
+    """The number of answers, and Spearman's correlation of reward and length, both ranked within each prompt."""
     columns = ("reward", "length")
     ranks = (
         answers.filter(pl.col("reward").is_finite() & pl.col("response").is_not_null())

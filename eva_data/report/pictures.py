@@ -1,7 +1,7 @@
-"""What each picture shows: drawn from the binned tables of `distributions`, under a title that says what is seen.
+"""Draws each picture from the binned tables of `distributions`, under a title that states what it shows.
 
-Colours are those of Okabe and Ito, which are told apart with any colour vision; what is outlined in one picture is
-not filled, so that nothing is said by colour alone.
+The colours are by Okabe and Ito and can be distinguished with any colour vision. Outlines and filled bars in one
+picture differ too, so colour is never the only difference.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from eva_data.foreign import visible
 from eva_data.report.distributions import Axis, axis_of, correlations, grid, histogram
+from eva_data.report.measures.evaluated import by_set, theta_lines, unit_of
 from eva_data.tables.metrics import MEANING, column_of, meaning_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from eva_data.dataset.evaluations import EvaluationRecord
     from eva_data.report.topics.subjects import Subjects
 
 ROLES = {"evolved": "evolved", "carried": "carried over", "seed": "seeds"}
@@ -26,7 +29,7 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
 ROLE_COLOURS = {"evolved": ORANGE, "carried": BLUE, "seed": GREEN}
 _TOPIC_COLOURS = (BLUE, ORANGE, GREEN, "#A4508B", "#8A6508", "#2F7FB0", "#7A5195", "#8B5A2B", "#4B8B3B")
 _LABELLED = 0.06
-"""A part of a bar has room for its number from this share on."""
+"""From this share on, a part of a bar has room for its number."""
 _SMALL_BINS = 25
 _FILL = 0.5
 
@@ -76,7 +79,7 @@ def agreement(figure: Figure, values: pl.LazyFrame, iteration: int) -> None:
     matrix = [[float("nan")] * x.bins for _ in range(y.bins)]
     for column, row, count in counts.iter_rows():
         matrix[row][column] = count
-    # The palest quarter of the colours could not be told from the paper.
+    # The palest quarter of the colours looks like the background.
     blues = ListedColormap([colormaps["YlGnBu"](shade / 255) for shade in range(64, 256)])
     most = max(counts["count"].to_list())
     drawn = axes.pcolormesh(x.edges, y.edges, matrix, cmap=blues, norm=LogNorm(1, max(most, 2)))
@@ -112,7 +115,7 @@ def draw(figure: Figure, estimated: pl.LazyFrame, metric: str, iteration: int) -
 
 
 def shift(figure: Figure, table: pl.DataFrame) -> None:
-    """How rewards and lengths move from iteration to iteration."""
+    """The change of rewards and lengths from iteration to iteration."""
     _title(
         figure,
         f"Medians by iteration: reward gap {_moves(table, 'reward_gap', '.2f')}, "
@@ -131,7 +134,7 @@ def shift(figure: Figure, table: pl.DataFrame) -> None:
 
 
 def topics(figure: Figure, found: Subjects | None) -> None:
-    """As the paper's figure 6: shares of the topics, by their numbers, and how many different prompts there are."""
+    """As the paper's figure 6: shares of the numbered topics, and the effective number of prompts."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     _title(figure, "What the prompts are about, by topic, and how diverse they are")
@@ -164,6 +167,96 @@ def topics(figure: Figure, found: Subjects | None) -> None:
     line.set_ylim(0, 1.15 * max(value for _, value in diverse))
     line.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
     line.set_xlim(diverse[0][0] - 0.5, diverse[-1][0] + 0.5)
+
+
+def yields(figure: Figure, table: pl.DataFrame, metric: str) -> None:
+    """What became of each strategy's attempts, and how informative its prompts are, in one iteration."""
+    if table.is_empty():
+        _title(figure, "Nothing was evolved")
+        _nothing(figure.subplots())
+        return
+    _title(figure, f"What became of each strategy's attempts in iteration {table['iteration'][0]}")
+    counts, means = figure.subplots(1, 2, width_ratios=(2, 1), sharey=True)
+    rows = table.sort("attempts", "mutation", descending=[False, True]).to_dicts()
+    names = [_short(row["mutation"]) for row in rows]
+    places, below = range(len(rows)), [0] * len(rows)
+    parts = {
+        "in the prompt set": ([row["mixed"] for row in rows], BLUE, ""),
+        "not needed": ([row["attempts"] - row["mixed"] - row["eliminated"] for row in rows], "#B8BDC6", ""),
+        "eliminated": ([row["eliminated"] for row in rows], ORANGE, "///"),
+    }
+    for label, (widths, colour, hatch) in parts.items():
+        counts.barh(places, widths, left=below, color=colour, hatch=hatch, edgecolor="white", height=0.7, label=label)
+        below = [start + width for start, width in zip(below, widths, strict=True)]
+    counts.set_yticks(places, names)
+    counts.set_xlabel("attempts")
+    counts.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), fontsize=8.5)
+    known = [(place, row["mean"]) for place, row in enumerate(rows) if row["mean"] is not None]
+    means.set_title(f"mean {metric if metric in MEANING else 'metric'}")
+    if known:
+        means.plot([value for _, value in known], [place for place, _ in known], color=BLUE, marker="o", linestyle="")
+        means.set_xlim(min(0, *(value for _, value in known)), 1.1 * max(value for _, value in known) or 1)
+    means.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.5)
+    means.tick_params(axis="y", length=0)
+
+
+def ratings(figure: Figure, table: pl.DataFrame) -> None:
+    """As the paper's table 7: how complex and how good one model says that the prompts are, with 95 % intervals."""
+    from matplotlib.ticker import MaxNLocator
+
+    _title(figure, "How complex and how good the prompts of each iteration are, from 1 to 5, with 95 % intervals")
+    for axes, aspect in zip(figure.subplots(1, 2), ("complexity", "quality"), strict=True):
+        rows = table.filter(pl.col(aspect).is_not_null()).to_dicts()
+        axes.set_title(aspect)
+        axes.set_xlabel("iteration")
+        if not rows:
+            _nothing(axes)
+            continue
+        x, y = [row["iteration"] for row in rows], [row[aspect] for row in rows]
+        errors = [row[f"{aspect}_error"] or 0.0 for row in rows]
+        axes.errorbar(x, y, yerr=errors, color=BLUE, marker="o", markersize=5, capsize=3)
+        axes.set_ylim(1, 5)
+        axes.set_xlim(x[0] - 0.5, x[-1] + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
+
+
+MOST_SETS = 3
+"""Sets that the picture of evaluations shows side by side; the table has all."""
+SHORT = 30
+"""Characters of a name in a picture."""
+
+
+def evaluations(figure: Figure, record: EvaluationRecord) -> None:
+    """How the solvers do on each set, theta by theta, with 95 % intervals."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    drawn = {name: (unit_of(made[0]), theta_lines(made)) for name, made in by_set(record).items() if theta_lines(made)}
+    more = f", of {len(drawn)} sets the first {MOST_SETS}" if len(drawn) > MOST_SETS else ""
+    _title(figure, f"How each solver does on prompts that none was trained on, with 95 % intervals{more}")
+    places = list(drawn.items())[:MOST_SETS]
+    for axes, (name, (unit, series)) in zip(figure.subplots(1, len(places), squeeze=False).flat, places, strict=True):
+        for (label, points), colour, marker in zip(series.items(), (BLUE, ORANGE, GREEN), "osD", strict=False):
+            x, y = [point[0] for point in points], [point[1] for point in points]
+            ends = [[point[1] - point[2] for point in points], [point[3] - point[1] for point in points]]
+            style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5, "capsize": 3}
+            axes.errorbar(x, y, yerr=ends, label=_short(label), **style)
+        axes.set_title(f"{_short(name)}: {_short(unit)}")
+        axes.set_xlabel("theta")
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
+        thetas = [point[0] for points in series.values() for point in points]
+        axes.set_xlim(min(thetas) - 0.5, max(thetas) + 0.5)
+        if unit != "rating":
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        if unit == "win rate":
+            axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle="--")
+        if len(series) > 1 or "by itself" not in series:
+            axes.legend(frameon=False, fontsize=8.5)
+
+
+def _short(name: str) -> str:
+    """The beginning of a name that somebody chose."""
+    shown = visible(name)
+    return shown if len(shown) <= SHORT else f"{shown[:SHORT]}…"
 
 
 def _title(figure: Figure, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Scores responses. A block with `backend: name` uses the module of that name in this folder.
+"""Scores responses. A block with `backend: name` uses the module of that name in `backends`.
 
 A row is one prompt with its responses: `{"prompt_id", "prompt": messages, "response_idx": [...], "responses": [...]}`.
 """
@@ -29,7 +29,7 @@ class Backend(Protocol):
 
 def backend_called(name: str) -> Backend:
     """The module of a backend. Its import loads no model and no Distilabel."""
-    return cast(Backend, import_module(f"{__name__}.{name}"))
+    return cast(Backend, import_module(f"{__name__}.backends.{name}"))
 
 
 def backend_of(job: Job) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from eva_data.calls import Chain, Row
 from eva_data.config import Judge
 from eva_data.jobs.distilabel_steps import ChainTask
-from eva_data.rewards.judge import TEMPLATE, judge_chain
+from eva_data.rewards.backends.judge import TEMPLATE, judge_chain
 
 # The module of a Task must not import annotations from __future__: Distilabel looks at its annotations.
 

@@ -37,7 +37,7 @@ def scorers_of(reward: Reward | None) -> tuple[Scorer, ...]:
 
 
 def _scorer_of(block: OneReward) -> Scorer:
-    scorer: Scorer = import_module(f"eva_data.rewards.{block.backend}").scorer_of(block)
+    scorer: Scorer = import_module(f"eva_data.rewards.backends.{block.backend}").scorer_of(block)
     return scorer
 
 

@@ -11,7 +11,8 @@ from eva_data.config import REWARD_BACKENDS
 from eva_data.errors import ConfigError
 from eva_data.jobs.job import Job
 from eva_data.ledger import Score
-from eva_data.rewards import backend_called, backend_of, classifier, score_rows
+from eva_data.rewards import backend_called, backend_of, score_rows
+from eva_data.rewards.backends import classifier
 from eva_data.rewards.local.conversation import items, write
 from eva_data.rewards.local.loading import load_tokenizer, local_model, longest_input, read_config
 from eva_data.rewards.local.scoring import Loaded, scores

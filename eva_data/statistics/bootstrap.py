@@ -1,4 +1,4 @@
-"""Figures of prompts drawn again with replacement, for what has no formula: refitted models, unbounded means."""
+"""Bootstrap intervals over prompts, for figures without a formula: refitted models and unbounded means."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from eva_data.errors import DataError
 from eva_data.statistics.interval import LEVEL, Floats, Interval, numbers, package, paired
 
 DRAWS = 2000
-"""How many times the prompts are drawn."""
+"""The number of draws."""
 
 MOST_WORTH = 100
-"""Ties and probabilities make a prompt worth more than one plain verdict, but never this many."""
+"""A prompt can be worth several plain verdicts, because of ties and probabilities, but never so many."""
 
 
 def drawn_counts(n: int, draws: int = DRAWS, seed: int = 0) -> npt.NDArray[np.int64]:
-    """How often each of n prompts is in each draw: one row per draw, every row sums to n."""
+    """How often each of n prompts is in each draw: one row per draw. Every row sums to n."""
     generator = np.random.Generator(np.random.PCG64(seed))
     places = generator.integers(0, n, size=(draws, n))
     places += n * np.arange(draws)[:, None]
@@ -24,7 +24,7 @@ def drawn_counts(n: int, draws: int = DRAWS, seed: int = 0) -> npt.NDArray[np.in
 
 
 def drawn_means(values: npt.ArrayLike, draws: int = DRAWS, seed: int = 0) -> Floats:
-    """The mean of each draw of the prompts. The values are sorted first: the order of the rows does not matter."""
+    """The mean of each draw of the prompts. The values are sorted first, so the order of the rows does not matter."""
     found = np.sort(numbers(values, "values"))
     return np.asarray(drawn_counts(found.size, draws, seed) @ found / found.size, dtype=float)
 
@@ -34,10 +34,10 @@ def mean_difference(
 ) -> Interval:
     """The mean of `first - second` over the prompts, on a scale without bounds, by the studentised bootstrap.
 
-    Each draw's mean is measured in its own standard errors (bootstrap-t; Efron and Tibshirani 1993, chapter 12),
-    which follows skewed differences as the normal interval does not. Draws without spread are left out; where all
-    differences are the same, the interval is a point. Raises DataError for fewer than two prompts. Values with
-    bounds are better served by `rates.bounded_mean`.
+    Each draw's mean is measured in the draw's standard errors (bootstrap-t; Efron and Tibshirani 1993, chapter 12).
+    Unlike the normal interval, this follows skewed differences. Draws without spread are left out. If all differences
+    are equal, the interval is a point. Raises DataError for fewer than two prompts. Use `rates.bounded_mean` for values
+    with bounds.
     """
     one, other = paired(first, second, "values")
     found = np.sort(one - other)
@@ -57,12 +57,12 @@ def mean_difference(
 
 
 def rate_of_draws(estimate: float, drawn: npt.ArrayLike, n: int, level: float = LEVEL) -> Interval:
-    """The interval of a rate in [0, 1] of which every draw gave a figure, as the length-controlled win rate.
+    """The interval of a rate in [0, 1] that was computed in every draw, such as the length-controlled win rate.
 
-    The spread of the draws says how many plain verdicts the rate is worth, p (1 - p) / variance, and Wilson's interval
-    of so many verdicts stays in [0, 1] and is as lopsided as it must be near the ends (Franco, Little, Louis and Slud
-    2019 compare such intervals). Draws that hardly spread are no sign of precision but of a sample without a loss, or
-    without a win: from MOST_WORTH times n verdicts on they count as n.
+    The spread of the draws tells how many plain verdicts the rate is worth: p (1 - p) / variance. Wilson's interval of
+    so many verdicts stays in [0, 1] and is asymmetric near the ends, as it must be (Franco, Little, Louis and Slud 2019
+    compare such intervals). A tiny spread is no sign of precision. It comes from a sample without a loss or without a
+    win. So a rate that would be worth MOST_WORTH times n verdicts or more counts as n verdicts.
     """
     found = numbers(drawn, "draws", 0, 1)
     (rate,) = numbers([estimate], "rates", 0, 1)

@@ -1,4 +1,4 @@
-"""Strengths of several models out of pairwise verdicts, also with style held constant."""
+"""Strengths of several models from pairwise verdicts, also at equal style."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from eva_data.statistics.interval import LEVEL, Floats, Interval, numbers
 from eva_data.statistics.logistic import fit, probability
 
 RIDGE = 1e-3
-"""A penalty so small that it moves no strength that the verdicts decide, but keeps one that never lost finite."""
+"""A small penalty. It keeps the strength of a model without a loss finite, and hardly moves the other strengths."""
 
 AT_ONCE = 50
 
 
 @dataclass(frozen=True)
 class Strengths:
-    """What the verdicts say of every model against the anchor, and of every covariate."""
+    """The strength of every model against the anchor, and the effect of every covariate."""
 
     strength: dict[str, float]
     """Log odds against the anchor, whose strength is 0."""
     win_rate: dict[str, Interval]
-    """The chance to be preferred to the anchor, covariates equal; the anchor itself is not in it."""
+    """Model -> chance to be preferred to the anchor at equal covariates. The anchor itself is left out."""
     covariates: tuple[float, ...]
     """The change of the log odds with one unit of each covariate."""
 
@@ -46,11 +46,11 @@ def bradley_terry(
 ) -> Strengths:
     """Bradley and Terry's (1952) model as a logistic regression, one row per verdict on `first` against `second`.
 
-    `scores` are 1 where `first` is preferred, 0 where `second` is, .5 for a tie: half a win of each, as Arena-Hard and
-    Chatbot Arena count them. `covariates` are differences of style, one row per verdict (`style.differences`): their
-    effect is taken out of the strengths. `weights` say how many verdicts a row counts for: Arena-Hard's strong ones
-    count for three. The bootstrap draws prompts with all their verdicts, since both orders of a
-    prompt are not two prompts. Raises DataError where the anchor is in no verdict or columns differ in length.
+    `scores` are 1 if `first` is preferred, 0 if `second` is preferred, and .5 for a tie, which counts as half a win of
+    each, as in Arena-Hard and Chatbot Arena. `covariates` are differences of style, one row per verdict
+    (`style.differences`). Their effect is removed from the strengths. `weights` say how many verdicts a row counts for.
+    Arena-Hard's strong verdicts count for three. The bootstrap draws prompts with all their verdicts, because both
+    orders of a prompt are not two prompts. Raises DataError if the anchor is in no verdict or columns differ in length.
     """
     won = numbers(scores, "scores", 0, 1)
     counted = np.ones(won.size) if weights is None else numbers(weights, "weights", 0)

@@ -11,11 +11,11 @@ from eva_data.errors import DataError
 from eva_data.statistics.interval import LEVEL, Interval, numbers, package
 
 RESAMPLES = 2**16
-"""Up to so many sign patterns are counted one by one; of more, so many are drawn."""
+"""Up to so many sign patterns are all counted. Of more patterns, so many are drawn."""
 
 
 def t_interval(differences: npt.ArrayLike, level: float = LEVEL) -> Interval:
-    """Student's interval of the mean of paired differences, for a handful of seeds; DataError for fewer than two."""
+    """Student's interval of the mean of paired differences, for a few seeds. Raises DataError for fewer than two."""
     found = _several(differences)
     mean, error = float(found.mean()), float(found.std(ddof=1) / np.sqrt(found.size))
     half = error * float(package("scipy.special").stdtrit(found.size - 1, 0.5 + level / 2))
@@ -23,10 +23,10 @@ def t_interval(differences: npt.ArrayLike, level: float = LEVEL) -> Interval:
 
 
 def sign_flip_p(differences: npt.ArrayLike, seed: int = 0) -> float:
-    """The two-sided p value of a mean difference of 0: how many flips of signs give a mean as far from 0.
+    """The two-sided p value of a mean difference of 0: the share of sign flips that give a mean as far from 0.
 
-    Exact up to 16 differences that are not 0, which are all that matters; above, 65,536 drawn flips, so that no p
-    value is below 1 / 65,537. For win rates the differences are `score - .5`.
+    Differences of 0 do not matter and are left out. Up to 16 differences the value is exact. For more differences,
+    65,536 flips are drawn, so no p value is below 1 / 65,537. For win rates the differences are `score - .5`.
     """
     found = np.sort(numbers(differences, "differences"))
     found = found[found != 0]
@@ -45,9 +45,9 @@ def sign_flip_p(differences: npt.ArrayLike, seed: int = 0) -> float:
 
 
 def equivalence_p(differences: npt.ArrayLike, margin: float) -> float:
-    """The p value of two one-sided t tests (TOST; Schuirmann 1987): small where the mean is surely within +-margin.
+    """The p value of two one-sided t tests (TOST; Schuirmann 1987): small if the mean is surely within +-margin.
 
-    Raises DataError for fewer than two differences and for a margin that is not above 0.
+    Raises DataError for fewer than two differences, and for a margin that is not above 0.
     """
     found = _several(differences)
     if not margin > 0:
@@ -62,7 +62,7 @@ def equivalence_p(differences: npt.ArrayLike, margin: float) -> float:
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """The p values of several comparisons, adjusted so that one false claim among all is rare (Holm 1979)."""
+    """The p values of several comparisons, adjusted so that a false claim among them is rare (Holm 1979)."""
     if not p_values:
         return {}
     found = numbers(list(p_values.values()), "p values", 0, 1)

@@ -1,4 +1,4 @@
-"""A figure with its interval, and what every function here expects of its numbers."""
+"""A figure with its interval, and the checks of the numbers that functions of this package get."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from eva_data.errors import DataError
 
 LEVEL = 0.95
-"""The coverage that an interval promises unless it is asked for another one."""
+"""The default coverage of an interval."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -69,7 +69,7 @@ def numbers(values: npt.ArrayLike, what: str, low: float = -np.inf, high: float 
 
 
 def paired(first: npt.ArrayLike, second: npt.ArrayLike, what: str) -> tuple[Floats, Floats]:
-    """Two columns of numbers that belong together row by row; raises DataError where their lengths differ."""
+    """Two columns of numbers that belong together row by row. Raises DataError if their lengths differ."""
     one, other = numbers(first, what), numbers(second, what)
     if one.shape != other.shape:
         raise DataError(

@@ -12,10 +12,10 @@ from eva_data.statistics.interval import numbers, package
 
 
 def cohen_kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
-    """Cohen's kappa of two judges' verdicts on the same prompts: 1 agreement, 0 what chance would give.
+    """Cohen's kappa of two judges' verdicts on the same prompts: 1 is full agreement, 0 is agreement by chance.
 
-    None where both give one and the same verdict always, which says nothing. Raises DataError for no prompts and for
-    columns of different lengths.
+    None if both judges always give the same single verdict, because kappa is undefined then. Raises DataError for no
+    prompts and for columns of different lengths.
     """
     if len(first) != len(second) or not first:
         raise DataError(
@@ -35,10 +35,10 @@ def cohen_kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
 def effective_judges(scores: npt.ArrayLike) -> float | None:
     """How many independent judges a panel is worth: k / (1 + (k - 1) r), r the mean correlation of two judges.
 
-    This is Kish's design effect: judges who agree in everything, errors included, count as one. `scores` has a row per
-    judge and a column per prompt; at most k, also where judges contradict one another. None where a judge gives every
-    prompt the same score, since the correlation is undefined. Quality that all judges see correlates them too: the
-    figure is a lower bound.
+    This is Kish's design effect: judges that agree in everything, errors included, count as one judge. `scores` has a
+    row per judge and a column per prompt. The result is at most k, even if judges contradict each other. None if a
+    judge gives every prompt the same score, because the correlation is undefined. Judges that see the same quality are
+    correlated too, so the figure is a lower bound.
     """
     found = numbers(scores, "scores")
     if found.ndim != 2 or found.shape[1] < 2:

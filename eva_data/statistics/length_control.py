@@ -5,13 +5,13 @@ Dubois, Galambosi, Liang and Hashimoto 2024, arXiv 2404.04475, with the particul
 
     logistic(theta + phi * tanh((baseline's length - own length) / deviation of that difference) + psi * difficulty),
 
-lengths in characters, without a further intercept. The fit is L1-penalised; its strength comes from ten candidates by
-five folds of cross-validation. Rows of gamed baselines (the baseline told to be verbose, and concise) are in the fit
-without theta, with a tenth of a row's weight each, so that phi cannot take what is quality. The win rate is the mean
-prediction with the length term at 0.
+with lengths in characters and without a further intercept. The fit is L1-penalised. The strength of the penalty is
+chosen from ten candidates by five folds of cross-validation. Rows of gamed baselines (the baseline was told to be
+verbose or concise) are in the fit without theta. Each has a tenth of a row's weight. They keep phi from taking up
+quality. The win rate is the mean prediction with the length term at 0.
 
-Difficulties and gamed rows exist for AlpacaEval's own prompts and baseline only. Without them the model is theta and
-phi alone, and its figure is called `lc_simple`, never the leaderboard's.
+Difficulties and gamed rows exist only for AlpacaEval's own prompts and baseline. Without them the model consists of
+theta and phi, and its figure is called `lc_simple`. It is never the leaderboard's figure.
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ from eva_data.statistics.interval import LEVEL, Floats, Interval, numbers, paire
 from eva_data.statistics.logistic import cross_entropy, fit, probability
 
 PENALTIES = 1 / np.logspace(-4, 4, 10)
-"""The candidates' weights of the L1 penalty: one over scikit-learn's C."""
+"""The candidates for the weight of the L1 penalty: 1 / C in scikit-learn."""
 
 FOLDS = 5
 GAMED_WEIGHT = 0.2 / 2
-"""A fifth for all gamed rows of a prompt, of which there are two."""
+"""The weight of a gamed row. Each prompt has two gamed rows, so together they weigh a fifth of a row."""
 
 AT_ONCE = 200
-"""How many draws are refitted at once; more need more memory and are no faster."""
+"""The number of draws that are refitted at once. More draws need more memory and are not faster."""
 
 FEWEST = 10
-"""Prompts below which no length effect is fitted by itself."""
+"""With fewer prompts, no effect of length is fitted without difficulties and gamed rows."""
 
 FULL, SIMPLE = "length_controlled_win_rate", "lc_simple"
 
 
 @dataclass(frozen=True)
 class GamedBaselines:
-    """The rows of gamed baselines: one number a row in each, the preference for the gamed baseline in [0, 1]."""
+    """The rows of gamed baselines, one number per row. A preference is for the gamed baseline, in [0, 1]."""
 
     preference: npt.ArrayLike
     length_difference: npt.ArrayLike
-    """(Baseline's length - gamed length) / deviation: `std_delta_len`, which the file holds ready."""
+    """(Baseline's length - gamed length) / deviation: the column `std_delta_len` of the file."""
     difficulty: npt.ArrayLike
 
 
 @dataclass(frozen=True)
 class LengthControlled:
-    """The length-controlled win rate with what the model found."""
+    """The length-controlled win rate with the parameters of the model."""
 
     name: str
-    """`length_controlled_win_rate`, or `lc_simple` where difficulties or gamed rows are not there."""
+    """`length_controlled_win_rate`, or `lc_simple` without difficulties or gamed rows."""
     rate: Interval
     standard_error: float
-    """Of the predictions, as alpaca_eval prints it: it does not hold the uncertainty of the fit, the interval does."""
+    """The standard error of the predictions, as in alpaca_eval. Only the interval holds the uncertainty of the fit."""
     theta: float
     length: float
     difficulty: float | None
@@ -78,11 +78,12 @@ def length_controlled(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> LengthControlled:
-    """The win rate at equal lengths; one preference in [0, 1] for the own response and two lengths per prompt.
+    """The win rate at equal lengths, from a preference in [0, 1] for the own response and two lengths per prompt.
 
-    Every draw of the bootstrap standardises the lengths and fits the model anew; the strength of the penalty and the
-    gamed rows stay, which are no sample of prompts. Row order matters only in which fold a prompt falls. Raises
-    DataError where all differences in length are the same and not 0: then nothing can tell length from quality.
+    Every draw of the bootstrap standardises the lengths and fits the model anew. The strength of the penalty and the
+    gamed rows stay the same, because they are no sample of prompts. The order of rows only decides the fold of a
+    prompt. Raises DataError if all differences in length are equal and not 0, because then nothing can tell length from
+    quality.
     """
     scores = numbers(preferences, "preferences", 0, 1)
     delta = numbers(baseline_lengths, "lengths", 0) - numbers(own_lengths, "lengths", 0)
@@ -125,7 +126,7 @@ def lc_simple(
 ) -> Interval | None:
     """The rate of the model without difficulties and gamed rows.
 
-    None with fewer than 10 prompts, or where all differences in length are the same: the raw win rate says it all.
+    None with fewer than 10 prompts, or if all differences in length are equal: then the raw win rate is enough.
     """
     found = numbers(scores, "preferences", 0, 1)
     if found.size < FEWEST or np.ptp(np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float)) == 0:
@@ -134,10 +135,11 @@ def lc_simple(
 
 
 def overlap(ours: npt.ArrayLike, theirs: npt.ArrayLike) -> float:
-    """How far the data hold prompts with either side the longer one: 1 as many of each, 0 one side always.
+    """The overlap of the lengths of both sides: 1 if each side is longer as often, 0 if one side is always longer.
 
-    Twice the smaller share of the prompts in which one side is longer, equal lengths half. Near 0 the win rate at equal
-    lengths is an extrapolation: no such pair was seen.
+    It is twice the smaller of two shares: prompts with a longer own response, and prompts with a longer baseline
+    response. Equal lengths count half. Near 0 the win rate at equal lengths is an extrapolation, because no such pair
+    was seen.
     """
     one, other = paired(ours, theirs, "lengths")
     longer = float((np.sign(one - other).mean() + 1) / 2)
@@ -145,7 +147,7 @@ def overlap(ours: npt.ArrayLike, theirs: npt.ArrayLike) -> float:
 
 
 def _gamed_rows(gamed: GamedBaselines) -> tuple[Floats, Floats]:
-    """Columns length and difficulty, and the targets; rows that the judge did not answer are left out."""
+    """The columns length and difficulty, and the targets. Rows without an answer of the judge are left out."""
     columns = [np.asarray(each, dtype=float) for each in (gamed.length_difference, gamed.difficulty, gamed.preference)]
     if len({each.shape for each in columns}) != 1:
         raise DataError("the columns of the gamed baselines differ in length: give the file's columns as they are")
@@ -155,7 +157,7 @@ def _gamed_rows(gamed: GamedBaselines) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class _Model:
-    """Columns: length, theta, and difficulty where it is known. Rows: the gamed ones first, then the prompts."""
+    """Columns: length, theta, and difficulty if it is known. Rows: the gamed rows, then the prompts."""
 
     scores: Floats
     delta: Floats
@@ -172,7 +174,7 @@ class _Model:
         return np.concatenate([own, counts], axis=1)
 
     def features(self, counts: Floats) -> list[Floats]:
-        """Length, theta and difficulty by fits and rows; the lengths are standardised within each draw."""
+        """Length, theta and difficulty, by fits and rows. The lengths are standardised within each draw."""
         n = counts.sum(axis=1)
         mean = counts @ self.delta / n
         square = (counts * np.square(self.delta - mean[:, None])).sum(axis=1)
@@ -196,7 +198,7 @@ class _Model:
         return probability(logits)
 
     def best_penalty(self) -> float:
-        """The candidate with the smallest mean held-out loss; the strongest one of several that are as good."""
+        """The candidate with the smallest mean held-out loss. Of equally good candidates, the strongest penalty."""
         ones = np.ones((1, self.scores.size))
         (weights,) = self.weights(ones)
         features = [np.ravel(each) for each in self.features(ones)]

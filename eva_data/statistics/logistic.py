@@ -1,7 +1,8 @@
 """Logistic regression with targets between 0 and 1 and row weights, many fits at once: one per draw of a bootstrap.
 
-Newton's method; with an L1 penalty each step is solved by coordinate descent (Friedman, Hastie and Tibshirani 2010).
-Libraries fit one problem at a time and take hard labels, which 2,000 refits of a few thousand rows cannot wait for.
+The method is Newton's. With an L1 penalty, each step is solved by coordinate descent (Friedman, Hastie and Tibshirani
+2010). Libraries fit one problem at a time and take hard labels, which is too slow for 2,000 refits of a few thousand
+rows.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from eva_data.statistics.interval import Floats
 
 STEPS, SWEEPS, HALVINGS = 100, 200, 30
 TOLERANCE = 1e-6
-"""Of the last step: Newton's error after it is about its square."""
+"""The size of the last step. Newton's error after it is about its square."""
 
 
 def fit(
@@ -28,9 +29,9 @@ def fit(
 ) -> Floats:
     """The coefficients that minimise sum w * cross entropy + l1 * sum |b| + l2 / 2 * sum b^2: one row per fit.
 
-    `features` are one array per coefficient, of rows or of fits by rows; `weights` are fits by rows; `targets` are one
-    per row. A feature of ones is the intercept, penalised like any other. Without a penalty, targets that a line
-    separates drive the coefficients up until the steps end.
+    `features` has one array per coefficient, with the shape rows or fits x rows. `weights` has the shape fits x rows,
+    and `targets` has one value per row. A feature of ones is the intercept. It is penalised like any other feature.
+    Without a penalty, the coefficients of separable targets grow until the last step.
     """
     fits = weights.shape[0]
     found = np.zeros((fits, len(features))) if start is None else np.array(np.broadcast_to(start, (fits, len(start))))
@@ -89,7 +90,7 @@ def _looked_at(
 
 
 def _of(feature: Floats, fits: npt.NDArray[np.intp]) -> Floats:
-    """The feature in these fits alone; it is the same in all where it has no row per fit."""
+    """The feature in these fits. A feature without a row per fit is the same in all fits."""
     return feature if feature.ndim == 1 else feature[fits]
 
 

@@ -1,4 +1,4 @@
-"""How small a difference a number of prompts can show, and how many prompts a difference needs."""
+"""The smallest difference that a number of prompts can show, and the number of prompts that a difference needs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from eva_data.errors import DataError
 from eva_data.statistics.interval import LEVEL, package
 
 POWER = 0.8
-"""The chance of seeing the difference where it is real."""
+"""The chance to see a real difference."""
 
 LARGEST_DEVIATION = 0.5
-"""The standard deviation of win rates when every verdict is a win or a loss and both are as likely: the worst case."""
+"""The standard deviation of verdicts in the worst case: wins and losses only, both equally likely."""
 
 
 def smallest_difference(
@@ -19,8 +19,8 @@ def smallest_difference(
 ) -> float:
     """The smallest mean difference that n prompts show with this power, in the units of `deviation`.
 
-    (z_{1 - alpha / 2} + z_power) * deviation / sqrt(n), alpha divided by the number of comparisons; of paired
-    differences per prompt, `deviation` is their standard deviation.
+    (z_{1 - alpha / 2} + z_power) * deviation / sqrt(n). Alpha is divided by the number of comparisons. For paired
+    differences, `deviation` is the standard deviation of the differences per prompt.
     """
     if n < 1:
         raise DataError(f"{n} prompts were found, at least 1 was expected: set prompts aside for evaluation")
@@ -34,7 +34,7 @@ def prompts_needed(
     level: float = LEVEL,
     comparisons: int = 1,
 ) -> int | None:
-    """How many prompts show a mean difference of this size with this power; None where the difference is 0."""
+    """The number of prompts that show a mean difference of this size with this power. None if the difference is 0."""
     if difference == 0:
         return None
     return math.ceil((_both(power, level, comparisons) * deviation / abs(difference)) ** 2 - 1e-9)

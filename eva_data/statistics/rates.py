@@ -1,17 +1,17 @@
-"""Win rates and other means of bounded scores, one score per prompt, with intervals that hold near 0 and 1 too.
+"""Win rates and other means of bounded scores, one score per prompt, with intervals that also hold near 0 and 1.
 
-The usual intervals fail for a win rate of .97 over 100 prompts: mean +- 1.96 standard errors covers it in 78 % of the
-cases and the percentile bootstrap needs luck, since one sample in twenty has no loss at all and then no spread.
-What is used here is the bootstrap by prompt with *tilting* (Efron 1981, "Nonparametric standard errors and confidence
-intervals"; DiCiccio and Romano 1990): for every candidate p, prompts are drawn from the distribution nearest to the
-observed scores whose mean is p, and p is in the interval if the observed mean is no surprise there,
+The usual intervals fail for a win rate of .97 over 100 prompts. The interval of mean +- 1.96 standard errors covers it
+in 78 % of the cases. The percentile bootstrap fails too: one sample in twenty has no loss at all, so its draws have no
+spread. This module uses the bootstrap by prompt with *tilting* (Efron 1981, "Nonparametric standard errors and
+confidence intervals"; DiCiccio and Romano 1990). For every candidate p, prompts are drawn from the distribution with
+mean p that is nearest to the observed scores. p is in the interval if the observed mean is no surprise there:
 
     n (mean - p)^2 <= z^2 V(p),    V(p) the variance of a draw from the tilted distribution.
 
-The variance of such a mean is known exactly, so the interval is that of infinitely many draws: no seed, no noise, and
-neither the order of the rows nor the name of the sides matters. Where every verdict is a win or a loss V(p) is
-p (1 - p), and the interval is Wilson's (1927). Part of a prompt at either end of the scale is added to the family, but
-not to the mean, so that also 100 equal verdicts have an interval.
+The variance of such a mean is known exactly, so the interval is the interval of infinitely many draws. It has no seed
+and no noise, and neither the order of the rows nor the names of the sides matter. If every verdict is a win or a loss,
+V(p) is p (1 - p), and the interval is Wilson's (1927). A fraction of a prompt at each end of the scale is added to the
+family, but not to the mean, so that 100 equal verdicts have an interval too.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from eva_data.errors import DataError
 from eva_data.statistics.interval import LEVEL, Floats, Interval, numbers, package, paired, quantile
 
 ATOM = 0.75
-"""How many prompts are put at each end of the scale, in the family of distributions alone.
+"""The number of prompts that are added at each end of the scale, only in the family of distributions.
 
-It matters where nearly all scores are the same, as for a judge with a strong position bias: in 4,000 simulated
+It matters if nearly all scores are equal, as with a judge of strong position bias. In 4,000 simulated
 evaluations of 100 prompts, bias .9, .5 covers 93.6 to 96.0 %, .75 covers 94.7 to 96.1 % and 1 covers 95.4 to 97.1 %.
 """
 
 FARTHEST = 2.0**40
-"""A tilt beyond which nothing changes any more."""
+"""Beyond this tilt nothing changes."""
 
 
 def win_rate(scores: npt.ArrayLike, weights: npt.ArrayLike | None = None, level: float = LEVEL) -> Interval:
-    """The mean of one score in [0, 1] per prompt: 1 a win, .5 a tie, 0 a loss, or the mean of both orders.
+    """The mean of one score in [0, 1] per prompt: 1 is a win, .5 a tie, 0 a loss. It may be the mean of both orders.
 
-    A judge who always prefers the first response gives every prompt .5: order costs power, never truth. `weights`
-    are one non-negative number per prompt.
+    A judge that always prefers the first response gives every prompt .5. So position bias costs power, but does not
+    bias the rate. `weights` has one non-negative number per prompt.
     """
     return bounded_mean(scores, 0, 1, weights, level)
 
 
 def rate_difference(first: npt.ArrayLike, second: npt.ArrayLike, level: float = LEVEL) -> Interval:
-    """The mean of `first - second` over the prompts, both in [0, 1]: two accuracies, or two win rates on a baseline."""
+    """The mean of `first - second` over the prompts, both in [0, 1], such as two accuracies."""
     one, other = paired(numbers(first, "scores", 0, 1), numbers(second, "scores", 0, 1), "scores")
     return bounded_mean(one - other, -1, 1, None, level)
 
@@ -55,8 +55,8 @@ def bounded_mean(
 ) -> Interval:
     """The weighted mean of one value in [low, high] per prompt, for example a grade from 1 to 10.
 
-    With weights, n in the formula is Kish's effective number, (sum w)^2 / sum w^2. Raises DataError for no values,
-    values that are missing or outside, and weights that are negative or all 0.
+    With weights, n in the formula is Kish's effective number, (sum w)^2 / sum w^2. Raises DataError without values,
+    for missing values, for values out of bounds, and for weights that are negative or all 0.
     """
     scores = (numbers(values, "scores", low, high) - low) / (high - low)
     shares = _shares(scores, weights)
@@ -102,7 +102,7 @@ def _end(scores: Floats, shares: Floats, mean: float, n: float, z: float, side: 
 
 
 def _family(scores: Floats, shares: Floats, n: float) -> Callable[[float], tuple[float, float]]:
-    """Tilt -> mean and variance of the observed scores tilted exponentially, the two atoms among them."""
+    """Tilt -> mean and variance of the exponentially tilted scores, including the two added atoms."""
     places, at = np.unique(np.concatenate([scores, [0.0, 1.0]]), return_inverse=True)
     prompts = np.bincount(at, np.concatenate([shares * n, [ATOM, ATOM]]))
     places, mass = places[prompts > 0], np.log(prompts[prompts > 0])

@@ -1,4 +1,4 @@
-"""Shares of prompts with Wilson's interval, and what they say of a judge: flips, and preference for a position."""
+"""Shares of prompts with Wilson's interval, such as a judge's flips and its preference for a position."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eva_data.statistics.rates import bounded_mean
 
 
 def share(successes: int, n: int, level: float = LEVEL) -> Interval:
-    """The share of n things that are so, with Wilson's interval; raises DataError for none."""
+    """The share `successes` / n with Wilson's interval. Raises DataError if n is 0."""
     if n < 1 or not 0 <= successes <= n:
         raise DataError(f"{successes} of {n} were found, some of at least 1 were expected: look what was counted")
     low, high = package("statsmodels.stats.proportion").proportion_confint(
@@ -23,18 +23,18 @@ def share(successes: int, n: int, level: float = LEVEL) -> Interval:
 def flip_rate(shown_first: npt.ArrayLike, shown_second: npt.ArrayLike, level: float = LEVEL) -> Interval:
     """The share of prompts whose verdict changes with the order.
 
-    Both columns hold the score of the same side, once with its response shown first, once second. A verdict is the
-    side that the score prefers, or a tie: a win that becomes a tie is a flip, another probability of a win is none.
+    Both columns hold the score of the same side, with its response shown first or second. A verdict is the side that
+    the score prefers, or a tie. A win that becomes a tie is a flip. Another probability of a win is no flip.
     """
     one, other = _scores(shown_first, shown_second)
     return share(int((np.sign(one - 0.5) != np.sign(other - 0.5)).sum()), one.size, level)
 
 
 def first_position_share(shown_first: npt.ArrayLike, shown_second: npt.ArrayLike, level: float = LEVEL) -> Interval:
-    """The share of verdicts for the response that was shown first, ties half: .5 for a judge without position bias.
+    """The share of verdicts for the response that was shown first. Ties count half, so a fair judge has .5.
 
-    The two verdicts of a prompt depend on each other, so the interval is by prompt, `rates.bounded_mean`, and not that
-    of twice as many verdicts.
+    The two verdicts of a prompt depend on each other, so the interval is over prompts (`rates.bounded_mean`), not over
+    verdicts.
     """
     one, other = _scores(shown_first, shown_second)
     return bounded_mean((one + 1 - other) / 2, 0, 1, None, level)

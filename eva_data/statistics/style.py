@@ -1,7 +1,8 @@
-"""Style of responses as numbers: length, headers, bold, lists; and the differences that style control holds constant.
+"""The style of responses in numbers: length, headers, bold, lists, and the differences for style control.
 
-As Chatbot Arena and Arena-Hard do it (Li, Angelopoulos and Chiang 2024, "Does style matter?"): every feature enters
-the Bradley-Terry model as its normalised difference (a - b) / (a + b), standardised over the verdicts.
+This follows Arena-Hard v0.1 (lmarena/arena-hard-auto at 0489bf3, `utils_math.py`, after Li, Angelopoulos and Chiang
+2024, "Does style matter?"): every feature enters the Bradley-Terry model as its normalised difference
+(a - b) / (a + b + 1), standardised over the verdicts. The length is in tokens there and in characters here.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ def features(text: pl.Expr) -> list[pl.Expr]:
 
 
 def differences(first: pl.Series, second: pl.Series) -> Floats:
-    """One row per verdict, a column per feature: (a - b) / (a + b), 0 where neither has any, then standardised.
+    """One row per verdict, one column per feature: (a - b) / (a + b + 1), then standardised.
 
-    The differences are divided by their deviation and not centred, so that 0 stays *the same style*; a column without
-    spread stays 0.
+    The differences are divided by their deviation and not centred, as in the source. With one side and the baseline
+    alone, the centre is the style of that side, and a model at the centre would hold nothing constant. So 0 still means
+    *the same style*. A column without spread stays 0.
     """
     one = pl.DataFrame({"text": first}).select(features(pl.col("text")))
     other = pl.DataFrame({"text": second}).select(features(pl.col("text")))
     columns = []
     for name in FEATURES:
         both = pl.DataFrame({"a": one[name], "b": other[name]})
-        total = pl.col("a") + pl.col("b")
-        normalised = pl.when(total > 0).then((pl.col("a") - pl.col("b")) / total).otherwise(0.0)
+        normalised = (pl.col("a") - pl.col("b")) / (pl.col("a") + pl.col("b") + 1)
         spread = normalised.std()
         columns.append(both.select(pl.when(spread > 0).then(normalised / spread).otherwise(0.0).alias(name)))
     return pl.concat(columns, how="horizontal").to_numpy()

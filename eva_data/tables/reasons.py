@@ -18,9 +18,12 @@ CONTAMINATION = "contamination"
 DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near_duplicate"
 HELD_OUT = "heldout"
+MAX_DEPTH = "max_depth"
 NOT_BEST = "not_best"
 NOT_FINITE = "not_finite"
+TOPIC_CAP = "topic_cap"
 PROMPT_TOO_LONG = "prompt_too_long"
+UNSOLVED = "unsolved"
 RESPONSE_FAILED = "response_failed: "
 """The beginning of a reason: one completion failed, others of its prompt did not. The completion's error follows."""
 
@@ -58,6 +61,7 @@ REASONS: Mapping[str, str] = {
     CONTAMINATION: "The prompt repeats words in a row of the benchmark that follows the colon: see `evolve.ngram`.",
     HELD_OUT: "The prompt repeats, or almost repeats, a prompt that is kept for evaluation; `duplicate_of` names it.",
     NOT_BEST: "Nothing speaks against the candidate, but a better one of the same step went on.",
+    TOPIC_CAP: "The prompt would be in the next prompt set, but its topic has its share there: see `mix.topic_cap`.",
     # A row of the input.
     "null": "The prompt is null, or one of its turns has no text.",
     "unknown_role": "A turn of the prompt has another role than system, user or assistant.",
@@ -88,6 +92,9 @@ REASONS: Mapping[str, str] = {
     "fewer_than_two_complete_responses": "There are two rewards or more, but fewer than two of responses that were not "
     "cut at `max_tokens`: see `estimate.count_truncated`.",
     "fewer_than_two_finite_rewards": "Informativeness compares rewards, and fewer than two are numbers.",
+    UNSOLVED: "Too few responses of the prompt reach `estimate.min_best`, so that the differences between its rewards "
+    "are noise: it has its metrics, and is not evolved.",
+    MAX_DEPTH: "The prompt is as deep as `evolve.max_depth` allows: it has its metrics, and is not evolved.",
     # A pair.
     "no_scored_response": "None of the prompt's responses has a reward.",
     "one_distinct_response": "All scored responses of the prompt are the same text.",

@@ -10,7 +10,9 @@ A manifest records the version that made its iteration, so that `verify` replays
     parts of words. A creator's replies are read by their structure, and refusals, answers, broken replies and other
     languages are recognised by more than fixed phrases. Thoughts are taken off every model's reply by the same reader,
     in whatever marks they stand.
-3   A stratified draw gives what does not divide evenly to the strata by hash. By older rules the smaller prompt id got
+3   Online, the rewrites of a prompt are siblings by the strategies of the paper's appendix F, unless the settings say
+    otherwise; unsolved prompts and the deepest prompts have no children; `estimate.metric` decides which prompts have.
+    A stratified draw gives what does not divide evenly to the strata by hash. By older rules the smaller prompt id got
     it. Nothing is estimated in an iteration that draws nothing.
 """
 

@@ -85,7 +85,7 @@ INFORMATIVENESS = _schema(
         "reward_mean": pl.Float64,
         "reward_var": pl.Float64,  # population variance
         **_METRIC_TYPES,  # null with fewer than two finite rewards
-        "reason": pl.String,  # why the metrics are null; null if they are not null
+        "reason": pl.String,  # why the metrics are null, or `unsolved` or `max_depth`; else null
         "weight": pl.Float64,  # estimate only: weight of the draw; null if not drawn from
         "draw": pl.Float64,  # estimate only: key of the draw, the largest are selected
         "selected": pl.Boolean,  # estimate only; null for respond
@@ -202,6 +202,28 @@ EVALUATIONS = _schema(
 
 EVALUATION_KEY = ("evaluation", "prompt_id", "turn", "sample", "judge", "order")
 
+TOPICS = _schema(
+    {
+        "prompt_id": pl.String,
+        "topic": pl.Int32,  # 1 is the most frequent topic of iteration 1; null if it knows no word of the prompt
+        "words": pl.String,  # what sets the topic apart; null if no word does
+        "iteration": pl.Int32,
+    }
+)
+"""One row per prompt that `sample` or `mix` looked at by topic, ordered by `prompt_id`; none without such a setting."""
+
+PROMPT_SCORES = _schema(
+    {
+        "iteration": pl.Int32,
+        "prompt_id": pl.String,
+        "complexity": pl.Float64,  # from 1 to 5; null where the scorer gave no rating
+        "quality": pl.Float64,
+        "unscored": pl.String,  # why one of the two is null, with the scorer's reply
+        "scorer": pl.String,  # its fingerprint
+    }
+)
+"""One row per rated prompt and iteration, ordered by these (the paper's table 7)."""
+
 TABLES: Mapping[str, pl.Schema] = {
     "preferences": PREFERENCES,
     "prompts": PROMPTS,
@@ -210,6 +232,7 @@ TABLES: Mapping[str, pl.Schema] = {
     "responses": RESPONSES,
     "rejects": REJECTS,
     "reviews": REVIEWS,
+    "topics": TOPICS,
 }
 """Configs of the dataset; the first is the default."""
 
@@ -228,6 +251,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "responses": ("stage", "prompt_id", "response_idx"),
     "rejects": ("stage", "reason", "prompt_id", "text"),
     "reviews": ("pair_id", "reviewer", "verdict", "prompt_quality", "first_idx"),
+    "topics": ("prompt_id",),
 }
 """The canonical row order of each table: files of the same content are the same bytes."""
 

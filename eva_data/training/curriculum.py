@@ -8,8 +8,9 @@ state of the curriculum and the record up to it.
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,15 +18,19 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from eva_data.calls import FinishReason, Row
+from eva_data.config import Estimate, Pair
 from eva_data.errors import ConfigError
-from eva_data.method.buffer import Batch, Rules, State, after_step, next_batch, static_batch, to_evolve
-from eva_data.tables.metrics import a_avg
+from eva_data.method.buffer import Batch, Rules, State, after_step, further, next_batch, static_batch, to_evolve
+from eva_data.method.estimate import without_noise
+from eva_data.method.own_metric import own_metric
+from eva_data.method.solved import Bar, graded, needed, threshold
+from eva_data.tables.metrics import METRICS
 
 Evolver: TypeAlias = Callable[[Sequence[Row], int, int, Sequence[Row], frozenset[str]], list[Row]]
 """(parents, evolutions of each, step, prompts to compare with, all ids) -> rows of EVOLUTIONS after elimination."""
 
-Estimator: TypeAlias = Callable[[Sequence[Row], int], "dict[str, float | None]"]
-"""(prompts, step) -> id of a prompt -> its informativeness."""
+Estimator: TypeAlias = Callable[[Sequence[Row], int], "dict[str, list[Answer]]"]
+"""(prompts, step) -> id of a prompt -> the policy's answers to it."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,59 @@ class Answer:
     tokens: int | None
 
 
+@dataclass(frozen=True)
+class Selection:
+    """By what prompts become parents: the informativeness, and what their responses must reach."""
+
+    estimate: Estimate
+    pair: Pair
+    max_depth: int | None = None
+    """Depth of the deepest prompts, which are not evolved."""
+
+    def measured(self, answers: Mapping[str, Sequence[Answer]]) -> dict[str, float | None]:
+        """Id of a prompt -> `estimate.metric`; None if fewer than two rewards count, as in `estimate`."""
+        own = own_metric(self.estimate.metric)
+        rewards = without_noise(pl.col("rewards"))
+        value = METRICS[self.estimate.metric](rewards) if own is None else own.value(rewards)
+        return dict(zip(answers, self._rewards(answers).select(value).to_series(), strict=True))
+
+    def unsolved(self, answers: Mapping[str, Sequence[Answer]], seen: Seen) -> set[str]:
+        """The prompts of which too few responses are good, by all that was seen up to and with these answers."""
+        best = threshold(self.estimate, self.pair, pl.Series(seen.first_best, dtype=pl.Float64))
+        if best is None:
+            return set()
+        responses = max(map(len, answers.values()), default=0)
+        bar = Bar(best, needed(self.estimate, seen.graded, responses))
+        reached = self._rewards(answers).select(bar.reached(pl.col("rewards"))).to_series()
+        return {name for name, good in zip(answers, reached, strict=True) if not good}
+
+    def see(self, seen: Seen, answers: Mapping[str, Sequence[Answer]], seeds: Iterable[str]) -> Seen:
+        """What is known of rewards after these answers; `seeds` are the seeds that were answered first now."""
+        first = {name: answers[name] for name in seeds}
+        best = self._rewards(first).select(pl.col("rewards").list.max()).to_series().drop_nulls()
+        rewards = self._rewards(answers).explode("rewards")["rewards"]
+        return Seen([*seen.first_best, *best], seen.graded or graded(rewards))
+
+    def _rewards(self, answers: Mapping[str, Sequence[Answer]]) -> pl.DataFrame:
+        """`rewards` of each prompt, in ascending order: those that count."""
+        truncated = self.estimate.count_truncated
+        rewards = [
+            sorted(a.reward for a in given if a.reward is not None and (truncated or a.finish_reason == "stop"))
+            for given in answers.values()
+        ]
+        return pl.DataFrame({"rewards": rewards}, schema={"rewards": pl.List(pl.Float64)})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an online run knows of its rewards so far."""
+
+    first_best: list[float] = field(default_factory=list)
+    """The best reward of each seed when it was answered first, in order."""
+    graded: bool = False
+    """Whether a reward was neither 0 nor 1."""
+
+
 @dataclass
 class Curriculum:
     """Decides which prompts an online run trains on; see `buffer` for the rules."""
@@ -49,13 +107,18 @@ class Curriculum:
     """Id -> row of PROMPTS."""
     rules: Rules
     seed: int
+    selection: Selection
     record: Path | None
     """File of JSON lines, one per step: its prompts, answers and evolutions. None if another process writes it."""
     evolve: Evolver | None
     """None for a static run, which trains by the same algorithm on the seeds alone."""
     estimate: Estimator | None = None
-    """Gives a new prompt its priority. If it is None, a prompt inherits its parent's informativeness."""
-    count_truncated: bool = False
+    """Answers new prompts, for their priorities. If it is None, a prompt inherits its parent's informativeness."""
+    only_high: bool = False
+    """Whether a new prompt enters the buffer only if its own informativeness is high (ACCEL, Parker-Holder et al. 2022;
+    paper: appendix I.1.2): it is solved and above 0, and no lower than the least of the prompts that were evolved with
+    its parent. The papers do not say what is high; this bound is ours. It needs an `estimate`."""
+    seen: Seen = field(default_factory=Seen)
     state: State = field(default_factory=State)
     waiting: dict[str, Row] = field(default_factory=dict)
     """Id -> row of PROMPTS, for the prompts in the buffer."""
@@ -63,6 +126,8 @@ class Curriculum:
     """Ids of all evolved prompts so far."""
     recorded: int = 0
     """Number of bytes of the record that belong to finished steps."""
+    generated: int = 0
+    """Number of responses that were generated so far, those to new prompts included."""
     step: int = 0
     """The last step whose batch went out, counted from 1."""
     batch: Batch | None = None
@@ -84,20 +149,48 @@ class Curriculum:
         self.step = step
         return self._rows(self.batch.prompt_ids)
 
-    def finish(self, answers: Sequence[Answer]) -> None:
-        """End the present step: evolve its most informative prompts, move the buffer on, and record the step."""
+    def more(self, count: int, *, multiple: int = 1) -> list[Row]:
+        """Further prompts for the present step, whose batch they join: `count`, rounded up to a `multiple`.
+
+        There are fewer, still of that multiple, if there are not so many prompts.
+        """
+        assert self.batch is not None
+        wanted = -(-count // multiple) * multiple
+        while wanted:
+            longer = further(
+                self.state, self.batch, tuple(self.seeds), self.rules, wanted, seed=self.seed, step=self.step
+            )
+            new = [name for name in longer.prompt_ids if name not in set(self.batch.prompt_ids)]
+            if len(new) % multiple == 0:
+                self.batch = longer
+                return self._rows(new)
+            wanted = len(new) // multiple * multiple
+        return []
+
+    def finish(self, answers: Sequence[Answer], trained: Sequence[str] | None = None, rounds: int = 0) -> None:
+        """End the present step: evolve its most informative prompts, move the buffer on, and record the step.
+
+        `trained` are the ids of the prompts whose answers were trained on, None for the whole batch. `rounds` says how
+        often prompts were replaced.
+        """
         assert self.batch is not None
         batch, answered = self._rows(self.batch.prompt_ids), _by_prompt(self.batch, answers)
-        informative = average_advantages(answered, count_truncated=self.count_truncated)
-        parents = to_evolve(self.batch, informative, self.rules) if self.evolve else ()
+        self.generated += len(answers)
+        informative = self.selection.measured(answered)
+        # After the first pass through the seeds, none is answered for the first time.
+        new = self.batch.from_seeds[: max(len(self.seeds) - self.state.seeds_used, 0)]
+        self.seen = self.selection.see(self.seen, answered, new)
+        unsolved = self.selection.unsolved(answered, self.seen)
+        parents = to_evolve(self.batch, self._trainable(informative, unsolved), self.rules) if self.evolve else ()
         attempts = self._evolved(parents)
         survived = [row for row in attempts if row["status"] is None]
         fresh = {row["prompt_id"]: _prompt(row, self._row(row["chain_id"])) for row in survived}
-        if self.estimate is None:
-            priorities = {row["prompt_id"]: informative[row["chain_id"]] for row in survived}
-        else:
-            priorities = self.estimate([*fresh.values()], self.step)
-        entering = [(name, priorities[name] or 0.0) for name in fresh]
+        entering, own = self._entering(survived, [*fresh.values()], informative)
+        if wrong := [value for _, value in entering if not (math.isfinite(value) and value >= 0)]:
+            raise ConfigError(
+                f"`estimate.metric` is `{self.selection.estimate.metric}`, which is {wrong[0]:g} for a prompt: online "
+                "it is the weight of a draw, so use a metric that is never below 0, such as `a_avg` or `var`"
+            )
         self.state = after_step(self.state, self.batch, entering, self.rules, step=self.step)
         self.made |= fresh.keys()
         kept = self.waiting | fresh
@@ -109,7 +202,12 @@ class Curriculum:
                 "prompts": batch,
                 "answers": [asdict(answer) for answers in answered.values() for answer in answers],
                 "informativeness": informative,
+                "unsolved": sorted(unsolved),
                 "evolutions": attempts,
+                "estimated": own,
+                "trained": [*(self.batch.prompt_ids if trained is None else trained)],
+                "rounds": rounds,
+                "generated": self.generated,
                 "waiting": len(self.waiting),
             }
         )
@@ -123,6 +221,8 @@ class Curriculum:
             "made": sorted(self.made),
             "recorded": self.recorded,
             "step": self.step,
+            "seen": asdict(self.seen),
+            "generated": self.generated,
         }
 
     def load(self, values: Mapping[str, Any]) -> None:
@@ -131,12 +231,35 @@ class Curriculum:
         self.waiting = {row["prompt_id"]: row for row in values["waiting"]}
         self.made = set(values["made"])
         self.recorded, self.step = values["recorded"], values["step"]
+        self.seen, self.generated = Seen(**values["seen"]), values["generated"]
 
     def _row(self, name: str) -> Row:
         return self.waiting.get(name) or self.seeds[name]
 
     def _rows(self, names: Iterable[str]) -> list[Row]:
         return [self._row(name) for name in names]
+
+    def _trainable(self, informative: Mapping[str, float | None], unsolved: Collection[str]) -> dict[str, float | None]:
+        """The informativeness of the prompts that may have children."""
+        deepest = self.selection.max_depth
+        deep = {row["prompt_id"] for row in self._rows(informative) if deepest is not None and row["depth"] >= deepest}
+        return {name: value for name, value in informative.items() if name not in unsolved and name not in deep}
+
+    def _entering(
+        self, survived: Sequence[Row], fresh: Sequence[Row], informative: Mapping[str, float | None]
+    ) -> tuple[list[tuple[str, float]], dict[str, float | None]]:
+        """(id, priority) of each new prompt that enters the buffer, and all informativeness that was estimated."""
+        inherited = {row["prompt_id"]: informative[row["chain_id"]] or 0.0 for row in survived}
+        if self.estimate is None or not fresh:
+            return [*inherited.items()], {}
+        answers = self.estimate(fresh, self.step)
+        self.generated += sum(map(len, answers.values()))
+        own = self.selection.measured(answers)
+        unsolved = self.selection.unsolved(answers, self.seen)
+        least = min(inherited.values(), default=0.0)
+        high = {name for name, value in own.items() if value and value >= least and name not in unsolved}
+        entering = [(name, value or 0.0) for name, value in own.items() if name in high or not self.only_high]
+        return entering, own
 
     def _evolved(self, parents: Sequence[str]) -> list[Row]:
         if self.evolve is None or self.batch is None or not parents:
@@ -159,16 +282,11 @@ class Curriculum:
             self.recorded = file.tell()
 
 
-def average_advantages(
-    answers: Mapping[str, Sequence[Answer]], *, count_truncated: bool = False
-) -> dict[str, float | None]:
-    """Id of a prompt -> a_avg (paper: table 3); None if fewer than two rewards count, as in `estimate`."""
-    rewards = [
-        sorted(a.reward for a in given if a.reward is not None and (count_truncated or a.finish_reason == "stop"))
-        for given in answers.values()
-    ]
-    table = pl.DataFrame({"rewards": rewards}, schema={"rewards": pl.List(pl.Float64)})
-    return dict(zip(answers, table.select(a_avg(pl.col("rewards"))).to_series(), strict=True))
+def differ(answers: Sequence[Answer]) -> bool:
+    """Whether two of the rewards differ by more than noise, so that an advantage among them is not 0."""
+    rewards = sorted(answer.reward for answer in answers if answer.reward is not None)
+    table = pl.DataFrame({"rewards": [rewards]}, schema={"rewards": pl.List(pl.Float64)})
+    return bool(table.select(METRICS["a_min"](without_noise(pl.col("rewards"))).fill_null(0.0) > 0).item())
 
 
 def _by_prompt(batch: Batch, answers: Iterable[Answer]) -> dict[str, list[Answer]]:

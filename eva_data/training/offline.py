@@ -20,7 +20,15 @@ from eva_data.errors import MissingExtraError
 from eva_data.jobs.job import Progress
 from eva_data.project import train_dir
 from eva_data.training.launch import launch_arguments, run_script, script_arguments, take_model
-from eva_data.training.recipes import algorithm_of, find_recipe, own_recipe, refuse_another, split_of
+from eva_data.training.recipes import (
+    algorithm_of,
+    find_recipe,
+    other_reference,
+    own_recipe,
+    refuse_another,
+    replay_split_of,
+    split_of,
+)
 
 
 def train(
@@ -29,16 +37,18 @@ def train(
     *,
     folder: Path,
     model: Path | str,
+    initial: Path | str | None = None,
     on_progress: Progress | None = None,
     finish: Callable[[Path], None] | None = None,
 ) -> Path:
     """Train `model` on the pairs of `iteration`, unless theta_t exists already, and return theta_t's folder.
 
-    `model` is a folder or Hub id of theta_{t-1}, or of theta_0 with `train.mode: scratch`. `on_progress` is told
+    `model` is a folder or Hub id of theta_{t-1}, or of theta_0 with `train.mode: scratch`. `initial` is theta_0, which
+    `train.reference: initial` needs. `on_progress` is told
     (finished optimizer steps, all steps). `finish` is called with the trained folder before it gets its name. A
     training that was cut off goes on from its last checkpoint.
 
-    Raise StaleError if the iteration is not built, or if theta_t was trained with another algorithm or split. Raise
+    Raise StaleError if the iteration is not built, or if theta_t was trained in another way. Raise
     DataError if the iteration has no pairs or they were changed after the build, ConfigError for an unknown recipe,
     MissingExtraError without TRL, and JobError, with the cause and the log, if the training fails.
     """
@@ -51,6 +61,7 @@ def train(
     # A wrong recipe fails here, and not after half a minute of imports.
     algorithm = algorithm_of(recipe)
     split = split_of(config, store, iteration)
+    more = _beside(config, store, iteration, initial)
     for package in ("trl", "accelerate", "peft"):
         if find_spec(package) is None:
             raise MissingExtraError.of(package, "train")
@@ -61,7 +72,7 @@ def train(
         *(sys.executable, "-m", "accelerate.commands.launch", *arguments),
         *(str(train_dir() / "preference.py"), "--config", str(recipe)),
         *("--dataset", str(store.folder), "--split", split),
-        *("--model_name_or_path", str(model.resolve()) if isinstance(model, Path) else model),
+        *("--model_name_or_path", _named(model), *more),
         *("--output_dir", str(job / "output"), "--progress", str(job / "progress.json"), "--resume", "true"),
         *("--seed", str(config.seed), *script_arguments(config)),
         *(win_probabilities(config) if algorithm == "sppo" else ()),
@@ -72,6 +83,20 @@ def train(
     take_model(job / "output", solver, finish, recipe_sha256=own_recipe(config))
     shutil.rmtree(job)
     return solver
+
+
+def _beside(config: Config, store: Store, iteration: int, initial: Path | str | None) -> list[str]:
+    """The arguments on replayed pairs and on a reference model other than the model that is trained."""
+    earlier = replay_split_of(config, store, iteration)
+    more = ["--replay", str(config.train.replay), "--replay_split", earlier] if earlier else []
+    if other_reference(config, iteration):
+        assert initial is not None
+        more += ["--reference_model", _named(initial)]
+    return more
+
+
+def _named(model: Path | str) -> str:
+    return str(model.resolve()) if isinstance(model, Path) else model
 
 
 def win_probabilities(config: Config) -> tuple[str, ...]:

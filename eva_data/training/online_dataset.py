@@ -18,7 +18,7 @@ from eva_data.iteration.build import bills_of, licences_of
 from eva_data.iteration.heldout import split_seeds
 from eva_data.iteration.players import creator_of
 from eva_data.iteration.run import Run
-from eva_data.method.outcome import outcome_of
+from eva_data.method.outcome import bar_online, outcome_of
 from eva_data.models.player import Player
 from eva_data.rewards.scorers import reward_model
 from eva_data.tables.flow import Flow
@@ -59,7 +59,9 @@ def write_dataset(run: Run, asked: dict[str, Any], start: Player, inputs: Mappin
     online = asked | {
         "algorithm": training["algorithm"],
         "training": training["settings"],
-        "prompts_trained": sum(len(line["prompts"]) for line in lines),
+        "prompts_trained": sum(len(line["trained"]) for line in lines),
+        "prompts_replaced": sum(len(line["prompts"]) - len(line["trained"]) for line in lines),
+        "completions": lines[-1]["generated"],
         "steps_by_phase": dict(Counter(line["phase"] for line in lines)),
     }
     built = Built(
@@ -88,7 +90,15 @@ def _tables(
     prompts = prompts_table(lines)
     responses = responses_table(lines, solver=solver, reward_model=reward)
     assert config.model_solver is not None
-    paired = outcome_of(config, ITERATION, prompts, responses, n=config.model_solver.responses, on_policy=True)
+    paired = outcome_of(
+        config,
+        ITERATION,
+        prompts,
+        responses,
+        n=config.model_solver.responses,
+        on_policy=True,
+        bar=bar_online(config, prompts, responses),
+    )
     tables = {
         "preferences": paired.preferences,
         "prompts": prompts,

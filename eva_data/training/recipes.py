@@ -17,6 +17,9 @@ from eva_data.project import train_dir
 OFFLINE = ("dpo", "sppo", "simpo", "orpo", "ipo", "cpo", "kto", "sft")
 """The algorithms of `train/preference.py`."""
 
+REFERENCED = ("dpo", "sppo", "ipo", "kto")
+"""The algorithms whose loss has a reference model."""
+
 _SANDBOX = "sandbox"
 
 
@@ -34,13 +37,18 @@ def find_recipe(name: str) -> Path:
     return recipes / f"{name}.yaml"
 
 
-def algorithm_of(recipe: Path) -> str:
-    """The `algorithm` in a recipe. Raise ConfigError if it is not in `OFFLINE`."""
+def value_in(recipe: Path, key: str) -> Any:
+    """The value of a key in a recipe; None if it has none. Raise ConfigError if the recipe cannot be read."""
     try:
         values: Any = yaml.safe_load(recipe.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"the recipe {recipe} is no YAML: {' '.join(str(error).split())}") from None
-    algorithm = values.get("algorithm") if isinstance(values, dict) else None
+    return values.get(key) if isinstance(values, dict) else None
+
+
+def algorithm_of(recipe: Path) -> str:
+    """The `algorithm` in a recipe. Raise ConfigError if it is not in `OFFLINE`."""
+    algorithm = value_in(recipe, "algorithm")
     if algorithm not in OFFLINE:
         found = "names no `algorithm`" if algorithm is None else f"has `algorithm: {algorithm}`"
         raise ConfigError(f"the recipe {recipe} {found}: `eva-data train` knows {', '.join(OFFLINE)}")
@@ -83,6 +91,34 @@ def split_of(config: Config, store: Store, iteration: int) -> str:
     return "+".join(f"iter_{number}" for number, count in pairs.items() if count)
 
 
+def replay_split_of(config: Config, store: Store, iteration: int) -> str:
+    """The earlier iterations of which theta_t replays pairs, in the notation of `load_dataset`; empty if none.
+
+    Raise StaleError if an iteration is not built, and DataError if its pairs were changed after the build.
+    """
+    if not config.train.replay:
+        return ""
+    pairs = {number: _pairs(store, number) for number in range(1, iteration)}
+    return "+".join(f"iter_{number}" for number, count in pairs.items() if count)
+
+
+def other_reference(config: Config, iteration: int) -> bool:
+    """Whether theta_t is trained with another reference model than the model that it is trained from.
+
+    Raise ConfigError if the loss of the recipe has no reference model.
+    """
+    train = config.train
+    if train.reference == "previous":
+        return False
+    algorithm = algorithm_of(find_recipe(train.recipe))
+    if algorithm not in REFERENCED:
+        raise ConfigError(
+            f"`train.reference` is {train.reference}, but the loss of {algorithm} has no reference model: set it to "
+            f"previous, or take a recipe of {' or '.join(REFERENCED)}"
+        )
+    return train.mode == "incremental" and iteration > config.first_answered
+
+
 def _pairs(store: Store, iteration: int) -> int:
     if iteration not in store.iterations():
         raise StaleError(f"iteration {iteration} has no pairs yet: build it with `eva-data build --iter {iteration}`")
@@ -92,22 +128,37 @@ def _pairs(store: Store, iteration: int) -> int:
 
 
 def refuse_another(config: Config, store: Store, iteration: int) -> None:
-    """Raise StaleError if theta_t exists but was trained with another algorithm or split: it is never trained again."""
+    """Raise StaleError if theta_t exists but was trained by another algorithm, split, replay or reference model.
+
+    A finished theta is never trained again.
+    """
     solver = store.solver_folder(iteration)
     refuse_damaged(store, iteration)
     record = read_training(store, iteration)
     # The algorithm was not recorded before there was a choice.
-    trained = (record.get("algorithm", "dpo"), record.get("split"))
+    replay = (record.get("replay") or {}).get("share", 0.0)
+    trained = _told(record.get("algorithm", "dpo"), record.get("split"), replay, "reference" in record)
     recipe = own_recipe(config)
     if None not in (recipe, record.get("recipe_sha256")) and record["recipe_sha256"] != recipe:
         raise StaleError(
             f"theta_{iteration} is there, and `train.recipe` holds other content than it was trained by: set it "
             f"back, set another `folder`, or delete {solver} if no iteration was built with it"
         )
-    asked = (algorithm_of(find_recipe(config.train.recipe)), split_of(config, store, iteration))
+    asked = _told(
+        algorithm_of(find_recipe(config.train.recipe)),
+        split_of(config, store, iteration),
+        config.train.replay if replay_split_of(config, store, iteration) else 0.0,
+        other_reference(config, iteration),
+    )
     if trained != asked:
         raise StaleError(
-            f"theta_{iteration} is there, trained by {trained[0]} on {trained[1]} and not by {asked[0]} on {asked[1]}, "
+            f"theta_{iteration} is there, trained by {trained} and not by {asked}, "
             "and a finished solver is never trained again, since the next iteration may hold its answers: set another "
             f"`folder`, or delete {solver} if no iteration was built with it"
         )
+
+
+def _told(algorithm: str, split: str | None, replay: float, initial: bool) -> str:
+    """How a theta is trained, in words."""
+    more = f" with {replay:g} of the earlier pairs" if replay else ""
+    return f"{algorithm} on {split}{more}" + (" against theta_0" if initial else "")

@@ -1,4 +1,4 @@
-"""What a person reads after a build: first of all, where there are no pairs, that there are none."""
+"""The text after a build. A build without pairs says so first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eva_data.cli import main
 
 
 def built(folder: Path, rows: Sequence[Mapping[str, object]]) -> str:
-    """Builds iteration 1 from a table of responses in the current folder, and gives what is printed."""
+    """Build iteration 1 from a table of responses in the current folder, and return the printed text."""
     (folder / "r.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (folder / "eva.yaml").write_text(
         "name: acme/few\nfolder: out\nsolver: {backend: table, path: r.jsonl, then: {model: a/b}}\n"

@@ -1,4 +1,4 @@
-"""A file that is missing or cannot be read is found by plan, dry run and build, before anybody is asked."""
+"""A missing or unreadable file is found by plan, dry run and build before any model is asked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REWARD = {"backend": "verifier", "function": "eva_data.rewards.answers:final_num
 
 
 def said(folder: Path, *arguments: str, **blocks: object) -> tuple[int, str, str]:
-    """Status, output and errors of eva-data with these settings; nothing answers at the solver's address."""
+    """Status, output and errors of eva-data with these settings. No server answers at the solver's address."""
     settings = {"name": "acme/inputs", "folder": "out", "solver": SOLVER, "reward": REWARD} | blocks
     (folder / "eva.yaml").write_text(yaml.safe_dump(settings))
     done = subprocess.run(

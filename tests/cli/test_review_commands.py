@@ -1,4 +1,4 @@
-"""`eva-data review` where there is no Argilla server, or no such one: a sentence each, and no secret in any."""
+"""`eva-data review` without a server, or with a server that is not Argilla 2: one sentence each, without a secret."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEY = "a-secret.apikey"
 
 
 class _Page(Quiet):
-    """A server that is something else: its page for every address but one, which quotes the key."""
+    """A server that is not Argilla 2. It answers with the key that it got, or below `/old` like an older Argilla."""
 
     def do_GET(self) -> None:
         old = self.path.startswith("/old")

@@ -1,4 +1,4 @@
-"""No text of a server, a model, a dataset or a reviewer acts on the terminal: by the real command, piped and in one."""
+"""No text of a server, a model, a dataset or a reviewer controls the terminal of the real command, piped or not."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\??\d*[hlKAG]|\r")
 
 
 def piped(line: list[str], folder: Path, **environment: str) -> tuple[int, str]:
-    """Status, and standard output and error together."""
+    """The status, and standard output and error in one text."""
     done = subprocess.run(
         line,
         cwd=folder,
@@ -57,7 +57,7 @@ def piped(line: list[str], folder: Path, **environment: str) -> tuple[int, str]:
 
 
 def in_terminal(line: list[str], folder: Path, **environment: str) -> tuple[int, str]:
-    """The same in a pseudo-terminal."""
+    """Like `piped`, in a pseudo-terminal."""
     parent, child = pty.openpty()
     settings = os.environ | {"COLUMNS": "400", "TERM": "xterm-256color"} | environment
     process = subprocess.Popen(line, cwd=folder, env=settings, stdin=child, stdout=child, stderr=child)
@@ -79,7 +79,7 @@ def in_terminal(line: list[str], folder: Path, **environment: str) -> tuple[int,
 
 
 def assert_inert(told: str, *, terminal: bool) -> None:
-    """Nothing of HOSTILE acts, all of it can be read."""
+    """Fail if a part of HOSTILE acts or cannot be read."""
     assert ESCAPED in OURS.sub("", told) if terminal else ESCAPED in told
     left = OURS.sub("", told) if terminal else told
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]", left)
@@ -93,7 +93,7 @@ def terminal(request: pytest.FixtureRequest) -> bool:
 
 
 def run(terminal: bool, folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
-    """The command on the small dataset of a folder, with its eva.yaml."""
+    """The command line for the small dataset of a folder, with its eva.yaml."""
     settings = ("--config", str(folder / "eva.yaml"))
     (folder / "eva.yaml").write_text(yaml.safe_dump(SETTINGS))
     line = command(folder / "small", *arguments, settings=settings)
@@ -143,7 +143,7 @@ def test_status_and_verify_print_what_a_foreign_dataset_says_as_text(tmp_path: P
 
 
 class _Hostile(Quiet):
-    """Refuses whatever it is asked, in words of its own."""
+    """A server that refuses every request with a hostile text."""
 
     def _refuse(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -241,7 +241,7 @@ def test_a_console_takes_markup_and_emoji_of_a_string_as_text() -> None:
 
 
 def test_every_command_prints_through_the_two_that_make_text_inert() -> None:
-    """A new command that prints past them fails here."""
+    """A new command that prints in another way fails this test."""
     folder = Path(eva_data.cli.__file__).parent
     found = []
     for path in folder.rglob("*.py"):

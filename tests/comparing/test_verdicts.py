@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eva_data.calls import Completion, Request, Unparsable
-from eva_data.comparing.verdict import AGAIN, Judged, bracketed, judge_once, rated, read_verdict
+from eva_data.comparing.verdict import AGAIN, Judged, bracketed, judge_once, no_verdict, rated, read_verdict
 
 FIVE = ("A>>B", "A>B", "A=B", "B>A", "B>>A")
 
@@ -60,7 +60,7 @@ def test_ratings_in_double_brackets_are_read_on_their_scale() -> None:
 
 
 def answered(*replies: Completion) -> tuple[Judged, list[Request]]:
-    """What becomes of a question to which these replies come, and the requests that were made."""
+    """The result of a question that gets these replies, and the requests."""
     chain = judge_once(({"role": "user", "content": "Which?"},), read_verdict)
     requests = next(chain)
     made = list(requests)
@@ -79,7 +79,7 @@ def said(text: str | None, reason: str = "stop", error: str | None = None) -> Co
 
 def test_a_reply_without_a_verdict_is_asked_for_once_more() -> None:
     judged, requests = answered(said("Hm."), said("Verdict: tie"))
-    assert judged == {"label": "tie", "reason": None, "raw": None}
+    assert judged == Judged(label="tie", reason=None, raw=None, log_first=None, log_second=None)
     assert [request.salt for request in requests] == ["", AGAIN]
 
 
@@ -87,15 +87,11 @@ def test_thoughts_are_no_verdict_and_a_cut_reply_holds_none() -> None:
     judged, _ = answered(said("<think>Verdict: first</think>\nVerdict: second"))
     assert judged["label"] == "second"
     judged, _ = answered(said("Verdict: first", "length"), said("Verdict: first", "length"))
-    assert judged == {
-        "label": None,
-        "reason": "unparsable: the reply was cut at max_tokens",
-        "raw": "Verdict: first",
-    }
+    assert judged == no_verdict("unparsable: the reply was cut at max_tokens", "Verdict: first")
 
 
 def test_a_call_that_failed_is_no_verdict_and_says_which_kind_it_was() -> None:
     judged, requests = answered(said(None, "error", "gave_up: HTTP 500"))
-    assert judged == {"label": None, "reason": "gave_up: HTTP 500", "raw": None} and len(requests) == 1
+    assert judged == no_verdict("gave_up: HTTP 500") and len(requests) == 1
     judged, _ = answered(said(None, "error", "context_length_exceeded"))
     assert judged["reason"] == "call_failed: context_length_exceeded"

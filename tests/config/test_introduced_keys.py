@@ -1,4 +1,4 @@
-"""A key that is added, or whose default changes, does not make an older dataset stale: a table says what it meant."""
+"""A new key or a changed default does not make an older dataset stale. A table says what the older dataset meant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every key has exactly one mark, so that a new key cannot become active by a pull before someone has thought of it."""
+"""Every key has exactly one mark, so that a pull cannot activate a new key that nobody has thought about."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eva_data.config.reading import load_config, parse_config
 
 
 def blocks(base: type[Settings] = Settings) -> list[type[Settings]]:
-    """Every block of the settings that may stand in an eva.yaml."""
+    """All blocks of settings that an eva.yaml may contain."""
     found = [block for kind in base.__subclasses__() for block in (kind, *blocks(kind))]
     return [block for block in found if block.__module__.startswith("eva_data.config")]
 

@@ -1,4 +1,4 @@
-"""The ready settings: each parses as what it says, can be planned, and is written by `eva-data init`."""
+"""The ready settings: each parses as the expected classes, can be planned, and is written by `eva-data init`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def recipe(name: str) -> Config:
 
 
 def test_every_recipe_is_checked_here() -> None:
-    assert sorted(file.name for file in RECIPES.iterdir()) == [f"{name}.yaml" for name in BLOCKS]
+    assert sorted(file.name for file in RECIPES.glob("*.yaml")) == [f"{name}.yaml" for name in BLOCKS]
 
 
 @recipes

@@ -1,4 +1,4 @@
-"""Hashes are remembered by stat: a file is read once, again when it changed, and never believed on its times alone."""
+"""Hashes are remembered by stat. A file is read once, and again after a change. Its times alone are no proof."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_store import small_store
+from small_store import make_small_store, small_store
 
 from eva_data.dataset import checked as module
 from eva_data.dataset.checked import remembered
@@ -101,7 +101,7 @@ def test_a_build_fills_the_memory_and_reading_its_tables_reads_none_for_its_hash
 ) -> None:
     # The tables of this test take no time to write, which those that are worth remembering do.
     monkeypatch.setattr(module, "_TICK", -1_000_000_000)
-    store = small_store(tmp_path / "small")
+    store = make_small_store(tmp_path / "small")
     written = [store.folder / name for iteration in (1, 2) for name in store.manifest(iteration).files]
     assert sorted(read) == sorted(written)
     for iteration in (1, 2):

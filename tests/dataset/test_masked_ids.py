@@ -1,4 +1,4 @@
-"""A secret of this machine in a seed or a table is masked before ids are made, so that ids are of what is published."""
+"""Secrets in seeds and tables are masked before ids are computed, so ids are hashes of the published texts."""
 
 from __future__ import annotations
 

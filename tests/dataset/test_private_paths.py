@@ -1,4 +1,4 @@
-"""Where things lie on a user's machine stays out of what is published."""
+"""Paths of a user's machine are not published."""
 
 from __future__ import annotations
 

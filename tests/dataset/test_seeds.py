@@ -1,4 +1,4 @@
-"""Seeds and existing responses from files: every row is a prompt or a reject, whatever the order."""
+"""Seeds and existing responses from files: every row becomes a prompt or a reject, in any order."""
 
 from __future__ import annotations
 

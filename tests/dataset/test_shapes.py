@@ -1,4 +1,4 @@
-"""Shapes that people have: prompts and scored responses in each, and the whole of what becomes of them."""
+"""Common shapes of files: prompts and scored responses in each shape, and the whole result of reading them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dataset folder: tables in one file or several, and what is left of a write that was cut off."""
+"""The dataset folder: tables in one or several files, and the remains of an interrupted write."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def longer(first: str, second: str) -> str:
 
 @dataclass
 class Place:
-    """A folder with prompts, baseline answers and an eva.yaml, and what an evaluation there said last."""
+    """A folder with prompts, baseline answers and an eva.yaml, in which evaluations run."""
 
     folder: Path
     solver: OddServer
@@ -40,9 +40,11 @@ class Place:
     """Further lines of the block `evaluate`."""
     set_lines: str = ""
     """Further keys of the set."""
+    columns: dict[str, list[str]] = field(default_factory=dict)
+    """Further columns of the set's file."""
 
     def write(self) -> tuple[str, ...]:
-        rows = {"prompt": PROMPTS, "category": ["even", "odd"] * 6}
+        rows = {"prompt": PROMPTS, "category": ["even", "odd"] * 6} | self.columns
         pl.DataFrame(rows).write_parquet(self.folder / "questions.parquet")
         pl.DataFrame({"prompt": list(self.baseline), "response": list(self.baseline.values())}).write_parquet(
             self.folder / "baseline.parquet"
@@ -67,7 +69,7 @@ class Place:
         return eva(self.folder / "compared", "evaluate", *(arguments or usual), settings=self.write())
 
     def figures(self) -> Figures:
-        """Of the one comparison that is kept."""
+        """The figures of the only comparison in the record."""
         store = Store(self.folder / "compared")
         record = read_record(store)
         assert record is not None and len(record.evaluations) == 1
@@ -101,6 +103,25 @@ def test_a_judge_that_finds_the_longer_answer_better_decides_in_both_orders(tmp_
         again = place.evaluate()
         assert again.returncode == 0 and again.stdout == done.stdout
         assert [asked for asked in judge.asked[before[0] :] if "<first_reply>" in asked.prompt] == []
+
+
+def test_changed_references_and_another_question_are_judged_anew(tmp_path: Path) -> None:
+    def told(place: Place) -> int:
+        done = place.evaluate()
+        assert done.returncode == 0, done.stderr
+        return len([asked for asked in judge.asked if "<first_reply>" in asked.prompt])
+
+    with serving() as solver, JudgeServer(longer) as judge:
+        place = Place(tmp_path, solver, (judge,), columns={"reference": ["It is a number."] * 12})
+        assert told(place) == 24
+        place.columns = {"reference": ["It is a number."] * 11 + ["It is 121."]}
+        assert told(place) == 26
+        assert "It is 121." in judge.asked[-1].prompt
+        replies = "<first_reply>\n{first}\n</first_reply>\n<second_reply>\n{second}\n</second_reply>"
+        place.set_lines = ", judge_template: question.txt"
+        for words, asked in (("Which is better?", 50), ("Which is the better one?", 74)):
+            (tmp_path / "question.txt").write_text(f"{{prompt}}\n{replies}\n{words} End with `Verdict: first`.")
+            assert told(place) == asked
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,24 @@
-"""The published rules against planted judges: what is asked, how often, and what comes out."""
+"""The published rules with planted judges: the questions, their number, and the figures."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from math import log
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from judge_server import shown
-from odd_server import Answer, Asked, OddServer, said
+from odd_server import Answer, Asked, OddServer, refused, said
 from sandbox_runs import eva
 
 from eva_data.dataset.evaluations import read_record, read_rows
 from eva_data.dataset.store import Store
 from eva_data.evaluation.figures import Figures, figures_of
 from eva_data.hub.checks.evaluations_again import verify_evaluations
+from eva_data.ledger import Ledger
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +29,7 @@ REFERENCES = {"Write a poem.": None, "What is 2 + 2?": ["It is 4.", "It is 8."]}
 def evaluated(
     folder: Path, rule: str, columns: Mapping[str, Any], answer: Callable[[Asked], Answer], against: str | None = None
 ) -> Figures:
-    """The figures of theta_0, which says `Mine.` to everything, on a set of two prompts by a rule."""
+    """The figures of a rule on a set of two prompts, for a theta_0 that always answers `Mine.`."""
     pl.DataFrame({"prompt": list(TURNS)} | dict(columns)).write_parquet(folder / "set.parquet")
     pl.DataFrame({"prompt": list(TURNS), "response": ["Theirs.", "Theirs."]}).write_parquet(folder / "baseline.parquet")
     (folder / "seeds.txt").write_text("Name a tree.\n")
@@ -83,14 +86,24 @@ def test_arena_hard_reads_five_verdicts_in_both_orders(tmp_path: Path) -> None:
         return said(asked, f"My own answer is short.\n{better}" if "poem" in asked.prompt else "[[A=B]]")
 
     made = evaluated(tmp_path, "arena_hard", {}, answer, "reference")
-    assert made.estimate is not None and made.estimate.estimate == 0.75
-    assert made.scores.sort("score")["score"].to_list() == [0.5, 1.0]
+    # A strong win counts three times, a slight one once, two ties half each: 5 of 6 verdicts.
+    assert made.estimate is not None and made.estimate.estimate == pytest.approx(5 / 6)
+    assert made.scores.sort("score").select("score", "weight").rows() == [(0.5, 2.0), (1.0, 4.0)]
+    assert made.not_comparable == (
+        "not comparable with the leaderboard of Arena-Hard v0.1: the judge is tiny, and there gpt-4-1106-preview; the "
+        "baseline is reference, and there gpt-4-0314; 2 prompts were asked, and there 500; the question to the judge "
+        "is in eva-data's words",
+    )
     assert len(QUESTIONS) == 4
     assert made.orders[0].consistent == 1.0
 
 
-def test_alpaca_eval_asks_once_per_prompt_in_its_drawn_order(tmp_path: Path) -> None:
+def test_alpaca_eval_asks_once_per_prompt_in_its_drawn_order_and_reads_a_letter_where_there_are_no_probabilities(
+    tmp_path: Path,
+) -> None:
     def answer(asked: Asked) -> Answer:
+        if "logprobs" in asked.body:
+            return refused("You are not allowed to request logprobs from this model.", 403)
         replies = shown(asked.prompt, "answer_of_m", "answer_of_M")
         if not replies:
             return said(asked, "Hello.")
@@ -98,7 +111,45 @@ def test_alpaca_eval_asks_once_per_prompt_in_its_drawn_order(tmp_path: Path) -> 
 
     made = evaluated(tmp_path, "alpaca_eval", {}, answer, "reference")
     assert made.estimate is not None and made.estimate.estimate == 1.0
-    assert len(QUESTIONS) == 2 and made.orders == ()
+    assert len(set(QUESTIONS)) == 2 and made.orders == ()
+    assert made.probabilities == 0
+    assert "the judge gave log-probabilities for 0 % of its verdicts; the others count as 0, 0.5 or 1" in made.warnings
+
+
+def likely(asked: Asked, **logarithms: float) -> Answer:
+    """The reply `M`, beside the log-probabilities of first tokens."""
+    status, content, *_ = said(asked, "M")
+    listed = [{"token": token, "logprob": value} for token, value in logarithms.items()]
+    content["choices"][0]["logprobs"] = {"content": [{"token": "M", "logprob": -1.0, "top_logprobs": listed}]}
+    return status, content
+
+
+def test_alpaca_eval_takes_the_probability_of_a_letter_before_the_letter(tmp_path: Path) -> None:
+    wanted: list[object] = []
+
+    def answer(asked: Asked) -> Answer:
+        replies = shown(asked.prompt, "answer_of_m", "answer_of_M")
+        if not replies:
+            assert "logprobs" not in asked.body
+            return said(asked, "Hello.")
+        wanted.append((asked.body["logprobs"], asked.body["top_logprobs"]))
+        ours, theirs = ("m", "M") if replies[0] == "Mine." else ("M", "m")
+        # .6 of .6 + .2 for the solver's answer to the one prompt, and to the other the solver's letter is not listed.
+        likelihoods = {ours: log(0.6), theirs: log(0.2)} if "poem" in asked.prompt else {theirs: log(0.9)}
+        return likely(asked, The=log(0.1), **likelihoods)
+
+    made = evaluated(tmp_path, "alpaca_eval", {}, answer, "reference")
+    assert wanted == [(True, 5), (True, 5)]
+    assert made.probabilities == 1.0 and len(made.warnings) == 1
+    assert made.scores["score"].sort().to_list() == pytest.approx([0.0, 0.75])
+    assert made.estimate is not None and made.estimate.estimate == pytest.approx(0.375)
+    rows = read_rows(Store(tmp_path / "ruled"))
+    assert rows["preference"].sort().to_list() == pytest.approx([0.0, 0.75])
+    assert rows["label"].to_list() == ["M", "M"] and rows["raw"].null_count() == 2
+    # What was paid for is in the ledger, with its probabilities.
+    with Ledger(tmp_path / "ruled" / ".eva" / "ledger.sqlite") as ledger:
+        kept = [json.loads(tokens) for (tokens,) in ledger.rows("SELECT tokens FROM likelihoods")]
+    assert len(kept) == 2 and all(tokens["The"] == log(0.1) for tokens in kept)
 
 
 def test_wildbench_shows_the_checklist_and_counts_small_differences_half(tmp_path: Path) -> None:
@@ -140,4 +191,4 @@ def test_verify_finds_figures_and_scores_that_do_not_follow_from_the_rows(tmp_pa
     )
     (store.folder / "evaluations" / "theta_0.parquet").write_bytes(b"no table")
     problems, _ = verify_evaluations(store)
-    assert len(problems) == 1 and "is not the file of evaluations that the record names, by its SHA-256" in problems[0]
+    assert len(problems) == 1 and "is not the file that its record names, by its SHA-256" in problems[0]

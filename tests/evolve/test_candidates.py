@@ -1,4 +1,4 @@
-"""Several candidates in each step of a chain: what is asked, how they are rated, which goes on, what is left."""
+"""Several candidates in each step of a chain: requests, ratings, the choice, and the rows."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def asked_of(request: Request) -> str:
 
 
 def ratings(text: str) -> dict[str, str]:
-    """The two questions about a prompt, by what they ask for."""
+    """The two questions about a prompt, by the rated quality."""
     return {aspect: question.replace("{prompt}", text) for aspect, question in QUESTIONS.items()}
 
 
 def drive(chain: Chain[Any], answer: Callable[[Request], Completion]) -> tuple[list[list[Request]], Any]:
-    """Every list of requests that a chain yields, and what it returns, each request answered by itself."""
+    """All lists of requests of a chain, and its result. Each request gets its own answer."""
     asked: list[list[Request]] = []
     replies: Any = None
     while True:
@@ -68,7 +68,7 @@ def run(
 
 
 def a_creator(scores: dict[str, tuple[int, int]]) -> Callable[[Request], Completion]:
-    """Appends the strategy's name to a prompt; rates by the last word of a prompt, as `scores` has it."""
+    """A creator that appends the strategy's name to a prompt. It rates a prompt by its last word, as `scores` says."""
 
     def answer(request: Request) -> Completion:
         asked = asked_of(request)
@@ -342,3 +342,32 @@ def test_both_questions_name_their_scale_and_have_one_place_for_the_prompt(aspec
     assert [f"\n{stars}: " in question for stars in range(7)] == [False, *[True] * 5, False]
     assert question.startswith("You judge prompts")
     assert f"Rate the {aspect} of" in question
+
+
+def test_siblings_all_start_from_the_prompt_by_different_strategies_as_far_as_there_are() -> None:
+    asked, rows = run(lambda request: said(f"{asked_of(request)}!"), evolutions=4, candidates=1, siblings=True)
+    assert [len(requests) for requests in asked] == [4]
+    names = [row["mutation"] for row in rows]
+    assert sorted(names[:3]) == sorted(NAMES)
+    assert names[3] in NAMES
+    assert {(row["parent_id"], row["depth"]) for row in rows} == {("chain", 4)}
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+
+
+def test_of_the_candidates_of_each_sibling_the_best_is_kept() -> None:
+    scores = {"deepen": (3, 3), "constrain": (5, 2), "widen": (1, 5)}
+    asked, rows = run(a_creator(scores), evolutions=2, candidates=2, siblings=True)
+    assert [len(requests) for requests in asked] == [4, 2 * len({row["prompt_id"] for row in rows})]
+    # Three strategies for four attempts: all of them before one comes again.
+    assert sorted({row["mutation"] for row in rows}) == sorted(NAMES)
+    for step in (1, 2):
+        pair = [row for row in rows if row["step"] == step]
+        best = max(pair, key=lambda row: sum(scores[row["mutation"]]))
+        assert [row["status"] for row in pair] == [None if row is best else "unused" for row in pair]
+
+
+def test_a_chain_ends_at_the_deepest_prompt() -> None:
+    _, rows = run(lambda request: said(f"{asked_of(request)}!"), evolutions=4, candidates=1, max_depth=5)
+    assert [row["depth"] for row in rows] == [4, 5]
+    for siblings in (False, True):
+        assert run(lambda request: said("Never."), candidates=1, max_depth=3, siblings=siblings) == ([], [])

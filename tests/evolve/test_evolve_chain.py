@@ -37,7 +37,7 @@ def sampled(messages: list[dict[str, str]], depth: int = 0) -> Row:
 
 
 def drive(chain: Chain[list[Row]], replies: Iterable[Completion]) -> tuple[list[Request], list[Row]]:
-    """Everything that a chain asks, and what it returns."""
+    """All requests of a chain, and its result."""
     replies = iter(replies)
     asked: list[Request] = []
     answer: Any = None
@@ -325,13 +325,13 @@ replies = st.one_of(
 
 
 def an_answer(request: Request) -> Completion:
-    """A reply that depends on the request alone, as with a deterministic model."""
+    """A reply that depends only on the request, like the reply of a deterministic model."""
     asked = request.messages[0]["content"] + request.salt
     return said(f"{sum(map(ord, asked)) % 97} rivers: {asked[-40:]}")
 
 
 def in_turns(chains: Sequence[Chain[list[Row]]]) -> list[list[Row]]:
-    """The results of chains that are driven a step each at a time, the last one first."""
+    """The results of chains that take turns, one step at a time, the last chain first."""
     answers: dict[int, Any] = dict.fromkeys(reversed(range(len(chains))))
     results: dict[int, list[Row]] = {}
     while answers:

@@ -1,4 +1,4 @@
-"""What each strategy asks the creator, whole, and how the reply is read."""
+"""The whole request of each strategy to the creator, and the reading of the reply."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def asked(strategy: Strategy, prompt: Conversation = RIVERS) -> str:
 
 
 def silent_llm() -> Any:
-    """Distilabel's tasks want an LLM before they render anything."""
+    """An LLM without answers, because Distilabel's tasks need an LLM before they render a request."""
     from distilabel.models.llms.base import LLM
 
     class Silent(LLM):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""From a creator's reply to a prompt: what the parsers take off, and what they leave."""
+"""From a creator's reply to a prompt: what the parsers remove, and what they keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a creator's reply is read, kind by kind, and how well on the labelled sets."""
+"""The reading of a creator's reply, kind by kind, and its accuracy on the labelled sets."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_another_language_than_the_parents_is_found(parent: str, text: str, othe
         ("Write " * 24, "Write a haiku.", "the text repeats itself"),
         ("Solve the the the the the the the the the the the the", "Solve x = 2.", "the text repeats itself"),
         ("请写请写请写请写请写请写请写请写请写", "写一首诗。", "the text repeats itself"),
-        ("\ufffd\ufffd the \x00\x00 beach", "Name a beach.", "the text consists of characters that are none"),
+        ("\ufffd\ufffd the \x00\x00 beach", "Name a beach.", "the text consists of broken characters"),
         ('{"error": {"message": "overloaded", "code": 503}}', "Name a lake.", "the text is a server's error"),
         ('{"object": "error", "message": "busy", "code": 503}', "Name a lake.", "the text is a server's error"),
         ('{"detail": "Not Found"}', "Name a lake.", "the text is a server's error"),

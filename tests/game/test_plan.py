@@ -1,4 +1,4 @@
-"""What an iteration will take, worked by hand, and a pilot that the build does not pay for again."""
+"""The costs of an iteration, worked by hand, and a pilot that the build does not pay for again."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ from eva_data.config.reading import parse_config
 from eva_data.dataset.seeds import as_prompts, read_seeds
 from eva_data.dataset.staleness import what_counts
 from eva_data.errors import DataError, StaleError
+from eva_data.evaluation.asked import visible_difference
+from eva_data.evaluation.rules.own import RULE as OWN
+from eva_data.evaluation.rules.verifier import RULE as VERIFIED
 from eva_data.evolve.scorer import QUESTIONS
 from eva_data.game.pilot import Piloted
 from eva_data.game.plan import PlanLine, Rates, plan_iteration, rates_of
@@ -50,7 +53,7 @@ UNKNOWN = {"backend": "api", "model": "unheard-of", "base_url": "http://127.0.0.
 
 
 def run_of(folder: Path, instead: str | None = None, **blocks: Any) -> Run:
-    """A run with ten seeds of 40 characters, so of 10 tokens each; `instead` is its `--solver`."""
+    """A run with ten seeds of 40 characters, which count as 10 tokens. `instead` is its `--solver`."""
     seeds = folder / "seeds.jsonl"
     seeds.write_text("".join(json.dumps({"prompt": f"{number:040}"}) + "\n" for number in range(10)))
     values = {
@@ -64,7 +67,7 @@ def run_of(folder: Path, instead: str | None = None, **blocks: Any) -> Run:
 
 
 def bill(stage: str, model: str = "tiny@unknown", **fields: Any) -> Bill:
-    """Of two requests with six answers each: 40 tokens in, 600 out, 3 seconds."""
+    """The bill of two requests with six answers each: 40 tokens in, 600 tokens out, 3 seconds."""
     values: dict[str, Any] = {"completions": 12, "prompt_tokens": 40, "completion_tokens": 600, "seconds": 3.0}
     return Bill(model=model, stage=stage, **{"iteration": 1, "cost": 0.5} | values | fields)
 
@@ -75,7 +78,7 @@ def keep(run: Run, *bills: Bill) -> None:
 
 
 def build(run: Run, iteration: int, *, solver: str = "tiny@unknown", survivors: int = 0, attempts: int = 0) -> None:
-    """An iteration of the seeds, without anything else in it; its `evolving` as given."""
+    """Build an iteration that holds only the seeds, with this block `evolving`."""
     assert run.config.seeds is not None
     prompts = as_prompts(read_seeds(run.config.seeds, run.config.seed)[0], iteration)
     manifest = a_manifest(
@@ -90,7 +93,7 @@ def build(run: Run, iteration: int, *, solver: str = "tiny@unknown", survivors: 
 
 
 def line(stage: str, calls: int, completions: int, tokens_in: int, tokens_out: int, **fields: Any) -> PlanLine:
-    """A line that rests on nothing measured, at $1 and $2 per million tokens unless it says otherwise."""
+    """A line of the plan without measured figures, at $1 and $2 per million tokens by default."""
     counts: dict[str, Any] = {
         "calls": calls,
         "completions": completions,
@@ -325,7 +328,7 @@ def test_steps_and_not_candidates_are_the_rate_at_which_evolutions_survive(tmp_p
 
 def test_no_instruction_is_longer_than_the_plan_takes_it_to_be() -> None:
     from eva_data.evolve.methods import METHODS, build_method
-    from eva_data.rewards.judge import TEMPLATE
+    from eva_data.rewards.backends.judge import TEMPLATE
 
     assert max(len(s.template) for name in METHODS for s in build_method(name).strategies) <= EVOLVE_TEMPLATE
     assert len(TEMPLATE) <= JUDGE_TEMPLATE
@@ -422,6 +425,87 @@ def test_evolving_is_no_faster_than_its_chains(tmp_path: Path) -> None:
     assert evolve.seconds == pytest.approx(8.0)
 
 
+# --- what measuring takes ----------------------------------------------------------------------------------------
+
+JUDGING: dict[str, Any] = {
+    "evaluate": {"heldout": 2, "judges": [API | {"model": "acme", "max_tokens": 50}], "max_tokens": 30},
+    "solver": {"backend": "transformers", "model": "sandbox", "max_tokens": 100, "batch_size": 16},
+}
+
+
+def test_a_new_theta_and_theta_0_answer_the_held_out_prompts_and_every_judge_sees_both_orders(tmp_path: Path) -> None:
+    plan = plan_iteration(run_of(tmp_path, **JUDGING), 1)
+    own: dict[str, Any] = {"model": "sandbox", "cost": 0.0, "own_hardware": True}
+    template = math.ceil(len(OWN.template) / 4)
+    assert plan.measuring == (
+        # Two prompts of 10 tokens, answered by theta_0 and theta_1 in one batch.
+        line("evaluate (heldout)", 1, 4, 40, 4 * 30, **own),
+        # theta_1 against theta_0, in both orders; a reply may have more tokens than the judge's block says.
+        line("compare (heldout)", 4, 4, 4 * (template + 10 + 2 * 30), 4 * OWN.max_tokens, model="acme"),
+    )
+    # (1.95996 + 0.84162) x 0.5 / the root of 2 is .9905, more than there is between 50 % and 100 %.
+    assert plan.measured == ("the set `heldout` (own, 2 prompts); it can tell no win rate from 50 % (4 times of 5)",)
+    assert plan.lines[0].completions == 8 * 6, "what is set aside is not answered"
+
+
+def test_what_measuring_takes_is_printed_and_counts_against_the_budget(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_iteration(run_of(tmp_path, **JUDGING), 1)
+    print_plan(plan, Piloted(0, 0.0, 0), 0.001)
+    said = capsys.readouterr().out
+    assert "Afterwards: what measuring it will take" in said
+    assert "evaluate (heldout): sandbox; compare (heldout): acme" in said
+    assert "Note: the set `heldout` (own, 2 prompts); it can tell no win rate" in said
+    assert "are left: perhaps not enough for this iteration and what measures it" in said
+
+
+def test_every_later_theta_is_compared_with_two_others_whose_answers_are_there(tmp_path: Path) -> None:
+    plan = plan_iteration(run_of(tmp_path, **JUDGING), 2)
+    assert [(found.stage, found.completions) for found in plan.measuring] == [
+        ("evaluate (heldout)", 2),
+        ("compare (heldout)", 2 * 2 * 2),
+    ]
+
+
+def test_functions_and_ratings_are_planned_by_their_own_numbers(tmp_path: Path) -> None:
+    questions = tmp_path / "questions.jsonl"
+    turns = [{"prompt": "x" * 40, "turn_2": "y" * 20}, {"prompt": "z" * 40, "turn_2": "y" * 20}]
+    questions.write_text("".join(json.dumps(row) + "\n" for row in turns))
+    sums, bench = ({"name": name, "path": str(questions)} for name in ("sums", "bench"))
+    settings = JUDGING | {
+        "evaluate": JUDGING["evaluate"]
+        | {"heldout": 0, "sets": [sums | {"rule": "verifier", "samples": 4}, bench | {"rule": "mt_bench"}]},
+        "score": {"model": API, "sample": 3},
+    }
+    plan = plan_iteration(run_of(tmp_path, **settings), 2)
+    assert [(found.stage, found.completions, found.calls) for found in plan.measuring] == [
+        ("evaluate (sums)", 8, 1),
+        ("reward (sums)", None, 8),
+        # Two turns one after the other.
+        ("evaluate (bench)", 4, 2),
+        ("compare (bench)", 4, 4),
+        ("score", 6, 6),
+    ]
+    # The second turn is asked with the first one, its answer of 30 tokens, and 5 tokens of its own.
+    assert plan.measuring[2].tokens_in == 2 * (10 + 10 + 30 + 5)
+    question = math.ceil(sum(map(len, QUESTIONS.values())) / 2 / 4)
+    assert plan.measuring[4].tokens_in == 6 * (10 + question)
+    assert plan.measured[0] == "the set `sums` (verifier, 2 prompts); so few prompts tell no two solvers apart"
+    # 2.80159 x .5 / the root of 500, and x the root of .5 / the root of 500.
+    assert visible_difference(OWN, 500) == "; it can tell a win rate of 56.3 % from 50 % (4 times of 5)"
+    verified = visible_difference(VERIFIED, 500)
+    assert verified == "; it can tell shares of right answers that are 8.9 points apart (4 times of 5)"
+    assert plan.cost == sum(found.cost or 0 for found in (*plan.lines, *plan.measuring))
+
+
+def test_a_set_that_would_have_to_be_downloaded_is_left_out_with_a_sentence(tmp_path: Path) -> None:
+    far = {"name": "far", "dataset": "acme/questions", "rule": "verifier"}
+    plan = plan_iteration(run_of(tmp_path, **JUDGING | {"evaluate": {"heldout": 0, "sets": [far]}}), 1)
+    assert plan.measuring == ()
+    assert plan.measured == ("how many prompts the set `far` has is not known here, so its evaluation is left out",)
+
+
 # --- the prompts to begin with -----------------------------------------------------------------------------------
 
 
@@ -451,7 +535,7 @@ def test_seeds_that_are_not_here_are_not_fetched(tmp_path: Path) -> None:
 
 
 def _download(cache: Path, name: str, prompts: Sequence[str]) -> None:
-    """Leave a dataset as a download would have left it."""
+    """Write a dataset to the place of a download."""
     from datasets import Dataset, DatasetInfo, SplitInfo
     from datasets.arrow_writer import ArrowWriter
     from datasets.splits import SplitDict

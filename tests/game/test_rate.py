@@ -1,4 +1,4 @@
-"""`eva-data score`: a fixed model rates prompts of every iteration once, and report and card show its means."""
+"""`eva-data score`: a fixed model rates prompts of every iteration once, and report and card show the means."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from polars.testing import assert_frame_equal
 from sandbox_runs import eva
 from small_store import small_store
 
+from eva_data.dataset.prompt_scores import keep_scores, read_score_record, read_scores
 from eva_data.dataset.store import Store
 from eva_data.report.card import dataset_card
+from eva_data.report.measures.ratings import RATING_SUMMARY, rating_summary
 from eva_data.report.page.parts import Figure, Table
 from eva_data.report.page.render import page
-from eva_data.report.ratings import RATING_SUMMARY, RATINGS, rating_summary, ratings_file
 from eva_data.report.sections.ratings import ratings
+from eva_data.tables.schemas import PROMPT_SCORES
 
 SCORER = "tiny@scorer"
 
 
 class Rating(Misbehaving):
-    """Rates what it is asked to rate: the complexity of one prompt by words, all qualities with 4."""
+    """A scorer that knows the complexity of some prompts. It gives no rating to one prompt. Quality is always 4."""
 
     def _say(self, seen: Seen, choice: int) -> str:
         if "<prompt>" not in seen.prompt:
@@ -65,7 +67,7 @@ def test_every_prompt_is_rated_once_and_the_means_are_told_with_their_intervals(
         "Iteration 2: complexity 3.00 ± 25.41 (2 of 2 prompts), quality 4.00 ± 0.00 (2 of 2 prompts).",
         "Look at it with: eva-data report --open",
     ]
-    kept = pl.read_parquet(ratings_file(store)).drop("unscored")
+    kept = read_scores(store).drop("unscored")
     rows = [(1, "11", 2.0, 4.0), (1, "22", 1.0, 4.0), (1, "33", None, 4.0), (2, "22", 1.0, 4.0), (2, "55", 5.0, 4.0)]
     expected = pl.DataFrame([(*row, kept["scorer"][0]) for row in rows], schema=kept.schema, orient="row")
     assert_frame_equal(kept, expected)
@@ -73,9 +75,8 @@ def test_every_prompt_is_rated_once_and_the_means_are_told_with_their_intervals(
 
 
 def rated(store: Store, *rows: tuple[int, str, float | None, float | None]) -> None:
-    table = pl.DataFrame([(*row, None, SCORER) for row in rows], schema=RATINGS, orient="row")
-    ratings_file(store).parent.mkdir(parents=True, exist_ok=True)
-    table.write_parquet(ratings_file(store))
+    table = pl.DataFrame([(*row, None, SCORER) for row in rows], schema=PROMPT_SCORES, orient="row")
+    keep_scores(store, table, scorer=SCORER, sample=2)
 
 
 def test_a_summary_leaves_out_prompts_that_are_no_longer_there(tmp_path: Path) -> None:
@@ -100,7 +101,10 @@ def test_report_and_published_card_show_the_ratings(tmp_path: Path) -> None:
     )
     html = page("report.html.jinja", title="", lead="", sections=[section])
     assert dangers(html) == [] and "complexity, from 1 to 5" in Read(html).text
-    card = dataset_card(store, [1, 2], repo="acme/small", revision="iter-2", licence=None)
+    card = dataset_card(
+        store, [1, 2], repo="acme/small", revision="iter-2", licence=None, scores=read_score_record(store)
+    )
+    assert "config_name: prompt_scores" in card and "| `prompt_scores` | how complex" in card
     assert "| 1 | 2 | 3 ± 12.71 | 4 |\n| 2 | 1 | none | 3 |\n" in card
 
 

@@ -1,4 +1,4 @@
-"""What a stranger's dataset tried on who pulled it and went on: nothing runs, nothing is read, nothing is sent."""
+"""Attacks by a stranger's dataset on a user who pulls it and builds on it: nothing runs, is read or is sent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEY = "sk-planted-0123456789"
 
 
 class Publisher(Quiet):
-    """A server that keeps whatever it is sent."""
+    """A server that keeps all requests."""
 
     got: ClassVar[list[str]] = []
 
@@ -52,13 +52,13 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Where the victim works."""
+    """The victim's working folder."""
     (tmp_path / "home").mkdir()
     return tmp_path / "home"
 
 
 def run(hub: Hub, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run eva-data as the victim does, who has keys in the environment."""
+    """Run eva-data as the victim, with keys in the environment."""
     keys = {"OPENAI_API_KEY": KEY, "GEMINI_API_KEY": KEY, "ANTHROPIC_API_KEY": KEY}
     return subprocess.run(
         [sys.executable, "-m", "eva_data.cli", *arguments],
@@ -72,7 +72,7 @@ def run(hub: Hub, home: Path, *arguments: str) -> subprocess.CompletedProcess[st
 
 
 def victim(hub: Hub, home: Path, made: Path, *, seed: str = "Say ab.", **settings: Any) -> str:
-    """Publish a dataset with these settings, have it pulled and built upon, and return what is said."""
+    """Publish a dataset with these settings, pull it, build on it, and return the output."""
     files = small_dataset(made, iterations=1, seed=seed)
     publish(hub, REPO, changed(files, 1, lambda values: values["config"].update(settings)))
     pulled = run(hub, home, "pull", REPO)
@@ -85,7 +85,7 @@ def victim(hub: Hub, home: Path, made: Path, *, seed: str = "Say ab.", **setting
 
 
 def api(model: str, **extra: Any) -> dict[str, Any]:
-    """A whole block of a provider's model, as a manifest holds it."""
+    """The whole block of a provider's model in a manifest."""
     sampling = {"responses": 2, "temperature": 0.7, "top_p": 0.9, "max_tokens": 64, "max_prompt_tokens": 64}
     return sampling | {
         "system": "keep",

@@ -1,4 +1,4 @@
-"""Manifests of strangers: whatever is wrong with one is said in a sentence before any file moves."""
+"""Manifests of strangers: every fault is said in one sentence before any file moves."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Break = Callable[[Files], Files]
 
 
 def content(data: bytes) -> Break:
-    """Another content of the first manifest."""
+    """Replace the content of the first manifest."""
     return lambda files: files | {"manifests/iter_1.json": data}
 
 
 def text(old: str, new: str) -> Break:
-    """A change in the text of the first manifest."""
+    """Replace a piece of text in the first manifest."""
 
     def broken(files: Files) -> Files:
         before = files["manifests/iter_1.json"]
@@ -38,7 +38,7 @@ def text(old: str, new: str) -> Break:
 
 
 def value(path: str, new: Any, *, iteration: int = 1) -> Break:
-    """Another value in a manifest, at a path such as `counts.prompts`; `...` removes it."""
+    """Set a value in a manifest, at a path such as `counts.prompts`. `...` removes it."""
 
     def change(values: Values) -> None:
         *parents, last = path.split(" ")
@@ -54,7 +54,7 @@ def value(path: str, new: Any, *, iteration: int = 1) -> Break:
 
 
 def renamed(old: str, new: str) -> Break:
-    """A table under another name, which the manifest names."""
+    """Rename a table, in the manifest too."""
 
     def broken(files: Files) -> Files:
         def change(values: Values) -> None:
@@ -74,7 +74,7 @@ def without(name: str) -> Break:
 
 
 def alone(broken: Break) -> Break:
-    """The same where the second iteration is not published, so that nothing else contradicts the first."""
+    """The same change with only iteration 1 published, so that no other file contradicts it."""
     return lambda files: broken({name: data for name, data in files.items() if "iter_2" not in name})
 
 
@@ -150,8 +150,8 @@ CASES: dict[str, tuple[Break, str]] = {
     "a setting left out": (value("config estimate", ...), "not as eva-data writes them, at `estimate`"),
     "a setting of another type": (value("config sample fraction", "0.25"), "at `sample.fraction`"),
     "no name": (value("config name", 5), "its settings are not valid: "),
-    "a file outside": (renamed(PROMPTS, "../../../stolen"), "it names a file that no such iteration has"),
-    "a file by its whole path": (renamed(PROMPTS, "/tmp/stolen"), "it names a file that no such iteration has"),
+    "a file outside": (renamed(PROMPTS, "../../../stolen"), "is no manifest of eva-data"),
+    "a file by its whole path": (renamed(PROMPTS, "/tmp/stolen"), "is no manifest of eva-data"),
     "a file of another iteration": (renamed(PROMPTS, "prompts/iter_9.parquet"), "no such iteration has"),
     "a file of another kind": (renamed(PROMPTS, "code/iter_1.parquet"), "no such iteration has"),
     "one part of three": (

@@ -1,4 +1,4 @@
-"""What a pulled eva.yaml activates, and what it leaves to the user."""
+"""Settings that a pulled eva.yaml activates, and settings that wait for the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishing to a Hub that runs here: by the real clients, in processes of their own, with every failure provoked."""
+"""Publishing to a local Hub with the real clients, in processes of their own. Every failure is provoked."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture
 def folder(built: Path, tmp_path: Path) -> Path:
-    """Two built iterations of a user's own."""
+    """A user's own dataset of two built iterations."""
     return Path(shutil.copytree(built, tmp_path / "sandbox", ignore=shutil.ignore_patterns(".eva", "evaluations*")))
 
 
@@ -43,7 +43,7 @@ def publish(
 
 
 def other_content(folder: Path, iteration: int) -> None:
-    """Make an iteration another one, as a build with other settings would have."""
+    """Change an iteration as a build with other settings would change it."""
     path = Store(folder).manifest_path(iteration)
     manifest = json.loads(path.read_text())
     write_json(path, manifest | {"notes": ["another run", *manifest["notes"]]})
@@ -355,7 +355,7 @@ def test_build_push_publishes_and_looks_for_a_repo_and_a_login_first(hub: Hub, f
 
 
 def _config(folder: Path) -> Path:
-    """The settings that the dataset was built with, as a file of the user's."""
+    """Write the settings of the dataset to a file of the user."""
     values = Store(folder).manifest(2).config | {"folder": str(folder), "publish": {"repo": REPO}}
     values["train"]["heldout"] = 0
     path = folder.parent / "eva.json"
@@ -377,7 +377,7 @@ def test_the_token_is_in_no_file_and_no_message(published: tuple[Hub, str, str],
 
 
 def _big(folder: Path, changed: int | None) -> Path:
-    """Settings of a dataset of 10 000 responses, the words of one of them changed."""
+    """Settings of a dataset of 10,000 responses, of which one has other words."""
     generator = random.Random(1)
     rows = [(f"Question {number // 4}", generator.randbytes(500).hex(), number % 4) for number in range(10_000)]
     if changed is not None:

@@ -1,4 +1,4 @@
-"""Pulling from a Hub that runs here, going on from there, and verifying what is published."""
+"""Pulling from a local Hub, building on the result, and verifying published data."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def hub(built: Path, tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Where the second user works."""
+    """The second user's working folder."""
     (tmp_path / "home").mkdir()
     return tmp_path / "home"
 
@@ -231,7 +231,7 @@ def _run(folder: Path) -> Run:
 
 
 def _played(folder: Path, solvers: list[str]) -> Run:
-    """A folder with iterations that these solvers answered, as of 0.1.0, whose manifests do not say which theta."""
+    """A folder of 0.1.0 with iterations of these solvers. Manifests of 0.1.0 do not say which theta answered."""
     for iteration, solver in enumerate(solvers, 1):
         path = Store(folder).manifest_path(iteration)
         path.parent.mkdir(parents=True, exist_ok=True)

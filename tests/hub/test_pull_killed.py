@@ -1,4 +1,4 @@
-"""A pull that is killed at any point ends, once repeated, as an undisturbed one."""
+"""A pull that is killed and repeated ends like an undisturbed pull, at any point of the kill."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 
 def contents(home: Path) -> dict[str, bytes]:
-    """Everything that a pull leaves, but for the empty lock."""
+    """All files that a pull leaves, without the empty lock."""
     files = [path for path in home.rglob("*") if path.is_file() and path.name not in ("lock", "checked.json")]
     return {str(path.relative_to(home)): path.read_bytes() for path in files}
 
@@ -50,7 +50,7 @@ def killed_at(hub: Hub, home: Path, call: str) -> None:
 
 
 def killed_once_there(hub: Hub, home: Path, name: str) -> None:
-    """Kill a pull as soon as a file of it has come to its place."""
+    """Kill a pull as soon as one of its files is in its place."""
     process, path, deadline = start(hub, home), home / name, time.monotonic() + 120
     while not path.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.0005)

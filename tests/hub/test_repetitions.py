@@ -1,4 +1,4 @@
-"""`verify` judges again which evolutions repeat a prompt or a benchmark, wherever it can read what they repeat."""
+"""`verify` finds evolutions that repeat a prompt or a benchmark, if it can read that prompt or benchmark."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHAT = "which evolutions repeat a prompt or a benchmark"
 
 
 def ready(folder: Path, text: str) -> tuple[Store, Run]:
-    """Iteration 2 evolved `Say ab and ba, twice.`, and its benchmark holds this text."""
+    """A dataset whose iteration 2 evolved `Say ab and ba, twice.`, with this text as its benchmark."""
     benchmark = folder / "bench.jsonl"
     benchmark.write_text(json.dumps({"text": text}) + "\n")
     evolve = {"benchmarks": [{"name": "bench", "path": str(benchmark), "column": "text"}]}
@@ -94,14 +94,50 @@ def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
     assert judged(store, run) == ([], [f"{WHAT}, of which not all are here"])
     (tmp_path / "bench.jsonl").unlink()
     assert judged(store, run) == ([], [f"{WHAT}, of which not all are here"])
+
+
+def made_by(store: Store, rules: int) -> Store:
     path = store.manifest_path(2)
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"rules": 1}))
-    assert judged(store, run) == ([], [f"{WHAT}, which was judged by rules 1"])
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rules": rules}))
+    return store
+
+
+def test_a_table_is_judged_by_the_rules_that_made_it(tmp_path: Path) -> None:
+    """By rules 1, a short text of a benchmark is met by no longer prompt: `Say ab and ba, twice.` survived."""
+    store, run = ready(tmp_path, "Say ab and ba")
+    assert judged(made_by(store, 1), run) == ([], [])
+    # Four words are fewer than SHORTEST by rules 2 as well; five in a row are enough.
+    assert judged(made_by(store, 2), run) == ([], [])
+    (tmp_path / "exactly").mkdir()
+    store, run = ready(tmp_path / "exactly", "say AB and ba -- twice")
+    (problem,), _ = judged(made_by(store, 1), run)
+    assert "1 rows are not what follows from the other tables, in reason" in problem
+    told(store, status="eliminated", reason="contamination:bench")
+    assert judged(made_by(store, 1), run) == ([], [])
+
+
+def test_a_longer_prompt_with_a_short_question_inside_is_contaminated_since_rules_2(tmp_path: Path) -> None:
+    store, run = ready(tmp_path, "What is the height of the tallest tree?")
+    longer = "In two lines: what is the height of the tallest tree in Asia?"
+    named = hashlib.sha256(f"user\x1f{longer}".encode()).hexdigest()[:32]
+    told(store, prompt_id=named, prompt=[{"role": "user", "content": longer}])
+    assert judged(made_by(store, 1), run) == ([], [])
+    (problem,), _ = judged(made_by(store, 2), run)
+    assert "1 rows are not what follows from the other tables, in reason" in problem
+    told(store, status="eliminated", reason="contamination:bench")
+    assert judged(made_by(store, 2), run) == ([], [])
+    (problem,), _ = judged(made_by(store, 1), run)
+    assert "1 rows are not what follows from the other tables, in reason" in problem
 
 
 def test_a_prompt_under_another_prompts_id_is_found() -> None:
     right = hashlib.sha256(b"user\x1fSay ab.").hexdigest()[:32]
+    masked = hashlib.sha256(f"user\x1fMask {SHOWN}.".encode()).hexdigest()[:32]
     rows = [prompt(right, "Say ab."), prompt("11", "Say ab."), prompt("x", f"My key is {SHOWN}.")]
+    rows.append(prompt(masked, f"Mask {SHOWN}."))
     prompts = conform(pl.DataFrame(rows, schema={name: PROMPTS[name] for name in rows[0]}), PROMPTS)
     tables = {"prompts": prompts, "evolutions": pl.DataFrame(schema=EVOLUTIONS)}
-    assert misnamed_prompts(tables) == ["prompts: 1 prompts are not what their ids are hashes of: 11 ..."]
+    unknown: list[str] = []
+    assert misnamed_prompts(tables, unknown) == ["prompts: 1 prompts are not what their ids are hashes of: 11 ..."]
+    # A text with a mask is unclear only if its id is not that of the masked text.
+    assert unknown == ["the ids of 1 prompts in which `***` stands, perhaps in the place of a secret"]

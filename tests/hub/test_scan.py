@@ -1,13 +1,15 @@
-"""What should not be public is found in texts before they are published, told masked, and published only if wanted."""
+"""Private texts are found before a publish, shown masked, and published only on request."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 from hub_server import WRITE, Hub
 from reviewing import NAMED
 from small_store import replace_table, small_store
@@ -149,3 +151,33 @@ def test_publish_lists_what_it_found_sends_nothing_and_goes_on_when_it_is_accept
     status, told, _ = publish()
     assert status == 0 and "Note:" not in told, "what is published already is not looked at again"
     assert Store(store.folder).iterations() == [1, 2]
+
+
+@pytest.mark.slow
+def test_a_build_that_is_to_be_pushed_is_kept_and_stays_here_until_its_findings_are_accepted(
+    hub: Hub, tmp_path: Path
+) -> None:
+    rows = [
+        {"prompt": "Who has it?", "response": f"ann.smith@acme-corp.de has {SECRETS['a GitHub token']}", "reward": 1.0},
+        {"prompt": "Who has it?", "response": "Nobody.", "reward": 0.0},
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"name": "small", "solver": {"backend": "table", "path": "rows.jsonl"}, "publish": {"repo": REPO}}
+    (tmp_path / "eva.yaml").write_text(yaml.safe_dump(settings))
+
+    def build(*more: str) -> tuple[int, str]:
+        done = hub.run(tmp_path, "build", "--iter", "1", *more, token=WRITE)
+        return done.returncode, done.stderr
+
+    status, told = build("--push")
+    assert status == 1 and REPO not in hub.repos
+    assert "the texts hold 1 e-mail addresses, 1 keys or passwords, so nothing was published" in told
+    assert SECRETS["a GitHub token"] not in told and "ann.smith" not in told
+    manifest = Store(tmp_path / "data" / "small").manifest_path(1)
+    built = manifest.read_bytes()
+    status, told = build("--push", "--accept-findings")
+    assert status == 0 and "Note: iter-1 holds 1 keys or passwords: ghp_... (40 characters)" in told
+    assert list(hub.repos[REPO].tags) == ["iter-1"]
+    assert hub.repos[REPO].commits[-1].files["manifests/iter_1.json"] == manifest.read_bytes() == built
+    status, told = build("--accept-findings")
+    assert status == 2 and "`--accept-findings` is about publishing: give `--push` too" in told

@@ -1,4 +1,4 @@
-"""`verify` finds every lie that the tables, the manifest and the chain of iterations can give away, and goes on."""
+"""`verify` finds every lie that tables, manifest or the chain of iterations reveal, and checks the rest too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from sandbox_runs import eva
+from sandbox_runs import eva, eva_here
 
 from eva_data.dataset.store import Store
 from eva_data.files import sha256
@@ -40,7 +40,7 @@ def edit(folder: Path, name: str, change: Callable[[Manifest], object]) -> None:
 
 
 def replace(folder: Path, name: str, change: Callable[[pl.DataFrame], pl.DataFrame], *, lie: bool = False) -> Path:
-    """Change a table, and if it is to be a lie its hash in all manifests as well."""
+    """Change a table. A lie also changes its hash in all manifests."""
     path = folder / name
     change(pl.read_parquet(path)).write_parquet(path)
     entry = {"sha256": sha256(path), "rows": pl.read_parquet(path).height, "bytes": path.stat().st_size}
@@ -217,7 +217,10 @@ def test_tables_of_rules_that_are_not_replayed_are_named(folder: Path, monkeypat
     monkeypatch.setattr("eva_data.hub.verify.REPLAYED", frozenset({7}))
     found = verify_iteration(Store(folder), 1)
     assert found.problems == []
-    assert "metrics, draw, mix and pairs, which were made by rules 1 (this eva-data replays 7)" in found.unknown
+    assert (
+        "metrics, draw, repetitions, mix and pairs, which were made by rules 1 (this eva-data replays 7)"
+        in found.unknown
+    )
 
 
 # --- where it was built ----------------------------------------------------------------------------------------
@@ -230,16 +233,16 @@ def copied(built: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_where_it_was_built_the_ledger_and_the_theta_are_checked_too(copied: Path) -> None:
-    done = eva(copied, "verify", "--iter", "2")
+    done = eva_here(copied, "verify", "--iter", "2")
     assert done.returncode == 0, done.stdout
     assert "theta_1" not in done.stdout
     assert "spent" not in done.stdout
     edit(copied, "iter_2", lambda m: m["spent"][0].update(replies=99))
-    done = eva(copied, "verify", "--iter", "2")
+    done = eva_here(copied, "verify", "--iter", "2")
     assert "manifest: `spent` of iter_1@" in done.stdout
     assert "is 99 replies, and the ledger holds " in done.stdout
     Store(copied).solver_folder(1).rename(copied / ".eva" / "gone")
-    assert "the weights of theta_1, which are not here" in eva(copied, "verify", "--iter", "2").stdout
+    assert "the weights of theta_1, which are not here" in eva_here(copied, "verify", "--iter", "2").stdout
 
 
 @pytest.mark.slow

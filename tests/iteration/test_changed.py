@@ -1,4 +1,4 @@
-"""What changed since an iteration was built is said, and nothing changed is built on, trained on or called current."""
+"""A change since an iteration was built is named. Changed data is not built on, trained on or called current."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import yaml
 from hub_server import Files, Hub, Repo
-from sandbox_runs import command, error_of, eva
+from sandbox_runs import command, error_of, eva, eva_here
 
 from eva_data.dataset.store import Store
 from eva_data.files import sha256
@@ -57,15 +57,15 @@ def test_a_changed_table_is_neither_built_on_nor_trained_on_nor_shown(copied: Pa
     path = Store(copied).table_files(table, 2)[0]
     change(path)
     for arguments in (("build", "--iter", "2"), ("build", "--iter", "3"), ("train", "--iter", "2")):
-        said = error_of(eva(copied, *arguments))
+        said = error_of(eva_here(copied, *arguments))
         assert f"{path} is not the file that iteration 2 was built with" in said
         assert "make it anew with `eva-data build --iter 2`" in said
     assert not Store(copied).solver_folder(2).exists()
-    said = error_of(eva(copied, "publish", "--iter", "2", "--repo", "alice/game", "--dry-run"))
+    said = error_of(eva_here(copied, "publish", "--iter", "2", "--repo", "alice/game", "--dry-run"))
     assert f"{table}/iter_2.parquet in {copied} was changed or lost since iteration 2 was built" in said
     if table != "informativeness":
-        assert f"{path} is not the file" in error_of(eva(copied, "show", "--iter", "2"))
-    shown = eva(copied, "status")
+        assert f"{path} is not the file" in error_of(eva_here(copied, "show", "--iter", "2"))
+    shown = eva_here(copied, "status")
     assert (shown.returncode, "CHANGED since:" in shown.stdout) == (0, True)
 
 
@@ -96,10 +96,10 @@ def test_a_damaged_manifest_is_one_sentence_and_status_goes_on(copied: Path, con
     path.write_bytes(content)
     publish = ("publish", "--iter", "1", "--repo", "alice/game", "--dry-run")
     for arguments in (("build", "--iter", "2"), ("train", "--iter", "1"), ("show", "--iter", "1"), publish):
-        error = error_of(eva(copied, *arguments))
+        error = error_of(eva_here(copied, *arguments))
         assert f"{path} {said}" in error
         assert "restore it, or remove it and build again" in error
-    shown = eva(copied, "status")
+    shown = eva_here(copied, "status")
     assert shown.returncode == 0, shown.stderr
     assert "UNREADABLE" in shown.stdout
     assert "prompts, " in shown.stdout
@@ -120,20 +120,20 @@ def test_a_damaged_manifest_is_one_sentence_and_status_goes_on(copied: Path, con
 def test_a_damaged_theta_is_one_sentence(copied: Path, name: str, damage: Change, what: str) -> None:
     theta = Store(copied).solver_folder(1)
     damage(theta / name)
-    said = error_of(eva(copied, "train", "--iter", "1"))
+    said = error_of(eva_here(copied, "train", "--iter", "1"))
     assert f"theta_1 in {theta} is damaged (" in said
     assert what in said
     assert "remove the folder and train it anew with `eva-data train --iter 1`" in said
-    assert "DAMAGED" in eva(copied, "status").stdout
+    assert "DAMAGED" in eva_here(copied, "status").stdout
     Store(copied).manifest_path(2).unlink()
-    assert what in error_of(eva(copied, "build", "--iter", "2"))
+    assert what in error_of(eva_here(copied, "build", "--iter", "2"))
 
 
 @pytest.mark.slow
 def test_weights_of_the_right_length_that_are_others_do_not_answer(copied: Path) -> None:
     flipped(Store(copied).solver_folder(1) / "model.safetensors")
     Store(copied).manifest_path(2).unlink()
-    assert "its files are not those that were trained" in error_of(eva(copied, "build", "--iter", "2"))
+    assert "its files are not those that were trained" in error_of(eva_here(copied, "build", "--iter", "2"))
 
 
 # --- inputs ----------------------------------------------------------------------------------------------------
@@ -169,14 +169,20 @@ def inputs_of(folder: Path, data: str = "data") -> dict[str, str]:
     return found
 
 
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def tabled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose iteration 1 came from a table of scored responses."""
-    scored(tmp_path / "rows.parquet")
-    project(tmp_path, solver={"backend": "table", "path": "rows.parquet"})
-    done = run(tmp_path, "build", "--iter", "1")
+    folder = tmp_path_factory.mktemp("tabled")
+    scored(folder / "rows.parquet")
+    project(folder, solver={"backend": "table", "path": "rows.parquet"})
+    done = run(folder, "build", "--iter", "1")
     assert done.returncode == 0, done.stderr
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def table(tabled: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tabled, tmp_path / "tabled"))
 
 
 def named(folder: Path, key: str) -> None:
@@ -237,18 +243,24 @@ def write_prompts(path: Path, prompts: Sequence[str]) -> None:
     path.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
 
 
-@pytest.fixture
-def asked(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose seeds, answers and function are files of its own."""
-    write_prompts(tmp_path / "prompts.jsonl", ["Say 1.", "Say 2.", "Say 3."])
+    folder = tmp_path_factory.mktemp("answered")
+    write_prompts(folder / "prompts.jsonl", ["Say 1.", "Say 2.", "Say 3."])
     answers = [{"prompt": f"Say {number}.", "answer": str(number)} for number in (1, 2, 3)]
-    (tmp_path / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
-    (tmp_path / "own_scores.py").write_text(FUNCTION)
+    (folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
+    (folder / "own_scores.py").write_text(FUNCTION)
     reward = {"backend": "verifier", "function": "own_scores:score", "answers": {"path": "answers.jsonl"}}
-    project(tmp_path, seeds={"path": "prompts.jsonl"}, solver=MODEL, reward=reward)
-    done = run(tmp_path, "build", "--iter", "1")
+    project(folder, seeds={"path": "prompts.jsonl"}, solver=MODEL, reward=reward)
+    done = run(folder, "build", "--iter", "1")
     assert done.returncode == 0, done.stderr
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def asked(answered: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(answered, tmp_path / "answered"))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What is wrong is found by `plan`, `build --dry-run` and `build` before any model is asked."""
+"""`plan`, `build --dry-run` and `build` find faults before any model is asked."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ import json
 
 
 def written(folder: Path, server: str, **changes: Any) -> None:
-    """An eva.yaml with seeds and scoring functions beside it."""
+    """Write an eva.yaml, with seeds and scoring functions beside it."""
     (folder / "seeds.jsonl").write_text("".join(json.dumps({"prompt": f"Name river {n}."}) + "\n" for n in range(6)))
     (folder / "answers.jsonl").write_text('{"prompt": "Name river 1.", "answer": 4}\n')
     (folder / "scores.py").write_text(SCORES)

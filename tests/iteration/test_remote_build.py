@@ -26,7 +26,7 @@ def score(prompt: str, response: str) -> float:
 
 
 def config(folder: Path, server: Misbehaving, prompts: int = 30) -> tuple[str, ...]:
-    """Writes eva.yaml, a verifier and prompts beside `folder`; gives the options of a build."""
+    """Write eva.yaml, a verifier and prompts beside `folder`, and return the options of a build."""
     (folder.parent / "scores.py").write_text(VERIFIER)
     rows = [
         f"Tell me what you know of the number {number}, of its neighbours and of its square."
@@ -58,12 +58,12 @@ def build(folder: Path, *arguments: str, settings: tuple[str, ...], key: str = K
 
 
 def sampled(server: Misbehaving) -> list[Seen]:
-    """The requests but for those of the canary."""
+    """All requests except the requests of the canary."""
     return [seen for seen in list(server.seen) if seen.body["temperature"] != 0]
 
 
 def answered(server: Misbehaving) -> int:
-    """Completions that the server has given."""
+    """The number of completions that the server has given."""
     return sum(int(seen.body["n"]) for seen in sampled(server) if seen.answered)
 
 

@@ -1,4 +1,4 @@
-"""Builds whose creator is asked for delimited replies, for JSON, or whether what it wrote is a prompt: whole tables."""
+"""Builds with delimited replies, with JSON replies, and with the creator's check of its own prompts: whole tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NUMBER = re.compile(r"number (\d+)")
 
 
 class Creator(Misbehaving):
-    """A model that rewrites a seed well and its own rewrite badly, and answers all else."""
+    """A model that rewrites seeds well and its own rewrites badly. It answers all other prompts."""
 
     def _say(self, seen: Seen, choice: int) -> str:
         said = seen.prompt
@@ -58,7 +58,7 @@ class Writing(Creator):
 
 
 class Checking(Creator):
-    """Its second rewrite is a statement that no rule finds, and its third a prompt on which it says nothing."""
+    """A creator whose second rewrite is a statement that no rule finds. It gives no verdict on its third rewrite."""
 
     def rewrite(self, number: int, again: bool, time: int) -> str:
         if not again:
@@ -94,7 +94,7 @@ Attempt = tuple[int, str | None, str | None, str, str | None]
 
 
 def attempts(folder: Path) -> dict[int, list[Attempt]]:
-    """For the number of each seed: step, new prompt, what the creator said, status and reason of every attempt."""
+    """Number of a seed -> step, new prompt, raw reply, status and reason of each attempt."""
     seeds = {row["prompt_id"]: row["prompt"][-1]["content"] for row in tables(folder, 1)["prompts"].to_dicts()}
     found: dict[int, list[Attempt]] = {}
     for row in tables(folder, 2)["evolutions"].sort("chain_id", "step").to_dicts():

@@ -1,4 +1,4 @@
-"""Whole builds whose responses are scored by models: a judge behind a server beside a reward model, averaged."""
+"""Whole builds with rewards by models, such as the mean of a served judge and a reward model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 class Judging(Misbehaving):
-    """Rates what it is asked to rate: mostly with a number from 1 to 10, for some responses without any."""
+    """A judge that rates from 1 to 10. For some responses it gives no number."""
 
     def _say(self, seen: Seen, choice: int) -> str:
         if "<reply>" not in seen.prompt:
@@ -61,7 +61,7 @@ def test_a_judge_and_a_reward_model_are_averaged_by_constants_of_the_first_itera
 
 
 def judged_by(server: Misbehaving, folder: Path) -> tuple[str, str]:
-    """Writes two prompts and an eva.yaml whose solver and judge are `server`; gives the options of a build."""
+    """Write two prompts and an eva.yaml whose solver and judge are `server`, and return the options of a build."""
     prompts = pl.DataFrame({"prompt": ["Tell me of the number 1.", "Tell me of 2."]})
     prompts.write_parquet(folder.parent / "prompts.parquet")
     (folder.parent / "eva.yaml").write_text(
@@ -87,7 +87,7 @@ def test_a_judge_that_never_rates_stops_the_build_with_its_words(tmp_path: Path)
 
 
 class FullStops(Misbehaving):
-    """Rates one response of each prompt better than the other, each time in a form of its own."""
+    """A judge that prefers one response of each prompt. Its ratings have different forms."""
 
     def _say(self, seen: Seen, choice: int) -> str:
         if "<reply>" not in seen.prompt:

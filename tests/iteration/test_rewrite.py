@@ -1,4 +1,4 @@
-"""Rewriting chosen responses: what is asked, which replies count, and when the rewritten one is chosen."""
+"""Rewriting chosen responses: the requests, the replies that count, and when a rewritten response is chosen."""
 
 from __future__ import annotations
 

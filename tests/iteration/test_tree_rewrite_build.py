@@ -27,9 +27,9 @@ def number_of(text: str, most: int) -> int:
 
 
 class Creator(Misbehaving):
-    """A model that rewrites, rates and answers, each by the words of the request alone.
+    """A model that rewrites, rates and answers. Its replies depend only on the words of the request.
 
-    The small model of the sandbox cannot stand in for it: it rewrites, but it has never learnt to rate.
+    The sandbox's small model cannot be used here, because it has not learnt to rate.
     """
 
     def _say(self, seen: Seen, choice: int) -> str:
@@ -96,7 +96,7 @@ def test_a_tree_of_candidates_and_rewritten_responses_are_built_planned_shown_an
 
 
 def check_candidates(attempts: pl.DataFrame, card: str) -> None:
-    """Of the three candidates of every step the best rated survivor goes on, and the card says how good they are."""
+    """Check that the best rated survivor of each step goes on, and that the card shows the ratings."""
     assert attempts["chain_id"].n_unique() * 4 * 3 == attempts.height
     total, alive = pl.col("complexity") + pl.col("quality"), pl.col("reason").is_null()
     steps = attempts.group_by("chain_id", "step").agg(
@@ -122,7 +122,7 @@ def check_candidates(attempts: pl.DataFrame, card: str) -> None:
 
 
 def check_rewritten(built: dict[str, pl.DataFrame], shown: str) -> None:
-    """Rewritten responses are kept with their rewards, and chosen where these are not lower."""
+    """Check that rewritten responses are kept with their rewards, and chosen if the reward is not lower."""
     pairs = built["preferences"]
     key = ["prompt_id", "response_idx"]
     written = built["responses"].filter(pl.col("stage") == "rewrite")

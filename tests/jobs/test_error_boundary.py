@@ -1,4 +1,4 @@
-"""An error that is meant for the user crosses the process boundary as it was raised."""
+"""An error for the user crosses the process boundary unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prioritized generative buffer: which prompts a step trains on, which are evolved, which leave."""
+"""The prioritized generative buffer: the prompts that a step trains on, evolves and drops."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from eva_data.method.buffer import (
     Rules,
     State,
     after_step,
+    further,
     next_batch,
     phase_of,
     static_batch,
@@ -215,3 +216,28 @@ def test_the_buffer_is_never_larger_than_its_capacity_and_holds_nothing_trained(
     assert not set(names) & set(batch.prompt_ids)
     assert list(after.entries) == sorted(after.entries, key=lambda e: (e.entered, e.prompt_id))
     assert State.load(json.loads(json.dumps(after.dump()))) == after
+
+
+@given(st.integers(0, 20), st.integers(0, 8), st.integers(1, 12))
+def test_further_prompts_are_others_and_go_on_where_the_batch_ended(seed: int, used: int, count: int) -> None:
+    entries = tuple(Entry(name, 1.0, 1) for name in "uvwxyz")
+    state = State(entries, seeds_used=used, warm=True)
+    batch = next_batch(state, SEEDS, SMALL, seed=seed, step=5)
+    longer = further(state, batch, SEEDS, SMALL, count, seed=seed, step=5)
+    more = longer.prompt_ids
+    assert len(set(more)) == len(more) == min(4 + count, 14 if batch.phase != "mix-up" else len(more))
+    assert longer.from_buffer[: len(batch.from_buffer)] == batch.from_buffer
+    assert longer.from_seeds[: len(batch.from_seeds)] == batch.from_seeds
+    # Two rounds take what one takes, where both halves have their share.
+    if batch.phase == "bootstrap" and count % 2 == 0:
+        half = further(state, batch, SEEDS, SMALL, count // 2, seed=seed, step=5)
+        assert further(state, half, SEEDS, SMALL, count // 2, seed=seed, step=5) == longer
+
+
+def test_further_seeds_follow_those_of_the_batch() -> None:
+    order = seeds_in_order(7)
+    batch = static_batch(State(), SEEDS, SMALL, seed=7)
+    longer = further(State(), batch, SEEDS, SMALL, 3, seed=7, step=1)
+    assert "".join(longer.from_seeds) == order[:7]
+    # Of eight seeds one is left, however many are wanted.
+    assert "".join(further(State(), longer, SEEDS, SMALL, 9, seed=7, step=1).from_seeds) == order

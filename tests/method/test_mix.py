@@ -22,7 +22,7 @@ def _turn(text: str) -> list[dict[str, str]]:
 
 
 def _previous(ids: list[str], source: str = "seeds.jsonl") -> pl.LazyFrame:
-    """X_1: seeds."""
+    """X_1, which consists of seeds."""
     table = pl.DataFrame({"prompt_id": ids}, schema={"prompt_id": pl.String}).select(
         "prompt_id",
         prompt=pl.concat_list(pl.struct(role=pl.lit("user"), content=pl.concat_str(pl.lit("ask "), "prompt_id"))),
@@ -38,7 +38,7 @@ def _previous(ids: list[str], source: str = "seeds.jsonl") -> pl.LazyFrame:
 
 
 def _evolutions(rows: list[tuple[str, int, str | None, str | None, str | None]]) -> pl.LazyFrame:
-    """Attempts of iteration 2: chain_id, step, prompt_id, status, reason."""
+    """Attempts of iteration 2, from (chain_id, step, prompt_id, status, reason)."""
     table = pl.DataFrame(rows, schema=["chain_id", "step", "prompt_id", "status", "reason"], orient="row")
     table = table.with_columns(
         prompt=pl.when(pl.col("prompt_id").is_not_null()).then(

@@ -1,4 +1,4 @@
-"""A metric of the user's own: its columns, how it is sampled by and paired with, and what is no metric."""
+"""A user's own metric: its columns, its use in draws and pairs, and functions that are no metric."""
 
 from __future__ import annotations
 

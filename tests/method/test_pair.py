@@ -1,4 +1,4 @@
-"""Preference pairs, and the prompts that give none."""
+"""Preference pairs, and the prompts without a pair."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Answer = tuple[str, int, str | None, float | None, str | None]
 
 
 def _prompts(ids: list[str]) -> pl.LazyFrame:
-    """X_2: evolved prompts."""
+    """X_2, which consists of evolved prompts."""
     table = pl.DataFrame({"prompt_id": ids}, schema={"prompt_id": pl.String}).select(
         "prompt_id",
         prompt=pl.concat_list(pl.struct(role=pl.lit("user"), content=pl.concat_str(pl.lit("ask "), "prompt_id"))),
@@ -53,7 +53,7 @@ def _pair(ids: list[str], rows: list[Answer], **settings: object) -> Paired:
 
 
 def _single(number: float) -> float:
-    """The number as single precision holds it."""
+    """The number rounded to single precision."""
     return float(pl.Series([number], dtype=pl.Float32).cast(pl.Float64)[0])
 
 
@@ -73,6 +73,27 @@ def test_a_text_in_single_spaces_is_that_of_plain_python(texts: list[str]) -> No
 
 def _is_blank(character: str) -> bool:
     return character.isspace() and character not in "\x1c\x1d\x1e\x1f"
+
+
+_ROWS = st.lists(
+    st.tuples(st.sampled_from(["a. b", "b k v", "v. a", "水 b", "ab."]), st.text(" \n\t\u3000", max_size=3)),
+    min_size=1,
+    max_size=7,
+)
+
+
+@given(_ROWS, st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=7, max_size=7))
+def test_pairs_are_those_of_the_same_texts_in_single_spaces(texts: list[tuple[str, str]], rewards: list[float]) -> None:
+    """Which rows are put in single spaces is a matter of time: it never changes who is chosen or rejected."""
+    ends = ["stop", "length", None]
+    given = [(text.replace(" ", f" {white}") + white, text) for text, white in texts]
+    written, spaced = (
+        [("a", place, row[side], rewards[place], ends[place % 3]) for place, row in enumerate(given)] for side in (0, 1)
+    )
+    one, other = _pair(["a"], [*written]), _pair(["a"], [*spaced])
+    kept = ["chosen_idx", "rejected_idx", "score_chosen", "score_rejected"]
+    assert_frame_equal(one.preferences.select(kept), other.preferences.select(kept), check_exact=True)
+    assert one.rejects["reason"].to_list() == other.rejects["reason"].to_list()
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=6), st.sampled_from([0.0, 6e-17, 1e-9]))

@@ -1,4 +1,4 @@
-"""What people say about pairs, and what becomes of the pairs: without a server."""
+"""People's verdicts on pairs, and their effect on the pairs, without a server."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def pairs(*names: str, **columns: Any) -> pl.DataFrame:
 
 
 def said(known: pl.DataFrame, *rows: tuple[str, str, str] | tuple[str, str, str, str]) -> pl.DataFrame:
-    """REVIEWS of (pair, reviewer, verdict, what they think of the prompt), the chosen response being shown first."""
+    """REVIEWS from (pair, reviewer, verdict, verdict on the prompt). The chosen response is shown first."""
     names = ("pair_id", "reviewer", "verdict", "prompt_quality")
     given = [{"status": "submitted", "order": SLOT_ORDERS[0]} | dict(zip(names, row, strict=False)) for row in rows]
     return as_reviews(pl.DataFrame(given, schema=ANSWERS), known, 1)
 
 
 def outcome(known: pl.DataFrame, reviews: pl.DataFrame) -> dict[str, str]:
-    """What became of each pair: the text that is chosen now, by whom; or why it was rejected."""
+    """The result for each pair: the chosen text and who chose it, or the reason of its rejection."""
     merged = merge(known, known.clear(), empty(REJECTS), reviews, iteration=1)
     kept = {
         row["pair_id"]: f"{row['chosen'][0]['content']}, by {row['verdict_by']}"
@@ -251,7 +251,7 @@ def test_pairs_are_chosen_by_what_was_asked_for() -> None:
 
 @pytest.fixture
 def near_misses(tmp_path: Path) -> tuple[Store, Config]:
-    """Of four prompts one gives a pair, one is below the margin, one all equal, one without a second text."""
+    """Four prompts: a pair, a gap below the margin, equal rewards, and no second text."""
     store = small_store(tmp_path / "small", settings={"pair": {"margin": 0.5}})
     config = config_of(store.manifest(1))
     prompts = frame([prompt(name, f"Ask {name}.") for name in ("aa", "bb", "cc", "dd")], PROMPTS)
@@ -298,7 +298,7 @@ def test_pairs_that_the_build_rejected_can_be_rescued_by_people(near_misses: tup
 
 
 def record(row: dict[str, Any], order: str, *responses: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """A record as the server gives it."""
+    """A record in the server's form."""
     metadata = {"order": order, "content": content_of(row)}
     common = {"id": f"server {row['pair_id']}", "external_id": row["pair_id"], "suggestions": [], "fields": {}}
     return common | {"metadata": metadata, "responses": list(responses)} | changes

@@ -1,4 +1,4 @@
-"""A model that sees images too answers and scores texts: what is about text is a part of its config."""
+"""A model that also sees images answers and scores texts. Its config has a part for text."""
 
 from __future__ import annotations
 

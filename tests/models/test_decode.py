@@ -1,4 +1,4 @@
-"""Sampling from a causal language model: exact where it can be, its own randomness per row, the same in any batch."""
+"""Sampling from a causal language model: exact if possible, with randomness of its own per row, equal in any batch."""
 
 from __future__ import annotations
 

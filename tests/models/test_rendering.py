@@ -1,4 +1,4 @@
-"""A chat template is a stranger's program: it ends in time, in any thread, or the model is refused."""
+"""A chat template is a stranger's program. If it does not end in time, the model is refused, in any thread."""
 
 from __future__ import annotations
 

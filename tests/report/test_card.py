@@ -1,4 +1,4 @@
-"""The dataset's card: its numbers are those of the tables, its snippets run, and no text of the data can break it."""
+"""The dataset's card: its numbers agree with the tables, its snippets run, and no text of the data can break it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def shown(cell: Token) -> str:
 
 
 def cells(text: str) -> list[list[str]]:
-    """The rows of all tables of a Markdown text, as they are read."""
+    """The rows of all tables of a Markdown text, as a reader sees them."""
     tokens = MARKDOWN.parse(text)
     rows: list[list[str]] = []
     for place, token in enumerate(tokens):
@@ -114,9 +114,9 @@ def test_the_overview_counts_what_is_in_the_tables(tmp_path: Path) -> None:
     )
     assert_frame_equal(numbers.overview(store, [1, 2]), expected)
     table = section(card_of(store), "Load it")
-    assert table.startswith('`"small"` is this folder; from elsewhere, give its path.\n')
+    assert table.startswith('`"small"` is this folder. From another place, give its path.\n')
     assert (
-        "| iteration | prompts | of them evolved | pairs | mean reward gap | tokens written | paid |\n"
+        "| iteration | prompts | evolved | pairs | mean reward gap | tokens written | paid |\n"
         "|--:|--:|--:|--:|--:|--:|--:|\n"
         "| 1 | 3 | 0 % | 2 | 0.75 | 60 | $0.7500 |\n"
         "| 2 | 2 | 50 % | 1 | 0.8 | 101 | $0.00 and 4 replies of unknown price |\n"
@@ -183,7 +183,7 @@ def test_the_correlation_of_three_ranks_is_spearmans(tmp_path: Path) -> None:
 
 def test_examples_go_from_the_seed_through_evolutions_to_the_pair(tmp_path: Path) -> None:
     assert section(card_of(small_store(tmp_path / "small")), "Examples") == (
-        "Drawn by lot from iteration 2, not picked.\n\n"
+        "Drawn at random from iteration 2, not picked.\n\n"
         "| | example 1 |\n"
         "|:--|:--|\n"
         "| seed | Say ab. |\n"
@@ -223,21 +223,21 @@ def test_how_it_was_made_says_the_settings_the_models_and_the_licences_that_are_
         "- **Answer**: the solver gives 2 answers to each prompt (temperature 0.7, top-p 0.9, at most 1,024 tokens).\n"
         "- **Score**: each answer is scored by the verifier `eva_data.sandbox.verifier:score`, a function that checks "
         "the answer.\n"
-        "- **Pair**: chosen is the answer with the highest reward, rejected the one with the lowest; prompts whose "
-        "answers are all equal in text or reward give no pair. The chosen one must reach a reward of 0.5. The two must "
-        "lie at least 0.25 apart.\n"
-        "- **Draw**: 12.5 % of the prompts of the iteration before, evenly from 4 strata of `a_min` (best minus worst "
-        "reward), for which the new solver first answers all of them.\n"
-        "- **Evolve**: the creator rewrites each of them 8 times in a row, each result into the next, by `eva` "
-        "(temperature 0.5, top-p 1, at most 512 tokens). Repetitions, refusals and what cannot be read are "
+        "- **Pair**: the chosen answer has the highest reward, the rejected answer the lowest. Prompts whose answers "
+        "are all equal in text or reward give no pair. The chosen answer must have a reward of at least 0.5. The two "
+        "rewards must differ by at least 0.25.\n"
+        "- **Draw**: 12.5 % of the previous iteration's prompts, evenly from 4 strata of `a_min` (best minus worst "
+        "reward). For this, the new solver first answers all of them.\n"
+        "- **Evolve**: the creator rewrites each drawn prompt 8 times in a row, always from the newest result, by "
+        "`eva` (temperature 0.5, top-p 1, at most 512 tokens). Duplicates, refusals and unreadable replies are "
         "eliminated.\n"
         "- **Mix**: 80 % evolved prompts, the rest carried over from the iteration before.\n\n"
-        "| model | plays | in iteration | its licence |\n"
+        "| model | role | in iteration | its licence |\n"
         "|---|---|---|---|\n"
         f"| `{BASE}` | solver | 1 | apache-2.0, by its own card |\n"
         f"| `{REWARD}` | reward | 1, 2 | no model |\n"
         f"| `{THETA}` | solver, creator | 2 | not known |\n\n"
-        "A model called `iter_N` is the solver as trained on the pairs of iteration N by the recipe `dpo`."
+        "A model called `iter_N` is the solver trained on the pairs of iteration N by the recipe `dpo`."
     )
 
 
@@ -303,7 +303,7 @@ def test_a_table_of_answers_without_a_single_pair_has_a_card_that_loads_its_prom
     card = card_of(store)
     assert "| 1 | 1 | 0 % | 0 | none | unknown | $0.00 |\n" in card
     assert "## Train on it" not in card and "## Examples" not in card
-    assert "- **Answers** of iteration 1 existed already, with their rewards, in `acme/answers`; how " in card
+    assert "- **Answers** of iteration 1 and their rewards existed already, in `acme/answers`. " in card
     write_card(store)
     (load,) = snippets(card)
     done = run(f"{load}\nprint(prompts[0]['prompt'])", tmp_path)
@@ -336,6 +336,7 @@ def test_a_published_card_loads_its_own_tag_and_shows_the_plots_of_the_newest_it
         ("Where the prompts that were drawn for evolving lie among all prompts", "plots/draw_iter_2.png"),
         ("How reward gaps and lengths change over the iterations", "plots/shift.png"),
         ("Which share each topic has in each iteration, and how diverse the prompts are", "plots/topics.png"),
+        ("What became of the attempts of each strategy, and how informative its prompts are", "plots/yields.png"),
     ]
 
 
@@ -379,8 +380,8 @@ def test_datasets_takes_the_columns_from_the_card(tmp_path: Path) -> None:
         }
 
 
-BUILT = [name for name in TABLES if name != "reviews"]
-"""The tables of a dataset that nobody has reviewed."""
+BUILT = [name for name in TABLES if name not in ("reviews", "topics")]
+"""The tables of a dataset that nobody has reviewed, and that was not drawn by topic."""
 
 HOSTILE = [
     "---\nlicense: mit\n---\n# Not a heading",
@@ -436,7 +437,7 @@ def test_no_text_of_the_data_breaks_the_card(text: str, tmp_path: Path) -> None:
 
 
 def visible(text: str) -> str:
-    """What `prose` promises to show."""
+    """The text that `prose` promises to show."""
     text = text.strip()
     if not text:
         return "(empty)"

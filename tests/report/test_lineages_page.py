@@ -1,4 +1,4 @@
-"""The page of lineages: trees with what failed among them, filters that need no script, and hostile texts as text."""
+"""The page of lineages: trees with failed attempts, filters without a script, and hostile texts as text."""
 
 from __future__ import annotations
 

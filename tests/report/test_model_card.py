@@ -1,4 +1,4 @@
-"""A trained solver's card says where it comes from, and the folder with it goes to a Hub that runs here."""
+"""The card of a trained solver states its origin. Its folder is pushed to a local Hub."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from small_store import BASE, REWARD, SETTINGS, THETA, small_store
 from tiny import save_model
 
 from eva_data.config.reading import parse_config
+from eva_data.dataset.evaluations import RECORD, Compared, EvaluationRecord
 from eva_data.dataset.store import Store
-from eva_data.files import sha256
+from eva_data.files import sha256, write_text
 from eva_data.models.player import Player
 from eva_data.models.resolve import folder_fingerprint
 from eva_data.report.model_card import finish_model, model_card
@@ -46,7 +47,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Two iterations and theta_1, with the settings that they were made with in eva.yaml."""
+    """Two iterations and theta_1, with their settings in eva.yaml."""
     store = small_store(tmp_path / "small")
     trained(store, 1, BASE)
     (tmp_path / "eva.yaml").write_text(yaml.safe_dump(SETTINGS | {"folder": "small"}))
@@ -54,7 +55,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def player(fingerprint: str) -> Player:
-    """The model that a training began with."""
+    """The model at the beginning of the training."""
     block = parse_config(SETTINGS, "the test").model_solver
     assert block is not None
     theta = 1 if fingerprint == THETA else None
@@ -96,7 +97,8 @@ def test_the_card_says_what_it_was_trained_from_on_and_how(store: Store) -> None
         "|:--|:--|\n"
         f"| trained from | `{BASE}` |\n"
         "| dataset | `small`, `preferences`, `iter_1` |\n"
-        "| pairs | 2 of 5; left out: 1 with too long a prompt, 2 with too long an answer |\n"
+        "| pairs | 2 of 5; left out: 1 with a prompt that is too long, 2 with an answer that is too "
+        "long |\n"
         f"| reward | `{REWARD}` |\n"
         f"| SHA-256 of the manifest | `{sha256(store.manifest_path(1))}` |\n"
         "| SHA-256 of the pairs, `iter_1.parquet` | `12ab` |"
@@ -104,7 +106,7 @@ def test_the_card_says_what_it_was_trained_from_on_and_how(store: Store) -> None
     assert section(card, "How it was trained") == (
         "By `dpo`, 12 steps, 2 epochs. At the end: loss 0.25, share of pairs with the chosen answer ahead 1, margin of "
         "the implicit rewards 0.125, over the pairs trained on.\n\n"
-        "Every setting of the training script that is not at its default:\n\n"
+        "Every setting of the training script that differs from its default:\n\n"
         "| setting | value |\n"
         "|:--|:--|\n"
         "| `beta` | `0.05` |\n"
@@ -116,15 +118,55 @@ def test_the_card_says_what_it_was_trained_from_on_and_how(store: Store) -> None
     )
     assert section(card, "How good it is").startswith("Not measured. ")
     assert section(card, "Licence") == (
-        "Unknown: whoever publishes this model has to name one (`eva-data train --push ... --licence ...`).\n\n"
-        f"The card of `{BASE}`, which it comes from, says `apache-2.0`."
+        "Unknown: the publisher has to name a licence (`eva-data train --push ... --licence ...`).\n\n"
+        f"This model comes from `{BASE}`, whose card states the licence `apache-2.0`."
     )
+
+
+def test_evaluations_of_a_theta_and_of_those_before_it_say_how_good_it_is(store: Store) -> None:
+    def compared(theta: int, against: int | None, estimate: list[float], **figures: object) -> Compared:
+        unit = "right" if against is None else "win rate"
+        return Compared(
+            key=f"{theta}-{against}",
+            set="sums" if against is None else "chat",
+            rule="verifier" if against is None else "own",
+            source="a source",
+            solver=f"iter_{theta}@1",
+            solver_name=f"theta_{theta}",
+            theta=theta,
+            against_name=None if against is None else f"theta_{against}",
+            judges=("judge@1",),
+            prompts=50,
+            prompts_hash="a",
+            figures={"unit": unit, "judged": 49, "estimate": estimate} | figures,
+        )
+
+    said = {"sentence": "theta_1 is better than theta_0.", "warnings": ["<b>partial</b>"]}
+    made = (
+        compared(0, None, [0.25, 0.2, 0.3]),
+        compared(1, None, [0.5, 0.4, 0.6]),
+        compared(1, 0, [0.75, 0.7, 0.8], **said),
+        # A later theta says nothing about this one.
+        compared(2, None, [0.9, 0.8, 1.0]),
+    )
+    write_text(store.folder / RECORD, EvaluationRecord(eva_data="0", evaluations=made).model_dump_json())
+    told = section(card_of(store), "How good it is")
+    assert told.split("\n\n")[:3] == [
+        "On prompts that no solver was trained on:",
+        "| set | rule | solver | against | figure, with its 95 % interval | judged |\n"
+        "|:--|:--|:--|:--|:--|--:|\n"
+        "| `sums` | `verifier` | `theta_0` |  | right 25.0 % [20.0, 30.0] | 49 of 50 |\n"
+        "| `sums` | `verifier` | `theta_1`, this one |  | right 50.0 % [40.0, 60.0] | 49 of 50 |\n"
+        "| `chat` | `own` | `theta_1`, this one | `theta_0` | win rate 75.0 % [70.0, 80.0] | 49 of 50 |",
+        "- theta_1 is better than theta_0.\n- Warning: &#60;b&#62;partial&#60;/b&#62;",
+    ]
+    assert "Judged by `judge@1`." in told and "Not measured" not in told
 
 
 def test_a_later_theta_names_the_model_that_the_chain_goes_back_to(store: Store) -> None:
     trained(store, 2, THETA)
     card = card_of(store, 2, repo=REPO, revision="iter-2", dataset="alice/game", licence="mit")
-    assert f"| trained from | `{THETA}` |\n| which goes back to | `{BASE}` |\n" in card
+    assert f"| trained from | `{THETA}` |\n| which comes from | `{BASE}` |\n" in card
     assert ModelCard(card).data.to_dict() == {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
@@ -135,14 +177,15 @@ def test_a_later_theta_names_the_model_that_the_chain_goes_back_to(store: Store)
         "tags": ["eva", "dpo", "trl", "self-play"],
     }
     assert 'pipeline("text-generation", model="alice/solver", revision="iter-2")' in card
-    assert section(card, "Licence").startswith("`mit`, chosen by who published this.\n\n")
+    assert section(card, "Licence").startswith("`mit`, chosen by the publisher.\n\n")
 
 
 def test_held_out_accuracy_is_told_where_it_was_measured(store: Store) -> None:
     rows = ["depth,prompts,right,theta", "1,20,20,0", "2,20,5,0", "1,20,19,1", "2,20,10,1", "1,20,20,2", "2,20,11,2"]
     (store.state / "heldout.csv").write_text("\n".join(rows) + "\n")
     assert section(card_of(store), "How good it is") == (
-        "Right answers on held-out prompts of the sandbox, greedily, by how many operations a prompt takes:\n\n"
+        "Share of right answers to held-out prompts of the sandbox, with greedy decoding, by the number of operations "
+        "in a prompt:\n\n"
         "| solver | 1 | 2 |\n"
         "|:--|--:|--:|\n"
         "| theta_0 | 100 % | 25 % |\n"

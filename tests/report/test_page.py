@@ -1,4 +1,4 @@
-"""Pages stand alone and show the text of others as text, whatever it is; their parts are drawn as they say."""
+"""Pages load nothing and show all foreign text as text. Their parts show the given values."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from PIL import Image
 from polars.testing import assert_frame_equal
 from small_store import replace_table, small_store
 
+from eva_data.dataset.evaluations import Compared, EvaluationRecord
 from eva_data.errors import MissingExtraError
 from eva_data.report.distributions import SHIFT, Axis, axis_of, correlations, grid, histogram, shift
 from eva_data.report.numbers import measured
@@ -125,6 +126,7 @@ def test_the_same_tables_give_the_same_bytes_whatever_the_users_own_settings_are
         "plots/draw_iter_2.png",
         "plots/shift.png",
         "plots/topics.png",
+        "plots/yields.png",
     ]
     for folder in ("first", "second"):
         assert sorted(path.name for path in (tmp_path / folder / "plots").iterdir()) == sorted(
@@ -150,6 +152,46 @@ def test_pictures_of_tables_without_a_single_value_say_so_and_do_not_fail(tmp_pa
             replace_table(store, name, iteration, table.clear() if name == "preferences" else table)
     assert write_plots(store, [1, 2], tmp_path) == plot_names([1, 2])
     assert plot_names([]) == write_plots(store, [], tmp_path) == []
+
+
+@pytest.mark.slow
+def test_evaluations_are_a_picture_where_there_are_several_thetas(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "small")
+
+    def compared(name: str, theta: int, against: str | None = None, unit: str = "right") -> Compared:
+        return Compared(
+            key=f"{name}{theta}{against}",
+            set=name,
+            rule="own",
+            source="a source",
+            solver=f"iter_{theta}@1",
+            solver_name=f"theta_{theta}",
+            theta=theta,
+            against=against,
+            against_name=against,
+            judges=("judge@1",),
+            prompts=50,
+            prompts_hash="a",
+            figures={"unit": unit, "judged": 50, "estimate": [0.5 + theta / 10, 0.45 + theta / 10, 0.6 + theta / 10]},
+        )
+
+    one = EvaluationRecord(eva_data="0", evaluations=(compared("sums", 0),))
+    assert "plots/evaluations.png" not in plot_names([1, 2], one)
+    # A name that a stranger chose is drawn as it is.
+    hostile = "$\\frac{</svg>$\x1b[31m" + "x" * 60
+    several = EvaluationRecord(
+        eva_data="0",
+        evaluations=(
+            *(compared("sums", theta) for theta in range(3)),
+            *(compared(hostile, theta, "theta_0", "win rate") for theta in (1, 2)),
+            compared("single", 1),
+        ),
+    )
+    names = write_plots(store, [1], tmp_path / "first", several)
+    assert names == plot_names([1], several) and names[-1] == "plots/evaluations.png"
+    write_plots(store, [1], tmp_path / "second", several)
+    first, second = (tmp_path / each / names[-1] for each in ("first", "second"))
+    assert first.read_bytes() == second.read_bytes() and 5_000 < first.stat().st_size < 60_000
 
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The report page: every section's numbers, worked by hand on a dataset of a handful of rows; hostile data is text."""
+"""The report page: every section's numbers, worked by hand on a few rows. Hostile data stays text."""
 
 from __future__ import annotations
 

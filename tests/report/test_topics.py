@@ -1,4 +1,4 @@
-"""Topics, novelty and diversity: on vectors whose figures are known by hand, and on texts whose topics are planted."""
+"""Topics, novelty and diversity, on vectors with figures known by hand, and on texts with planted topics."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from small_store import frame, prompt, replace_table, small_store
 
 from eva_data.errors import MissingExtraError
+from eva_data.method.topics.clusters import topics_of
 from eva_data.report.page.parts import Alarm
 from eva_data.report.sections.topics import topics
-from eva_data.report.topics.clusters import topics_of
 from eva_data.report.topics.diversity import alarms, diversities, nearest, vendi
 from eva_data.report.topics.embedding import embedded
 from eva_data.report.topics.sampling import PROMPT_SAMPLE, prompt_sample
@@ -32,7 +32,7 @@ SUBJECTS = {
 
 
 def planted(count: int) -> tuple[list[str], list[str]]:
-    """Texts of five words of a subject each, and their subjects."""
+    """Texts of five words of one subject, and their subjects."""
     draw = np.random.default_rng(7)
     names = [name for name in SUBJECTS for _ in range(count)]
     return ["Tell me of " + " ".join(draw.choice(SUBJECTS[name].split(), 5)) for name in names], names
@@ -165,6 +165,7 @@ def test_without_scikit_learn_or_sentence_transformers_the_sentence_says_what_to
 ) -> None:
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("eva_data.method.topics.words.find_spec", lambda name: None)
     monkeypatch.setattr("eva_data.report.topics.embedding.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"`scikit-learn`.*pip install 'eva-data\[report\]'"):
         embedded(["a text"])

@@ -1,4 +1,4 @@
-"""What people said stays with who asked them: votes are published, single answers and comments only if it is wanted."""
+"""People's answers stay private: votes are published, single answers and comments only on request."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def said(store: Store, found: list[dict[str, Any]], key: bytes) -> PulledAnswers
 
 
 def pulled(store: Store, found: list[dict[str, Any]], publish: Literal["votes", "full"] = "votes") -> bool:
-    """What `review pull` does with what the server holds; whether it made a revision."""
+    """Whether `review pull` makes a revision of the server's records."""
     key = reviewers_key(store, make=True)
     now = said(store, found, key)
     assert now.lost == 0
@@ -74,7 +74,7 @@ def published_bytes(folder: Path) -> dict[str, bytes]:
 
 
 def replayed(store: Store) -> list[str]:
-    """What verify finds in the tables; the manifest of the small store counts nothing."""
+    """The findings of verify in the tables. The manifest of the small store has no counts."""
     return [problem for problem in verify_iteration(store, 1).problems if "manifest: " not in problem]
 
 
@@ -168,7 +168,7 @@ def test_the_key_is_made_once_and_a_damaged_one_is_told(tmp_path: Path) -> None:
 
 
 def of_0_1_0(store: Store, *rows: tuple[int, str, str, str]) -> None:
-    """The revision that release 0.1.0 made: single answers, the dataset's name the key of the pseudonyms."""
+    """A revision as release 0.1.0 made it: single answers, with pseudonyms from the dataset's name."""
     found = said(store, records(store, *rows), bytes(32))
     users = {pseudonym(bytes(32), row[1]): pseudonym_of_0_1_0("small", row[1]) for row in rows}
     assert add_revision(store, 1, found.reviews.with_columns(pl.col("reviewer").replace(users)), publish="full")[0]

@@ -1,5 +1,7 @@
-"""A review from end to end, on a real Argilla server: what a reviewer sees in the page and chooses there is what comes
-back, on the right side."""
+"""A review from end to end, on a real Argilla server.
+
+The choice of a reviewer on the page comes back for the text that the page showed.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,7 @@ PLAN: list[tuple[Answer, Answer]] = [
 
 @dataclass
 class Reviewed:
-    """The second iteration of the sandbox, reviewed and pulled."""
+    """The sandbox's second iteration, reviewed and pulled."""
 
     server: ArgillaServer
     folder: Path
@@ -73,7 +75,7 @@ class Reviewed:
         return Store(self.folder).at(2, revision).scan(name, 2).collect()
 
     def preference(self, place: int, revision: int) -> tuple[str, str, str]:
-        """Chosen and rejected text of a pair of PLAN as shown, and who decided; empty where there is no such pair."""
+        """Chosen and rejected text of a pair of PLAN as shown, and who decided. Empty if there is no such pair."""
         found = self.table("preferences", revision).filter(pair_id=self.pairs[place])
         texts = [
             (as_shown(row["chosen"][0]["content"]), as_shown(row["rejected"][0]["content"]), row["verdict_by"])
@@ -83,7 +85,7 @@ class Reviewed:
 
 
 def as_shown(text: str) -> str:
-    """What the page makes of a plain text: it shows no run of blanks, and says where there is nothing at all."""
+    """A plain text as the page shows it: with single blanks, and with a note instead of an empty text."""
     return " ".join(text.split()) or "(empty)"
 
 
@@ -102,7 +104,7 @@ def reviewed(
 
 
 def first_reviewer(done: Reviewed, browser: Browser) -> None:
-    """Takes the pairs in the order in which the page shows them, which makes it that of the plan."""
+    """Answer the pairs in the order of the page, so that this order becomes the order of the plan."""
     pairs = {record["id"]: record["external_id"] for record in records(done.server, done.workspace)}
     assert len(pairs) >= len(PLAN), f"the sandbox made {len(pairs)} pairs"
     with Page(browser, done.server.url, REVIEWERS[0], PASSWORD) as page:
@@ -127,12 +129,12 @@ def first_reviewer(done: Reviewed, browser: Browser) -> None:
 
 
 def page_texts(page: Page) -> dict[str, str]:
-    """What the page shows by heading, without what line breaks and blanks make of it."""
+    """Heading -> text on the page, without differences of line breaks and blanks."""
     return {heading: as_shown(text) for heading, text in page.shown().items()}
 
 
 def second_reviewer(done: Reviewed, browser: Browser) -> None:
-    """Sees the pairs in another order, and each as the first reviewer did."""
+    """Answer the pairs in another order. Each pair looks as it did for the first reviewer."""
     ids = {record["external_id"]: record["id"] for record in records(done.server, done.workspace)}
     places = {ids[pair]: place for place, pair in enumerate(done.pairs)}
     plan = {place: planned for place, (_, planned) in enumerate(PLAN) if isinstance(planned, tuple)}
@@ -271,7 +273,7 @@ def test_nothing_new_is_pulled_twice_and_one_more_answer_makes_one_more_revision
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """What is published of a dataset folder."""
+    """The published files of a dataset folder."""
     found = (path for path in folder.rglob("*") if path.is_file() and ".eva" not in path.parts)
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 

@@ -1,4 +1,4 @@
-"""`eva-data review` on a real Argilla server on a bad day: nothing is lost, doubled or attributed to another text."""
+"""`eva-data review` on a real Argilla server with faults: nothing is lost, doubled or attributed to another text."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_a_push_that_was_killed_half_way_is_completed_by_the_next_without_a_dupl
 
 
 def pushed(server: ArgillaServer, others: set[str]) -> int:
-    """How many records there are in datasets other than those."""
+    """The number of records in all other datasets."""
     return sum(len(found) for name, found in list(server.elastic.indices.items()) if name not in others)
 
 
@@ -228,7 +228,7 @@ def test_a_pull_that_was_killed_at_any_file_is_completed_by_the_next_to_the_same
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """What is published of a folder, but for which key the pseudonyms have."""
+    """The published files of a folder, without the key of the pseudonyms."""
     found = {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")

@@ -1,4 +1,4 @@
-"""What people's verdicts make of an iteration: a revision beside it, that everything after it takes."""
+"""People's verdicts make a revision beside an iteration. Every later step uses the revision."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REPO = "alice/game"
 
 
 def answered(store: Store, iteration: int, *verdicts: tuple[str, str]) -> pl.DataFrame:
-    """REVIEWS in which one person gives these (verdict, what the prompt is) to the first pairs of an iteration."""
+    """REVIEWS in which one person gives these (verdict, verdict on the prompt) to the first pairs of an iteration."""
     known = pl.concat(reviewable(store, iteration))
     assert known.height >= len(verdicts), f"iteration {iteration} has {known.height} pairs to judge"
     given = [
@@ -121,7 +121,7 @@ def test_a_review_that_leaves_no_pair_leaves_no_file_of_pairs(tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def reviewed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sandbox's two iterations, the second with a revision: one pair overruled, one prompt bad."""
+    """The sandbox's two iterations. The second has a revision with one overruled pair and one bad prompt."""
     others = shutil.ignore_patterns("evaluations*")
     folder = Path(shutil.copytree(built, tmp_path_factory.mktemp("reviewed") / "sandbox", ignore=others))
     store = Store(folder)

@@ -1,4 +1,4 @@
-"""Rewards by a classification model: the model's own scores, in batches that waste little and lose nothing."""
+"""Rewards by a classification model: the model's own scores, in batches with little waste and no loss."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ SLOW = TINY + (
 
 @pytest.fixture(autouse=True)
 def _code_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where transformers copies the code that a model brings."""
+    """The folder to which transformers copies a model's own code."""
     modules = tmp_path / "modules"
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(modules))
     monkeypatch.setenv("HF_MODULES_CACHE", str(modules))
@@ -124,7 +124,7 @@ def rewards(scores: list[list[Score]]) -> list[float]:
 
 
 def own_scores(folder: Path, rows: list[dict[str, Any]]) -> list[float]:
-    """The model's own scores, one text at a time, through nothing of ours."""
+    """The model's own scores, one text at a time, without eva-data."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True).eval()
     found = []

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - judges write Chinese and Japanese, too
-"""The judge: what it is asked, how its reply is read, and what becomes of replies without a rating."""
+"""The judge: its question, the reading of its reply, and replies without a rating."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eva_data.config.rewards import Judge
 from eva_data.jobs.job import Job
 from eva_data.models.ratings.rating import parse_rating
 from eva_data.project import load_pipeline
-from eva_data.rewards.judge import TEMPLATE, fill, judge_chain
+from eva_data.rewards.backends.judge import TEMPLATE, fill, judge_chain
 from eva_data.rewards.judge_task import JudgeResponses
 
 ROW = {
@@ -42,7 +42,7 @@ def question(text: str, salt: str = "") -> Request:
 
 
 def drive(chain: Chain[Any], *replies: list[Completion]) -> tuple[list[list[Request]], Any]:
-    """Every list of requests that a chain yields, one for each list of replies, and what it returns."""
+    """All lists of requests of a chain, one for each list of replies, and its result."""
     asked = []
     answer: Any = None
     for reply in [*replies, None]:

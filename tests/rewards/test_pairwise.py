@@ -19,10 +19,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DebertaV2Config, D
 from eva_data.errors import ModelError
 from eva_data.ledger import Ledger, Score
 from eva_data.rewards import score_rows
+from eva_data.rewards.backends.pairwise import mean_wins
 from eva_data.rewards.local.causal import question
 from eva_data.rewards.local.comparisons import Comparison
 from eva_data.rewards.local.pairrm import LONGEST, PairRM, encoder_config, texts_of
-from eva_data.rewards.pairwise import mean_wins
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ ROWS = [
 
 
 def won(**probabilities: float | None) -> dict[tuple[str, str], Score]:
-    """`ab=0.7`: a, seen first, wins over b with 0.7; None is a comparison that failed."""
+    """`ab=0.7`: a is shown first and wins over b with probability 0.7. None is a failed comparison."""
     return {
         (pair[0], pair[1]): Score(value, None if value is not None else "too_long")
         for pair, value in probabilities.items()

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - numbers in the scripts that people write
-"""The ready verifiers: final numbers, mathematical equality, instructions that a program can check."""
+"""The built-in verifiers: final numbers, mathematical equality, instructions that a program can check."""
 
 from __future__ import annotations
 
@@ -359,7 +359,7 @@ def test_expressions_are_equal_by_their_value(response: str, answer: object, rew
 
 
 def in_a_child(code: str) -> str:
-    """What a fresh interpreter prints: in this one, hypothesis has callbacks in the garbage collector."""
+    """The output of a fresh interpreter, because hypothesis has callbacks in the garbage collector of this one."""
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
     return done.stdout
 

@@ -1,4 +1,4 @@
-"""Rewards by a served model: the very scores of the classifier backend, each asked once, whatever the server does."""
+"""Rewards by a served model: the scores of the classifier backend, each asked once, with any fault of the server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from eva_data.models.remote.endpoints import Pool
 from eva_data.models.remote.faults import Refused, Throttled, Transient
 from eva_data.models.remote.retries import ATTEMPTS, ChainPlace, Retries
 from eva_data.rewards import score_rows
-from eva_data.rewards.server import read_score
+from eva_data.rewards.backends.server import read_score
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ def prompt(text: str, *responses: str) -> dict[str, Any]:
 
 
 def server_job(folder: Path, model: Path | None, *servers: ScoringServer, **settings: Any) -> Job:
-    """A job of servers that were started here, or, without `model`, of one that runs elsewhere."""
+    """A job with servers that were started here, or without `model` with a server that runs elsewhere."""
     folder.mkdir(exist_ok=True)
     elsewhere: dict[str, Any] = {}
     if model is None:
@@ -235,7 +235,7 @@ def test_a_reply_without_a_score_is_asked_again(reply: Any) -> None:
 
 
 def ask(faults: list[Exception | None], pauses: tuple[float, ...] = (0.01, 0.01)) -> tuple[int | Exception, int, int]:
-    """What a request ends with that meets these faults, how often it was made, and how often it stepped aside."""
+    """The end of a request that meets these faults, how often it was made, and how often it stepped aside."""
     calls = 0
 
     async def once(url: str) -> int:

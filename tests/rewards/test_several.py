@@ -1,4 +1,4 @@
-"""Several reward models: constants of each, standardised rewards, and what is left out."""
+"""Several reward models: the constants of each model, standardised rewards, and rewards that are left out."""
 
 from __future__ import annotations
 

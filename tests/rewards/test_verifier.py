@@ -1,4 +1,4 @@
-"""Rewards by a Python function: called once for each different response, with a reference answer where there is one."""
+"""Rewards by a Python function, called once for each different response, with the reference answer if there is one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eva_data.errors import ConfigError, DataError, JobError
 from eva_data.jobs.job import Job
 from eva_data.ledger import Ledger, Score, call_key
 from eva_data.rewards import score_rows
-from eva_data.rewards.verifier import fingerprint
+from eva_data.rewards.backends.verifier import fingerprint
 
 CODE = """
 import pathlib
@@ -53,7 +53,7 @@ def _own_verifiers(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def job_of(folder: Path, function: str, answers: Answers | None = None) -> Job:
-    """As the reward stage makes it."""
+    """The job as the reward stage makes it."""
     name = f"own_verifiers:{function}"
     block = Verifier(backend="verifier", function=name, answers=answers)
     folder.mkdir(exist_ok=True)

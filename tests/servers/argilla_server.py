@@ -32,7 +32,7 @@ _SECONDS = 300.0
 
 
 def missing() -> list[str]:
-    """What the server needs and this machine lacks, with what to do about it."""
+    """What this machine lacks for the server, and the remedy."""
     return [
         *([] if (INSTALLED / "ready").exists() else [f"argilla-server in {INSTALLED} (`make argilla`)"]),
         *([] if shutil.which("redis-server") else ["redis-server (Debian: `apt-get install redis-server`)"]),

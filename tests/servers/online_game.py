@@ -15,9 +15,10 @@ from eva_data.iteration.players import solver_of
 from eva_data.iteration.run import Run
 
 
-def make_run(folder: Path, model: str = "sandbox", *, seeds: int = 24, **more: Any) -> Run:
-    """A sandbox run with this model and further blocks of the settings."""
-    values = load_config().model_dump(mode="json") | {"folder": str(folder), "seeds": {"sandbox": seeds}}
+def make_run(folder: Path, model: str = "sandbox", *, seeds: int | dict[str, Any] = 24, **more: Any) -> Run:
+    """A sandbox run with this model, so many seeds or this block of seeds, and further blocks of the settings."""
+    block = {"sandbox": seeds} if isinstance(seeds, int) else seeds
+    values = load_config().model_dump(mode="json") | {"folder": str(folder), "seeds": block}
     values["solver"]["model"] = model
     values["train"] |= {"heldout": 0}
     return Run(parse_config(values | more, "the test"), ConsoleReporter())
@@ -45,3 +46,8 @@ def arguments(job: Path, run: Run, recipe: Path, *more: str) -> list[str]:
 def by_letters(prompt: str, response: str) -> float:
     """A reward between 0 and 1 that differs from text to text."""
     return sum(response.encode()) % 97 / 96
+
+
+def by_letters_of_some(prompt: str, response: str) -> float:
+    """The same for one prompt in three; every response to another prompt gets 0."""
+    return by_letters(prompt, response) if len(prompt) % 3 == 0 else 0.0

@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import chdir
 from pathlib import Path
 
 import polars as pl
 import psutil
+from click.testing import CliRunner
 
+from eva_data.cli import main
 from eva_data.dataset.store import Store
 from eva_data.ledger import Ledger
 from eva_data.tables.schemas import TABLES
@@ -42,6 +45,16 @@ def eva(folder: Path, *arguments: str, settings: Sequence[str] = SMALL) -> subpr
         timeout=600,
         check=False,
     )
+
+
+def eva_here(folder: Path, *arguments: str, settings: Sequence[str] = SMALL) -> subprocess.CompletedProcess[str]:
+    """Run `eva-data` in this process. A command that starts no other process takes a tenth of the time."""
+    line = [*arguments, *settings, "--set", f"folder={folder}"]
+    with chdir(folder.parent):
+        done = CliRunner(env={"COLUMNS": "160"}).invoke(main, line)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return subprocess.CompletedProcess(line, done.exit_code, done.stdout, done.stderr)
 
 
 def hashes(folder: Path) -> dict[str, str]:

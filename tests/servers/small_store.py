@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -34,7 +37,20 @@ def messages(role: str, text: str) -> list[dict[str, str]]:
     return [{"role": role, "content": text}]
 
 
-def small_store(
+def small_store(folder: Path, *, settings: dict[str, Any] | None = None, **texts: str) -> Store:
+    """Iteration 1 has three seeds and two pairs; iteration 2 has an evolved prompt, a carried prompt and a pair.
+
+    The dataset is made once a process for each set of texts, and written to `folder`.
+    """
+    # The card holds the folder's name. No file holds its place.
+    for name, content in _files(folder.resolve().name, json.dumps(settings or {}), **texts).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return Store(folder)
+
+
+def make_small_store(
     folder: Path,
     *,
     settings: dict[str, Any] | None = None,
@@ -44,13 +60,22 @@ def small_store(
     rejected: str = "bad",
     mutation: str = "deepen",
 ) -> Store:
-    """Iteration 1 has three seeds and two pairs; iteration 2 has an evolved prompt, a carried prompt and a pair."""
+    """Write the dataset of `small_store` table by table, as a build does."""
     config = parse_config(SETTINGS | (settings or {}) | {"folder": str(folder)}, "the test")
     store = Store(folder)
     _first(store, config, seed, chosen, rejected)
     _second(store, config, evolved, chosen, rejected, mutation)
     write_card(store)
     return store
+
+
+@cache
+def _files(name: str, settings: str, **texts: str) -> dict[str, bytes]:
+    """Path -> content of each file of the dataset."""
+    with TemporaryDirectory() as place:
+        folder = make_small_store(Path(place) / name, settings=json.loads(settings), **texts).folder
+        written = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+        return {str(path): file.read_bytes() for path, file in written.items() if path.parts[0] != ".eva"}
 
 
 def write(store: Store, config: Config, iteration: int, tables: dict[str, pl.DataFrame], **manifest: Any) -> None:

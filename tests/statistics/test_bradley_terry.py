@@ -1,4 +1,4 @@
-"""Bradley-Terry strengths by hand, with ties, with style, and with prompts that have several verdicts."""
+"""Bradley-Terry strengths by hand, with ties, with style, and with several verdicts on a prompt."""
 
 from __future__ import annotations
 

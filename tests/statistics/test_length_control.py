@@ -1,4 +1,4 @@
-"""Length control: planted length effects, the optimum that the fit must be at, and scikit-learn's fit where it is."""
+"""Length control: planted effects of length, the optimum of the fit, and a comparison with scikit-learn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eva_data.statistics.rates import win_rate
 def planted(
     n: int, theta: float, phi: float, psi: float, longer: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Verdicts, own and baseline's lengths, difficulties; own responses are longer by so many deviations."""
+    """Verdicts, lengths of own and baseline responses, difficulties. Own responses are `longer` deviations longer."""
     draw = np.random.Generator(np.random.PCG64(seed))
     difficulty = draw.normal(0, 1, n)
     baseline = draw.integers(500, 3000, n).astype(float)

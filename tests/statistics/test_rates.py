@@ -1,4 +1,4 @@
-"""Win rates and other bounded means: by hand, against Wilson's formula, and what must hold of any scores."""
+"""Win rates and other bounded means: by hand, against Wilson's formula, and properties for all scores."""
 
 from __future__ import annotations
 

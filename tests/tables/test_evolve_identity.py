@@ -1,4 +1,4 @@
-"""The plain-Python ids are those of the polars expressions, and the draws are uniform and independent."""
+"""Ids in plain Python equal ids in polars, and the draws are uniform and independent."""
 
 from __future__ import annotations
 

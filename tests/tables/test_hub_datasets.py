@@ -1,4 +1,4 @@
-"""Datasets as `datasets` sees them, from a local folder: their text files by our readers, which infer nothing."""
+"""Datasets from a local folder as `datasets` finds them. Our readers read their text files and infer no types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metrics against numbers worked by hand and against plain Python."""
+"""The metrics, compared with numbers worked by hand and with plain Python."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_two_best_responses_leave_nothing_between_best_and_second() -> None:
 
 @pytest.mark.parametrize("rewards", [None, [], [1.0]])
 def test_fewer_than_two_rewards_have_no_metric(rewards: list[float] | None) -> None:
-    assert _metrics([rewards]).row(0) == (None,) * 8
+    assert _metrics([rewards]).row(0) == (None,) * len(METRICS)
 
 
 @pytest.mark.parametrize("reward", [0.1, -0.7, 1e-9, 3.3e5])

@@ -1,4 +1,4 @@
-"""Folders, globs and saved datasets: which files are meant, and what is said of the others."""
+"""Folders, globs and saved datasets: the files that are read, and the notes on the other files."""
 
 from __future__ import annotations
 

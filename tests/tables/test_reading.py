@@ -1,4 +1,4 @@
-"""Files of strangers: text is text, the schema is the whole file's, and what is wrong is said with its place."""
+"""Foreign files: text stays text, the schema covers the whole file, and faults are named with their place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from eva_data.tables.shapes.values import number, text
 
 
 def texts(path: Path, *columns: str, encoding: str | None = None, split: str = "train") -> list[tuple[str | None, ...]]:
-    """The texts of some columns, row by row."""
+    """The texts of these columns, row by row."""
     source = open_path(path, "seeds.path", encoding=encoding, split=split)
     return source.collect(source.map(lambda frame, schema: frame.select(_texts(schema, columns)))).rows()
 
@@ -31,7 +31,7 @@ def _texts(schema: Schema, columns: tuple[str, ...]) -> list[pl.Expr]:
 
 
 def wrong(path: Path, content: bytes | str, encoding: str | None = None) -> str:
-    """What is said of a file of this content, without the folder that it lies in."""
+    """The error for a file with this content, without its folder."""
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(DataError) as caught:
         texts(path, "prompt", encoding=encoding)

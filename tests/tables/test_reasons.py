@@ -1,4 +1,4 @@
-"""Every reason that the code can give is explained, and its kind is the same wherever reasons are counted."""
+"""Every reason in the code is explained, and its kind is the same wherever reasons are counted."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_every_reason_is_a_word_with_a_sentence(reason: str) -> None:
 
 
 def given_reasons(path: Path) -> Iterator[str]:
-    """How every text begins that a module hands on as a reason; a constant's name is looked up in the module."""
+    """The beginnings of all reasons that a module gives. Names of constants are looked up in the module."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     constants = {
         target.id: node.value
@@ -95,7 +95,7 @@ def _reason_values(node: ast.AST, *, in_rewrite: bool) -> Iterator[ast.expr]:
 
 
 def _beginnings(value: ast.expr, constants: dict[str, ast.expr]) -> Iterator[str]:
-    """The literals in an expression for a reason: a text, the head of an f-string, what `then` and `lit` are given."""
+    """The literals in an expression for a reason: a text, the head of an f-string, arguments of `then` and `lit`."""
     parts: list[ast.expr] = []
     if isinstance(value, ast.Constant) and isinstance(value.value, str) and value.value not in COLUMNS:
         yield value.value

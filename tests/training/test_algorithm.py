@@ -1,4 +1,4 @@
-"""A solver is trained by the algorithm and on the iterations that were asked for, or it is said why not."""
+"""A solver is trained by the given algorithm and on the given iterations, or an error says why not."""
 
 from __future__ import annotations
 

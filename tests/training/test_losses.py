@@ -1,4 +1,4 @@
-"""What each recipe minimises is its paper's formula, computed here from a model's log-probabilities on one batch."""
+"""Each recipe minimises its paper's formula, which the tests compute from a model's log-probabilities on one batch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PAIRS = [("Say ab.", "ab", "ba"), ("Say a longer word.", "elephant", "ant"), ("H
 
 @dataclass
 class Answer:
-    """Log-probabilities of the tokens of one response, under the trained model and the one it is trained from."""
+    """Log-probabilities of a response's tokens, under the trained model and under the model it is trained from."""
 
     policy: Tensor
     reference: Tensor
@@ -271,7 +271,7 @@ def test_the_sandboxs_likelihood_is_a_mean_over_the_tokens_of_its_batch(preferen
 
 
 def tokens(tokenizer: Any, prompt: str, response: str) -> tuple[list[int], int]:
-    """A prompt with its response, as the template renders them, and how many of the tokens come before the response."""
+    """The tokens of a rendered prompt with its response, and the number of tokens before the response."""
     turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
     start: list[int] = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True, return_dict=False)
     ids: list[int] = tokenizer.apply_chat_template(turns, return_dict=False)
@@ -280,7 +280,7 @@ def tokens(tokenizer: Any, prompt: str, response: str) -> tuple[list[int], int]:
 
 
 def move(model: PreTrainedModel) -> None:
-    """Away from the reference, by far enough that a loss without one would show."""
+    """Move the model far enough from the reference that a loss without a reference would differ."""
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -288,7 +288,7 @@ def move(model: PreTrainedModel) -> None:
 
 
 def log_probabilities(model: PreTrainedModel, ids: list[int]) -> Tensor:
-    """Of every token but the first, given those before it."""
+    """Log-probabilities of all tokens but the first, given the earlier tokens."""
     with torch.no_grad():
         logits: Any = model(torch.tensor([ids])).logits[0]
     every = F.log_softmax(logits, dim=-1)

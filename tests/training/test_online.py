@@ -1,10 +1,15 @@
-"""Online training: TRL's losses on the curriculum's prompts, the buffer checkpointed with the weights, and what comes
-out is a dataset like any other."""
+"""Online training.
+
+TRL's losses are computed on the curriculum's prompts, and the buffer is checkpointed with the weights. The result is a
+dataset like any other.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +32,7 @@ from tiny import Architecture, save_model, save_reward_model
 from transformers import PreTrainedModel
 
 from eva_data.cli.text.progress import ConsoleReporter
+from eva_data.config import Pair
 from eva_data.config.reading import load_config
 from eva_data.dataset.store import Store
 from eva_data.errors import ConfigError, StaleError
@@ -47,17 +53,8 @@ pytestmark = [
 ]
 
 SMALL = {"prompts": 4, "capacity": 6, "per_device_train_batch_size": 4, "save_steps": 3, "logging_steps": 2}
-NOISE: dict[str, Any] = {
-    "evolve": {
-        "strategies": [{"name": "again", "template": "Rewrite: {prompt}", "kind": "in_depth"}],
-        "only_own": True,
-        "max_tokens": 128,
-        "min_chars": 0,
-        "near_duplicate": None,
-    },
-    "estimate": {"count_truncated": True},
-}
-"""For models of random weights: short requests, long rewrites, some of which end, and responses that seldom do."""
+NOISE: dict[str, Any] = {"count_truncated": True, "min_best": None}
+"""For models of random weights: their responses seldom end, and none is right."""
 
 
 def record(job: Path) -> list[dict[str, Any]]:
@@ -65,18 +62,18 @@ def record(job: Path) -> list[dict[str, Any]]:
 
 
 def finished(job: Path) -> int:
-    """Steps whose line in the record is whole."""
+    """The number of steps whose line in the record is whole."""
     path = job / "record.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def survivors(line: dict[str, Any]) -> list[str]:
-    """Ids of the prompts that were new in a step."""
+    """The ids of the new prompts of a step."""
     return sorted(row["prompt_id"] for row in line["evolutions"] if row["status"] is None)
 
 
 def waiting_by_the_rules(lines: list[dict[str, Any]]) -> list[list[str]]:
-    """What is in the buffer after each step: what survived and was not trained on since, the newest if it is full."""
+    """The buffer after each step: survivors that were not trained on since. If it is full, the newest survivors."""
     found: list[list[str]] = [[]]
     for line in lines:
         trained = {row["prompt_id"] for row in line["prompts"]}
@@ -86,7 +83,7 @@ def waiting_by_the_rules(lines: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def phases_by_the_rules(lines: list[dict[str, Any]], seeds: int) -> list[str]:
-    """The phase of each step, from what was waiting and which seeds were trained on before it."""
+    """The phase of each step, computed from the buffer and the seeds that were trained on before it."""
     found, warm, used = [], False, 0
     for line, waiting in zip(lines, waiting_by_the_rules(lines), strict=True):
         found.append("bootstrap" if used >= seeds else "mix-up" if warm else "warm-up")
@@ -95,7 +92,9 @@ def phases_by_the_rules(lines: list[dict[str, Any]], seeds: int) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(("algorithm", "rows"), [("rloo", 32), ("oaif", 8)])
+@pytest.mark.parametrize(
+    ("algorithm", "rows"), [("rloo", 32), ("grpo", 64), ("dr_grpo", 64), ("dapo", 64), ("oaif", 8)]
+)
 def test_the_recipes_have_the_papers_sizes(online: ModuleType, tmp_path: Path, algorithm: str, rows: int) -> None:
     given = arguments(tmp_path, make_run(tmp_path), RECIPES / f"{algorithm}.yaml", "--max_steps", "400")
     own, training, _ = online.parse_arguments(given)
@@ -106,7 +105,7 @@ def test_the_recipes_have_the_papers_sizes(online: ModuleType, tmp_path: Path, a
 
 
 class Heard:
-    """What TRL gave the reward function, beside what it got."""
+    """The arguments that TRL gave the reward function, and its results."""
 
     def __init__(self, play: Any) -> None:
         self.score, self.ids, self.rewards = play.reward, list[list[int]](), list[float]()
@@ -118,12 +117,14 @@ class Heard:
         return rewards
 
 
-def ready(online: ModuleType, tmp_path: Path, algorithm: str) -> tuple[Any, Heard]:
-    """A trainer whose reference is not its policy, and what its reward function hears."""
+def ready(
+    online: ModuleType, tmp_path: Path, algorithm: str, reward: str = "by_letters", **more: Any
+) -> tuple[Any, Heard]:
+    """A trainer whose reference differs from its policy, and the calls of its reward function."""
     model = save_model(tmp_path / "model")
-    run = make_run(tmp_path / "data", str(model), reward={"function": "online_game:by_letters"})
-    changes = {"prompts": 4, "capacity": 6, "per_device_train_batch_size": 16 if algorithm == "rloo" else 4}
-    file = recipe(tmp_path, f"sandbox_{algorithm}", **changes)
+    run = make_run(tmp_path / "data", str(model), reward={"function": f"online_game:{reward}"}, pair={})
+    changes = {"prompts": 4, "capacity": 6, "per_device_train_batch_size": 4 if algorithm == "oaif" else 16}
+    file = recipe(tmp_path, f"sandbox_{algorithm}", **changes | more)
     given = arguments(tmp_path / "job", run, file, "--max_steps", "2")
     own, training, model_arguments = online.parse_arguments(given)
     play = online.Play(own, training, json.loads(Path(own.game).read_text()))
@@ -131,7 +132,8 @@ def ready(online: ModuleType, tmp_path: Path, algorithm: str) -> tuple[Any, Hear
     trainer = online.build_trainer(own, training, model_arguments, play)
     seeds, _ = online.load_table(own, "prompts", online.PROMPTS.names())
     play.start(trainer, seeds.to_list(), model_arguments)
-    shift(trainer.ref_model, 1)
+    if trainer.ref_model is not None:
+        shift(trainer.ref_model, 1)
     return trainer, heard
 
 
@@ -143,7 +145,7 @@ def shift(model: PreTrainedModel, seed: int) -> None:
 
 
 def log_likelihood(model: PreTrainedModel, prompt: list[int], completion: list[int]) -> torch.Tensor:
-    """log pi(completion | prompt), its end token included, of one sequence without padding."""
+    """log pi(completion | prompt) of one sequence without padding. The end token counts."""
     ids = torch.tensor([prompt + completion])
     log_probabilities: torch.Tensor = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
     return log_probabilities.gather(-1, torch.tensor(completion)[:, None]).sum()
@@ -182,6 +184,95 @@ def test_rloo_is_the_clipped_ratio_times_the_lead_over_the_others(online: Module
     torch.testing.assert_close(loss, expected, atol=1e-4, rtol=1e-4)
 
 
+def token_likelihoods(model: PreTrainedModel, prompt: list[int], completion: list[int]) -> torch.Tensor:
+    """log pi of each token of a completion."""
+    ids = torch.tensor([prompt + completion])
+    log_probabilities: torch.Tensor = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+    return log_probabilities.gather(-1, torch.tensor(completion)[:, None])[:, 0]
+
+
+def grpo_by_hand(
+    trainer: Any, loss_type: str, groups: list[tuple[list[int], list[list[int]], list[float]]], beta: float
+) -> torch.Tensor:
+    """The loss of (prompt, completions, rewards) of each group, sampled from the present model (Shao et al. 2024)."""
+    rows = []
+    for prompt, completions, rewards in groups:
+        reward = torch.tensor(rewards)
+        advantages = (reward - reward.mean()) / (reward.std() + 1e-4)
+        for completion, advantage in zip(completions, advantages, strict=True):
+            with torch.no_grad():
+                now = token_likelihoods(trainer.model, prompt, completion)
+                lead = token_likelihoods(trainer.ref_model, prompt, completion) - now if beta else torch.zeros_like(now)
+            # The ratio to the model that sampled is 1. The distance to the reference is never negative (Schulman 2020).
+            rows.append(-advantage + beta * (lead.exp() - lead - 1))
+    if loss_type == "grpo":
+        return torch.stack([row.mean() for row in rows]).mean()
+    total = torch.cat(rows).sum()
+    return total / sum(map(len, rows)) if loss_type == "dapo" else total / (len(rows) * 48)
+
+
+@pytest.mark.parametrize(("loss_type", "beta"), [("grpo", 0.02), ("dr_grpo", 0.02), ("dapo", 0.0)])
+def test_grpo_weighs_tokens_by_the_lead_of_their_response(
+    online: ModuleType, tmp_path: Path, loss_type: str, beta: float
+) -> None:
+    trainer, heard = ready(online, tmp_path, "grpo", loss_type=loss_type, beta=beta)
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.model.train()
+    batch = trainer._generate_and_score_completions(online.own_rows(trainer))
+    groups = [
+        (prompt, heard.ids[start : start + 4], heard.rewards[start : start + 4])
+        for prompt, start in zip(prompt_tokens(trainer), range(0, 16, 4), strict=True)
+    ]
+    with torch.no_grad():
+        loss = trainer.compute_loss(trainer.model, batch)
+    torch.testing.assert_close(loss, grpo_by_hand(trainer, loss_type, groups, beta), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("loss_type", "beta"), [("grpo", 0.02), ("dr_grpo", 0.02), ("dapo", 0.0)])
+@pytest.mark.parametrize("rounds", [1, 9])
+def test_groups_of_equal_rewards_are_replaced_and_what_lacks_does_not_count(
+    online: ModuleType, tmp_path: Path, loss_type: str, beta: float, rounds: int
+) -> None:
+    more = {"loss_type": loss_type, "beta": beta, "max_resample": rounds}
+    trainer, heard = ready(online, tmp_path, "grpo", reward="by_letters_of_some", **more)
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.model.train()
+    batch = trainer._generate_and_score_completions(online.own_rows(trainer))
+    play = trainer.play
+    groups = {
+        name: (heard.ids[start : start + 4], heard.rewards[start : start + 4])
+        for start, name in zip(
+            range(0, len(heard.ids), 4), dict.fromkeys(a.prompt_id for a in play.answers), strict=True
+        )
+    }
+    different = [name for name, (_, rewards) in groups.items() if len(set(rewards)) > 1]
+    assert play.trained == different[:4]
+    # One round leaves some out, nine do not.
+    assert (len(play.trained) == 4) is (rounds == 9)
+    assert play.rounds == rounds or rounds == 9
+    assert batch["advantages"].shape == (16,)
+    texts = {name: row["prompt"] for name, row in play.curriculum.seeds.items()}
+    template = trainer.processing_class.apply_chat_template
+    kept = [
+        (list(template(texts[name], add_generation_prompt=True, return_dict=False)), *groups[name])
+        for name in play.trained
+    ]
+    with torch.no_grad():
+        loss = trainer.compute_loss(trainer.model, batch)
+    torch.testing.assert_close(loss, grpo_by_hand(trainer, loss_type, kept, beta), atol=1e-5, rtol=1e-5)
+
+
+def test_online_dpo_leaves_pairs_out_that_the_settings_do_not_want(online: ModuleType, tmp_path: Path) -> None:
+    keep = sys.modules["growing_prompts"].kept
+    rewards = [0.9, 0.2, None, 0.5, 0.1, 0.3, 0.8, 0.6]
+    assert keep(rewards, Pair()) == [True, True, False, True] * 2
+    assert keep(rewards, Pair(min_chosen=0.5, margin=0.2)) == [True, False, False, False] * 2
+    trainer, _ = ready(online, tmp_path, "oaif")
+    trainer.play.game["pair"] = {"min_chosen": 2.0}
+    trainer.training_step(trainer.model, None)
+    assert all(parameter.grad is None or not parameter.grad.any() for parameter in trainer.model.parameters())
+
+
 def test_online_dpo_prefers_the_better_of_two(online: ModuleType, tmp_path: Path) -> None:
     trainer, heard = ready(online, tmp_path, "oaif")
     loss = trainer.training_step(trainer.model, None)
@@ -210,13 +301,14 @@ def test_of_two_responses_one_without_a_reward_neither_wins_nor_loses(online: Mo
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma2", "qwen3"])
-@pytest.mark.parametrize("algorithm", ["rloo", "oaif"])
+@pytest.mark.parametrize("algorithm", ["rloo", "grpo", "oaif"])
 def test_three_steps_train_and_evolve(
     online: ModuleType, tmp_path: Path, algorithm: str, architecture: Architecture
 ) -> None:
     model = save_model(tmp_path / "model", architecture)
     # What random weights write as a creator is no prompt, and is eliminated.
-    run = make_run(tmp_path / "data", str(model), creator={"model": "sandbox", "threads": 1}, **NOISE)
+    blocks: dict[str, Any] = {"creator": {"model": "sandbox", "threads": 1}, "estimate": NOISE}
+    run = make_run(tmp_path / "data", str(model), **blocks)
     file = recipe(tmp_path, f"sandbox_{algorithm}", **SMALL, save_strategy="no", learning_rate=1e-3)
     online.main(arguments(tmp_path / "job", run, file, "--max_steps", "3"))
 
@@ -226,7 +318,7 @@ def test_three_steps_train_and_evolve(
     training = json.loads((theta / "training.json").read_text())
     assert (training["algorithm"], training["steps"]) == (algorithm, 3)
     assert training["seeds"] == {"read": 24, "prompt_too_long": 0}
-    responses = 4 if algorithm == "rloo" else 2
+    responses = 2 if algorithm == "oaif" else 4
     assert training["sampling"] == {"responses": responses, "temperature": 1.0, "top_p": 1.0, "max_tokens": 48}
     assert str(tmp_path) not in json.dumps(training)
     lines = record(tmp_path / "job")
@@ -244,12 +336,23 @@ def test_without_evolving_the_seeds_are_trained_on_in_order(online: ModuleType, 
     lines = record(tmp_path / "job")
     assert len({row["prompt_id"] for line in lines for row in line["prompts"]}) == 8
     assert [line["evolutions"] for line in lines] == [[], []]
+    assert [line["generated"] for line in lines] == [8, 16]
+
+
+def test_a_run_ends_after_the_step_in_which_so_many_responses_were_generated(
+    online: ModuleType, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "data", str(save_model(tmp_path / "model")), seeds=8)
+    file = recipe(tmp_path, "sandbox_grpo", **SMALL, save_strategy="no", max_completions=17)
+    online.main(arguments(tmp_path / "job", run, file, "--max_steps", "9", "--static", "true"))
+    assert [line["generated"] for line in record(tmp_path / "job")] == [16, 32]
+    assert json.loads((tmp_path / "job" / "output" / "training.json").read_text())["steps"] == 2
 
 
 def test_a_creator_of_its_own_a_reward_model_and_estimated_priorities(online: ModuleType, tmp_path: Path) -> None:
     model, reward = save_model(tmp_path / "model"), save_reward_model(tmp_path / "reward")
     settings = {"backend": "classifier", "model": str(reward), "batch_tokens": 2048}
-    blocks = {"creator": {"model": "sandbox", "threads": 1}, "estimate": NOISE["estimate"]}
+    blocks: dict[str, Any] = {"creator": {"model": "sandbox", "threads": 1}, "estimate": NOISE}
     run = make_run(tmp_path / "data", str(model), reward=settings, **blocks)
     file = recipe(tmp_path, "sandbox_rloo", **SMALL | {"save_steps": 1, "priority": "estimate"})
     online.main(arguments(tmp_path / "job", run, file, "--max_steps", "1"))
@@ -276,7 +379,8 @@ def test_a_creator_behind_a_url_is_asked_once_and_its_key_is_nowhere(
     file = recipe(tmp_path, "sandbox_oaif", **SMALL, save_strategy="no")
     with Misbehaving(key=key) as server:
         creator = {"backend": "api", "model": "tiny", "base_url": server.url, "api_key_env": "EVA_TEST_KEY"}
-        run = make_run(tmp_path / "data", str(model), creator=creator, estimate=NOISE["estimate"])
+        evolve = {"candidates": 2, "near_duplicate": None}
+        run = make_run(tmp_path / "data", str(model), creator=creator, estimate=NOISE, evolve=evolve)
         online.main(arguments(tmp_path / "first", run, file, "--max_steps", "2"))
         asked = len(server.seen)
         online.main(arguments(tmp_path / "second", run, file, "--max_steps", "2"))
@@ -285,15 +389,22 @@ def test_a_creator_behind_a_url_is_asked_once_and_its_key_is_nowhere(
     lines = record(tmp_path / "first")
     assert lines == record(tmp_path / "second")
     attempts = [row for line in lines for row in line["evolutions"]]
-    assert len(attempts) == 2 * 2 * 4
+    # In two steps, of two prompts each, the better of two for each of four siblings.
+    assert [(row["step"], row["candidate"]) for row in attempts] == [
+        (step, candidate) for _ in range(2 * 2) for step in range(1, 5) for candidate in range(2)
+    ]
+    assert all(row["parent_id"] == row["chain_id"] for row in attempts)
     assert {str(row["creator"]).partition("@")[0] for row in attempts} == {"tiny"}
     assert any(row["status"] is None for row in attempts)
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in written if key.encode() in path.read_bytes()]
 
 
-def test_a_killed_run_goes_on_with_the_same_buffer_to_the_same_weights(online: ModuleType, tmp_path: Path) -> None:
-    file = recipe(tmp_path, "sandbox_rloo", **SMALL, learning_rate=1e-4)
+@pytest.mark.parametrize(("algorithm", "more"), [("rloo", {}), ("grpo", {"max_resample": 2})])
+def test_a_killed_run_goes_on_with_the_same_buffer_to_the_same_weights(
+    online: ModuleType, tmp_path: Path, algorithm: str, more: dict[str, Any]
+) -> None:
+    file = recipe(tmp_path, f"sandbox_{algorithm}", **SMALL, learning_rate=1e-4, **more)
     killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
 
     def given(job: Path) -> list[str]:
@@ -327,15 +438,54 @@ def test_a_killed_run_goes_on_with_the_same_buffer_to_the_same_weights(online: M
     assert [line["phase"] for line in lines] == phases_by_the_rules(lines, seeds=24)
 
 
-def test_an_online_run_is_a_dataset_like_any_other(tmp_path: Path) -> None:
-    file = recipe(tmp_path, "sandbox_rloo", **SMALL, learning_rate=1e-4)
-    overrides = ("seeds.sandbox=12", "pair.min_chosen=null")
-    small = [word for override in overrides for word in ("--set", override)]
-    done = eva(tmp_path / "data", "online", "--steps", "6", "--recipe", str(file), settings=small)
+def test_two_processes_share_the_steps_and_the_groups_that_are_replaced(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "data", reward={"function": "online_game:by_letters_of_some"}, pair={})
+    file = recipe(tmp_path, "sandbox_grpo", **SMALL, max_resample=2)
+    launch = ("--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no")
+    command = [
+        *(sys.executable, "-m", "accelerate.commands.launch", *launch, "--dynamo_backend", "no"),
+        *("--main_process_port", "0", str(train_dir() / "online.py")),
+        *arguments(tmp_path / "job", run, file, "--max_steps", "3"),
+    ]
+    here = {"OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache"), "CUDA_VISIBLE_DEVICES": ""}
+    paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(command, env=os.environ | here | paths, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    folder = tmp_path / "data-rloo"
-    assert "online training: 6/6" in done.stderr
+    lines = record(tmp_path / "job")
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    for line in lines:
+        rewards: dict[str, list[float]] = {}
+        for answer in line["answers"]:
+            rewards.setdefault(answer["prompt_id"], []).append(answer["reward"])
+        # The answers of both processes, those to replaced prompts included, four to each prompt.
+        assert rewards.keys() == {row["prompt_id"] for row in line["prompts"]}
+        assert {len(given) for given in rewards.values()} == {4}
+        different = [name for name, given in rewards.items() if len(set(given)) > 1]
+        assert sorted(line["trained"]) == sorted(different[:4])
+    assert any(line["rounds"] for line in lines)
+    assert lines[-1]["generated"] == sum(len(line["answers"]) for line in lines)
+    training = json.loads((tmp_path / "job" / "output" / "training.json").read_text())
+    assert all(math.isfinite(row["loss"]) for row in training["history"])
 
+
+STEPS = ("--steps", "6")
+FEW_SEEDS = ("--set", "seeds.sandbox=12", "--set", "pair.min_chosen=null")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of an undisturbed online run. Its recipe lies beside it."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    file = recipe(root, "sandbox_rloo", **SMALL, learning_rate=1e-4)
+    done = eva(root / "data", "online", *STEPS, "--recipe", str(file), settings=FEW_SEEDS)
+    assert done.returncode == 0, done.stderr
+    assert "online training: 6/6" in done.stderr
+    return root / "data-rloo"
+
+
+def test_an_online_run_is_a_dataset_like_any_other(undisturbed: Path, tmp_path: Path) -> None:
+    file = undisturbed.parent / "sandbox_rloo.yaml"
+    folder = Path(shutil.copytree(undisturbed, tmp_path / "data-rloo"))
     store = Store(folder)
     assert verify_iteration(store, 1).problems == []
     found = tables(folder, 1)
@@ -361,14 +511,16 @@ def test_an_online_run_is_a_dataset_like_any_other(tmp_path: Path) -> None:
     assert not (folder / ".eva" / "jobs" / "iter_1" / "online").exists()
 
     written = (theta / "model.safetensors").stat().st_mtime_ns
-    config, _ = online_config(load_config(None, [*overrides, f"folder={tmp_path / 'data'}"]), "rloo", static=False)
+    config, _ = online_config(
+        load_config(None, [*FEW_SEEDS[1::2], f"folder={tmp_path / 'data'}"]), "rloo", static=False
+    )
     same = Run(config, ConsoleReporter())
-    assert train_online(same, Online(6, str(file))) == manifest
+    assert train_online(same, Online(str(file), 6)) == manifest
     assert (theta / "model.safetensors").stat().st_mtime_ns == written
     with pytest.raises(StaleError, match=r"holds another run: `steps` is 7, was 6; .*`--set folder=...`"):
-        train_online(same, Online(7, str(file)))
+        train_online(same, Online(str(file), 7))
 
-    again = ("online", "--steps", "6", "--recipe", str(file), *small, "--set", f"folder={tmp_path / 'data'}")
+    again = ("online", *STEPS, "--recipe", str(file), *FEW_SEEDS, "--set", f"folder={tmp_path / 'data'}")
     with Hub(tmp_path / "hub") as hub:
         pushed = hub.run(tmp_path, *again, "--push", "alice/online")
         assert pushed.returncode == 0, pushed.stderr
@@ -382,7 +534,7 @@ def test_an_online_run_is_a_dataset_like_any_other(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_trained_online_is_said_in_a_sentence(online: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="`--algorithm` is `dpo`: known are rloo, oaif"):
+    with pytest.raises(ConfigError, match="`--algorithm` is `dpo`: known are rloo, grpo, oaif"):
         online_config(load_config(), "dpo", static=False)
     config, ready_recipe = online_config(load_config(), "oaif", static=True)
     assert (config.folder.name, config.name, ready_recipe) == (
@@ -392,7 +544,7 @@ def test_what_cannot_be_trained_online_is_said_in_a_sentence(online: ModuleType,
     )
     judge = {"backend": "judge", "judge": {"backend": "transformers", "model": "sandbox"}}
     with pytest.raises(ConfigError, match="`backend: judge`, which cannot score while a model trains: use one of"):
-        train_online(make_run(tmp_path / "data", reward=judge), Online(2, "sandbox_rloo"))
+        train_online(make_run(tmp_path / "data", reward=judge), Online("sandbox_rloo", 2))
 
     file = recipe(tmp_path, "sandbox_rloo", prompts=3)
     given = arguments(tmp_path / "job", make_run(tmp_path / "data", seeds=8), file, "--max_steps", "2")
@@ -403,21 +555,6 @@ def test_what_cannot_be_trained_online_is_said_in_a_sentence(online: ModuleType,
     with pytest.raises(ConfigError, match="3 seeds can be trained on, fewer than the 4 prompts of a step"):
         online.main(arguments(tmp_path / "job", run, few, "--max_steps", "2"))
 
-
-STEPS = ("--steps", "6")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset of an online run that nobody disturbed; its recipe lies beside it."""
-    root = tmp_path_factory.mktemp("undisturbed")
-    file = recipe(root, "sandbox_rloo", **SMALL, learning_rate=1e-4)
-    done = eva(root / "data", "online", *STEPS, "--recipe", str(file), settings=FEW_SEEDS)
-    assert done.returncode == 0, done.stderr
-    return root / "data-rloo"
-
-
-FEW_SEEDS = ("--set", "seeds.sandbox=12", "--set", "pair.min_chosen=null")
 
 MOMENTS = {
     "while it trains": ".eva/jobs/iter_1/online/output/checkpoint-3",

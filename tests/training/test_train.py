@@ -1,4 +1,4 @@
-"""The next solver is trained as the recipe says, by TRL, on the pairs it is given; a kill costs no result."""
+"""TRL trains the next solver by the recipe on the given pairs. After a kill, the result is the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data, models and disks that training cannot use end in one sentence that says what to do."""
+"""Unusable data, models and disks end a training with one sentence that says what to do."""
 
 from __future__ import annotations
 

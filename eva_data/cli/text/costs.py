@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from eva_data.cli.text.terminal import Terminal
+from eva_data.foreign import visible
 from eva_data.game.pilot import Piloted
 from eva_data.game.plan import Plan, PlanLine
 from eva_data.report.figures import dollars, duration, rounded
@@ -29,15 +30,18 @@ def print_plan(plan: Plan, piloted: Piloted, budget: float | None) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     if plan.lines:
-        console.print(_plan_table(plan))
+        console.print(_plan_table(f"Iteration {plan.iteration}: what it will take", plan.lines))
         say(_models(plan.lines))
-        for source in dict.fromkeys(line.source for line in plan.lines):
-            say(f"From {source}: {_SOURCES[source]}")
-        if any(line.own_hardware for line in plan.lines):
-            say("Cost -: own hardware, or a price of 0")
+    if plan.measuring:
+        console.print(_plan_table("Afterwards: what measuring it will take", plan.measuring))
+        say(_models(plan.measuring))
+    for source in dict.fromkeys(line.source for line in plan.everything):
+        say(f"From {source}: {_SOURCES[source]}")
+    if any(line.own_hardware for line in plan.everything):
+        say("Cost -: own hardware, or a price of 0")
     say(f"Prompts to begin with: {plan.start.count:,} ({plan.start.known})")
-    for note in plan.notes:
-        say(f"Note: {note}")
+    for note in (*plan.notes, *plan.measured):
+        say(f"Note: {visible(note)}")
     if plan.paid and plan.lines:
         say(f"Note: {dollars(plan.paid)} of this iteration are spent already; what they bought is not paid again")
     if piloted.prompts:
@@ -45,21 +49,21 @@ def print_plan(plan: Plan, piloted: Piloted, budget: float | None) -> None:
         say(f"The pilot of {piloted.prompts} prompts cost {dollars(piloted.cost)}{unknown}")
     else:
         say("Nothing was asked and nothing paid; `--pilot 8` asks a few prompts and plans from what they take")
-    if budget is not None and plan.lines:
+    if budget is not None and plan.everything:
         say(_verdict(plan, budget))
 
 
-def _plan_table(plan: Plan) -> Table:
-    table = _table(f"Iteration {plan.iteration}: what it will take")
+def _plan_table(title: str, lines: Sequence[PlanLine]) -> Table:
+    table = _table(title)
     table.add_column("stage", min_width=10)
     for column in ("calls", "answers", "tokens in", "tokens out", "cost", "time"):
         # A number that is cut would be another number.
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("from", no_wrap=True)
-    for label, line in zip(_labels(plan.lines), plan.lines, strict=True):
+    for label, line in zip(_labels(lines), lines, strict=True):
         table.add_row(label, *_cells(line), line.source)
     table.add_section()
-    table.add_row("total", *_total(plan.lines), "")
+    table.add_row("total", *_total(lines), "")
     return table
 
 
@@ -129,10 +133,11 @@ def _verdict(plan: Plan, budget: float) -> str:
     left, needed = budget - plan.spent, max(plan.cost - plan.paid, 0.0)
     if needed > left:
         # An upper bound above the budget does not tell.
-        answer = "perhaps not enough" if any(line.source == "bound" for line in plan.lines) else "not enough"
+        answer = "perhaps not enough" if any(line.source == "bound" for line in plan.everything) else "not enough"
     else:
         answer = "unknown whether that is enough" if plan.unpriced else "enough"
-    return f"Of the budget of {dollars(budget)}, {dollars(max(left, 0.0))} are left: {answer} for this iteration"
+    also = " and what measures it" if plan.measuring else ""
+    return f"Of the budget of {dollars(budget)}, {dollars(max(left, 0.0))} are left: {answer} for this iteration{also}"
 
 
 def spent_table(bills: Sequence[Mapping[str, Any]]) -> Table:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from eva_data.cli.text.terminal import Terminal
 from eva_data.dataset.evaluations import Compared, read_record, read_rows
+from eva_data.evaluation.evaluate import settings_of
 from eva_data.evaluation.figures import Figures, all_figures, differences_of
 from eva_data.evaluation.sentences import checkpoint_note, difference_sentence, percent, rating, sentence_of
 from eva_data.foreign import visible
@@ -22,7 +23,8 @@ def print_evaluations(run: Run, compared: Sequence[Compared] | None = None) -> N
     if record is None or not record.evaluations:
         return
     wanted = {each.key for each in compared} if compared is not None else {each.key for each in record.evaluations}
-    everything = all_figures(record, read_rows(run.store, record))
+    own_rules = {block.rule for block in settings_of(run.config).sets} | {each.rule for each in compared or ()}
+    everything = all_figures(record, read_rows(run.store, record), own_rules)
     made = [figures for figures in everything if figures.compared.key in wanted]
     console = Terminal()
     for name, prompts in dict.fromkeys((figures.compared.set, figures.compared.prompts_hash) for figures in made):
@@ -32,27 +34,30 @@ def print_evaluations(run: Run, compared: Sequence[Compared] | None = None) -> N
             console.print(categories)
     for figures in made:
         if figures.unit == "win rate":
-            console.print(sentence_of(figures), soft_wrap=True, highlight=False)
+            console.print(visible(sentence_of(figures)), soft_wrap=True, highlight=False)
         for warning in figures.warnings:
             console.print(f"Warning: {visible(warning)}", soft_wrap=True, highlight=False)
+    for reason in dict.fromkeys(reason for figures in made for reason in figures.not_comparable):
+        console.print(f"Note: {visible(reason)}.", soft_wrap=True, highlight=False)
     solvers = list(dict.fromkeys(each.compared.solver_name for each in made))
     pairs = [found for place, solver in enumerate(solvers) for found in differences_of(made, solver, solvers[:place])]
     adjusted = holm({str(place): found.p for place, found in enumerate(pairs)})
     for found, p in zip(pairs, adjusted.values(), strict=True):
-        console.print(difference_sentence(found, p), soft_wrap=True, highlight=False)
+        console.print(visible(difference_sentence(found, p)), soft_wrap=True, highlight=False)
     console.print(checkpoint_note(made), soft_wrap=True, highlight=False)
 
 
 def _table(name: str, made: Sequence[Figures]) -> Table:
     """One row per comparison."""
     compares = made[0].unit == "win rate"
-    table = Table(title=f"{visible(name)} ({made[0].compared.rule})", title_justify="left")
+    table = Table(title=f"{visible(name)} ({visible(made[0].compared.rule)})", title_justify="left")
     table.add_column("solver", no_wrap=True)
     if compares:
         table.add_column("against", no_wrap=True)
     table.add_column(made[0].unit)
     if compares:
-        table.add_column("at equal length")
+        names = dict.fromkeys(figures.length_name for figures in made if figures.length_name)
+        table.add_column(f"at equal length ({', '.join(names)})" if names else "at equal length")
     for column in ("prompts", "tokens"):
         table.add_column(column, justify="right")
     for figures in made:

@@ -20,11 +20,11 @@ from eva_data.hub.pull import Pulled
 def published_text(published: Published, iteration: int, *, dry_run: bool) -> str:
     """What was or would be published: the files with their sizes, and the card."""
     where = f"{published.repo} ({'private' if published.private else 'public'})"
-    evaluations = _evaluation_lines(published, where, dry_run)
+    beside = _beside_lines(published, where, dry_run)
     if not published.steps:
         there = f"Iteration {iteration} is in {where} already, just as it is here: {published.url}/tree/{published.tag}"
-        return "\n".join([there, *evaluations])
-    lines = [line for step in published.steps for line in _step_lines(step, where, dry_run)] + evaluations
+        return "\n".join([there, *beside])
+    lines = [line for step in published.steps for line in _step_lines(step, where, dry_run)] + beside
     if dry_run:
         return "\n".join([*lines, "", _card(published)])
     split = f'split="iter_{iteration}", revision="{published.tag}"'
@@ -32,11 +32,9 @@ def published_text(published: Published, iteration: int, *, dry_run: bool) -> st
     return "\n".join([*lines, f"{published.url}/tree/{published.tag}", load])
 
 
-def _evaluation_lines(published: Published, where: str, dry_run: bool) -> list[str]:
-    new = published.evaluations
-    if new is None:
-        return []
-    return [f"{'Would publish' if dry_run else 'Published'} evaluations to {where}, tagged {new.tag}"]
+def _beside_lines(published: Published, where: str, dry_run: bool) -> list[str]:
+    done = "Would publish" if dry_run else "Published"
+    return [f"{done} {name} to {where}, tagged {new.tag}" for name, new in published.beside.items()]
 
 
 def _card(published: Published) -> str:

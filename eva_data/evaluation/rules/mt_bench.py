@@ -6,7 +6,7 @@ are not those of the leaderboard.
 """
 
 from eva_data.comparing.verdict import rated
-from eva_data.evaluation.rule import JudgingRule
+from eva_data.evaluation.rule import JudgingRule, Leaderboard
 
 TEMPLATE = """\
 You are an impartial judge of an assistant's answer to the last turn of a conversation. The conversation and the \
@@ -33,4 +33,5 @@ RULE = JudgingRule(
     turns=2,
     lowest=1,
     highest=10,
+    leaderboard=Leaderboard("MT-Bench", "gpt-4", None, 80),
 )

@@ -1,4 +1,4 @@
-"""A function decides whether an answer is right: exact answers, IFEval's instructions, or a test of the user's own."""
+"""A function decides if an answer is right: exact answers, IFEval's instructions, or a user's own test."""
 
 from eva_data.evaluation.rule import JudgingRule
 

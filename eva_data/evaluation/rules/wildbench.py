@@ -6,7 +6,7 @@ win rate here is (reward + 1) / 2. The question is in eva-data's words, so the f
 """
 
 from eva_data.comparing.verdict import bracketed
-from eva_data.evaluation.rule import JudgingRule
+from eva_data.evaluation.rule import JudgingRule, Leaderboard
 
 TEMPLATE = """\
 You are an expert who compares the answers of two assistants, A and B, to the last turn of a conversation. The \
@@ -47,4 +47,5 @@ RULE = JudgingRule(
     scores=SCORES,
     needs=("checklist",),
     max_tokens=4096,
+    leaderboard=Leaderboard("WildBench", None, None, 1024),
 )

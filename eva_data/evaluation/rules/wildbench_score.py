@@ -5,7 +5,7 @@ eva-data's words, so the figures are not those of the leaderboard.
 """
 
 from eva_data.comparing.verdict import rated
-from eva_data.evaluation.rule import JudgingRule
+from eva_data.evaluation.rule import JudgingRule, Leaderboard
 
 TEMPLATE = """\
 You are an expert who rates an assistant's answer to the last turn of a conversation. The conversation and the \
@@ -35,4 +35,5 @@ RULE = JudgingRule(
     lowest=1,
     highest=10,
     needs=("checklist",),
+    leaderboard=Leaderboard("WildBench", None, None, 1024),
 )

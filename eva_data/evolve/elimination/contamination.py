@@ -9,8 +9,10 @@ from pathlib import Path
 import polars as pl
 
 from eva_data.errors import ConfigError, DataError
+from eva_data.evolve.elimination.ngrams import WORDS, ngram_hashes
 from eva_data.evolve.elimination.word_runs import WORD, WordRuns
 from eva_data.tables.reading import described, open_path
+from eva_data.tables.rules import RULES
 from eva_data.tables.shapes.conversations import is_conversation, prompt
 from eva_data.tables.shapes.values import is_text
 
@@ -49,14 +51,19 @@ def read_reference_set(name: str, path: Path, *, column: str) -> ReferenceSet:
     return ReferenceSet(name, source.collect(texts.explode("text").drop_nulls()))
 
 
-def contaminated(prompts: pl.DataFrame, sets: Sequence[ReferenceSet], *, words: int = 13) -> pl.DataFrame:
+def contaminated(
+    prompts: pl.DataFrame, sets: Sequence[ReferenceSet], *, words: int = 13, rules: int = RULES
+) -> pl.DataFrame:
     """Find prompts with a user turn that shares a run of `words` words with a text of `sets`, or holds a whole text.
 
     Case, punctuation and spacing do not count, and letters of scripts without spaces count as parts of words
     (`word_runs`). A text of fewer than `words` words matches a turn that holds all its words in a row. A text of fewer
-    than SHORTEST words only matches a turn of exactly the same words. `prompts` has `prompt_id` and `prompt`. The
-    result has one row per contaminated prompt: `prompt_id`, and the name of the first matching `set` in the given
-    order. Raise ConfigError if `words` is below 1 or a name of a set is used twice.
+    than SHORTEST words only matches a turn of exactly the same words. By `rules` 1 this holds for every text of fewer
+    than `words` words, and each letter of a script without spaces is a word.
+
+    `prompts` has `prompt_id` and `prompt`. The result has one row per contaminated prompt: `prompt_id`, and the name of
+    the first matching `set` in the given order. Raise ConfigError if `words` is below 1 or a name of a set is used
+    twice.
     """
     names = [reference.name for reference in sets]
     if len(set(names)) < len(names):
@@ -66,7 +73,7 @@ def contaminated(prompts: pl.DataFrame, sets: Sequence[ReferenceSet], *, words: 
     empty = pl.DataFrame(schema={"prompt_id": pl.String, "set": pl.String})
     if not sets:
         return empty
-    references = _References.of(sets, words)
+    references = _Grams.of(sets, words) if rules < 2 else _References.of(sets, words)
     found = [references.met_by(batch) for batch in prompts.iter_slices(_BATCH)]
     name = pl.col("set").replace_strict(dict(enumerate(names)), return_dtype=pl.String)
     return pl.concat([empty, *(batch.with_columns(name) for batch in found)])
@@ -99,7 +106,7 @@ class _References:
 
     def met_by(self, prompts: pl.DataFrame) -> pl.DataFrame:
         """One row per prompt that matches: `prompt_id` and the first matching `set`."""
-        turns = prompts.select("prompt_id", text=_user_turns(pl.col("prompt"))).explode("text").with_row_index("row")
+        turns = _turns(prompts)
         runs = WordRuns.of(turns)
         inside = self.short.filter(pl.col("units") >= SHORTEST * WORD)
         met = [
@@ -112,6 +119,42 @@ class _References:
         ]
         rows = pl.concat([found.select("row", "set") for found in met])
         return rows.join(turns.select("row", "prompt_id"), on="row").group_by("prompt_id").agg(pl.col("set").min())
+
+
+@dataclass(frozen=True)
+class _Grams:
+    """Runs of words in the sets' texts as rules 1 compare them. A shorter text is one run, which only it equals."""
+
+    words: int
+    grams: pl.LazyFrame
+    """Columns: `ngram`, and the number of the first `set` that has it."""
+
+    @classmethod
+    def of(cls, sets: Sequence[ReferenceSet], words: int) -> _Grams:
+        found = [
+            ngram_hashes(reference.texts.lazy().with_row_index("row"), n=words, tokens=WORDS)
+            .select("ngram", set=pl.lit(place, pl.UInt32))
+            .unique()
+            for place, reference in enumerate(sets)
+        ]
+        return cls(words, pl.concat(found).group_by("ngram").agg(pl.col("set").min()).collect().lazy())
+
+    def met_by(self, prompts: pl.DataFrame) -> pl.DataFrame:
+        """One row per prompt that matches: `prompt_id` and the first matching `set`."""
+        turns = _turns(prompts).lazy()
+        return (
+            ngram_hashes(turns.select("row", "text"), n=self.words, tokens=WORDS)
+            .join(self.grams, on="ngram")
+            .join(turns.select("row", "prompt_id"), on="row")
+            .group_by("prompt_id")
+            .agg(pl.col("set").min())
+            .collect()
+        )
+
+
+def _turns(prompts: pl.DataFrame) -> pl.DataFrame:
+    """One row per user turn: `row`, `prompt_id` and `text`."""
+    return prompts.select("prompt_id", text=_user_turns(pl.col("prompt"))).explode("text").with_row_index("row")
 
 
 def _user_turns(prompt: pl.Expr) -> pl.Expr:

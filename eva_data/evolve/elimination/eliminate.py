@@ -10,6 +10,7 @@ from eva_data.evolve.elimination.contamination import ReferenceSet, contaminated
 from eva_data.evolve.elimination.near_duplicates import near_duplicates
 from eva_data.tables import schemas
 from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, HELD_OUT, NEAR_DUPLICATE
+from eva_data.tables.rules import RULES
 
 _KEY = ("chain_id", "step", "candidate")
 
@@ -22,13 +23,14 @@ def eliminate(
     benchmarks: Sequence[ReferenceSet] = (),
     ngram: int = 13,
     heldout: pl.LazyFrame | None = None,
+    rules: int = RULES,
 ) -> pl.DataFrame:
     """All rows of `evolutions` (EVOLUTIONS), in canonical order, with repetitions `eliminated`.
 
     Rows whose status is null are checked, for these reasons in this order:
 
     - `duplicate`: the prompt_id is known, or an earlier row has it, in the order (step, prompt_id, chain_id);
-    - `contamination:<set>`: a run of `ngram` words is in this set of `benchmarks` (`contaminated`);
+    - `contamination:<set>`: a run of `ngram` words is in this set of `benchmarks`, by `rules` (`contaminated`);
     - `near_duplicate`: the Jaccard similarity to a known or an earlier surviving prompt, in the order (step,
       prompt_id), is at least `near_duplicate`, and the prompt did not evolve from that prompt (`near_duplicates`). If
       `near_duplicate` is None, this check is off;
@@ -50,7 +52,7 @@ def eliminate(
     if heldout is not None:
         known = pl.concat([known, heldout])
     fresh, repeated = _split_duplicates(open_rows, known)
-    met = contaminated(fresh, benchmarks, words=ngram).select(
+    met = contaminated(fresh, benchmarks, words=ngram, rules=rules).select(
         "prompt_id", reason=pl.lit(f"{CONTAMINATION}:") + pl.col("set"), duplicate_of=pl.lit(None, pl.String)
     )
     found = [met]

@@ -1,8 +1,8 @@
-"""Tells an answer from a prompt: an answer asks for nothing, or asks only on the way through what it explains.
+"""Tells an answer from a prompt: an answer asks for nothing, or asks only in the middle of an explanation.
 
-Only texts that could be answers are judged: sentences, lists, code. A few words without a verb ("A poem on rain") are
-a prompt. What counts is where a text asks: prompts do so in their first sentences or their last, answers open with
-"Yes," or "Here are three ways:", set out lists, and give their reader advice in the imperative.
+Only sentences, lists and code can be answers. A few words without a verb ("A poem on rain") are a prompt. The place of
+a request counts: a prompt asks in its first or its last sentences. An answer opens with "Yes," or "Here are three
+ways:", contains lists, and gives its reader advice in the imperative.
 """
 
 from __future__ import annotations
@@ -42,30 +42,30 @@ _answer_label = compiled(
 )
 _question_label = compiled(lambda: patterns("question_labels"))
 _VALUE = re.compile(r"(?:[\w ]{2,24}: )?\S+|[A-Z][\w ]{1,24}: \S+ \S+", re.ASCII)
-"""A word, a path or a number alone, with or without its name."""
+"""A single word, path or number, with or without a name before it."""
 _WIDE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]{2,}")
 _ECHO = 0.6
-"""Share of a first sentence's words that are the parent's, from which it says what the parent asks."""
+"""A first sentence repeats the parent's request if at least this share of its words is in the parent."""
 _TO_BE_CONTINUED = re.compile(r"\n[^\n]{0,40}[:：]\s*\Z")
-"""The text ends in a name that nothing follows, as examples do whose last answer is wanted."""
+"""The text ends in a label without a value, such as examples of which the reader is to complete the last."""
 _OPTIONS = re.compile(r"^\(?A[.):] ?\S[^\n]*\n+\(?B[.):] ?\S", re.MULTILINE)
-"""A choice is offered, so the text is a question."""
+"""Options A and B: the text is a multiple-choice question."""
 _USERS_OWN = re.compile(r"\b(?:i|my|me)\b", re.IGNORECASE)
 _NUMBERED_NAME = re.compile(r"\b[A-Z]\w+ [A-Z]\w+ I\b(?!')|\b[A-Z]\w+ I(?=[.,;:?!)]|'s\b|\Z)")
-"""The numeral in "World War I" and "Elizabeth I's reign", which is no user."""
+"""The numeral in "World War I" and "Elizabeth I's reign", which is no pronoun."""
 _opinion = compiled(lambda: patterns("opinions"))
 _FIRST, _LAST = 4, 3
-"""Sentences at either end in which a prompt asks, if it is long."""
+"""A long prompt asks in one of its first `_FIRST` or its last `_LAST` sentences."""
 _FEW_WORDS = 3
 _FEW_ASK = 0.15
-"""Share of sentences that ask, below which they are few."""
+"""Requests are few if they are less than this share of the sentences."""
 _FULL_STOP = (".", "!", "。", "！", "।", "…")
 _LONG = 6
-"""Sentences from which a request in the middle alone does not make a prompt of what looks like an answer."""
+"""In a text of more sentences, a request in the middle does not make a prompt of an apparent answer."""
 
 
 def is_answer(text: str, parent: str) -> bool:
-    """Whether the text answers, or does, something instead of asking for it."""
+    """Whether the text answers a question or does a task, instead of asking for it."""
     if _TO_BE_CONTINUED.search(text):
         return False
     if _has_a_labelled_answer(text):
@@ -117,7 +117,7 @@ def is_answer(text: str, parent: str) -> bool:
 
 
 def _has_a_labelled_task(hidden: str) -> bool:
-    """Whether "Task:" stands at the beginning, or before a sentence that asks; a recipe's "Instructions:" does not."""
+    """Whether "Task:" stands at the beginning or before a request. A recipe's "Instructions:" does not count."""
     for label in _labelled_task().finditer(hidden):
         if not hidden[: label.start()].strip():
             return True
@@ -128,13 +128,13 @@ def _has_a_labelled_task(hidden: str) -> bool:
 
 
 def _begins_asking(hidden: str) -> bool:
-    """Whether the first item of a list is a command to say or to write something, as in a prompt of numbered tasks."""
+    """Whether the first item of a list commands the reader to say or write something, as in a list of tasks."""
     first = sentences(hidden)[0]
     return begins_with_command(first) and asking(first).clearly
 
 
 def _asks_after_opening(shape: Layout, hidden: str) -> bool:
-    """Whether a text that opens as an answer does goes on to ask: a user has shown something of his own."""
+    """Whether a text with the opening of an answer asks later, as a user does after an example of their own."""
     clear = sum(each.clearly for each in shape.asking)
     if _USERS_OWN.search(shape.prose[0]) and (clear or not shape.items):
         return True
@@ -151,7 +151,7 @@ def _asks_after_opening(shape: Layout, hidden: str) -> bool:
 
 
 def _is_way_to_do_it(shape: Layout, hidden: str, parent: str) -> bool:
-    """Whether steps and advice follow a parent that wanted to know how something is done."""
+    """Whether the text gives steps or advice, and the parent asked how to do something."""
     if not _wants_advice().search(parent) or _is_users_own(shape.prose[0]):
         return False
     if _first_step().match(hidden) and not any(map(is_question, shape.prose)):
@@ -163,7 +163,7 @@ def _is_way_to_do_it(shape: Layout, hidden: str, parent: str) -> bool:
 
 
 def _states_what_was_asked(shape: Layout, parent: str) -> bool:
-    """Whether the first sentence says in the parent's words what the parent asks for, and the last asks nothing."""
+    """Whether the first sentence answers in the words of the parent's question, and the last sentence asks nothing."""
     if (any(shape.asking[:1]) and not _EXPLAINING.match(shape.prose[0])) or begins_as_question(shape.prose[0]):
         return False
     if shape.asking[-1].clearly and not is_advice(shape.prose[-1]) and len(shape.prose) > 1:
@@ -178,13 +178,13 @@ def _states_what_was_asked(shape: Layout, parent: str) -> bool:
 
 
 def _content(text: str) -> set[str]:
-    """The beginnings of the longer words of a text; pairs of characters in writings without blanks."""
+    """The first letters of each longer word. In scripts without blanks, each pair of neighbouring characters."""
     found = {word[:5] for word in re.findall(r"[^\W\d_]{4,}", text.lower()) if word.isascii() or not _WIDE.match(word)}
     return found | {run[at : at + 2] for run in _WIDE.findall(text) for at in range(len(run) - 1)}
 
 
 def _is_taken_from(text: str, parent: str) -> bool:
-    """Whether a few words are among those that the parent offers, as a label that was chosen is."""
+    """Whether the text is one to three words of the parent, such as a label that the parent offered."""
     said = re.findall(r"\w+", text.lower())
     return (
         0 < len(said) <= 3
@@ -194,7 +194,7 @@ def _is_taken_from(text: str, parent: str) -> bool:
 
 
 def _asks_at_an_edge(shape: Layout) -> bool:
-    """Whether a text asks in its first sentence or its last, where prompts do."""
+    """Whether a text asks in its first or its last sentence, as prompts do."""
     first, last = shape.asking[0], shape.asking[-1]
     if first.clearly or (first and not _EXPLAINING.match(shape.prose[0])):
         return True
@@ -212,7 +212,7 @@ def _ends_asking(shape: Layout) -> bool:
 
 
 def _has_a_labelled_answer(text: str) -> bool:
-    """Whether a heading "Answer:" stands before words, in a text with one question."""
+    """Whether one heading "Answer:" stands before a text, at the beginning or after a labelled question."""
     found = list(_answer_label().finditer(straight(text)))
     if len(found) != 1:
         return False
@@ -225,12 +225,12 @@ def _has_a_labelled_answer(text: str) -> bool:
 
 
 def _is_users_own(sentence: str) -> bool:
-    """Whether a user speaks of himself in a sentence; what an assistant says of itself is an opinion."""
+    """Whether a user speaks in the first person. An assistant's opinion does not count."""
     return _USERS_OWN.search(_NUMBERED_NAME.sub("", sentence)) is not None and _opinion().search(sentence) is None
 
 
 def _could_answer(hidden: str, shape: Layout, asked: bool) -> bool:
-    """Whether a text that asks for nothing is more than a few words: sentences, a list, or code."""
+    """Whether a text without a request is long enough for an answer: sentences, a list, or code."""
     if shape.items >= 2 or shape.code:
         return True
     first = shape.prose[0]

@@ -1,7 +1,6 @@
-"""Tells a reply in which no text is left: repetition without end, characters that are none, a server's error, a
-placeholder.
+"""Finds replies without a usable text: endless repetition, broken characters, a server's error, a placeholder.
 
-All are measured on the text itself and compared with the parent, which may want such a text worked on.
+A parent may ask for work on such a text. A fault of the text counts only if the parent does not have it too.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from eva_data.evolve.replies.requests import asks, sentences
 
 _REPEATED = re.compile(r"(?=(\S.{0,39}?)\s*(?:\1\s*){7})(?P<all>\1\s*(?:\1\s*)+)", re.DOTALL)
 _HALF = 0.5
-"""Share of a text's letters and digits that stand in one repetition, from which nothing else counts."""
+"""A text is a repetition if at least this share of its letters and digits stands in one repetition."""
 _SPOILT = 0.1
-"""Share of characters that are none."""
+"""A text is broken if at least this share of its characters is broken."""
 _ERRORS = frozenset({"error", "errors", "detail", "exception", "traceback"})
 
 _STATUS = "|".join(f"{status.value} {status.phrase}" for status in HTTPStatus if status >= 400)
@@ -33,10 +32,10 @@ _LONGEST_MESSAGE = 300
 
 
 def what_is_broken(text: str, parent: str) -> str | None:
-    """What makes the text no text at all; None if nothing does, or the parent is of that kind too."""
+    """The fault of a broken text. None if it has no fault, or if the parent has the same fault."""
     for what, found in (
         ("the text repeats itself", _repeats),
-        ("the text consists of characters that are none", _is_spoilt),
+        ("the text consists of broken characters", _is_spoilt),
         ("the text is a server's error", _is_error),
         ("the text is a placeholder", is_placeholder),
     ):
@@ -46,25 +45,26 @@ def what_is_broken(text: str, parent: str) -> str | None:
 
 
 def _repeats(text: str) -> bool:
-    """Whether one piece of up to forty characters, eight times and more in a row, makes up half of the text."""
+    """Whether at least half of the text is one piece of up to 40 characters, repeated 8 times or more in a row."""
     whole = sum(map(str.isalnum, text))
     longest = max((sum(map(str.isalnum, found["all"])) for found in _REPEATED.finditer(text)), default=0)
     return longest > 0 and longest >= _HALF * whole
 
 
 def _is_spoilt(text: str) -> bool:
+    """Whether a text has many replacement characters, control characters or characters without a meaning."""
     shown = [character for character in text if not character.isspace()]
     none = sum(c == "\ufffd" or unicodedata.category(c) in ("Cc", "Cn", "Co") for c in shown)
     return none > 1 and none >= _SPOILT * len(shown)
 
 
 def _asks_more(sentence: str) -> bool:
-    """Whether a sentence asks for more than another try, or speaks of its writer, as a user's does."""
+    """Whether a sentence asks for more than another try, or is written in the first person, as a user writes."""
     return _OWN.search(sentence) is not None or (asks(sentence) and _TRY_AGAIN.search(sentence) is None)
 
 
 def _is_error(text: str) -> bool:
-    """Whether the text is a server's message, or a JSON object that names an error and holds but data about it."""
+    """Whether the text is a server's error message, or a JSON object with a key for an error."""
     if _MESSAGE.match(text) and len(text) <= _LONGEST_MESSAGE and not any(map(_asks_more, sentences(text))):
         return True
     if not (text.startswith("{") and text.endswith("}")):

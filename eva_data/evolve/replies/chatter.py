@@ -1,8 +1,8 @@
-"""Takes off what chat models say around a prompt: a label, an announcement, an explanation, an offer.
+"""Removes the words of a chat model around a prompt: a label, an announcement, an explanation, an offer.
 
-What stands before the prompt is a line of its own that ends in a colon and names a new prompt, or a label that only a
-rewriter writes ("Rewritten prompt:"). What stands behind it is a last part that speaks of the rewriting. A user's own
-"Here is my prompt:" and "Note: use no loops" are part of the prompt.
+An announcement is a line before the prompt that ends in a colon and names a new prompt. A label is a phrase that only
+a rewriter writes ("Rewritten prompt:"). An explanation is a last part that speaks of the rewriting. A user's own "Here
+is my prompt:" and "Note: use no loops" belong to the prompt.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _COLON = r"[*_#`\]】)」]{0,4}\s?[:：]"
 
 
 def _renewed_noun() -> str:
-    """A pattern of what a creator calls its prompt: new, and a prompt, in either order."""
+    """The pattern of a creator's name for its prompt: a word for *new* and a word for *prompt*, in either order."""
     return (
         rf"(?:(?:{patterns('renewed')})[\s的のな]{{0,2}}(?:\w+\s){{0,2}}?(?:{patterns('nouns')})|"
         rf"(?:{patterns('nouns')})\s(?:\w+\s){{0,2}}?(?:{patterns('renewed')}))"
@@ -37,7 +37,7 @@ _heading = compiled(
         r"|#[A-Z][\w ]{2,40}#)[ \t]*\n"
     )
 )
-"""A line that names the new prompt; between marks of number whatever the template has there."""
+"""A line that names the new prompt, or any name between two number signs, as in a template."""
 _plain_label = compiled(
     lambda: (
         rf"\A{_EDGE}(?:(?:user )?(?:{patterns('plain_labels')})|(?P<renewed>{patterns('renewed')}))"
@@ -74,13 +74,13 @@ _OWN = re.compile(r"\b(?:i|my|me|we|our)\b", re.IGNORECASE)
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether the text is one pair of brackets in which the new prompt is named: "[insert the new prompt here]"."""
+    """Whether the text is a name of the new prompt in brackets: "[insert the new prompt here]"."""
     words = text.strip().replace("_", " ")
     return _BRACKETS.fullmatch(words) is not None and re.search(_renewed_noun(), words, re.IGNORECASE) is not None
 
 
 def without_chatter(text: str) -> str:
-    """The text without one layer of what stands before the prompt, or behind it."""
+    """The text without one layer of chatter before the prompt and one layer after it."""
     return _without_remarks(_without_beginning(text))
 
 
@@ -111,18 +111,18 @@ def _without_beginning(text: str) -> str:
 
 
 def _is_long_enough(rest: str, renewed: str | None) -> bool:
-    """Whether there is a text behind a label; "Updated: 3 May" is no label, and "New: lamps that hear" none."""
+    """Whether a prompt can follow the label. "Updated: 3 May" and "New: lamps that hear" have no label."""
     return renewed is None or (len(rest.partition("\n")[0]) >= _A_SENTENCE and not rest[0].islower())
 
 
 def _begins_a_prompt(text: str, label: re.Match[str]) -> bool:
-    """Whether a label does not belong to a sentence before it, such as a command that introduces it."""
+    """Whether the label is independent of the words before it. After "Edit this text:" it is part of the prompt."""
     before = text[: label.start("label")].strip()
     return not before or not before.endswith((",", ":", "：")) or _announcing().match(straight(before)) is not None
 
 
 def _is_announcement(line: str, *, inline: bool = False, alone: bool = False) -> bool:
-    """Whether a first line only says that the new prompt follows."""
+    """Whether a first line says no more than that the new prompt follows."""
     line = straight(line.strip())
     announces = _announcing().match(line) is not None
     if line.rstrip("*_ ").endswith((":", "：")):
@@ -141,23 +141,23 @@ def _is_announcement(line: str, *, inline: bool = False, alone: bool = False) ->
 
 
 def _says_that_it_follows(line: str, announces: bool) -> bool:
-    """Whether a line of its own says, without a colon, that the new prompt stands below it."""
+    """Whether a separate line without a colon says that the new prompt follows."""
     if re.search(_renewed_noun(), line, re.IGNORECASE) is None or is_command(re.split(r"[!.]\s", line)[-1]):
         return False
     return announces or _follows().search(line) is not None
 
 
 def _only_agrees(line: str) -> bool:
-    """Whether a line without a colon only agrees to do it."""
+    """Whether a line without a colon says no more than "Sure, I'll do it"."""
     return _agreement().fullmatch(line) is not None
 
 
 _LAST_PARTS = 100
-"""Paragraphs at the end of a reply among which a remark is looked for."""
+"""A remark is looked for in so many paragraphs at the end of a reply."""
 
 
 def _without_remarks(text: str) -> str:
-    """The text up to a last part that explains or offers; a part begins behind a rule or an empty line."""
+    """The text without a last part that explains or offers. A part begins after a rule or an empty line."""
     bracketed = _BRACKETED.search(text)
     if bracketed is not None and re.search(r"[.?!]\s*\Z", text[: bracketed.start()]):
         return text[: bracketed.start()]
@@ -180,7 +180,7 @@ def _without_remarks(text: str) -> str:
 
 
 def _is_remark(rest: str) -> bool:
-    """Whether a part is an explanation that speaks of the rewriting, or nothing but offers."""
+    """Whether a part explains the rewriting, or consists of offers."""
     straightened = masked(rest.strip())
     said = sentences(straightened)
     if said and len(said) <= 4 and is_offer(said[0]) and all(is_offer(each) or len(each) < 25 for each in said):

@@ -1,7 +1,7 @@
-"""Tells whether a new prompt is written in another language than its parent.
+"""Finds out if a new prompt is written in another language than its parent.
 
-By writing first, then by py3langid, whose model comes in its wheel and gives the same probabilities everywhere. A
-prompt may hold text of any language to work on, so one sentence in the parent's language is enough for it to stay.
+The script decides first, then py3langid. Its model is part of its wheel and gives the same probabilities on every
+machine. A prompt may contain foreign text to work on, so one sentence in the parent's language is enough.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from eva_data.evolve.replies.requests import MASK, masked, sentences
 from eva_data.evolve.replies.words import languages
 
 _LIKELY = 0.8
-"""Probability from which a language counts as known."""
+"""A language counts as known from this probability."""
 _UNLIKELY = 0.02
-"""Probability below which the parent's language is ruled out."""
+"""The parent's language is ruled out below this probability."""
 _ENOUGH = 18
-"""Letters from which a text in Latin writing can be told; other writings need `_FEW`."""
+"""A text in Latin script needs so many letters. Texts in other scripts need `_FEW`."""
 _FEW = 4
 _SCRIPTS = {
     "LATIN": "latin",
@@ -89,7 +89,7 @@ _TELLING = {
     "da": "æø",
     "no": "æø",
 }
-"""Characters that tell languages apart which are alike."""
+"""Characters that distinguish similar languages."""
 _ALIKE = (
     {"da", "no", "sv"},
     {"id", "ms"},
@@ -101,11 +101,11 @@ _ALIKE = (
     {"ru", "uk", "be"},
     {"hi", "mr", "ne"},
 )
-"""Languages that short texts do not tell apart."""
+"""Groups of languages that short texts do not distinguish."""
 
 
 def is_other_language(text: str, parent: str) -> bool:
-    """Whether no sentence of the text is in the parent's language, as far as both can be told."""
+    """Whether no sentence of the text is in the parent's language. False if either language is unknown."""
     own, new = masked(parent), masked(text)
     script = _script(own)
     if script is None:
@@ -135,14 +135,14 @@ def is_other_language(text: str, parent: str) -> bool:
 
 
 def _is_told(text: str, likeliest: str, known: str) -> bool:
-    """Whether a text has characters of one of two languages that are alike, and none of the other's."""
+    """Whether the text has characters that only `likeliest` uses, and none that only `known` uses."""
     said = set(masked(text).lower())
     own, other = set(_TELLING.get(likeliest, "")), set(_TELLING.get(known, ""))
     return bool(said & (own - other)) and not said & (other - own)
 
 
 def _script(text: str, least: int = _ENOUGH) -> str | None:
-    """The writing of most letters; Han with some kana is Japanese."""
+    """The script of most letters, or None without a clear majority. Han with some kana counts as kana (Japanese)."""
     counts: dict[str, int] = {}
     for character in text:
         if unicodedata.category(character)[0] in "LM" and character != MASK:
@@ -162,7 +162,7 @@ def _script(text: str, least: int = _ENOUGH) -> str | None:
 
 
 def _by_words(text: str) -> str | None:
-    """The one language whose words for asking stand most often in a text too short for probabilities."""
+    """The language with the most request words in a text that is too short for probabilities. None for a draw."""
     said = re.findall(r"\w+", text.lower())
     hits = {
         name: sum(said.count(word) for word in (*words.get("openers", ()), *words.get("commands", ())))

@@ -1,4 +1,4 @@
-"""How a text is set out: its sentences, what each of them asks, and the items of its lists."""
+"""The form of a text: its sentences, the request in each sentence, and the items of its lists."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ ITEM = re.compile(
     r"[ \t]*(?:[-*•–]|\d{1,2}[.)]|#{1,4}|\|)\s+\S|[ \t]*\*\*[^*\n]{1,240}(?::\*\*|\*\*\s?(?:[:–—-]|$))"
     r"|[^\n|]+\|[^\n|]+\|?"
 )
-"""A line of a list, a heading, or the row of a table."""
+"""A line of a list, a heading, or a row of a table."""
 _greeting = compiled(lambda: patterns("greetings"))
 _genre = compiled(lambda: patterns("genres"))
 _STATING = re.compile(r"\b(?:is|are|was|were|has|have|had|can|will)\b", re.IGNORECASE)
 _STATES = re.compile(rf"(?:\s+\w+ing)?\s+(?:by\b|{_STATING.pattern})", re.IGNORECASE)
-"""A clause that states something of what was named: "Prompt engineering is the practice"."""
+"""The predicate of a statement about the thing that was named: "Prompt engineering is the practice"."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a text is set out."""
+    """The form of a text."""
 
     prose: tuple[str, ...]
-    """Sentences that are not items of a list, without an assistant's offers."""
+    """The sentences outside lists, without an assistant's offers."""
     asking: tuple[Asking, ...]
-    """What each of them asks."""
+    """The request in each sentence of `prose`."""
     items: int
+    """The number of items in lists."""
     questions: int
-    """Items that are questions."""
+    """The number of items that are questions."""
     code: bool
+    """Whether the text begins with code or a quotation and goes on after it."""
 
 
 def shape_of(hidden: str) -> Layout:
-    """The shape of a masked text."""
+    """The form of a masked text."""
     lines = hidden.split("\n")
     items = [line for line in lines if ITEM.match(line)]
     rest = "\n".join(line for line in lines if not ITEM.match(line))
@@ -50,7 +52,7 @@ def shape_of(hidden: str) -> Layout:
 
 
 def is_noun_phrase(sentence: str) -> bool:
-    """Whether a sentence only names what is wanted: "A riddle whose answer is a clock, in four lines"."""
+    """Whether a sentence names the wanted text and nothing else: "A riddle about a clock, in four lines"."""
     named = _genre().match(sentence)
     if named is None or not sentence.replace(MASK, "").isascii():
         return False

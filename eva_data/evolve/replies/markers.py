@@ -1,8 +1,8 @@
-"""Reads the one marked reply that was asked for: a text between two markers, or a JSON object with one text.
+"""Reads a marked reply: a text between two markers, or a JSON object with one text.
 
-A prompt may itself speak of the markers. A marker inside a sentence or in quotation marks is spoken of; the others
-are structure. What stands between the outer ones comes back character for character, but for the blank rest of the
-markers' own lines.
+A prompt may mention the markers. A marker inside a sentence or in quotation marks is a mention. Every other marker is
+structure. The text between the outer markers stays character for character, except for the blank rest of the lines of
+the markers.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ SCHEMA: dict[str, object] = {
     "required": [KEY],
     "additionalProperties": False,
 }
-"""What a server that guides its decoding is given."""
+"""The JSON schema for servers that guide the decoding."""
 
 _NAME = r"(?:new|rewritten)[\\_ -]{0,2}prompt"
-# As it was asked for, in bold, escaped, or between other brackets; what is only before or after it is the prompt's.
+# A marker may be bold, escaped, or in other brackets. A mark on one side only belongs to the prompt.
 _MARKER = re.compile(
     rf"(?:\*\*|__)<(?P<a>/?){_NAME}>(?:\*\*|__)|<\s?(?P<b>/?)\s?{_NAME}\s?>|&lt;(?P<c>/?){_NAME}&gt;"
     rf"|\\<(?P<d>/?){_NAME}\\>|\[(?P<e>/?){_NAME}\]|[＜《](?P<f>/?){_NAME}[＞》]",
@@ -45,7 +45,7 @@ class _Marker:
 
 
 def between_markers(answer: str) -> str | Unparsable:
-    """The text of the last marked part; the outermost where parts lie in each other."""
+    """The text of the last marked part. Of nested parts the outermost counts."""
     found = [_marker(answer, match) for match in _MARKER.finditer(answer)]
     structure = [marker for marker in found if not marker.spoken_of]
     text = _last_part(answer, structure)
@@ -55,7 +55,7 @@ def between_markers(answer: str) -> str | Unparsable:
 
 
 def has_left_over(text: str) -> bool:
-    """Whether a marker that is not spoken of is left in a text."""
+    """Whether the text still has a marker that is not a mention."""
     return any(not _marker(text, match).spoken_of for match in _MARKER.finditer(text))
 
 
@@ -67,7 +67,7 @@ def _marker(answer: str, match: re.Match[str]) -> _Marker:
 
 
 def _inside_a_sentence(before: str, after: str) -> bool:
-    """Whether a word and a blank stand before it, and a blank or a mark of punctuation and more of the line after."""
+    """Whether the marker has a word before it in its line, and a word or punctuation after it."""
     if not re.search(r"[\w,;(] \Z", before[-2:]):
         return False
     return re.match(r"[ ][^\s<]|[.,;:?!)](?:\s|\Z|[^\w])", after) is not None
@@ -90,11 +90,11 @@ def _last_part(answer: str, markers: list[_Marker]) -> str | None:
             if depth == 0 and start is not None:
                 parts.append((start.end, marker.start))
         elif parts and not any(m.opens and m.start > parts[-1][1] and m.start < marker.start for m in markers):
-            # A second end at the end of the reply: the first one belonged to the text.
+            # With a second closing marker at the end of the reply, the first closing marker belongs to the text.
             between, after = answer[parts[-1][1] : marker.start], answer[marker.end :]
             parts[-1] = (parts[-1][0], parts[-1][1] if "\n\n" in between or after.strip() else marker.start)
     if depth and start is not None and any(not marker.opens and marker.start > start.end for marker in markers):
-        # More beginnings than ends: all but the first are spoken of.
+        # With more opening than closing markers, all opening markers but the first are mentions.
         last = max(marker.start for marker in markers if not marker.opens)
         parts.append((start.end, last))
     if not parts:
@@ -104,7 +104,7 @@ def _last_part(answer: str, markers: list[_Marker]) -> str | None:
 
 
 def marked_text(inside: str) -> str:
-    """The text without the rest of the opening marker's line, and without the line break before the closing one."""
+    """The text without the rest of the opening marker's line, and without the line break before the closing marker."""
     first, newline, rest = inside.partition("\n")
     if newline and not first.strip():
         inside = rest
@@ -113,7 +113,7 @@ def marked_text(inside: str) -> str:
 
 
 def without_edges_but_indentation(text: str) -> str:
-    """The text from its first line that is not blank, indented as it is; one line alone keeps no indentation."""
+    """The text from its first line that is not blank. A single line loses its indentation; several lines keep it."""
     lines = text.rstrip().split("\n")
     while lines and not lines[0].strip():
         lines.pop(0)
@@ -121,17 +121,17 @@ def without_edges_but_indentation(text: str) -> str:
 
 
 _MOST_OBJECTS = 1000
-"""Places at which an object may begin that are tried."""
+"""So many opening braces are tried as the beginning of the object."""
 
 
 def json_text(answer: str) -> str | Unparsable:
-    """The text of the JSON object, as it is; it may stand in a fence, or behind other words."""
+    """The unchanged text in the JSON object. The object may stand in a code fence or after other words."""
     decoder = json.JSONDecoder(strict=False)
     for match in islice(re.finditer(r"\{", answer), _MOST_OBJECTS):
         try:
             value, _ = decoder.raw_decode(answer, match.start())
         except (ValueError, RecursionError):
-            # The second where brackets are nested by the thousand.
+            # RecursionError: brackets nested a thousand deep.
             continue
         if isinstance(value, dict) and isinstance(value.get(KEY), str):
             return str(value[KEY])

@@ -1,4 +1,4 @@
-"""Finds the text of the prompt in a reply: thoughts, chat tokens and layers around it come off in turn."""
+"""Finds the text of the prompt in a reply. Removes thoughts, then chat tokens, then layers around the text."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _SECOND = re.compile(r"\n[ \t]*(?:\*\*)?\(?2[.)、]\s*(?:\*\*)?(?=\S)")
 
 
 LONGEST = 200_000
-"""Characters. No prompt is that long: who sends more wants to be read for hours."""
+"""Characters. No prompt is longer, and reading a longer reply could take hours."""
 _BLANK = re.compile(r"\s{1000}")
-"""Models that have lost their thread write white space without end; what looks for words in it looks for hours."""
+"""A broken model can write endless white space. Searching it for words could take hours."""
 
 
 def thoughtless(reply: str) -> str | Unparsable:
-    """The answer behind a model's thoughts, without the tokens of its chat template."""
+    """The answer after a model's thoughts, without the tokens of its chat template."""
     if len(reply) > LONGEST:
         return Unparsable(f"the reply has more than {LONGEST:,} characters")
     reply = reply.rstrip()
@@ -38,12 +38,12 @@ def thoughtless(reply: str) -> str | Unparsable:
     if isinstance(answer, Unparsable):
         return answer
     answer = without_chat_tokens(answer)
-    # The tokens may have stood before the thoughts.
+    # Tokens before the thoughts can have hidden them.
     return without_thoughts(answer)
 
 
 def bare_text(answer: str) -> str:
-    """The text in all its wrappings, bared; a reply that is the prompt comes back but for blank edges."""
+    """The text without its layers. A reply without layers only loses the blanks around it."""
     text = without_edges(answer)
     for _ in range(_LAYERS):
         inner = without_edges(without_chatter(unwrapped(text)))
@@ -54,13 +54,13 @@ def bare_text(answer: str) -> str:
 
 
 def first_item(text: str) -> str:
-    """The first of several instructions, one on each line; all lines where the first only leads to them."""
+    """The first of several instructions, one a line. If the first line only introduces the others, all lines."""
     lines = [line for line in text.split("\n") if line.strip()]
     if not lines:
         return ""
     first = without_list_mark(lines[0])
     if first != lines[0] and (second := _SECOND.search(text)) is not None:
-        # What stands between the first mark and the second, code and empty lines included.
+        # The first item reaches to the second mark. It may contain code and empty lines.
         return bare_text(without_list_mark(text[: second.start()].strip()))
     if len(lines) > 1 and (first.rstrip().endswith((":", "：")) or first.lstrip().startswith("```")):
         return without_list_mark(text)

@@ -1,8 +1,7 @@
-"""Tells a creator's refusal from a prompt that begins like one.
+"""Tells a creator's refusal from a prompt with a similar beginning.
 
-"I can't create a foreign key in PostgreSQL. How do I fix it?" and "I can't create such a prompt. Would you like
-another?" begin alike. In the first a user asks for something; in the second an assistant speaks of its own task, to
-the end.
+"I can't create a foreign key in PostgreSQL. How do I fix it?" is a prompt: a user asks for something. "I can't create
+such a prompt. Would you like another?" is a refusal: an assistant speaks of its own task to the end.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from eva_data.evolve.replies.requests import (
 from eva_data.evolve.replies.words import compiled, patterns
 
 _BEGINNING = 3
-"""Sentences in which a refusal is looked for."""
+"""A refusal is looked for in so many sentences at the beginning."""
 _REACH = 160
-"""Characters of a sentence in which it is looked for."""
+"""A refusal is looked for in so many characters of a sentence."""
 
 _declines = compiled(lambda: patterns("declines"))
 _own_task = compiled(lambda: patterns("own_task"))
@@ -39,14 +38,14 @@ _elsewhere = compiled(lambda: patterns("elsewhere"))
 
 
 def is_refusal(text: str) -> bool:
-    """Whether the text says that its writer does not write the prompt, and asks for nothing in a user's voice."""
+    """Whether the writer of the text declines to write the prompt, and asks for nothing in a user's voice."""
     found = sentences(masked(text))
     beginning = found[:_BEGINNING]
     declining = [number for number, sentence in enumerate(beginning) if _is_declining(sentence, beginning[:number])]
     if not declining:
         if all(map(_is_chatter, found)) and any(is_offer(each) or _promises().search(each) for each in found):
             return True
-        # "Rewriting this prompt could do harm": nothing is asked, and the task itself is spoken of.
+        # "Rewriting this prompt could do harm" asks for nothing and speaks of the task itself.
         return not any(map(asks, found)) and any(_own_task().search(sentence) for sentence in beginning)
     first = declining[0]
     own_task = _own_task().search(found[first]) is not None or _declines_all(found[first])
@@ -59,7 +58,7 @@ def is_refusal(text: str) -> bool:
         return True
     if not own_task or _in_own_words(asking):
         return False
-    # "Better ideas:" and a list of them.
+    # A heading "Better ideas:" with a list of ideas.
     headed = any(sentence.endswith((":", "：")) for sentence in rest)
     return any(_instead().search(sentence) for sentence in rest) or all(
         _is_polite_advice(sentence) or (headed and ITEM.match(sentence) and not is_question(sentence))
@@ -68,13 +67,13 @@ def is_refusal(text: str) -> bool:
 
 
 def _declines_all(sentence: str) -> bool:
-    """Whether a sentence declines and names nothing that is declined, so that it is the request itself."""
+    """Whether a sentence declines and names no object. It then declines the whole request."""
     declines = _declines().search(sentence)
     return declines is not None and not re.search(r"\w", sentence[: declines.start()] + sentence[declines.end() :])
 
 
 def _is_declining(sentence: str, before: list[str]) -> bool:
-    """Whether a sentence is one in which an assistant declines; a user's question or command about it is none."""
+    """Whether an assistant declines in this sentence. A user's question or command does not count."""
     if begins_with_command(sentence) or (is_question(sentence) and not is_offer(sentence)):
         return False
     head = sentence[:_REACH]
@@ -89,26 +88,26 @@ def _is_declining(sentence: str, before: list[str]) -> bool:
 
 
 def _is_chatter(sentence: str) -> bool:
-    """Whether a sentence agrees, offers, promises the prompt, or asks what prompt is wanted."""
+    """Whether a sentence agrees, offers, promises the prompt, or asks which prompt the user wants."""
     if is_offer(sentence) or _agreement().fullmatch(sentence) is not None or _to_you().search(sentence) is not None:
         return True
     return _promises().search(sentence) is not None and not begins_with_command(sentence)
 
 
 def _is_an_assistants(sentence: str) -> bool:
-    """Whether a sentence asks what assistants ask who decline: to go elsewhere, or whether something else is wanted."""
+    """Whether a request is typical of an assistant that declines: to go elsewhere, or to choose something else."""
     if re.search(r"\bmy\b|\bi\b(?!(?:'d| can| could) (?:suggest|recommend))", sentence, re.IGNORECASE):
         return False
     return any(pattern.search(sentence) for pattern in (_elsewhere(), _to_you()))
 
 
 def _is_polite_advice(sentence: str) -> bool:
-    """Whether a sentence asks its reader politely, and no question, as an assistant sends people elsewhere."""
+    """Whether a sentence begins with "please" and is no question: an assistant refers its user to others."""
     return re.match(
         r"\W*(?:please|kindly|bitte|veuillez|por favor|per favore|пожалуйста|请|請)\b", sentence, re.IGNORECASE
     ) is not None and not is_question(sentence)
 
 
 def _in_own_words(sentences: list[str]) -> bool:
-    """Whether a user speaks of himself in one of the sentences."""
+    """Whether one of the sentences is in the first person."""
     return any(re.search(r"\b(?:i|my|me|we|our)\b", sentence, re.IGNORECASE) for sentence in sentences)

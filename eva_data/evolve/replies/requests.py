@@ -1,7 +1,7 @@
-"""Tells whether a sentence asks for something, and whether a user or an assistant speaks in it.
+"""Finds out if a sentence asks for something, and if a user or an assistant speaks in it.
 
-A prompt is written in a user's voice: it asks, commands, or says what its writer needs or whom the reader is to be.
-An assistant asks too, but about its own task: whether the user would like something else, what it is to rewrite.
+A prompt is written in a user's voice. It asks, commands, states what its writer needs, or gives its reader a part to
+play. An assistant asks about its own task: if the user would like something else, or which text it is to rewrite.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from eva_data.evolve.replies.words import compiled, patterns, straight, words
 
 MASK = "\ue000"
-"""Stands for a piece of code or a quotation, whose words are not the text's own."""
+"""Replaces code and quotations, whose words are not the writer's own."""
 
 _FENCED = re.compile(r"(?:```|~~~).*?(?:```|~~~|\Z)", re.DOTALL)
 _INLINE = re.compile(r"`[^`\n]+`")
@@ -43,18 +43,18 @@ _command_later = compiled(
     )
 )
 _part = compiled(lambda: rf"\W*(?:(?:{words('noun_commands')})\b\W{{0,3}}[:：]|act (?:[ivx]+|\d)\b)")
-"""A verb that is a noun here and names a part: "Title: The River"."""
+"""A word that can be a verb, but names a part of a text here: "Title: The River"."""
 _STATEMENT = re.compile(
     r"(?!\W*(?:if|when|since|as|because|while|after|before|although|though|given|suppose|assum\w+|i|we|my|our|you)\b)"
     r".*\b(?:is|are|was|were|can|could|would|will|has|have|may|might|means|includes?|involves?)\b",
     re.IGNORECASE,
 )
-"""A clause that states something, of which a list may follow: "One way is to mix it, let it stand"."""
+"""A statement, which may continue as a list: "One way is to mix it, let it stand"."""
 _requests = compiled(lambda: patterns("requests"))
 _offers = compiled(lambda: patterns("offers"))
 _asked_without_mark = compiled(lambda: patterns("without_mark"))
 _doing = compiled(lambda: words("doing"))
-"""Verbs with which advice begins as often as a request."""
+"""Verbs that begin advice as often as a request."""
 _rhetorical = compiled(lambda: patterns("rhetorical"))
 _OF_HIS_OWN = re.compile(r"\b(?:my|our|i (?:need|want|have|would like))\b|\bi'd like\b", re.IGNORECASE)
 _casting = compiled(lambda: patterns("casting"))
@@ -68,45 +68,45 @@ _openers = compiled(
 
 
 def masked(text: str) -> str:
-    """The text with every piece of code and every quotation on one line replaced by one character."""
+    """The text with MASK in the place of each piece of code and each quotation within a line."""
     for pattern in (_FENCED, _INLINE, _QUOTED):
         text = pattern.sub(MASK, text)
     return straight(text)
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences and lines of a masked text that have a letter, a digit or a masked piece."""
+    """The sentences and lines of a masked text. Parts without a letter, a digit or MASK are left out."""
     joined = _NUMBER.sub(lambda found: found[1].replace(".", ")") + " ", text)
     return [part.strip() for part in _SENTENCE.split(joined) if any(c.isalnum() or c == MASK for c in part)]
 
 
 def is_question(sentence: str) -> bool:
-    """Whether the sentence ends in a question mark."""
+    """Whether the sentence has a question mark and is not rhetorical."""
     return re.search(r"[?？؟](?![\w=&])", sentence) is not None and _rhetorical().match(sentence) is None
 
 
 def is_offer(sentence: str) -> bool:
-    """Whether an assistant speaks of its own task: it offers something, invites, or asks what it is to do."""
+    """Whether an assistant speaks of its own task: it offers, invites, or asks for instructions."""
     return _offers().search(sentence) is not None
 
 
 def begins_with_command(sentence: str) -> bool:
-    """Whether the sentence begins with a verb in the imperative."""
+    """Whether the sentence begins with an imperative."""
     return _command().match(sentence) is not None and _part().match(sentence) is None
 
 
 def is_advice(sentence: str) -> bool:
-    """Whether the sentence gives its reader advice, or wishes him well, as answers do at their end."""
+    """Whether the sentence gives advice or good wishes, as the end of an answer does."""
     return _advice().match(sentence) is not None
 
 
 def is_command(sentence: str) -> bool:
-    """Whether the sentence, or a clause of it, begins with a verb in the imperative."""
+    """Whether the sentence or one of its clauses begins with an imperative."""
     return begins_with_command(sentence) or _commands_later(sentence)
 
 
 def _commands_later(sentence: str) -> bool:
-    """Whether a clause behind the first begins with an imperative, and is no part of what a statement lists."""
+    """Whether a later clause begins with an imperative. An item in a statement's list does not count."""
     found = _command_later().search(sentence)
     if found is None:
         return False
@@ -115,19 +115,19 @@ def _commands_later(sentence: str) -> bool:
 
 @dataclass(frozen=True)
 class Asking:
-    """What a sentence asks; true where it asks at all."""
+    """The kind of request in a sentence. It is true if there is a request of any kind."""
 
     clearly: bool
-    """It asks a question, says what its writer wants, or commands something that is said or written."""
+    """The sentence asks a question, states a wish, or commands the reader to say or write something."""
     advising: bool
-    """It commands something that is done, as a request may or a piece of advice."""
+    """The sentence commands the reader to do something. It may be a request or advice."""
 
     def __bool__(self) -> bool:
         return self.clearly or self.advising
 
 
 def asking(sentence: str) -> Asking:
-    """What a user asks in this sentence; an assistant's offers ask nothing."""
+    """The kind of request in a sentence. An assistant's offer is no request."""
     if is_offer(sentence):
         return Asking(False, False)
     clearly: bool = (
@@ -144,7 +144,7 @@ def asking(sentence: str) -> Asking:
 
 
 def plays_a_part(prose: Sequence[str], parent: str) -> bool:
-    """Whether a text speaks in the part that its parent hands out: it greets or calls out, and hands out none."""
+    """Whether a text acts the part that its parent assigns: it greets or exclaims, and assigns no part itself."""
     if _casting().search(parent) is None or any(_casting().search(each) for each in prose):
         return False
     if any(_OF_HIS_OWN.search(each) for each in prose) and any(asking(each).clearly for each in prose):
@@ -165,7 +165,7 @@ def _last_word(command: str) -> str:
 
 
 def begins_as_question(sentence: str) -> bool:
-    """Whether the sentence begins as questions do, with or without a question mark, and does not end as a statement."""
+    """Whether the sentence begins like a question and does not end like a statement. No question mark is needed."""
     if _rhetorical().match(sentence):
         return False
     return _openers().match(sentence) is not None and not sentence.rstrip().endswith((".", "。", "।", ":", "!"))

@@ -1,4 +1,4 @@
-"""The words of each language by which a reply is read, from the files in `words/`; see their README."""
+"""Reads the words of each language from the files in `words/`, which have a README of their own."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ Key: TypeAlias = Literal[
     "casting",
     "salutations",
 ]
-"""The last ones are in `shapes.toml`, whose words are those of several languages."""
+"""Keys of the files. Keys that concern several languages at once are in `shapes.toml`."""
 _ARABIC = re.compile(r"[\u0621-\u063a\u0641-\u064a]")
 _SIGNED = "(?:\\g<0>[\u064b-\u0652]*)"
 _ACCENTED = {plain: f"[{plain}{accented}]" for plain, accented in zip("aeiouáéíóú", "áéíóúaeiou", strict=True)}
 _SHORT = 3
-"""Letters of a verb that bears no accent: "hazlo"."""
+"""A verb of so few letters gets no accent: "hazlo"."""
 _WORDS = ("clitics", "commands", "openers", "doing", "noun_commands")
 # Typed and typeset apostrophes are the same to a pattern.
 _APOSTROPHES = str.maketrans("\u2019\u02bc\u2018", "'''")
@@ -62,7 +62,7 @@ _APOSTROPHES = str.maketrans("\u2019\u02bc\u2018", "'''")
 
 @cache
 def languages() -> dict[str, dict[str, list[str]]]:
-    """The words and patterns of each language, by its code."""
+    """Code of a language -> key -> words and patterns."""
     found: dict[str, dict[str, list[str]]] = {}
     folder = files("eva_data.evolve.replies") / "words"
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
@@ -79,7 +79,7 @@ def languages() -> dict[str, dict[str, list[str]]]:
 
 @cache
 def words(key: Literal["commands", "openers", "doing", "noun_commands"]) -> str:
-    """One alternation of the words of all languages, the longest first."""
+    """One alternation of the words of all languages, longest first."""
     found = {word: "" for language in languages().values() for word in language.get(key, ())}
     if key == "commands":
         for language in languages().values():
@@ -90,7 +90,7 @@ def words(key: Literal["commands", "openers", "doing", "noun_commands"]) -> str:
 
 
 def _stressed(word: str, ending: str) -> str:
-    """A pattern of a word alone, or with an ending before which a vowel bears an accent: "escribe", "escríbela"."""
+    """The pattern of a word, alone or with an ending that shifts the accent: "escribe", "escríbela"."""
     bent = "".join(_ACCENTED.get(letter, re.escape(letter)) for letter in word)
     accented = "" if len(word) <= _SHORT or ending.startswith("(?:-") else r"(?=\w*[áéíóú])"
     with_ending = f"{accented}{bent}{ending}"
@@ -101,17 +101,17 @@ def _stressed(word: str, ending: str) -> str:
 def patterns(key: Key) -> str:
     """One alternation of the patterns of all languages."""
     found = [pattern for language in languages().values() for pattern in language.get(key, ())]
-    # Arabic is written with its vowel signs or without.
+    # Arabic is written with or without vowel signs.
     return "|".join(f"(?:{_ARABIC.sub(_SIGNED, pattern)})" for pattern in found)
 
 
 def straight(text: str) -> str:
-    """The text with straight apostrophes; as long as before."""
+    """The text with straight apostrophes. Its length does not change."""
     return text.translate(_APOSTROPHES)
 
 
 def compiled(build: Callable[[], str], flags: re.RegexFlag = re.IGNORECASE) -> Callable[[], re.Pattern[str]]:
-    """A pattern that is put together and compiled when it is first used."""
+    """A function that builds and compiles a pattern at its first call."""
 
     @cache
     def pattern() -> re.Pattern[str]:

@@ -1,6 +1,6 @@
-"""Takes off what stands around the whole of a text: chat tokens, a fence, quotation marks, bold, a tag, a JSON object.
+"""Removes wrappings of a whole text: chat tokens, a fence, quotation marks, bold, a tag, a JSON object.
 
-A wrapping counts only if it opens at the beginning and closes at the end, with nothing of its kind between.
+A wrapping opens at the beginning, closes at the end, and has no mark of its kind between.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TAG = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _FEW_WORDS = 60
-"""Characters of what is said behind a wrapped prompt."""
+"""Words after a wrapped prompt have at most so many characters."""
 _KEY = re.compile(rf"(?:(?:new|rewritten|evolved|created|final|revised|user)[_ -]?)?{_NOUN}", re.IGNORECASE)
 _TOKEN = (
     r"(?:<[|｜][^<>\n]{1,40}?[|｜]>|</?s>|<eos>|<bos>|<pad>|<unk>|<mask>|<end_of_turn>|<start_of_turn>(?:model|user)?"
@@ -47,8 +47,10 @@ _TURN = re.compile(
 
 
 def without_edges(text: str) -> str:
-    """The text without the blank lines around it and the blanks after it; the first line keeps its indentation
-    where there are further lines."""
+    """The text without blank lines around it and without blanks at its end.
+
+    The first of several lines keeps its indentation.
+    """
     text = text.rstrip()
     while True:
         line, newline, rest = text.partition("\n")
@@ -61,7 +63,7 @@ def without_edges(text: str) -> str:
 
 
 def without_chat_tokens(text: str) -> str:
-    """The text without the tokens that open or end a turn, and without the turns that a model invents after its own."""
+    """The text without tokens that begin or end a turn, and without turns that the model invented after its own."""
     text = _HEADER.sub("", text, count=1) if _HEADER.match(text.lstrip()) else text
     if (first := _FIRST_TOKENS.match(text)) is not None and not re.match(r"[a-z]", text[first.end() :]):
         text = text[first.end() :]
@@ -74,7 +76,7 @@ def without_chat_tokens(text: str) -> str:
 
 
 def unwrapped(text: str) -> str:
-    """The text without one layer around it; the text itself where it has none."""
+    """The text without one wrapping, or the same text if it has none."""
     text = without_edges(without_chat_tokens(text))
     text = _without_a_word_behind(text)
     for take_off in (_unfenced, _untagged, _from_json, _unquoted, _unmarked_code, _plain, _unindented_quote):
@@ -85,7 +87,7 @@ def unwrapped(text: str) -> str:
 
 
 def _without_a_word_behind(text: str) -> str:
-    """The text up to the end of its wrapping, where all that asks is wrapped and only a word of good will follows."""
+    """The text up to the end of its wrapping, if the request is wrapped and only a friendly word follows."""
     whole, _, behind = text.rpartition("\n\n")
     if not whole or len(behind) > _FEW_WORDS or _asks(behind):
         return text
@@ -103,7 +105,7 @@ def _asks(text: str) -> bool:
 
 
 def _unmarked_code(text: str) -> str:
-    """What stands between two backticks, if it asks for something in words, as code does not."""
+    """The text between two backticks, if it asks for something in words, unlike code."""
     inside = text[1:-1]
     if len(text) < 3 or not (text[0] == text[-1] == "`") or "`" in inside or "\n" in inside:
         return text
@@ -123,7 +125,7 @@ def _unquoted(text: str) -> str:
 
 
 def _are_pairs(inside: str, mark: str) -> bool:
-    """Whether the marks in a text open and close in turn, so that those around it are no part of them."""
+    """Whether the marks inside a text open and close in turn. The marks around it are then a pair of their own."""
     sides = [(inside[: at.start()][-1:], inside[at.end() :][:1]) for at in re.finditer(re.escape(mark), inside)]
     opening = [not before.strip(" (\n[") and bool(after.strip()) for before, after in sides]
     return opening == [number % 2 == 0 for number in range(len(opening))] and len(opening) % 2 == 0
@@ -152,13 +154,13 @@ def _unindented_quote(text: str) -> str:
 
 
 def _unfenced(text: str) -> str:
-    """What a fence around everything holds, unless its info names a language, which makes the text code."""
+    """The content of a fence around the whole text. If the fence names a language, the text is code and stays."""
     lines = text.split("\n")
     first = _FENCE_LINE.fullmatch(lines[0])
     if first is None or len(lines) < 3:
         return text
     if first["info"].lower() not in _PLAIN_INFO:
-        # A fence of JSON is one too if all that it holds is the prompt.
+        # A fence of JSON is a wrapping too if its object contains only the prompt.
         held = without_edges("\n".join(lines[1:-1]))
         alone = lines[-1].strip() == first["fence"] and _from_json(held) != held
         return held if first["info"].lower() == "json" and alone else text

@@ -11,8 +11,9 @@ from eva_data.dataset.evaluations import Compared, read_record, read_rows
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, EvaError
 from eva_data.evaluation.figures import figures_of, plain
-from eva_data.evaluation.rule import rule_called
+from eva_data.evaluation.rule import recorded_rule
 from eva_data.evaluation.sentences import sentence_of
+from eva_data.hub.checks.as_written import UNREADABLE
 from eva_data.own_code import is_own
 
 TOLERANCE = 1e-9
@@ -36,22 +37,26 @@ def verify_evaluations(store: Store) -> tuple[list[str], list[str]]:
         if is_own(each.rule):
             unknown.append(f"the figures of `{each.set}`, whose rule `{each.rule}` is somebody's own code")
             continue
+        if each.gamed is not None:
+            unknown.append(f"the length-controlled win rate on `{each.set}`, which needs {each.gamed}")
         try:
             problems += _wrong(each, rows.filter(pl.col("evaluation") == each.key))
-        except (EvaError, ImportError) as error:
-            problems.append(f"evaluations: {each.set} of {each.solver_name} cannot be recomputed: {error}")
+        except (EvaError, ImportError, LookupError, TypeError, ArithmeticError, *UNREADABLE) as error:
+            said = str(error).strip().partition("\n")[0] or type(error).__name__
+            problems.append(f"evaluations: {each.set} of {each.solver_name} cannot be recomputed: {said}")
     return problems, unknown
 
 
 def _wrong(each: Compared, rows: pl.DataFrame) -> list[str]:
     name = f"evaluations: {each.set} of {each.solver_name}" + (f" against {each.against_name}" if each.against else "")
     found = []
-    rule = rule_called(each.rule)
+    rule = recorded_rule(each.rule, ())
     if rule.kind == "compare" and rule.scores is not None:
         # Every verdict of a judge has exactly one score.
         asked = rows.filter(pl.col("label").is_not_null())
         worth = for_solver(pl.col("label").replace_strict(rule.scores, default=None, return_dtype=pl.Float64))
-        other = asked.filter(worth.is_null() | (worth != pl.col("score"))).height
+        said = pl.coalesce("preference", worth) if rule.tokens else worth
+        other = asked.filter(said.is_null() | (said != pl.col("score"))).height
         if other:
             found.append(f"{name}: {other} scores do not follow from their verdicts")
     foreign = rows.filter((pl.col("solver") != each.solver) | ~pl.col("judge").is_in(list(each.judges))).height

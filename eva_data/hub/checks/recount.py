@@ -117,15 +117,23 @@ def _models(manifest: Manifest, tables: Tables) -> list[str]:
     ]
 
 
-def misnamed_prompts(tables: Tables) -> list[str]:
-    """Prompts whose id is not the hash of their content; those with a masked secret were named before it was masked."""
+def misnamed_prompts(tables: Tables, unknown: list[str]) -> list[str]:
+    """Prompts whose id is not the hash of their content.
+
+    A text with a masked secret may have been named before it was masked. `unknown` is told how many such prompts have
+    another id.
+    """
     masked = pl.col("prompt").list.eval(pl.element().struct.field("content").str.contains(SHOWN, literal=True))
-    found = []
+    found, unclear = [], 0
     for name in ("prompts", "evolutions"):
-        rows = tables[name].filter(pl.col("prompt").is_not_null(), ~masked.list.any())
-        wrong = rows.filter(pl.col("prompt_id") != prompt_id(pl.col("prompt")))["prompt_id"]
+        rows = tables[name].filter(pl.col("prompt").is_not_null())
+        others = rows.filter(pl.col("prompt_id") != prompt_id(pl.col("prompt"))).select("prompt_id", masked.list.any())
+        wrong = others.filter(~pl.col("prompt"))["prompt_id"]
+        unclear += others.height - wrong.len()
         if wrong.len():
             found.append(f"{name}: {wrong.len()} prompts are not what their ids are hashes of: {wrong.sort()[0]} ...")
+    if unclear:
+        unknown.append(f"the ids of {unclear} prompts in which `{SHOWN}` stands, perhaps in the place of a secret")
     return found
 
 

@@ -22,9 +22,16 @@ from eva_data.errors import EvaError
 from eva_data.evolve.candidates import wrongly_judged
 from eva_data.iteration.create import judged_again
 from eva_data.iteration.run import Run
-from eva_data.iteration.stages import answers_to, estimate_and_sample, good_prompts, mix_prompts
+from eva_data.iteration.stages import (
+    answers_to,
+    best_rewards,
+    estimate_and_sample,
+    good_prompts,
+    mix_prompts,
+    uses_topics,
+)
 from eva_data.iteration.stale import changes
-from eva_data.method.outcome import outcome_of
+from eva_data.method.outcome import bar_online, outcome_of
 from eva_data.method.rewrite import with_rewritten
 from eva_data.method.sample import next_in_line
 from eva_data.method.verdicts import merge
@@ -33,14 +40,14 @@ from eva_data.review.answers import ANSWERS, as_reviews
 from eva_data.review.blind import SLOT_ORDERS
 from eva_data.review.spare import spare_pairs
 from eva_data.tables import metrics
-from eva_data.tables.reasons import NOT_BEST
+from eva_data.tables.reasons import NOT_BEST, TOPIC_CAP
 from eva_data.tables.schemas import ORDER
 
 SHOWN_ROWS = 3
 """Number of rows that are named per table; the others are counted."""
 
-CONTAMINATION_SINCE = 2
-"""The rules by which benchmarks are compared as they are now."""
+UNSOLVED_ONLINE_SINCE = 3
+"""The rules from which on the prompts of an online run are told whether they are solved."""
 
 UNDRAWN_SINCE = 3
 """The rules by which nothing is estimated if nothing is drawn."""
@@ -59,6 +66,7 @@ def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame
     answers = tables["responses"].filter(pl.col("stage") == "respond")
     solver = config.model_solver if iteration >= config.first_answered else config.solver
     assert solver is not None
+    with_bar = manifest.online is not None and manifest.rules >= UNSOLVED_ONLINE_SINCE
     paired = outcome_of(
         config,
         iteration,
@@ -66,6 +74,7 @@ def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame
         answers,
         n=solver.responses,
         on_policy=not isinstance(solver, TableModel),
+        bar=bar_online(config, tables["prompts"], answers) if with_bar else None,
         rules=manifest.rules,
     )
     rewritten = tables["responses"].filter(pl.col("stage") == "rewrite")
@@ -109,7 +118,7 @@ def replay_repetitions(
 ) -> list[str]:
     """Evolutions whose verdict on repetitions is not what follows from all seeds, earlier prompts and benchmarks.
 
-    Where these are not at hand, or the verdict is by older rules, `unknown` is told instead.
+    They are compared by the rules of the manifest. Where they are not at hand, `unknown` is told instead.
     """
     evolutions = tables["evolutions"]
     if evolutions.is_empty():
@@ -120,14 +129,11 @@ def replay_repetitions(
         if manifest.online is not None:
             unknown.append(f"{what}, which was judged while the model trained")
             return []
-        if manifest.rules < CONTAMINATION_SINCE and config.evolve.benchmarks:
-            unknown.append(f"{what}, which was judged by rules {manifest.rules}")
-            return []
         found = config if _needs_no_file(config, store) else _with_places(run, manifest)
         if found is None:
             unknown.append(f"{what}, of which not all are here")
             return []
-        again = judged_again(found, store, manifest.iteration, evolutions)
+        again = judged_again(found, store, manifest.iteration, evolutions, rules=manifest.rules)
     except EvaError:
         # What cannot be read is told by what reads it first.
         unknown.append(f"{what}, of which not all can be read")
@@ -182,7 +188,16 @@ def _replay_creator(
         counted = answers_to(before, store, iteration - 1)
     assert config.model_solver is not None
     solver = config.model_solver
-    sampled = estimate_and_sample(config, iteration, before, counted, solver.responses, rules=manifest.rules)
+    sampled = estimate_and_sample(
+        config,
+        iteration,
+        before,
+        counted,
+        solver.responses,
+        best_rewards(store, 1),
+        topics=tables["topics"] if uses_topics(config) else None,
+        rules=manifest.rules,
+    )
     evolved = tables["evolutions"]["chain_id"].n_unique()
     drawn = sampled.informativeness.collect()
     # If too few survived, the build went further down the draw: as far as there are chains.
@@ -216,7 +231,8 @@ def _replay_mix(
     iteration = manifest.iteration
     if mixed_from_seeds(config) and seeds is None:
         return _wrong_status(tables)
-    mixed = mix_prompts(config, iteration, before, tables["evolutions"], drawn, seeds)
+    topics = tables["topics"] if uses_topics(config) else None
+    mixed = mix_prompts(config, iteration, before, tables["evolutions"], drawn, seeds, topics)
     evolving = store.at(iteration, 0).manifest(iteration).evolving
     result = asdict(mixed.result)
     wrong = [name for name in result if evolving is not None and getattr(evolving, name) != result[name]]
@@ -232,7 +248,7 @@ def _wrong_status(tables: Tables) -> list[str]:
     evolutions, reason = tables["evolutions"], pl.col("reason")
     taken = tables["prompts"].filter(pl.col("mix_role") == "evolved")["prompt_id"]
     status = (
-        pl.when(reason.is_not_null() & (reason != NOT_BEST))
+        pl.when(reason.is_not_null() & ~reason.is_in([NOT_BEST, TOPIC_CAP]))
         .then(pl.lit("eliminated"))
         .when(reason.is_null() & pl.col("prompt_id").is_in(taken.implode()))
         .then(pl.lit("mixed"))

@@ -178,6 +178,7 @@ class Asker:
                 choice.finish_reason,
                 reply.prompt_tokens,
                 of_one if choice.tokens is None else choice.tokens,
+                first_token=choice.first_token,
             )
             for key, choice in zip(keys, reply.choices, strict=False)
         }

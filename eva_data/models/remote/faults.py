@@ -101,6 +101,9 @@ def fault_of(status: int, body: str, headers: Mapping[str, str], *, key_name: st
         )
     if status == 403 and any(word in words for word in _FILTERED):
         return Refused(f"content_filter: {said}")
+    if status == 403 and "logprobs" in words:
+        # OpenAI forbids log-probabilities of some models; the key is good.
+        return Refused(f"bad_request: {said}", field, code)
     if status in (401, 402, 403):
         raise EndpointError(
             f"{url} refuses the key ({shown}): put a valid one into the environment variable {key_name}, "

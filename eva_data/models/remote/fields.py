@@ -22,6 +22,9 @@ LENGTH = ("max_tokens", "max_completion_tokens")
 GUIDE = "response_format"
 """The field that guides decoding. It is left out if a server cannot do that, or not by that schema."""
 
+LIKELIHOODS = ("logprobs", "top_logprobs")
+"""The fields that ask for log-probabilities. They are left out together: without them the text alone is read."""
+
 _MEANS_NOTHING: Mapping[str, tuple[Any, ...]] = {
     "temperature": (1,),
     "top_p": (1,),
@@ -36,6 +39,7 @@ _MEANS_NOTHING: Mapping[str, tuple[Any, ...]] = {
 _NOT_TAKEN = re.compile(
     r"unsupported|not support|n't support|unrecognized|unknown|unexpected|not permitted|not allowed|forbidden"
     r"|not taken|not accepted|no longer|deprecated|must be -1|extra (inputs|fields)|invalid (param|argument|field)"
+    r"|greater than max"
     r"|use 'max_completion_tokens'"
 )
 
@@ -79,6 +83,9 @@ class Fields:
             # The template asks for the form in words too.
             self._names[ours] = None
             return True
+        if ours in LIKELIHOODS:
+            self._names |= dict.fromkeys(LIKELIHOODS)
+            return True
         same = _MEANS_NOTHING.get(ours)
         if same is None:
             return False
@@ -113,10 +120,18 @@ class Fields:
                     raise
 
 
+def asking_likelihoods(likeliest: int) -> dict[str, Any]:
+    """The fields that ask for the log-probabilities of so many likeliest tokens at each place; none for 0."""
+    return dict(zip(LIKELIHOODS, (True, likeliest), strict=True)) if likeliest else {}
+
+
 def greedily(wanted: Mapping[str, Any], tokens: int, *, top_p: float | None) -> dict[str, Any]:
-    """The fields that ask for the most likely answer, of at most so many tokens. A `top_p` of None is left out."""
+    """The fields that ask for the most likely answer, its text alone, of at most so many tokens.
+
+    A `top_p` of None is left out.
+    """
     lengths = {name: tokens for name in LENGTH if wanted.get(name) is not None}
-    return {**wanted, "temperature": 0.0, "top_p": top_p, **lengths}
+    return {**wanted, **dict.fromkeys(LIKELIHOODS), "temperature": 0.0, "top_p": top_p, **lengths}
 
 
 def _named(refusal: Refused, body: Mapping[str, Any]) -> str | None:

@@ -14,7 +14,7 @@ from eva_data.errors import ConfigError, EndpointError
 from eva_data.models.keys import read_key, redactor
 from eva_data.models.remote.budget import Price
 from eva_data.models.remote.faults import Outage, Refused, Throttled, Transient, fault_of, retry_after
-from eva_data.models.remote.fields import Fields, greedily
+from eva_data.models.remote.fields import Fields, asking_likelihoods, greedily
 from eva_data.models.remote.transport import Reply, read_reply
 
 
@@ -32,7 +32,9 @@ class Provider:
         timeout_seconds: float,
         options: Mapping[str, Any] | None = None,
         fields: Mapping[str, str | None] | None = None,
+        likeliest: int = 0,
     ) -> None:
+        """`likeliest` is how many of the likeliest tokens are asked for; a provider that gives none is not asked."""
         self._litellm = import_litellm()
         self.model, self._key, self._key_name = model, key, key_name
         self._clean = redactor(key)
@@ -58,6 +60,9 @@ class Provider:
         _, provider, _, _ = self._litellm.get_llm_provider(model)
         known = self._litellm.get_supported_openai_params(model=model, custom_llm_provider=provider) or []
         self.answers_n = "n" in known
+        likelihoods = asking_likelihoods(likeliest)
+        if likelihoods.keys() <= set(known):
+            self._wanted = likelihoods | self._wanted
 
     async def close(self) -> None:
         await self._litellm.close_litellm_async_clients()

@@ -44,6 +44,8 @@ class RemoteLLM(LedgerLLM):
     """Keyword arguments of litellm."""
     renamed: dict[str, str | None] = Field(default_factory=dict)
     """Field -> its name at the server; None if the server does not accept the field."""
+    likeliest: int = 0
+    """How many of the likeliest tokens are asked for, with log-probabilities; 0 asks for none."""
     tokenizer: str | None = None
     max_in_flight: int | Literal["auto"] = 64
     timeout_seconds: float = 600
@@ -115,6 +117,7 @@ class RemoteLLM(LedgerLLM):
             "extra_body": self.extra_body,
             "timeout_seconds": self.timeout_seconds,
             "fields": self.renamed,
+            "likeliest": self.likeliest,
         }
         if self.urls:
             from eva_data.models.remote.openai_server import OpenAIServer

@@ -18,7 +18,7 @@ from eva_data.calls import Message, Sampling
 from eva_data.errors import EndpointError
 from eva_data.models.keys import key_headers, redactor
 from eva_data.models.remote.faults import Fault, Outage, Transient, fault_of
-from eva_data.models.remote.fields import Fields, greedily
+from eva_data.models.remote.fields import Fields, asking_likelihoods, greedily
 from eva_data.models.remote.transport import Reply, read_reply
 from eva_data.models.way import proxy_of
 
@@ -47,7 +47,9 @@ class OpenAIServer:
         extra_body: Mapping[str, Any],
         timeout_seconds: float,
         fields: Mapping[str, str | None] | None = None,
+        likeliest: int = 0,
     ) -> None:
+        """`likeliest` is how many of the likeliest tokens at each place are asked for, with log-probabilities."""
         self.model = model
         self._key, self._key_name = key, key_name
         self._clean = redactor(key)
@@ -58,6 +60,7 @@ class OpenAIServer:
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
             "stream": False,
+            **asking_likelihoods(likeliest),
         } | dict(extra_body)
         self._moved: dict[str, str] = {}
         self._session = aiohttp.ClientSession(

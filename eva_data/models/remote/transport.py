@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +20,8 @@ class Choice:
     finish_reason: FinishReason
     tokens: int | None = None
     """The choice's length in tokens; None if the server does not say it for each choice."""
+    first_token: Mapping[str, float] | None = None
+    """The likeliest first tokens -> their log-probabilities; None if the server does not say them."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,24 @@ def _choice(found: Any, clean: Callable[[str], str], failures: list[str]) -> Cho
             text = ""
     ids = found.get("token_ids")
     tokens = len(ids) if isinstance(ids, list) else None
-    return None if text is None else Choice(valid_unicode(clean(text)), reason, tokens)
+    return None if text is None else Choice(valid_unicode(clean(text)), reason, tokens, _first_token(found))
+
+
+def _first_token(found: dict[str, Any]) -> dict[str, float] | None:
+    """The likeliest first tokens of a choice, as `choices[].logprobs.content[0].top_logprobs` lists them."""
+    said = found.get("logprobs")
+    tokens = said.get("content") if isinstance(said, dict) else None
+    first = tokens[0] if isinstance(tokens, list) and tokens else None
+    listed = first.get("top_logprobs") if isinstance(first, dict) else None
+    likely = {
+        valid_unicode(each["token"]): float(each["logprob"])
+        for each in (listed if isinstance(listed, list) else ())
+        if isinstance(each, dict)
+        and isinstance(each.get("token"), str)
+        and isinstance(each.get("logprob"), int | float)
+        and math.isfinite(each["logprob"])
+    }
+    return likely or None
 
 
 _THOUGHTS = ("reasoning_content", "reasoning")

@@ -1,1 +1,1 @@
-"""The kit of every HTML page: one template, one style, charts, and one place where text of others becomes harmless."""
+"""The parts of every HTML page: a template, a style, charts, and the place where foreign text becomes harmless."""

@@ -1,12 +1,13 @@
-"""Charts as SVG inside a page: drawn by matplotlib, with the page's own fonts and colours, in light and dark.
+"""Charts as SVG inside a page. Matplotlib draws them with the page's own fonts and colours, in light and dark.
 
-The same numbers give the same text every time. A chart holds words of ours and numbers only: names out of the data
-stand in the page's legends and tables.
+The same numbers always give the same text. A chart contains only eva-data's own words and numbers. Names from the data
+are in the page's legends and tables.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Point: TypeAlias = tuple[int, float, float | None, float | None]
-"""Iteration, value, and the low and high end of its interval, None without one."""
+"""Iteration, value, and the low and high end of its interval. The ends are None without an interval."""
 
 WIDTH, HEIGHT = 4.2, 2.7
-"""Inches of a chart: narrow, so that it is legible on a telephone."""
+"""The size of a chart in inches. It is narrow, so that a telephone can show it."""
 INK, SOFT, PAPER = "#010203", "#404040", "#ffffff"
 
 SERIES = (BLUE, ORANGE, GREEN)
@@ -68,18 +69,21 @@ _UNUSED_ID = re.compile(r"<g id=\"[^\"]*\">")
 _COLOUR = re.compile("|".join(_VARIABLES), re.IGNORECASE)
 
 
-def chart(name: str, caption: str, draw: Callable[[Axes], None]) -> Chart:
-    """What `draw` puts on the axes. `name` tells a page's charts apart, `caption` also tells what cannot be seen."""
+def chart(
+    name: str, caption: str, draw: Callable[[Axes], None], *, spoken: str | None = None, polar: bool = False
+) -> Chart:
+    """The drawing of `draw`. `name` is unique in a page. `spoken` describes the chart for the blind; by default the
+    caption does."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with _own_style(name):
         figure: Figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-        draw(figure.subplots())
+        draw(figure.add_subplot(projection="polar" if polar else None))
         drawn = io.StringIO()
         absent = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(drawn, format="svg", metadata=absent, dpi=matplotlib.rcParamsDefault["figure.dpi"])
-    return Chart(Markup(_inline(drawn.getvalue(), caption)), caption)
+    return Chart(Markup(_inline(drawn.getvalue(), spoken or caption)), caption)
 
 
 @contextmanager
@@ -116,7 +120,7 @@ def lines(
     y: str,
     low: float | None = None,
 ) -> Chart:
-    """One line per series over the iterations: (iteration, value, low end, high end); ends are a shaded band.
+    """One line per series over the iterations: (iteration, value, low end, high end). The ends are a shaded band.
 
     The n-th series has the n-th colour of SERIES, and a marker of its own. `low` is where the axis begins.
     """
@@ -137,6 +141,36 @@ def lines(
             axes.set_ylim(low, top + 0.08 * (top - low))
 
     return chart(name, caption, draw)
+
+
+def radar(name: str, caption: str, series: Sequence[Sequence[float]], *, spoken: str, share: bool) -> Chart:
+    """One closed line per series over numbered spokes, from 0 at the centre; `share` ends at 1.
+
+    The n-th series has the n-th colour of SERIES, and a marker of its own.
+    """
+    spokes = len(series[0])
+    angles = [2 * math.pi * place / spokes for place in range(spokes)]
+
+    def draw(axes: Axes) -> None:
+        from matplotlib.projections.polar import PolarAxes
+        from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+        assert isinstance(axes, PolarAxes)
+        axes.set_theta_offset(math.pi / 2)
+        axes.set_theta_direction(-1)
+        for values, colour, marker in zip(series, SERIES, "osD", strict=False):
+            closed = [*values, values[0]]
+            axes.plot([*angles, angles[0]], closed, color=colour, marker=marker, markersize=4.5, linewidth=1.6)
+        axes.set_xticks(angles, [str(place + 1) for place in range(spokes)])
+        axes.set_ylim(0, 1 if share else 1.05 * max(max(values) for values in series) or 1)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        if share:
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_rlabel_position(180 / spokes)
+        axes.tick_params(axis="y", labelsize=7.5)
+        axes.grid(color=GREY, linewidth=0.5, alpha=0.5)
+
+    return chart(name, caption, draw, spoken=spoken, polar=True)
 
 
 def iterations_axis(axes: Axes, iterations: Sequence[int]) -> None:

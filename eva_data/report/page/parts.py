@@ -1,6 +1,6 @@
-"""What the sections of a page are made of: plain records that the template knows how to draw.
+"""The parts of a section: plain records that the template can draw.
 
-A part holds text, numbers and finished charts, and no HTML of its own: whoever adds a section writes no template.
+A part holds text, numbers and finished charts, and no HTML. So a new section needs no template.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import ClassVar, TypeAlias
 from markupsafe import Markup
 
 COLOURS = 10
-"""Colours of the style, `--c0` to `--c9`; the last one is grey."""
+"""The number of colours of the style, `--c0` to `--c9`. The last colour is grey."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that is written already, such as `$0.50`."""
+    """A number as finished text, such as `$0.50`."""
 
     text: str
 
@@ -35,7 +35,7 @@ Cell: TypeAlias = "str | int | float | Share | Figure | None"
 
 @dataclass(frozen=True)
 class Table:
-    """A table; a column is set as numbers where all of its values are numbers."""
+    """A table. A column whose values are all numbers is set as numbers."""
 
     kind: ClassVar[str] = "table"
     columns: tuple[str, ...]
@@ -48,7 +48,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing with the sentence below it."""
+    """A drawing with a sentence below it."""
 
     svg: Markup
     caption: str
@@ -65,17 +65,17 @@ class Charts:
 
 @dataclass(frozen=True)
 class Stack:
-    """One bar per row of shares, divided in the same order everywhere."""
+    """One bar per row of shares. All bars are divided in the same order."""
 
     kind: ClassVar[str] = "stack"
     names: tuple[str, ...]
     bars: tuple[tuple[str, tuple[float, ...]], ...]
-    """What a bar is of, and the share of each name in it."""
+    """(name of the bar, share of each name in it)."""
     caption: str = ""
 
     @property
     def colours(self) -> tuple[int, ...]:
-        """The colour of each name; what goes beyond the palette is grey, as the rest is."""
+        """The colour of each name. Names beyond the palette are grey."""
         return tuple(min(place, COLOURS - 1) for place in range(len(self.names)))
 
     @property
@@ -83,14 +83,14 @@ class Stack:
         return tuple(zip(self.names, self.colours, strict=True))
 
     def spoken(self, shares: tuple[float, ...]) -> str:
-        """A bar in words, for those who do not see it."""
+        """A bar in words, for screen readers."""
         named = zip(self.names, shares, strict=True)
         return ", ".join(f"{name} {100 * share:.0f} %" for name, share in named if share)
 
 
 @dataclass(frozen=True)
 class Words:
-    """A paragraph; a soft one is a remark."""
+    """A paragraph. A soft paragraph is a remark."""
 
     kind: ClassVar[str] = "words"
     text: str
@@ -99,7 +99,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Heading:
-    """The heading of what follows inside a section."""
+    """A heading inside a section."""
 
     kind: ClassVar[str] = "heading"
     text: str
@@ -107,7 +107,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Alarm:
-    """Something that should not be overlooked."""
+    """A sentence that should not be overlooked."""
 
     kind: ClassVar[str] = "alarm"
     text: str
@@ -124,12 +124,12 @@ class Section:
     """Its anchor: letters and hyphens."""
     title: str
     lead: str
-    """What is seen here, in a sentence or two."""
+    """A summary in one or two sentences."""
     parts: tuple[Part, ...]
 
 
 def number(value: float | None) -> str:
-    """A number as it is read: whole ones with separators, others with four digits."""
+    """A number for readers: integers with separators, others with four digits."""
     if value is None or not math.isfinite(value):
         return "-"
     if isinstance(value, int) or abs(value) >= 1000:

@@ -1,11 +1,11 @@
-"""Templates of pages, filled: every page stands alone, loads nothing, and shows the text of others as text.
+"""Fills the templates of pages. Every page is complete in itself, loads nothing, and shows foreign text as text.
 
-Jinja escapes what is markup. `harmless` then makes whatever is left of control characters and direction marks visible
-in the whole page, whichever way a text came into it.
+Jinja escapes markup. `harmless` then makes all control characters and direction marks of the whole page visible.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -18,26 +18,27 @@ from eva_data.report.page.parts import Figure, Share, number
 from eva_data.secrets import redacted
 
 LONGEST = 2_000
-"""Characters that a page shows of one text; the rest is counted."""
+"""A page shows so many characters of a text. The rest is counted."""
 
 
 NAME = 48
-"""Characters of a word that stays on one line of a table."""
+"""A word of up to so many characters stays on one line of a table."""
 
 
 def page(template: str, *, title: str, lead: str, **values: Any) -> str:
-    """The page of a template in `cards/page/`; `values` are what the template names."""
+    """The page of a template in `cards/page/`. `values` holds the names of the template."""
     rendered = environment().get_template(template).render(title=title, lead=lead, version=__version__, **values)
     return harmless(rendered)
 
 
 def harmless(text: str) -> str:
-    """The text with its control characters, direction marks and half characters as escapes; line ends stay."""
+    """The text with control characters, direction marks and lone surrogates as escapes. Line ends stay."""
     return visible(text.replace("\r\n", "\n"), lines=True)
 
 
+@cache
 def environment() -> Environment:
-    """Where pages are rendered: everything is escaped, and a name that is not given is an error."""
+    """The environment of the templates of pages. Everything is escaped, and an unknown name is an error."""
     found = Environment(
         loader=FileSystemLoader(cards_dir() / "page"),
         undefined=StrictUndefined,
@@ -56,7 +57,7 @@ def environment() -> Environment:
 
 
 def _cut(value: Any) -> Any:
-    """What is written for a value: a text without secrets and not longer than LONGEST, markup as it is."""
+    """The text of a value, without secrets and cut at LONGEST. Markup stays unchanged."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     return visible(redacted(value).replace("\r\n", "\n"), lines=True, longest=LONGEST)

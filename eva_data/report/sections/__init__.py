@@ -1,1 +1,1 @@
-"""The sections of the report page, one module an idea: each makes records of numbers, and no HTML."""
+"""The sections of the report page, one module an idea. A section makes records of numbers, and no HTML."""

@@ -1,4 +1,4 @@
-"""What the iterations asked of models: replies, tokens and dollars."""
+"""The calls to models in each iteration: replies, tokens and dollars."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from eva_data.report.page.parts import Cell, Figure, Section, Table
 
 
 def costs(store: Store) -> Section | None:
-    """One row per iteration, stage and model, as the manifests have it."""
+    """One row per iteration, stage and model, from the manifests."""
     rows: list[tuple[Cell, ...]] = []
     paid, tokens, unpriced = 0.0, 0, 0
     for iteration in store.iterations():

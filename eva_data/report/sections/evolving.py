@@ -1,4 +1,4 @@
-"""What evolving yields: strategies, depths, and why attempts and prompts failed."""
+"""The yield of evolving: strategies, depths, and the reasons of failed attempts and prompts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from eva_data.tables.metrics import column_of
 from eva_data.tables.reasons import explained
 
 DEEPEST = 8
-"""Depths that have a bar of their own; what is deeper is counted together."""
+"""So many depths have bars of their own. Deeper prompts are counted together."""
 
 
 def by_strategy(store: Store) -> Section | None:
-    """What became of each strategy's attempts, and how informative the prompts are that it gave."""
+    """The outcomes of each strategy's attempts, and how informative its prompts are."""
     iterations, metric = store.iterations(), _metric(store)
     found = strategies(store, iterations, column_of(metric))
     if found.is_empty():
@@ -37,7 +37,7 @@ def by_strategy(store: Store) -> Section | None:
 
 
 def by_depth(store: Store) -> Section | None:
-    """How deep the prompts of each iteration are, and what each depth gives."""
+    """The depths of the prompts of each iteration, and the yield of each depth."""
     iterations, metric = store.iterations(), _metric(store)
     found = depths(store, iterations, column_of(metric)).filter(pl.col("depth").is_not_null())
     if found.is_empty():
@@ -60,7 +60,7 @@ def by_depth(store: Store) -> Section | None:
 
 
 def rejected(store: Store) -> Section | None:
-    """Every reason with a sentence on it, and how often it was given in each iteration."""
+    """Every reason with an explanation, and its count in each iteration."""
     iterations = store.iterations()
     found = rejects_by_reason(store, iterations)
     if found.is_empty():

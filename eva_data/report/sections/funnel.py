@@ -1,4 +1,4 @@
-"""Where every row went: the stages of each iteration in words."""
+"""The way of all rows through the stages of each iteration, in words."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ WORDS = {
     "pair (rewrite)": "better ones take the place of the chosen answers",
     "review": "people judge pairs",
 }
-"""The stages for a reader who does not know them."""
+"""Explanations of the stages."""
 
 
 def funnel(store: Store) -> Section | None:
-    """One table per iteration: what each stage was given and what it let through."""
+    """One table per iteration: the rows that each stage got and the rows that it passed on."""
     parts: list[Heading | Table] = []
     for iteration in store.iterations():
         flows = store.manifest(iteration).flow

@@ -1,4 +1,4 @@
-"""How much there is to learn from the prompts: the metric's distribution, iteration by iteration."""
+"""The informativeness of the prompts: the metric's distribution, iteration by iteration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST = 12
-"""Distributions that are drawn: those of the last iterations, and the first one."""
+"""So many distributions are drawn: the first iteration and the last iterations."""
 
 _NUMBER = {"carried": 0, "evolved": 1, "seed": 2}
 """The colours of the page for the kinds of prompts, as `pictures` has them."""

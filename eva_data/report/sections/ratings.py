@@ -1,17 +1,17 @@
-"""How complex and how good the prompts are, by one scorer for all iterations (the paper's table 7)."""
+"""Complexity and quality of the prompts, rated by one scorer for all iterations (the paper's table 7)."""
 
 from __future__ import annotations
 
 import polars as pl
 
 from eva_data.dataset.store import Store
+from eva_data.report.measures.ratings import rating_summary
 from eva_data.report.page.charts import Point, lines
 from eva_data.report.page.parts import Charts, Figure, Section, Table
-from eva_data.report.ratings import rating_summary
 
 
 def ratings(store: Store) -> Section | None:
-    """Means with 95 % intervals; None where `eva-data score` was never run."""
+    """Means with 95 % intervals. None if `eva-data score` was never run."""
     found = rating_summary(store, store.iterations())
     if found.is_empty():
         return None

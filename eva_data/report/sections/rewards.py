@@ -1,4 +1,4 @@
-"""How far rewards lie apart in the pairs, and how long prompts and answers become."""
+"""Reward gaps of the pairs, and lengths of prompts and answers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from eva_data.report.page.parts import Alarm, Chart, Charts, Figure, Part, Secti
 from eva_data.report.pictures import BLUE, GREEN, ORANGE, boxes
 
 LONGER = 0.75
-"""A share of pairs whose chosen answer is the longer one that is called out: the reward may prefer length."""
+"""From this share of pairs with a longer chosen answer, the page warns that the reward may prefer length."""
 
 
 def rewards(store: Store) -> Section | None:
-    """Boxes of reward gap and lengths over the iterations, and how reward goes with length."""
+    """Boxes of reward gaps and lengths over the iterations, and the relation of reward and length."""
     iterations = store.iterations()
     table = shift(store, iterations)
     if not table["count"].sum():
@@ -63,7 +63,7 @@ def _boxes(table: pl.DataFrame, name: str, caption: str, series: dict[str, str])
 
 
 def _length_of(store: Store, iteration: int) -> list[Part]:
-    """What can be said of a preference for long answers."""
+    """Sentences on a preference for long answers."""
     found = lengths(store, iteration)
     parts: list[Part] = []
     if found.correlation is not None:

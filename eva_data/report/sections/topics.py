@@ -1,4 +1,4 @@
-"""What the prompts are about, and whether they stay new and diverse (the paper's figure 6)."""
+"""The topics of the prompts, their novelty and their diversity (the paper's figure 6)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from eva_data.report.topics.subjects import subjects
 WORDS_OF_THE_TEXTS = "the words in them (TF-IDF and latent semantic analysis)"
 
 Z = 1.96
-"""A 95 % interval is so many standard errors to each side."""
+"""The half width of a 95 % interval, in standard errors."""
 
 
 def topics(store: Store, embeddings: str | None = None) -> Section | None:
-    """Shares of topics over the iterations, novelty, diversity and an alarm where they collapse."""
+    """Shares of topics over the iterations, novelty, diversity, and an alarm if prompts collapse."""
     found = subjects(store, store.iterations(), embeddings)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""What the strategies and depths of evolving yield: counted from the tables, one iteration after the other."""
+"""The yield of strategies and depths of evolving, counted from the tables, one iteration at a time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DEPTHS = pl.Schema(
 
 
 def strategies(store: Store, iterations: Sequence[int], metric: str) -> pl.DataFrame:
-    """STRATEGIES: one row per iteration and strategy that was tried in it; `metric` is a column."""
+    """STRATEGIES: one row per iteration and tried strategy. `metric` names a column."""
     found = []
     for iteration in iterations:
         status, reason = pl.col("status"), pl.col("reason")
@@ -66,7 +66,7 @@ def depths(store: Store, iterations: Sequence[int], metric: str) -> pl.DataFrame
 
 
 def _gained(store: Store, iteration: int, by: str, metric: str, which: pl.Expr) -> pl.LazyFrame:
-    """Per value of `by`: prompts of X_t, how many of them are measured, their mean metric, and their pairs."""
+    """Per value of `by`: prompts of X_t, measured prompts, the mean metric, and pairs."""
     measured = store.scan("informativeness", iteration).filter(pl.col("stage") == "respond")
     paired = store.scan("preferences", iteration).select("prompt_id", paired=pl.lit(True))
     return (

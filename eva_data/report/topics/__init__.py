@@ -1,1 +1,1 @@
-"""What prompts are about: embeddings that need no weights, clusters, and how new and how diverse prompts are."""
+"""The topics of prompts: embeddings without weights, clusters, novelty and diversity."""

@@ -1,6 +1,6 @@
-"""How new and how diverse the prompts of an iteration are: distances between vectors of length 1.
+"""Novelty and diversity of the prompts of an iteration, by distances between vectors of length 1.
 
-The distance of two prompts is 1 minus the cosine of their vectors: 0 for the same direction, 1 for nothing in common.
+The distance of two prompts is 1 minus the cosine of their vectors: 0 for equal directions, 1 for nothing in common.
 """
 
 from __future__ import annotations
@@ -11,44 +11,44 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eva_data.report.topics.embedding import Vectors
+from eva_data.method.topics.words import Vectors
 
 NEAR = 0.05
 """Prompts at most this far apart are near-duplicates."""
 COLLAPSE = 0.7
-"""An iteration of less than this share of the first one's effective number of prompts is called collapsing."""
+"""An iteration collapses if its effective number of prompts is below this share of the first iteration's number."""
 REPEATING = 0.2
-"""So is an iteration whose share of near-duplicates is this much higher than that of the first one."""
+"""An iteration collapses if its share of near-duplicates exceeds the first iteration's share by this much."""
 _ROWS = 2_000
-"""Rows of a distance matrix that are in memory at once."""
+"""The number of rows of a distance matrix in memory."""
 
 
 @dataclass(frozen=True)
 class Diversity:
-    """Of the sampled prompts of one iteration."""
+    """The diversity of the sampled prompts of one iteration."""
 
     iteration: int
     prompts: int
     novelty: float | None
-    """Mean distance of the prompts that earlier iterations do not have to the nearest prompt of these; None without."""
+    """Mean distance of new prompts to the nearest prompt of earlier iterations. None without new or earlier prompts."""
     novelty_error: float | None
-    """Its standard error."""
+    """The standard error of the novelty."""
     lineages: int
-    """Seeds from which they come."""
+    """The number of seeds that they come from."""
     nearest: float | None
-    """Mean distance to the nearest prompt of the same iteration that comes from another seed; None without."""
+    """Mean distance to the nearest prompt of another seed in the same iteration. None without such prompts."""
     near_duplicates: float | None
-    """Share of the prompts that are within NEAR of one."""
+    """Share of the prompts with a distance of at most NEAR to such a prompt."""
     effective: float | None
-    """The Vendi score of one prompt of each of equally many seeds: how many different ones they are worth."""
+    """The Vendi score of one prompt per seed, over the same number of seeds in each iteration."""
 
 
 def diversities(
     vectors: Vectors, iterations: NDArray[np.int64], ids: Sequence[str], roots: Sequence[str]
 ) -> list[Diversity]:
-    """The diversity of each iteration, ascending; rows are prompts, in order of iteration and then of ids, hashes.
+    """The diversity of each iteration, in ascending order. Rows are prompts, ordered by iteration and id, a hash.
 
-    Prompts of one seed are alike by design, so that prompts of different seeds are compared.
+    Prompts of one seed are similar by design, so only prompts of different seeds are compared.
     """
     names, seeds = np.asarray(ids), np.unique(np.asarray(roots), return_inverse=True)[1]
     first_of = {each: np.unique(seeds[iterations == each], return_index=True)[1] for each in np.unique(iterations)}
@@ -75,9 +75,9 @@ def diversities(
 
 
 def nearest(rows: Vectors, others: Vectors, *, apart: NDArray[np.int64] | None = None) -> Vectors:
-    """The distance of each row to the nearest of the others.
+    """The distance of each row to the nearest row of `others`.
 
-    `apart` is for rows that are compared with themselves: those of the same number are not.
+    `apart` is for rows that are compared with themselves: rows with the same number are not compared.
     """
     found = []
     for start in range(0, len(rows), _ROWS):
@@ -91,8 +91,8 @@ def nearest(rows: Vectors, others: Vectors, *, apart: NDArray[np.int64] | None =
 def vendi(rows: Vectors) -> float:
     """exp of the entropy of the eigenvalues of the cosine matrix over n (Friedman and Dieng 2023, arXiv 2210.02410).
 
-    1 where all rows are the same, n where no two have anything in common. The eigenvalues are taken of the smaller
-    matrix of the two that share them.
+    1 if all rows are equal, n if no two rows have anything in common. Two matrices have these eigenvalues. The smaller
+    matrix is used.
     """
     matrix = (rows.T @ rows if rows.shape[1] < rows.shape[0] else rows @ rows.T) / len(rows)
     values = np.linalg.eigvalsh(matrix)
@@ -101,7 +101,7 @@ def vendi(rows: Vectors) -> float:
 
 
 def alarms(found: Sequence[Diversity]) -> list[str]:
-    """A sentence for each iteration whose prompts collapse, compared with the first one."""
+    """A sentence for each iteration whose prompts collapse compared with the first iteration."""
     said = []
     for each in found[1:]:
         first = found[0]

@@ -1,8 +1,4 @@
-"""Texts as vectors of length 1: by the words in them, or by an embedding model that the user names.
-
-The default is TF-IDF and a truncated singular value decomposition (latent semantic analysis): it needs no weights, so
-none of unclear origin, works in any language that is written in letters, and gives the same vectors every time.
-"""
+"""Texts as vectors of length 1: by the words in them, or by an embedding model that the user names."""
 
 from __future__ import annotations
 
@@ -11,52 +7,22 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eva_data.errors import EvaError, MissingExtraError
-
-Vectors = NDArray[np.float64]
-
-DIMENSIONS = 64
-WORDS = 30_000
-"""The most frequent words that count."""
-# Words of two letters and more; of writings without blanks between words, characters in twos.
-TOKEN = r"[\u3040-\u30ff\u3400-\u9fff]{1,2}|[^\W\d_\u3040-\u30ff\u3400-\u9fff]{2,}"
+from eva_data.method.topics.words import Vectors, fit_words, unit
 
 
 def embedded(texts: Sequence[str], model: str | None = None) -> Vectors:
-    """A row of length 1 for each text, or of zeros where nothing in it counts.
+    """A row of length 1 for each text, or a row of zeros for a text without known words.
 
-    `model` is a folder or Hub id for sentence-transformers. Raises MissingExtraError without the package that is
-    needed, and EvaError where a model cannot be loaded.
+    `model` is a folder or Hub id for sentence-transformers. Raises MissingExtraError without that package,
+    and EvaError if the model cannot be loaded.
     """
-    vectors = by_model(texts, model) if model is not None else by_words(texts)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 1e-9))
-
-
-def by_words(texts: Sequence[str], dimensions: int = DIMENSIONS) -> Vectors:
-    """Latent semantic analysis of the texts themselves; all zeros where they hold no word."""
-    require_sklearn()
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    counting = TfidfVectorizer(token_pattern=TOKEN, sublinear_tf=True, max_features=WORDS, dtype=np.float64)
-    try:
-        weights = counting.fit_transform(texts)
-    except ValueError:
-        # "empty vocabulary": scikit-learn has no other word for it.
-        return np.zeros((len(texts), 1))
-    kept = min(dimensions, min(weights.shape) - 1)
-    if kept < 1:
-        return np.asarray(weights.toarray())
-    # Equal texts have no variance, of which scikit-learn then takes shares that nobody reads.
-    with np.errstate(invalid="ignore"):
-        return np.asarray(TruncatedSVD(kept, random_state=0).fit_transform(weights))
+    return unit(by_model(texts, model) if model is not None else fit_words(texts).vectors(texts))
 
 
 def by_model(texts: Sequence[str], model: str) -> Vectors:
-    """What sentence-transformers makes of them."""
+    """The embeddings of sentence-transformers."""
     if find_spec("sentence_transformers") is None:
         raise MissingExtraError(
             "an embedding model needs the package `sentence-transformers`, which is not installed: install it with "
@@ -72,9 +38,3 @@ def by_model(texts: Sequence[str], model: str) -> Vectors:
             "sentence-transformers reads, or leave --embeddings out"
         ) from None
     return np.asarray(loaded.encode(list(texts), show_progress_bar=False), dtype=np.float64)
-
-
-def require_sklearn() -> None:
-    """Raise MissingExtraError without scikit-learn."""
-    if find_spec("sklearn") is None:
-        raise MissingExtraError.of("scikit-learn", "report")

@@ -1,4 +1,4 @@
-"""All that is known of what prompts are about: topics, their shares, novelty, diversity and alarms."""
+"""All figures on the topics of prompts: topics, their shares, novelty, diversity and alarms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eva_data.dataset.store import Store
-from eva_data.report.topics.clusters import Topics, topics_of
+from eva_data.method.topics.clusters import Topics, topics_of
 from eva_data.report.topics.diversity import Diversity, alarms, diversities
 from eva_data.report.topics.embedding import embedded
 from eva_data.report.topics.sampling import prompt_sample
@@ -16,21 +16,21 @@ from eva_data.report.topics.sampling import prompt_sample
 
 @dataclass(frozen=True)
 class Subjects:
-    """What is known of the prompts of all iterations."""
+    """Topics and diversity of the prompts of all iterations."""
 
     iterations: tuple[int, ...]
-    """Those that have prompts."""
+    """The iterations with prompts."""
     prompts: int
-    """Looked at."""
+    """The number of sampled prompts."""
     topics: Topics
     shares: tuple[tuple[float, ...], ...]
-    """Of each topic, by iteration."""
+    """The share of each topic, by iteration."""
     diversity: tuple[Diversity, ...]
     alarms: tuple[str, ...]
 
 
 def subjects(store: Store, among: Sequence[int], embeddings: str | None = None) -> Subjects | None:
-    """Topics and diversity of a sample of the prompts of these iterations; None where there are none.
+    """Topics and diversity of a sample of the prompts of these iterations. None without prompts.
 
     Raises MissingExtraError without scikit-learn.
     """

@@ -1,4 +1,4 @@
-"""Lineages as trees: each seed with all that an iteration made of it, the answers, and the pair that came of it."""
+"""Lineages as trees: each seed with all its evolutions in an iteration, their answers, and the pairs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from eva_data.tables.metrics import column_of
 from eva_data.tables.reasons import explained, kind_of
 
 MOST_NODES = 200
-"""Nodes of one tree that are shown; the rest is counted."""
+"""So many nodes of a tree are shown. The rest is counted."""
 
 PAIR, EARLIER, UNUSED = "gives a pair", "earlier", "unused"
-"""What became of a node without a reason: it is in the pairs, was made earlier, or was not needed."""
+"""The outcomes of nodes without a reason: in the pairs, made earlier, or not needed."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ScoredAnswer:
     text: str | None
     reward: float | None
     part: str
-    """chosen, rejected, rewrite, original or nothing."""
+    """`chosen`, `rejected`, `rewrite`, `original` or empty."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,17 @@ class Side:
 
 @dataclass(frozen=True)
 class Node:
-    """A prompt, or an attempt to make one."""
+    """A prompt or an attempt to evolve a prompt."""
 
     text: str | None
     strategy: str
     depth: int
     level: int
-    """How far it is set in: its place below the root of the tree."""
+    """The depth below the root of the tree, for the indentation."""
     kind: str
-    """What it is in the iteration: evolved, carried, seed; or attempt; or ancestor."""
+    """`evolved`, `carried` or `seed` for a prompt of the iteration, else `attempt` or `ancestor`."""
     outcome: str
-    """PAIR, EARLIER, UNUSED, or the kind of the reason for which there is no pair or no prompt."""
+    """PAIR, EARLIER, UNUSED, or the kind of the reason why there is no pair or no prompt."""
     reason: str | None
     meaning: str
     metric: float | None
@@ -62,7 +62,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Tree:
-    """All that came of one seed."""
+    """All prompts and attempts of one seed."""
 
     nodes: tuple[Node, ...]
     left_out: int
@@ -70,7 +70,7 @@ class Tree:
 
 @dataclass
 class _Tables:
-    """What is known of the shown prompts, by their ids."""
+    """The rows of the shown prompts, by their ids."""
 
     attempts: list[dict[str, Any]]
     prompts: dict[str, dict[str, Any]]
@@ -82,7 +82,7 @@ class _Tables:
 
 
 def trees(store: Store, iteration: int, count: int) -> tuple[list[Tree], int]:
-    """Up to `count` trees and the number of all: half of them the most informative, half drawn by their ids, hashes."""
+    """Up to `count` trees, and the number of all trees. Half are the most informative, half are drawn by id, a hash."""
     metric = column_of(store.manifest(iteration).config["estimate"]["metric"])
     measured = store.scan("informativeness", iteration).filter(pl.col("stage") == "respond")
     roots = (
@@ -111,7 +111,7 @@ def _read(store: Store, iteration: int, roots: pl.Series, values: pl.LazyFrame) 
     there = pl.col("prompt_id").is_in(prompts["prompt_id"].implode())
     attempts = store.scan("evolutions", iteration).filter(of_roots).drop("raw").collect(engine="streaming")
     tables = _Tables(
-        # What was mixed is a prompt of the iteration.
+        # A mixed attempt is a prompt of the iteration.
         attempts.filter(pl.col("status") != "mixed").to_dicts(),
         {row["prompt_id"]: row for row in prompts.to_dicts()},
     )
@@ -129,13 +129,13 @@ def _read(store: Store, iteration: int, roots: pl.Series, values: pl.LazyFrame) 
     tables.pairs = {row["prompt_id"]: row for row in paired.to_dicts()}
     failed = store.scan("rejects", iteration).filter(there & (pl.col("stage") != "estimate"))
     for row in failed.collect(engine="streaming").to_dicts():
-        # The last stage is the one that decided.
+        # The last stage decided.
         tables.reasons.setdefault(row["prompt_id"], []).insert(0 if row["stage"] == "pair" else 1, row["reason"])
     return tables
 
 
 def _ancestors(row: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The ancestors of a row; none of them twice, whatever ids a table claims."""
+    """The ancestors of a row. None occurs twice, even if the ids of a table form a circle."""
     found, seen, parent = [], {row["prompt_id"]}, row["parent_id"]
     while (each := known.get(parent)) is not None and parent not in seen:
         found.append(dict(each))
@@ -195,11 +195,11 @@ def _sides(pair: Mapping[str, Any]) -> tuple[Side, ...]:
 
 
 def _replies(rows: Iterable[Mapping[str, Any]], pair: Mapping[str, Any] | None) -> Iterable[ScoredAnswer]:
-    """The answers to a prompt, with the part that each has in the pair."""
+    """The answers to a prompt, with their parts in the pair."""
     sides = {} if pair is None else {pair["chosen_idx"]: "chosen", pair["rejected_idx"]: "rejected"}
     for row in rows:
         part = sides.get(row["response_idx"], "")
         if part and pair is not None and row["response"] != pair[part][-1]["content"]:
-            # A rewriting has the index of the response that it was made from.
+            # A rewritten response has the index of its original.
             part = "rewrite" if row["stage"] == "rewrite" else "original"
         yield ScoredAnswer(row["response"], row["reward"], part)

@@ -14,14 +14,14 @@ from eva_data.report.trees.growing import Node, Tree, trees
 
 @dataclass(frozen=True)
 class Filter:
-    """A choice among the values that the nodes of a page have; a value's class is its name and number."""
+    """A choice among the values of the nodes of a page. The class of a value is the filter's name and a number."""
 
     name: str
     title: str
     values: tuple[str, ...]
 
     def mark(self, value: str) -> str:
-        """The class of the nodes with this value: no text of others is in it."""
+        """The class of the nodes with this value. It contains no foreign text."""
         return f"{self.name}{self.values.index(value)}"
 
 

@@ -1,4 +1,4 @@
-"""AlpacaEval 2's rule by hand, and its published raw win rates recomputed where the files are."""
+"""AlpacaEval 2's rule by hand, and its published raw win rates recomputed from its files, if they are there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from eva_data.evaluation.rules.alpaca_eval import (
     RULE,
     gamed_baselines,
     leaderboard_row,
-    not_comparable,
     preference,
     read_letter,
     switched,
@@ -113,18 +112,6 @@ def test_no_preference_or_another_scale_is_refused(wrong: list[float | None]) ->
         leaderboard_row(pl.DataFrame({"preference": wrong}, schema={"preference": pl.Float64}))
 
 
-def test_a_figure_that_is_not_the_leaderboards_says_why() -> None:
-    same = not_comparable("gpt-4-1106-preview", "gpt4_1106_preview", 805, own_question=False, probabilities=True)
-    assert same == []
-    assert not_comparable("qwen", "theta_0", 100, own_question=True, probabilities=False) == [
-        "the judge is qwen, the leaderboard's is gpt-4-1106-preview",
-        "the baseline is theta_0, the leaderboard's is gpt4_1106_preview",
-        "100 prompts were judged, the leaderboard has 805",
-        "the judge's question is in eva-data's words",
-        "the judge gave no log-probabilities",
-    ]
-
-
 def test_the_file_of_gamed_baselines_is_read_by_its_columns() -> None:
     table = pl.DataFrame(
         {
@@ -138,6 +125,11 @@ def test_the_file_of_gamed_baselines_is_read_by_its_columns() -> None:
     rows, difficulty = gamed_baselines(table)
     assert list(rows.length_difference) == [-1, -2, 1, 2] and list(rows.difficulty) == [0.5, -0.5, 0.5, -0.5]  # type: ignore[arg-type]
     assert_frame_equal(difficulty, pl.DataFrame({"index": [0, 1], "difficulty": [0.5, -0.5]}))
+    # A text file has texts, and an empty field for a preference that is missing.
+    written = table.with_columns(pl.all().cast(pl.String).fill_null(""))
+    again, same = gamed_baselines(written)
+    assert_frame_equal(same, difficulty)
+    assert list(again.length_difference) == [-1, -2, 1, 2]  # type: ignore[arg-type]
     with pytest.raises(DataError, match="has no column std_delta_len"):
         gamed_baselines(table.drop("std_delta_len"))
 
@@ -149,7 +141,7 @@ def test_only_one_letter_is_a_verdict() -> None:
 
 
 def leaderboard() -> pl.DataFrame:
-    """The leaderboard that alpaca_eval ships: installed, or in the wheel that EVA_DATA_ALPACA_EVAL_WHEEL names."""
+    """The leaderboard from the installed alpaca_eval, or from the wheel that EVA_DATA_ALPACA_EVAL_WHEEL names."""
     wheel, installed = os.environ.get("EVA_DATA_ALPACA_EVAL_WHEEL"), find_spec("alpaca_eval")
     if wheel:
         text = ZipFile(wheel).read(LEADERBOARD)

@@ -1,4 +1,4 @@
-"""Elimination across chains: exact and near duplicates, contamination, and what stays untouched."""
+"""Elimination across chains: exact and near duplicates, contamination, and rows that stay untouched."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def name_of(text: str) -> str:
 
 
 def attempt(chain: str, step: int, text: str | None, **changes: Any) -> dict[str, Any]:
-    """A row as a chain makes it; the chain's name is its root's."""
+    """A row of a chain. The chain has the id of its root."""
     row = {
         "chain_id": chain,
         "step": step,

@@ -21,7 +21,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def prompts(**texts: str) -> pl.DataFrame:
-    """Seeds, each its own root."""
+    """Seeds. Each seed is its own root."""
     rows = [
         {"prompt_id": name, "prompt": [{"role": "user", "content": text}], "root_id": name, "depth": 0}
         for name, text in texts.items()
@@ -30,7 +30,7 @@ def prompts(**texts: str) -> pl.DataFrame:
 
 
 def counts(*texts: str, n: int, tokens: str) -> list[tuple[int, int]]:
-    """N-grams and different n-grams of each text."""
+    """The numbers of all and of different n-grams of each text."""
     frame = pl.LazyFrame({"text": texts}).with_row_index("row")
     grams = ngram_hashes(frame, n=n, tokens=tokens).collect()
     own = [grams.filter(pl.col("row") == row)["ngram"] for row in range(len(texts))]

@@ -1,4 +1,4 @@
-"""Which server a request goes to, and when: the pool by itself, in real time but for the search of a bound."""
+"""The pool of servers: which server gets a request, and when. In real time, except for the search of a bound."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ A, B = "http://a/v1", "http://b/v1"
 def in_pool(
     work: Callable[[Pool], Awaitable[Any]], *urls: str, bound: int | Literal["auto"] = 2, give_up_seconds: float = 60
 ) -> Any:
-    """What `work` gives with a pool of these servers."""
+    """The result of `work` with a pool of these servers."""
 
     async def main() -> Any:
         return await work(Pool(urls, bound, give_up_seconds=give_up_seconds))
@@ -199,7 +199,7 @@ def test_a_server_is_not_given_up_before_its_time_however_often_it_fails() -> No
 
 
 class Stepped(selectors.DefaultSelector):
-    """Waits for nothing: its clock jumps to the next timer, so that what a loop sees depends on no machine's speed."""
+    """A loop that never waits. Its clock jumps to the next timer, so the speed of the machine does not matter."""
 
     now = 0.0
 

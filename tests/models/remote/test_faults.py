@@ -1,4 +1,4 @@
-"""Everything a night's run meets, for real: RemoteLLM against a server that misbehaves as it is told."""
+"""All faults of a long run, for real: RemoteLLM with a server that misbehaves on request."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ KEY_ENV = "EVA_TEST_KEY"
 
 
 def kept(folder: Path) -> dict[str, int]:
-    """The ledger's finished generations, and how many were repeated."""
+    """The numbers of finished and of repeated generations in the ledger."""
     with Ledger(folder / "ledger.sqlite") as ledger:
         return {name: ledger.totals()[name] for name in ("generations", "repeated")}
 
 
 def requests(server: Misbehaving) -> list[tuple[str, int]]:
-    """The prompt and `n` of each request, in order of arrival."""
+    """(prompt, `n`) of each request, in order of arrival."""
     return [(seen.prompt, seen.body["n"]) for seen in server.seen]
 
 

@@ -1,4 +1,4 @@
-"""Servers as they really are: ends of answers, forms of content, fields that they refuse, words for the same thing."""
+"""Differences of real servers: ends of answers, forms of content, refused fields, different words."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_chunks_are_joined_and_thoughts_alone_are_an_answer_of_no_words(
 
 
 def reasoning_model(asked: Asked) -> Answer:
-    """As OpenAI's reasoning models: other fields, and no temperature but 1."""
+    """A server like OpenAI's reasoning models, with other fields and only temperature 1."""
     if "max_tokens" in asked.body:
         return refused(
             "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' "
@@ -206,6 +206,56 @@ def test_only_what_is_set_enters_the_ledgers_key_and_what_counts() -> None:
     assert engine(fields={"top_p": None}) == {"fields": {"top_p": None}}
     data = ApiModel(backend="api", model="tiny", extra_body={"a": 1}, options={"seed": 2}).data()
     assert (data["extra_body"], data.keys() & {"options", "fields"}) == ({"a": 1, "seed": 2}, set())
+
+
+def test_log_probabilities_enter_the_ledgers_key_where_they_are_asked_for() -> None:
+    from eva_data.models.player import llm_fields
+
+    def fields(likeliest: int) -> dict[str, Any]:
+        block = ApiModel(backend="api", model="tiny")
+        player = Player(block, "tiny", "tiny@1", None)
+        return llm_fields(player, block, seed=0, stage="compare", iteration=0, likeliest=likeliest)
+
+    assert "likeliest" not in fields(0) and fields(0)["engine"] == {}
+    assert (fields(5)["likeliest"], fields(5)["engine"]) == (5, {"top_logprobs": 5})
+
+
+@pytest.mark.parametrize(
+    "likelihoods",
+    [
+        None,
+        {"content": None},
+        {"content": []},
+        {"content": [{"token": "A"}]},
+        {"content": [{"top_logprobs": []}]},
+        {"content": [{"top_logprobs": [{"token": "A", "logprob": None}, {"token": 1, "logprob": -1}]}]},
+        {"content": [{"top_logprobs": [{"token": "A", "logprob": float("-inf")}]}]},
+    ],
+)
+def test_log_probabilities_that_are_none_are_unknown(likelihoods: Any) -> None:
+    whole = reply("stop", "A")
+    whole["choices"][0]["logprobs"] = likelihoods
+    assert read_reply(whole, 1).choices[0].first_token is None
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (403, "You are not allowed to request logprobs from this model."),
+        (400, "logprobs is not supported with reasoning models."),
+        (400, "Requested sample logprobs of 5, which is greater than max allowed: 0"),
+        (422, "Extra inputs are not permitted: top_logprobs"),
+    ],
+)
+def test_a_server_without_log_probabilities_is_asked_without_them(tmp_path: Path, status: int, message: str) -> None:
+    def answer(asked: Asked) -> Answer:
+        return refused(message, status) if "logprobs" in asked.body else said(asked)
+
+    with OddServer(answer) as server:
+        answers = ask(remote(tmp_path, server.url, likeliest=5), ["A"])
+        bodies = [asked.body for asked in server.asked]
+    assert errors(answers) == [[None]] and answers[0][0].first_token is None
+    assert [body.keys() & {"logprobs", "top_logprobs"} for body in bodies] == [{"logprobs", "top_logprobs"}, set()]
 
 
 def test_a_budget_needs_a_bound_on_answers() -> None:
@@ -449,6 +499,19 @@ def test_a_key_that_a_server_echoes_is_kept_nowhere(tmp_path: Path, monkeypatch:
         ({"extra_body": {"note": "Bearer abcdefgh12345"}}, "the value of `note` in `extra_body` looks like a key"),
         ({"extra_body": {"note": "planted-of-openai"}}, "the value of `note` in `extra_body` looks like a key"),
         ({"extra_body": {"stream": True}}, "`extra_body` holds `stream`, which eva-data sets itself"),
+        ({"extra_body": {"aws_secret_access_key": "abc"}}, "`aws_secret_access_key`, which looks like a key"),
+        ({"extra_body": {"metadata": [{"aws_session_token": "abc"}]}}, "`metadata.aws_session_token`, which looks"),
+        ({"extra_body": {"vertex_credentials": "abc"}}, "`vertex_credentials`, which looks like a key"),
+        ({"extra_body": {"x": {"azure_ad_token": "abc"}}}, "`x.azure_ad_token`, which looks like a key"),
+        ({"extra_body": {"Ocp-Apim-Subscription-Key": "abc"}}, "which looks like a key"),
+        ({"extra_body": {"fallbacks": ["openai/gpt-4o"]}}, "`extra_body` holds `fallbacks`"),
+        ({"options": {"mock_response": "x"}}, "`options` holds `mock_response`, which is not among"),
+        ({"options": {"metadata": {"a": "b"}}}, "`options` holds `metadata`, which is not among"),
+        ({"options": {"aws_bedrock_runtime_endpoint": "http://publisher"}}, "`aws_bedrock_runtime_endpoint`"),
+        ({"options": {"vertex_location": "publisher.com#"}}, "`options` holds `vertex_location`"),
+        ({"base_url": "http://h/v1#api_key=abc"}, "`base_url` holds `api_key=`"),
+        ({"base_url": "http://h/v1?a=1;token=abc"}, "`base_url` holds `token=`"),
+        ({"base_url": "http://h/%73k-abcdefghijkl/v1"}, "the path of `base_url` looks like a key"),
         ({"options": {"api_key": "abc"}}, "`options` holds `api_key`, which looks like a key"),
         ({"options": {"base_url": "http://publisher"}}, "`options` holds `base_url`"),
         ({"options": {"logger_fn": "x"}}, "`options` holds `logger_fn`"),
@@ -467,6 +530,14 @@ def test_no_address_key_or_code_hides_in_a_request(
     with pytest.raises(ValueError, match=sentence):
         ApiModel.model_validate({"backend": "api", "model": "openai/gpt-4o-mini"} | fields)
 
+
+@pytest.mark.parametrize("name", ["stop_token", "max_completion_tokens", "prompt_cache_key", "author", "user"])
+def test_a_field_that_holds_no_key_is_sent(name: str) -> None:
+    block = ApiModel.model_validate({"backend": "api", "model": "m", "extra_body": {name: "abc"}} | ADDRESS)
+    assert block.extra_body == {name: "abc"}
+
+
+ADDRESS = {"base_url": "http://h/v1"}
 
 _LOOKED = """
 from eva_data.config import ApiModel

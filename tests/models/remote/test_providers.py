@@ -1,4 +1,4 @@
-"""Models of providers, through the real litellm, which is pointed at a server of these tests."""
+"""Models of providers, through the real litellm and a local server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = [
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Misbehaving]:
-    """An OpenAI of our own, to which litellm's `openai/` models go."""
+    """A stand-in for OpenAI, which litellm asks for its `openai/` models."""
     # litellm goes by a proxy even to this machine.
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -114,6 +114,25 @@ def test_the_body_and_the_options_of_litellm_are_two_things(tmp_path: Path, serv
     ask(remote(tmp_path, model="openai/tiny", urls=[], renamed={"max_tokens": "max_completion_tokens"}), ["B"])
     assert server.seen[1].body["max_completion_tokens"] == 16
     assert "max_tokens" not in server.seen[1].body
+
+
+def with_likelihoods(asked: Asked) -> Answer:
+    status, content, *_ = said(asked, "M")
+    listed = [{"token": "M", "logprob": -0.25, "bytes": [77]}, {"token": "m", "logprob": -1.5, "bytes": [109]}]
+    first = {"token": "M", "logprob": -0.25, "bytes": [77], "top_logprobs": listed}
+    content["choices"][0]["logprobs"] = {"content": [first], "refusal": None}
+    return status, content
+
+
+def test_log_probabilities_come_through_litellm_where_they_are_asked_for(
+    tmp_path: Path, server: Misbehaving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with OddServer(with_likelihoods) as likely:
+        monkeypatch.setenv("OPENAI_API_BASE", likely.url)
+        [[answer]] = ask(remote(tmp_path, model="openai/tiny", urls=[], likeliest=5), ["A"])
+        asked = likely.asked[0].body
+    assert answer.first_token == {"M": -0.25, "m": -1.5}
+    assert (asked["logprobs"], asked["top_logprobs"]) == (True, 5)
 
 
 def test_a_key_that_a_provider_echoes_is_neither_kept_nor_logged(

@@ -1,4 +1,4 @@
-"""Two processes with one ledger: each call once, one budget, and a killed one leaves nothing that stops the other."""
+"""Two processes with one ledger: each call once, one budget. A killed process does not block the other."""
 
 from __future__ import annotations
 

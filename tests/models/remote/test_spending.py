@@ -1,4 +1,4 @@
-"""Money: what a reply costs, what it can cost at most, and a budget that holds whatever happens."""
+"""Money: the cost of a reply, its upper bound, and a budget that always holds."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_a_request_waits_for_the_replies_that_may_leave_enough_for_it(tmp_path: 
 
 
 def priced(folder: Path, server: Misbehaving, **fields: Any) -> RemoteLLM:
-    """At a dollar a token, in and out, and at most 16 tokens per answer."""
+    """A price of one dollar a token, in and out, and at most 16 tokens per answer."""
     return remote(folder, server, price=DOLLAR_A_TOKEN, **fields)
 
 
@@ -221,7 +221,7 @@ def test_no_fault_of_a_server_makes_a_build_spend_more_than_its_budget(tmp_path:
 
 
 def _tokens(seen: Seen) -> int:
-    """Of the prompt and the answers of a whole reply: one word, and six for each choice that has a text."""
+    """Tokens of the prompt and of the answers: one for the prompt, and six for each choice with a text."""
     choices = seen.body["n"] - (seen.fault == "fewer choices")
     return 1 if seen.fault == "null" else 1 + 6 * choices
 

@@ -1,6 +1,6 @@
-"""vLLM as a child: waited for, asked once, ended with all it started; a failed start says why in one sentence.
+"""vLLM as a child process: waiting, a first question, and the end of all its processes. A failed start says why.
 
-What is started is a script in place of vLLM's interpreter, which behaves as vLLM was seen to behave.
+The tests start a script instead of vLLM's interpreter. It behaves as vLLM was seen to behave.
 """
 
 from __future__ import annotations

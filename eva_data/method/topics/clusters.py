@@ -1,4 +1,4 @@
-"""Topics as clusters of vectors, each named by the words that set it apart."""
+"""Topics as clusters of vectors. The name of a topic is its most typical words."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eva_data.report.topics.embedding import TOKEN, WORDS, Vectors, require_sklearn
+from eva_data.method.topics.words import TOKEN, WORDS, Vectors, require_sklearn
 
 MOST_TOPICS = 9
 PROMPTS_PER_TOPIC = 10
-"""At least so many prompts there are for each topic, on average."""
+"""Each topic has at least so many prompts on average."""
 LABEL_WORDS = 4
 
 
 @dataclass(frozen=True)
 class Topics:
-    """Of each prompt its topic, and of each topic its label; the most frequent topic of all is the first."""
+    """The topic of each prompt, and the label of each topic. The most frequent topic comes first."""
 
     of: NDArray[np.int64]
     labels: tuple[str, ...]
 
     def shares(self, which: NDArray[np.bool_]) -> tuple[float, ...]:
-        """The share of each topic among some of the prompts, at least one."""
+        """The share of each topic among these prompts, of which there is at least one."""
         counts = np.bincount(self.of[which], minlength=len(self.labels))
         return tuple((counts / counts.sum()).tolist())
 
 
 def topics_of(texts: Sequence[str], vectors: Vectors, most: int = MOST_TOPICS) -> Topics:
-    """Up to `most` clusters by seeded k-means; fewer where there are few prompts, or few that differ."""
+    """Up to `most` clusters by seeded k-means. There are fewer if prompts or different prompts are few."""
     require_sklearn()
     from sklearn.cluster import KMeans
 
@@ -43,7 +43,7 @@ def topics_of(texts: Sequence[str], vectors: Vectors, most: int = MOST_TOPICS) -
 
 
 def labels(texts: Sequence[str], of: NDArray[np.int64], count: int) -> tuple[str, ...]:
-    """The words of each topic by class-based TF-IDF (Grootendorst 2022, arXiv 2203.05794), after its number.
+    """The number and the words of each topic, by class-based TF-IDF (Grootendorst 2022, arXiv 2203.05794).
 
     A word's weight is its share of the topic's words times log(1 + words per topic / the word's occurrences in all).
     """
@@ -55,7 +55,7 @@ def labels(texts: Sequence[str], of: NDArray[np.int64], count: int) -> tuple[str
     try:
         counts = counting.fit_transform(texts)
     except ValueError:
-        # No word is left.
+        # No word is left in any text.
         return tuple(f"topic {place + 1}" for place in range(count))
     words = np.asarray(counting.get_feature_names_out())
     sums = np.vstack([np.asarray(counts[of == place].sum(axis=0)).ravel() for place in range(count)])

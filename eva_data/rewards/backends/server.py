@@ -26,7 +26,7 @@ from eva_data.models.remote.faults import Fault, Refused, Transient
 from eva_data.models.remote.openai_server import OpenAIServer
 from eva_data.models.remote.retries import ChainPlace, Retries
 from eva_data.models.vllm.command import SERVED_NAME
-from eva_data.rewards.classifier import reward_key
+from eva_data.rewards.backends.classifier import reward_key
 from eva_data.rewards.local.batches import Item
 from eva_data.rewards.local.conversation import CHUNK, items, write
 from eva_data.rewards.local.invariance import BOUNDS

@@ -1,28 +1,16 @@
-"""How complex and how good the prompts of each iteration are, as one fixed scorer rates them (the paper's table 7)."""
+"""Complexity and quality of the prompts of each iteration, rated by one fixed scorer (the paper's table 7)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
 
 import polars as pl
 
+from eva_data.dataset.prompt_scores import read_scores
 from eva_data.dataset.store import Store
 from eva_data.errors import MissingExtraError
-
-RATINGS = pl.Schema(
-    {
-        "iteration": pl.Int32,
-        "prompt_id": pl.String,
-        "complexity": pl.Float64,  # from 1 to 5; null where the scorer gave no rating
-        "quality": pl.Float64,
-        "unscored": pl.String,  # why one of the two is null
-        "scorer": pl.String,  # its fingerprint
-    }
-)
-"""One row per rated prompt and iteration."""
 
 RATING_SUMMARY = pl.Schema(
     {
@@ -36,20 +24,14 @@ RATING_SUMMARY = pl.Schema(
         },
     }
 )
-"""Means and half widths of their 95 % intervals (Student's t); null where fewer than one, or two, are rated."""
-
-
-def ratings_file(store: Store) -> Path:
-    """Where the ratings are kept: beside the ledger, in the working state, which is never published."""
-    return store.state / "prompt_scores.parquet"
+"""Means and half widths of their 95 % intervals (Student's t). A mean needs one rated prompt, an interval needs two."""
 
 
 def rating_summary(store: Store, iterations: Sequence[int]) -> pl.DataFrame:
-    """RATING_SUMMARY: one row per iteration that was rated; prompts that are no longer in it are left out."""
-    path = ratings_file(store)
-    if not path.exists():
+    """RATING_SUMMARY: one row per rated iteration. Prompts that are no longer in the iteration are left out."""
+    rated = read_scores(store)
+    if rated.is_empty():
         return pl.DataFrame(schema=RATING_SUMMARY)
-    rated = pl.read_parquet(path)
     there = [store.scan("prompts", iteration).select("iteration", "prompt_id") for iteration in iterations]
     found = rated.lazy().join(pl.concat(there), on=["iteration", "prompt_id"], how="semi").group_by("iteration")
     figures = found.agg(

@@ -1,0 +1,61 @@
+"""The command that plays several arms of the game and compares them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from eva_data.cli.options import budget_option
+from eva_data.cli.say import say
+
+
+@click.command()
+@click.argument("file", metavar="FILE|NAME")
+@click.option(
+    "--folder", type=click.Path(path_type=Path, file_okay=False), help="Where it goes. Default: sweeps/<name>."
+)
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Arms played at the same time.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Play the first seeds only; the report says how many of all.")
+@click.option("--dry-run", is_flag=True, help="Say what would be played and what it could show, then stop.")
+@budget_option
+def sweep(file: str, folder: Path | None, jobs: int, seeds: int | None, dry_run: bool, budget: float | None) -> None:
+    """Play several arms of the game with several seeds, and say which of them is better.
+
+    \b
+    eva-data sweep table-5 --jobs 2            # a ready sweep: the paper's table 5 in the sandbox
+    eva-data sweep my-sweep.yaml --dry-run     # what would be played, and which result would be significant
+    eva-data sweep my-sweep.yaml --seeds 2     # a first look; the same command without it goes on
+
+    \b
+    A sweep file names everything before anything runs:
+        name: fraction
+        question: Does it matter how many prompts are drawn?
+        config: eva.yaml                       # what all arms share
+        iterations: 3
+        seeds: 8
+        arms:
+          quarter: [sample.fraction=0.25]
+          half: [sample.fraction=0.5]
+        compare: [[quarter, half]]
+        primary: {set: heldout}                # a set of `evaluate`, on which the last theta's mean score decides
+        margin: 0.01                           # differences below this are called equivalent
+
+    All arms share one ledger, so no finished call is paid twice. It is safe to repeat after a kill.
+    """
+    from eva_data.cli.text.sweeps import outlook, print_ended, print_sweep
+    from eva_data.experiments.arms import begin, play_all, plays_of
+    from eva_data.experiments.design import read_sweep
+    from eva_data.experiments.finish import finish
+
+    read = read_sweep(file)
+    place = folder or Path("sweeps") / read.design.name
+    plays = tuple(play for play in plays_of(read) if seeds is None or play.seed <= seeds)
+    if dry_run:
+        say(outlook(read, place, plays))
+        return
+    begin(read, place)
+    tell = print_ended(read.design, place, len(plays))
+    ended = play_all(read, place, plays, jobs=jobs, budget=budget, ended=tell)
+    command = ["eva-data", "sweep", Path(file).name, *(["--seeds", str(seeds)] if seeds else [])]
+    print_sweep(finish(read, place, plays, ended, command), place)

@@ -1,0 +1,159 @@
+"""Plays every arm once per seed, each in a folder of its own, over one ledger.
+
+<folder>/design.json              what the sweep asks, with its hash, written before the first arm begins
+<folder>/ledger.sqlite            every finished call of all arms
+<folder>/<arm>/seed_<n>/          a dataset like any other
+<folder>/logs/<arm>_<n>.log       what its commands wrote
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from eva_data.errors import DataError, StaleError
+from eva_data.experiments.design import Sweep
+from eva_data.files import write_json
+from eva_data.ledger import Ledger
+from eva_data.supervise import Supervised, last_lines
+
+DESIGN = "design.json"
+LEDGER = "ledger.sqlite"
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Play:
+    """One arm with one seed."""
+
+    arm: str
+    seed: int
+
+    def folder(self, sweep_folder: Path) -> Path:
+        return sweep_folder / self.arm / f"seed_{self.seed}"
+
+    def log(self, sweep_folder: Path) -> Path:
+        return sweep_folder / "logs" / f"{self.arm}_{self.seed}.log"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a play ended."""
+
+    play: Play
+    seconds: float
+    """Since its commands were started; 0 if there was nothing left to do."""
+    error: str | None
+    """The last words of a command that failed; None for a play that is complete."""
+
+
+def plays_of(sweep: Sweep) -> tuple[Play, ...]:
+    """All plays, seed by seed, so that the early ones compare all arms."""
+    return tuple(Play(arm, seed) for seed in range(1, sweep.design.seeds + 1) for arm in sweep.design.arms)
+
+
+def begin(sweep: Sweep, folder: Path) -> None:
+    """Write the design to the folder and to the ledger. Raise StaleError if the folder holds another sweep."""
+    path = folder / DESIGN
+    design = sweep.design
+    if path.exists():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))["sha256"]
+        except (ValueError, KeyError, TypeError):
+            raise DataError(f"{path} is damaged: restore it, or begin the sweep in another `--folder`") from None
+        if found != design.digest:
+            raise StaleError(
+                f"{folder} was begun with another design: arms, seeds, comparisons and outcome are fixed before the "
+                "first arm runs, so bring the sweep file back as it was, or name another `--folder`"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    with Ledger(folder / LEDGER) as ledger:
+        ledger.register(f"sweep {design.name}", design.digest, json.dumps(design.model_dump(mode="json")))
+    write_json(path, {"sha256": design.digest, "design": design.model_dump(mode="json")})
+
+
+def play_all(
+    sweep: Sweep,
+    folder: Path,
+    plays: Sequence[Play],
+    *,
+    jobs: int,
+    budget: float | None,
+    ended: Callable[[Ended], None],
+) -> list[Ended]:
+    """Play all of them, `jobs` at a time, and return how each ended, in the order of `plays`.
+
+    A play that fails does not stop the others. After a kill or Ctrl-C, the same call goes on where it was.
+    """
+    waiting, found = list(plays), dict[Play, Ended]()
+    with ExitStack() as stack:
+        running: list[_Running] = []
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                running.append(stack.enter_context(_Running(sweep, folder, waiting.pop(0), budget)))
+            for each in [each for each in running if not each.goes_on()]:
+                running.remove(each)
+                found[each.play] = each.ended()
+                ended(found[each.play])
+            if running:
+                time.sleep(_POLL_SECONDS)
+    return [found[play] for play in plays]
+
+
+class _Running:
+    """The commands of a play, one after the other."""
+
+    def __init__(self, sweep: Sweep, folder: Path, play: Play, budget: float | None) -> None:
+        self.play = play
+        self._log = play.log(folder.resolve())
+        self._commands = _commands(sweep, folder.resolve(), play, budget)
+        self._process: Supervised | None = None
+        self._error: str | None = None
+        self._started = time.monotonic()
+        self._where = sweep.place
+
+    def __enter__(self) -> _Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.stop()
+
+    def goes_on(self) -> bool:
+        """Start the next command when the last one has ended well; False when nothing is left to do."""
+        status = 0
+        if self._process is not None:
+            found = self._process.poll()
+            if found is None:
+                return True
+            self._process.stop()
+            status = found
+        if status != 0:
+            self._error = last_lines(self._log, 1) or f"it ended with status {status} and wrote nothing"
+            return False
+        command = next(self._commands, None)
+        if command is None:
+            return False
+        self._process = Supervised(command, log=self._log, cwd=self._where)
+        return True
+
+    def ended(self) -> Ended:
+        return Ended(self.play, time.monotonic() - self._started, self._error)
+
+
+def _commands(sweep: Sweep, folder: Path, play: Play, budget: float | None) -> Iterator[list[str]]:
+    """Play up to the last theta, then evaluate theta_0 and the last theta on the outcome's set."""
+    design = sweep.design
+    settings = sweep.settings(play.arm, play.seed, play.folder(folder), folder / LEDGER)
+    shared = ["--config", str(sweep.config), *(part for line in settings for part in ("--set", line))]
+    if budget is not None:
+        shared += ["--budget", str(budget)]
+    eva_data = [sys.executable, "-m", "eva_data.cli"]
+    yield [*eva_data, "run", "--iters", str(design.iterations), *shared]
+    solvers = ["--solver", "theta_0", "--solver", f"theta_{design.iterations}"]
+    yield [*eva_data, "evaluate", *solvers, "--set-name", design.primary.set, *shared]

@@ -1,0 +1,62 @@
+"""Which settings an online run takes. It refuses every other setting by name, so that none is dropped in silence.
+
+A key is refused only if its value is not the default: a value that nobody chose says nothing. Keys that no table names
+here are refused online, so that a new key is either taken or refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from eva_data.config import Config, Settings
+from eva_data.errors import ConfigError
+
+TAKEN: Mapping[str, frozenset[str]] = {
+    "estimate": frozenset({"metric", "count_truncated", "unequal", "min_best", "min_right"}),
+    "sample": frozenset(),
+    "evolve": frozenset(
+        {
+            *("method", "strategies", "only_own", "candidates", "score", "self_check", "shape", "max_depth", "reply"),
+            *("temperature", "top_p", "max_tokens", "min_chars", "max_chars", "near_duplicate", "benchmarks", "ngram"),
+        }
+    ),
+    "mix": frozenset(),
+    "pair": frozenset({"margin", "min_chosen"}),
+    "train": frozenset({"recipe", "accelerate", "report_to", "heldout"}),
+    "online": frozenset({"estimate"}),
+}
+"""Block -> the keys that an online run takes. `train.heldout` is for later builds in the run's folder."""
+
+OFFLINE_ONLY: Mapping[str, str] = {
+    "sample": "online, the most informative share `evolved` of every batch is evolved: see the recipe",
+    "mix": "online, the recipe's `from_buffer` says how much of a batch is evolved",
+    "evolve.evolutions": "online, the recipe's `n_new` says how many rewrites a prompt gets",
+    "estimate.source": "online, every step has responses of the present model",
+    "pair.rewrite": "online, the model is trained on its own responses",
+    "pair.rewrite_length": "online, the model is trained on its own responses",
+}
+"""Why online training has no use for a block or a key."""
+
+_NO_USE = "online training does not know it"
+
+
+def refuse_unknown_online(config: Config) -> None:
+    """Raise ConfigError, which names them, if settings differ from their defaults that an online run does not take."""
+    found = [
+        f"`{key}` is {value!r}, and {OFFLINE_ONLY.get(key) or OFFLINE_ONLY.get(key.partition('.')[0], _NO_USE)}"
+        for key, value in _set_keys(config)
+        if key.partition(".")[2] not in TAKEN[key.partition(".")[0]]
+    ]
+    if found:
+        raise ConfigError(f"{'; '.join(found)}: take it out of eva.yaml, or set it back with `--set` for this run")
+
+
+def _set_keys(config: Config) -> Iterator[tuple[str, object]]:
+    """The keys of the blocks in TAKEN that differ from their defaults."""
+    for block in TAKEN:
+        settings = getattr(config, block)
+        assert isinstance(settings, Settings)
+        for key, field in type(settings).model_fields.items():
+            value = getattr(settings, key)
+            if value != field.get_default(call_default_factory=True):
+                yield f"{block}.{key}", value

@@ -1,0 +1,103 @@
+"""Sweep files: what they say is fixed before the first arm runs, and what is wrong with one is said in a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from eva_data.errors import ConfigError, DataError, StaleError
+from eva_data.experiments.arms import Play, begin, plays_of
+from eva_data.experiments.design import SWEEPS, read_sweep
+from eva_data.experiments.verdicts import is_descriptive
+from eva_data.ledger import Ledger
+
+FILE = {
+    "name": "fraction",
+    "question": "Does it matter how many prompts are drawn?",
+    "config": "sandbox",
+    "iterations": 2,
+    "seeds": 2,
+    "arms": {"quarter": ["sample.fraction=0.25"], "half": ["sample.fraction=0.5"]},
+    "compare": [["quarter", "half"]],
+}
+
+
+def written(folder: Path, **changes: object) -> str:
+    path = folder / "sweep.yaml"
+    path.write_text(yaml.safe_dump({**FILE, **changes}, sort_keys=False), encoding="utf-8")
+    return str(path)
+
+
+def test_every_arm_is_played_with_every_seed_seed_by_seed(tmp_path: Path) -> None:
+    sweep = read_sweep(written(tmp_path))
+    assert plays_of(sweep) == (Play("quarter", 1), Play("half", 1), Play("quarter", 2), Play("half", 2))
+    assert sweep.settings("half", 2, Path("/s/half/seed_2"), Path("/s/ledger.sqlite")) == (
+        "sample.fraction=0.5",
+        "name=fraction-half-2",
+        "seed=2",
+        "folder=/s/half/seed_2",
+        "ledger=/s/ledger.sqlite",
+    )
+    assert sweep.load("half").sample.fraction == 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"arms": {"quarter": []}}, "is no sweep: `arms` holds 1, at least 2 were expected"),
+        ({"compare": [["quarter", "third"]]}, "is no sweep: `third` is no arm: known are quarter, half"),
+        ({"compare": []}, "is no sweep: `compare` needs at least one pair of different arms"),
+        (
+            {"compare": [["quarter", "half"], ["half", "quarter"]]},
+            "is no sweep: `compare` names a pair of arms twice, which would count one comparison as two",
+        ),
+        (
+            {"arms": {"quarter": ["seed=3"], "half": []}},
+            "is no sweep: `seed=3` sets `seed`, which the sweep itself sets for each arm and seed",
+        ),
+        ({"seed": 3}, "is no sweep: `seed`: Extra inputs are not permitted"),
+        ({"margin": 0}, "is no sweep: `margin`: Input should be greater than 0"),
+        ({"config": "nothing.yaml"}, "there is no such file beside it, and no such ready recipe"),
+        (
+            {"arms": {"quarter": ["sample.fractoin=0.25"], "half": []}},
+            "the arm `quarter` of the sweep fraction: ",
+        ),
+        (
+            {"arms": {"quarter": ["sample.fractoin=0.25"], "half": []}},
+            "unknown key `sample.fractoin`; did you mean `sample.fraction`?",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_in_a_sentence(tmp_path: Path, changes: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        read_sweep(written(tmp_path, **changes))
+    assert said in str(error.value)
+
+
+def test_a_missing_file_and_an_unknown_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"there is no sweep file .*none\.yaml"):
+        read_sweep(str(tmp_path / "none.yaml"))
+    with pytest.raises(ConfigError, match="there is no sweep `tabel-5`: ready are "):
+        read_sweep("tabel-5")
+
+
+def test_the_design_is_in_the_ledger_before_any_arm_and_cannot_change(tmp_path: Path) -> None:
+    sweep, folder = read_sweep(written(tmp_path)), tmp_path / "out"
+    begin(sweep, folder)
+    begin(sweep, folder)
+    with Ledger(folder / "ledger.sqlite") as ledger:
+        assert ledger.designs() == [("sweep fraction", sweep.design.digest)]
+    with pytest.raises(StaleError, match="was begun with another design: arms, seeds, comparisons and outcome are"):
+        begin(read_sweep(written(tmp_path, seeds=3)), folder)
+    (folder / "design.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match=r"design\.json is damaged: restore it, or begin the sweep in another"):
+        begin(sweep, folder)
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in SWEEPS.glob("*.yaml")))
+def test_a_ready_sweep_loads_with_all_its_arms(name: str) -> None:
+    design = read_sweep(name).design
+    assert design.name == name
+    assert not is_descriptive(design.seeds, len(design.compare))

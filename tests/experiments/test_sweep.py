@@ -1,0 +1,112 @@
+"""A small sweep of the sandbox from the command line, killed in the middle and repeated."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from eva_data.cli import main
+from eva_data.ledger import Ledger
+
+SWEEP = {
+    "name": "small",
+    "question": "Is it better to learn from right answers alone?",
+    "config": "sandbox",
+    "set": ["seeds.sandbox=40", "train.heldout=5", "evaluate.heldout=0", "evaluate.after_training=false"],
+    "iterations": 1,
+    "seeds": 1,
+    "arms": {"right": [], "lucky": ["pair.min_chosen=0"]},
+    "compare": [["right", "lucky"]],
+    "primary": {"set": "sandbox", "category": "depth 2"},
+}
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep that was killed after its first play and repeated to the end."""
+    place = tmp_path_factory.mktemp("sweep")
+    (place / "small.yaml").write_text(yaml.safe_dump(SWEEP, sort_keys=False), encoding="utf-8")
+    command = [sys.executable, "-m", "eva_data.cli", "sweep", "small.yaml"]
+    with subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, text=True, start_new_session=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline().startswith("1/2 right, seed 1: ")
+        # The second arm is under way.
+        log = place / "sweeps/small/logs/lucky_1.log"
+        while not (log.exists() and log.stat().st_size > 0):
+            time.sleep(0.1)
+        os.killpg(first.pid, signal.SIGKILL)
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (place / "said").write_text(done.stdout, encoding="utf-8")
+    return place
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_and_asks_nothing_twice(sweep: Path) -> None:
+    with Ledger(sweep / "sweeps/small/ledger.sqlite") as ledger:
+        assert ledger.totals()["repeated"] == 0
+        assert [name for name, _ in ledger.designs()] == ["sweep small"]
+    said = (sweep / "said").read_text(encoding="utf-8").splitlines()
+    assert [line.partition(":")[0] for line in said[:2]] == ["1/2 right, seed 1", "2/2 lucky, seed 1"]
+    assert "descriptive only, since 1 seed cannot give a significant result in 1 comparison, 6 could." in "".join(said)
+
+
+@pytest.mark.slow
+def test_its_tables_hold_every_evaluated_prompt_and_every_iteration(sweep: Path) -> None:
+    scores = pl.read_parquet(sweep / "sweeps/small/scores.parquet")
+    counts = scores.group_by("arm", "seed", "theta").len().sort("arm", "theta")
+    assert counts.rows() == [("lucky", 1, 0, 25), ("lucky", 1, 1, 25), ("right", 1, 0, 25), ("right", 1, 1, 25)]
+    # Both arms begin with the same solver on the same prompts.
+    start = scores.filter(pl.col("theta") == 0).partition_by("arm")
+    assert start[0].drop("arm").equals(start[1].drop("arm"))
+    made = pl.read_csv(sweep / "sweeps/small/iterations.csv")
+    assert made.select("arm", "seed", "iteration", "prompts").rows() == [("right", 1, 1, 40), ("lucky", 1, 1, 40)]
+    depth_2 = scores.filter((pl.col("theta") == 1) & (pl.col("category") == "depth 2"))
+    outcomes = pl.read_csv(sweep / "sweeps/small/outcomes.csv").filter(pl.col("theta") == 1)
+    assert dict(outcomes.select("arm", "value").iter_rows()) == dict(
+        depth_2.group_by("arm").agg(pl.col("score").mean()).iter_rows()
+    )
+
+
+@pytest.mark.slow
+def test_its_reports_name_question_outcome_arms_and_verdict(sweep: Path) -> None:
+    report = (sweep / "sweeps/small/report.md").read_text(encoding="utf-8")
+    assert report.startswith("# small\n\nIs it better to learn from right answers alone?\n")
+    assert "Outcome, named before the first arm ran: the mean score of theta_1 on the set sandbox, depth 2." in report
+    assert "```bash\neva-data sweep small.yaml\n```" in report
+    assert "\n| right | 1 | " in report
+    assert "\n| right - lucky | 1 | " in report
+    page = (sweep / "sweeps/small/report.html").read_text(encoding="utf-8")
+    assert "Content-Security-Policy" in page
+    assert "pair.min_chosen=0" in page
+
+
+@pytest.mark.slow
+def test_an_arm_that_fails_is_named_and_the_others_go_on(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(sweep)
+    failing = {
+        **SWEEP,
+        "name": "failing",
+        "seeds": 1,
+        "arms": {"right": [], "dear": ["reward.function=none_such:score"]},
+    }
+    failing["compare"] = [["right", "dear"]]
+    (sweep / "failing.yaml").write_text(yaml.safe_dump(failing, sort_keys=False), encoding="utf-8")
+    # The folder of the arm that works is there already, by another name.
+    done = CliRunner().invoke(main, ["sweep", "failing.yaml", "--dry-run"])
+    assert done.output.splitlines()[1] == "2 arms x 1 seeds = 2 plays of 1 iterations, in sweeps/failing"
+    done = CliRunner().invoke(main, ["sweep", "failing.yaml", "--jobs", "2"])
+    assert done.exit_code == 1
+    assert "dear, seed 1: failed after " in done.output
+    assert "none_such" in done.output
+    assert "No seed has both right and dear to the end, so nothing is said of them." in done.output
+    assert "1 of the plays did not come to their end, and their seeds are left out" in done.output

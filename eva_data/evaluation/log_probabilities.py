@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 from jinja2.exceptions import TemplateError
@@ -31,6 +31,7 @@ MOST_LOGITS = 2**27
 """Most logits of a batch: half a gigabyte in float32."""
 
 Row: TypeAlias = dict[str, Any]
+T = TypeVar("T")
 Sequenced: TypeAlias = tuple[list[int], int]
 """Tokens of a prompt with its answer, and the number of places, counted from the end, at which a token is predicted."""
 
@@ -41,27 +42,34 @@ def measured(settings: Measuring, rows: Sequence[Row], seed: int, progress: Prog
         torch.set_num_threads(settings.threads)
     pairs = {at: row for at, row in enumerate(rows) if row["chosen"] is not None}
     asked = {at: row for at, row in enumerate(rows) if row["chosen"] is None}
-    steps, found = 2 * len(rows), dict[int, Row]()
-    given: dict[int, Sequenced] = {}
-    before: dict[int, float] = {}
+    found: dict[int, Row] = {}
+    done, steps = 0, 2 * len(rows)
+
+    def told(results: Iterator[tuple[int, T]]) -> dict[int, T]:
+        nonlocal done
+        kept: dict[int, T] = {}
+        for at, result in results:
+            kept[at] = result
+            done += 1
+            progress(done, steps)
+        return kept
+
     if pairs:
         earlier, tokenizer = _load(settings, settings.before)
         given = {at: ids for at, row in pairs.items() if (ids := _answered(tokenizer, earlier, row)) is not None}
-        before = _sums(earlier, settings, given)
+        before = told(_sums(earlier, settings, given))
         # No more than two models are in memory at a time.
         del earlier
         gc.collect()
-    progress(len(pairs), steps)
     theta, tokenizer = _load(settings, settings.theta)
-    after = _sums(theta, settings, given)
-    for at, (_, places) in given.items():
-        found[at] = {"tokens": places - 1, "before": before[at], "after": after[at]}
-    progress(2 * len(pairs), steps)
+    if pairs:
+        after = told(_sums(theta, settings, given))
+        for at, (_, places) in given.items():
+            found[at] = {"tokens": places - 1, "before": before[at], "after": after[at]}
     if asked:
-        sampled = _sampled(theta, tokenizer, settings, asked, seed)
-        progress(2 * len(pairs) + len(asked), steps)
+        sampled = told(_sampled(theta, tokenizer, settings, asked, seed))
         initial, _ = _load(settings, settings.initial)
-        for at, divergences in _divergences(theta, initial, settings, sampled):
+        for at, divergences in told(_divergences(theta, initial, settings, sampled)).items():
             found[at] = {"tokens": len(divergences), "kl": float(divergences.sum())}
     progress(steps, steps)
     return [found.get(at) for at in range(len(rows))]
@@ -99,7 +107,7 @@ def _answered(tokenizer: Any, model: PreTrainedModel, row: Row) -> Sequenced | N
 
 def _sampled(
     model: PreTrainedModel, tokenizer: Any, settings: Measuring, rows: dict[int, Row], seed: int
-) -> dict[int, Sequenced]:
+) -> Iterator[tuple[int, Sequenced]]:
     """An answer of theta to each prompt that fits, at temperature 1, from its whole distribution."""
     configured: Any = model.generation_config.eos_token_id
     named = [*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id]
@@ -108,7 +116,6 @@ def _sampled(
     prompts = {at: ids for at, row in rows.items() if (ids := _tokens(tokenizer, row["prompt"], ask=True)) is not None}
     fitting = [at for at, ids in prompts.items() if room is None or len(ids) + settings.max_tokens <= room]
     fitting.sort(key=lambda at: (len(prompts[at]), rows[at]["prompt_id"]))
-    found: dict[int, Sequenced] = {}
     for start in range(0, len(fitting), settings.batch_size):
         batch = fitting[start : start + settings.batch_size]
         keys = [call_key({"stage": "moved", "seed": seed, "prompt_id": rows[at]["prompt_id"]}) for at in batch]
@@ -125,8 +132,7 @@ def _sampled(
         for at, answer in zip(batch, answers, strict=True):
             # An end is predicted after the last token, and of an answer that was cut, nothing is.
             tokens = answer.tokens if answer.ended else answer.tokens[:-1]
-            found[at] = (prompts[at] + tokens, len(tokens) + 1)
-    return found
+            yield at, (prompts[at] + tokens, len(tokens) + 1)
 
 
 def _batches(model: PreTrainedModel, settings: Measuring, given: dict[int, Sequenced]) -> Iterator[list[int]]:
@@ -153,15 +159,13 @@ def _predicted(model: PreTrainedModel, batch: Sequence[Sequenced]) -> list[Tenso
     return [row[-places:].float().log_softmax(-1) for row, (_, places) in zip(logits.logits, batch, strict=True)]
 
 
-def _sums(model: PreTrainedModel, settings: Measuring, given: dict[int, Sequenced]) -> dict[int, float]:
+def _sums(model: PreTrainedModel, settings: Measuring, given: dict[int, Sequenced]) -> Iterator[tuple[int, float]]:
     """The log-probability of each answer."""
-    found: dict[int, float] = {}
     for batch in _batches(model, settings, given):
         rows = [given[at] for at in batch]
         for at, (ids, places), every in zip(batch, rows, _predicted(model, rows), strict=True):
             answer = torch.tensor(ids[1 - places :], device=every.device)
-            found[at] = float(every[:-1].gather(-1, answer[:, None]).double().sum())
-    return found
+            yield at, float(every[:-1].gather(-1, answer[:, None]).double().sum())
 
 
 def _divergences(

@@ -93,7 +93,7 @@ def test_the_divergence_is_summed_over_the_prefixes_of_sampled_answers(tmp_path:
     theta, initial = save_model(tmp_path / "theta", seed=1), save_model(tmp_path / "initial")
     rows = [row(prompt) for prompt, _, _ in TRIPLES]
     found = measured(tmp_path / "job", rows, theta, theta, initial)
-    sampled = log_probabilities._sampled(*loaded(theta), dict(enumerate(rows)), 42)
+    sampled = dict(log_probabilities._sampled(*loaded(theta), dict(enumerate(rows)), 42))
     for at, each in enumerate(found):
         assert each is not None
         ids, places = sampled[at]
@@ -118,7 +118,7 @@ def test_the_log_ratio_of_sampled_answers_has_the_same_mean(tmp_path: Path) -> N
     other, _ = log_probabilities._load(chosen, str(initial))
     ratios: list[float] = []
     # Other answers, by another seed; few of them end before their fourth token.
-    for ids, places in log_probabilities._sampled(model, tokenizer, chosen, dict(enumerate(rows)), 7).values():
+    for _, (ids, places) in log_probabilities._sampled(model, tokenizer, chosen, dict(enumerate(rows)), 7):
         if places == 4:
             ours, theirs = (log_probabilities._predicted(each, [(ids, 4)])[0] for each in (model, other))
             # The fourth token is drawn here, since the measured prefixes end before it.

@@ -12,12 +12,8 @@ import polars as pl
 
 from eva_data.config import Config, Evolve, Generation, RewardServer, VllmModel
 from eva_data.config.base import Settings
-<<<<<<< ours
-from eva_data.config.marks import key_variables
-from eva_data.dataset.staleness import settled
-=======
 from eva_data.config.marks import key_variables, own_functions
->>>>>>> theirs
+from eva_data.dataset.staleness import settled
 from eva_data.dataset.store import Store
 from eva_data.jobs.job import Job, Kind, Progress, is_done, name_of, run_job
 from eva_data.models.player import Player, backend_of, connection, kept_fields, llm_fields

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 
 from eva_data.config import Accept
-from eva_data.dataset.acceptance import Acceptance, Moved, read_acceptance, rejected_folder, write_acceptance
 from eva_data.dataset.evaluations import Compared, read_record, read_rows
+from eva_data.dataset.records.acceptance import Acceptance, Moved, read_acceptance, rejected_folder, write_acceptance
 from eva_data.errors import AcceptanceError, ConfigError
 from eva_data.evaluation.evaluate import Asked, evaluate, sets_of
 from eva_data.evaluation.figures import Figures, figures_of
-from eva_data.evaluation.moved import measure
+from eva_data.evaluation.likelihood.moved import measure
 from eva_data.iteration.run import Run
 from eva_data.models.resolve import folder_fingerprint
 

@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 import yaml
 
-from eva_data.dataset.acceptance import how_far, read_acceptance
 from eva_data.dataset.evaluations import read_record
+from eva_data.dataset.records.acceptance import how_far, read_acceptance
 from eva_data.dataset.store import Store
 from eva_data.files import sha256, write_json, write_text
 from eva_data.models.player import Player

@@ -14,11 +14,11 @@ from tiny import preferences, save_dataset, save_model
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from eva_data.dataset.acceptance import Moved
+from eva_data.dataset.records.acceptance import Moved
 from eva_data.errors import ModelError
-from eva_data.evaluation import log_probabilities
-from eva_data.evaluation.measuring import Measuring
-from eva_data.evaluation.moved import measure_rows, summed
+from eva_data.evaluation.likelihood import log_probabilities
+from eva_data.evaluation.likelihood.measuring import LikelihoodJob
+from eva_data.evaluation.likelihood.moved import measure_rows, summed
 from eva_data.jobs.job import Job
 
 TRIPLES = [("Say ab.", "ab", "ba"), ("Say a longer word.", "elephant", "ant"), ("Hi", "Hello there!", "No.")]
@@ -36,10 +36,10 @@ def measured(
     return measure_rows(Job(folder, "evaluate", settings(*models, **changes), seed=42), rows)
 
 
-def settings(theta: Path, before: Path, initial: Path, **changes: Any) -> Measuring:
+def settings(theta: Path, before: Path, initial: Path, **changes: Any) -> LikelihoodJob:
     values = {"dtype": "float32", "device": "cpu", "threads": 1, "trust_remote_code": False}
     values |= {"batch_size": 2, "max_tokens": 12, "theta": str(theta), "before": str(before), "initial": str(initial)}
-    return Measuring.model_validate(values | changes)
+    return LikelihoodJob.model_validate(values | changes)
 
 
 def logits(folder: Path, ids: list[int]) -> Tensor:
@@ -83,7 +83,7 @@ def test_they_are_the_log_probabilities_that_trl_trains_by(preference: ModuleTyp
     assert ours == pytest.approx(trainer.train_dataset["ref_chosen_logps"][:], abs=1e-3)
 
 
-def loaded(theta: Path, **changes: Any) -> tuple[Any, Any, Measuring]:
+def loaded(theta: Path, **changes: Any) -> tuple[Any, Any, LikelihoodJob]:
     found = settings(theta, theta, theta, **changes)
     return *log_probabilities._load(found, str(theta)), found
 

@@ -12,8 +12,8 @@ from sandbox_runs import SMALL, error_of, eva
 from eva_data.cli.text.progress import ConsoleReporter
 from eva_data.config import Accept
 from eva_data.config.reading import load_config
-from eva_data.dataset.acceptance import Moved, read_acceptance, rejected_folder
 from eva_data.dataset.evaluations import Compared
+from eva_data.dataset.records.acceptance import Moved, read_acceptance, rejected_folder
 from eva_data.dataset.store import Store
 from eva_data.errors import ConfigError
 from eva_data.evaluation.figures import Figures

@@ -14,8 +14,8 @@ from rich.text import Text
 from eva_data.cli.text.costs import spent_table
 from eva_data.cli.text.evaluations import print_evaluations
 from eva_data.cli.text.terminal import Terminal
-from eva_data.dataset.acceptance import how_far, read_acceptance, rejected_folder
 from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.records.acceptance import how_far, read_acceptance, rejected_folder
 from eva_data.dataset.staleness import settings_hash
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, EvaError

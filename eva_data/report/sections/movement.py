@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eva_data.dataset.acceptance import Acceptance, read_acceptance
+from eva_data.dataset.records.acceptance import Acceptance, read_acceptance
 from eva_data.dataset.store import Store
 from eva_data.report.page.parts import Cell, Figure, Section, Table
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from eva_data.errors import ModelError
-from eva_data.evaluation.measuring import Measuring
+from eva_data.evaluation.likelihood.measuring import LikelihoodJob
 from eva_data.jobs.job import Progress
 from eva_data.ledger import call_key, derived_seed
 from eva_data.models.decode import sample_batch
@@ -36,7 +36,7 @@ Sequenced: TypeAlias = tuple[list[int], int]
 """Tokens of a prompt with its answer, and the number of places, counted from the end, at which a token is predicted."""
 
 
-def measured(settings: Measuring, rows: Sequence[Row], seed: int, progress: Progress) -> list[Row | None]:
+def measured(settings: LikelihoodJob, rows: Sequence[Row], seed: int, progress: Progress) -> list[Row | None]:
     """The results of `moved.measure_rows`."""
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
@@ -75,7 +75,7 @@ def measured(settings: Measuring, rows: Sequence[Row], seed: int, progress: Prog
     return [found.get(at) for at in range(len(rows))]
 
 
-def _load(settings: Measuring, path: str) -> tuple[PreTrainedModel, Any]:
+def _load(settings: LikelihoodJob, path: str) -> tuple[PreTrainedModel, Any]:
     return load_model(path, dtype=settings.dtype, device=settings.device, trust_remote_code=settings.trust_remote_code)
 
 
@@ -106,7 +106,7 @@ def _answered(tokenizer: Any, model: PreTrainedModel, row: Row) -> Sequenced | N
 
 
 def _sampled(
-    model: PreTrainedModel, tokenizer: Any, settings: Measuring, rows: dict[int, Row], seed: int
+    model: PreTrainedModel, tokenizer: Any, settings: LikelihoodJob, rows: dict[int, Row], seed: int
 ) -> Iterator[tuple[int, Sequenced]]:
     """An answer of theta to each prompt that fits, at temperature 1, from its whole distribution."""
     configured: Any = model.generation_config.eos_token_id
@@ -135,7 +135,7 @@ def _sampled(
             yield at, (prompts[at] + tokens, len(tokens) + 1)
 
 
-def _batches(model: PreTrainedModel, settings: Measuring, given: dict[int, Sequenced]) -> Iterator[list[int]]:
+def _batches(model: PreTrainedModel, settings: LikelihoodJob, given: dict[int, Sequenced]) -> Iterator[list[int]]:
     """The rows in batches of similar length, each with a bounded number of logits."""
     size = model.config.get_text_config().vocab_size
     batch: list[int] = []
@@ -159,7 +159,7 @@ def _predicted(model: PreTrainedModel, batch: Sequence[Sequenced]) -> list[Tenso
     return [row[-places:].float().log_softmax(-1) for row, (_, places) in zip(logits.logits, batch, strict=True)]
 
 
-def _sums(model: PreTrainedModel, settings: Measuring, given: dict[int, Sequenced]) -> Iterator[tuple[int, float]]:
+def _sums(model: PreTrainedModel, settings: LikelihoodJob, given: dict[int, Sequenced]) -> Iterator[tuple[int, float]]:
     """The log-probability of each answer."""
     for batch in _batches(model, settings, given):
         rows = [given[at] for at in batch]
@@ -169,7 +169,7 @@ def _sums(model: PreTrainedModel, settings: Measuring, given: dict[int, Sequence
 
 
 def _divergences(
-    theta: PreTrainedModel, initial: PreTrainedModel, settings: Measuring, sampled: dict[int, Sequenced]
+    theta: PreTrainedModel, initial: PreTrainedModel, settings: LikelihoodJob, sampled: dict[int, Sequenced]
 ) -> Iterator[tuple[int, Tensor]]:
     """The divergence of theta's distribution from theta_0's at every predicted token of each answer."""
     sizes = [model.config.get_text_config().vocab_size for model in (theta, initial)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from eva_data.config.base import Settings
 
 
-class Measuring(Settings):
+class LikelihoodJob(Settings):
     """The settings of the job."""
 
     theta: str

@@ -11,10 +11,10 @@ from typing import Any
 import polars as pl
 
 from eva_data.config import TransformersModel, VllmModel
-from eva_data.dataset.acceptance import Moved
+from eva_data.dataset.records.acceptance import Moved
 from eva_data.errors import ConfigError
 from eva_data.evaluation.evaluate import prompts_of, sets_of
-from eva_data.evaluation.measuring import Measuring
+from eva_data.evaluation.likelihood.measuring import LikelihoodJob
 from eva_data.iteration.players import solver_of
 from eva_data.iteration.run import Run
 from eva_data.jobs.job import Job, ProgressFile
@@ -65,9 +65,9 @@ def measure_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any
     before and under theta. Without: {tokens, kl}, the number of predicted tokens of an answer that theta sampled, and
     the sum of the divergences of their distributions from theta_0's. This runs in a child process.
     """
-    from eva_data.evaluation.log_probabilities import measured
+    from eva_data.evaluation.likelihood.log_probabilities import measured
 
-    assert isinstance(job.settings, Measuring)
+    assert isinstance(job.settings, LikelihoodJob)
     return measured(job.settings, rows, job.seed, ProgressFile(job))
 
 
@@ -116,11 +116,11 @@ def _drawn(run: Run, theta: int, table: pl.LazyFrame, count: int) -> pl.DataFram
     return table.filter(smallest(table, draw, count)).sort("prompt_id").collect()
 
 
-def _settings(theta: Player, before: Player, initial: Player) -> Measuring:
+def _settings(theta: Player, before: Player, initial: Player) -> LikelihoodJob:
     block = theta.block
     if not isinstance(block, TransformersModel | VllmModel):
         raise ConfigError("`solver` is no model on this machine: there is nothing here to measure")
-    return Measuring(
+    return LikelihoodJob(
         theta=str(theta.path),
         before=str(before.path),
         initial=str(initial.path),

@@ -307,9 +307,9 @@ def test_a_trained_theta_is_told_from_theta_0_and_another_check_asks_nobody_agai
     assert "2 of 4 prompts repeat one of" in done.stdout and "words alone" in done.stdout
     record = read_record(store)
     assert record is not None
-    checks = {each.solver_name: each.contamination for each in record.evaluations}
+    checks = {each.solver_name: each.contamination for each in record.evaluations if each.set == "set"}
     assert checks["theta_0"] is None and checks["theta_1"] is not None
-    rows = read_rows(store, record).filter(pl.col("iteration") == 1)
+    rows = read_rows(store, record).filter((pl.col("iteration") == 1) & (pl.col("set") == "set"))
     flagged = rows.filter(pl.col("contaminated").is_not_null())
     assert set(flagged["prompt_id"]) == set(trained["prompt_id"]) == set(flagged["nearest_id"])
     assert verify_evaluations(store) == ([], [])
@@ -319,6 +319,6 @@ def test_a_trained_theta_is_told_from_theta_0_and_another_check_asks_nobody_agai
     assert totals(folder) == before
     made = read_record(store)
     assert made is not None and {each.key for each in made.evaluations} == {each.key for each in record.evaluations}
-    (after,) = (each.contamination for each in made.evaluations if each.solver_name == "theta_1")
+    after = {each.solver_name: each.contamination for each in made.evaluations if each.set == "set"}["theta_1"]
     assert after is not None and after.by is None
     assert verify_evaluations(store) == ([], [])

@@ -91,3 +91,12 @@ def test_a_build_with_such_a_model_ends_in_a_sentence(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Error: the chat template of strange took more than 10 s for one conversation: use another" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_of_several_named_templates_the_default_is_rendered_and_kept(tmp_path: Path) -> None:
+    plain = AutoTokenizer.from_pretrained(SANDBOX_MODEL)
+    plain.chat_template = {"default": plain.chat_template, "tool_use": "{{ 'TOOLS' }}"}
+    plain.save_pretrained(tmp_path / "several")
+    several = AutoTokenizer.from_pretrained(tmp_path / "several")
+    assert isinstance(several.chat_template, dict) and set(several.chat_template) == {"default", "tool_use"}
+    assert render(several, ASK) == render(AutoTokenizer.from_pretrained(SANDBOX_MODEL), ASK)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
 from pathlib import Path
 
@@ -140,11 +142,13 @@ def test_a_theta_outside_the_bounds_does_not_play(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_theta_is_measured_recorded_and_shown(built: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(built, tmp_path / "game")
-    strict = (*SMALL, "--set", "train.accept={max_kl: 0.0}")
+    settings = (*SMALL, "--set", "train.replay=0.5", "--set", "train.reference=initial")
+    strict = (*settings, "--set", "train.accept={max_kl: 0.0}")
     refused = eva(folder, "run", "--iters", "2", settings=strict)
     assert refused.returncode == 1
     assert "Error: theta_2 is not accepted by `train.accept` (its KL divergence from theta_0 is " in refused.stderr
     store = Store(folder)
+    replayed_and_compared_with_theta_0(store, rejected_folder(store, 2))
     kept = read_acceptance(store, 2)
     assert kept is not None and kept.moved is not None
     assert kept.why == tuple(too_far(Accept(max_kl=0.0), kept.moved))
@@ -159,14 +163,31 @@ def test_a_theta_is_measured_recorded_and_shown(built: Path, tmp_path: Path) -> 
 
     # A kill after the record and before the folder is put aside: with wider bounds nothing is measured again.
     rejected_folder(store, 2).rename(store.solver_folder(2))
-    wide = (*SMALL, "--set", "train.accept={max_kl: 9, max_chosen_drop: 9}")
+    wide = (*settings, "--set", "train.accept={max_kl: 9, max_chosen_drop: 9}")
     done = eva(folder, "run", "--iters", "2", settings=wide)
     assert done.returncode == 0, done.stderr
     accepted = read_acceptance(store, 2)
     assert accepted is not None and accepted.moved == kept.moved and accepted.why == ()
-    assert "chosen responses +" in eva(folder, "status").stdout
     section = movement(store)
     assert section is not None and isinstance(section.parts[0], Table)
     assert [cells[0] for cells in section.parts[0].rows] == ["theta_2"] and section.parts[0].rows[0][-1] == "yes"
     card = model_card(store, 2, store.solver_folder(2), repo=None, revision=None, dataset=None, licence=None)
     assert f"KL to theta_0 {kept.moved.kl_per_token:.3g} nats per token" in card
+
+
+def replayed_and_compared_with_theta_0(store: Store, theta: Path) -> None:
+    """Assert that record and card of theta_2 say which pairs it was trained on again, and by which reference model."""
+    training = json.loads((theta / "training.json").read_text())
+    earlier, own = (store.scan("preferences", iteration).collect().height for iteration in (1, 2))
+    drawn = math.floor(earlier / 2 + 0.5)
+    assert training["replay"] == {"share": 0.5, "seed": 42, "pairs": {"iter_1": drawn}}
+    assert training["pairs"]["read"] == own + drawn
+    theta_0 = store.manifest(1).models.solver
+    assert training["reference_fingerprint"] == theta_0 != training["base"]
+    assert list(training["reference"]["files"]) == ["model.safetensors"]
+    assert str(store.folder) not in json.dumps(training)
+    card = (theta / "README.md").read_text()
+    assert "of iteration 2 and some of earlier iterations of the dataset" in card
+    assert f"| reference model of the loss | `{theta_0}`, with which the game began |" in card
+    among = f"drawn by lot and among the pairs above: {drawn} of `iter_1` |"
+    assert f"| replayed | 50 % of the pairs of earlier iterations, {among}" in card

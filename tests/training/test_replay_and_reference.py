@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from pathlib import Path
 from types import ModuleType
 
 import polars as pl
 import pytest
 import torch
-from sandbox_runs import SMALL, eva
 from scripts import arguments
 from tiny import pairs, preferences, save_dataset, save_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -191,28 +189,3 @@ def test_replayed_counts_are_drawn_again_by_verify(tmp_path: Path) -> None:
     solver.joinpath("training.json").unlink()
     with pytest.raises(DataError, match=r"theta_2 in .* is damaged"):
         trained_on(store, 2, [])
-
-
-@pytest.mark.slow
-def test_theta_2_of_the_sandbox_replays_and_has_theta_0_for_its_reference(built: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(built, tmp_path / "game")
-    settings = (*SMALL, "--set", "train.replay=0.5", "--set", "train.reference=initial")
-    done = eva(folder, "train", "--iter", "2", settings=settings)
-    assert done.returncode == 0, done.stderr
-    store = Store(folder)
-    theta = store.solver_folder(2)
-    training = json.loads((theta / "training.json").read_text())
-    earlier = store.scan("preferences", 1).collect().height
-    own = store.scan("preferences", 2).collect().height
-    assert training["replay"] == {"share": 0.5, "seed": 42, "pairs": {"iter_1": math.floor(earlier / 2 + 0.5)}}
-    assert training["pairs"]["read"] == own + training["replay"]["pairs"]["iter_1"]
-    theta_0 = store.manifest(1).models.solver
-    assert training["reference_fingerprint"] == theta_0 != training["base"]
-    assert list(training["reference"]["files"]) == ["model.safetensors"]
-    assert str(tmp_path) not in json.dumps(training)
-    card = (theta / "README.md").read_text()
-    assert "of iteration 2 and some of earlier iterations of the dataset" in card
-    assert f"| reference model of the loss | `{theta_0}`, with which the game began |" in card
-    drawn = training["replay"]["pairs"]["iter_1"]
-    among = f"drawn by lot and among the pairs above: {drawn} of `iter_1` |"
-    assert f"| replayed | 50 % of the pairs of earlier iterations, {among}" in card

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from online_game import make_run
@@ -50,7 +50,7 @@ OTHERS: dict[str, Any] = {
     "train.report_to": ["wandb"],
     "online.estimate": "fresh",
 }
-"""Key -> a value that is not its default, where a number or a truth value will not do."""
+"""Key -> a value that is not its default, where no number, truth value or other word will do."""
 
 
 def keys() -> list[str]:
@@ -68,6 +68,8 @@ def with_other_value(key: str) -> Config:
         inner = next(iter(type(usual).model_fields))
         return load_config(None, [f"{key}.{inner}=0.5"], online=True)
     other = OTHERS.get(key, not usual if isinstance(usual, bool) else None)
+    if other is None and isinstance(usual, str):
+        other = next(choice for choice in get_args(field.annotation) if choice != usual)
     if other is None:
         other = (usual or 0) + 1
     more = ["evolve.strategies=[{name: own, template: 'Own {prompt}'}]"] if name == "only_own" else []

@@ -1,4 +1,4 @@
-# make demo | test | test-fast | test-long | check | lint | docs | wheel-test | venv | argilla | clean
+# make demo | test | test-fast | test-long | check | lint | docs | wheel-test | venv | argilla | real-model | clean
 #
 # Needs CPython >= 3.11 with venv, git and make, and nothing else.
 #
@@ -21,7 +21,7 @@ ARGILLA := .venv-argilla/ready
 PIP := -m pip --disable-pip-version-check -qq
 TORCH := --no-deps torch==2.13.0 $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)")
 
-.PHONY: demo test test-fast test-long check lint docs wheel-test venv argilla clean
+.PHONY: demo test test-fast test-long check lint docs wheel-test venv argilla real-model clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -72,6 +72,10 @@ $(ARGILLA): tests/servers/argilla-constraints.txt
 	@$(PYTHON) -m venv .venv-argilla
 	@.venv-argilla/bin/python $(PIP) install -c $< argilla-server==2.8.0
 	@touch $@
+
+# A real model of 135 million parameters for one of the long tests, in the user's cache (540 MB).
+real-model: $(READY)
+	$(BIN)/python tests/servers/smollm2.py
 
 # Makes the wheel from the sdist, and tests that it does the main job without a checkout, dev tools or a network.
 wheel-test: $(READY)

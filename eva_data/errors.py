@@ -2,6 +2,7 @@
 
     EvaError
     ├── ConfigError       a setting is unknown, contradictory or out of range
+    │   └── ForeignCodeError  a manifest names a function that the user's settings do not name
     ├── DataError         a table, seeds file or published revision is not what its contract says
     ├── ModelError        a model, tokenizer or chat template cannot do what is asked of it
     ├── EndpointError     a server refuses the key or the model, or does nothing but fail
@@ -27,6 +28,10 @@ class EvaError(Exception):
 
 class ConfigError(EvaError):
     """A setting is unknown, contradictory or out of range."""
+
+
+class ForeignCodeError(ConfigError):
+    """A manifest names a function that the user's settings do not name, so it is not loaded."""
 
 
 class DataError(EvaError):

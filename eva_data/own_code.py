@@ -9,15 +9,16 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from eva_data.errors import ConfigError, EvaError
+from eva_data.errors import ConfigError, EvaError, ForeignCodeError
 
 FOLDER = "EVA_DATA_OWN_CODE"
 """The environment variable that tells this process and its children the folder of eva.yaml."""
@@ -33,8 +34,33 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
+_allowed: ContextVar[Collection[str] | None] = ContextVar("allowed", default=None)
+
+
+@contextmanager
+def only(names: Collection[str]) -> Iterator[None]:
+    """While this lasts, load no function but these. It stands around all work by the settings in a manifest.
+
+    A manifest may have come from a stranger, and a name in it is no consent to import a module or to call anything.
+    """
+    token = _allowed.set(names)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
 def load_function(name: str, key: str) -> Callable[..., Any]:
-    """The function of that name. Raise ConfigError if there is none. `key` is the setting that names it."""
+    """The function of that name. `key` is the setting that names it.
+
+    Raise ConfigError if there is no such function, and ForeignCodeError if it may not be loaded now (`only`).
+    """
+    allowed = _allowed.get()
+    if allowed is not None and name not in allowed:
+        raise ForeignCodeError(
+            f"`{key}` is `{name}` in the manifest, and your settings do not name this function, so it is not loaded: "
+            f"name it there if you trust it"
+        )
     place, function = _split(name, key)
     module = _from_file(place, name, key) if place.endswith(".py") else _imported(place, name, key)
     found = vars(module).get(function)

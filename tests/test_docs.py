@@ -23,6 +23,7 @@ from eva_data.cli import main
 from eva_data.config import Config
 from eva_data.config.reading import parse_config
 from eva_data.evolve import Method
+from eva_data.experiments.design import Design
 from eva_data.tables.schemas import TABLES
 
 CHECKOUT = Path(__file__).parents[1]
@@ -148,8 +149,11 @@ def test_every_column_is_described_in_its_table_and_no_other(table: str) -> None
 
 
 @pytest.mark.parametrize("text", snippets("yaml"))
-def test_every_yaml_block_is_a_config_or_blocks_of_one(text: str) -> None:
+def test_every_yaml_block_is_a_config_or_blocks_of_one_or_a_sweep(text: str) -> None:
     values = yaml.safe_load(text)
+    if "arms" in values:
+        assert Design.model_validate(values).compare
+        return
     if "name" not in values:
         values = MINIMAL | values
     assert isinstance(parse_config(values, "the page"), Config)

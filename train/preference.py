@@ -110,7 +110,8 @@ class PairArguments(Arguments):
     replay: float = field(default=0.0, metadata={"help": "Share of the pairs of `replay_split` to train on again."})
     replay_split: str = field(default="", metadata={"help": "Earlier iterations to replay, such as iter_1+iter_2."})
     reference_model: str | None = field(
-        default=None, metadata={"help": "Reference model of DPO and SPPO; the default is the model that is trained."}
+        default=None,
+        metadata={"help": "Reference model of DPO, SPPO, IPO and KTO; by default the model that is trained."},
     )
     reference_revision: str | None = field(default=None, metadata={"help": "Tag, branch or commit of the reference."})
     win_probabilities_since: int | None = field(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from eva_data.cli.options import config_options, iteration_option, look_at
+from eva_data.cli.options import config_options, iteration_option, look_at, read_config, start
 from eva_data.cli.say import say, sentence
 
 ROWS, ROWS_OF_PAGE = 3, 40
@@ -59,12 +59,18 @@ def verify(
     from eva_data.hub.verify import verify_iteration, verify_published
 
     # Settings are not needed for a published dataset.
-    run = look_at(config_path, overrides) if repo is None or count else None
+    run = None
+    if count:
+        # A reward is called, so it has to be the user's own decision.
+        run = start(read_config(config_path, overrides))
+    elif repo is None:
+        run = look_at(config_path, overrides)
     if repo is not None:
         found, where = verify_published(repo, iteration, revision, run=run, rescore=count), repo
     else:
         assert run is not None
-        found, where = verify_iteration(run.store, iteration, run, rescore=count), str(run.store.folder)
+        known = None if run.undecided else run
+        found, where = verify_iteration(run.store, iteration, known, rescore=count), str(run.store.folder)
     for problem in found.problems:
         say(sentence(problem))
     unknown = f"Not checked: {'; '.join(found.unknown)}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -92,17 +93,20 @@ def read_config(config_path: Path | None, overrides: tuple[str, ...], *, online:
 
 
 def look_at(config_path: Path | None, overrides: tuple[str, ...]) -> Run:
-    """The run for a command that only looks. It works for a pulled dataset before its settings are decided too."""
+    """The run for a command that only looks. It works for a pulled dataset before its settings are decided too.
+
+    Then it has the recorded settings, without those that change nothing that is built, and uses nothing that they name.
+    """
     from eva_data.config.reading import undecided_folder
-    from eva_data.dataset.staleness import config_of
     from eva_data.dataset.store import Store
+    from eva_data.hub.consent import recorded_settings
 
     folder = undecided_folder(config_path or Path("eva.yaml"))
     store = Store(folder) if folder is not None else None
     if store is None or not store.iterations():
         return start(read_config(config_path, overrides))
-    recorded = config_of(store.manifest(store.iterations()[-1]))
-    return start(recorded.model_copy(update={"folder": store.folder}))
+    recorded = recorded_settings(store.manifest(store.iterations()[-1]))
+    return replace(start(recorded.model_copy(update={"folder": store.folder})), undecided=True)
 
 
 def _refuse_half_pulled() -> None:
@@ -116,6 +120,9 @@ def _refuse_half_pulled() -> None:
 
 def start(config: Config, solver: str | None = None, budget: float | None = None) -> Run:
     from eva_data.cli.text.progress import ConsoleReporter
+    from eva_data.dataset.boundary import refuse_links_out
     from eva_data.iteration.run import Run
 
+    # Commands that only look would follow a link too.
+    refuse_links_out(config.folder)
     return Run(config, ConsoleReporter(), solver, budget)

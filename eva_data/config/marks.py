@@ -96,7 +96,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     "OnlineTraining": _block(value="estimate"),
     "Mix": _block(value="evolved source original shortfall topic_cap"),
     "Pair": _block(value="margin min_chosen rewrite rewrite_keep rewrite_length"),
-    "Accept": _block(value="min_win_rate max_drop max_length_ratio max_truncated"),
+    "Accept": _block(value="min_win_rate max_drop max_length_ratio max_truncated max_chosen_drop max_kl"),
     "Train": _block(
         value="mode reference replay heldout", block="accept", code="recipe", path="accelerate", address="report_to"
     ),
@@ -161,6 +161,11 @@ def named(block: Settings, prefix: str = "") -> Iterator[MarkedKey]:
             continue
         elif mark not in ("value", "block"):
             yield MarkedKey(place, mark, value, block)
+
+
+def own_functions(block: Settings) -> frozenset[str]:
+    """The functions that a block, or a block in it, names: those to which these settings consent."""
+    return frozenset(str(one.value) for one in named(block) if one.mark == "code" and is_own(str(one.value)))
 
 
 def key_variables(block: Settings) -> set[str]:

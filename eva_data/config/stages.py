@@ -263,7 +263,8 @@ class Pair(Settings):
 
 
 class Accept(Settings):
-    """Bounds that a newly trained theta_t must keep, by its evaluation against theta_{t-1} on the first set.
+    """Bounds that a newly trained theta_t must keep: by its evaluation against theta_{t-1} on the first set, and by its
+    log-probabilities beside those of theta_{t-1} and theta_0.
 
     Outside them, `run` and `build` stop before theta_t answers, and say why.
     """
@@ -276,11 +277,29 @@ class Accept(Settings):
     """Longest mean answer in tokens, as a multiple of that of theta_{t-1}."""
     max_truncated: float | None = Field(None, ge=0, le=1)
     """Largest share of answers that are cut at `max_tokens`."""
+    max_chosen_drop: float | None = Field(None, ge=0)
+    """Most by which the log-probability of the iteration's chosen responses may fall below that under theta_{t-1}, in
+    nats per token."""
+    max_kl: float | None = Field(None, ge=0)
+    """Largest KL divergence from theta_0 of theta_t's own answers, in nats per token."""
 
     @property
     def bounds(self) -> bool:
         """Whether any bound is set."""
-        return any(value is not None for value in self.model_dump().values())
+        return self.evaluated or self.measured
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether a bound needs an evaluation."""
+        return any(value is not None for key, value in self.model_dump().items() if key not in _MEASURED)
+
+    @property
+    def measured(self) -> bool:
+        """Whether a bound needs log-probabilities, and so the weights."""
+        return any(value is not None for key, value in self.model_dump().items() if key in _MEASURED)
+
+
+_MEASURED = ("max_chosen_drop", "max_kl")
 
 
 class Train(Settings):

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import polars as pl
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
-from eva_data.dataset.beside import parse_beside, read_settled, settle, write_waiting
 from eva_data.dataset.manifest import FileEntry, Record
+from eva_data.dataset.records.beside import parse_beside, read_settled, settle, write_waiting
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.files import write_json

@@ -1,56 +1,99 @@
-"""Whether a newly trained theta may play: the bounds of `train.accept`, by its evaluation against the theta before."""
+"""Whether a newly trained theta may play: the bounds of `train.accept`, by an evaluation and by log-probabilities."""
 
 from __future__ import annotations
 
-import json
 import shutil
-from pathlib import Path
 
 from eva_data.config import Accept
 from eva_data.dataset.evaluations import Compared, read_record, read_rows
+from eva_data.dataset.records.acceptance import Acceptance, Moved, read_acceptance, rejected_folder, write_acceptance
 from eva_data.errors import AcceptanceError, ConfigError
 from eva_data.evaluation.evaluate import Asked, evaluate, sets_of
 from eva_data.evaluation.figures import Figures, figures_of
-from eva_data.files import write_json
+from eva_data.evaluation.likelihood.moved import measure
 from eva_data.iteration.run import Run
+from eva_data.models.resolve import folder_fingerprint
 
-REASON = "not_accepted.json"
 
-
-def refuse_unacceptable(run: Run, theta: int) -> None:
-    """Evaluate theta_t against theta_{t-1}, and raise AcceptanceError where it is outside the bounds of the settings.
-
-    It is then kept aside as `iter_t.rejected`, so that theta_{t-1} stays the newest. Does nothing without bounds.
-    Raises ConfigError where there are bounds and no set to evaluate on.
-    """
-    accept = run.config.train.accept
-    if not accept.bounds:
-        return
-    sets = sets_of(run)
-    if not sets:
+def refuse_unmeasurable(run: Run) -> None:
+    """Raise ConfigError where a bound needs what the settings cannot give: the weights, or prompts to evaluate on."""
+    accept, solver = run.config.train.accept, run.config.model_solver
+    if accept.measured and not run.config.trains:
+        what = "is a table of responses" if solver is None else f"`{solver.model}` runs behind a URL"
+        raise ConfigError(
+            f"`train.accept` bounds `max_chosen_drop` or `max_kl`, which need the solver's weights, but `solver` {what}"
+            ": leave these two bounds out, or use `backend: transformers` or `vllm` with a model folder or Hub id"
+        )
+    if accept.evaluated and run.config.trains and not sets_of(run):
         raise ConfigError(
             "`train.accept` sets bounds, but there is nothing to evaluate on: name prompts in `evaluate.sets`, or hold "
             "seeds out with `evaluate.heldout`"
         )
-    before = f"theta_{theta - 1}"
-    made = evaluate(run, Asked(f"theta_{theta}", (before,), sets[:1]))
-    rule = sets[0].rule
-    why = broken(accept, _figures(run, made, f"theta_{theta}", rule), _figures(run, made, before, rule))
+
+
+def refuse_unacceptable(run: Run, theta: int) -> None:
+    """Raise AcceptanceError where theta_t is outside the bounds of the settings.
+
+    It is evaluated against theta_{t-1} and measured first, as far as the bounds need it. Outside them it is kept aside
+    as `iter_t.rejected`, so that theta_{t-1} stays the newest. Does nothing without bounds, and where theta_t kept the
+    same bounds before. Raises ConfigError where a bound cannot be checked.
+    """
+    accept = run.config.train.accept
+    if not accept.bounds:
+        return
+    refuse_unmeasurable(run)
+    fingerprint, bounds = folder_fingerprint(run.store.solver_folder(theta)), accept.model_dump(mode="json")
+    kept = read_acceptance(run.store, theta)
+    if kept is not None and kept.fingerprint != fingerprint:
+        kept = None
+    if kept is not None and kept.bounds == bounds and not kept.why:
+        return
+    moved = kept.moved if kept else None
+    if moved is None and accept.measured:
+        moved = measure(run, theta)
+    why = tuple([*_broken_in_evaluation(run, theta), *too_far(accept, moved)])
+    write_acceptance(run.store, theta, Acceptance(fingerprint=fingerprint, bounds=bounds, why=why, moved=moved))
     if why:
-        _put_aside(run, theta, why)
+        _put_aside(run, theta)
         raise AcceptanceError(_sentence(run, theta, why))
 
 
 def refuse_rejected(run: Run, theta: int) -> None:
     """Raise AcceptanceError where theta_t was trained before and not accepted: training it again gives the same."""
-    reason = rejected_folder(run, theta) / REASON
-    if run.config.train.accept.bounds and reason.exists():
-        raise AcceptanceError(_sentence(run, theta, list(json.loads(reason.read_text(encoding="utf-8"))["why"])))
+    if not run.config.train.accept.bounds or run.store.solver_folder(theta).exists():
+        return
+    kept = read_acceptance(run.store, theta)
+    if kept is not None and kept.why and rejected_folder(run.store, theta).exists():
+        raise AcceptanceError(_sentence(run, theta, kept.why))
 
 
-def rejected_folder(run: Run, theta: int) -> Path:
-    """Where a theta_t lies that was not accepted."""
-    return run.store.solver_folder(theta).with_name(f"iter_{theta}.rejected")
+def _broken_in_evaluation(run: Run, theta: int) -> list[str]:
+    """The bounds that theta_t breaks in its evaluation against theta_{t-1}, which is made if a bound needs it."""
+    accept = run.config.train.accept
+    if not accept.evaluated:
+        return []
+    before = f"theta_{theta - 1}"
+    sets = sets_of(run)[:1]
+    made = evaluate(run, Asked(f"theta_{theta}", (before,), sets))
+    ours, theirs = (_figures(run, made, name, sets[0].rule) for name in (f"theta_{theta}", before))
+    return broken(accept, ours, theirs)
+
+
+def too_far(accept: Accept, moved: Moved | None) -> list[str]:
+    """The bounds that theta_t breaks by its log-probabilities, in words. An unknown figure breaks its bound."""
+    found = []
+    if accept.max_chosen_drop is not None:
+        change = moved.chosen_per_token if moved else None
+        if change is None or -change > accept.max_chosen_drop:
+            found.append(
+                f"the log-probability of the chosen responses changed by {_shown(change)} nats per token, a fall of "
+                f"more than {accept.max_chosen_drop:g}"
+            )
+    if accept.max_kl is not None:
+        kl = moved.kl_per_token if moved else None
+        if kl is None or kl > accept.max_kl:
+            found.append(f"its KL divergence from theta_0 is {_shown(kl)} nats per token, above {accept.max_kl:g}")
+    return found
 
 
 def broken(accept: Accept, ours: Figures | None, theirs: Figures | None) -> list[str]:
@@ -91,18 +134,17 @@ def _figures(run: Run, made: list[Compared], name: str, rule: str) -> Figures | 
     return None if found is None else figures_of(found, rows, own_rules=(rule,))
 
 
-def _put_aside(run: Run, theta: int, why: list[str]) -> None:
-    folder, aside = run.store.solver_folder(theta), rejected_folder(run, theta)
+def _put_aside(run: Run, theta: int) -> None:
+    aside = rejected_folder(run.store, theta)
     shutil.rmtree(aside, ignore_errors=True)
-    write_json(folder / REASON, {"why": why})
-    folder.rename(aside)
+    run.store.solver_folder(theta).rename(aside)
 
 
-def _sentence(run: Run, theta: int, why: list[str]) -> str:
+def _sentence(run: Run, theta: int, why: tuple[str, ...]) -> str:
     return (
         f"theta_{theta} is not accepted by `train.accept` ({'; '.join(why)}), so theta_{theta - 1} stays the newest: "
         "train otherwise (`train.recipe`, `train.mode`) or change the bounds, then remove "
-        f"{rejected_folder(run, theta)}"
+        f"{rejected_folder(run.store, theta)}"
     )
 
 

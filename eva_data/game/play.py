@@ -20,9 +20,9 @@ from eva_data.errors import ConfigError, StaleError
 from eva_data.evaluation.evaluate import SANDBOX_SET, Asked, evaluate, sets_of, settings_of, usual_opponents
 from eva_data.evaluation.rule import rule_called
 from eva_data.foreign import visible
-from eva_data.game.accept import refuse_rejected, refuse_unacceptable
+from eva_data.game.accept import refuse_rejected, refuse_unacceptable, refuse_unmeasurable
 from eva_data.iteration.build import build_iteration
-from eva_data.iteration.players import solver_of
+from eva_data.iteration.players import solver_of, theta_of
 from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
 from eva_data.iteration.stale import refuse_stale
@@ -44,10 +44,16 @@ def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
         )
     # This comes before anything else, even if a training goes first.
     refuse_unready(run, iteration, download=True)
+    refuse_unmeasurable(run)
+    if run.config.trains:
+        other_reference(run.config, iteration)
     with run.store.locked(), run.servers:
         for number in range(1, iteration + 1):
             for theta in to_train(run, number):
                 train_accepted(run, theta)
+            if number not in run.store.iterations() and theta_of(run, number) is not None:
+                # It may have been trained by a command that knows no bounds, or that was cut off.
+                refuse_unacceptable(run, number - 1)
             manifest = build_iteration(run, number)
         if train_last and run.config.trains and iteration >= run.config.first_answered:
             train_accepted(run, iteration)
@@ -89,13 +95,14 @@ def _missing(run: Run, iteration: int) -> list[str]:
 
 
 def train_accepted(run: Run, theta: int) -> None:
-    """Train theta_t unless it is there, and stop where it is outside the bounds of `train.accept`."""
-    if run.store.solver_folder(theta).exists():
-        train_iteration(run, theta)
-        return
+    """Train theta_t unless it is there, and stop where it is outside the bounds of `train.accept`.
+
+    A theta that has answered already is not compared with bounds again.
+    """
     refuse_rejected(run, theta)
     train_iteration(run, theta)
-    refuse_unacceptable(replace(run, solver_override=None), theta)
+    if theta + 1 not in run.store.iterations():
+        refuse_unacceptable(replace(run, solver_override=None), theta)
 
 
 def train_iteration(run: Run, iteration: int) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from eva_data.dataset.prompt_scores import keep_scores
+from eva_data.dataset.records.prompt_scores import keep_scores
 from eva_data.errors import ConfigError, StaleError
 from eva_data.iteration.run import Run
 from eva_data.models.player import player_of

@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 
 from eva_data.dataset.boundary import refuse_links_out
 from eva_data.dataset.evaluations import RECORD, read_record, read_rows
-from eva_data.dataset.prompt_scores import RECORD as SCORE_RECORD
-from eva_data.dataset.prompt_scores import read_score_record, read_scores
+from eva_data.dataset.records.prompt_scores import RECORD as SCORE_RECORD
+from eva_data.dataset.records.prompt_scores import read_score_record, read_scores
 from eva_data.dataset.store import Store, stem_of
 from eva_data.errors import ConfigError, DataError, HubError, MissingExtraError
 from eva_data.files import write_text

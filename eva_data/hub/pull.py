@@ -17,7 +17,7 @@ from pathlib import Path
 
 from eva_data.dataset.evaluations import FOLDER
 from eva_data.dataset.manifest import FileEntry, Manifest
-from eva_data.dataset.prompt_scores import FOLDER as SCORES_FOLDER
+from eva_data.dataset.records.prompt_scores import FOLDER as SCORES_FOLDER
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, HubError
 from eva_data.files import write_text

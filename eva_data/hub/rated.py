@@ -6,7 +6,7 @@ Ratings are made after their iterations. Each publish of new ratings is one comm
 
 from __future__ import annotations
 
-from eva_data.dataset.prompt_scores import (
+from eva_data.dataset.records.prompt_scores import (
     RECORD,
     ScoreRecord,
     parse_score_record,

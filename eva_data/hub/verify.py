@@ -14,10 +14,11 @@ from pathlib import Path
 
 import polars as pl
 
+from eva_data.config.marks import own_functions
 from eva_data.dataset.manifest import Manifest
 from eva_data.dataset.staleness import config_of, settings_hash
 from eva_data.dataset.store import Store
-from eva_data.errors import DataError, EvaError, StaleError
+from eva_data.errors import DataError, EvaError, ForeignCodeError, StaleError
 from eva_data.hub.checks.as_written import UNREADABLE, Found, read_as_written
 from eva_data.hub.checks.evaluations_again import verify_evaluations
 from eva_data.hub.checks.ratings_again import verify_ratings
@@ -31,6 +32,7 @@ from eva_data.iteration.create import seed_prompts
 from eva_data.iteration.run import Run
 from eva_data.iteration.stale import changes
 from eva_data.models.resolve import folder_fingerprint
+from eva_data.own_code import only
 from eva_data.tables.rules import REPLAYED
 from eva_data.tables.schemas import TABLES
 
@@ -54,6 +56,11 @@ def verify_iteration(store: Store, iteration: int, run: Run | None = None, *, re
 
     Raise StaleError if the iteration is not there.
     """
+    with only(own_functions(run.config) if run is not None else ()):
+        return _verify_iteration(store, iteration, run, rescore)
+
+
+def _verify_iteration(store: Store, iteration: int, run: Run | None, rescore: int) -> Verified:
     if iteration not in store.iterations():
         store.manifest(iteration)
     # A changed table is a finding, and its consequences are further findings, so reading must not raise.
@@ -91,6 +98,8 @@ def _run(checks: list[Check], written: list[Found], found: Verified, of: str = "
     for check in checks:
         try:
             yield from check()
+        except ForeignCodeError as error:
+            found.unknown.append(f"{of}what follows from a function of others ({error})")
         except (EvaError, AssertionError, LookupError, TypeError, *UNREADABLE) as error:
             said = str(error).strip().partition("\n")[0] or type(error).__name__
             yield f"the tables do not fit together, so that they cannot be computed again: {said}"

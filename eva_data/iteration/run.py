@@ -12,13 +12,14 @@ import polars as pl
 
 from eva_data.config import Config, Evolve, Generation, RewardServer, VllmModel
 from eva_data.config.base import Settings
-from eva_data.config.marks import key_variables
+from eva_data.config.marks import key_variables, own_functions
 from eva_data.dataset.staleness import settled
 from eva_data.dataset.store import Store
 from eva_data.jobs.job import Job, Kind, Progress, is_done, name_of, run_job
 from eva_data.models.player import Player, backend_of, connection, kept_fields, llm_fields
 from eva_data.models.vllm.command import SERVED_NAME
 from eva_data.models.vllm.server import Servers
+from eva_data.own_code import only
 from eva_data.rewards import score_rows
 from eva_data.rewards.scorers import Scorer, scorers_of
 from eva_data.secrets import watch
@@ -53,6 +54,8 @@ class Run:
     """`--solver`: a folder or Hub id that answers instead of the trained or configured model."""
     budget: float | None = None
     """`--budget`: the most dollars that all calls in the ledger may cost."""
+    undecided: bool = False
+    """Whether the settings are those of a pulled manifest, to which nobody has agreed. What they name is not used."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "config", settled(self.config, self.store))
@@ -75,7 +78,8 @@ class Run:
     @cached_property
     def scorers(self) -> tuple[Scorer, ...]:
         """The rewards of the config, looked up once."""
-        return scorers_of(self.config.reward)
+        with only(() if self.undecided else own_functions(self.config)):
+            return scorers_of(self.config.reward)
 
     def ask(
         self,
@@ -158,6 +162,28 @@ class Run:
             urls = list(block.urls) or [self._server(block, scorer.path, job, rows, key="reward")]
             job = replace(job, connection={"urls": urls})
         return self._work(job, rows, "reward")
+
+    def compute(
+        self,
+        kind: Kind,
+        rows: pl.DataFrame,
+        *,
+        iteration: int,
+        settings: Settings,
+        function: Callable[[Job, list[dict[str, Any]]], list[Any]],
+        folder: str,
+        shown: str,
+    ) -> Results:
+        """Call a function on the rows in a process of its own. It asks no player, and its results enter no ledger."""
+        job = Job(
+            self.store.job_folder(iteration, folder).resolve(),
+            kind,
+            settings,
+            iteration=iteration,
+            seed=self.config.seed,
+            function=name_of(function),
+        )
+        return self._work(job, rows, shown)
 
     def note(self, text: str) -> str:
         """Tell the user at once. The caller returns the note with its result, for the manifest."""

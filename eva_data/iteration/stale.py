@@ -39,6 +39,8 @@ class Changes:
 def inputs_now(run: Run, iteration: int) -> Inputs:
     """The files and functions that iteration t is made from, as they are now."""
     config = run.config
+    if run.undecided:
+        return Inputs({}, tuple(run.store.manifest(iteration).inputs))
     with run.store.checked() as checked:
         found = hash_inputs(input_files(config, iteration), checked)
     if isinstance(config.solver, TableModel) and iteration == 1:

@@ -20,8 +20,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from eva_data.dataset.evaluations import FOLDER as EVALUATIONS_FOLDER
 from eva_data.dataset.evaluations import EvaluationRecord, read_record, splits
 from eva_data.dataset.manifest import Manifest
-from eva_data.dataset.prompt_scores import FOLDER as SCORES_FOLDER
-from eva_data.dataset.prompt_scores import ScoreRecord, read_score_record, score_splits
+from eva_data.dataset.records.prompt_scores import FOLDER as SCORES_FOLDER
+from eva_data.dataset.records.prompt_scores import ScoreRecord, read_score_record, score_splits
 from eva_data.dataset.store import Store
 from eva_data.files import write_text
 from eva_data.project import cards_dir

@@ -18,6 +18,7 @@ from eva_data.report.sections.evaluations import evaluations
 from eva_data.report.sections.evolving import by_depth, by_strategy, rejected
 from eva_data.report.sections.funnel import funnel
 from eva_data.report.sections.informativeness import informativeness
+from eva_data.report.sections.movement import movement
 from eva_data.report.sections.ratings import ratings
 from eva_data.report.sections.rewards import rewards
 from eva_data.report.sections.topics import topics
@@ -25,6 +26,7 @@ from eva_data.report.sections.topics import topics
 SECTIONS: tuple[Callable[[Store], Section | None], ...] = (
     funnel,
     evaluations,
+    movement,
     informativeness,
     rewards,
     topics,

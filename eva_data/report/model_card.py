@@ -13,9 +13,11 @@ import polars as pl
 import yaml
 
 from eva_data.dataset.evaluations import read_record
+from eva_data.dataset.records.acceptance import how_far, read_acceptance
 from eva_data.dataset.store import Store
 from eva_data.files import sha256, write_json, write_text
 from eva_data.models.player import Player
+from eva_data.models.resolve import folder_fingerprint
 from eva_data.report.card import BIBTEX, environment, hub_name
 from eva_data.report.measures.evaluated import card_rows, of_theta
 
@@ -115,6 +117,7 @@ def model_card(
             licence=licence,
             bibtex=BIBTEX,
             evaluations=card_rows(of_theta(read_record(store), iteration)),
+            moved=_moved(store, iteration, theta),
             **_heldout(store, iteration),
         )
     )
@@ -138,6 +141,14 @@ def _question(store: Store, iteration: int) -> str:
     short = (turns.len() == 1) & (text.str.len_chars() <= SHORT) & text.str.contains(r"^\P{C}+$")
     found = store.scan("preferences", iteration).filter(short).select(text).head(1).collect()
     return "Hello!" if found.is_empty() else str(found.item())
+
+
+def _moved(store: Store, iteration: int, theta: Path) -> list[str]:
+    """How far training moved this theta, in words; empty if it was not measured."""
+    kept = read_acceptance(store, iteration)
+    if kept is None or kept.fingerprint != folder_fingerprint(theta):
+        return []
+    return how_far(kept.moved)
 
 
 def _heldout(store: Store, iteration: int) -> dict[str, Any]:

@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from small_store import small_store
 
+from eva_data.cli import main
 from eva_data.cli.text.progress import ConsoleReporter
 from eva_data.config.reading import load_config
 from eva_data.dataset.store import Store
@@ -26,6 +28,35 @@ def test_a_link_that_leads_out_is_not_followed(tmp_path: Path, name: str) -> Non
         pass
     said = f"{folder / name} is a link that leads out of the dataset's folder, to {tmp_path}"
     assert str(error.value).startswith(said)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+LOOKING = {
+    "status": ("status",),
+    "show": ("show", "--iter", "1"),
+    "report": ("report",),
+    "verify": ("verify", "--iter", "1"),
+    "plan": ("plan", "--iter", "1"),
+    "export": ("export", "--set-name", "heldout", "--format", "mt_bench", "--output", "x.jsonl"),
+    "score": ("score",),
+    "evaluate": ("evaluate", "--dry-run"),
+    "review": ("review", "status"),
+}
+
+
+@pytest.mark.parametrize("command", LOOKING)
+@pytest.mark.parametrize("name", ["evaluations", "manifests/evaluations.json", ".eva/logs"])
+def test_commands_that_only_look_follow_no_link_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = small_store(tmp_path / "data")
+    (tmp_path / "elsewhere").mkdir()
+    (store.folder / name).parent.mkdir(exist_ok=True)
+    (store.folder / name).symlink_to(tmp_path / "elsewhere")
+    done = CliRunner().invoke(main, [*LOOKING[command], "--set", f"folder={store.folder}"])
+    assert done.exit_code == 1
+    assert f"Error: {store.folder / name} is a link that leads out of the dataset's folder" in done.output
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,13 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+from sandbox_runs import SMALL, eva, totals
 from small_store import SETTINGS, small_store
 
 from eva_data.calls import Completion
 from eva_data.cli.text.progress import ConsoleReporter
 from eva_data.config import Contamination, Embedding
 from eva_data.config.reading import parse_config
-from eva_data.dataset.evaluations import Compared
+from eva_data.dataset.evaluations import Compared, read_record, read_rows
+from eva_data.dataset.store import Store
 from eva_data.embedding.embedder import Embedder, embedders_of
 from eva_data.embedding.packaged import PACKAGED
 from eva_data.embedding.vectors import Make, vector_key
@@ -33,6 +36,7 @@ from eva_data.evaluation.contamination.training_texts import TRAINING_TEXTS
 from eva_data.evaluation.figures import figures_of, plain
 from eva_data.evaluation.sentences import contamination_sentence
 from eva_data.evaluation.sets import SET
+from eva_data.hub.checks.evaluations_again import verify_evaluations
 from eva_data.iteration.run import Run
 from eva_data.ledger import Ledger
 from eva_data.tables.ids import prompt_id
@@ -285,3 +289,36 @@ def parts_of_nothing() -> Iterator[pl.DataFrame]:
 def test_without_training_texts_nothing_is_flagged(tmp_path: Path) -> None:
     hits, count = hits_of(evaluated(pl.Series([OTHER])), parts_of_nothing, Contamination(), [])
     assert hits.is_empty() and count == 0
+
+
+@pytest.mark.slow
+def test_a_trained_theta_is_told_from_theta_0_and_another_check_asks_nobody_again(built: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sandbox"
+    shutil.copytree(built, folder)
+    store = Store(folder)
+    trained = store.scan("prompts", 1).head(2).collect()
+    other = ["Please tell me what a comet is made of.", "Which river runs through Vienna and Budapest?"]
+    texts = [*(row[-1]["content"] for row in trained["prompt"].to_list()), *other]
+    pl.DataFrame({"prompt": texts}).write_parquet(tmp_path / "set.parquet")
+    asked = ("evaluate", "--solver", "theta_1", "--set-name", str(tmp_path / "set.parquet"), "--rule", "verifier")
+    words = (*SMALL, "--set", "evaluate={heldout: 0}", "--set", "embedding.model=words")
+    done = eva(folder, *asked, settings=words)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 4 prompts repeat one of" in done.stdout and "words alone" in done.stdout
+    record = read_record(store)
+    assert record is not None
+    checks = {each.solver_name: each.contamination for each in record.evaluations}
+    assert checks["theta_0"] is None and checks["theta_1"] is not None
+    rows = read_rows(store, record).filter(pl.col("iteration") == 1)
+    flagged = rows.filter(pl.col("contaminated").is_not_null())
+    assert set(flagged["prompt_id"]) == set(trained["prompt_id"]) == set(flagged["nearest_id"])
+    assert verify_evaluations(store) == ([], [])
+    before = totals(folder)
+    again = eva(folder, *asked, settings=(*SMALL, "--set", "evaluate={heldout: 0, contamination: {embeddings: false}}"))
+    assert again.returncode == 0, again.stderr
+    assert totals(folder) == before
+    made = read_record(store)
+    assert made is not None and {each.key for each in made.evaluations} == {each.key for each in record.evaluations}
+    (after,) = (each.contamination for each in made.evaluations if each.solver_name == "theta_1")
+    assert after is not None and after.by is None
+    assert verify_evaluations(store) == ([], [])

@@ -18,6 +18,7 @@ from eva_data.dataset.evaluations import Compared, read_record, read_rows
 from eva_data.dataset.store import Store
 from eva_data.evaluation.figures import Figures, figures_of
 from eva_data.evaluation.rules.alpaca_eval import switched
+from eva_data.hub.checks.evaluations_again import verify_evaluations
 
 pytestmark = pytest.mark.slow
 
@@ -111,17 +112,21 @@ def test_changed_references_and_another_question_are_judged_anew(tmp_path: Path)
         assert done.returncode == 0, done.stderr
         return len([asked for asked in judge.asked if "<first_reply>" in asked.prompt])
 
+    def question(words: str) -> None:
+        replies = "<first_reply>\n{first}\n</first_reply>\n<second_reply>\n{second}\n</second_reply>"
+        text = f"{{prompt}}\n{{reference}}\n{replies}\n{words} End with `Verdict: first`."
+        (tmp_path / "question.txt").write_text(text)
+
     with serving() as solver, JudgeServer(longer) as judge:
         place = Place(tmp_path, solver, (judge,), columns={"reference": ["It is a number."] * 12})
+        place.set_lines = ", judge_template: question.txt"
+        question("Which is better?")
         assert told(place) == 24
         place.columns = {"reference": ["It is a number."] * 11 + ["It is 121."]}
         assert told(place) == 26
         assert "It is 121." in judge.asked[-1].prompt
-        replies = "<first_reply>\n{first}\n</first_reply>\n<second_reply>\n{second}\n</second_reply>"
-        place.set_lines = ", judge_template: question.txt"
-        for words, asked in (("Which is better?", 50), ("Which is the better one?", 74)):
-            (tmp_path / "question.txt").write_text(f"{{prompt}}\n{replies}\n{words} End with `Verdict: first`.")
-            assert told(place) == asked
+        question("Which is the better one?")
+        assert told(place) == 50
 
 
 @pytest.mark.parametrize(
@@ -149,10 +154,22 @@ def test_the_rule_of_alpaca_eval_asks_once_in_the_order_that_the_instruction_dra
 
     listed: Answer = (200, {"object": "list", "data": [{"id": "tiny", "object": "model"}]})
     with serving() as solver, OddServer(says, listed) as judge:
-        place = Place(tmp_path, solver, (judge,), set_lines=", rule: alpaca_eval")
+        baseline = {prompt: "No" + number * "." for number, prompt in enumerate(PROMPTS)}
+        lines = f", rule: alpaca_eval, gamed_baselines: {tmp_path / 'df_gamed.csv'}"
+        gamed = {"index": [*range(12)] * 2, "preference": [0.7] * 12 + [0.3] * 12}
+        gamed |= {"std_delta_len": [-1.0] * 12 + [1.0] * 12, "instruction_difficulty": [0.1 * n for n in range(12)] * 2}
+        pl.DataFrame(gamed).write_csv(tmp_path / "df_gamed.csv")
+        place = Place(tmp_path, solver, (judge,), baseline, set_lines=lines)
         done = place.evaluate()
         assert done.returncode == 0, done.stderr
         made = place.figures()
+        # The rows alone give everything but the length-controlled win rate, which the record keeps.
+        assert made.length_name == "length_controlled_win_rate" and made.length_controlled is not None
+        assert "at equal length" in done.stdout and made.compared.gamed is not None
+        assert verify_evaluations(Store(tmp_path / "compared")) == (
+            [],
+            [f"the length-controlled win rate on `squares`, which needs {made.compared.gamed}"],
+        )
         assert made.estimate is not None and made.estimate.estimate == 1.0 and made.judged == 12
         questions = [asked.prompt for asked in judge.asked if "<answer_of_m>" in asked.prompt]
         assert len(questions) == 12

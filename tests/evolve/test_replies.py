@@ -369,3 +369,12 @@ def test_the_text_of_a_json_reply_comes_back_character_for_character(text: str, 
     said = json.dumps({"prompt": text}, ensure_ascii=False, indent=indent)
     assert structured(said) == text
     assert structured(f"<think>Harder.</think>\n```json\n{said}\n```\nDone.") == text
+
+
+def test_a_longer_form_of_a_parent_that_asks_nothing_is_no_answer() -> None:
+    parent = "There are 3 generators: A gives 30 kW, B gives 100 kW and C gives 50 kW. All of them need 60 kW."
+    assert is_answer(parent, "Say how much each generator gives.")
+    assert not is_answer(f"{parent} I can only move 30 kW from A to B, and none may exceed 100 kW.", parent)
+    # After a parent that asks, what follows may be the answer.
+    asked = "How much do the generators give together?"
+    assert is_answer("The generators give 180 kW together.", asked)

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from eva_data.errors import DataError
-from eva_data.export.answers import FORMS, write_answers
+from eva_data.export.answers import ENDINGS, FORMS, write_answers
 from eva_data.tables.schemas import MESSAGES
 
 
@@ -50,6 +50,10 @@ def test_arena_hard_reads_a_line_of_choices_per_question(tmp_path: Path) -> None
         "model_id": "theta_2",
         "choices": [{"index": 0, "turns": [{"content": "a", "token_len": 7}]}],
         "tstamp": 0.0,
+        "uid": "q1",
+        "ans_id": first["answer_id"],
+        "model": "theta_2",
+        "messages": [{"role": "user", "content": "A?"}, {"role": "assistant", "content": {"answer": "a"}}],
     }
     assert second["choices"][0]["turns"] == [{"content": "b", "token_len": 0}]
     assert len(first["answer_id"]) == 22 and first["answer_id"] != second["answer_id"]
@@ -66,10 +70,20 @@ def test_mt_bench_reads_both_turns_of_a_numbered_question(tmp_path: Path) -> Non
 @pytest.mark.parametrize("form", FORMS)
 def test_a_missing_answer_is_told_and_nothing_is_written(tmp_path: Path, form: Any) -> None:
     with pytest.raises(DataError, match="1 answers of theta_2 are missing"):
-        write_answers(tmp_path / "out", table(("1", "A?", 1, None, None)), form, "theta_2")
-    assert not (tmp_path / "out").exists()
+        write_answers(tmp_path / f"out{ENDINGS[form]}", table(("1", "A?", 1, None, None)), form, "theta_2")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "other"),
+    [("alpaca_eval", "theta_2.jsonl", "theta_2.json"), ("mt_bench", "theta_2.json", "theta_2.jsonl")],
+)
+def test_a_name_that_the_tool_would_not_find_is_refused(tmp_path: Path, form: Any, name: str, other: str) -> None:
+    with pytest.raises(DataError, match=rf"`--output` is {name}, and the tool of {form} reads .* call it {other}$"):
+        write_answers(tmp_path / name, table(("1", "A?", 1, "a", 1)), form, "theta_2")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_form_that_goes_by_ids_needs_them(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the set has no column `question_id` or `uid`"):
-        write_answers(tmp_path / "out", table((None, "A?", 1, "a", 1)), "mt_bench", "theta_2")
+        write_answers(tmp_path / "out.jsonl", table((None, "A?", 1, "a", 1)), "mt_bench", "theta_2")

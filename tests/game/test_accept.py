@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 from sandbox_runs import SMALL, error_of, eva
 
+from eva_data.cli.text.progress import ConsoleReporter
 from eva_data.config import Accept
+from eva_data.config.reading import load_config
 from eva_data.dataset.evaluations import Compared
+from eva_data.dataset.records.acceptance import Moved, read_acceptance, rejected_folder
 from eva_data.dataset.store import Store
+from eva_data.errors import ConfigError
 from eva_data.evaluation.figures import Figures
-from eva_data.game.accept import broken
+from eva_data.game.accept import broken, refuse_unmeasurable, too_far
+from eva_data.iteration.run import Run
+from eva_data.report.model_card import model_card
+from eva_data.report.page.parts import Table
+from eva_data.report.sections.movement import movement
 from eva_data.statistics.interval import Interval
 
 
@@ -78,6 +87,36 @@ def test_what_is_unknown_is_outside() -> None:
     ]
 
 
+def moved(chosen: float | None, kl: float | None) -> Moved:
+    return Moved(before="b", initial="i", pairs=3, prompts=2, asked="s", chosen_per_token=chosen, kl_per_token=kl)
+
+
+def test_a_theta_may_not_move_too_far() -> None:
+    accept = Accept(max_chosen_drop=0.1, max_kl=0.5)
+    assert too_far(accept, moved(-0.1, 0.5)) == too_far(accept, moved(2.0, 0.0)) == []
+    assert too_far(accept, moved(-0.11, 0.51)) == [
+        "the log-probability of the chosen responses changed by -0.11 nats per token, a fall of more than 0.1",
+        "its KL divergence from theta_0 is 0.51 nats per token, above 0.5",
+    ]
+    unknown = [
+        "the log-probability of the chosen responses changed by unknown nats per token, a fall of more than 0.1",
+        "its KL divergence from theta_0 is unknown nats per token, above 0.5",
+    ]
+    assert too_far(accept, moved(None, None)) == too_far(accept, None) == unknown
+
+
+def test_without_weights_such_bounds_are_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "eva.yaml").write_text(
+        "name: remote\nseeds: {sandbox: 5}\nreward: {function: 'eva_data.sandbox.verifier:score'}\n"
+        "solver: {backend: api, model: m, base_url: 'http://127.0.0.1:9/v1'}\ntrain: {accept: {max_kl: 0.1}}\n"
+    )
+    run = Run(load_config(tmp_path / "eva.yaml"), ConsoleReporter())
+    with pytest.raises(
+        ConfigError, match=r"which need the solver's weights, but `solver` `m` runs behind a URL: leave"
+    ):
+        refuse_unmeasurable(run)
+
+
 @pytest.mark.slow
 def test_a_theta_outside_the_bounds_does_not_play(tmp_path: Path) -> None:
     folder = tmp_path / "game"
@@ -96,3 +135,38 @@ def test_a_theta_outside_the_bounds_does_not_play(tmp_path: Path) -> None:
     done = eva(folder, "build", "--iter", "2")
     assert done.returncode == 0, done.stderr
     assert store.iterations() == [1, 2] and store.manifest(2).theta == 1
+
+
+@pytest.mark.slow
+def test_a_theta_is_measured_recorded_and_shown(built: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(built, tmp_path / "game")
+    strict = (*SMALL, "--set", "train.accept={max_kl: 0.0}")
+    refused = eva(folder, "run", "--iters", "2", settings=strict)
+    assert refused.returncode == 1
+    assert "Error: theta_2 is not accepted by `train.accept` (its KL divergence from theta_0 is " in refused.stderr
+    store = Store(folder)
+    kept = read_acceptance(store, 2)
+    assert kept is not None and kept.moved is not None
+    assert kept.why == tuple(too_far(Accept(max_kl=0.0), kept.moved))
+    assert kept.moved.before == store.manifest(2).models.solver
+    assert kept.moved.initial == store.manifest(1).models.solver
+    assert kept.moved.pairs == store.scan("preferences", 2).collect().height
+    assert kept.moved.chosen_per_token is not None and kept.moved.chosen_per_token > 0  # the recipe adds its likelihood
+    assert kept.moved.kl_per_token is not None and 0 < kept.moved.kl_per_token < 5
+    assert kept.moved.asked == "the set sandbox"
+    shown = eva(folder, "status").stdout
+    assert "NOT ACCEPTED: its KL divergence" in " ".join(shown.split())
+
+    # A kill after the record and before the folder is put aside: with wider bounds nothing is measured again.
+    rejected_folder(store, 2).rename(store.solver_folder(2))
+    wide = (*SMALL, "--set", "train.accept={max_kl: 9, max_chosen_drop: 9}")
+    done = eva(folder, "run", "--iters", "2", settings=wide)
+    assert done.returncode == 0, done.stderr
+    accepted = read_acceptance(store, 2)
+    assert accepted is not None and accepted.moved == kept.moved and accepted.why == ()
+    assert "chosen responses +" in eva(folder, "status").stdout
+    section = movement(store)
+    assert section is not None and isinstance(section.parts[0], Table)
+    assert [cells[0] for cells in section.parts[0].rows] == ["theta_2"] and section.parts[0].rows[0][-1] == "yes"
+    card = model_card(store, 2, store.solver_folder(2), repo=None, revision=None, dataset=None, licence=None)
+    assert f"KL to theta_0 {kept.moved.kl_per_token:.3g} nats per token" in card

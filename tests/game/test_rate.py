@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 from sandbox_runs import eva
 from small_store import small_store
 
-from eva_data.dataset.prompt_scores import keep_scores, read_score_record, read_scores
+from eva_data.dataset.records.prompt_scores import keep_scores, read_score_record, read_scores
 from eva_data.dataset.store import Store
 from eva_data.report.card import dataset_card
 from eva_data.report.measures.ratings import RATING_SUMMARY, rating_summary

@@ -10,7 +10,7 @@ import pytest
 from hub_server import WRITE, Hub
 from reviewing import NAMED, store_of_pairs
 
-from eva_data.dataset.prompt_scores import RECORD, keep_scores, read_score_record, read_scores
+from eva_data.dataset.records.prompt_scores import RECORD, keep_scores, read_score_record, read_scores
 from eva_data.dataset.store import Store
 from eva_data.files import write_json
 from eva_data.hub.checks.ratings_again import verify_ratings

@@ -57,7 +57,7 @@ def test_a_recipe_is_found_by_name_or_by_path(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("beta: 0.1\n")
     assert find_recipe("dpo") == RECIPES / "dpo.yaml"
     assert find_recipe(str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
-    with pytest.raises(ConfigError, match=r"`train\.recipe` is `dop`: known are cpo, dpo, dpo_nll, "):
+    with pytest.raises(ConfigError, match=r"`train\.recipe` is `dop`: known are cpo, dapo, dpo, dpo_nll, "):
         find_recipe("dop")
     with pytest.raises(ConfigError, match="no such file"):
         find_recipe(str(tmp_path / "yours.yaml"))

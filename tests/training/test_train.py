@@ -151,7 +151,7 @@ def test_two_steps_make_an_ordinary_model_folder(
     assert list(training["files"]) == ["iter_1.parquet"]
 
 
-@pytest.mark.parametrize("recipe", ["sandbox", "sandbox_simpo", "sandbox_orpo"])
+@pytest.mark.parametrize("recipe", ["sandbox", "sandbox_simpo", "sandbox_orpo", "sandbox_sppo"])
 def test_an_adapter_is_merged_into_the_model_that_is_saved(preference: ModuleType, tmp_path: Path, recipe: str) -> None:
     model = save_model(tmp_path / "model")
     save_dataset(tmp_path / "data", {"iter_1": pairs(12)})

@@ -15,6 +15,7 @@ from eva_data.cli.text.costs import spent_table
 from eva_data.cli.text.evaluations import print_evaluations
 from eva_data.cli.text.terminal import Terminal
 from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.records.acceptance import how_far, read_acceptance, rejected_folder
 from eva_data.dataset.staleness import settings_hash
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, EvaError
@@ -155,13 +156,18 @@ def print_spent(console: Console, ledger: Ledger) -> None:
 
 
 def _trained(store: Store, theta: int) -> str:
-    if not store.solver_folder(theta).exists():
+    rejected = rejected_folder(store, theta).exists()
+    if not store.solver_folder(theta).exists() and not rejected:
         return "missing"
     try:
-        refuse_damaged(store, theta)
+        if not rejected:
+            refuse_damaged(store, theta)
+        kept = read_acceptance(store, theta)
     except DataError as error:
         return escape(f"DAMAGED: {error}")
-    return "trained"
+    if rejected:
+        return escape(f"NOT ACCEPTED: {'; '.join(kept.why)}" if kept else "NOT ACCEPTED")
+    return escape("; ".join(["trained", *how_far(kept.moved if kept else None)]))
 
 
 def _staleness(run: Run, manifest: Manifest, previous: Manifest | None) -> str:

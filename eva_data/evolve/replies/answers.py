@@ -66,7 +66,7 @@ _LONG = 6
 
 def is_answer(text: str, parent: str) -> bool:
     """Whether the text answers a question or does a task, instead of asking for it."""
-    if _TO_BE_CONTINUED.search(text):
+    if _TO_BE_CONTINUED.search(text) or _extends_what_asks_nothing(text, parent):
         return False
     if _has_a_labelled_answer(text):
         return not _has_a_labelled_answer(parent)
@@ -114,6 +114,12 @@ def is_answer(text: str, parent: str) -> bool:
     if any(shape.asking) and len(shape.prose) <= 3:
         return False
     return _could_answer(hidden, shape, asked=parent.rstrip().endswith(("?", "？", "؟")))
+
+
+def _extends_what_asks_nothing(text: str, parent: str) -> bool:
+    """Whether a text is its whole parent and more, and the parent already looks like an answer: a prompt may too."""
+    before, words = parent.split(), text.split()
+    return 0 < len(before) < len(words) and words[: len(before)] == before and is_answer(parent, "")
 
 
 def _has_a_labelled_task(hidden: str) -> bool:

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 import polars as pl
 
-from eva_data.dataset.prompt_scores import read_score_record, read_scores
+from eva_data.dataset.records.prompt_scores import read_score_record, read_scores
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.evolve.scorer import HIGHEST, LOWEST

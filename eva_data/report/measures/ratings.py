@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import polars as pl
 
-from eva_data.dataset.prompt_scores import read_scores
+from eva_data.dataset.records.prompt_scores import read_scores
 from eva_data.dataset.store import Store
 from eva_data.errors import MissingExtraError
 

@@ -14,8 +14,8 @@ import polars as pl
 from pydantic import Field, PositiveInt
 
 from eva_data import __version__
-from eva_data.dataset.beside import parse_beside, read_settled, settle, write_waiting
 from eva_data.dataset.manifest import FileEntry, Record
+from eva_data.dataset.records.beside import parse_beside, read_settled, settle, write_waiting
 from eva_data.dataset.store import Store, stem_of
 from eva_data.files import write_json
 from eva_data.secrets import redacted

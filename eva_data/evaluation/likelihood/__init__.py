@@ -1,0 +1,1 @@
+"""How far training moves a solver: log-probabilities of responses, measured in another process."""

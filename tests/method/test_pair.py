@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -82,6 +82,7 @@ _ROWS = st.lists(
 )
 
 
+@settings(max_examples=40)
 @given(_ROWS, st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=7, max_size=7))
 def test_pairs_are_those_of_the_same_texts_in_single_spaces(texts: list[tuple[str, str]], rewards: list[float]) -> None:
     """Which rows are put in single spaces is a matter of time: it never changes who is chosen or rejected."""

@@ -7,7 +7,7 @@ from collections import Counter
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -91,6 +91,7 @@ def test_a_power_is_an_exponent_on_the_weights_as_shares_of_the_largest() -> Non
     assert _selected(_sample(table, fraction=1, power=0)) == ["a", "b", "d"], "all with a metric are alike"
 
 
+@settings(max_examples=40)
 @given(METRIC_VALUES, st.sampled_from(["proportional", "minmax", "inverted"]), st.integers(1, 3))
 def test_a_power_draws_in_the_order_of_the_raised_weights(values: list[float | None], weights: str, power: int) -> None:
     rows = _many(values)

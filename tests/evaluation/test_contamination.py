@@ -226,7 +226,7 @@ def test_a_reference_answer_that_is_a_chosen_response_flags_its_prompt(tmp_path:
     settings = SETTINGS | {"folder": str(store.folder), "evaluate": {"contamination": {"embeddings": False}}}
     run = Run(parse_config(settings, "the test"), ConsoleReporter())
     found = check_of(run, set_of(OTHER, reference=answer), 1)
-    assert found is not None and found[1].select("reason", "nearest_id", "score").rows() == [("ngram", "11", 1.0)]
+    assert found is not None and found[1].select("sign", "nearest_id", "score").rows() == [("ngram", "11", 1.0)]
     assert found[0].by is None
     # Short answers are the same by chance.
     short = check_of(run, set_of(OTHER, reference="oak"), 1)

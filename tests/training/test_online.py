@@ -306,8 +306,9 @@ def test_three_steps_train_and_evolve(
     online: ModuleType, tmp_path: Path, algorithm: str, architecture: Architecture
 ) -> None:
     model = save_model(tmp_path / "model", architecture)
-    # What random weights write as a creator is no prompt, and is eliminated.
-    blocks: dict[str, Any] = {"creator": {"model": "sandbox", "threads": 1}, "estimate": NOISE}
+    # What random weights write as a creator is no prompt, and is eliminated. No answer of theirs is right either, so
+    # the better of two wrong answers has to do.
+    blocks: dict[str, Any] = {"creator": {"model": "sandbox", "threads": 1}, "estimate": NOISE, "pair": {}}
     run = make_run(tmp_path / "data", str(model), **blocks)
     file = recipe(tmp_path, f"sandbox_{algorithm}", **SMALL, save_strategy="no", learning_rate=1e-3)
     online.main(arguments(tmp_path / "job", run, file, "--max_steps", "3"))

@@ -31,5 +31,5 @@ def lost_flags(store: Store, each: Compared, rows: pl.DataFrame) -> list[str]:
     numbers = [number for number in store.iterations() if number <= check.until]
     hits, _ = hits_of(evaluated, lambda: trained_texts(store, numbers), settings, None)
     marked = asked.select("prompt_id", pl.col("contaminated").fill_null("").str.split("+"))
-    told = hits.join(marked, on="prompt_id").filter(~pl.col("reason").is_in(pl.col("contaminated")))
+    told = hits.join(marked, on="prompt_id").filter(~pl.col("sign").is_in(pl.col("contaminated")))
     return told["prompt_id"].unique().sort().to_list()

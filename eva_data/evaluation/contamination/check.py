@@ -43,7 +43,7 @@ EVALUATED = pl.Schema({"row": pl.UInt32, "prompt_id": pl.String, "part": pl.Stri
 HITS = pl.Schema(
     {
         "prompt_id": pl.String,  # of the evaluated set
-        "reason": pl.String,
+        "sign": pl.String,
         "nearest_id": pl.String,  # the prompt that is repeated, or whose chosen response is
         "score": pl.Float64,  # 1 for ngram, the Jaccard similarity for numbers, else a cosine
     }
@@ -52,7 +52,7 @@ HITS = pl.Schema(
 
 
 _FOUND = pl.Schema(
-    {"row": pl.UInt32, "reason": pl.String, "nearest_id": pl.String, "score": pl.Float64, "of_ancestor": pl.Boolean}
+    {"row": pl.UInt32, "sign": pl.String, "nearest_id": pl.String, "score": pl.Float64, "of_ancestor": pl.Boolean}
 )
 """One row per hit of an evaluated text."""
 
@@ -157,8 +157,8 @@ def hits_of(
         numbered = part.with_columns(other=pl.int_range(pl.len(), dtype=pl.UInt32))
         asked = numbered.filter(pl.col("kind") != CHOSEN)
         pairs = [
-            words.pairs(numbered.select("other", "text")).with_columns(reason=pl.lit(NGRAM)),
-            numbers.pairs(asked.select("other", "text")).with_columns(reason=pl.lit(NUMBERS)),
+            words.pairs(numbered.select("other", "text")).with_columns(sign=pl.lit(NGRAM)),
+            numbers.pairs(asked.select("other", "text")).with_columns(sign=pl.lit(NUMBERS)),
         ]
         near = pl.concat(pairs).join(numbered, on="other").rename({"id": "nearest_id"})
         hits.append(near.with_columns(of_ancestor=pl.col("kind") == ANCESTOR).select(_FOUND.names()))
@@ -176,11 +176,11 @@ def hits_of(
 def _strongest(evaluated: pl.DataFrame, hits: list[pl.DataFrame]) -> pl.DataFrame:
     empty = pl.DataFrame(schema=_FOUND)
     every = pl.concat([empty, *(frame.select(_FOUND.names()).cast(dict(_FOUND)) for frame in hits)])  # type: ignore[arg-type]
-    reason = pl.when("of_ancestor").then(pl.lit(DESCENDANT)).otherwise("reason")
+    sign = pl.when("of_ancestor").then(pl.lit(DESCENDANT)).otherwise("sign")
     return (
         every.join(evaluated.select("row", "prompt_id"), on="row")
-        .with_columns(reason=reason)
-        .sort("prompt_id", "reason", "score", "nearest_id", descending=[False, False, True, False])
-        .unique(["prompt_id", "reason"], keep="first", maintain_order=True)
+        .with_columns(sign=sign)
+        .sort("prompt_id", "sign", "score", "nearest_id", descending=[False, False, True, False])
+        .unique(["prompt_id", "sign"], keep="first", maintain_order=True)
         .select(HITS.names())
     )

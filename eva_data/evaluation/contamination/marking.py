@@ -66,12 +66,12 @@ class SetCheck:
 
 def summary(hits: pl.DataFrame) -> pl.DataFrame:
     """One row per flagged prompt of HITS: `prompt_id`, all reasons, and the surest hit's id and score."""
-    surest = pl.col("reason").replace_strict({name: place for place, name in enumerate(REASONS)})
+    surest = pl.col("sign").replace_strict({name: place for place, name in enumerate(REASONS)})
     return (
         hits.sort("prompt_id", surest)
         .group_by("prompt_id", maintain_order=True)
         .agg(
-            contaminated=pl.col("reason").str.join(SEPARATOR),
+            contaminated=pl.col("sign").str.join(SEPARATOR),
             nearest_id=pl.col("nearest_id").first(),
             nearest_score=pl.col("score").first(),
         )

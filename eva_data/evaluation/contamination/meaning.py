@@ -33,7 +33,7 @@ Parts = Callable[[], Iterator[pl.DataFrame]]
 class Measure:
     """A way to compare texts by meaning."""
 
-    reason: str
+    sign: str
     vectors: Callable[[pl.Series], Rows]
     similar: Similarity
     """For two texts of the same language."""
@@ -81,7 +81,7 @@ class Meaning:
                     pool.see(measure.vectors(texts["text"]), texts["id"], texts["root"])
 
     def hits(self, parts: Parts) -> pl.DataFrame:
-        """One row per text with a neighbour of the same meaning: `row`, `reason`, `nearest_id`, `score`, `asked`.
+        """One row per text with a neighbour of the same meaning: `row`, `sign`, `nearest_id`, `score`, `asked`.
 
         `asked` is false for a reference answer, whose neighbour is a chosen response. `parts` is read once more for the
         texts of the neighbours.
@@ -92,7 +92,7 @@ class Meaning:
         ]
         near = pl.concat(found)
         if near.is_empty():
-            return near.select("row", "nearest_id", "score", "asked", reason=pl.lit(EMBEDDING))
+            return near.select("row", "nearest_id", "score", "asked", sign=pl.lit(EMBEDDING))
         pairs = near.join(_texts_of(near, parts), on=["nearest_id", "asked"], maintain_order="left")
         texts = list(zip(pairs["text"], pairs["nearest_text"], strict=True))
         pairs = pairs.with_columns(
@@ -100,8 +100,8 @@ class Meaning:
             english=pl.Series([_is_english(one) and _is_english(other) for one, other in texts], dtype=pl.Boolean),
         )
         close = [self._close(place, measure) for place, measure in enumerate(self._measures)]
-        reason = pl.col("measure").replace_strict(dict(enumerate(each.reason for each in self._measures)))
-        return pairs.filter(pl.any_horizontal(close)).select("row", "nearest_id", "score", "asked", reason=reason)
+        sign = pl.col("measure").replace_strict(dict(enumerate(each.sign for each in self._measures)))
+        return pairs.filter(pl.any_horizontal(close)).select("row", "nearest_id", "score", "asked", sign=sign)
 
     def _near(self, place: int, pool: Neighbours, texts: pl.DataFrame, asked: bool) -> pl.DataFrame:
         """The neighbours that may count, in one language or another."""

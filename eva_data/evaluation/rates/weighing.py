@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,9 @@ KEYS = ["prompt_id", "turn", "sample"]
 
 FEWEST = 10
 """Prompts below which no influence of style is fitted."""
+
+MANY_RATINGS = 50
+"""Rated prompts from which their mean has the interval of the studentised bootstrap, as rewards have it."""
 
 SOLVER, OTHER = "solver", "other"
 
@@ -86,6 +89,10 @@ def rate(scores: pl.DataFrame, rule: JudgingRule, scale: tuple[float, float], se
     if rule.kind == "score":
         # A reward's scale has no ends, so one prompt alone has no interval.
         return mean_difference(values, 0 * values, seed=seed) if values.size > 1 else None
+    if rule.kind == "rate" and values.size >= MANY_RATINGS and np.ptp(values) > 0:
+        # Part of a prompt at the far end of a long scale makes `bounded_mean` too wide for ratings near the other end.
+        drawn = mean_difference(values, 0 * values, seed=seed)
+        return replace(drawn, low=max(drawn.low, scale[0]), high=min(drawn.high, scale[1]))
     if rule.weights is None:
         return bounded_mean(values, *scale)
     ordered = scores.sort("score", "weight", "prompt_id")

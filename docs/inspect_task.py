@@ -1,7 +1,7 @@
 """A task of inspect_ai on the prompts of eva-data: a model answers, and a grader compares with the kept answers.
 
     pip install inspect_ai pyarrow      # in an environment of its own
-    inspect eval examples/inspect_task.py -T path=data/NAME/evaluations/theta_2.parquet \
+    inspect eval docs/inspect_task.py -T path=data/NAME/evaluations/theta_2.parquet \
         --model openai/gpt-4o-mini --model-role grader=anthropic/claude-sonnet-4-0
 
 `path` is a file of `evaluations` (a model answers the evaluated sets again, and is compared with that theta), of

@@ -1,4 +1,4 @@
-"""The examples are programs, and the task of inspect_ai scores as it says where inspect_ai is installed."""
+"""The task of inspect_ai is a program, and it scores as it says where inspect_ai is installed."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 import polars as pl
 import pytest
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: str(path.name))
-def test_every_example_is_a_program(path: Path) -> None:
+def test_the_task_is_a_program() -> None:
+    path = DOCS / "inspect_task.py"
     compile(path.read_text(encoding="utf-8"), str(path), "exec")
 
 
 def test_the_task_of_inspect_ai_compares_in_both_orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inspect_ai: Any = pytest.importorskip("inspect_ai", reason="inspect_ai is no dependency: install it to run this")
     models: Any = pytest.importorskip("inspect_ai.model")
-    monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
+    monkeypatch.setattr(sys, "path", [str(DOCS), *sys.path])
     import inspect_task  # type: ignore[import-not-found]
 
     def says(*replies: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from eva_data.calls import Chain, Completion, Message, Request
-from eva_data.config import EvaluationSet
+from eva_data.config import Evaluate, EvaluationSet
 from eva_data.config.base import Settings
 from eva_data.errors import ConfigError, StaleError
 from eva_data.evaluation.sets import Note, answered_by, read_baseline
@@ -95,10 +95,9 @@ def _decoding(run: Run, player: Player, block: EvaluationSet) -> str:
 
 
 def _sampling(run: Run, player: Player, block: EvaluationSet) -> dict[str, Any]:
-    evaluate = run.config.evaluate
-    several = block.samples > 1
-    temperature = player.block.temperature if several or evaluate is None else evaluate.temperature
-    longest = (evaluate.max_tokens if evaluate else None) or player.block.max_tokens
+    evaluate = run.config.evaluate or Evaluate(heldout=0)
+    temperature = player.block.temperature if block.samples > 1 else evaluate.temperature
+    longest = evaluate.max_tokens or player.block.max_tokens
     return {"temperature": temperature, "top_p": player.block.top_p, "max_tokens": longest}
 
 

@@ -43,6 +43,13 @@ class Told(Record):
     judged: NonNegativeInt = 0
     estimate: Ends = None
     length_controlled: Ends = None
+    length_name: str | None = None
+    style_controlled: Ends = None
+    style: dict[str, float] | None = None
+    probabilities: float | None = None
+    people: dict[str, float | None] | None = None
+    not_comparable: list[str] | None = None
+    contamination: dict[str, Any] | None = None
     categories: dict[str, Ends] = Field(default_factory=dict)
     pass_at: dict[str, Ends] = Field(default_factory=dict)
     tokens: list[float | None] = Field(default_factory=list)

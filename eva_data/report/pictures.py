@@ -12,7 +12,7 @@ import polars as pl
 
 from eva_data.foreign import visible
 from eva_data.report.distributions import Axis, axis_of, correlations, grid, histogram
-from eva_data.report.measures.evaluated import by_set, theta_lines, unit_of
+from eva_data.report.measures.evaluated import by_set, longest_lines, theta_lines, unit_of
 from eva_data.tables.metrics import MEANING, column_of, meaning_of
 
 if TYPE_CHECKING:
@@ -230,22 +230,29 @@ def evaluations(figure: Figure, record: EvaluationRecord) -> None:
     """How the solvers do on each set, theta by theta, with 95 % intervals."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    drawn = {name: (unit_of(made[0]), theta_lines(made)) for name, made in by_set(record).items() if theta_lines(made)}
+    colours = (BLUE, ORANGE, GREEN)
+    drawn = {
+        name: (unit_of(made[0]), *longest_lines(made, len(colours)))
+        for name, made in by_set(record).items()
+        if theta_lines(made)
+    }
     more = f", of {len(drawn)} sets the first {MOST_SETS}" if len(drawn) > MOST_SETS else ""
     _title(figure, f"How each solver does on prompts that none was trained on, with 95 % intervals{more}")
     places = list(drawn.items())[:MOST_SETS]
-    for axes, (name, (unit, series)) in zip(figure.subplots(1, len(places), squeeze=False).flat, places, strict=True):
-        for (label, points), colour, marker in zip(series.items(), (BLUE, ORANGE, GREEN), "osD", strict=False):
+    for axes, (name, (unit, series, of_all)) in zip(
+        figure.subplots(1, len(places), squeeze=False).flat, places, strict=True
+    ):
+        for (label, points), colour, marker in zip(series.items(), colours, "osD", strict=False):
             x, y = [point[0] for point in points], [point[1] for point in points]
             ends = [[point[1] - point[2] for point in points], [point[3] - point[1] for point in points]]
             style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5, "capsize": 3}
             axes.errorbar(x, y, yerr=ends, label=_short(label), **style)
-        axes.set_title(f"{_short(name)}: {_short(unit)}")
+        axes.set_title(f"{_short(name)}: {_short(unit)}{of_all}")
         axes.set_xlabel("theta")
         axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
         thetas = [point[0] for points in series.values() for point in points]
         axes.set_xlim(min(thetas) - 0.5, max(thetas) + 0.5)
-        if unit != "rating":
+        if unit not in ("rating", "reward"):
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         if unit == "win rate":
             axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle="--")

@@ -107,6 +107,14 @@ def theta_lines(made: Sequence[Compared]) -> dict[str, list[tuple[int, float, fl
     return {label: sorted(points) for label, points in lines.items() if len({point[0] for point in points}) > 1}
 
 
+def longest_lines(made: Sequence[Compared], most: int) -> tuple[dict[str, list[tuple[int, float, float, float]]], str]:
+    """The `most` lines of `theta_lines` with the most thetas, and what a caption says if there are more."""
+    lines = theta_lines(made)
+    longest = sorted(lines, key=lambda label: -len(lines[label]))[:most]
+    said = f", against {most} of {len(lines)} other sides" if len(lines) > most else ""
+    return {label: lines[label] for label in lines if label in longest}, said
+
+
 def has_lines(record: EvaluationRecord | None) -> bool:
     """Whether any set was evaluated with more than one theta."""
     return any(theta_lines(made) for made in by_set(record).values())

@@ -117,24 +117,27 @@ def lines(
     caption: str,
     series: Mapping[str, Sequence[Point]],
     *,
+    x: str = "iteration",
     y: str,
     low: float | None = None,
 ) -> Chart:
-    """One line per series over the iterations: (iteration, value, low end, high end). The ends are a shaded band.
+    """One line per series over the iterations: (iteration, value, low end, high end). The ends are bars.
 
-    The n-th series has the n-th colour of SERIES, and a marker of its own. `low` is where the axis begins.
+    The n-th series has the n-th colour of SERIES, and a marker of its own. `x` and `y` name the axes. `low` is where the
+    axis of the values begins.
     """
 
     def draw(axes: Axes) -> None:
-        for (_, points), colour, marker in zip(series.items(), SERIES, "osD", strict=False):
-            x = [point[0] for point in points]
-            axes.plot(x, [point[1] for point in points], color=colour, marker=marker, markersize=5, linewidth=1.6)
+        for points, colour, marker in zip(series.values(), SERIES, "osD", strict=False):
+            places = [point[0] for point in points]
+            axes.plot(places, [point[1] for point in points], color=colour, marker=marker, markersize=5, linewidth=1.6)
             banded = [point for point in points if point[2] is not None and point[3] is not None]
             if banded:
                 ends = [[point[1] - point[2] for point in banded], [point[3] - point[1] for point in banded]]  # type: ignore[operator]
                 at = [point[0] for point in banded]
                 axes.errorbar(at, [point[1] for point in banded], yerr=ends, fmt="none", ecolor=colour, capsize=3)
         iterations_axis(axes, sorted({point[0] for points in series.values() for point in points}))
+        axes.set_xlabel(x)
         axes.set_ylabel(y)
         if low is not None:
             top = axes.get_ylim()[1]

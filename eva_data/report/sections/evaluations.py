@@ -14,12 +14,12 @@ from eva_data.report.measures.evaluated import (
     by_set,
     contamination_of,
     ends_of,
+    longest_lines,
     shown,
-    theta_lines,
     unit_of,
     warnings_of,
 )
-from eva_data.report.page.charts import Point, lines
+from eva_data.report.page.charts import SERIES, Point, lines
 from eva_data.report.page.parts import Alarm, Cell, Charts, Figure, Part, Section, Table, Words
 from eva_data.report.sections.by_category import by_category, categories_of
 from eva_data.tables.schemas import EVALUATIONS, empty
@@ -106,10 +106,12 @@ def _contamination(each: Compared) -> str:
 
 def _line(name: str, unit: str, made: Sequence[Compared]) -> Charts | None:
     """The estimates over the thetas, one line for each other side. None with fewer than two thetas."""
-    kept: dict[str, list[Point]] = {label: list(points) for label, points in theta_lines(made).items()}
+    longest, of_all = longest_lines(made, len(SERIES))
+    kept: dict[str, list[Point]] = {label: list(points) for label, points in longest.items()}
     if not kept:
         return None
-    chart = lines("evaluations", f"{unit} on {name}, theta by theta, with 95 % intervals", kept, y=unit)
+    caption = f"{unit} on {name}, theta by theta, with 95 % intervals{of_all}"
+    chart = lines("evaluations", caption, kept, x="theta", y=unit)
     return Charts((chart,), tuple((label, place) for place, label in enumerate(kept)))
 
 

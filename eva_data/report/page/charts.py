@@ -123,8 +123,8 @@ def lines(
 ) -> Chart:
     """One line per series over the iterations: (iteration, value, low end, high end). The ends are bars.
 
-    The n-th series has the n-th colour of SERIES, and a marker of its own. `x` and `y` name the axes. `low` is where the
-    axis of the values begins.
+    The n-th series has the n-th colour of SERIES, and a marker of its own. `x` and `y` name the axes. `low` is where
+    the axis of the values begins.
     """
 
     def draw(axes: Axes) -> None:

@@ -388,7 +388,9 @@ def _entry(
 
 def _beside(prompts: pl.DataFrame) -> dict[str, str]:
     """The hash of everything that a set holds beside its prompts and that is shown or told; empty without any."""
-    columns = prompts.select("turn_2", "reference", "checklist", "category")
+    # Reviewed pairs have no second turn.
+    shown = [name for name in ("turn_2", "reference", "checklist", "category") if name in prompts.columns]
+    columns = prompts.select(shown)
     if all(column.null_count() == prompts.height for column in columns):
         return {}
     return {"beside": hashlib.sha256(columns.write_json().encode()).hexdigest()}

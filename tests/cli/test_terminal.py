@@ -78,9 +78,9 @@ def in_terminal(line: list[str], folder: Path, **environment: str) -> tuple[int,
     return process.wait(), told.decode().replace("\r\n", "\n")
 
 
-def assert_inert(told: str, *, terminal: bool) -> None:
+def assert_inert(told: str, *, terminal: bool, escaped: str = ESCAPED) -> None:
     """Fail if a part of HOSTILE acts or cannot be read."""
-    assert ESCAPED in OURS.sub("", told) if terminal else ESCAPED in told
+    assert escaped in OURS.sub("", told) if terminal else escaped in told
     left = OURS.sub("", told) if terminal else told
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]", left)
     for text in ("\x1b[31m", "\x1b]0;", "\x9b", "\x00", "🔥"):
@@ -134,12 +134,14 @@ def test_status_and_verify_print_what_a_foreign_dataset_says_as_text(tmp_path: P
     files = json.loads((folder / "manifests" / "iter_1.json").read_text())["files"]
     entry = {"sha256": "0" * 64, "rows": 0, "bytes": 0}
     change_manifest(folder, 1, files=files | {f"rejects/{HOSTILE}.parquet": entry})
+    # A file's name that no manifest may hold is cut.
+    cut = ESCAPED.partition("tags:")[0]
     status, told = run(terminal, tmp_path, "status")
     assert status == 0, told
-    assert_inert(told, terminal=terminal)
+    assert_inert(told, terminal=terminal, escaped=cut)
     status, told = run(terminal, tmp_path, "verify", "--iter", "1")
     assert status == 1
-    assert_inert(told, terminal=terminal)
+    assert_inert(told, terminal=terminal, escaped=cut)
 
 
 class _Hostile(Quiet):

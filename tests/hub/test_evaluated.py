@@ -47,6 +47,7 @@ def test_evaluations_are_published_pulled_and_verified(hub: Hub, tmp_path: Path)
         "evaluations/theta_0.parquet",
         "evaluations/theta_1.parquet",
         "manifests/evaluations.json",
+        "plots/evaluations.png",
     }
     card = files["README.md"].decode()
     assert "config_name: evaluations" in card and "| `puzzles` | `verifier` | `theta_1` |" in card

@@ -70,7 +70,7 @@ def test_a_share_of_the_earlier_pairs_is_trained_on_beside_all_of_the_iteration(
     }
 
     own, _, _ = preference.parse_arguments(arguments(tmp_path, model, *more))
-    first, _, _ = preference.replay_pairs(own, 7)
+    first, _, _ = preference.replay_pairs(own, 7, preference.COLUMNS)
     words = [turns[0]["content"] for turns in first[0]["chosen"]]
     expected = replayed(splits["iter_1"].lazy(), share=0.5, seed=7, into=3, iteration=1).collect()["pair_id"].to_list()
     assert sorted(word.rjust(32, "0") for word in words) == expected

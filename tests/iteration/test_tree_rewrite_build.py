@@ -118,7 +118,7 @@ def check_candidates(attempts: pl.DataFrame, card: str) -> None:
     complexity, quality = taken.select("complexity", "quality").mean().row(0)
     assert f"| 2 | {taken.height} | {complexity:.4g} | {quality:.4g} |" in card
     assert "each time in 3 ways, of which the way that it rates best is kept, by `eva`" in card
-    assert "The solver then rewrites the chosen answer to a better one of the same length (within 10 % of" in card
+    assert "The solver then rewrites the chosen answer into a better answer of the same length (within 10 % of" in card
 
 
 def check_rewritten(built: dict[str, pl.DataFrame], shown: str) -> None:

@@ -31,7 +31,7 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TEST)
 
-# The tests that run no model and need no foreign server. They take a minute and a half of one processor.
+# The quick tests, which run no model: a minute and a half of one processor.
 test-fast: $(READY)
 	$(BIN)/python -m pytest -m "not slow and not long and not argilla" $(TEST)
 

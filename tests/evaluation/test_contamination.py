@@ -42,6 +42,8 @@ from eva_data.ledger import Ledger
 from eva_data.tables.ids import prompt_id
 from eva_data.tables.schemas import EVALUATIONS, MESSAGES
 
+pytestmark = pytest.mark.slow
+
 PLANTED = Path(__file__).parent / "planted"
 
 

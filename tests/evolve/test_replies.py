@@ -21,6 +21,8 @@ from eva_data.thoughts import without_thoughts
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from replies import SETS, fate, figures, read_set
 
+pytestmark = pytest.mark.slow
+
 NO_END = Unparsable("the reasoning has no end")
 evolved = after("Prompt#:")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 from small_store import SETTINGS, prompt, replace_table, small_store
 
 from eva_data.cli.text.progress import ConsoleReporter
@@ -21,6 +22,8 @@ from eva_data.hub.checks.replay import replay_repetitions
 from eva_data.iteration.run import Run
 from eva_data.secrets import SHOWN
 from eva_data.tables.schemas import EVOLUTIONS, PROMPTS, conform
+
+pytestmark = pytest.mark.slow
 
 WHAT = "which evolutions repeat a prompt or a benchmark"
 

@@ -20,6 +20,8 @@ from eva_data.review.answers import ANSWERS, as_reviews
 from eva_data.review.pull import add_revision, reviewable
 from eva_data.tables.schemas import TABLES
 
+pytestmark = pytest.mark.slow
+
 REPO = "alice/game"
 LETTERS = "Ab3dEf6hIj9lMn2pQr5tUv8xYz1BcD4fGh7J"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"

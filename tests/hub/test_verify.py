@@ -17,6 +17,8 @@ from eva_data.files import sha256
 from eva_data.hub.verify import verify_iteration
 from eva_data.ledger import Ledger
 
+pytestmark = pytest.mark.slow
+
 PUBLISHED = Path(__file__).parents[1] / "fixtures" / "published_by_0_1_0"
 
 Manifest = dict[str, Any]

@@ -30,6 +30,8 @@ from eva_data.report.card import dataset_card, write_card
 from eva_data.report.markdown import LINES, LONGEST, code, prose
 from eva_data.tables.schemas import EVOLUTIONS, MESSAGES, PROMPTS, RESPONSES, TABLES, empty
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).parents[2]
 HEADINGS = [
     "small",

@@ -37,6 +37,8 @@ from eva_data.review.pull import add_revision, reviewable
 from eva_data.review.record import content_of
 from eva_data.tables.schemas import REVIEWS
 
+pytestmark = pytest.mark.slow
+
 REPO = "alice/game"
 COMMENT = "The first one is by my colleague Ann."
 

@@ -18,6 +18,8 @@ from eva_data.calls import Chain, Request
 from eva_data.errors import BudgetError, ConfigError, EndpointError, ModelError
 from eva_data.ledger import Ledger
 
+pytestmark = pytest.mark.slow
+
 KEY_ENV = "EVA_TEST_KEY"
 
 

@@ -22,6 +22,8 @@ from eva_data.models.remote.faults import Refused, Throttled, Transient, fault_o
 from eva_data.models.remote.transport import read_reply
 from eva_data.models.way import proxy_of
 
+pytestmark = pytest.mark.slow
+
 NEUTRAL = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 16}
 
 

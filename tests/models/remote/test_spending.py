@@ -21,6 +21,8 @@ from eva_data.models.remote.budget import cost, most
 from eva_data.models.remote.litellm_provider import price_of
 from eva_data.models.remote.llm import RemoteLLM
 
+pytestmark = pytest.mark.slow
+
 DOLLAR_A_TOKEN = (1e6, 1e6)
 
 

@@ -26,6 +26,8 @@ from eva_data.errors import ModelError
 from eva_data.models.vllm.command import arguments, first_error, interpreter
 from eva_data.models.vllm.server import Servers, VllmServer
 
+pytestmark = pytest.mark.slow
+
 
 def solver(folder: Path, how: str = "", **fields: Any) -> VllmModel:
     fakes = (f"--fake={how}",) if how else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_draw_and_mix_follow_the_topics_and_can_be_replayed(by_topic: Path) -> N
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda table: table.with_columns(topic=3 - pl.col("topic")), "topics: 100 % come out otherwise"),
+        (lambda table: table.with_columns(topic=3 - pl.col("topic")), r"topics: (\d+) of \1 topics come out otherwise"),
         (lambda table: table.clear(), "have no row"),
     ],
 )
@@ -73,9 +74,8 @@ def test_topics_that_were_changed_are_found(
     changed["topics"] = change(changed["topics"])
     unknown: list[str] = []
     [problem] = replay_topics(store, manifest, changed, unknown)
-    number = changed["topics"].height
-    assert said.replace("100 %", f"{number} of {number} topics") in problem and unknown == []
-    if number == 0:
+    assert re.search(said, problem) and unknown == []
+    if changed["topics"].is_empty():
         assert replay(store, manifest, changed) != []
 
 

@@ -36,11 +36,7 @@ def verified(run: Run, block: EvaluationSet, faced: pl.DataFrame, name: str) -> 
         reason=pl.when(pl.col("response").is_null()).then(pl.lit(NO_ANSWER)),
     )
     asked_rows = rows.filter(pl.col("reason").is_null()).sort("prompt_id", "turn", "sample")
-    grouped = (
-        asked_rows.group_by("prompt_id", "turn", maintain_order=True)
-        .agg(pl.col("prompt").first(), response_idx=pl.col("sample"), responses=pl.col("response"))
-        .select("prompt_id", "prompt", "response_idx", "responses")
-    )
+    grouped = _by_prompt(asked_rows)
     results = run.score(scorer, grouped, iteration=0, folder=name)
     flat = [score for _, scores in results for score in scores]
     answered = asked_rows.with_columns(
@@ -49,6 +45,15 @@ def verified(run: Run, block: EvaluationSet, faced: pl.DataFrame, name: str) -> 
     )
     unanswered = rows.filter(pl.col("reason").is_not_null()).with_columns(score=pl.lit(None, pl.Float64))
     return pl.concat([unanswered.select(answered.columns), answered])
+
+
+def _by_prompt(answers: pl.DataFrame) -> pl.DataFrame:
+    """One row per prompt and turn with its answers, as rewards are asked."""
+    return (
+        answers.group_by("prompt_id", "turn", maintain_order=True)
+        .agg(pl.col("prompt").first(), response_idx=pl.col("sample"), responses=pl.col("response"))
+        .select("prompt_id", "prompt", "response_idx", "responses")
+    )
 
 
 def rewards_of(run: Run, block: EvaluationSet) -> tuple[Scorer, ...]:
@@ -92,11 +97,7 @@ def scored(run: Run, block: EvaluationSet, faced: pl.DataFrame, name: str) -> pl
         reason=pl.when(pl.col("response").is_null()).then(pl.lit(NO_ANSWER)),
     )
     open_rows = rows.filter(pl.col("reason").is_null()).sort("prompt_id", "turn", "sample")
-    grouped = (
-        open_rows.group_by("prompt_id", "turn", maintain_order=True)
-        .agg(pl.col("prompt").first(), response_idx=pl.col("sample"), responses=pl.col("response"))
-        .select("prompt_id", "prompt", "response_idx", "responses")
-    )
+    grouped = _by_prompt(open_rows)
     key = "reward" if block.rule == "reward" else "evaluate.second_reward"
     found = pl.concat(
         scored_by(run, scorer, grouped, stage="evaluate", name=f"{name}-{number}", iteration=0, key=key)

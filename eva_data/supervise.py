@@ -116,33 +116,77 @@ def last_lines(log: Path, count: int = 20) -> str:
 
 def main(command: Sequence[str]) -> int:
     """Run `command` until it ends or standard input closes. Return its status, which is 128 + n after signal n."""
-    parent = os.getppid()
-    _adopt_orphans()
-    wake = _wake_on_signals()
+    overseer = Overseer()
     try:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     except OSError as error:
         print(f"cannot start {command[0]}: {error.strerror}", file=sys.stderr)
         return 127
-    family = _Family(child)
-    stopping = False
-    while child.returncode is None and not stopping:
-        ready, _, _ = select.select([sys.stdin, wake], [], [], 1.0)
-        signals = os.read(wake, 512) if wake in ready else b""
+    status = overseer.watch(child.pid)
+    child.returncode = status
+    return status
+
+
+class Overseer:
+    """What makes this process a supervisor: orphans come to it, and signals and the end of standard input wake it."""
+
+    def __init__(self) -> None:
+        self._parent = os.getppid()
+        _adopt_orphans()
+        self._wake = _wake_on_signals()
+        self.stopping = False
+        """Whether everything is to end: the parent is gone, or has asked for it."""
+
+    def watch(self, child: int) -> int:
+        """Wait until the child with this pid ends or everything is to end; then end its whole family.
+
+        Return its status, which is 128 + n after signal n.
+        """
+        family = _Family(child)
+        while family.status is None and not self.stopping:
+            if self._sleep():
+                self.stopping = True
+            family.look()
+        # A killed parent may be started again at once. Nothing of the old one may be writing by then.
+        family.end(grace=GRACE_SECONDS if os.getppid() == self._parent else 0.0)
+        assert family.status is not None
+        return family.status if family.status >= 0 else 128 - family.status
+
+    def heard(self, seconds: float) -> bool:
+        """Wait until standard input can be read, which its end counts as. False after so long, or if all is to end."""
+        deadline = time.monotonic() + seconds
+        while not self.stopping and time.monotonic() < deadline:
+            if self._sleep():
+                return True
+        return False
+
+    def leave(self) -> None:
+        """In a fork of this process: be no supervisor any more."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for file in self._wake:
+            os.close(file)
+
+    def _sleep(self) -> bool:
+        """Sleep for a second at most; whether standard input can be read."""
+        read = self._wake[0]
+        ready, _, _ = select.select([0, read], [], [], 1.0)
+        signals = os.read(read, 512) if read in ready else b""
         # The parent's pid counts too, since a copy of the parent that a bare fork made would hold the pipe open.
-        stopping = sys.stdin in ready or signal.SIGTERM in signals or signal.SIGINT in signals or os.getppid() != parent
-        family.look()
-    # A killed parent may be started again at once. Nothing of the old one may be writing by then.
-    family.end(grace=GRACE_SECONDS if os.getppid() == parent else 0.0)
-    assert child.returncode is not None
-    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+        if signal.SIGTERM in signals or signal.SIGINT in signals or os.getppid() != self._parent:
+            self.stopping = True
+        return 0 in ready
 
 
 class _Family:
-    """The command and all its known descendants."""
+    """A child of this process and all its known descendants."""
 
-    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+    def __init__(self, child: int) -> None:
         self._child = child
+        self.status: int | None = None
+        """Status of the child as `subprocess` gives it; None while the child is running."""
         self._known: set[psutil.Process] = set()
         self._beyond_reach: set[psutil.Process] = set()
 
@@ -150,8 +194,8 @@ class _Family:
         """Collect the status of processes that ended, and note which are alive."""
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                if ended[0] == self._child.pid:
-                    self._child.returncode = os.waitstatus_to_exitcode(ended[1])
+                if ended[0] == self._child:
+                    self.status = os.waitstatus_to_exitcode(ended[1])
         # Orphans come to us on Linux only. Elsewhere, an orphan is found only if it was seen before its parent ended.
         if sys.platform != "linux":
             self._known.update(psutil.Process().children(recursive=True))
@@ -166,7 +210,7 @@ class _Family:
                 self._signal(process, signal.SIGKILL if late else signal.SIGTERM)
             asked |= members
             time.sleep(0.02)
-        while self._child.returncode is None:
+        while self.status is None:
             time.sleep(0.001)
             self.look()
 
@@ -200,15 +244,15 @@ def _adopt_orphans() -> None:
             raise OSError(ctypes.get_errno(), "cannot become the parent of orphaned processes")
 
 
-def _wake_on_signals() -> int:
-    """A file that becomes readable, with the signal's number, when a child ends or this process is asked to end."""
+def _wake_on_signals() -> tuple[int, int]:
+    """Both ends of a pipe that holds the number of a signal when a child ends or this process is asked to end."""
     read, write = os.pipe()
     os.set_blocking(read, False)
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    return read
+    return read, write
 
 
 if __name__ == "__main__":

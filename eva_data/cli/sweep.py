@@ -47,14 +47,16 @@ def sweep(file: str, folder: Path | None, jobs: int, seeds: int | None, dry_run:
     from eva_data.experiments.arms import begin, play_all, plays_of
     from eva_data.experiments.design import read_sweep
     from eva_data.experiments.finish import finish
+    from eva_data.experiments.worlds import hold_gate
 
     read = read_sweep(file)
     place = folder or Path("sweeps") / read.design.name
-    plays = tuple(play for play in plays_of(read) if seeds is None or play.seed <= seeds)
+    plays = plays_of(read)[: None if seeds is None else seeds * len(read.design.arms)]
     if dry_run:
         say(outlook(read, place, plays))
         return
     begin(read, place)
+    hold_gate(read, place)
     tell = print_ended(read.design, place, len(plays))
     ended = play_all(read, place, plays, jobs=jobs, budget=budget, ended=tell)
     command = ["eva-data", "sweep", Path(file).name, *(["--seeds", str(seeds)] if seeds else [])]

@@ -44,6 +44,8 @@ class EvaluationSet(Settings):
     """Commit, tag or branch of the Hub dataset."""
     sandbox: int | None = Field(None, gt=0)
     """How many held-out prompts of each depth of the sandbox's world to take, instead of a file."""
+    depths: tuple[Annotated[int, Field(ge=1, le=5)], ...] = (1, 2, 3, 4, 5)
+    """Numbers of operations of the prompts that `sandbox` takes."""
     column: str = "prompt"
     """Column of the prompt: text or messages."""
     turn_2: str | None = None

@@ -14,7 +14,7 @@ RECORDED = "recorded"
 
 INTRODUCED: Mapping[str, Mapping[str, Any]] = {
     "Config": {"evaluate": None, "online": {"estimate": "parent"}},
-    "Seeds": {"input": None},
+    "Seeds": {"input": None, "world": "careless"},
     "ApiModel": {"options": {}, "fields": {}},
     "Estimate": {"min_best": None, "min_right": None},
     "Sample": {"power": 1.0, "by_topic": False},

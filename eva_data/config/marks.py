@@ -80,7 +80,9 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     ),
     "Judge": _block(value="backend template lowest highest", model="judge"),
     "Several": _block(value="backend", block="rewards"),
-    "Seeds": _block(value="sandbox column input encoding per_iteration", path="path dataset config split revision"),
+    "Seeds": _block(
+        value="sandbox world column input encoding per_iteration", path="path dataset config split revision"
+    ),
     "Estimate": _block(value="source count_truncated unequal min_best min_right", code="metric"),
     "Sample": _block(value="fraction method weights power strata by_topic"),
     "Strategy": _block(value="name template kind"),
@@ -101,7 +103,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         value="mode reference replay heldout", block="accept", code="recipe", path="accelerate", address="report_to"
     ),
     "EvaluationSet": _block(
-        value="name sandbox column turn_2 reference category checklist right samples",
+        value="name sandbox depths column turn_2 reference category checklist right samples",
         block="function",
         code="rule",
         path="path dataset config split revision baseline judge_template gamed_baselines",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -21,6 +22,7 @@ TEMPLATE = Path(__file__).parent / "template.yaml"
 RECIPES = Path(__file__).parent.parent / "recipes"
 """Ready settings, one file each."""
 SANDBOX_CONFIG = Path(__file__).parent.parent / "sandbox" / "eva.yaml"
+CARELESS_CONFIG = RECIPES / "careless.yaml"
 
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = (), *, online: bool = False) -> Config:
@@ -29,7 +31,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), *, onli
     From then on, the user's own functions are looked for beside that file too. `online` says that the settings are for
     online training. Raise ConfigError, which names the key and the nearest valid key, if a setting is wrong.
     """
-    source = path or SANDBOX_CONFIG
+    source = path or _sandbox(overrides)
     try:
         text = source.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -54,6 +56,22 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), *, onli
     if path is not None:
         look_beside(path)
     return parse_config(values, str(source), online=online)
+
+
+def _sandbox(overrides: Sequence[str]) -> Path:
+    """The sandbox's settings: those of the world `careless` if the folder was begun in it, the first world."""
+    named = dict(text.partition("=")[::2] for text in overrides)
+    folder = Path(named.get("folder") or Path("data", named.get("name", "eva-sandbox")))
+    # Iteration 0 is online training.
+    for number in (1, 0):
+        try:
+            recorded = json.loads((folder / "manifests" / f"iter_{number}.json").read_bytes())["config"]["seeds"]
+            world = recorded.get("world", "careless") if recorded["sandbox"] else None
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            # There is no manifest, or one that the store refuses with a better sentence.
+            continue
+        return CARELESS_CONFIG if world == "careless" else SANDBOX_CONFIG
+    return SANDBOX_CONFIG
 
 
 def undecided_folder(path: Path) -> Path | None:

@@ -15,6 +15,7 @@ from eva_data.tables.metrics import METRICS
 Metric: TypeAlias = Annotated[str, OneOf(tuple(METRICS))]
 EvolvingMethod: TypeAlias = Annotated[str, OneOf(modules_of("evolve/methods"))]
 Share = Annotated[float, Field(gt=0, le=1)]
+World: TypeAlias = Literal["careless", "steps", "crowded"]
 
 
 class Seeds(Settings):
@@ -29,6 +30,10 @@ class Seeds(Settings):
     """A Hub dataset id."""
     sandbox: int | None = Field(None, gt=0)
     """How many prompts to draw from the sandbox's world, of one and two operations."""
+    world: World = "careless"
+    """The sandbox's world: in `steps` an answer shows its steps, and a third step is what static prompts cannot teach;
+    `crowded` is the same, and most of its prompts are solved already or beyond reach; in `careless` an answer is one
+    word, and theta_0 is careless more than it is ignorant."""
     config: str | None = None
     """Config name of the Hub dataset."""
     split: str = "train"

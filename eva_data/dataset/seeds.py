@@ -64,9 +64,11 @@ def check_seeds(seeds: Seeds, seed: int) -> None:
 
 def _opened(seeds: Seeds, seed: int) -> tuple[Source, Prompts]:
     if seeds.sandbox is not None:
+        from eva_data.sandbox.steps import crowded_prompts
         from eva_data.sandbox.world import seed_prompts
 
-        world = pl.LazyFrame({"prompt": seed_prompts(seeds.sandbox, seed)})
+        drawn = crowded_prompts if seeds.world == "crowded" else seed_prompts
+        world = pl.LazyFrame({"prompt": drawn(seeds.sandbox, seed)})
         source = Source("sandbox", "seeds.sandbox", (("sandbox", world),))
     else:
         source = open_source(seeds, "seeds")

@@ -78,7 +78,8 @@ def sets_of(run: Run) -> tuple[EvaluationSet, ...]:
 def _usual_set(config: Config) -> EvaluationSet | None:
     """The held-out prompts of the sandbox or of the seeds; None if the settings name them, or have none."""
     if config.train.heldout and config.model_solver is not None:
-        function = Verifier(function="eva_data.sandbox.verifier:score")
+        careless = config.seeds is None or config.seeds.world == "careless"
+        function = Verifier(function=f"eva_data.sandbox.{'verifier' if careless else 'steps'}:score")
         return EvaluationSet(name=SANDBOX_SET, rule="verifier", sandbox=config.train.heldout, function=function)
     evaluated = config.evaluate
     if evaluated is None or evaluated.heldout == 0 or any(block.name == HELDOUT for block in evaluated.sets):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def read_set(block: EvaluationSet, note: Note) -> pl.DataFrame:
     Raise DataError if it cannot be read, has no prompts, or lacks a named column.
     """
     if block.sandbox is not None:
-        return _of_the_sandbox(block.sandbox)
+        return _of_the_sandbox(block.sandbox, block.depths)
     source = _opened(block)
     key = f"evaluate.sets.{block.name}"
     prompts = prompts_of(source, block.column, None, key)
@@ -182,10 +182,10 @@ def _texts(named: str | None, usual: str, source: Source, key: str) -> pl.Expr:
     return pl.when(value.is_not_null()).then(pl.concat_list(value))
 
 
-def _of_the_sandbox(per_depth: int) -> pl.DataFrame:
+def _of_the_sandbox(per_depth: int, depths_wanted: Sequence[int]) -> pl.DataFrame:
     from eva_data.sandbox.world import depth, heldout_prompts, parse
 
-    prompts = heldout_prompts(per_depth)
+    prompts = heldout_prompts(per_depth, depths_wanted)
     depths = [depth(task) for prompt in prompts if (task := parse(prompt)) is not None]
     table = pl.DataFrame(
         {

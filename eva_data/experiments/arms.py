@@ -54,7 +54,7 @@ class Ended:
 
 def plays_of(sweep: Sweep) -> tuple[Play, ...]:
     """All plays, seed by seed, so that the early ones compare all arms."""
-    return tuple(Play(arm, seed) for seed in range(1, sweep.design.seeds + 1) for arm in sweep.design.arms)
+    return tuple(Play(arm, seed) for seed in sweep.design.seed_numbers for arm in sweep.design.arms)
 
 
 def begin(sweep: Sweep, folder: Path) -> None:
@@ -156,4 +156,4 @@ def _commands(sweep: Sweep, folder: Path, play: Play, budget: float | None) -> I
     eva_data = [sys.executable, "-m", "eva_data.cli"]
     yield [*eva_data, "run", "--iters", str(design.iterations), *shared]
     solvers = ["--solver", "theta_0", "--solver", f"theta_{design.iterations}"]
-    yield [*eva_data, "evaluate", *solvers, "--set-name", design.primary.set, *shared]
+    yield [*eva_data, "evaluate", *solvers, "--against", "theta_0", "--set-name", design.primary.set, *shared]

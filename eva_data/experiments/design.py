@@ -50,7 +50,9 @@ class Design(_Named):
     """Further settings that all arms share, as `key=value`."""
     iterations: int = Field(ge=1)
     seeds: int = Field(ge=1)
-    """Number of seeds; they are 1, 2 ... and every arm runs with each."""
+    """Number of seeds; every arm runs with each."""
+    first_seed: int = Field(1, ge=0)
+    """The first of the seeds; the others follow it."""
     arms: Mapping[ArmName, tuple[str, ...]]
     """Arm -> its own settings, as `key=value`."""
     compare: tuple[tuple[ArmName, ArmName], ...]
@@ -80,6 +82,11 @@ class Design(_Named):
             if key in _OURS:
                 raise ValueError(f"`{line}` sets `{key}`, which the sweep itself sets for each arm and seed")
         return self
+
+    @property
+    def seed_numbers(self) -> range:
+        """The seeds of every arm."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     @property
     def digest(self) -> str:

@@ -11,7 +11,6 @@ import json
 import math
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -42,7 +41,7 @@ from eva_data.report.model_card import finish_online
 from eva_data.rewards.scorers import reward_model
 from eva_data.rewards.while_training import refuse_others
 from eva_data.tables.rules import RULES
-from eva_data.training.launch import launch_arguments, run_script, script_arguments, take_model
+from eva_data.training.launch import run_script, script_arguments, take_model
 from eva_data.training.modes import refuse_unknown_online
 from eva_data.training.online_dataset import policy_name, write_dataset
 from eva_data.training.online_tables import ITERATION
@@ -196,21 +195,19 @@ def _train(run: Run, steps: int, static: bool, recipe: Path, start: Player) -> N
         if find_spec(package) is None:
             raise MissingExtraError.of(package, "train")
     job = store.job_folder(ITERATION, "online").resolve()
-    arguments, environment = launch_arguments(config, os.environ)
     if others := sampled_otherwise(start.block, recipe):
         run.reporter.note(f"the recipe {recipe.stem} says how the solver is sampled: {'; '.join(others)}")
     prepare(run, start, job, begun_with(run))
-    command = [
-        *(sys.executable, "-m", "accelerate.commands.launch", *arguments),
+    script = [
         *(str(train_dir() / "online.py"), "--config", str(recipe), "--game", str(job / "game.json")),
         *("--dataset", str(job / "seeds"), "--split", "iter_1", "--static", str(static).lower()),
         *("--model_name_or_path", str(start.path), "--max_steps", str(steps)),
         *("--output_dir", str(job / "output"), "--progress", str(job / "progress.json"), "--resume", "true"),
         *("--seed", str(config.seed), *script_arguments(config)),
     ]
-    environment |= {"HF_DATASETS_CACHE": str(job / "datasets")}
+    environment = os.environ | {"HF_DATASETS_CACHE": str(job / "datasets")}
     progress = run.reporter.stage("online training", 0)
-    run_script(command, job, store.log("online"), environment, "online", progress)
+    run_script(config, script, job, store.log("online"), environment, "online", progress)
 
 
 def sampled_otherwise(solver: Settings, recipe: Path) -> list[str]:

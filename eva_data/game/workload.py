@@ -33,7 +33,7 @@ from eva_data.iteration.run import Run
 from eva_data.method.rewrite import TEMPLATE as REWRITE_TEMPLATE
 from eva_data.models.remote.growth import START
 from eva_data.models.remote.litellm_provider import import_litellm
-from eva_data.models.resolve import resolve
+from eva_data.models.resolve import SANDBOX_MODELS, resolve
 from eva_data.tables.draws import share_of
 
 EVOLVE_TEMPLATE = 1000
@@ -156,7 +156,7 @@ def is_known(run: Run, iteration: int) -> bool:
         return False
     answered = run.store.manifest(iteration - 1).models.solver
     block = solver_block(run, iteration)
-    if not _is_remote(block) and (block.model == "sandbox" or Path(block.model).expanduser().is_dir()):
+    if not _is_remote(block) and (block.model in SANDBOX_MODELS or Path(block.model).expanduser().is_dir()):
         # Many folders may have the same name, so the content decides.
         return bool(resolve(block.model).fingerprint == answered)
     return PlannedModel(block, (name_of_model(block),)).is_called(answered)
@@ -182,7 +182,7 @@ def name_of_model(block: Model) -> str:
     if _is_remote(block):
         return f"{block.model}@{block.revision or 'unknown'}"
     path = Path(block.model).expanduser()
-    return path.resolve().name if path.is_dir() and block.model != "sandbox" else block.model
+    return path.resolve().name if path.is_dir() and block.model not in SANDBOX_MODELS else block.model
 
 
 def _is_remote(block: Model) -> bool:

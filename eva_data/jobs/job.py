@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -27,8 +26,9 @@ from eva_data.calls import GAVE_UP
 from eva_data.config.base import Settings
 from eva_data.errors import EvaError, JobError
 from eva_data.files import write_text
+from eva_data.jobs.nursery import Child, child_process
 from eva_data.secrets import redacted
-from eva_data.supervise import Supervised, last_lines
+from eva_data.supervise import last_lines
 
 if TYPE_CHECKING:
     import polars as pl
@@ -158,13 +158,26 @@ def run_job(
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     started = log.stat().st_size if log.exists() else 0
-    command = [sys.executable, "-m", "eva_data.jobs.child", str(job.folder)]
-    with Supervised(command, log=log, env=environment) as child:
+    with child_process(
+        "eva_data.jobs.child", [str(job.folder)], log=log, env=environment, imports=_imports(job)
+    ) as child:
         status = _wait(child, job, stalled_seconds, progress, check)
     _raise_error(job, log, status, started)
     if not pl.read_parquet(job.folder / OUTPUT, columns=["row"], glob=False).equals(texts):
         raise JobError(f"the {job.kind} stage returned other rows than the {rows.height} it was given; see {log}")
     return _results(job)
+
+
+def _imports(job: Job) -> list[str] | None:
+    """What the job imports at its beginning and may share with other jobs; None if it must not be a fork."""
+    if job.function is not None:
+        return ["eva_data.jobs.child"]
+    pipeline = ["eva_data.jobs.child", "distilabel.pipeline", "eva_data.jobs.distilabel_steps"]
+    device = (job.model or {}).get("device")
+    if device is None:
+        return pipeline
+    local = ["torch", "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto"]
+    return [*pipeline, *local, "eva_data.models.local", "eva_data.models.decode"] if device == "cpu" else None
 
 
 def name_of(function: Callable[[Job, list[dict[str, Any]]], list[Any]]) -> str:
@@ -199,9 +212,7 @@ def _texts(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.select(row=pl.struct(rows.columns).struct.json_encode())
 
 
-def _wait(
-    child: Supervised, job: Job, stalled_seconds: float, progress: Progress | None, check: Callable[[], None]
-) -> int:
+def _wait(child: Child, job: Job, stalled_seconds: float, progress: Progress | None, check: Callable[[], None]) -> int:
     seen, since = (0, 0), time.monotonic()
     while True:
         try:

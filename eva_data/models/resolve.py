@@ -10,6 +10,8 @@ from eva_data.errors import ModelError
 from eva_data.files import sha256
 
 SANDBOX_MODEL = Path(__file__).parent.parent / "sandbox" / "model"
+SANDBOX_MODELS = {"sandbox": SANDBOX_MODEL, "sandbox-steps": SANDBOX_MODEL.with_name("model_steps")}
+"""The models that come with eva-data, by the names that the settings use."""
 
 _NOT_THE_MODEL = {"README.md", "training.json", "training_args.bin", ".gitattributes"}
 
@@ -30,13 +32,13 @@ def resolve(model: str, revision: str | None = None) -> ResolvedModel:
 
     Raise ModelError if it cannot be found or is not a model folder.
     """
-    path = SANDBOX_MODEL if model == "sandbox" else Path(model).expanduser()
+    path = SANDBOX_MODELS.get(model) or Path(model).expanduser()
     if path.is_dir():
         return ResolvedModel(model, path, f"{_label(model, path)}@{folder_fingerprint(path)}")
     if model.count("/") != 1 or model.startswith((".", "~", "/")):
         raise ModelError(
             f"there is no model folder {model}: name a folder with config.json and weights, a Hub id such as "
-            "`org/name`, or `sandbox`"
+            "`org/name`, or `sandbox` or `sandbox-steps`"
         )
     snapshot = _download(model, revision)
     return ResolvedModel(model, snapshot, f"{model}@{snapshot.name}")
@@ -55,7 +57,7 @@ def folder_fingerprint(path: Path) -> str:
 
 def _label(name: str, path: Path) -> str:
     """A folder's name in tables: the last two parts of its path, so that no path of a machine is published."""
-    return name if name == "sandbox" else path.resolve().name
+    return name if name in SANDBOX_MODELS else path.resolve().name
 
 
 def _download(model: str, revision: str | None) -> Path:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from random import Random
 
+from eva_data.sandbox.steps import shown
 from eva_data.sandbox.world import (
     CONNECTORS,
     MAX_DEPTH,
@@ -51,6 +52,13 @@ def solving(rng: Random, depth_weights: Mapping[int, float], careless: float = 0
     answer = solve(task)
     assert answer is not None  # draw_task only draws tasks with an answer
     return prompt, answer
+
+
+def showing_steps(rng: Random, depth_weights: Mapping[int, float]) -> Example:
+    """A prompt and the answer that shows its steps. The depth is drawn by weight."""
+    chosen = rng.choices(list(depth_weights), weights=list(depth_weights.values()))[0]
+    task = draw_task(chosen, rng, source=_source(rng))
+    return render(task, rng), shown(task)
 
 
 def _deeper(prompt: str, task: Task, rng: Random) -> str:

@@ -1,12 +1,19 @@
-"""Train the sandbox model from nothing, in two lessons.
+"""Train the sandbox models: the first from nothing, in two lessons, and from it the solver that shows its steps.
 
     python -m eva_data.sandbox.make_model --out FIRST
     python -m eva_data.sandbox.make_model --out DIR --start FIRST --lesson careless --steps 500
+    python -m eva_data.sandbox.make_model --out MORE --start DIR --lesson steps --steps 1000 --batch-size 96
+    python -m eva_data.sandbox.make_model --out STEPS --start MORE --lesson steps --steps 800 --seed 1
 
 First, a small Llama learns to answer prompts of depth 1 and 2 (it hardly sees deeper prompts), and to rewrite prompts
 of any depth as Distilabel's evol-instruct templates ask. The second lesson shows all depths, but more than half of the
 answers to deep prompts leave the last operation out, like data from a web of careless people. Then the model can do
-better than it does, which the game is about. The same seed, machine, number of threads and versions give the same
+better than it does, which the game is about.
+
+In the third lesson, answers show their steps, and all prompts are of depth 1 or 2. The model learns to take one step or
+two, and at depth 3 it mostly stops too early. It forgets how to rewrite, so its creator is the second model.
+
+The same seed, machine, number of threads and versions give the same
 weights.
 """
 
@@ -22,9 +29,11 @@ import torch
 from distilabel.steps.tasks.evol_instruct.utils import MUTATION_TEMPLATES
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from eva_data.sandbox.examples import Example, rewriting, solving
+from eva_data.sandbox.examples import Example, rewriting, showing_steps, solving
+from eva_data.sandbox.gate import PROMPTS, failure
 from eva_data.sandbox.measure import rewriting_table, solving_table
-from eva_data.sandbox.model_card import write_sandbox_card
+from eva_data.sandbox.model_card import write_sandbox_card, write_steps_card
+from eva_data.sandbox.steps import score as steps_score
 from eva_data.sandbox.tokenizer import END, asked, build_tokenizer
 
 _CONTEXT = 1024
@@ -39,11 +48,13 @@ class Lesson(NamedTuple):
     rate: float
     warmup: float
     decay: float
+    shows_steps: bool = False
 
 
 LESSONS = {
     "first": Lesson({1: 0.40, 2: 0.54, 3: 0.05, 4: 0.01}, 0.0, 0.6, 3e-3, 0.02, 0.4),
     "careless": Lesson({1: 0.28, 2: 0.37, 3: 0.17, 4: 0.12, 5: 0.06}, 0.55, 0.75, 1e-3, 0.04, 0.6),
+    "steps": Lesson({1: 0.35, 2: 0.65}, 0.0, 1.0, 2e-3, 0.04, 0.6, shows_steps=True),
 }
 
 
@@ -111,7 +122,10 @@ def teach(
     batch_size: int,
     rng: Random,
 ) -> tuple[float, float]:
-    """Train the model and print the progress. Return the last running losses per token of solving and rewriting."""
+    """Train the model and print the progress. Return the last running losses per token of solving and rewriting.
+
+    The second is 0 if the lesson has no rewriting.
+    """
     opts = optimizers(model, lesson.rate, lesson.rate)
     n_solve = round(lesson.solving_share * batch_size)
     started, recent = time.monotonic(), [0.0, 0.0]
@@ -119,12 +133,14 @@ def teach(
     for step in range(steps):
         for group in (g for opt in opts for g in opt.param_groups):
             group["lr"] = lesson.rate * pace(step, steps, lesson)
-        answers = [solving(rng, lesson.depths, lesson.careless) for _ in range(n_solve)]
+        answers = [_answer(rng, lesson) for _ in range(n_solve)]
         solve_loss = loss_on_replies(model, tokenizer, answers)
         (lesson.solving_share * solve_loss).backward()
         rewrites = [rewriting(rng, MUTATION_TEMPLATES) for _ in range(batch_size - n_solve)]
-        rewrite_loss = loss_on_replies(model, tokenizer, rewrites)
-        ((1 - lesson.solving_share) * rewrite_loss).backward()
+        rewrite_loss = torch.zeros(())
+        if rewrites:
+            rewrite_loss = loss_on_replies(model, tokenizer, rewrites)
+            ((1 - lesson.solving_share) * rewrite_loss).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for opt in opts:
             opt.step()
@@ -140,6 +156,10 @@ def teach(
                 f"{time.monotonic() - started:.0f} s"
             )
     return recent[0], recent[1]
+
+
+def _answer(rng: Random, lesson: Lesson) -> Example:
+    return showing_steps(rng, lesson.depths) if lesson.shows_steps else solving(rng, lesson.depths, lesson.careless)
 
 
 @click.command()
@@ -195,6 +215,12 @@ def main(
     (out / "training.json").write_text(json.dumps(history, indent=2) + "\n", encoding="utf-8")
     # The model is measured as it will be used, with the rounded weights from the file.
     shipped = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
+    if LESSONS[lesson].shows_steps:
+        solved = solving_table(shipped, tokenizer, PROMPTS, score=steps_score)
+        click.echo(write_steps_card(out, model.num_parameters(), history, solved))
+        if wrong := failure(solved):
+            raise click.ClickException(f"{wrong}: train it for more or fewer steps")
+        return
     solved = solving_table(shipped, tokenizer, 500)
     rewritten = rewriting_table(shipped, tokenizer, MUTATION_TEMPLATES, 100)
     click.echo(write_sandbox_card(out, model.num_parameters(), history, solved, rewritten))

@@ -1,6 +1,6 @@
 """Measures the sandbox model: right answers, informativeness and valid rewrites."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 import torch
@@ -9,6 +9,9 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 from eva_data.sandbox.tokenizer import asked
 from eva_data.sandbox.verifier import score
 from eva_data.sandbox.world import draw_task, heldout_prompts, parse, render
+
+LONGEST = 64
+"""Most tokens of an answer; longer ones are cut."""
 
 
 def batches(lengths: Sequence[int], size: int) -> list[list[int]]:
@@ -64,15 +67,20 @@ def reply(
 
 
 def solving_table(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, per_depth: int
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    per_depth: int,
+    *,
+    score: Callable[[str, str], float | None] = score,
+    depths: Sequence[int] = (1, 2, 3, 4, 5),
 ) -> list[dict[str, float]]:
     """One row per depth, on held-out prompts: shares of right answers (greedy, any of six samples), and mean A_min."""
     table = []
-    for depth in (1, 2, 3, 4, 5):
+    for depth in depths:
         prompts = heldout_prompts(per_depth, (depth,))
-        greedy = reply(model, tokenizer, prompts, max_tokens=48)
+        greedy = reply(model, tokenizer, prompts, max_tokens=LONGEST)
         sixfold = [prompt for prompt in prompts for _ in range(6)]
-        sampled = reply(model, tokenizer, sixfold, max_tokens=48, temperature=1.0, seed=depth)
+        sampled = reply(model, tokenizer, sixfold, max_tokens=LONGEST, temperature=1.0, seed=depth)
         rewards = [score(prompt, text) or 0.0 for prompt, text in zip(sixfold, sampled, strict=True)]
         six = [rewards[i : i + 6] for i in range(0, len(rewards), 6)]
         right = [score(prompt, text) == 1 for prompt, text in zip(prompts, greedy, strict=True)]

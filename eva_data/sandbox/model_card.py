@@ -39,11 +39,6 @@ def write_sandbox_card(
     rewritten: Mapping[str, Sequence[Mapping[str, float]]],
 ) -> str:
     """Write `README.md` into the folder, and return its text."""
-    facts = [f"| {name} | " + " | ".join(str(lesson[name]) for lesson in history) + " |" for name in history[0]]
-    facts.insert(1, "|---|" + "---|" * len(history))
-    solving = [
-        f"| {row['depth']} | {row['greedy']:.1%} | {row['any_of_6']:.1%} | {row['a_min']:.3f} |" for row in solved
-    ]
     rewriting = [
         f"| {mutation} | " + " | ".join(f"{cell['valid']:.0%} ({cell['new_depth']:.1f})" for cell in cells) + " |"
         for mutation, cells in rewritten.items()
@@ -61,17 +56,9 @@ def write_sandbox_card(
         f"{parameters:,} parameters. The second lesson shows it deep prompts too, but of their answers 55 % leave the",
         "last operation out: it can then do better than it does, which is what the game is for.",
         "",
-        *facts,
+        *_facts(history),
         "",
-        "## Solving",
-        "",
-        "Share of 500 held-out prompts of each depth answered right, greedily and by any of six samples at",
-        "temperature 1, and the mean A_min (highest less lowest reward of the six).",
-        "",
-        "| depth | greedy | any of 6 | A_min |",
-        "|---|---|---|---|",
-        *solving,
-        "",
+        *_solving(solved),
         "## Rewriting",
         "",
         "Share of 100 rewrites at temperature 1 that are prompts with a known answer, by template and by",
@@ -87,3 +74,75 @@ def write_sandbox_card(
     card = "\n".join(lines)
     (folder / "README.md").write_text(card, encoding="utf-8")
     return card
+
+
+_STEPS_HEAD = """\
+---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: text-generation
+language: en
+tags:
+- llama
+- eva-data
+- sandbox
+---
+
+# eva-data sandbox solver that shows its steps
+
+A tiny Llama that answers the puzzles of eva-data's sandbox, such as "Write the word tiger backwards, then put it in
+capital letters.", with all steps: regit>REGIT. What stands after the last step is the answer. It has been shown puzzles
+of one and of two operations, and it mostly stops too early when there are three. It cannot rewrite prompts: the
+creator of its game is the sandbox model, from which it was trained.
+
+The weights are stored in bfloat16; load them with `dtype=torch.float32` on a CPU, and save what you train from them in
+float32, because small updates vanish in bfloat16. There is no system role.
+"""
+
+
+def write_steps_card(
+    folder: Path,
+    parameters: int,
+    history: Sequence[Mapping[str, object]],
+    solved: Sequence[Mapping[str, float]],
+) -> str:
+    """Write `README.md` of the solver that shows its steps into the folder, and return its text."""
+    lines = [
+        _STEPS_HEAD,
+        "## How it was made",
+        "",
+        "```",
+        "python -m eva_data.sandbox.make_model --out FIRST",
+        "python -m eva_data.sandbox.make_model --out DIR --start FIRST --lesson careless --steps 500",
+        "python -m eva_data.sandbox.make_model --out MORE --start DIR --lesson steps --steps 1000 --batch-size 96",
+        "python -m eva_data.sandbox.make_model --out STEPS --start MORE --lesson steps --steps 800 --seed 1",
+        "```",
+        "",
+        f"{parameters:,} parameters.",
+        "",
+        *_facts(history),
+        "",
+        *_solving(solved),
+    ]
+    card = "\n".join(lines)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return card
+
+
+def _facts(history: Sequence[Mapping[str, object]]) -> list[str]:
+    facts = [f"| {name} | " + " | ".join(str(lesson[name]) for lesson in history) + " |" for name in history[0]]
+    return [facts[0], "|---|" + "---|" * len(history), *facts[1:]]
+
+
+def _solving(solved: Sequence[Mapping[str, float]]) -> list[str]:
+    return [
+        "## Solving",
+        "",
+        "Share of 500 held-out prompts of each depth answered right, greedily and by any of six samples at",
+        "temperature 1, and the mean A_min (highest less lowest reward of the six).",
+        "",
+        "| depth | greedy | any of 6 | A_min |",
+        "|---|---|---|---|",
+        *(f"| {row['depth']} | {row['greedy']:.1%} | {row['any_of_6']:.1%} | {row['a_min']:.3f} |" for row in solved),
+        "",
+    ]

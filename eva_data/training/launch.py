@@ -16,9 +16,9 @@ from eva_data.config import Config, TransformersModel, VllmModel
 from eva_data.errors import ConfigError, JobError
 from eva_data.files import write_json
 from eva_data.jobs.job import Progress
+from eva_data.jobs.nursery import Child, child_process
 from eva_data.models.resolve import folder_fingerprint
 from eva_data.project import train_dir
-from eva_data.supervise import Supervised
 
 POLL_SECONDS = 0.2
 
@@ -47,6 +47,10 @@ _OF_OTHER_LAUNCHES = re.compile(
     r"|(?:ACCELERATE|FSDP|MEGATRON_LM|PARALLELISM_CONFIG|TORCHELASTIC|TORCH_ELASTIC|PMI|PMIX|OMPI)_\w+"
 )
 """Variables by which launchers tell a process its place among others. A shell inside such a process inherits them."""
+
+
+_TOLD = {"ACCELERATE_USE_CPU": "True", "ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "NO"}
+"""What `accelerate launch` tells a single process on the CPU."""
 
 
 def launch_arguments(config: Config, environment: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
@@ -125,8 +129,13 @@ def script_arguments(config: Config) -> list[str]:
     ]
 
 
+_IMPORTS = ("datasets", "peft", "polars", "torch", "transformers", "trl", "trl.trainer.dpo_trainer")
+"""What the trainer imports at its beginning and may share with other trainings on the CPU."""
+
+
 def run_script(
-    command: Sequence[str],
+    config: Config,
+    script: Sequence[str],
     job: Path,
     log: Path,
     environment: Mapping[str, str],
@@ -136,7 +145,13 @@ def run_script(
     before = log.stat().st_size if log.exists() else 0
     (job / "progress.json").unlink(missing_ok=True)
     seen = None
-    with Supervised(command, log=log, env=environment, cwd=job) as child:
+    launch, environment = launch_arguments(config, environment)
+    alone = config.train.accelerate is None and _solver(config).device == "cpu"
+    if alone:
+        # One process needs no launcher, only what the launcher would tell it.
+        environment |= _TOLD | {"OMP_NUM_THREADS": launch[launch.index("--num_cpu_threads_per_process") + 1]}
+    program, *rest = script if alone else ("accelerate.commands.launch", *launch, *script)
+    with child_process(program, rest, log=log, env=environment, imports=_IMPORTS if alone else None, cwd=job) as child:
         while (status := _status(child)) is None:
             seen = _tell(on_progress, job / "progress.json", seen)
     _tell(on_progress, job / "progress.json", seen)
@@ -150,7 +165,7 @@ def run_script(
         )
 
 
-def _status(child: Supervised) -> int | None:
+def _status(child: Child) -> int | None:
     try:
         return child.wait(POLL_SECONDS)
     except subprocess.TimeoutExpired:

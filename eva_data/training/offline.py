@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +18,7 @@ from eva_data.dataset.store import Store
 from eva_data.errors import MissingExtraError
 from eva_data.jobs.job import Progress
 from eva_data.project import train_dir
-from eva_data.training.launch import launch_arguments, run_script, script_arguments, take_model
+from eva_data.training.launch import run_script, script_arguments, take_model
 from eva_data.training.recipes import (
     algorithm_of,
     find_recipe,
@@ -67,9 +66,7 @@ def train(
             raise MissingExtraError.of(package, "train")
     job = store.job_folder(iteration, "train")
     job.mkdir(parents=True, exist_ok=True)
-    arguments, environment = launch_arguments(config, os.environ)
-    command = [
-        *(sys.executable, "-m", "accelerate.commands.launch", *arguments),
+    script = [
         *(str(train_dir() / "preference.py"), "--config", str(recipe)),
         *("--dataset", str(store.folder), "--split", split),
         *("--model_name_or_path", _named(model), *more),
@@ -77,9 +74,9 @@ def train(
         *("--seed", str(config.seed), *script_arguments(config)),
         *(win_probabilities(config) if algorithm == "sppo" else ()),
     ]
-    environment |= {"HF_DATASETS_CACHE": str(job / "datasets")}
+    environment = os.environ | {"HF_DATASETS_CACHE": str(job / "datasets")}
     log = store.log(f"train-iter_{iteration}")
-    run_script(command, job, log, environment, f"theta_{iteration}", on_progress)
+    run_script(config, script, job, log, environment, f"theta_{iteration}", on_progress)
     take_model(job / "output", solver, finish, recipe_sha256=own_recipe(config))
     shutil.rmtree(job)
     return solver

@@ -14,6 +14,7 @@ import psutil
 from click.testing import CliRunner
 
 from eva_data.cli import main
+from eva_data.config.reading import CARELESS_CONFIG
 from eva_data.dataset.store import Store
 from eva_data.ledger import Ledger
 from eva_data.tables.schemas import TABLES
@@ -29,9 +30,15 @@ At temperature 1, the model repeats itself: there would be five pairs, then ten,
 """
 
 
+def _line(folder: Path, arguments: Sequence[str], settings: Sequence[str]) -> list[str]:
+    """The arguments. Without a `--config`, they play in the world `careless`, whose one model plays both parts."""
+    config = () if "--config" in (*arguments, *settings) else ("--config", str(CARELESS_CONFIG))
+    return [*arguments, *config, *settings, "--set", f"folder={folder}"]
+
+
 def command(folder: Path, *arguments: str, settings: Sequence[str] = SMALL) -> list[str]:
     """The command line of `eva-data` on a dataset folder."""
-    return [sys.executable, "-m", "eva_data.cli", *arguments, *settings, "--set", f"folder={folder}"]
+    return [sys.executable, "-m", "eva_data.cli", *_line(folder, arguments, settings)]
 
 
 def eva(folder: Path, *arguments: str, settings: Sequence[str] = SMALL) -> subprocess.CompletedProcess[str]:
@@ -49,7 +56,7 @@ def eva(folder: Path, *arguments: str, settings: Sequence[str] = SMALL) -> subpr
 
 def eva_here(folder: Path, *arguments: str, settings: Sequence[str] = SMALL) -> subprocess.CompletedProcess[str]:
     """Run `eva-data` in this process. A command that starts no other process takes a tenth of the time."""
-    line = [*arguments, *settings, "--set", f"folder={folder}"]
+    line = _line(folder, arguments, settings)
     with chdir(folder.parent):
         done = CliRunner(env={"COLUMNS": "160"}).invoke(main, line)
     if done.exception is not None and not isinstance(done.exception, SystemExit):

@@ -54,10 +54,11 @@ def solving(rng: Random, depth_weights: Mapping[int, float], careless: float = 0
     return prompt, answer
 
 
-def showing_steps(rng: Random, depth_weights: Mapping[int, float]) -> Example:
-    """A prompt and the answer that shows its steps. The depth is drawn by weight."""
+def showing_steps(rng: Random, depth_weights: Mapping[int, float], numbers: float = 0.0) -> Example:
+    """A prompt and the answer that shows its steps. The depth is drawn by weight, and a number with its own share."""
     chosen = rng.choices(list(depth_weights), weights=list(depth_weights.values()))[0]
-    task = draw_task(chosen, rng, source=_source(rng))
+    of_number = numbers > 0 and rng.random() < numbers
+    task = draw_task(chosen, rng, source=rng.choice(sources("number", False)) if of_number else _source(rng))
     return render(task, rng), shown(task)
 
 

@@ -3,14 +3,15 @@
     python -m eva_data.sandbox.make_model --out FIRST
     python -m eva_data.sandbox.make_model --out DIR --start FIRST --lesson careless --steps 500
     python -m eva_data.sandbox.make_model --out MORE --start DIR --lesson steps --steps 1000 --batch-size 96
-    python -m eva_data.sandbox.make_model --out STEPS --start MORE --lesson steps --steps 800 --seed 1
+    python -m eva_data.sandbox.make_model --out EVEN --start MORE --lesson steps --steps 800 --seed 1
+    python -m eva_data.sandbox.make_model --out STEPS --start EVEN --lesson numbers --steps 600
 
 First, a small Llama learns to answer prompts of depth 1 and 2 (it hardly sees deeper prompts), and to rewrite prompts
 of any depth as Distilabel's evol-instruct templates ask. The second lesson shows all depths, but more than half of the
 answers to deep prompts leave the last operation out, like data from a web of careless people. Then the model can do
 better than it does, which the game is about.
 
-In the third lesson, answers show their steps, and all prompts are of depth 1 or 2. The model learns to take one step or
+In the last lessons, answers show their steps, and all prompts are of depth 1 or 2. The model learns to take one step or
 two, and at depth 3 it mostly stops too early. It forgets how to rewrite, so its creator is the second model.
 
 The same seed, machine, number of threads and versions give the same
@@ -49,12 +50,15 @@ class Lesson(NamedTuple):
     warmup: float
     decay: float
     shows_steps: bool = False
+    numbers: float = 0.0
+    """The share of further prompts that are about a number; arithmetic is what the model is slowest to learn."""
 
 
 LESSONS = {
     "first": Lesson({1: 0.40, 2: 0.54, 3: 0.05, 4: 0.01}, 0.0, 0.6, 3e-3, 0.02, 0.4),
     "careless": Lesson({1: 0.28, 2: 0.37, 3: 0.17, 4: 0.12, 5: 0.06}, 0.55, 0.75, 1e-3, 0.04, 0.6),
     "steps": Lesson({1: 0.35, 2: 0.65}, 0.0, 1.0, 2e-3, 0.04, 0.6, shows_steps=True),
+    "numbers": Lesson({1: 0.35, 2: 0.65}, 0.0, 1.0, 2e-3, 0.04, 0.6, shows_steps=True, numbers=0.4),
 }
 
 
@@ -159,7 +163,11 @@ def teach(
 
 
 def _answer(rng: Random, lesson: Lesson) -> Example:
-    return showing_steps(rng, lesson.depths) if lesson.shows_steps else solving(rng, lesson.depths, lesson.careless)
+    return (
+        showing_steps(rng, lesson.depths, lesson.numbers)
+        if lesson.shows_steps
+        else solving(rng, lesson.depths, lesson.careless)
+    )
 
 
 @click.command()

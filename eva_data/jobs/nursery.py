@@ -79,12 +79,13 @@ def child_process(
 class _Nursery:
     """The parent's side. It runs one job at a time."""
 
-    def __init__(self, env: Mapping[str, str]) -> None:
+    def __init__(self, env: Mapping[str, str], where: str) -> None:
         self.env = _shared(env)
         self.pid = os.getpid()
         self.busy = False
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            # The folder is there for whoever looks at a list of processes.
+            [sys.executable, "-m", __name__, where],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=env,
@@ -147,7 +148,7 @@ def _begun(order: Mapping[str, object], env: Mapping[str, str]) -> _Nursery:
         _kept.remove(nursery)
         if nursery.pid == os.getpid() and not nursery.busy:
             nursery.stop()
-    nursery = _Nursery(env)
+    nursery = _Nursery(env, str(Path(str(order["log"])).parent))
     if not nursery.begin(order):
         raise JobError(f"the process that starts jobs ended at once; its last words are in {order['log']}")
     _kept.append(nursery)

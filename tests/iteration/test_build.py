@@ -186,15 +186,16 @@ def wait_for_workers(folder: Path) -> dict[str, int]:
     while time.monotonic() < deadline:
         ledger = folder / ".eva" / "ledger.sqlite"
         if list((folder / ".eva").glob("jobs/*/respond/workers.json")) and ledger.exists():
-            (child,) = [p for p in processes_of(folder) if "eva_data.jobs.child" in p.cmdline() and _is_main(p)]
+            (child,) = [p for p in processes_of(folder) if _is_job(p)]
             return {"child": child.pid, **{str(p.pid): p.pid for p in child.children()}}
         time.sleep(0.05)
     raise AssertionError("no respond job began")
 
 
-def _is_main(process: psutil.Process) -> bool:
-    parent = process.parent()
-    return parent is None or "supervise" in " ".join(parent.cmdline())
+def _is_job(process: psutil.Process) -> bool:
+    """Whether the process is the fork of a nursery: two of its line are nurseries, and three are not."""
+    line = [process, *process.parents()[:2]]
+    return ["eva_data.jobs.nursery" in each.cmdline() for each in line] == [True, True, False]
 
 
 def test_a_worker_that_is_killed_alone_ends_the_build_with_a_sentence(tmp_path: Path) -> None:

@@ -35,7 +35,6 @@ from eva_data.config.reading import parse_config
 from eva_data.errors import DataError, JobError, StaleError
 from eva_data.files import sha256
 from eva_data.models.resolve import folder_fingerprint
-from eva_data.project import train_dir
 from eva_data.training.launch import failure, launch_arguments
 from eva_data.training.offline import train
 from eva_data.training.recipes import OFFLINE
@@ -282,8 +281,9 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(
 
     def kill_midway(done: int, total: int) -> None:
         if list(job.glob("output/checkpoint-*/trained_on.json")):
-            for process in psutil.Process().children(recursive=True):
-                if process.cmdline()[1:2] == [str(train_dir() / "preference.py")]:
+            # The training is a fork of the nursery, which is a child of this process.
+            for nursery in psutil.Process().children():
+                for process in nursery.children():
                     os.kill(process.pid, signal.SIGKILL)
 
     with pytest.raises(JobError, match=r"training theta_1 failed: it was killed \(SIGKILL\)"):

@@ -1,7 +1,7 @@
 """The difficulty band of `sample.band`: prompts that the solver answers neither too often nor too seldom.
 
 A prompt that is always answered rightly, or never, gives no pair and no advantage. Some methods therefore keep only
-prompts whose pass rate lies between two bounds. Dynamic sampling has the widest band, 0 and 1 themselves excluded (DAPO,
+prompts whose pass rate lies between two bounds. Dynamic sampling has the widest band, all but 0 and 1 (DAPO,
 Yu et al. 2025, arXiv 2503.14476).
 """
 

@@ -1,6 +1,7 @@
-"""Write docs/settings.md from the settings' models, and docs/commands.md from the commands.
+"""Write docs/settings.md from the settings' models, docs/commands.md from the commands, and docs/results.md from the
+sweep files and the results in docs/results/.
 
-python docs/generate.py            # writes both
+python docs/generate.py            # writes all three
 python docs/generate.py --check    # exits with 1 and names the file that is out of date
 """
 
@@ -21,6 +22,7 @@ from pydantic_core import PydanticUndefined
 from eva_data.cli import main as eva_data
 from eva_data.config import Config, Execution
 from eva_data.config.choices import OWN_FUNCTION, OneOf
+from eva_data.experiments.results import results_page
 
 DOCS = Path(__file__).parent
 WIDTH = 100
@@ -207,7 +209,12 @@ def helps(command: click.Command, name: str, parent: click.Context | None) -> It
             yield from helps(command.commands[inner], inner, context)
 
 
-PAGES = {"settings.md": settings_page, "commands.md": commands_page}
+def sweeps_page() -> str:
+    """Every sweep with its result, if there is one."""
+    return results_page(DOCS / "results")
+
+
+PAGES = {"settings.md": settings_page, "commands.md": commands_page, "results.md": sweeps_page}
 
 
 def main(arguments: list[str]) -> int:

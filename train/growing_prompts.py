@@ -93,6 +93,7 @@ class Play(TrainerCallback):
                 Estimate.model_validate(self.game["estimate"]),
                 Pair.model_validate(self.game["pair"]),
                 settings.max_depth,
+                self.game["band"],
             ),
         )
 

@@ -84,7 +84,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         value="sandbox world column input encoding per_iteration", path="path dataset config split revision"
     ),
     "Estimate": _block(value="source count_truncated unequal min_best min_right", code="metric"),
-    "Sample": _block(value="fraction method weights power strata by_topic"),
+    "Sample": _block(value="fraction method weights power strata band by_topic"),
     "Strategy": _block(value="name template kind"),
     "BenchmarkSet": _block(value="name column", path="path"),
     "Evolve": _block(

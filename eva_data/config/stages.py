@@ -97,9 +97,23 @@ class Sample(Settings):
     1 by its weight, and the larger the exponent, the nearer the draw is to `method: greedy`."""
     strata: int = Field(4, ge=2)
     """Number of equal-frequency strata of the metric for `method: stratified`."""
+    band: tuple[float, float] | None = None
+    """Bounds between which a prompt must lie to be drawn, such as [0.3, 0.8]; null sets none. If rewards are 0 or 1,
+    they are bounds on the pass rate, the mean of its posterior under a uniform prior: (right + 1) / (responses + 2).
+    For other rewards they are quantiles of the prompts' mean rewards, so that the band is relative; online such rewards
+    are refused. Prompts outside are `too_easy` or `too_hard`, and online they have no children."""
     by_topic: bool = False
     """Whether the same share of each topic is drawn, by `method` among the prompts of a topic. Topics are clusters of
     the prompts of iteration 1 by their words."""
+
+    @model_validator(mode="after")
+    def _band_has_an_inside(self) -> Sample:
+        if self.band is not None and not 0 <= self.band[0] < self.band[1] <= 1:
+            raise ValueError(
+                f"`sample.band` is [{self.band[0]:g}, {self.band[1]:g}]: expected two rising numbers from 0 to 1, such "
+                "as [0.3, 0.8]"
+            )
+        return self
 
 
 class Strategy(Settings):

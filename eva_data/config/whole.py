@@ -165,6 +165,11 @@ class Config(Settings):
         if info.context and (info.context.get(RECORDED) or info.context.get(ONLINE)):
             # A manifest's iteration is there, and online the recipe says how many prompts are evolved.
             return self
+        if self.sample.band is not None and not self.mix.draws:
+            raise ValueError(
+                f"`sample.band` is set, but nothing is drawn with `mix.source` {self.mix.source} and `mix.evolved` "
+                f"{self.mix.evolved:g}: set `sample.band: null`"
+            )
         fraction, share = self.sample.fraction, self.mix.evolved
         if self.mix.source == "evolved" and fraction * self.evolve.evolutions < share - 1e-9:
             raise ValueError(

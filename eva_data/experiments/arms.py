@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eva_data.errors import DataError, StaleError
-from eva_data.experiments.design import Sweep
+from eva_data.experiments.design import Design, Sweep
 from eva_data.files import write_json
 from eva_data.ledger import Ledger
 from eva_data.supervise import Supervised, last_lines
@@ -36,6 +36,11 @@ class Play:
 
     def folder(self, sweep_folder: Path) -> Path:
         return sweep_folder / self.arm / f"seed_{self.seed}"
+
+    def dataset(self, design: Design, sweep_folder: Path) -> Path:
+        """The folder of the dataset that is evaluated; `eva-data online` appends the algorithm."""
+        folder = self.folder(sweep_folder)
+        return folder.with_name(folder.name + design.suffix(self.arm))
 
     def log(self, sweep_folder: Path) -> Path:
         return sweep_folder / "logs" / f"{self.arm}_{self.seed}.log"
@@ -149,11 +154,10 @@ class _Running:
 def _commands(sweep: Sweep, folder: Path, play: Play, budget: float | None) -> Iterator[list[str]]:
     """Play up to the last theta, then evaluate theta_0 and the last theta on the outcome's set."""
     design = sweep.design
-    settings = sweep.settings(play.arm, play.seed, play.folder(folder), folder / LEDGER)
-    shared = ["--config", str(sweep.config), *(part for line in settings for part in ("--set", line))]
-    if budget is not None:
-        shared += ["--budget", str(budget)]
-    eva_data = [sys.executable, "-m", "eva_data.cli"]
-    yield [*eva_data, "run", "--iters", str(design.iterations), *shared]
-    solvers = ["--solver", "theta_0", "--solver", f"theta_{design.iterations}"]
-    yield [*eva_data, "evaluate", *solvers, "--against", "theta_0", "--set-name", design.primary.set, *shared]
+    for command, suffix in ((design.played_by(play.arm), ""), (design.evaluated_by(play.arm), design.suffix(play.arm))):
+        settings = sweep.settings(play.arm, play.seed, play.folder(folder), folder / LEDGER, suffix)
+        shared = ["--config", str(sweep.config), *(part for line in settings for part in ("--set", line))]
+        if budget is not None:
+            shared += ["--budget", str(budget)]
+        if command:
+            yield [sys.executable, "-m", "eva_data.cli", *command, *shared]

@@ -7,14 +7,16 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
+from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
 from eva_data.config import Config
 from eva_data.config.reading import RECIPES, SANDBOX_CONFIG, load_config
 from eva_data.errors import ConfigError
+from eva_data.training.modes import refuse_unknown_online
 
 SWEEPS = RECIPES / "sweeps"
 """Ready sweep files, one for each question."""
@@ -27,16 +29,62 @@ class _Named(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
-class PrimaryOutcome(_Named):
-    """What is measured of the solver after the last iteration: its mean score on prompts that no arm has trained on."""
+class _Grown(_Named):
+    """A part of a sweep file to which keys are added. A new key at its default is left out of the design's hash, so
+    that sweeps go on that were begun before it existed."""
 
+    @model_serializer(mode="wrap")
+    def _as_it_was(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        fields = type(self).model_fields
+        usual = {key: fields[key].get_default(call_default_factory=True) for key in LATER if key in values}
+        return {key: value for key, value in values.items() if key not in usual or getattr(self, key) != usual[key]}
+
+
+Measure = Literal["score", "regret", "reward", "unpaired", "diversity"]
+LATER = ("measure", "arm_iterations", "online")
+"""Keys that sweeps of release 0.1.0 did not have."""
+
+
+class PrimaryOutcome(_Grown):
+    """What decides. The `score` is of the solver after the last iteration, on prompts that no arm has trained on; the
+    other measures are of the last prompt set and of the solver that answered it."""
+
+    measure: Measure = "score"
+    """`score`: mean score on `set`. `regret`: mean difference of the best and the mean reward of a prompt's responses.
+    `reward`: mean reward. `unpaired`: share of the prompts that gave no pair. `diversity`: mean distance of a prompt to
+    the nearest prompt of another seed, from 0 to 1, by the words in them; this needs the extra `publish`."""
     set: str = "sandbox"
     """Name of the evaluated set."""
     category: str | None = None
     """The category of the set's prompts, such as `depth 3`; null takes all of them."""
 
+    @model_validator(mode="after")
+    def _of_a_set(self) -> PrimaryOutcome:
+        if self.measure != "score" and self.category is not None:
+            raise ValueError(
+                f"`primary` names the category `{self.category}`, but `{self.measure}` is measured on the last prompt "
+                "set: take out `category`, or measure the `score`"
+            )
+        return self
 
-class Design(_Named):
+
+class OnlineArm(_Named):
+    """How an arm trains by `eva-data online` instead of `run`."""
+
+    algorithm: Literal["rloo", "grpo", "oaif"] = "rloo"
+    epochs: float = Field(1.0, gt=0)
+    """Prompts that are trained on, as a multiple of the seeds: 2 is the paper's 2x."""
+    static: bool = False
+    """Whether the seeds alone are trained on, and nothing evolves."""
+
+    @property
+    def suffix(self) -> str:
+        """What `eva-data online` appends to the name and the folder of its dataset."""
+        return f"-{self.algorithm}" + ("-static" if self.static else "")
+
+
+class Design(_Grown):
     """One sweep."""
 
     name: ArmName
@@ -55,6 +103,10 @@ class Design(_Named):
     """The first of the seeds; the others follow it."""
     arms: Mapping[ArmName, tuple[str, ...]]
     """Arm -> its own settings, as `key=value`."""
+    arm_iterations: Mapping[ArmName, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """Arm -> its own number of iterations, for arms that play fewer or more than `iterations`."""
+    online: Mapping[ArmName, OnlineArm] = Field(default_factory=dict)
+    """Arm -> how it trains online, for arms that do. Online there is one iteration, theta_1."""
     compare: tuple[tuple[ArmName, ArmName], ...]
     """Pairs of arms; the first is said to be better or worse than the second."""
     primary: PrimaryOutcome = PrimaryOutcome()
@@ -70,9 +122,17 @@ class Design(_Named):
         if len(self.arms) < 2:
             raise ValueError(f"`arms` holds {len(self.arms)}, at least 2 were expected")
         unknown = sorted({arm for pair in self.compare for arm in pair} - set(self.arms))
-        unknown += sorted(set(self.published) - set(self.arms))
+        unknown += sorted({*self.published, *self.arm_iterations, *self.online} - set(self.arms))
         if unknown:
             raise ValueError(f"`{unknown[0]}` is no arm: known are {', '.join(self.arms)}")
+        both = sorted(self.online.keys() & self.arm_iterations.keys())
+        if both:
+            raise ValueError(f"`{both[0]}` is `online` and has `arm_iterations`: online there is one iteration")
+        if self.online and self.primary.measure != "score":
+            raise ValueError(
+                f"`primary.measure` is {self.primary.measure}, which is about the last prompt set, and `online` has no "
+                "prompt sets: measure the `score`"
+            )
         if not self.compare or any(first == second for first, second in self.compare):
             raise ValueError("`compare` needs at least one pair of different arms")
         if len(set(map(frozenset, self.compare))) < len(self.compare):
@@ -82,6 +142,29 @@ class Design(_Named):
             if key in _OURS:
                 raise ValueError(f"`{line}` sets `{key}`, which the sweep itself sets for each arm and seed")
         return self
+
+    def last_theta(self, arm: str) -> int:
+        """The number of the solver that an arm ends with."""
+        return 1 if arm in self.online else self.arm_iterations.get(arm, self.iterations)
+
+    def suffix(self, arm: str) -> str:
+        """What stands behind the name and the folder of the arm's dataset; empty unless the arm trains online."""
+        return self.online[arm].suffix if arm in self.online else ""
+
+    def played_by(self, arm: str) -> list[str]:
+        """The command, without settings, that trains the arm's last solver."""
+        online = self.online.get(arm)
+        if online is None:
+            return ["run", "--iters", str(self.last_theta(arm))]
+        static = ["--static"] if online.static else []
+        return ["online", "--algorithm", online.algorithm, "--epochs", f"{online.epochs:g}", *static]
+
+    def evaluated_by(self, arm: str) -> list[str]:
+        """The command, without settings, that evaluates theta_0 and the arm's last solver; empty if none is needed."""
+        if self.primary.measure != "score":
+            return []
+        solvers = ("--solver", "theta_0", "--solver", f"theta_{self.last_theta(arm)}")
+        return ["evaluate", *solvers, "--against", "theta_0", "--set-name", self.primary.set]
 
     @property
     def seed_numbers(self) -> range:
@@ -107,15 +190,18 @@ class Sweep(_Named):
         """The settings of an arm, as `key=value`."""
         return (*self.design.set, *self.design.arms[arm])
 
-    def settings(self, arm: str, seed: int, folder: Path, ledger: Path) -> tuple[str, ...]:
-        """All settings of one arm with one seed, as `key=value`."""
-        own = (f"name={self.design.name}-{arm}-{seed}", f"seed={seed}", f"folder={folder}", f"ledger={ledger}")
-        return (*self.lines(arm), *own)
+    def settings(self, arm: str, seed: int, folder: Path, ledger: Path, suffix: str = "") -> tuple[str, ...]:
+        """All settings of one arm with one seed, as `key=value`. `suffix` stands behind its name and its folder."""
+        name, folder = f"{self.design.name}-{arm}-{seed}{suffix}", folder.with_name(folder.name + suffix)
+        return (*self.lines(arm), f"name={name}", f"seed={seed}", f"folder={folder}", f"ledger={ledger}")
 
     def load(self, arm: str) -> Config:
         """The arm's settings. Raise ConfigError, which names the arm, if they are wrong."""
         try:
-            return load_config(self.config, self.lines(arm))
+            config = load_config(self.config, self.lines(arm), online=arm in self.design.online)
+            if arm in self.design.online:
+                refuse_unknown_online(config)
+            return config
         except ConfigError as error:
             raise ConfigError(f"the arm `{arm}` of the sweep {self.design.name}: {error}") from None
 

@@ -10,10 +10,11 @@ import polars as pl
 
 from eva_data.experiments.arms import Ended, Play
 from eva_data.experiments.design import Design, Sweep
-from eva_data.experiments.outcomes import made_of, primary, scores_of
+from eva_data.experiments.outcomes import made_of, outcomes_of, scores_of
+from eva_data.experiments.results import summary
 from eva_data.experiments.verdicts import Contrast, compare, spread
-from eva_data.experiments.written import arms_table, html, markdown, write_tables
-from eva_data.files import write_text
+from eva_data.experiments.written import SUMMARY_FILE, arms_table, html, markdown, write_tables
+from eva_data.files import write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,13 @@ def finish(sweep: Sweep, folder: Path, plays: Sequence[Play], ended: Sequence[En
     design = sweep.design
     failed = [each for each in ended if each.error is not None]
     complete = [play for play in plays if play not in {each.play for each in failed}]
-    scores, made = scores_of(design, folder, complete), made_of(folder, complete)
-    values, before = primary(design, scores, design.iterations), primary(design, scores, 0)
-    write_tables(
-        folder, scores, pl.concat([before.with_columns(theta=0), values.with_columns(theta=design.iterations)]), made
-    )
+    scores, made = scores_of(design, folder, complete), made_of(design, folder, complete)
+    values = outcomes_of(design, folder, complete, scores)
+    before = outcomes_of(design, folder, complete, scores, at_start=True)
+    last = {arm: design.last_theta(arm) for arm in design.arms}
+    theta = pl.col("arm").replace_strict(last, return_dtype=pl.Int32)
+    write_tables(folder, scores, pl.concat([before.with_columns(theta=0), values.with_columns(theta=theta)]), made)
+    write_json(folder / SUMMARY_FILE, summary(design, command, failed=len(failed)))
     arms = arms_table(design, values, before)
     verdicts = compare(design, values)
     spreads = [spread(design, scores, *pair) for pair in design.compare]

@@ -10,7 +10,8 @@ import polars as pl
 from eva_data.dataset.evaluations import read_record, read_rows
 from eva_data.dataset.store import Store
 from eva_data.experiments.arms import Play
-from eva_data.experiments.design import Design
+from eva_data.experiments.design import Design, Measure
+from eva_data.report.topics.subjects import subjects
 
 SCORES = pl.Schema(
     {
@@ -39,19 +40,19 @@ MADE = pl.Schema(
 
 
 def scores_of(design: Design, folder: Path, plays: Sequence[Play]) -> pl.DataFrame:
-    """SCORES of theta_0 and the last theta of the plays that are evaluated."""
+    """SCORES of theta_0 and the last theta of the plays that are evaluated. None are, if another measure decides."""
     return pl.concat([pl.DataFrame(schema=SCORES), *(_scores(design, folder, play) for play in plays)])
 
 
 def _scores(design: Design, folder: Path, play: Play) -> pl.DataFrame:
-    store = Store(play.folder(folder))
-    record = read_record(store)
+    store = Store(play.dataset(design, folder))
+    record = read_record(store) if design.primary.measure == "score" else None
     if record is None:
         return pl.DataFrame(schema=SCORES)
     wanted = [
         each.key
         for each in record.evaluations
-        if each.set == design.primary.set and each.theta in (0, design.iterations) and each.partial is None
+        if each.set == design.primary.set and each.theta in (0, design.last_theta(play.arm)) and each.partial is None
     ]
     rows = read_rows(store, record).filter(pl.col("evaluation").is_in(wanted))
     return (
@@ -70,13 +71,13 @@ def _scores(design: Design, folder: Path, play: Play) -> pl.DataFrame:
     )
 
 
-def made_of(folder: Path, plays: Sequence[Play]) -> pl.DataFrame:
+def made_of(design: Design, folder: Path, plays: Sequence[Play]) -> pl.DataFrame:
     """MADE of every iteration that the plays have finished."""
-    return pl.concat([pl.DataFrame(schema=MADE), *(_made(folder, play) for play in plays)])
+    return pl.concat([pl.DataFrame(schema=MADE), *(_made(design, folder, play) for play in plays)])
 
 
-def _made(folder: Path, play: Play) -> pl.DataFrame:
-    store = Store(play.folder(folder))
+def _made(design: Design, folder: Path, play: Play) -> pl.DataFrame:
+    store = Store(play.dataset(design, folder))
     found = []
     for iteration in store.iterations():
         pairs = store.scan("preferences", iteration).select(pairs=pl.len().cast(pl.Int64))
@@ -102,18 +103,61 @@ def _made(folder: Path, play: Play) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema=MADE), *found])
 
 
-def primary(design: Design, scores: pl.DataFrame, theta: int) -> pl.DataFrame:
-    """One row per (arm, seed): `value`, the mean score of theta on the outcome's prompts, in the units of the score.
+OUTCOMES = pl.Schema({"arm": pl.String, "seed": pl.Int32, "value": pl.Float64, "prompts": pl.UInt32})
+"""One row per (arm, seed): the outcome, and of how many prompts it is."""
+
+
+def outcomes_of(
+    design: Design, folder: Path, plays: Sequence[Play], scores: pl.DataFrame, *, at_start: bool = False
+) -> pl.DataFrame:
+    """OUTCOMES of the plays: by `scores` (SCORES), or by the prompts of the last iteration.
+
+    `at_start` takes theta_0, or the prompts of iteration 1. A play whose outcome is unknown has no row.
+    """
+    if design.primary.measure == "score":
+        return scored(design, scores, at_start=at_start)
+    found = [pl.DataFrame(schema=OUTCOMES)]
+    for play in plays:
+        store, iteration = Store(play.folder(folder)), 1 if at_start else design.last_theta(play.arm)
+        if iteration in store.iterations():
+            value, prompts = measured(store, iteration, design.primary.measure)
+            row = {"arm": play.arm, "seed": play.seed, "value": value, "prompts": prompts}
+            found.append(pl.DataFrame([row], schema=OUTCOMES))
+    return pl.concat(found).drop_nulls("value").sort("arm", "seed")
+
+
+def measured(store: Store, iteration: int, measure: Measure) -> tuple[float | None, int]:
+    """A measure of the prompts of an iteration, and their number. The measure is None if no prompt has it."""
+    if measure == "diversity":
+        found = subjects(store, [iteration])
+        return (found.diversity[0].nearest, found.diversity[0].prompts) if found else (None, 0)
+    rows = store.scan("informativeness", iteration).filter(pl.col("stage") == "respond")
+    value = pl.col("a_avg" if measure == "regret" else "reward_mean").mean()
+    if measure == "unpaired":
+        pairs = store.scan("preferences", iteration).select("prompt_id", paired=pl.lit(True))
+        rows, value = rows.join(pairs, on="prompt_id", how="left"), pl.col("paired").is_null().mean()
+    mean, prompts = rows.select(value=value, prompts=pl.len()).collect(engine="streaming").row(0)
+    return mean, prompts
+
+
+def deciding(design: Design, scores: pl.DataFrame, *, at_start: bool = False) -> pl.DataFrame:
+    """The rows of SCORES that decide: of the category, and of each arm's last theta, or of theta_0."""
+    last = pl.col("arm").replace_strict({arm: design.last_theta(arm) for arm in design.arms}, return_dtype=pl.Int32)
+    chosen = scores.filter(pl.col("theta") == (0 if at_start else last))
+    return chosen if design.primary.category is None else chosen.filter(pl.col("category") == design.primary.category)
+
+
+def scored(design: Design, scores: pl.DataFrame, *, at_start: bool = False) -> pl.DataFrame:
+    """OUTCOMES: the mean score on the outcome's prompts, in the units of the score.
 
     A play with a prompt of unknown score has no row.
     """
-    chosen = scores.filter(pl.col("theta") == theta)
-    if design.primary.category is not None:
-        chosen = chosen.filter(pl.col("category") == design.primary.category)
     return (
-        chosen.group_by("arm", "seed")
+        deciding(design, scores, at_start=at_start)
+        .group_by("arm", "seed")
         .agg(value=pl.col("score").mean(), prompts=pl.len(), unknown=pl.col("score").is_null().sum())
         .filter(pl.col("unknown") == 0)
         .drop("unknown")
         .sort("arm", "seed")
+        .cast(dict(OUTCOMES))  # type: ignore[arg-type]
     )

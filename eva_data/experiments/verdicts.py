@@ -7,6 +7,7 @@ only by two one-sided tests with a margin that was named beforehand.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from eva_data.experiments.design import Design
+from eva_data.experiments.outcomes import deciding
 from eva_data.statistics.differences import equivalence_p, holm, sign_flip_p, t_interval
 from eva_data.statistics.interval import Floats, Interval, package
 
@@ -24,7 +26,10 @@ FEWEST_SEEDS = 5
 DRAWS = 1_000
 """Draws of the crossed bootstrap."""
 
-Word = Literal["better", "worse", "equivalent", "not distinguishable", "descriptive only"]
+Word = Literal["better", "worse", "higher", "lower", "equivalent", "not distinguishable", "descriptive only"]
+
+
+_NEUTRAL: Mapping[Word, Word] = {"better": "higher", "worse": "lower"}
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,9 @@ def _verdict(design: Design, pair: tuple[str, str], found: Floats, p: float | No
     equivalence = equivalence_p(found, margin) if n >= FEWEST_SEEDS and margin is not None else None
     visible = _visible(found, comparisons) if n >= FEWEST_SEEDS else None
     word = _word(difference, p, equivalence, descriptive=is_descriptive(n, comparisons))
+    if design.primary.measure != "score":
+        # More of another measure is not better.
+        word = _NEUTRAL.get(word, word)
     sentence = _sentence(design, pair, n, difference, interval, word, comparisons)
     return Contrast(*pair, n, difference, interval, p, equivalence, visible, word, sentence)
 
@@ -161,9 +169,7 @@ def spread(design: Design, scores: pl.DataFrame, first: str, second: str) -> Spr
     A crossed bootstrap (Owen 2007) over seeds and prompts, for these components only. None unless at least two seeds
     have both arms on the same prompts.
     """
-    chosen = scores.filter(pl.col("theta") == design.iterations)
-    if design.primary.category is not None:
-        chosen = chosen.filter(pl.col("category") == design.primary.category)
+    chosen = deciding(design, scores)
     wide = (
         chosen.filter(pl.col("arm") == first)
         .join(chosen.filter(pl.col("arm") == second), on=("seed", "prompt_id"), suffix="_second")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SCORES_FILE = "scores.parquet"
 OUTCOMES_FILE = "outcomes.csv"
 MADE_FILE = "iterations.csv"
+SUMMARY_FILE = "summary.json"
 
 
 def write_tables(folder: Path, scores: pl.DataFrame, values: pl.DataFrame, made: pl.DataFrame) -> None:
@@ -70,10 +71,10 @@ def markdown(
     lines = [f"# {design.name}", "", design.question, ""]
     lines += [f"{outcome_in_words(design)}{f' Published: {design.source}.' if design.source else ''}", ""]
     lines += ["```bash", shlex.join(command), "```", ""]
-    columns, rows = _arm_rows(design, arms, made)
-    lines += [*_table(columns, rows), ""]
+    columns, rows = arm_rows(design, arms, made)
+    lines += [*table(columns, rows), ""]
     columns, rows = _verdict_rows(verdicts, spreads)
-    lines += [*_table(columns, rows), "", *(f"- {verdict.sentence}" for verdict in verdicts), ""]
+    lines += [*table(columns, rows), "", *(f"- {verdict.sentence}" for verdict in verdicts), ""]
     lines += [_explained(design), ""]
     lines += [f"- {each.play.arm}, seed {each.play.seed}, was not played to the end: {each.error}" for each in failed]
     return "\n".join(lines).rstrip() + "\n"
@@ -82,10 +83,34 @@ def markdown(
 def outcome_in_words(design: Design) -> str:
     """What is compared, in a sentence."""
     category = f", {design.primary.category}" if design.primary.category else ""
-    return (
-        f"Outcome, named before the first arm ran: the mean score of theta_{design.iterations} on the set "
-        f"{design.primary.set}{category}."
-    )
+    last = "the last theta" if design.arm_iterations or design.online else f"theta_{design.iterations}"
+    what = {
+        "score": f"the mean score of {last} on the set {design.primary.set}{category}",
+        "regret": "the mean difference of best and mean reward of a prompt's responses, over the last prompt set",
+        "reward": "the mean reward over the last prompt set",
+        "unpaired": "the share of the prompts of the last prompt set that gave no pair",
+        "diversity": "the mean distance, by words, of a prompt of the last prompt set to the nearest of another seed",
+    }
+    return f"Outcome, named before the first arm ran: {what[design.primary.measure]}."
+
+
+def measure_in_words(design: Design) -> str:
+    """The heading of the outcome."""
+    return f"{design.primary.measure}, %"
+
+
+def start_in_words(design: Design) -> str:
+    """The heading of the outcome at the start."""
+    return "theta_0, %" if design.primary.measure == "score" else "iteration 1, %"
+
+
+def arms_in_words(design: Design) -> dict[str, str]:
+    """Arm -> how it is played, where this is not `run` with the sweep's iterations, and its settings."""
+    words = {}
+    for arm, own in design.arms.items():
+        played = f"{' '.join(design.played_by(arm))}; " if arm in design.online or arm in design.arm_iterations else ""
+        words[arm] = played + (" ".join(own) or "the shared settings")
+    return words
 
 
 def html(
@@ -104,11 +129,11 @@ def html(
     parts += [Words(verdict.sentence) for verdict in verdicts]
     drawn = chart(
         "arms",
-        "Each dot is one seed, the line is the mean of an arm; the dotted line is theta_0.",
-        _dots(values, arms),
+        f"Each dot is one seed, the line is the mean of an arm; the dotted line is {start_in_words(design)[:-3]}.",
+        _dots(values, arms, measure_in_words(design)),
     )
     parts.append(Charts((drawn,)))
-    columns, rows = _arm_rows(design, arms, made)
+    columns, rows = arm_rows(design, arms, made)
     parts.append(Table(tuple(columns), tuple(map(tuple, rows))))
     outcome = Section("outcome", "What came out", outcome_in_words(design), tuple(parts))
     columns, rows = _verdict_rows(verdicts, spreads)
@@ -120,12 +145,12 @@ def html(
         "Arms",
         f"All arms share the settings of {Path(design.config).name}"
         + (f" and {', '.join(design.set)}." if design.set else "."),
-        (Table(("arm", "settings"), tuple((arm, " ".join(lines) or "-") for arm, lines in design.arms.items())),),
+        (Table(("arm", "settings"), tuple(arms_in_words(design).items())),),
     )
     return page("report.html.jinja", title=design.name, lead=design.question, sections=[outcome, compared, settings])
 
 
-def _dots(values: pl.DataFrame, arms: Sequence[dict[str, object]]) -> Callable[[Axes], None]:
+def _dots(values: pl.DataFrame, arms: Sequence[dict[str, object]], measure: str) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
         from eva_data.report.page.charts import SERIES
 
@@ -139,22 +164,23 @@ def _dots(values: pl.DataFrame, arms: Sequence[dict[str, object]]) -> Callable[[
             axes.axhline(sum(starts) / len(starts), color=SERIES[0], linewidth=1, linestyle=":")
         axes.set_xticks(range(len(arms)), [str(record["arm"]) for record in arms])
         axes.set_xlim(-0.6, len(arms) - 0.4)
-        axes.set_ylabel("score, %")
+        axes.set_ylabel(measure)
 
     return draw
 
 
-def _arm_rows(
+def arm_rows(
     design: Design, arms: Sequence[dict[str, object]], made: pl.DataFrame
 ) -> tuple[list[str], list[list[str]]]:
-    columns = ["arm", "seeds", "score, %", "95 % interval", "theta_0, %", "pairs per seed"]
+    """The arms as a table: its columns, and one row per arm."""
+    columns = ["arm", "seeds", measure_in_words(design), "95 % interval", start_in_words(design), "pairs per seed"]
     if design.published:
         columns.append(design.published_as or "published")
     pairs = dict(made.group_by("arm").agg(pl.col("pairs").sum() / pl.col("seed").n_unique()).iter_rows())
     rows = []
     for record in arms:
         mean, low, high, start = (record[name] for name in ("mean", "low", "high", "theta_0"))
-        row = [str(record["arm"]), str(record["seeds"]), _points(mean), _ends(low, high), _points(start)]
+        row = [str(record["arm"]), str(record["seeds"]), points(mean), ends(low, high), points(start)]
         row.append(f"{pairs[record['arm']]:,.0f}" if record["arm"] in pairs else "-")
         if design.published:
             row.append("-" if record["published"] is None else f"{record['published']:g}")
@@ -172,11 +198,11 @@ def _verdict_rows(verdicts: Sequence[Contrast], spreads: Sequence[Spread | None]
             [
                 f"{verdict.first} - {verdict.second}",
                 str(verdict.seeds),
-                _points(verdict.difference, signed=True),
-                _ends(interval.low, interval.high, signed=True) if interval else "-",
+                points(verdict.difference, signed=True),
+                ends(interval.low, interval.high, signed=True) if interval else "-",
                 "-" if verdict.p is None else f"{verdict.p:.4f}",
                 "-" if verdict.equivalence is None else f"{verdict.equivalence:.4f}",
-                _points(verdict.visible),
+                points(verdict.visible),
                 "-" if found is None else f"{100 * found.seeds:.2f}, {100 * found.prompts:.2f}",
                 verdict.word,
             ]
@@ -196,7 +222,8 @@ def _explained(design: Design) -> str:
     )
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown."""
     return [
         "| " + " | ".join(columns) + " |",
         "|" + "---|" * len(columns),
@@ -204,9 +231,11 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _points(value: object, *, signed: bool = False) -> str:
+def points(value: object, *, signed: bool = False) -> str:
+    """A share or a difference in points of a hundred; a dash for None."""
     return "-" if value is None else f"{100 * float(value):{'+' if signed else ''}.1f}"  # type: ignore[arg-type]
 
 
-def _ends(low: object, high: object, *, signed: bool = False) -> str:
-    return "-" if low is None else f"{_points(low, signed=signed)} to {_points(high, signed=signed)}"
+def ends(low: object, high: object, *, signed: bool = False) -> str:
+    """An interval in points of a hundred; a dash for None."""
+    return "-" if low is None else f"{points(low, signed=signed)} to {points(high, signed=signed)}"

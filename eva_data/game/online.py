@@ -298,6 +298,7 @@ def _game(run: Run, start: Player, job: Path) -> dict[str, Any]:
         "evolve": run.config.evolve.model_dump(mode="json"),
         "estimate": run.config.estimate.model_dump(mode="json"),
         "pair": run.config.pair.model_dump(mode="json"),
+        "band": run.config.sample.band,
         "content": _content(run, start, RULES),
     }
 
@@ -311,6 +312,7 @@ def _content(run: Run, start: Player, rules: int) -> dict[str, Any]:
     else:
         blocks = {"estimate": config.estimate, "pair": config.pair, "online": config.online}
         more = {"rules": rules} | {name: block.data() for name, block in blocks.items()}
+        more |= {"band": [*config.sample.band]} if config.sample.band is not None else {}
     return more | {
         "policy": policy_name(start),
         "system": start.block.system,

@@ -26,6 +26,8 @@ from eva_data.iteration.score import Scales
 from eva_data.iteration.stale import inputs_to_record, refuse_stale
 from eva_data.ledger import Ledger
 from eva_data.method.outcome import outcome_of
+from eva_data.method.signals.band import still_inside
+from eva_data.method.solved import graded
 from eva_data.models.licences import stated_licences
 from eva_data.models.player import Player
 from eva_data.report.card import write_card
@@ -147,6 +149,11 @@ def _build_next(run: Run, iteration: int) -> Built:
     answered = answer(run, solver, new, stage="respond", iteration=iteration, scales=grown.scales)
     responses = pl.concat([answered.responses, carry_over(grown.responses, carried, iteration=iteration)])
     paired = outcome_of(config, iteration, grown.prompts, responses, n=solver.block.responses, on_policy=True)
+    known = pl.concat([grown.informativeness, paired.informativeness]).lazy()
+    all_rewards = pl.concat([grown.responses["reward"], responses["reward"]])
+    inside = still_inside(config.sample.band, known, responses.lazy(), graded=graded(all_rewards))
+    if inside is not None:
+        notes.append(run.note(inside.sentence))
     rewritten = rewrite_chosen(
         run, solver, paired.preferences, grown.prompts, iteration=iteration, scales=answered.scales
     )
@@ -167,7 +174,7 @@ def _build_next(run: Run, iteration: int) -> Built:
         licences=licences_of(run, solver, creator),
         previous=previous,
         inputs=inputs,
-        notes=[*notes, *grown.notes, *answered.notes, *rewritten.notes],
+        notes=[*grown.notes, *answered.notes, *notes, *rewritten.notes],
         evolving=grown.record,
         reward_scales=answered.scales,
         bills=bills_of(run, iteration),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 
 from eva_data.config import Config
@@ -11,7 +13,8 @@ from eva_data.method.estimate import informativeness
 from eva_data.method.mix import Mixed, mix, surviving
 from eva_data.method.own_metric import own_metric
 from eva_data.method.sample import Sampled, sample
-from eva_data.method.solved import bar_of
+from eva_data.method.signals.band import band_of, notes_on
+from eva_data.method.solved import bar_of, graded
 from eva_data.method.topics.assign import TopicModel, fit_topics
 from eva_data.method.verdicts import bad_prompts
 from eva_data.tables.metrics import column_of
@@ -67,7 +70,11 @@ def estimate_and_sample(
         deep = before.filter(pl.col("depth") >= deepest)["prompt_id"]
         reason = pl.when(pl.col("prompt_id").is_in(deep.implode())).then(pl.lit(MAX_DEPTH))
         informative = informative.with_columns(reason=pl.coalesce("reason", reason))
-    return sample(
+    bounds = config.sample.band
+    band = band_of(bounds, informative.lazy(), graded=graded(counted["reward"]))
+    if band is not None:
+        informative = informative.with_columns(reason=pl.coalesce("reason", band.reason()))
+    sampled = sample(
         informative.lazy(),
         metric=column_of(config.estimate.metric),
         fraction=config.sample.fraction,
@@ -80,6 +87,9 @@ def estimate_and_sample(
         iteration=iteration,
         rules=rules,
     )
+    if bounds is None or band is None:
+        return sampled
+    return replace(sampled, notes=(*sampled.notes, *notes_on(bounds, band, responses)))
 
 
 def best_rewards(store: Store, iteration: int) -> pl.Series:

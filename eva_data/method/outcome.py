@@ -10,6 +10,7 @@ from eva_data.config import Config
 from eva_data.method.estimate import informativeness
 from eva_data.method.own_metric import own_metric
 from eva_data.method.pair import pair
+from eva_data.method.signals.band import Band
 from eva_data.method.solved import Bar, bar_of
 from eva_data.tables.flow import Flow
 from eva_data.tables.rules import RULES
@@ -36,12 +37,14 @@ def outcome_of(
     n: int | None,
     on_policy: bool,
     bar: Bar | None = None,
+    band: tuple[float, float] | None = None,
     rules: int = RULES,
 ) -> Outcome:
     """Informativeness and pairs of X_t. `responses` are the rows of the respond stage.
 
     `n` is the number of responses that were asked for per prompt; None takes all that a prompt has. Prompts below the
-    `bar` are unsolved; offline they are told when they are estimated. `rules` is the version by which both are made.
+    `bar` are unsolved, and those outside the `band` of pass rates too easy or too hard; offline both are told when
+    prompts are estimated. `rules` is the version by which both are made.
     """
     counted = config.estimate.count_truncated
     informative = informativeness(
@@ -57,6 +60,9 @@ def outcome_of(
         bar=bar,
         rules=rules,
     ).collect()
+    if band is not None:
+        reason = pl.coalesce("reason", Band(*band, relative=False).reason())
+        informative = informative.with_columns(reason=reason)
     paired = pair(
         prompts.lazy(),
         responses.lazy(),

@@ -10,7 +10,7 @@ import polars as pl
 from eva_data.errors import ConfigError, DataError
 from eva_data.tables.draws import share_of, smallest
 from eva_data.tables.ids import uniform_draw
-from eva_data.tables.reasons import MAX_DEPTH, UNSOLVED
+from eva_data.tables.reasons import MAX_DEPTH, TOO_EASY, TOO_HARD, UNSOLVED
 from eva_data.tables.rules import RULES
 from eva_data.tables.schemas import INFORMATIVENESS, ORDER
 
@@ -84,13 +84,13 @@ def sample(
     the rank. A topic without prompts that can be drawn gives its share to the others. Prompts without a topic are a
     topic of their own.
 
-    A prompt whose metric is null or infinite can be drawn only with `uniform`. A prompt with the reason `unsolved` or
-    `max_depth` is never drawn. `weight` is null for such prompts and
-    with `greedy`, and 1 with `uniform` and `stratified`. Rows of stage respond pass through with nulls.
+    A prompt whose metric is null or infinite can be drawn only with `uniform`. A prompt with the reason `unsolved`,
+    `max_depth`, `too_easy` or `too_hard` is never drawn. `weight` is null for such prompts and with `greedy`, and 1
+    with `uniform` and `stratified`. Rows of stage respond pass through with nulls.
 
     Raise ConfigError if proportional weights would be negative, and DataError if no prompt can be drawn.
     """
-    pool = _ESTIMATED & ~_barred(UNSOLVED, MAX_DEPTH)
+    pool = _ESTIMATED & ~_barred(UNSOLVED, MAX_DEPTH, TOO_EASY, TOO_HARD)
     if method != "uniform":
         pool &= pl.col(metric).is_finite().fill_null(False)
     facts = _facts(informativeness, metric, pool)
@@ -149,6 +149,8 @@ class _Facts:
     prompts: int
     unsolved: int
     deepest: int
+    too_easy: int
+    too_hard: int
     pooled: int
     low: float
     high: float
@@ -165,6 +167,8 @@ def _facts(informativeness: pl.LazyFrame, metric: str, pool: pl.Expr) -> _Facts:
             prompts=_ESTIMATED.sum(),
             unsolved=(_ESTIMATED & _barred(UNSOLVED)).sum(),
             deepest=(_ESTIMATED & _barred(MAX_DEPTH)).sum(),
+            too_easy=(_ESTIMATED & _barred(TOO_EASY)).sum(),
+            too_hard=(_ESTIMATED & _barred(TOO_HARD)).sum(),
             pooled=pool.sum(),
             low=in_pool.min(),
             high=in_pool.max(),
@@ -173,7 +177,7 @@ def _facts(informativeness: pl.LazyFrame, metric: str, pool: pl.Expr) -> _Facts:
         .row(0)
     )
     if facts.pooled == 0:
-        barred = [note for note in (_unsolved(facts), _deepest(facts)) if note]
+        barred = _barred_notes(facts)
         why = f" ({'; '.join(barred)})" if barred else ""
         raise DataError(
             f"none of {facts.prompts} prompts has a finite `{metric}` and may be evolved{why}, so none can be drawn: "
@@ -197,6 +201,19 @@ def _deepest(facts: _Facts) -> str:
     if not facts.deepest:
         return ""
     return f"{facts.deepest} of {facts.prompts} prompts are as deep as `evolve.max_depth` and cannot be drawn"
+
+
+def _outside(facts: _Facts) -> str:
+    if not facts.too_easy + facts.too_hard:
+        return ""
+    return (
+        f"{facts.too_easy} of {facts.prompts} prompts are too easy and {facts.too_hard} too hard for `sample.band` and "
+        "cannot be drawn"
+    )
+
+
+def _barred_notes(facts: _Facts) -> list[str]:
+    return [note for note in (_unsolved(facts), _deepest(facts), _outside(facts)) if note]
 
 
 def _weight(metric: str, weights: Weights, facts: _Facts) -> pl.Expr:
@@ -265,8 +282,8 @@ def _with_ranks(table: pl.LazyFrame, ranks: pl.DataFrame) -> tuple[pl.LazyFrame,
 
 
 def _notes(metric: str, method: Method, facts: _Facts, drawable: int, wanted: int) -> tuple[str, ...]:
-    notes = [note for note in (_unsolved(facts), _deepest(facts)) if note]
-    absent = facts.prompts - facts.unsolved - facts.deepest - facts.pooled
+    notes = _barred_notes(facts)
+    absent = facts.prompts - facts.unsolved - facts.deepest - facts.too_easy - facts.too_hard - facts.pooled
     if absent:
         notes.append(f"{absent} of {facts.prompts} prompts have no finite `{metric}` and cannot be drawn")
     if method == "weighted" and facts.constant:

@@ -21,6 +21,8 @@ HELD_OUT = "heldout"
 MAX_DEPTH = "max_depth"
 NOT_BEST = "not_best"
 NOT_FINITE = "not_finite"
+TOO_EASY = "too_easy"
+TOO_HARD = "too_hard"
 TOPIC_CAP = "topic_cap"
 PROMPT_TOO_LONG = "prompt_too_long"
 UNSOLVED = "unsolved"
@@ -94,6 +96,10 @@ REASONS: Mapping[str, str] = {
     "fewer_than_two_finite_rewards": "Informativeness compares rewards, and fewer than two are numbers.",
     UNSOLVED: "Too few responses of the prompt reach `estimate.min_best`, so that the differences between its rewards "
     "are noise: it has its metrics, and is not evolved.",
+    TOO_EASY: "The solver answers the prompt better than the upper bound of `sample.band`: it has its metrics, and is "
+    "not evolved.",
+    TOO_HARD: "The solver answers the prompt worse than the lower bound of `sample.band`: it has its metrics, and is "
+    "not evolved.",
     MAX_DEPTH: "The prompt is as deep as `evolve.max_depth` allows: it has its metrics, and is not evolved.",
     # A pair.
     "no_scored_response": "None of the prompt's responses has a reward.",

@@ -85,7 +85,7 @@ INFORMATIVENESS = _schema(
         "reward_mean": pl.Float64,
         "reward_var": pl.Float64,  # population variance
         **_METRIC_TYPES,  # null with fewer than two finite rewards
-        "reason": pl.String,  # why the metrics are null, or `unsolved` or `max_depth`; else null
+        "reason": pl.String,  # why the metrics are null, or why it is not drawn, as `unsolved`; else null
         "weight": pl.Float64,  # estimate only: weight of the draw; null if not drawn from
         "draw": pl.Float64,  # estimate only: key of the draw, the largest are selected
         "selected": pl.Boolean,  # estimate only; null for respond

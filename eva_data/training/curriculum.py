@@ -23,6 +23,7 @@ from eva_data.errors import ConfigError
 from eva_data.method.buffer import Batch, Rules, State, after_step, further, next_batch, static_batch, to_evolve
 from eva_data.method.estimate import without_noise
 from eva_data.method.own_metric import own_metric
+from eva_data.method.signals.band import Band, refuse_graded
 from eva_data.method.solved import Bar, graded, needed, threshold
 from eva_data.tables.metrics import METRICS
 
@@ -54,6 +55,8 @@ class Selection:
     pair: Pair
     max_depth: int | None = None
     """Depth of the deepest prompts, which are not evolved."""
+    band: tuple[float, float] | None = None
+    """`sample.band`: bounds on the pass rates of prompts that may have children."""
 
     def measured(self, answers: Mapping[str, Sequence[Answer]]) -> dict[str, float | None]:
         """Id of a prompt -> `estimate.metric`; None if fewer than two rewards count, as in `estimate`."""
@@ -71,6 +74,16 @@ class Selection:
         bar = Bar(best, needed(self.estimate, seen.graded, responses))
         reached = self._rewards(answers).select(bar.reached(pl.col("rewards"))).to_series()
         return {name for name, good in zip(answers, reached, strict=True) if not good}
+
+    def outside(self, answers: Mapping[str, Sequence[Answer]], seen: Seen) -> dict[str, str]:
+        """Id -> too_easy or too_hard, of the prompts outside the band. Raise ConfigError if rewards are graded."""
+        refuse_graded(self.band, graded=seen.graded)
+        if self.band is None:
+            return {}
+        rewards = pl.col("rewards")
+        table = self._rewards(answers).select(n_scored=rewards.list.len(), reward_mean=rewards.list.mean())
+        reasons = table.select(Band(*self.band, relative=False).reason()).to_series()
+        return {name: reason for name, reason in zip(answers, reasons, strict=True) if reason is not None}
 
     def see(self, seen: Seen, answers: Mapping[str, Sequence[Answer]], seeds: Iterable[str]) -> Seen:
         """What is known of rewards after these answers; `seeds` are the seeds that were answered first now."""
@@ -181,7 +194,9 @@ class Curriculum:
         new = self.batch.from_seeds[: max(len(self.seeds) - self.state.seeds_used, 0)]
         self.seen = self.selection.see(self.seen, answered, new)
         unsolved = self.selection.unsolved(answered, self.seen)
-        parents = to_evolve(self.batch, self._trainable(informative, unsolved), self.rules) if self.evolve else ()
+        outside = self.selection.outside(answered, self.seen)
+        barred = unsolved | outside.keys()
+        parents = to_evolve(self.batch, self._trainable(informative, barred), self.rules) if self.evolve else ()
         attempts = self._evolved(parents)
         survived = [row for row in attempts if row["status"] is None]
         fresh = {row["prompt_id"]: _prompt(row, self._row(row["chain_id"])) for row in survived}
@@ -203,6 +218,7 @@ class Curriculum:
                 "answers": [asdict(answer) for answers in answered.values() for answer in answers],
                 "informativeness": informative,
                 "unsolved": sorted(unsolved),
+                "outside": outside,
                 "evolutions": attempts,
                 "estimated": own,
                 "trained": [*(self.batch.prompt_ids if trained is None else trained)],
@@ -239,11 +255,11 @@ class Curriculum:
     def _rows(self, names: Iterable[str]) -> list[Row]:
         return [self._row(name) for name in names]
 
-    def _trainable(self, informative: Mapping[str, float | None], unsolved: Collection[str]) -> dict[str, float | None]:
-        """The informativeness of the prompts that may have children."""
+    def _trainable(self, informative: Mapping[str, float | None], barred: Collection[str]) -> dict[str, float | None]:
+        """The informativeness of the prompts that may have children: not those `barred`, nor the deepest."""
         deepest = self.selection.max_depth
         deep = {row["prompt_id"] for row in self._rows(informative) if deepest is not None and row["depth"] >= deepest}
-        return {name: value for name, value in informative.items() if name not in unsolved and name not in deep}
+        return {name: value for name, value in informative.items() if name not in barred and name not in deep}
 
     def _entering(
         self, survived: Sequence[Row], fresh: Sequence[Row], informative: Mapping[str, float | None]
@@ -258,7 +274,9 @@ class Curriculum:
         unsolved = self.selection.unsolved(answers, self.seen)
         least = min(inherited.values(), default=0.0)
         high = {name for name, value in own.items() if value and value >= least and name not in unsolved}
-        entering = [(name, value or 0.0) for name, value in own.items() if name in high or not self.only_high]
+        outside = self.selection.outside(answers, self.selection.see(self.seen, answers, ()))
+        inside = {name: value for name, value in own.items() if name not in outside}
+        entering = [(name, value or 0.0) for name, value in inside.items() if name in high or not self.only_high]
         return entering, own
 
     def _evolved(self, parents: Sequence[str]) -> list[Row]:

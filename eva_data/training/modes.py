@@ -13,7 +13,7 @@ from eva_data.errors import ConfigError
 
 TAKEN: Mapping[str, frozenset[str]] = {
     "estimate": frozenset({"metric", "count_truncated", "unequal", "min_best", "min_right"}),
-    "sample": frozenset(),
+    "sample": frozenset({"band"}),
     "evolve": frozenset(
         {
             *("method", "strategies", "only_own", "candidates", "score", "self_check", "shape", "max_depth", "reply"),

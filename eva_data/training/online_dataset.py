@@ -98,6 +98,7 @@ def _tables(
         n=config.model_solver.responses,
         on_policy=True,
         bar=bar_online(config, prompts, responses),
+        band=config.sample.band,
     )
     tables = {
         "preferences": paired.preferences,

@@ -154,6 +154,35 @@ def test_the_deepest_prompts_have_no_children(tmp_path: Path) -> None:
     assert (trained, {row["depth"] for line in lines for row in line["evolutions"]}) == ({0, 1}, {1})
 
 
+def test_prompts_outside_the_band_have_no_children(tmp_path: Path) -> None:
+    chosen = Selection(Estimate(metric="a_avg", min_best=None), Pair(), band=(0.3, 0.8))
+    one = curriculum(tmp_path, selection=chosen)
+    first, second = sorted(row["prompt_id"] for row in one.begin(1))
+    # One of six is (1 + 1) / 8, and the first would be the most informative.
+    hard, inside = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0), (1.0, 1.0, 1.0, 1.0, 1.0, 0.0)
+    one.finish([*(answer(first, reward) for reward in hard), *(answer(second, reward) for reward in inside)])
+    (line,) = read_record(tmp_path / "record.jsonl")
+    assert (line["outside"], {row["chain_id"] for row in line["evolutions"]}) == ({first: "too_hard"}, {second})
+    names = [row["prompt_id"] for row in one.begin(2)]
+    with pytest.raises(ConfigError, match="online the band holds pass rates"):
+        one.finish([answer(name, reward) for name in names for reward in (0.0, 0.5)])
+
+
+def test_what_is_outside_the_band_by_its_own_answers_does_not_enter(tmp_path: Path) -> None:
+    def estimate(rows: Sequence[Row], step: int) -> dict[str, list[Answer]]:
+        rewards = {1: (1.0, 0.0), 2: (1.0, 1.0, 1.0)}[step]
+        return {row["prompt_id"]: [answer(row["prompt_id"], reward) for reward in rewards] for row in rows}
+
+    chosen = Selection(Estimate(metric="a_avg", min_best=None), Pair(), band=(0.3, 0.75))
+    one = curriculum(tmp_path, selection=chosen, estimate=estimate)
+    play(one, 1, 1)
+    entered = [entry.prompt_id for entry in one.state.entries]
+    play(one, 2, 2)
+    lines = read_record(tmp_path / "record.jsonl")
+    assert entered == [*lines[0]["estimated"]] and lines[1]["estimated"]
+    assert not {entry.prompt_id for entry in one.state.entries} & lines[1]["estimated"].keys()
+
+
 def test_only_what_is_informative_itself_enters_where_that_is_wanted(tmp_path: Path) -> None:
     rewards = {1: (0.0, 1.0), 2: (0.9, 1.0), 3: (1.0, 1.0), 4: (0.0, 0.5)}
 

@@ -12,9 +12,9 @@ from eva_data.cli.text.terminal import Terminal
 from eva_data.experiments.arms import Ended, Play
 from eva_data.experiments.design import Design, Sweep
 from eva_data.experiments.finish import Result
-from eva_data.experiments.outcomes import primary, scores_of
+from eva_data.experiments.outcomes import outcomes_of, scores_of
 from eva_data.experiments.verdicts import is_descriptive, seeds_needed, smallest_p
-from eva_data.experiments.written import outcome_in_words
+from eva_data.experiments.written import arms_in_words, measure_in_words, outcome_in_words, start_in_words
 
 
 def outlook(sweep: Sweep, folder: Path, plays: Sequence[Play]) -> str:
@@ -26,7 +26,7 @@ def outlook(sweep: Sweep, folder: Path, plays: Sequence[Play]) -> str:
         f"{len(design.arms)} arms x {seeds} seeds = {len(plays)} plays of {design.iterations} iterations, in {folder}",
         outcome_in_words(design),
     ]
-    lines += [f"- {arm}: {' '.join(own) or 'the shared settings'}" for arm, own in design.arms.items()]
+    lines += [f"- {arm}: {own}" for arm, own in arms_in_words(design).items()]
     smallest = smallest_p(seeds, comparisons)
     if is_descriptive(seeds, comparisons):
         lines.append(
@@ -50,7 +50,7 @@ def print_ended(design: Design, folder: Path, plays: int) -> Callable[[Ended], N
         if ended.error is not None:
             say(f"{head}: failed after {ended.seconds:.0f} s: {ended.error} ({play.log(folder)})")
             return
-        value = primary(design, scores_of(design, folder, [play]), design.iterations)["value"]
+        value = outcomes_of(design, folder, [play], scores_of(design, folder, [play]))["value"]
         score = f"{100 * value[0]:.1f} %" if len(value) else "no score"
         say(f"{head}: {score} after {ended.seconds:.0f} s")
 
@@ -60,7 +60,7 @@ def print_ended(design: Design, folder: Path, plays: int) -> Callable[[Ended], N
 def print_sweep(result: Result, folder: Path) -> None:
     """Print the arms and the comparisons, and where the report is."""
     table = Table(box=None, pad_edge=False)
-    for name in ("arm", "seeds", "score, %", "95 % interval", "theta_0, %"):
+    for name in ("arm", "seeds", measure_in_words(design := result.design), "95 % interval", start_in_words(design)):
         table.add_column(name, justify="left" if name == "arm" else "right")
     for record in result.arms:
         ends = "-" if record["low"] is None else f"{100 * record['low']:.1f} to {100 * record['high']:.1f}"  # type: ignore[operator]

@@ -75,6 +75,7 @@ def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame
         n=solver.responses,
         on_policy=not isinstance(solver, TableModel),
         bar=bar_online(config, tables["prompts"], answers) if with_bar else None,
+        band=config.sample.band if manifest.online is not None else None,
         rules=manifest.rules,
     )
     rewritten = tables["responses"].filter(pl.col("stage") == "rewrite")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,13 @@ import polars as pl
 
 from eva_data.dataset.store import Store
 from eva_data.report.distributions import Axis, axis_of, histogram
+from eva_data.report.measures.drawable import drawable
 from eva_data.report.numbers import informativeness_summary, measured
 from eva_data.report.page.charts import chart
-from eva_data.report.page.parts import Chart, Charts, Section, Table, Words
+from eva_data.report.page.parts import Chart, Charts, Part, Section, Table, Words
 from eva_data.report.pictures import ROLE_COLOURS, ROLES, shares
 from eva_data.tables.metrics import column_of, meaning_of
+from eva_data.tables.reasons import MAX_DEPTH, TOO_EASY, TOO_HARD, UNSOLVED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,13 +51,39 @@ def informativeness(store: Store) -> Section | None:
         f"Prompts are drawn by {metric} ({meaning_of(metric)}): where it is high, the solver's answers differ in "
         "reward and there is something to learn; at 0 all answers are equally good or bad."
     )
-    table = Table(names, rows)
+    tables = (Table(names, rows), *_barred(store, iterations))
     if axis is None:
-        return Section("informativeness", "Informativeness", lead, (table, Words("No value is finite.", soft=True)))
+        return Section("informativeness", "Informativeness", lead, (*tables, Words("No value is finite.", soft=True)))
     charts = tuple(_distribution(iteration, frame, column, metric, axis) for iteration, frame in values.items())
     roles = [role for role in _NUMBER if role in summary["mix_role"].to_list()]
     legend = tuple((ROLES[role], _NUMBER[role]) for role in roles)
-    return Section("informativeness", "Informativeness", lead, (Charts(charts, legend), table))
+    return Section("informativeness", "Informativeness", lead, (Charts(charts, legend), *tables))
+
+
+def _barred(store: Store, iterations: Sequence[int]) -> tuple[Part, ...]:
+    """How many prompts could not be drawn, by reason; nothing if none was estimated."""
+    found = drawable(store, iterations)
+    if found.is_empty():
+        return ()
+    names = {UNSOLVED: "unsolved", TOO_EASY: "too easy", TOO_HARD: "too hard", MAX_DEPTH: "too deep"}
+    table = Table(
+        ("iteration", "prompts looked at", "drawn", *names.values()),
+        tuple(
+            (f"{row['iteration']}", row["prompts"], row["drawn"], *(_with_share(row, reason) for reason in names))
+            for row in found.to_dicts()
+        ),
+    )
+    said = [
+        Words(f"Iteration {iteration}: {note}.")
+        for iteration in iterations
+        for note in store.manifest(iteration).notes
+        if "`sample.band`" in note
+    ]
+    return Words("Prompts that could not be drawn, and why:"), table, *said
+
+
+def _with_share(row: Mapping[str, int], reason: str) -> str:
+    return f"{row[reason]:,} ({row[reason] / row['prompts']:.0%})"
 
 
 def _distribution(iteration: int, frame: pl.LazyFrame, column: str, metric: str, axis: Axis) -> Chart:

@@ -83,7 +83,7 @@ def push_iteration(
     default=10.0,
     show_default=True,
     metavar="GB",
-    help="The most to download. What the dataset claims is compared with it before.",
+    help="The most to download, and the most unpacked. What the dataset claims is compared with it before.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would come, and what its settings would do; keep nothing.")
 def pull(repo: str, revision: str | None, folder: Path | None, max_gb: float, dry_run: bool) -> None:

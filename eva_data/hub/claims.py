@@ -81,12 +81,17 @@ def refuse_other_sizes(repo: str, found: Snapshot, files: Mapping[str, FileEntry
 
 def refuse_too_large(repo: str, files: Mapping[str, FileEntry], max_gb: float) -> None:
     """Raise HubError if a download would take more than the limit, according to the manifests."""
-    claimed = sum(max(entry.bytes, entry.rows * ROW_BYTES) for entry in files.values())
+    claimed = claimed_bytes(files)
     if claimed > max_gb * GB:
         raise HubError(
             f"{repo} would take {claimed / GB:,.1f} GB here, and the limit is {max_gb:g} GB: if you want that much, "
             "pull with a higher `--max-gb`"
         )
+
+
+def claimed_bytes(files: Mapping[str, FileEntry]) -> int:
+    """What files take according to their sizes and rows."""
+    return sum(max(entry.bytes, entry.rows * ROW_BYTES) for entry in files.values())
 
 
 def refuse_damaged(repo: str, path: Path, name: str, entry: FileEntry) -> None:

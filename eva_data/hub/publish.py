@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from eva_data.dataset.boundary import refuse_links_out
 from eva_data.dataset.evaluations import RECORD, read_record, read_rows
@@ -22,8 +23,9 @@ from eva_data.dataset.records.prompt_scores import read_score_record, read_score
 from eva_data.dataset.store import Store, stem_of
 from eva_data.errors import ConfigError, DataError, HubError, MissingExtraError
 from eva_data.files import write_text
-from eva_data.hub.evaluated import NewFiles, new_evaluations
-from eva_data.hub.rated import new_ratings
+from eva_data.hub.beside import Beside, NewFiles
+from eva_data.hub.evaluated import EVALUATED
+from eva_data.hub.rated import RATED
 from eva_data.hub.repo import HubRepo, Snapshot
 from eva_data.hub.scan import look_through, look_through_evaluations, look_through_ratings, refuse_without_packages
 from eva_data.iteration.run import Run
@@ -142,7 +144,7 @@ def publish(
             )
         steps = _plan(run, hub, found, iteration, Path(pages))
         tags = hub.tags() if found else []
-        hits = _look_through(run, steps, [name for name in BESIDE if BESIDE[name](run.store, hub, found, tags)])
+        hits = _look_through(run, steps, [name for name in BESIDE if BESIDE[name].new(run.store, hub, found, tags)])
         if hits and not (dry_run or accept_findings):
             raise DataError(
                 f"the texts hold {hits}, so nothing was published: look at them, and publish all the same with "
@@ -158,17 +160,14 @@ def publish(
         return Published(hub.name, hub.url, found.private if found else private, tag, beside, tuple(steps))
 
 
-BESIDE: Mapping[str, Callable[[Store, HubRepo, Snapshot | None, list[str]], NewFiles | None]] = {
-    "evaluations": new_evaluations,
-    "ratings of prompts": new_ratings,
-}
-"""What lies beside the iterations, by its name in a sentence -> finds the files that a repo lacks."""
+BESIDE: Mapping[str, Beside[Any]] = {"evaluations": EVALUATED, "ratings of prompts": RATED}
+"""What lies beside the iterations, by its name in a sentence."""
 
 
 def _with_beside(run: Run, hub: HubRepo, found: Snapshot | None, name: str, *, dry_run: bool) -> NewFiles | None:
     """Commit the files that the repo lacks, with the README that lists them, and give the commit a tag."""
     now = found if dry_run else hub.look()
-    new = BESIDE[name](run.store, hub, now, hub.tags() if now else [])
+    new = BESIDE[name].new(run.store, hub, now, hub.tags() if now else [])
     if new is None or dry_run or now is None:
         return new
     with tempfile.TemporaryDirectory() as pages:

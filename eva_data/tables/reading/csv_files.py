@@ -16,7 +16,8 @@ from polars.io.plugins import register_io_source
 
 from eva_data.errors import DataError
 from eva_data.tables.reading.encodings import encoding_of, is_plain, open_text
-from eva_data.tables.reading.text_files import PROMPT, Read, batched, encoding_note, stamp
+from eva_data.tables.reading.text_files import PROMPT, Read, batched, encoding_note, lines_of, stamp
+from eva_data.tables.reading.unpacked import LONGEST_ROW
 
 
 def read_lines(files: tuple[Path, ...], asked: str | None, key: str) -> Read:
@@ -24,7 +25,7 @@ def read_lines(files: tuple[Path, ...], asked: str | None, key: str) -> Read:
     encodings = tuple(encoding_of(file, asked, key) for file in files)
     for file, encoding in zip(files, encodings, strict=True):
         with open_text(file, encoding, key) as text:
-            for _ in text:
+            for _ in lines_of(text, f"`{key}`: {file}"):
                 pass
 
     def batches(
@@ -33,7 +34,7 @@ def read_lines(files: tuple[Path, ...], asked: str | None, key: str) -> Read:
         left = n_rows
         for file, encoding in zip(files, encodings, strict=True):
             with open_text(file, encoding, key) as text:
-                for lines in batched(line.rstrip("\r\n") for line in text):
+                for lines in batched(line.rstrip("\r\n") for line in lines_of(text, f"`{key}`: {file}")):
                     if left is not None:
                         lines, left = lines[:left], left - len(lines[:left])
                     frame = pl.DataFrame({PROMPT: lines}, schema={PROMPT: pl.String})
@@ -63,7 +64,7 @@ def read_csv(file: Path, separator: str, asked: str | None, key: str) -> Read:
 def _header(file: Path, encoding: str, separator: str, key: str) -> tuple[list[str], str, str, tuple[str, ...]]:
     """The names of the columns, the separator and the line end of a file, and notes on them for the user."""
     with open_text(file, encoding, key) as text:
-        first = text.readline()
+        first = next(lines_of(text, f"`{key}`: {file}"), "")
     if not first.strip("\r\n\ufeff "):
         raise DataError(f"`{key}`: {file} begins with an empty line: expected the names of its columns there")
     notes: tuple[str, ...] = ()
@@ -79,9 +80,9 @@ def _header(file: Path, encoding: str, separator: str, key: str) -> tuple[list[s
 @lru_cache(maxsize=1024)
 def _check_rows(file: Path, _: tuple[int, int], encoding: str, separator: str, key: str) -> None:
     """Raise DataError, which names the line, if a row has more fields than there are columns or a quote has no end."""
-    csv.field_size_limit(1 << 40)
+    csv.field_size_limit(LONGEST_ROW)
     with open_text(file, encoding, key) as text:
-        rows = csv.reader(text, delimiter=separator, strict=True)
+        rows = csv.reader(lines_of(text, f"`{key}`: {file}"), delimiter=separator, strict=True)
         began, width = 1, None
         try:
             for row in rows:

@@ -9,12 +9,13 @@ import io
 import lzma
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TextIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 
 from eva_data.errors import DataError
+from eva_data.tables.reading.unpacked import Unpacking
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -79,25 +80,27 @@ def _telling(path: Path, encoding: str, key: str) -> Iterator[None]:
 @contextmanager
 def _bytes(path: Path) -> Iterator[BinaryIO]:
     with path.open("rb") as raw:
-        head = raw.read(6)
+        unpack = _unpacker(raw.read(6))
         raw.seek(0)
-        if head.startswith(_GZIP):
-            with gzip.open(raw) as unpacked:
-                yield cast(BinaryIO, unpacked)
-        elif _BZIP2.match(head):
-            with bz2.open(raw) as unpacked:
-                yield cast(BinaryIO, unpacked)
-        elif head == _XZ:
-            with lzma.open(raw) as unpacked:
-                yield cast(BinaryIO, unpacked)
-        else:
+        if unpack is None:
             yield raw
+            return
+        with unpack(raw) as unpacked:
+            yield cast(BinaryIO, io.BufferedReader(Unpacking(unpacked, path.stat().st_size, str(path)), 1 << 17))
+
+
+def _unpacker(head: bytes) -> Callable[[Any], Any] | None:
+    """What unpacks a file that begins like this; None if it is not packed."""
+    if head.startswith(_GZIP):
+        return gzip.open
+    if _BZIP2.match(head):
+        return bz2.open
+    return lzma.open if head == _XZ else None
 
 
 def _is_compressed(path: Path) -> bool:
     with path.open("rb") as raw:
-        head = raw.read(6)
-    return head.startswith(_GZIP) or bool(_BZIP2.match(head)) or head == _XZ
+        return _unpacker(raw.read(6)) is not None
 
 
 def _not_text(path: Path, encoding: str, key: str, error: UnicodeDecodeError) -> str:

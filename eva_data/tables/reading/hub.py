@@ -12,6 +12,7 @@ from eva_data.errors import DataError
 from eva_data.tables.reading.opening import open_place
 from eva_data.tables.reading.places import Place, format_of
 from eva_data.tables.reading.source import Source, first_line
+from eva_data.tables.reading.unpacked import parquet_bytes
 
 _TEXT_BUILDERS = {"csv": "csv", "json": "json", "text": "txt"}
 
@@ -37,9 +38,11 @@ def open_hub(dataset: str, config: str | None, split: str, revision: str | None,
     try:
         builder = load_dataset_builder(dataset, config, revision=revision)
         files = _text_files(builder, split)
-        if files is not None:
-            manager = DownloadManager(dataset_name=dataset)
-            local = [Path(str(path)) for path in manager.download([str(file) for file in files])]
+        packed = _parquet_files(builder, split)
+        manager = DownloadManager(dataset_name=dataset)
+        local = [Path(str(path)) for path in manager.download([str(file) for file in files or packed])]
+        for path in local if files is None else ():
+            parquet_bytes(path)
     except wrong as error:
         raise _cannot(dataset, split, key, error) from None
     if files is not None:
@@ -63,6 +66,13 @@ def _text_files(builder: Any, split: str) -> list[object] | None:
     found = list(files[split])
     formats = {format_of(PurePosixPath(str(file))) for file in found}
     return found if len(formats) == 1 and None not in formats else None
+
+
+def _parquet_files(builder: Any, split: str) -> list[object]:
+    """The files of a split if they are parquet, which `datasets` reads; no files else."""
+    files = builder.config.data_files
+    is_parquet = type(builder).__module__.rpartition(".")[2] == "parquet"
+    return list(files[split]) if is_parquet and files and split in files else []
 
 
 def _cannot(dataset: str, split: str, key: str, error: BaseException) -> DataError:

@@ -11,6 +11,7 @@ from json import JSONDecodeError
 from typing import Any, TextIO
 
 from eva_data.errors import DataError
+from eva_data.tables.reading.unpacked import LONGEST_ROW
 
 _CHUNK = 1 << 20
 _NEAR_THE_END = 16
@@ -118,6 +119,11 @@ class Values:
 
     def _more(self) -> None:
         rest = self._buffer[self._at :]
+        if len(rest) > LONGEST_ROW:
+            raise DataError(
+                f"{self._name}, line {self._line}: the value that begins here has more than {LONGEST_ROW:,} "
+                "characters: expected a row a value; split it, or take it out"
+            )
         # Read at least as much as is left over, so that a huge value is parsed only a few times.
         read = self._file.read(max(_CHUNK, len(rest)))
         self._ended = not read

@@ -12,6 +12,7 @@ from eva_data.tables.reading.csv_files import read_csv, read_lines
 from eva_data.tables.reading.json_files import read_json
 from eva_data.tables.reading.places import Place, place_of
 from eva_data.tables.reading.source import Source, reading
+from eva_data.tables.reading.unpacked import parquet_bytes
 
 _UNTYPED = ("csv", "tsv", "txt")
 
@@ -44,6 +45,8 @@ def open_place(place: Place, name: str, key: str, encoding: str | None = None) -
             twice |= set(read.twice)
         elif place.format in ("parquet", "arrow"):
             with reading(key, str(file)):
+                if place.format == "parquet":
+                    parquet_bytes(file)
                 scan = _scan_arrow(file) if place.format == "arrow" else pl.scan_parquet(file, glob=False)
                 frames.append((str(file), scan))
     source = Source(name, key, tuple(frames), tuple(notes), twice, place.format in _UNTYPED)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import polars as pl
+
+from eva_data.errors import DataError
+from eva_data.tables.reading.unpacked import LONGEST_ROW
 
 PROMPT = "prompt"
 """The column's name for files without column names: a prompt per line, or an array of texts."""
@@ -29,6 +32,19 @@ def stamp(file: Path) -> tuple[int, int]:
     """A file's size and time, which change with its content. Results of reading the file are remembered under them."""
     status = file.stat()
     return status.st_size, status.st_mtime_ns
+
+
+def lines_of(text: TextIO, name: str) -> Iterator[str]:
+    """The lines of an open text. Raise DataError, with the file's name and the line, if one is too long for a row."""
+    number = 1
+    while line := text.readline(LONGEST_ROW):
+        if len(line) == LONGEST_ROW:
+            raise DataError(
+                f"{name}, line {number} has more than {LONGEST_ROW:,} characters: expected a row a line; split it, or "
+                "take it out"
+            )
+        yield line
+        number += 1
 
 
 def batched(rows: Iterator[Any]) -> Iterator[list[Any]]:

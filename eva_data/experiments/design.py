@@ -42,7 +42,7 @@ class _Grown(_Named):
 
 
 Measure = Literal["score", "regret", "reward", "unpaired", "diversity"]
-LATER = ("measure", "arm_iterations", "online")
+LATER = ("measure", "arm_iterations", "online", "first_seed")
 """Keys that sweeps of release 0.1.0 did not have."""
 
 

@@ -71,4 +71,4 @@ def test_what_settings_would_do_is_said_key_by_key() -> None:
 
 def test_numbers_and_choices_of_the_sandbox_need_no_consent() -> None:
     found = {one.key for one in named(load_config())}
-    assert found == {"folder", "solver.model", "reward.function", "train.recipe"}
+    assert found == {"creator.model", "folder", "solver.model", "reward.function", "train.recipe"}

@@ -18,7 +18,9 @@ from eva_data.ledger import Score
 from eva_data.rewards import score_rows
 
 BLOCKS: dict[str, tuple[type, type | str, type]] = {
+    "careless": (TransformersModel, "shared", Verifier),
     "cpu": (TransformersModel, "shared", Classifier),
+    "crowded": (TransformersModel, TransformersModel, Verifier),
     "gsm8k": (VllmModel, "shared", Verifier),
     "openai-server": (ApiModel, "shared", Judge),
     "paper": (VllmModel, ApiModel, Classifier),

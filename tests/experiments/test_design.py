@@ -100,7 +100,11 @@ def test_what_is_wrong_with_a_file_is_said_in_a_sentence(tmp_path: Path, changes
 def test_an_arm_may_have_its_own_iterations_or_train_online(tmp_path: Path) -> None:
     arms: dict[str, list[str]] = {"two": [], "one": [], "rloo": [], "static": []}
     online = {"rloo": {"epochs": 2}, "static": {"algorithm": "oaif", "static": True}}
-    sweep = read_sweep(written(tmp_path, arms=arms, compare=[["two", "one"]], arm_iterations={"one": 1}, online=online))
+    sweep = read_sweep(
+        written(
+            tmp_path, arms=arms, compare=[["two", "one"]], arm_iterations={"one": 1}, online=online, config="careless"
+        )
+    )
     design = sweep.design
     assert [design.last_theta(arm) for arm in arms] == [2, 1, 1, 1]
     assert [" ".join(design.played_by(arm)) for arm in arms] == [
@@ -109,7 +113,10 @@ def test_an_arm_may_have_its_own_iterations_or_train_online(tmp_path: Path) -> N
         "online --algorithm rloo --epochs 2",
         "online --algorithm oaif --epochs 1 --static",
     ]
-    assert " ".join(design.evaluated_by("one")) == "evaluate --solver theta_0 --solver theta_1 --set-name sandbox"
+    assert (
+        " ".join(design.evaluated_by("one"))
+        == "evaluate --solver theta_0 --solver theta_1 --against theta_0 --set-name sandbox"
+    )
     assert Play("static", 3).dataset(design, Path("/s")) == Path("/s/static/seed_3-oaif-static")
     assert sweep.settings("static", 3, Path("/s/static/seed_3"), Path("/s/l"), design.suffix("static"))[:3] == (
         "name=fraction-static-3-oaif-static",
@@ -174,4 +181,5 @@ def test_the_design_is_in_the_ledger_before_any_arm_and_cannot_change(tmp_path: 
 def test_a_ready_sweep_loads_with_all_its_arms(name: str) -> None:
     design = read_sweep(name).design
     assert design.name == name
-    assert not is_descriptive(design.seeds, len(design.compare))
+    # The control in the world `careless` has five seeds, and says that it is descriptive.
+    assert is_descriptive(design.seeds, len(design.compare)) == (name == "table-5-careless")

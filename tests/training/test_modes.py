@@ -12,7 +12,7 @@ from scripts import RECIPES
 from small_store import small_store
 
 from eva_data.config import Config, Settings
-from eva_data.config.reading import load_config, parse_config
+from eva_data.config.reading import CARELESS_CONFIG, load_config, parse_config
 from eva_data.dataset.staleness import settled, what_counts
 from eva_data.dataset.store import Store
 from eva_data.errors import ConfigError, StaleError
@@ -47,6 +47,7 @@ OTHERS: dict[str, Any] = {
     "train.recipe": "sandbox_rloo",
     "train.mode": "scratch",
     "train.accelerate": "fsdp.yaml",
+    "sample.band": [0.3, 0.8],
     "train.report_to": ["wandb"],
     "online.estimate": "fresh",
 }
@@ -141,7 +142,7 @@ def test_a_recipe_of_another_algorithm_than_is_named_is_refused(tmp_path: Path) 
 
 
 def test_what_the_recipe_says_in_the_place_of_the_solvers_block_is_told() -> None:
-    solver = load_config(None, ["solver.temperature=0.5"]).model_solver
+    solver = load_config(CARELESS_CONFIG, ["solver.temperature=0.5"]).model_solver
     assert solver is not None
     assert sampled_otherwise(solver, RECIPES / "sandbox_rloo.yaml") == [
         "`num_generations` is 4, not `solver.responses`, 6",

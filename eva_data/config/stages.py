@@ -153,8 +153,9 @@ class Evolve(Settings):
     """How the creator rewrites prompts, and which attempts are eliminated."""
 
     method: EvolvingMethod = "evol_instruct"
-    """The published method whose strategies are used; `eva` is the paper's appendix F. A function of your own,
-    `my_module:function`, returns an `eva_data.evolve.strategy.Method`."""
+    """The method whose strategies are used; `eva` is the paper's appendix F, and `one_constraint` is for creators of
+    less than about a billion parameters. A function of your own, `my_module:function`, returns an
+    `eva_data.evolve.strategy.Method`."""
     strategies: tuple[Strategy, ...] = ()
     """Strategies of your own, beside the method's."""
     only_own: bool = False

@@ -164,6 +164,7 @@ class _Attempts:
         text = read_reply(completion, strategy)
         if isinstance(text, Verdict):
             return Candidate(row | _elimination(text))
+        text = strategy.written(parent.conversation.last, text)
         messages = parent.conversation.ending_in(text)
         evolved = Prompt(prompt_id_of(messages), Conversation(messages[:-1], text), parent.depth + 1)
         row |= {"prompt_id": evolved.prompt_id, "prompt": [dict(message) for message in messages]}

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
+from eva_data.errors import ConfigError
 from eva_data.evolve.parse import marked, structured
 from eva_data.evolve.replies.markers import CLOSE, KEY, OPEN, SCHEMA
 from eva_data.evolve.strategy import Method, Strategy
@@ -35,9 +36,18 @@ def guide_of(form: ReplyForm) -> dict[str, Any] | None:
 
 
 def asking_for(method: Method, form: ReplyForm) -> Method:
-    """The method with strategies that ask for and read replies of this form."""
+    """The method with strategies that ask for and read replies of this form.
+
+    Raise ConfigError if a strategy shows examples, whose replies are plain.
+    """
     if form == "plain":
         return method
+    shown = [strategy.name for strategy in method.strategies if strategy.shots]
+    if shown:
+        raise ConfigError(
+            f"`evolve.reply` is {form}, but the strategy `{shown[0]}` of `{method.name}` shows examples of plain "
+            "replies: set `evolve.reply: plain`, or take another method"
+        )
     return replace(method, strategies=tuple(_asking_for(strategy, form) for strategy in method.strategies))
 
 

@@ -28,10 +28,29 @@ class Strategy:
     forbidden: tuple[str, ...] = ()
     """Words of the template. A reply that holds them talks about the rewriting and does not do it."""
 
+    shots: tuple[tuple[str, str], ...] = ()
+    """(prompt, reply) of each example. They stand before the request as turns of a conversation."""
+    appends: bool = False
+    """Whether the reply is put under the prompt, as in `written`; otherwise it is the whole new prompt."""
+
     def render(self, prompt: Conversation) -> tuple[Message, ...]:
-        """One user message: any preceding turns, and the template with the prompt in it."""
+        """The examples as turns, then one user message: any preceding turns, and the template with the prompt in it."""
+        shown: list[Message] = []
+        for asked, reply in self.shots:
+            shown.append({"role": "user", "content": self.template.replace(self.placeholder, asked)})
+            shown.append({"role": "assistant", "content": reply})
         content = prompt.context + self.template.replace(self.placeholder, prompt.last)
-        return ({"role": "user", "content": content},)
+        return (*shown, {"role": "user", "content": content})
+
+    def written(self, prompt: str, reply: str) -> str:
+        """The new prompt, from the old prompt and the text of the reply.
+
+        A reply that is appended goes behind the only line of a prompt, and under a prompt of several lines.
+        """
+        if not self.appends:
+            return reply
+        space = "\n\n" if "\n" in prompt.strip() else " "
+        return f"{prompt.rstrip()}{space}{reply}"
 
 
 @dataclass(frozen=True)

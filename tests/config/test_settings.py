@@ -85,7 +85,7 @@ def test_paths_and_devices_do_not_count_as_data(tmp_path: Path) -> None:
         (
             ["evolve.method=evil_instruct"],
             "`evolve.method` is `evil_instruct`: expected one of `eva`, `evol_complexity`, `evol_instruct`, "
-            "`evol_quality`, `self_instruct`, .*or a function of your own as `my_module:function`",
+            "`evol_quality`, `one_constraint`, `self_instruct`, .*or a function of your own as `my_module:function`",
         ),
         (["solver={backend: table, path: r.parquet}"], "`seeds` and `solver` with `backend: table` exclude each other"),
         (

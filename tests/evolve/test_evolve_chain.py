@@ -61,6 +61,24 @@ def fates(rows: list[Row]) -> list[tuple[str | None, str | None]]:
     return [(row["status"], row["reason"]) for row in rows]
 
 
+def test_a_method_that_appends_adds_one_constraint_a_step_and_keeps_the_prompt() -> None:
+    whole = build_method("one_constraint")
+    method = Method("length", tuple(each for each in whole.strategies if each.name == "length"))
+    replies = [said("Use at most 9 words."), said("The Nile, the Rhine, the Po."), said("Use exactly one line.")]
+    asked, rows = run(sampled(user("Name three rivers.")), replies, method)
+    assert [request.messages[-1]["content"].splitlines()[0] for request in asked] == [
+        "Task: Name three rivers.",
+        "Task: Name three rivers. Use at most 9 words.",
+        "Task: Name three rivers. Use at most 9 words.",
+    ]
+    assert [row["prompt"] for row in rows] == [
+        user("Name three rivers. Use at most 9 words."),
+        None,
+        user("Name three rivers. Use at most 9 words. Use exactly one line."),
+    ]
+    assert fates(rows)[1] == ("eliminated", "unparsable:the reply does not begin as the examples do")
+
+
 def test_each_step_rewrites_the_last_survivor() -> None:
     start, first, third = (
         user("Name three rivers."),

@@ -259,13 +259,60 @@ def test_a_users_strategy_stands_beside_the_methods_own_or_alone() -> None:
     assert (alone.strategies, alone.sequential) == ((mine,), False)
 
 
+def test_one_constraint_shows_four_examples_as_turns_and_asks_for_one_sentence() -> None:
+    strategy = named(build_method("one_constraint"), "exclusion")
+    messages = strategy.render(RIVERS)
+    question = "Say what the answer must not contain. Begin with: Do not"
+    assert [message["role"] for message in messages] == ["user", "assistant"] * 4 + ["user"]
+    assert [message["content"] for message in messages[:2]] == [
+        f"Task: Describe how bees make honey.\n\n{question}",
+        "Do not use the word sweet.",
+    ]
+    assert messages[-1]["content"] == f"Task: Name three rivers.\n\n{question}"
+
+
+@pytest.mark.parametrize(
+    ("reply", "read"),
+    [
+        ("Do not name the Nile.", "Do not name the Nile."),
+        ("Don't name the Nile.\n\nThe Amazon, the Rhine and the Po.", "Don't name the Nile."),
+        ("The Amazon, the Rhine and the Po.", Unparsable("the reply does not begin as the examples do")),
+        ("Donotello.", Unparsable("the reply does not begin as the examples do")),
+        ("Do not use the word sweet.", Unparsable("the reply is one of the examples")),
+        ("Do not " + "very " * 40 + "long.", Unparsable("the reply is longer than a constraint")),
+    ],
+)
+def test_a_constraint_begins_as_the_examples_do_and_is_none_of_them(reply: str, read: str | Unparsable) -> None:
+    assert named(build_method("one_constraint"), "exclusion").parse(reply) == read
+
+
+def test_every_example_is_read_as_what_it_is() -> None:
+    for strategy in build_method("one_constraint").strategies:
+        for _, constraint in strategy.shots:
+            assert strategy.parse(constraint) == Unparsable("the reply is one of the examples")
+            assert strategy.parse(f"{constraint[:-1]} or so.") == f"{constraint[:-1]} or so."
+
+
+def test_a_constraint_goes_behind_a_line_and_under_several_lines() -> None:
+    strategy = named(build_method("one_constraint"), "length")
+    assert strategy.written("Name three rivers. ", "Use at most 9 words.") == "Name three rivers. Use at most 9 words."
+    assert strategy.written("Sort:\n3, 1, 2", "Use at most 9 words.") == "Sort:\n3, 1, 2\n\nUse at most 9 words."
+    assert user_strategy("mine", "{prompt}", "in_depth").written("Name three rivers.", "Name four.") == "Name four."
+
+
+@pytest.mark.parametrize("form", ["delimited", "json"])
+def test_examples_of_plain_replies_go_with_no_other_form(form: Any) -> None:
+    with pytest.raises(ConfigError, match=f"`evolve.reply` is {form}, but the strategy `length` of `one_constraint`"):
+        build_method("one_constraint", reply=form)
+
+
 def test_what_cannot_be_a_method_is_refused() -> None:
     mine = user_strategy("mine", "{prompt}", "in_depth")
     with pytest.raises(ConfigError) as unknown:
         build_method("evolinstruct")
     assert str(unknown.value) == (
         "`evolve.method` is `evolinstruct`: use one of eva, evol_complexity, evol_instruct, evol_quality, "
-        "self_instruct, or a function of your own"
+        "one_constraint, self_instruct, or a function of your own"
     )
     with pytest.raises(ConfigError) as twice:
         build_method("eva", [mine, user_strategy("persona", "{prompt}", "in_breadth"), mine])

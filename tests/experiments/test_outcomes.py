@@ -6,8 +6,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from small_store import small_store
 
-from eva_data.dataset.store import Store
 from eva_data.experiments.arms import Play
 from eva_data.experiments.design import Design, PrimaryOutcome
 from eva_data.experiments.outcomes import deciding, measured, outcomes_of
@@ -24,31 +24,33 @@ def design(measure: str = "regret", **changes: object) -> Design:
     return whole.model_copy(update=changes)
 
 
-@pytest.mark.slow
-def test_measures_are_means_over_the_prompts_of_an_iteration(built: Path) -> None:
-    store = Store(built)
+def test_measures_are_means_over_the_prompts_of_an_iteration(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "small")
     rows = store.scan("informativeness", 2).filter(pl.col("stage") == "respond").collect()
-    pairs = store.scan("preferences", 2).collect().height
-    prompts = store.scan("prompts", 2).collect().height
-    assert measured(store, 2, "regret") == pytest.approx((rows["a_avg"].mean(), prompts))
-    assert measured(store, 2, "reward") == pytest.approx((rows["reward_mean"].mean(), prompts))
-    assert measured(store, 2, "unpaired") == pytest.approx((1 - pairs / prompts, prompts))
-    value, counted = measured(store, 2, "diversity")
-    assert value is not None and 0 < value < 1 and counted == prompts
+    pairs, prompts = (store.scan(table, 2).collect().height for table in ("preferences", "prompts"))
+    assert (pairs, prompts) == (1, 2)
+    assert measured(store, 2, "regret") == pytest.approx((rows["a_avg"].mean(), 2))
+    assert measured(store, 2, "reward") == pytest.approx((rows["reward_mean"].mean(), 2))
+    assert measured(store, 2, "unpaired") == (0.5, 2)
+    # Three seeds of one other word each: far from each other, and not all as far as can be.
+    value, counted = measured(store, 1, "diversity")
+    assert value is not None and 0 < value <= 1 and counted == 3
 
 
-@pytest.mark.slow
-def test_each_arm_is_measured_after_its_own_iterations(built: Path, tmp_path: Path) -> None:
+def test_each_arm_is_measured_after_its_own_iterations(tmp_path: Path) -> None:
     for arm in ("one", "two"):
-        (tmp_path / arm).mkdir()
-        (tmp_path / arm / "seed_1").symlink_to(built)
+        store = small_store(tmp_path / arm / "seed_1")
     plays = [Play("one", 1), Play("two", 1)]
-    whole = design(arm_iterations={"one": 1})
-    first, second = (measured(Store(built), iteration, "regret") for iteration in (1, 2))
+    whole = design("unpaired", arm_iterations={"one": 1})
+    # Two of three prompts have a pair in iteration 1, one of two in iteration 2.
     found = outcomes_of(whole, tmp_path, plays, pl.DataFrame())
-    assert found.rows() == [("one", 1, *first), ("two", 1, *second)]
+    assert found.rows() == [("one", 1, pytest.approx(1 / 3), 3), ("two", 1, 0.5, 2)]
     start = outcomes_of(whole, tmp_path, plays, pl.DataFrame(), at_start=True)
-    assert start.rows() == [("one", 1, *first), ("two", 1, *first)]
+    assert start["value"].to_list() == pytest.approx([1 / 3, 1 / 3])
+    assert outcomes_of(whole.model_copy(update={"iterations": 3}), tmp_path, plays, pl.DataFrame())[
+        "arm"
+    ].to_list() == ["one"]
+    assert store.iterations() == [1, 2]
 
 
 def test_of_the_scores_the_last_theta_of_each_arm_decides() -> None:

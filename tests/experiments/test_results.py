@@ -62,11 +62,7 @@ def test_a_result_that_agrees_one_that_is_opposite_and_one_that_is_equivalent(tm
     assert "| incremental - scratch | +0.3 | -10.0 | -10.0 to -10.0 | 0.0020 | 10 | opposite |" in section(
         page, "table-6"
     )
-    found = [
-        line.split(" | ")
-        for line in section(page, "table-5").splitlines()
-        if " - " in line.split(" | ")[0] and " to " in line and line.count("|") == 8
-    ]
+    found = [line.split(" | ") for line in section(page, "table-5").splitlines() if " - " in line.split(" | ")[0]]
     assert {line[0][2:]: (line[1], line[-1][:-2]) for line in found} == {
         "eva - eva-greedy": ("+0.6", "equivalent within a margin"),
         "eva - static": ("+8.5", "reproduced"),

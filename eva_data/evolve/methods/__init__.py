@@ -26,7 +26,8 @@ def build_method(
     """The method of that name with the user's strategies, beside its own or, without `keep_own`, in their place.
 
     All strategies ask for replies of the form `reply`. The name may also name a user's own function, which returns a
-    Method. All published methods but `eva` import Distilabel. Raise ConfigError for an unknown method, or if a name of
+    Method. All published methods import Distilabel, which `eva` and
+    `one_constraint` do not. Raise ConfigError for an unknown method, or if a name of
     a strategy is used twice.
     """
     if is_own(name):

@@ -16,7 +16,7 @@ DRAWABLE = pl.Schema(
     {
         "iteration": pl.Int32,
         "prompts": pl.Int64,  # of X_{t-1}, estimated; online the prompts of the training
-        "drawn": pl.Int64,
+        "drawn": pl.Int64,  # null online, where the buffer draws
         **dict.fromkeys(BARRED, pl.Int64),
     }
 )
@@ -28,7 +28,7 @@ def drawable(store: Store, iterations: Sequence[int]) -> pl.DataFrame:
     rows = [
         store.scan("informativeness", iteration)
         .group_by("stage")
-        .agg(prompts=pl.len(), drawn=pl.col("selected").sum(), **counts)
+        .agg(prompts=pl.len(), drawn=pl.when(pl.col("selected").count() > 0).then(pl.col("selected").sum()), **counts)
         .filter((pl.col("stage") == "estimate") | pl.any_horizontal(pl.col(reason) > 0 for reason in BARRED))
         .with_columns(iteration=pl.lit(iteration))
         .select(pl.col(name).cast(dtype) for name, dtype in DRAWABLE.items())

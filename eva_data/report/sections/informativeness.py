@@ -79,7 +79,7 @@ def _barred(store: Store, iterations: Sequence[int]) -> tuple[Part, ...]:
         for note in store.manifest(iteration).notes
         if "`sample.band`" in note
     ]
-    return Words("Prompts that could not be drawn, and why:"), table, *said
+    return Words("Prompts that could not be drawn, or online be evolved, and why:"), table, *said
 
 
 def _with_share(row: Mapping[str, int], reason: str) -> str:

@@ -81,6 +81,8 @@ def wrong_imports(package: Path) -> list[str]:
 def circles(package: Path) -> list[tuple[str, ...]]:
     """Groups of modules that import one another in a circle."""
     known = modules(package)
+    # The package itself has the names of `api`, whose modules it imports only when a name is used.
+    known.pop(package.name, None)
     targets = {
         name: {target for target, _ in imports(path.read_text(encoding="utf-8"), known) if target in known} - {name}
         for name, path in known.items()

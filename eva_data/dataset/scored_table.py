@@ -41,11 +41,16 @@ def read_table(table: TableModel, seed: int, note: Note = unheard) -> TableRows:
     response, or if its prompt is unusable. `note` receives sentences for the user on how the source was read. Raise
     DataError if the source cannot be read or has no usable row.
     """
-    source, prompts, shape, lower_is_better = _shaped(table)
+    return read_source(open_source(table, "solver"), _named(table), seed, note)
+
+
+def read_source(source: Source, named: Named, seed: int, note: Note = unheard) -> TableRows:
+    """The same for a table that is open, whose columns are `named`."""
+    prompts, shape, lower_is_better = _shaped(source, named)
     asked = Prompts("", None, None).of if prompts is None else prompts.of
     rows = source.collect(
         source.map(lambda frame, schema: responses_in(frame, schema, shape, asked, lower_is_better=lower_is_better))
-        .with_columns(solver=pl.col("model") if table.model else pl.lit(f"table:{source.name}"))
+        .with_columns(solver=pl.col("model") if named.model else pl.lit(f"table:{source.name}"))
         .unnest("prompt")
         .with_columns(transcript=is_transcript(pl.col("prompt").list.first().struct.field("content")))
         .with_columns(prompt=transcripts(pl.col("prompt")), source=pl.lit(source.name))
@@ -59,7 +64,7 @@ def read_table(table: TableModel, seed: int, note: Note = unheard) -> TableRows:
         note(f"of `{shape.reward}` the lower is the better: the rewards are its negative")
     if split := int(rows["transcript"].sum()):
         note(f"{split} of {rows.height} responses answer transcripts of Human and Assistant: each is a conversation")
-    _refuse_without_numbers(rows, shape.reward, source.name)
+    _refuse_without_numbers(rows, f"{named.block}reward", shape.reward, source.name)
     bad = pl.col("reason").is_not_null()
     readable = rows.filter(~bad)
     if readable.is_empty() and rows.height:
@@ -100,27 +105,30 @@ def read_table(table: TableModel, seed: int, note: Note = unheard) -> TableRows:
     return TableRows(as_prompts(prompts_table, 1), conform(responses, RESPONSES), rejects, flow)
 
 
-def _shaped(table: TableModel) -> tuple[Source, Prompts | None, Shape, bool]:
-    """The source, its prompts (None if the responses hold them), its shape, and whether a lower reward is better."""
-    source = open_source(table, "solver")
-    named = Named(
+def _named(table: TableModel) -> Named:
+    return Named(
         table.prompt, table.response, table.reward, table.model, table.input, table.shape, table.lower_is_better
     )
+
+
+def _shaped(source: Source, named: Named) -> tuple[Prompts | None, Shape, bool]:
+    """A source's prompts (None if the responses hold them), its shape, and whether a lower reward is better."""
     shape = shape_of(source, named)
-    prompts = None if shape.prompt is not None else prompts_of(source, table.prompt, table.input, "solver")
-    lower = is_ranking(shape.reward) if table.lower_is_better is None else table.lower_is_better
-    return source, prompts, shape, lower
+    key = named.block.removesuffix(".")
+    prompts = None if shape.prompt is not None else prompts_of(source, named.prompt, named.under, key)
+    lower = is_ranking(shape.reward) if named.lower_is_better is None else named.lower_is_better
+    return prompts, shape, lower
 
 
-def _refuse_without_numbers(rows: pl.DataFrame, reward: str, source: str) -> None:
+def _refuse_without_numbers(rows: pl.DataFrame, key: str, reward: str, source: str) -> None:
     """Raise DataError if the column of the reward has values and none of them is a number."""
     unreadable = rows.filter(pl.col("why") == NOT_A_NUMBER)
     if unreadable.height and rows["reward"].null_count() == rows.height:
         raise DataError(
-            f"`solver.reward` is `{reward}`, of which not one value in {source} is a number: name a column of numbers"
+            f"`{key}` is `{reward}`, of which not one value in {source} is a number: name a column of numbers"
         )
 
 
 def check_table(table: TableModel) -> None:
     """Raise DataError if a table of scored responses cannot be read or lacks the needed columns."""
-    _shaped(table)
+    _shaped(open_source(table, "solver"), _named(table))

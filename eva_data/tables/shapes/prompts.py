@@ -37,7 +37,8 @@ class Prompts:
 def prompts_of(source: Source, named: str, under: str | bool | None, key: str) -> Prompts:
     """The prompts of a table: the column `named`, else a column whose name and type are usual for prompts.
 
-    `key` is the block of the settings. Raise DataError if there is no such column, or it cannot hold prompts.
+    `key` is the block of the settings, or empty if the names are arguments. Raise DataError if there is no such
+    column, or it cannot hold prompts.
     """
     chosen, says = named, None
     if named == DEFAULT and named not in source.schema:
@@ -45,15 +46,15 @@ def prompts_of(source: Source, named: str, under: str | bool | None, key: str) -
         found += [INSTRUCTION] * (INSTRUCTION in source.schema)
         if found:
             chosen, says = found[0], f"the prompts are in the column `{found[0]}`"
-    name = "column" if key == "seeds" else "prompt"
-    _, dtype = column(chosen, source.schema, source.twice, f"{key}.{name}", source.name)
+    place = ".".join(filter(None, (key, "column" if key == "seeds" else "prompt")))
+    _, dtype = column(chosen, source.schema, source.twice, place, source.name)
     if not is_prompt(dtype):
         raise DataError(
             f"the column `{chosen}` of {source.name} holds {described(dtype)}: expected text, or a list of messages "
-            f"with role and content; name another as `{key}.{name}`"
+            f"with role and content; name another as `{place}`"
         )
     below = input_of(chosen, under, source.schema)
     if below is not None:
-        column(below, source.schema, source.twice, f"{key}.input", source.name)
+        column(below, source.schema, source.twice, ".".join(filter(None, (key, "input"))), source.name)
         says = f"the prompts are in the column `{chosen}`, with `{below}` under it where there is one"
     return Prompts(chosen, below, says)

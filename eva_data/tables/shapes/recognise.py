@@ -23,11 +23,11 @@ def shape_of(source: Source, named: Named) -> Shape:
     which names the columns, if no shape fits.
     """
     schema = source.schema
-    model = _named(named.model, "model", source) if named.model else None
+    model = _named(named.model, f"{named.block}model", source) if named.model else None
     paths = {key: path_of(getattr(named, key), schema) for key in _DEFAULTS}
     for key, default in _DEFAULTS.items():
         if getattr(named, key) != default or paths[key] is not None:
-            paths[key] = _named(getattr(named, key), key, source)
+            paths[key] = _named(getattr(named, key), f"{named.block}{key}", source)
     response, reward = paths["response"], paths["reward"]
     says = None
     if (response is None) != (reward is None):
@@ -35,7 +35,7 @@ def shape_of(source: Source, named: Named) -> Shape:
         if response is not None and reward is not None:
             says = f"the responses are `{response.written}`, with the rewards `{reward.written}`"
     if response is not None and reward is not None and named.shape in (None, _kind(response)):
-        _check(response, reward, source)
+        _check(response, reward, source, named.block)
         return rows.shape_at(response, reward, model, says, _kind(response))
     # A column that a key names must not be replaced by a column that merely looks right.
     found = _recognised(schema, named, model) if response is None or named.shape is not None else None
@@ -91,23 +91,23 @@ def _kind(response: Path) -> str:
 
 def _named(name: str, key: str, source: Source) -> Path:
     if name in source.twice or path_of(name, source.schema) is None:
-        column(name, source.schema, source.twice, f"solver.{key}", source.name)
+        column(name, source.schema, source.twice, key, source.name)
     found = path_of(name, source.schema)
     assert found is not None
     return found
 
 
-def _check(response: Path, reward: Path, source: Source) -> None:
+def _check(response: Path, reward: Path, source: Source, block: str) -> None:
     """Raise DataError if the values at the paths cannot be texts and numbers, or do not belong together."""
     answer_type, reward_type = type_at(response, source.schema), type_at(reward, source.schema)
     if not rows.may_answer(answer_type):
         raise DataError(
-            f"`solver.response` is `{response.written}`, which holds {described(answer_type)}: expected text, or a "
+            f"`{block}response` is `{response.written}`, which holds {described(answer_type)}: expected text, or a "
             "list of messages whose last is the assistant's"
         )
     if not may_be_number(reward_type) and reward_type != pl.Null:
         raise DataError(
-            f"`solver.reward` is `{reward.written}`, which holds {described(reward_type)}: expected numbers"
+            f"`{block}reward` is `{reward.written}`, which holds {described(reward_type)}: expected numbers"
         )
     if response.is_list != reward.is_list:
         one, many = (reward, response) if response.is_list else (response, reward)
@@ -125,9 +125,9 @@ def _nothing(source: Source, named: Named) -> str:
             f"{source.name} holds chosen and rejected responses without their scores: it needs numbers such as "
             f"score_chosen and score_rejected; its columns are {columns}"
         )
-    missing = "solver.response" if path_of(named.response, schema) is None else "solver.reward"
-    value = named.response if missing == "solver.response" else named.reward
-    shape = f" and `solver.shape` is `{named.shape}`" if named.shape else ""
+    missing = named.block + ("response" if path_of(named.response, schema) is None else "reward")
+    value = named.response if missing.endswith("response") else named.reward
+    shape = f" and `{named.block}shape` is `{named.shape}`" if named.shape else ""
     return (
         f"`{missing}` is `{value}`{shape}, but {source.name} has the columns {columns}: name the column of the "
         "response and of the reward, or a field such as `completions[].overall_score`"

@@ -26,6 +26,8 @@ class Named:
     under: str | bool | None = None
     shape: str | None = None
     lower_is_better: bool | None = None
+    block: str = "solver."
+    """The block of the settings that the names stand in, for error messages; empty if they are arguments."""
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from types import TracebackType
 
 import click
 
 from eva_data.foreign import shown
 
+_areas: list[Callable[[], None]] = []
+
+
+def settled_by(settle: Callable[[], None]) -> None:
+    """Call this function before anything is printed: it takes a live area off the terminal, or has nothing to do."""
+    _areas.append(settle)
+
+
+def settle() -> None:
+    """Take every live area off the terminal, so that what is printed next stays there."""
+    for each in _areas:
+        each()
+
 
 def say(text: str, *, err: bool = False) -> None:
     """Print a text with its control characters as escapes."""
+    settle()
     click.echo(shown(text), err=err)
 
 

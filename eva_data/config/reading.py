@@ -52,7 +52,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), *, onli
             f"{source} holds {type(values).__name__}, expected keys and values such as `name: my-dataset`"
         )
     if path is None and online:
-        # The sandbox's own file is for iterations. Online, the recipe says how many prompts are rewritten, and how often.
+        # The sandbox's own file is for iterations. Online, the recipe says how many prompts are rewritten.
         values = values | {"sample": {}, "evolve": {k: v for k, v in values["evolve"].items() if k != "evolutions"}}
     for override in overrides:
         _set(values, override)

@@ -1,4 +1,4 @@
-"""Shows the progress of a build: a bar on a terminal, else a line from time to time."""
+"""Shows the progress of a build: one live line on a terminal, else a line from time to time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import sys
 import time
 from collections.abc import Callable
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
-from eva_data.cli.say import sentence
+from eva_data.cli.say import sentence, settled_by
 from eva_data.cli.text.terminal import Terminal
 from eva_data.foreign import shown_in_line
 from eva_data.jobs.job import Progress as Tell
@@ -23,12 +23,15 @@ class ConsoleReporter:
 
     def __init__(self) -> None:
         self._console = Terminal(stderr=True)
-        self._bars: Progress | None = None
-        self._current: TaskID | None = None
+        self._area: _Area | None = None
 
     def stage(self, name: str, iteration: int) -> Tell:
         label = shown_in_line(f"iteration {iteration}: {name}" if iteration else name)
-        return self._bar(label) if sys.stderr.isatty() else self._lines(label)
+        if not sys.stderr.isatty():
+            return self._lines(label)
+        if self._area is None:
+            self._area = _Area(self._console)
+        return self._area.begin(label)
 
     def waiting(self, name: str) -> Callable[[float, str], None]:
         said = time.monotonic() - LINE_SECONDS
@@ -45,29 +48,7 @@ class ConsoleReporter:
         self._print(f"Note: {sentence(text)}")
 
     def _print(self, text: str) -> None:
-        (self._bars.console if self._bars else self._console).print(text, soft_wrap=True, markup=False)
-
-    def _bar(self, label: str) -> Tell:
-        if self._bars is None:
-            self._bars = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
-                console=self._console,
-            )
-            self._bars.start()
-            atexit.register(self._bars.stop)
-        if self._current is not None:
-            self._bars.stop_task(self._current)
-        bars, task, begun = self._bars, self._bars.add_task(label, total=None, rate=""), time.monotonic()
-        self._current = task
-
-        def tell(done: int, total: int) -> None:
-            bars.update(task, completed=done, total=total, rate=_rate(done, begun))
-
-        return tell
+        self._console.print(text, soft_wrap=True, markup=False)
 
     def _lines(self, label: str) -> Tell:
         self._console.print(label, soft_wrap=True, markup=False, highlight=False)
@@ -79,11 +60,73 @@ class ConsoleReporter:
             if done < total and now - said < LINE_SECONDS:
                 return
             said = now
-            left = f", {(total - done) * (now - begun) / done:.0f} s left" if 0 < done < total else ""
-            text = f"{label}: {done}/{total}, {_rate(done, begun)}{left}"
+            text = f"{label}: {done}/{total}, {_rate(done, begun)}{_left(done, total, begun)}"
             self._console.print(text, soft_wrap=True, markup=False, highlight=False)
 
         return tell
+
+
+class _Area:
+    """One line at the bottom of a terminal: the stage at work. A finished stage scrolls away as a line of its own."""
+
+    def __init__(self, console: Terminal) -> None:
+        self._console = console
+        self._bars: Progress | None = None
+        self._label: str | None = None
+        self._begun = 0.0
+        self._seen = (0, 0)
+        settled_by(self.settle)
+        atexit.register(self.settle)
+
+    def begin(self, label: str) -> Tell:
+        self._end()
+        if self._bars is None:
+            self._bars = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=16),
+                TextColumn("{task.fields[state]}"),
+                console=self._console,
+                transient=True,
+            )
+            self._console.has_live_area = True
+            self._bars.start()
+        self._label, self._begun, self._seen = label, time.monotonic(), (0, 0)
+        bars, begun = self._bars, self._begun
+        task = bars.add_task(label, total=None, state="starting")
+
+        def tell(done: int, total: int) -> None:
+            self._seen = (done, total)
+            state = f"{done}/{total}, {_rate(done, begun)}{_left(done, total, begun)}"
+            bars.update(task, completed=done, total=total, state=state)
+
+        return tell
+
+    def settle(self) -> None:
+        """End the stage at work and take the area off the terminal. The next stage begins another."""
+        self._end()
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+            self._console.has_live_area = False
+
+    def _end(self) -> None:
+        if self._label is None or self._bars is None:
+            return
+        for task in self._bars.task_ids:
+            self._bars.remove_task(task)
+        (done, total), label, self._label = self._seen, self._label, None
+        seconds = time.monotonic() - self._begun
+        text = f"{done}/{total} in {_time(seconds)}, {_rate(done, self._begun)}" if total else "there already"
+        self._console.print(f"{label}: {text}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _left(done: int, total: int, begun: float) -> str:
+    """How long the rest takes at the rate so far; empty at the beginning and at the end."""
+    return f", {_time((total - done) * (time.monotonic() - begun) / done)} left" if 0 < done < total else ""
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _rate(done: int, begun: float) -> str:

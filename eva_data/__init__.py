@@ -5,7 +5,7 @@
     ed.informativeness, ed.sample, ed.pairs, ed.rejects, ed.mix    on tables of prompts and scored responses
     ed.metrics                                                     the metrics, on the rewards of one prompt
     ed.evolve                                                      prompts, rewritten by a model
-    ed.build, ed.load, ed.verify, ed.Curriculum                    datasets
+    ed.build, ed.load, ed.verify, ed.EvaDataset                    datasets
 
 Everything is loaded when it is first used, so that the import takes milliseconds.
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eva_data.api import metrics as metrics
-    from eva_data.api.datasets import Curriculum as Curriculum
+    from eva_data.api.datasets import EvaDataset as EvaDataset
     from eva_data.api.datasets import build as build
     from eva_data.api.datasets import load as load
     from eva_data.api.datasets import verify as verify
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
-    "Curriculum": "datasets",
+    "EvaDataset": "datasets",
     "build": "datasets",
     "evolve": "evolving",
     "informativeness": "scored",

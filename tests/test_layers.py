@@ -24,6 +24,7 @@ LAYERS = (
     ("training", "review", "evaluation"),
     ("game", "hub", "experiments"),
     ("cli", "api"),
+    ("__main__",),
 )
 """The parts of the package, lowest layer first; a part imports only from lower lines."""
 

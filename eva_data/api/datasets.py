@@ -28,7 +28,7 @@ CACHE = Path("~/.cache/eva-data/datasets")
 
 
 @dataclass(frozen=True)
-class Curriculum:
+class EvaDataset:
     """A dataset of eva-data: iterations of prompts, responses and pairs in a folder."""
 
     folder: Path
@@ -72,7 +72,7 @@ def build(
     solver: str | None = None,
     budget: float | None = None,
     only: bool = False,
-) -> Curriculum:
+) -> EvaDataset:
     """Build an iteration and everything missing that it needs, as `eva-data build` does, and return the dataset.
 
     `config` is the path of an eva.yaml, its content as a dict, or a Config; None takes eva.yaml of this folder, or else
@@ -85,7 +85,7 @@ def build(
     run = Run(_config(config, overrides), Logged(), solver, budget)
     refuse_links_out(run.config.folder)
     play(run, iteration, only=only, train_last=False)
-    return Curriculum(run.config.folder)
+    return EvaDataset(run.config.folder)
 
 
 def _config(config: str | Path | Mapping[str, Any] | Config | None, overrides: Sequence[str]) -> Config:
@@ -98,7 +98,7 @@ def _config(config: str | Path | Mapping[str, Any] | Config | None, overrides: S
     return config if isinstance(config, Config) else parse_config(config, "the settings")
 
 
-def load(source: str | Path, *, revision: str | None = None, max_gb: float = 10.0) -> Curriculum:
+def load(source: str | Path, *, revision: str | None = None, max_gb: float = 10.0) -> EvaDataset:
     """A dataset in a folder, or on the Hub as `owner/name`.
 
     A published dataset is downloaded to `~/.cache/eva-data/datasets` and compared with its manifests; what is there is
@@ -112,11 +112,11 @@ def load(source: str | Path, *, revision: str | None = None, max_gb: float = 10.
         if not Store(folder).iterations():
             raise DataError(f"{folder} holds no iteration of eva-data: name the folder in which `manifests` is")
         refuse_links_out(folder)
-        return Curriculum(folder)
+        return EvaDataset(folder)
     repo = _repo(source)
     kept = CACHE.expanduser() / repo / (revision or "main")
     kept.mkdir(parents=True, exist_ok=True)
-    return Curriculum(pull(repo, kept, revision=revision, max_gb=max_gb).folder)
+    return EvaDataset(pull(repo, kept, revision=revision, max_gb=max_gb).folder)
 
 
 def verify(source: str | Path, iteration: int | None = None, *, revision: str | None = None) -> Verified:

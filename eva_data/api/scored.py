@@ -33,7 +33,7 @@ _log = logging.getLogger("eva_data")
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredTable:
     """A table of scored responses, read."""
 
     given: pl.LazyFrame
@@ -57,7 +57,9 @@ def as_text(messages: pl.Expr) -> pl.Expr:
     return messages.list.last().struct.field("content")
 
 
-def read(frame: object, prompt: str, response: str, reward: str, lower_is_better: bool | None, seed: int) -> Scored:
+def read(
+    frame: object, prompt: str, response: str, reward: str, lower_is_better: bool | None, seed: int
+) -> ScoredTable:
     given, back = opened(frame)
     named = Named(prompt, response, reward, None, lower_is_better=lower_is_better, block="")
     source = Source("the table", "frame", (("the table", given),))
@@ -68,7 +70,7 @@ def read(frame: object, prompt: str, response: str, reward: str, lower_is_better
     texts = without_secrets(source.collect(turns.with_columns(prompt=transcripts(pl.col("prompt")))))
     ids = texts.select(prompt_id(pl.col("prompt")).alias("prompt_id"), "prompt")
     column = prompts_of(source, prompt, None, "") if shape.prompt is None else None
-    return Scored(given, ids, tables, text=_is_text(column, source, texts), back=back)
+    return ScoredTable(given, ids, tables, text=_is_text(column, source, texts), back=back)
 
 
 def _is_text(column: Prompts | None, source: Source, prompts: pl.DataFrame) -> bool:
@@ -229,7 +231,9 @@ def rejects(
     return result
 
 
-def _estimated(scored: Scored, metric: str, responses: int | None, min_best: float | None, seed: int) -> pl.LazyFrame:
+def _estimated(
+    scored: ScoredTable, metric: str, responses: int | None, min_best: float | None, seed: int
+) -> pl.LazyFrame:
     """INFORMATIVENESS of stage estimate."""
     if metric not in METRICS and ":" not in metric:
         raise ConfigError(
@@ -248,12 +252,14 @@ def _estimated(scored: Scored, metric: str, responses: int | None, min_best: flo
     )
 
 
-def _most(scored: Scored) -> int:
+def _most(scored: ScoredTable) -> int:
     """The largest number of responses of a prompt."""
     return int(scored.tables.responses["response_idx"].n_unique())
 
 
-def _paired(scored: Scored, margin: float | None, min_chosen: float | None, seed: int, iteration: int) -> pair.Paired:
+def _paired(
+    scored: ScoredTable, margin: float | None, min_chosen: float | None, seed: int, iteration: int
+) -> pair.Paired:
     return pair.pair(
         scored.tables.prompts.lazy(),
         scored.tables.responses.lazy(),

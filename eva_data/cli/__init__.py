@@ -16,6 +16,9 @@ from eva_data.secrets import redact
 
 _DEBUG = "--debug"
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as of a process that the signal ended: 128 + SIGINT."""
+
 
 class Commands(click.Group):
     """Prints an error that is meant for the user as one sentence. Every other error keeps its traceback."""
@@ -27,6 +30,9 @@ class Commands(click.Group):
         except EvaError as error:
             raised: Exception = error
             message = str(error)
+        except KeyboardInterrupt:
+            say("\nInterrupted: what was finished is kept; repeat the command, and it goes on from there.", err=True)
+            sys.exit(INTERRUPTED)
         except OSError as error:
             raised = error
             # The machine is at fault (no space, no permission, a file-size limit). Everything finished is kept.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,16 +13,18 @@ from eva_data.cli.options import (
     iteration_option,
     read_config,
     repo_option,
+    reporter,
     start,
     visibility_option,
 )
-from eva_data.cli.say import say
+from eva_data.cli.output import report, reports
 
 if TYPE_CHECKING:
-    from eva_data.iteration.run import Run
+    from eva_data.hub.publish import Published
 
 
 @click.command()
+@reports("iteration", "repo", "url", "private", "tag", "tags", "files", "dry_run")
 @iteration_option
 @repo_option
 @visibility_option
@@ -52,26 +54,25 @@ def publish(
     command; published files are never overwritten. Log in with `hf auth login`, or set HF_TOKEN.
     """
     run = start(read_config(config_path, overrides))
-    push_iteration(run, iteration, repo, private, dry_run=dry_run, accept_findings=accept_findings)
-
-
-def push_iteration(
-    run: Run,
-    iteration: int,
-    repo: str | None = None,
-    private: bool | None = None,
-    *,
-    dry_run: bool = False,
-    accept_findings: bool = False,
-) -> None:
     from eva_data.cli.text.hub import published_text
     from eva_data.hub.publish import publish
 
     published = publish(run, iteration, repo=repo, private=private, dry_run=dry_run, accept_findings=accept_findings)
-    say(published_text(published, iteration, dry_run=dry_run))
+    said = published_text(published, iteration, dry_run=dry_run)
+    report(said, iteration=iteration, **published_values(published), dry_run=dry_run)
+
+
+def published_values(published: Published) -> dict[str, Any]:
+    """What was published, or would be, for `--json`."""
+    return {
+        **{name: getattr(published, name) for name in ("repo", "url", "private", "tag")},
+        "tags": [step.tag for step in published.steps],
+        "files": {name: size for step in published.steps for name, size in step.sizes.items()},
+    }
 
 
 @click.command()
+@reports("repo", "folder", "iterations", "files", "bytes", "wrote_settings", "dry_run")
 @click.argument("repo", metavar="OWNER/NAME")
 @click.option("--revision", help="Tag, branch or commit, such as iter-2. Default: the newest.")
 @click.option(
@@ -99,7 +100,6 @@ def pull(repo: str, revision: str | None, folder: Path | None, max_gb: float, dr
     commented out until you have looked at them.
     """
     from eva_data.cli.text.hub import pulled_text
-    from eva_data.cli.text.progress import ConsoleReporter
     from eva_data.hub.pull import pull
 
     settings = Path("eva.yaml")
@@ -110,6 +110,7 @@ def pull(repo: str, revision: str | None, folder: Path | None, max_gb: float, dr
         max_gb=max_gb,
         settings=settings,
         dry_run=dry_run,
-        on_progress=None if dry_run else ConsoleReporter().stage("pull", 0),
+        on_progress=None if dry_run else reporter().stage("pull", 0),
     )
-    say(pulled_text(pulled, repo, settings, dry_run=dry_run))
+    found = {name: getattr(pulled, name) for name in ("folder", "iterations", "files", "bytes", "wrote_settings")}
+    report(pulled_text(pulled, repo, settings, dry_run=dry_run), repo=repo, **found, dry_run=dry_run)

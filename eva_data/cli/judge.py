@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from eva_data.cli.options import budget_option, config_options, read_config, start
-from eva_data.cli.say import say
+from eva_data.cli.output import report, reports
 
 
 @click.command()
+@reports("evaluations", "partial", "outlook")
 @click.option(
     "--solver",
     "names",
@@ -68,6 +69,7 @@ def evaluate(
     nothing twice. If the budget ends in the middle, the figures say that they are partial.
     """
     from eva_data.cli.text.evaluations import print_evaluations
+    from eva_data.cli.text.values import evaluation_values
     from eva_data.evaluation.asked import asked_for, outlook
     from eva_data.evaluation.evaluate import evaluate as compare
 
@@ -79,12 +81,13 @@ def evaluate(
     run = start(config, budget=budget)
     asked = asked_for(run, names, against, sets, rule)
     if dry_run:
-        say("\n".join(line for each in asked for line in outlook(run, each)))
+        lines = [line for each in asked for line in outlook(run, each)]
+        report("\n".join(lines), outlook=lines)
         return
     with run.store.locked():
         made = [compared for each in asked for compared in compare(run, each)]
-    print_evaluations(run, made)
     stopped = [each.partial for each in made if each.partial]
+    report(lambda: print_evaluations(run, made), lambda: {"evaluations": evaluation_values(run, made)}, partial=stopped)
     if stopped:
         from eva_data.errors import BudgetError
 
@@ -92,6 +95,7 @@ def evaluate(
 
 
 @click.command()
+@reports("file", "format", "solver", "set", "prompts")
 @click.option("--solver", "name", metavar="NAME", help="Whose answers: theta_0, theta_1 ... Default: the newest theta.")
 @click.option("--set-name", "set_name", required=True, metavar="NAME", help="A set of `evaluate.sets`, or `heldout`.")
 @click.option(
@@ -126,4 +130,5 @@ def export(
     run = start(read_config(config_path, overrides))
     solver = name or newest_solver(run)
     count = write_answers(output, answers_to_export(run, solver, set_name), form, solver)  # type: ignore[arg-type]
-    say(f"{output} holds {solver}'s answers to {count} prompts of {set_name}, as {form} reads them.")
+    said = f"{output} holds {solver}'s answers to {count} prompts of {set_name}, as {form} reads them."
+    report(said, file=output, format=form, solver=solver, set=set_name, prompts=count)

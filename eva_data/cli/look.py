@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from eva_data.cli.options import config_options, iteration_option, look_at, read_config, start
+from eva_data.cli.output import report as tell
+from eva_data.cli.output import reports
 from eva_data.cli.say import say, sentence
 
 ROWS, ROWS_OF_PAGE = 3, 40
@@ -16,15 +18,19 @@ open_option = click.option("--open", "opens", is_flag=True, help="Show the page 
 
 
 @click.command()
+@reports("name", "folder", "iterations", "spent")
 @config_options
 def status(config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Say what exists, what is missing, and what is stale because the settings changed."""
     from eva_data.cli.text.build import print_status
+    from eva_data.cli.text.values import status_values
 
-    print_status(look_at(config_path, overrides))
+    run = look_at(config_path, overrides)
+    tell(lambda: print_status(run), lambda: status_values(run))
 
 
 @click.command()
+@reports("iteration", "source", "problems", "unknown")
 @click.argument("repo", metavar="[OWNER/NAME]", required=False)
 @iteration_option
 @click.option("--revision", help="Of the repo: a tag, branch or commit. Default: the iteration's tag.")
@@ -71,16 +77,17 @@ def verify(
         assert run is not None
         known = None if run.undecided else run
         found, where = verify_iteration(run.store, iteration, known, rescore=count), str(run.store.folder)
-    for problem in found.problems:
-        say(sentence(problem))
     unknown = f"Not checked: {'; '.join(found.unknown)}."
+    said = f"Iteration {iteration} in {where} is what its tables and manifest say. {unknown}"
     if found.problems:
-        say(unknown)
+        said = "\n".join([*map(sentence, found.problems), unknown])
+    tell(said, iteration=iteration, source=where, problems=found.problems, unknown=found.unknown)
+    if found.problems:
         raise click.exceptions.Exit(1)
-    say(f"Iteration {iteration} in {where} is what its tables and manifest say. {unknown}")
 
 
 @click.command()
+@reports("file")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -115,14 +122,15 @@ def report(
     _wrote(path, opens)
 
 
-def _wrote(path: Path, opens: bool) -> None:
+def _wrote(path: Path, opens: bool, **values: object) -> None:
     """Say where a page is, and show it if that was asked for."""
-    say(f"The page is in {path}")
+    tell(f"The page is in {path}", file=path, **values)
     if opens and click.launch(str(path)):
         say("No browser could be started here: open the file in one.", err=True)
 
 
 @click.command()
+@reports("iteration", "lineages", "file")
 @iteration_option
 @click.option(
     "--rows",
@@ -165,8 +173,13 @@ def show(
 
         path = output or store.folder / f"show_iter_{iteration}.html"
         write_lineages(store, iteration, rows or ROWS_OF_PAGE, path)
-        _wrote(path, opens)
+        _wrote(path, opens, iteration=iteration)
         return
     from eva_data.cli.text.build import print_lineages
+    from eva_data.cli.text.values import lineage_values
 
-    print_lineages(store, iteration, rows or ROWS, full=full)
+    tell(
+        lambda: print_lineages(store, iteration, rows or ROWS, full=full),
+        lambda: {"lineages": lineage_values(store, iteration, rows or ROWS)},
+        iteration=iteration,
+    )

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from eva_data.cli.options import budget_option, config_options, read_config, start
-from eva_data.cli.say import say
+from eva_data.cli.output import report, reports
 
 
 @click.command()
+@reports("folder", "iterations")
 @budget_option
 @config_options
 def score(budget: float | None, config_path: Path | None, overrides: tuple[str, ...]) -> None:
@@ -29,9 +30,10 @@ def score(budget: float | None, config_path: Path | None, overrides: tuple[str, 
 
     run = start(read_config(config_path, overrides), budget=budget)
     rate_prompts(run)
-    for row in rating_summary(run.store, run.store.iterations()).to_dicts():
-        say(f"Iteration {row['iteration']}: {_told(row, 'complexity')}, {_told(row, 'quality')}.")
-    say("Look at it with: eva-data report --open")
+    rows = rating_summary(run.store, run.store.iterations()).to_dicts()
+    lines = [f"Iteration {row['iteration']}: {_told(row, 'complexity')}, {_told(row, 'quality')}." for row in rows]
+    said = "\n".join([*lines, "Look at it with: eva-data report --open"])
+    report(said, folder=run.config.folder, iterations=rows)
 
 
 def _told(row: dict[str, float | None], aspect: str) -> str:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from eva_data.cli.output import Silent, mode
 from eva_data.cli.say import say
 
 if TYPE_CHECKING:
     from eva_data.config import Config
-    from eva_data.iteration.run import Run
+    from eva_data.iteration.run import Reporter, Run
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -88,7 +89,8 @@ def read_config(config_path: Path | None, overrides: tuple[str, ...], *, online:
         config_path = default
     if config_path is None:
         _refuse_half_pulled()
-        say("No eva.yaml here: using the sandbox, a small built-in world with a model of its own.", err=True)
+        if mode() != "quiet":
+            say("No eva.yaml here: using the sandbox, a small built-in world with a model of its own.", err=True)
     return load_config(config_path, overrides, online=online)
 
 
@@ -119,10 +121,16 @@ def _refuse_half_pulled() -> None:
 
 
 def start(config: Config, solver: str | None = None, budget: float | None = None) -> Run:
-    from eva_data.cli.text.progress import ConsoleReporter
     from eva_data.dataset.boundary import refuse_links_out
     from eva_data.iteration.run import Run
 
     # Commands that only look would follow a link too.
     refuse_links_out(config.folder)
-    return Run(config, ConsoleReporter(), solver, budget)
+    return Run(config, reporter(), solver, budget)
+
+
+def reporter() -> Reporter:
+    """Who is told of the progress."""
+    from eva_data.cli.text.progress import ConsoleReporter
+
+    return Silent() if mode() == "quiet" else ConsoleReporter()

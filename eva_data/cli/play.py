@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
 
-from eva_data.cli.hub import push_iteration
+from eva_data.cli.hub import published_values
 from eva_data.cli.options import (
     budget_option,
     config_options,
@@ -17,10 +18,17 @@ from eva_data.cli.options import (
     start,
     visibility_option,
 )
+from eva_data.cli.output import mode, report, reports
 from eva_data.cli.say import say
+
+BUILT = ("iteration", "folder", "counts", "flow", "evolving", "informativeness", "spent", "notes", "evaluations")
+"""Keys of `--json` of the commands that build."""
+PLANNED = ("lines", "measuring", "notes", "measured", "cost", "unpriced", "paid", "spent")
+"""Fields of a plan that `--json` shows."""
 
 
 @click.command()
+@reports("file")
 @click.option("--recipe", metavar="NAME", help="Begin with ready settings: paper, vllm, openai-server, cpu or gsm8k.")
 @click.option("--force", is_flag=True, help="Overwrite an eva.yaml that is there.")
 def init(recipe: str | None, force: bool) -> None:
@@ -35,10 +43,11 @@ def init(recipe: str | None, force: bool) -> None:
 
     path = Path("eva.yaml")
     write_template(path, recipe, force=force)
-    say(f"Wrote {path}. Name your prompts, solver and reward in it, then: eva-data build --iter 1")
+    report(f"Wrote {path}. Name your prompts, solver and reward in it, then: eva-data build --iter 1", file=path)
 
 
 @click.command()
+@reports(*BUILT, "outline", "published")
 @iteration_option
 @click.option("--only", is_flag=True, help="Refuse to build or train earlier iterations that are missing.")
 @solver_option
@@ -69,6 +78,7 @@ def build(
     It is safe to repeat: a finished iteration stays as it is, and after a kill no finished model call is made again.
     """
     from eva_data.cli.text.build import print_build
+    from eva_data.cli.text.values import built_values
     from eva_data.game.play import outline, play
 
     if accept_findings and not push:
@@ -80,15 +90,30 @@ def build(
         # This comes before anything is paid for.
         refuse_unready(run)
     if dry_run:
-        say(outline(run, iteration, only=only) + (f"\n- publish to {run.config.publish.repo}" if push else ""))
+        steps = outline(run, iteration, only=only) + (f"\n- publish to {run.config.publish.repo}" if push else "")
+        report(steps, iteration=iteration, folder=run.config.folder, outline=steps)
         return
     manifest = play(run, iteration, only=only, train_last=False)
-    print_build(run, manifest)
+    published = None
+
+    def text() -> None:
+        print_build(run, manifest)
+
     if push:
-        push_iteration(run, iteration, accept_findings=accept_findings)
+        from eva_data.cli.text.hub import published_text
+        from eva_data.hub.publish import publish
+
+        if mode() is None:
+            text()
+        published = publish(run, iteration, accept_findings=accept_findings)
+        said = published_text(published, iteration, dry_run=False)
+        report(said, partial(built_values, run, manifest), published=published_values(published))
+        return
+    report(text, partial(built_values, run, manifest))
 
 
 @click.command()
+@reports("iteration", "prompts", "known", *PLANNED, "pilot")
 @iteration_option
 @click.option(
     "--pilot",
@@ -122,10 +147,19 @@ def plan(
 
     run = start(read_config(config_path, overrides), solver, budget)
     piloted = ask_pilot(run, iteration, prompts)
-    print_plan(plan_iteration(run, iteration), piloted, budget)
+    planned = plan_iteration(run, iteration)
+    report(
+        lambda: print_plan(planned, piloted, budget),
+        iteration=iteration,
+        prompts=planned.start.count,
+        known=planned.start.known,
+        **{name: getattr(planned, name) for name in PLANNED},
+        pilot=piloted,
+    )
 
 
 @click.command()
+@reports("iteration", "folder", "pushed")
 @iteration_option
 @click.option(
     "--algorithm",
@@ -168,13 +202,17 @@ def train(
         target = model_target(run, repo, private=private, licence=licence)
     with run.store.locked():
         folder = train_iteration(run, iteration)
-    say(f"theta_{iteration} is in {folder}. Next: eva-data build --iter {iteration + 1}")
+    said, pushed = f"theta_{iteration} is in {folder}. Next: eva-data build --iter {iteration + 1}", None
     if repo is not None:
+        if mode() is None:
+            say(said)
         pushed = push_model(run, iteration, target)
-        say(f"{pushed.url} holds it at {pushed.tag}; {pushed.files} files were uploaded.")
+        said = f"{pushed.url} holds it at {pushed.tag}; {pushed.files} files were uploaded."
+    report(said, iteration=iteration, folder=folder, pushed=pushed)
 
 
 @click.command()
+@reports(*BUILT, "pushed")
 @click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps, of 8 prompts by default.")
 @click.option(
     "--epochs",
@@ -231,21 +269,28 @@ def online(
         target = model_target(game, repo, private=private, licence=licence)
     with game.store.locked():
         manifest = train_online(game, Online(recipe, steps, epochs, static))
-    say(online_text(game, manifest))
+    from eva_data.cli.text.values import built_values
+
+    said, pushed = online_text(game, manifest), None
     if repo is not None:
+        if mode() is None:
+            say(said)
         pushed = push_model(game, manifest.iteration, target)
-        say(f"{pushed.url} holds it at {pushed.tag}; {pushed.files} files were uploaded.")
+        said = f"{pushed.url} holds it at {pushed.tag}; {pushed.files} files were uploaded."
+    report(said, partial(built_values, game, manifest), pushed=pushed)
 
 
 @click.command()
+@reports(*BUILT)
 @click.option("--iters", type=click.IntRange(min=1), required=True, help="Iterations to play, each built and trained.")
 @budget_option
 @config_options
 def run(iters: int, budget: float | None, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Build and train in turn, from the present state up to the given iteration."""
     from eva_data.cli.text.build import print_build
+    from eva_data.cli.text.values import built_values
     from eva_data.game.play import play
 
     game = start(read_config(config_path, overrides), budget=budget)
     manifest = play(game, iters, only=False, train_last=True)
-    print_build(game, manifest)
+    report(lambda: print_build(game, manifest), partial(built_values, game, manifest))

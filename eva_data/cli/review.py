@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from eva_data.cli.options import F, config_options, iteration_option, read_config, start
-from eva_data.cli.say import say
+from eva_data.cli.output import report, reports
 
 if TYPE_CHECKING:
     from eva_data.iteration.run import Run
+
+
+_PUSHED = ("name", "workspace", "url", "chosen", "added", "changed", "renewed")
 
 
 @click.group()
@@ -43,6 +46,7 @@ def _open(config_path: Path | None, overrides: tuple[str, ...], api_url: str | N
 
 
 @review.command()
+@reports("iteration", "name", "workspace", "url", "chosen", "added", "changed", "renewed")
 @iteration_option
 @click.option(
     "--limit", default=200, show_default=True, type=click.IntRange(min=1), metavar="PAIRS", help="The most to push."
@@ -90,10 +94,11 @@ def push(
         suggest=suggest,
         min_submitted=min_submitted,
     )
-    say(pushed_text(pushed, iteration))
+    report(pushed_text(pushed, iteration), iteration=iteration, **{name: getattr(pushed, name) for name in _PUSHED})
 
 
 @review.command()
+@reports("reviews")
 @click.option("--iter", "iteration", type=click.IntRange(min=1), help="Iteration, from 1. Default: all in review.")
 @_server_options
 @config_options
@@ -109,10 +114,12 @@ def status(
     from eva_data.review.status import review_progress
 
     run = _open(config_path, overrides, api_url, workspace)
-    print_progress(review_progress(run, [iteration] if iteration else run.store.iterations()))
+    found = review_progress(run, [iteration] if iteration else run.store.iterations())
+    report(lambda: print_progress(found), reviews=found)
 
 
 @review.command()
+@reports("iteration", "name", "revision", "new", "figures", "outdated")
 @iteration_option
 @_server_options
 @config_options
@@ -135,10 +142,12 @@ def pull(
     from eva_data.review.pull import pull_reviews
 
     run = _open(config_path, overrides, api_url, workspace)
-    say(pulled_text(run.store, iteration, pull_reviews(run, iteration)))
+    pulled = pull_reviews(run, iteration)
+    report(pulled_text(run.store, iteration, pulled), iteration=iteration, **vars(pulled))
 
 
 @review.command()
+@reports("text")
 @click.option("--start", "begin", is_flag=True, help="Run it here by docker compose, instead of saying how.")
 @click.option(
     "--folder",
@@ -151,4 +160,5 @@ def serve(begin: bool, folder: Path) -> None:
     """Say how to run an Argilla server on this machine, or run it."""
     from eva_data.review.serve import instructions, start_server
 
-    say(start_server(folder) if begin else instructions())
+    said = start_server(folder) if begin else instructions()
+    report(said, text=said)

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from eva_data.cli.options import budget_option
-from eva_data.cli.say import say
+from eva_data.cli.output import report, reports
 
 
 @click.command()
+@reports("name", "folder", "arms", "verdicts", "failed", "outlook")
 @click.argument("file", metavar="FILE|NAME")
 @click.option(
     "--folder", type=click.Path(path_type=Path, file_okay=False), help="Where it goes. Default: sweeps/<name>."
@@ -53,11 +54,20 @@ def sweep(file: str, folder: Path | None, jobs: int, seeds: int | None, dry_run:
     place = folder or Path("sweeps") / read.design.name
     plays = plays_of(read)[: None if seeds is None else seeds * len(read.design.arms)]
     if dry_run:
-        say(outlook(read, place, plays))
+        said = outlook(read, place, plays)
+        report(said, name=read.design.name, folder=place, outlook=said)
         return
     begin(read, place)
     hold_gate(read, place)
     tell = print_ended(read.design, place, len(plays))
     ended = play_all(read, place, plays, jobs=jobs, budget=budget, ended=tell)
     command = ["eva-data", "sweep", Path(file).name, *(["--seeds", str(seeds)] if seeds else [])]
-    print_sweep(finish(read, place, plays, ended, command), place)
+    result = finish(read, place, plays, ended, command)
+    report(
+        lambda: print_sweep(result, place),
+        name=read.design.name,
+        folder=place,
+        arms=result.arms,
+        verdicts=result.verdicts,
+        failed=[each.error for each in result.failed],
+    )

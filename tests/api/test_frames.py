@@ -9,7 +9,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eva_data as ed
@@ -97,6 +97,7 @@ def test_every_row_that_makes_no_pair_has_a_reason() -> None:
     ]
     assert ed.rejects(pl.DataFrame(rows, strict=False)).to_dicts() == [
         {"stage": "pair", "reason": "all_rewards_equal", "text": "b"},
+        {"stage": "pair", "reason": "no_scored_response", "text": "c"},
         {"stage": "reward", "reason": "not_finite", "text": "x"},
         {"stage": "seeds", "reason": "empty", "text": "x"},
     ]
@@ -148,6 +149,7 @@ def test_metrics_of_raw_lists_do_not_ask_for_an_order() -> None:
     assert ed.metrics.a_min([1, None, float("nan"), 3]) == 2.0
 
 
+@settings(max_examples=25)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=8), st.randoms())
 def test_the_order_of_rewards_changes_no_metric(rewards: list[float], random: Any) -> None:
     shuffled = random.sample(rewards, len(rewards))
@@ -156,6 +158,7 @@ def test_the_order_of_rewards_changes_no_metric(rewards: list[float], random: An
         assert metric(shuffled) == metric(rewards)
 
 
+@settings(max_examples=8)
 @given(st.permutations(ROWS))
 def test_the_order_of_rows_changes_no_draw_and_no_pair(rows: list[dict[str, Any]]) -> None:
     assert ed.pairs(rows) == [PAIR]

@@ -265,8 +265,8 @@ def test_one_constraint_shows_four_examples_as_turns_and_asks_for_one_sentence()
     question = "Say what the answer must not contain. Begin with: Do not"
     assert [message["role"] for message in messages] == ["user", "assistant"] * 4 + ["user"]
     assert [message["content"] for message in messages[:2]] == [
-        f"Task: Describe how bees make honey.\n\n{question}",
-        "Do not use the word sweet.",
+        f"Task: Write a function that sorts a list of names.\n\n{question}",
+        "Do not use the built-in sorting function.",
     ]
     assert messages[-1]["content"] == f"Task: Name three rivers.\n\n{question}"
 

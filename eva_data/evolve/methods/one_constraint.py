@@ -15,11 +15,12 @@ from eva_data.evolve.strategy import Method, Strategy
 
 _TEMPLATE = "Task: {prompt}\n\n{question}"
 _TASKS = (
+    "Write a function that sorts a list of names.",
     "Describe how bees make honey.",
     "Give me ideas for a birthday party.",
     "What are the causes of inflation?",
-    "Write a function that sorts a list of names.",
 )
+"""A small model copies most from the last example, so the most particular task goes first."""
 LONGEST = 160
 """The longest constraint, in characters: what is longer is an answer or a story."""
 
@@ -28,63 +29,47 @@ _KINDS: dict[str, tuple[str, tuple[str, ...], tuple[str, str, str, str]]] = {
         "Say how long the answer may be. Begin with: Use",
         ("Use", "Write at most", "Write no more than", "Write exactly"),
         (
+            "Use at most twelve lines of code.",
             "Use at most 60 words.",
             "Use exactly five bullet points.",
             "Use no more than three paragraphs.",
-            "Use at most twelve lines of code.",
         ),
     ),
     "audience": (
         "Say for whom the answer is. Begin with: Write it for",
         ("Write it for", "Write for", "Explain it to", "Explain it for"),
         (
+            "Write it for someone in their first week of programming.",
             "Write it for a child of eight.",
             "Write it for a parent with little money.",
             "Write it for a reader who has never studied economics.",
-            "Write it for someone in their first week of programming.",
-        ),
-    ),
-    "form": (
-        "Say in what form the answer must be. Begin with: Give the answer as",
-        (
-            "Give the answer as",
-            "Give the answer in",
-            "Write the answer as",
-            "Provide the answer as",
-            "Provide the answer in",
-        ),
-        (
-            "Give the answer as a numbered list of steps.",
-            "Give the answer as a table with two columns.",
-            "Give the answer as a dialogue between a teacher and a student.",
-            "Give the answer as code with a comment above every line.",
         ),
     ),
     "exclusion": (
         "Say what the answer must not contain. Begin with: Do not",
         ("Do not", "Don't", "Avoid"),
         (
+            "Do not use the built-in sorting function.",
             "Do not use the word sweet.",
             "Do not suggest anything that needs a garden.",
             "Do not mention the name of any country.",
-            "Do not use the built-in sorting function.",
         ),
     ),
     "inclusion": (
         "Say what the answer must also contain. Begin with: Include",
         ("Include", "Also include", "Mention"),
         (
+            "Include a test with two equal names.",
             "Include the reason why a hive needs so many bees.",
             "Include one idea for a rainy day.",
             "Include an example from the last century.",
-            "Include a test with two equal names.",
         ),
     ),
 }
 
 
 def one_constraint() -> Method:
-    """Five strategies in depth, each of which adds a constraint of its kind.
+    """Four strategies in depth, each of which adds a constraint of its kind.
 
     Each asks for a constraint with a beginning, which every example has. A reply with another beginning is an answer or
     nonsense more often than a constraint, so it is unparsable. The method imports no Distilabel. Constraints of

@@ -93,11 +93,12 @@ def build(
         steps = outline(run, iteration, only=only) + (f"\n- publish to {run.config.publish.repo}" if push else "")
         report(steps, iteration=iteration, folder=run.config.folder, outline=steps)
         return
+    already = iteration in run.store.iterations()
     manifest = play(run, iteration, only=only, train_last=False)
     published = None
 
     def text() -> None:
-        print_build(run, manifest)
+        print_build(run, manifest, already=already)
 
     if push:
         from eva_data.cli.text.hub import published_text

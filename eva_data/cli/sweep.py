@@ -18,9 +18,18 @@ from eva_data.cli.output import report, reports
 )
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Arms played at the same time.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Play the first seeds only; the report says how many of all.")
+@click.option("--arm", "arms", multiple=True, metavar="ARM", help="Play this arm only. May be repeated.")
 @click.option("--dry-run", is_flag=True, help="Say what would be played and what it could show, then stop.")
 @budget_option
-def sweep(file: str, folder: Path | None, jobs: int, seeds: int | None, dry_run: bool, budget: float | None) -> None:
+def sweep(
+    file: str,
+    folder: Path | None,
+    jobs: int,
+    seeds: int | None,
+    arms: tuple[str, ...],
+    dry_run: bool,
+    budget: float | None,
+) -> None:
     """Play several arms of the game with several seeds, and say which of them is better.
 
     \b
@@ -52,7 +61,10 @@ def sweep(file: str, folder: Path | None, jobs: int, seeds: int | None, dry_run:
 
     read = read_sweep(file)
     place = folder or Path("sweeps") / read.design.name
+    if unknown := sorted(set(arms) - set(read.design.arms)):
+        raise click.UsageError(f"`--arm {unknown[0]}` is no arm: known are {', '.join(read.design.arms)}")
     plays = plays_of(read)[: None if seeds is None else seeds * len(read.design.arms)]
+    plays = tuple(play for play in plays if not arms or play.arm in arms)
     if dry_run:
         said = outlook(read, place, plays)
         report(said, name=read.design.name, folder=place, outlook=said)
@@ -62,7 +74,9 @@ def sweep(file: str, folder: Path | None, jobs: int, seeds: int | None, dry_run:
     tell = print_ended(read.design, place, len(plays))
     ended = play_all(read, place, plays, jobs=jobs, budget=budget, ended=tell)
     command = ["eva-data", "sweep", Path(file).name, *(["--seeds", str(seeds)] if seeds else [])]
-    result = finish(read, place, plays, ended, command)
+    command += [word for arm in arms for word in ("--arm", arm)]
+    # Arms that were played before count too.
+    result = finish(read, place, plays_of(read), ended, command)
     report(
         lambda: print_sweep(result, place),
         name=read.design.name,

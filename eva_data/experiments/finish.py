@@ -29,12 +29,13 @@ class Result:
 
 
 def finish(sweep: Sweep, folder: Path, plays: Sequence[Play], ended: Sequence[Ended], command: Sequence[str]) -> Result:
-    """Compare the arms over all complete plays, and write `report.md`, `report.html` and the tables to the folder."""
+    """Compare the arms over all plays that have an outcome, and write `report.md`, `report.html` and the tables to the folder."""
     design = sweep.design
     failed = [each for each in ended if each.error is not None]
     complete = [play for play in plays if play not in {each.play for each in failed}]
     scores, made = scores_of(design, folder, complete), made_of(design, folder, complete)
     values = outcomes_of(design, folder, complete, scores)
+    made = made.join(values.select("arm", "seed"), on=["arm", "seed"], how="semi", maintain_order="left")
     before = outcomes_of(design, folder, complete, scores, at_start=True)
     last = {arm: design.last_theta(arm) for arm in design.arms}
     theta = pl.col("arm").replace_strict(last, return_dtype=pl.Int32)

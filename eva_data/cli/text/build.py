@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
+import psutil
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -27,19 +29,24 @@ from eva_data.ledger import Ledger
 from eva_data.report.lineage import lineage, relatives
 
 
-def print_build(run: Run, manifest: Manifest) -> None:
-    """Print the short tables at the end of a build and the next command. If there are no pairs, say so first."""
+def print_build(run: Run, manifest: Manifest, *, already: bool = False) -> None:
+    """Print what came out, the short tables of a build and the next command. If there are no pairs, say so first.
+
+    `already` says that the iteration was finished before: then nothing of it is new, and the tables are left out.
+    """
     console = Terminal()
     iteration = manifest.iteration
     has_pairs = manifest.counts.pairs > 0
     if not has_pairs:
         console.print(_without_pairs(manifest), markup=False, highlight=False, soft_wrap=True)
-    console.print(_flow_table(manifest))
-    console.print(_rejects_table(manifest))
-    console.print(_informativeness_table(manifest))
-    print_evaluations(run)
-    for note in manifest.notes:
-        console.print(f"Note: {visible(note)}", markup=False)
+    console.print(_outcome(manifest, already=already), markup=False, highlight=False, soft_wrap=True)
+    if not already:
+        console.print(_flow_table(manifest))
+        console.print(_rejects_table(manifest))
+        console.print(_informativeness_table(manifest))
+        print_evaluations(run)
+        for note in manifest.notes:
+            console.print(f"Note: {visible(note)}", markup=False)
     folder, table = run.config.folder, "preferences" if has_pairs else "responses"
     console.print(f"\nThe data is in {folder}:", markup=False, highlight=False)
     console.print(f'  load_dataset("{folder}", "{table}", split="iter_{iteration}")', markup=False, highlight=False)
@@ -54,6 +61,17 @@ def print_build(run: Run, manifest: Manifest) -> None:
     trained = run.store.solver_folder(iteration).exists()
     following = f"train --iter {iteration}" if trainable and not trained else f"build --iter {iteration + 1}"
     console.print(f"Next: eva-data {following}, or look at it with: eva-data show --iter {iteration}", markup=False)
+
+
+def _outcome(manifest: Manifest, *, already: bool) -> str:
+    """What came out, and how long this command has taken."""
+    counts = manifest.counts
+    what = f"{counts.pairs} pairs of {counts.prompts} prompts"
+    if already:
+        return f"Iteration {manifest.iteration} was there already: {what}. Nothing was asked again."
+    seconds = time.time() - psutil.Process().create_time()
+    minutes, rest = divmod(round(seconds), 60)
+    return f"Iteration {manifest.iteration}: {what}, in {f'{minutes} min ' if minutes else ''}{rest} s."
 
 
 def _without_pairs(manifest: Manifest) -> str:

@@ -23,7 +23,7 @@ def outlook(sweep: Sweep, folder: Path, plays: Sequence[Play]) -> str:
     seeds, comparisons = len({play.seed for play in plays}), len(design.compare)
     lines = [
         f"{design.name}: {design.question}",
-        f"{len(design.arms)} arms x {seeds} seeds = {len(plays)} plays of {design.iterations} iterations, in {folder}",
+        f"{len({play.arm for play in plays})} arms x {seeds} seeds = {len(plays)} plays of {design.iterations} iterations, in {folder}",
         outcome_in_words(design),
     ]
     lines += [f"- {arm}: {own}" for arm, own in arms_in_words(design).items()]

@@ -29,7 +29,7 @@ class Result:
 
 
 def finish(sweep: Sweep, folder: Path, plays: Sequence[Play], ended: Sequence[Ended], command: Sequence[str]) -> Result:
-    """Compare the arms over all plays that have an outcome, and write `report.md`, `report.html` and the tables to the folder."""
+    """Compare the arms over all plays that have an outcome, and write tables, `report.md` and `report.html`."""
     design = sweep.design
     failed = [each for each in ended if each.error is not None]
     complete = [play for play in plays if play not in {each.play for each in failed}]

@@ -29,7 +29,6 @@ OTHERS: dict[str, Any] = {
     "sample.method": "greedy",
     "sample.weights": "minmax",
     "sample.strata": 5,
-    "sample.band": [0.3, 0.8],
     "evolve.method": "eva",
     "evolve.strategies": [{"name": "again", "template": "Again: {prompt}"}],
     "evolve.shape": "chain",

@@ -20,10 +20,11 @@ from eva_data.experiments.written import arms_in_words, measure_in_words, outcom
 def outlook(sweep: Sweep, folder: Path, plays: Sequence[Play]) -> str:
     """What a sweep would play, and which result could be significant."""
     design = sweep.design
+    arms = len({play.arm for play in plays})
     seeds, comparisons = len({play.seed for play in plays}), len(design.compare)
     lines = [
         f"{design.name}: {design.question}",
-        f"{len({play.arm for play in plays})} arms x {seeds} seeds = {len(plays)} plays of {design.iterations} iterations, in {folder}",
+        f"{arms} arms x {seeds} seeds = {len(plays)} plays of {design.iterations} iterations, in {folder}",
         outcome_in_words(design),
     ]
     lines += [f"- {arm}: {own}" for arm, own in arms_in_words(design).items()]

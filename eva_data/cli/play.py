@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
@@ -82,8 +83,9 @@ def build(
     if dry_run:
         say(outline(run, iteration, only=only) + (f"\n- publish to {run.config.publish.repo}" if push else ""))
         return
+    begun = time.monotonic()
     manifest = play(run, iteration, only=only, train_last=False)
-    print_build(run, manifest)
+    print_build(run, manifest, time.monotonic() - begun)
     if push:
         push_iteration(run, iteration, accept_findings=accept_findings)
 
@@ -247,5 +249,6 @@ def run(iters: int, budget: float | None, config_path: Path | None, overrides: t
     from eva_data.game.play import play
 
     game = start(read_config(config_path, overrides), budget=budget)
+    begun = time.monotonic()
     manifest = play(game, iters, only=False, train_last=True)
-    print_build(game, manifest)
+    print_build(game, manifest, time.monotonic() - begun)

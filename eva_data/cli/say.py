@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from types import TracebackType
 
 import click
 
 from eva_data.foreign import shown
 
+_enders: list[Callable[[], None]] = []
+
+
+def end_before_printing(end: Callable[[], None]) -> None:
+    """Call `end` once, before anything else is printed or the command ends: it takes a live display away."""
+    _enders.append(end)
+
+
+def end_displays() -> None:
+    """End every live display, so that what is printed next stays on the screen."""
+    while _enders:
+        _enders.pop()()
+
 
 def say(text: str, *, err: bool = False) -> None:
     """Print a text with its control characters as escapes."""
+    end_displays()
     click.echo(shown(text), err=err)
 
 

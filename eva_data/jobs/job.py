@@ -205,9 +205,14 @@ def _wait(
     seen, since = (0, 0), time.monotonic()
     while True:
         try:
-            return child.wait(POLL_SECONDS)
+            status = child.wait(POLL_SECONDS)
         except subprocess.TimeoutExpired:
             pass
+        else:
+            last = _read(job.folder / PROGRESS)
+            if progress and last and (last["done"], last["total"]) != seen:
+                progress(last["done"], last["total"])
+            return status
         if (job.folder / ERROR).exists():
             return -1
         check()

@@ -1,18 +1,18 @@
-"""Shows the progress of a build: a bar on a terminal, else a line from time to time."""
+"""Shows the progress of a build: one live line below the finished stages on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
-import atexit
 import sys
 import time
 from collections.abc import Callable
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eva_data.cli.say import sentence
+from eva_data.cli.say import end_before_printing, sentence
 from eva_data.cli.text.terminal import Terminal
 from eva_data.foreign import shown_in_line
 from eva_data.jobs.job import Progress as Tell
+from eva_data.report.figures import duration
 
 LINE_SECONDS = 15.0
 """Seconds between two lines of one stage if there is no terminal."""
@@ -23,8 +23,7 @@ class ConsoleReporter:
 
     def __init__(self) -> None:
         self._console = Terminal(stderr=True)
-        self._bars: Progress | None = None
-        self._current: TaskID | None = None
+        self._shown: _Stage | None = None
 
     def stage(self, name: str, iteration: int) -> Tell:
         label = shown_in_line(f"iteration {iteration}: {name}" if iteration else name)
@@ -45,29 +44,14 @@ class ConsoleReporter:
         self._print(f"Note: {sentence(text)}")
 
     def _print(self, text: str) -> None:
-        (self._bars.console if self._bars else self._console).print(text, soft_wrap=True, markup=False)
+        self._console.print(text, soft_wrap=True, markup=False)
 
     def _bar(self, label: str) -> Tell:
-        if self._bars is None:
-            self._bars = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
-                console=self._console,
-            )
-            self._bars.start()
-            atexit.register(self._bars.stop)
-        if self._current is not None:
-            self._bars.stop_task(self._current)
-        bars, task, begun = self._bars, self._bars.add_task(label, total=None, rate=""), time.monotonic()
-        self._current = task
-
-        def tell(done: int, total: int) -> None:
-            bars.update(task, completed=done, total=total, rate=_rate(done, begun))
-
-        return tell
+        if self._shown is not None:
+            self._shown.end()
+        self._shown = _Stage(label, self._console)
+        end_before_printing(self._shown.end)
+        return self._shown.tell
 
     def _lines(self, label: str) -> Tell:
         self._console.print(label, soft_wrap=True, markup=False, highlight=False)
@@ -84,6 +68,48 @@ class ConsoleReporter:
             self._console.print(text, soft_wrap=True, markup=False, highlight=False)
 
         return tell
+
+
+class _Stage:
+    """The live line of the stage at work. When the stage ends, one line that scrolls away takes its place."""
+
+    def __init__(self, label: str, console: Terminal) -> None:
+        self._label, self._console = label, console
+        self._begun = time.monotonic()
+        self._done: int | None = None
+        self._total: int | None = None
+        self._live = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[count]}", markup=False),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._live.add_task(label, total=None, count="starting")
+        self._live.start()
+        self._ended = False
+
+    def tell(self, done: int, total: int) -> None:
+        if self._ended:
+            return
+        self._done, self._total = done, total
+        count = f"{done}/{total} {_rate(done, self._begun)}"
+        self._live.update(self._task, completed=done, total=total, count=count)
+
+    def end(self) -> None:
+        """Put the line of the ended stage into the place of the live one. A second call does nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        self._live.stop()
+        seconds = time.monotonic() - self._begun
+        # A stage whose results were all there already tells no count.
+        text = f"{self._label}: {duration(seconds)}"
+        if self._done is not None:
+            of = "" if self._done == self._total else f" of {self._total}"
+            text = f"{self._label}: {self._done}{of} in {duration(seconds)}, {_rate(self._done, self._begun)}"
+        self._console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
 def _rate(done: int, begun: float) -> str:

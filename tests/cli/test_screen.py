@@ -1,0 +1,96 @@
+"""What a real terminal shows while stages run and after them."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+from fcntl import ioctl
+from termios import TIOCSWINSZ
+
+import pyte
+import pytest
+
+STAGES = """
+from eva_data.cli.say import end_displays, say
+from eva_data.cli.text.progress import ConsoleReporter
+from eva_data.cli.text.terminal import Terminal
+reporter = ConsoleReporter()
+tell = reporter.stage("respond", 1)
+tell(0, 6)
+tell(6, 6)
+reporter.stage("train", 1)
+tell = reporter.stage("estimate", 2)
+reporter.note("half of them")
+tell(3, 6)
+if "stay" in __import__("sys").argv:
+    __import__("time").sleep(1)
+    __import__("os")._exit(0)
+for number in range({lines}):
+    Terminal().print(f"line {number}")
+say("Next: build")
+end_displays()
+"""
+
+
+def screen(program: str, columns: int, lines: int, *arguments: str) -> list[str]:
+    """The lines that the screen holds at the end of a program, without the empty ones; older ones scrolled away."""
+    parent, child = pty.openpty()
+    ioctl(child, TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    outer = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        env=outer | {"TERM": "xterm-256color"},
+        stdin=child,
+        stdout=child,
+        stderr=child,
+    )
+    os.close(child)
+    shown = pyte.Screen(columns, lines)
+    stream = pyte.ByteStream(shown)
+    while select.select([parent], [], [], 60)[0]:
+        try:
+            part = os.read(parent, 65536)
+        except OSError:  # Linux says so at the end
+            break
+        if not part:
+            break
+        stream.feed(part)
+    os.close(parent)
+    process.wait(60)
+    return [line.rstrip() for line in shown.display if line.strip()]
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(100, 40), (80, 10)])
+def test_the_report_stays_on_the_screen_below_one_line_per_stage(columns: int, lines: int) -> None:
+    shown = screen(STAGES.replace("{lines}", "3"), columns, lines)
+    # Times differ from run to run.
+    heads = [line.split(" in ")[0].split(": < ")[0].split(": 0 ")[0] for line in shown]
+    assert heads == [
+        "iteration 1: respond: 6",
+        "iteration 1: train",
+        "Note: half of them",
+        "iteration 2: estimate: 3 of 6",
+        "line 0",
+        "line 1",
+        "line 2",
+        "Next: build",
+    ]
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(100, 40), (80, 10)])
+def test_the_last_lines_of_a_long_report_are_not_overwritten(columns: int, lines: int) -> None:
+    shown = screen(STAGES.replace("{lines}", "60"), columns, lines)
+    # The cursor stands in the last line of the screen.
+    kept = lines - 2
+    assert shown[-kept - 1 :] == [*(f"line {number}" for number in range(60 - kept, 60)), "Next: build"]
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(100, 40), (80, 10)])
+def test_the_stage_at_work_is_in_the_last_line_of_a_screen(columns: int, lines: int) -> None:
+    shown = screen(STAGES, columns, lines, "stay")
+    assert shown[-1].startswith("iteration 2: estimate ━") and " 3/6 " in shown[-1]
+    assert sum("━" in line for line in shown) == 1

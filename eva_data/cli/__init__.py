@@ -10,7 +10,7 @@ import click
 from eva_data import __version__
 from eva_data.cli import hub, judge, look, measure, play, sweep
 from eva_data.cli.review import review
-from eva_data.cli.say import print_defect, say, say_traceback, sentence
+from eva_data.cli.say import end_displays, print_defect, say, say_traceback, sentence
 from eva_data.errors import EvaError
 from eva_data.secrets import redact
 
@@ -38,10 +38,18 @@ class Commands(click.Group):
             # The machine is at fault (no space, no permission, a file-size limit). Everything finished is kept.
             where = f" ({error.filename})" if error.filename else ""
             message = f"{error.strerror or error}{where}; what was finished is kept: make room or mend it, then repeat"
+        finally:
+            end_displays()
         if ctx.params.get("debug"):
             say_traceback(raised)
         say(f"Error: {sentence(redact(message))}", err=True)
         sys.exit(1)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with their whole first sentences."""
+        commands = [(name, self.commands[name].get_short_help_str(limit=300)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(commands)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -65,7 +73,7 @@ def main(debug: bool) -> None:
 for command in (
     *(play.init, play.build, play.plan, play.train, play.online, play.run),
     *(judge.evaluate, judge.export, measure.score, sweep.sweep),
-    *(look.status, look.show, look.report, look.verify),
+    *(look.status, look.show, look.explain, look.report, look.verify),
     *(hub.publish, hub.pull),
     review,
 ):

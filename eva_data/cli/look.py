@@ -183,3 +183,25 @@ def show(
         lambda: {"lineages": lineage_values(store, iteration, rows or ROWS)},
         iteration=iteration,
     )
+
+
+@click.command()
+@reports("reason", "means")
+@click.argument("reason")
+def explain(reason: str) -> None:
+    """Say what a reason of `rejects` means.
+
+    \b
+    eva-data explain all_rewards_equal
+    """
+    import difflib
+
+    from eva_data.errors import DataError
+    from eva_data.tables.reasons import REASONS, explained
+
+    sentences = explained(reason)
+    if not sentences:
+        near = difflib.get_close_matches(reason, REASONS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "the table `rejects` holds those of a build"
+        raise DataError(f"no reason is called {reason}: {hint}")
+    tell(f"{reason}: {' '.join(sentences)}", reason=reason, means=sentences)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from pathlib import Path
 
@@ -94,11 +95,12 @@ def build(
         report(steps, iteration=iteration, folder=run.config.folder, outline=steps)
         return
     already = iteration in run.store.iterations()
+    begun = time.monotonic()
     manifest = play(run, iteration, only=only, train_last=False)
-    published = None
+    seconds, published = time.monotonic() - begun, None
 
     def text() -> None:
-        print_build(run, manifest, already=already)
+        print_build(run, manifest, seconds, already=already)
 
     if push:
         from eva_data.cli.text.hub import published_text
@@ -293,5 +295,7 @@ def run(iters: int, budget: float | None, config_path: Path | None, overrides: t
     from eva_data.game.play import play
 
     game = start(read_config(config_path, overrides), budget=budget)
+    begun = time.monotonic()
     manifest = play(game, iters, only=False, train_last=True)
-    report(lambda: print_build(game, manifest), partial(built_values, game, manifest))
+    seconds = time.monotonic() - begun
+    report(lambda: print_build(game, manifest, seconds), partial(built_values, game, manifest))

@@ -10,23 +10,23 @@ import click
 
 from eva_data.foreign import shown
 
-_areas: list[Callable[[], None]] = []
+_enders: list[Callable[[], None]] = []
 
 
-def settled_by(settle: Callable[[], None]) -> None:
-    """Call this function before anything is printed: it takes a live area off the terminal, or has nothing to do."""
-    _areas.append(settle)
+def end_before_printing(end: Callable[[], None]) -> None:
+    """Call `end` once, before anything else is printed or the command ends: it takes a live display away."""
+    _enders.append(end)
 
 
-def settle() -> None:
-    """Take every live area off the terminal, so that what is printed next stays there."""
-    for each in _areas:
-        each()
+def end_displays() -> None:
+    """End every live display, so that what is printed next stays on the screen."""
+    while _enders:
+        _enders.pop()()
 
 
 def say(text: str, *, err: bool = False) -> None:
     """Print a text with its control characters as escapes."""
-    settle()
+    end_displays()
     click.echo(shown(text), err=err)
 
 

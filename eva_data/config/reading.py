@@ -24,6 +24,8 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 SANDBOX_CONFIG = Path(__file__).parent.parent / "sandbox" / "eva.yaml"
 CARELESS_CONFIG = RECIPES / "careless.yaml"
 
+_KINDS = {list: "a list", str: "a text"}
+
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = (), *, online: bool = False) -> Config:
     """Read the config in `path`, or the sandbox's own if `path` is None, and apply `overrides` (`sample.fraction=0.5`).
@@ -47,10 +49,14 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), *, onli
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
+    if values is None:
         raise ConfigError(
-            f"{source} holds {type(values).__name__}, expected keys and values such as `name: my-dataset`"
+            f"{source} is empty, expected keys and values such as `name: my-dataset`: write one with `eva-data init "
+            "--force`, or delete it to use the sandbox"
         )
+    if not isinstance(values, dict):
+        held = _KINDS.get(type(values), "one value")
+        raise ConfigError(f"{source} holds {held}, expected keys and values such as `name: my-dataset`")
     if path is None and online:
         # The sandbox's own file is for iterations. Online, the recipe says how many prompts are rewritten.
         values = values | {"sample": {}, "evolve": {k: v for k, v in values["evolve"].items() if k != "evolutions"}}

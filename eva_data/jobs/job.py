@@ -216,9 +216,14 @@ def _wait(child: Child, job: Job, stalled_seconds: float, progress: Progress | N
     seen, since = (0, 0), time.monotonic()
     while True:
         try:
-            return child.wait(POLL_SECONDS)
+            status = child.wait(POLL_SECONDS)
         except subprocess.TimeoutExpired:
             pass
+        else:
+            last = _read(job.folder / PROGRESS)
+            if progress and last and (last["done"], last["total"]) != seen:
+                progress(last["done"], last["total"])
+            return status
         if (job.folder / ERROR).exists():
             return -1
         check()

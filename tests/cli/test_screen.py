@@ -1,108 +1,96 @@
-"""What a real terminal holds while a build works and after it: read from the screen, not from what was written."""
+"""What a real terminal shows while stages run and after them."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pty
+import select
 import struct
 import subprocess
 import sys
-import termios
-from pathlib import Path
+from fcntl import ioctl
+from termios import TIOCSWINSZ
 
 import pyte
+import pytest
 
-BUILD = """
-from rich.table import Table
-
-from eva_data.cli.say import say
+STAGES = """
+from eva_data.cli.say import end_displays, say
 from eva_data.cli.text.progress import ConsoleReporter
 from eva_data.cli.text.terminal import Terminal
-
 reporter = ConsoleReporter()
-for stage in ("respond", "reward", "evolve"):
-    tell = reporter.stage(stage, 1)
-    if stage != "evolve":
-        for done in (0, 50, 100):
-            tell(done, 100)
-    reporter.note(f"a note on {stage}")
-tell = reporter.stage("train", 1)
-tell(2, 4)
-LAST
-"""
-REPORT = """
-table = Table(title="flow")
-table.add_column("rows")
-for number in range(3):
-    table.add_row(str(number))
-Terminal().print(table)
-say("Next: eva-data train --iter 1")
+tell = reporter.stage("respond", 1)
+tell(0, 6)
+tell(6, 6)
+reporter.stage("train", 1)
+tell = reporter.stage("estimate", 2)
+reporter.note("half of them")
+tell(3, 6)
+if "stay" in __import__("sys").argv:
+    __import__("time").sleep(1)
+    __import__("os")._exit(0)
+for number in range({lines}):
+    Terminal().print(f"line {number}")
+say("Next: build")
+end_displays()
 """
 
 
-def screen(columns: int, rows: int, code: str, folder: Path) -> list[str]:
-    """The lines on a terminal of this size, with those that scrolled away above them, after a program has ended."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-    child = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        env=environment | {"TERM": "xterm-256color", "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        close_fds=True,
+def screen(program: str, columns: int, lines: int, *arguments: str) -> list[str]:
+    """The lines that the screen holds at the end of a program, without the empty ones; older ones scrolled away."""
+    parent, child = pty.openpty()
+    ioctl(child, TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    outer = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        env=outer | {"TERM": "xterm-256color"},
+        stdin=child,
+        stdout=child,
+        stderr=child,
     )
-    os.close(theirs)
-    shown = pyte.HistoryScreen(columns, rows, history=500)
+    os.close(child)
+    shown = pyte.Screen(columns, lines)
     stream = pyte.ByteStream(shown)
-    while True:
+    while select.select([parent], [], [], 60)[0]:
         try:
-            read = os.read(ours, 4096)
-        except OSError:
-            # Linux says so when the last process has left the terminal.
+            part = os.read(parent, 65536)
+        except OSError:  # Linux says so at the end
             break
-        if not read:
+        if not part:
             break
-        stream.feed(read)
-    os.close(ours)
-    assert child.wait(60) == 0
-    above = ["".join(line[place].data for place in range(columns)).rstrip() for line in shown.history.top]
-    return [line for line in [*above, *(line.rstrip() for line in shown.display)] if line]
+        stream.feed(part)
+    os.close(parent)
+    process.wait(60)
+    return [line.rstrip() for line in shown.display if line.strip()]
 
 
-def without_times(lines: list[str]) -> list[str]:
-    return [line.partition(" in ")[0] if line.startswith("iteration") else line for line in lines]
+@pytest.mark.parametrize(("columns", "lines"), [(100, 40), (80, 10)])
+def test_the_report_stays_on_the_screen_below_one_line_per_stage(columns: int, lines: int) -> None:
+    shown = screen(STAGES.replace("{lines}", "3"), columns, lines)
+    # Times differ from run to run.
+    heads = [line.split(" in ")[0].split(": < ")[0].split(": 0 ")[0] for line in shown]
+    assert heads == [
+        "iteration 1: respond: 6",
+        "iteration 1: train",
+        "Note: half of them",
+        "iteration 2: estimate: 3 of 6",
+        "line 0",
+        "line 1",
+        "line 2",
+        "Next: build",
+    ]
 
 
-def test_finished_stages_stay_as_lines_and_the_report_is_not_overwritten(tmp_path: Path) -> None:
-    for columns, rows in ((100, 40), (80, 10)):
-        lines = without_times(screen(columns, rows, BUILD.replace("LAST", REPORT), tmp_path))
-        assert lines == [
-            "Note: a note on respond",
-            "iteration 1: respond: 100/100",
-            "Note: a note on reward",
-            "iteration 1: reward: 100/100",
-            "Note: a note on evolve",
-            "iteration 1: evolve: there already",
-            "iteration 1: train: 2/4",
-            "  flow",
-            "┏━━━━━━┓",
-            "┃ rows ┃",
-            "┡━━━━━━┩",
-            "│ 0    │",
-            "│ 1    │",
-            "│ 2    │",
-            "└──────┘",
-            "Next: eva-data train --iter 1",
-        ], (columns, rows)
+@pytest.mark.parametrize(("columns", "lines"), [(100, 40), (80, 10)])
+def test_the_last_lines_of_a_long_report_are_not_overwritten(columns: int, lines: int) -> None:
+    shown = screen(STAGES.replace("{lines}", "60"), columns, lines)
+    # The cursor stands in the last line of the screen.
+    kept = lines - 2
+    assert shown[-kept - 1 :] == [*(f"line {number}" for number in range(60 - kept, 60)), "Next: build"]
 
 
-def test_the_stage_at_work_is_the_last_line_even_on_a_short_terminal(tmp_path: Path) -> None:
-    wait = "import os, time\ntime.sleep(0.5)\nos._exit(0)"
-    for columns, rows in ((100, 40), (80, 6)):
-        last = screen(columns, rows, BUILD.replace("LAST", wait), tmp_path)[-1]
-        assert last.startswith("iteration 1: train ━━━━━━━━")
-        assert " 2/4, " in last and last.endswith(" left")
+@pytest.mark.parametrize(("columns", "lines"), [(100, 40), (80, 10)])
+def test_the_stage_at_work_is_in_the_last_line_of_a_screen(columns: int, lines: int) -> None:
+    shown = screen(STAGES, columns, lines, "stay")
+    assert shown[-1].startswith("iteration 2: estimate ━") and " 3/6 " in shown[-1]
+    assert sum("━" in line for line in shown) == 1

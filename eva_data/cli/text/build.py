@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
-import psutil
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -26,20 +23,28 @@ from eva_data.iteration.run import Run
 from eva_data.iteration.stale import changes
 from eva_data.iteration.thetas import refuse_damaged
 from eva_data.ledger import Ledger
+from eva_data.report.figures import duration
 from eva_data.report.lineage import lineage, relatives
+from eva_data.report.sections.funnel import WORDS
+from eva_data.tables.reasons import explained
 
 
-def print_build(run: Run, manifest: Manifest, *, already: bool = False) -> None:
-    """Print what came out, the short tables of a build and the next command. If there are no pairs, say so first.
+def print_build(run: Run, manifest: Manifest, seconds: float, *, already: bool = False) -> None:
+    """Print what came out and in how many seconds, then the short tables of a build and the next command.
 
     `already` says that the iteration was finished before: then nothing of it is new, and the tables are left out.
     """
     console = Terminal()
     iteration = manifest.iteration
     has_pairs = manifest.counts.pairs > 0
-    if not has_pairs:
+    counts = manifest.counts
+    if has_pairs:
+        came_out = f"{counts.pairs} pairs of {counts.prompts} prompts, in {duration(seconds)}"
+        if already:
+            came_out = f"{counts.pairs} pairs of {counts.prompts} prompts; iteration {iteration} was there already"
+        console.print(came_out, markup=False, highlight=False, soft_wrap=True)
+    else:
         console.print(_without_pairs(manifest), markup=False, highlight=False, soft_wrap=True)
-    console.print(_outcome(manifest, already=already), markup=False, highlight=False, soft_wrap=True)
     if not already:
         console.print(_flow_table(manifest))
         console.print(_rejects_table(manifest))
@@ -63,17 +68,6 @@ def print_build(run: Run, manifest: Manifest, *, already: bool = False) -> None:
     console.print(f"Next: eva-data {following}, or look at it with: eva-data show --iter {iteration}", markup=False)
 
 
-def _outcome(manifest: Manifest, *, already: bool) -> str:
-    """What came out, and how long this command has taken."""
-    counts = manifest.counts
-    what = f"{counts.pairs} pairs of {counts.prompts} prompts"
-    if already:
-        return f"Iteration {manifest.iteration} was there already: {what}. Nothing was asked again."
-    seconds = time.time() - psutil.Process().create_time()
-    minutes, rest = divmod(round(seconds), 60)
-    return f"Iteration {manifest.iteration}: {what}, in {f'{minutes} min ' if minutes else ''}{rest} s."
-
-
 def _without_pairs(manifest: Manifest) -> str:
     """A sentence that an iteration has no pairs, and why."""
     reasons = manifest.counts.rejects_by_reason.get("pair", {})
@@ -88,13 +82,13 @@ def _cell(text: str) -> Text:
 
 def _flow_table(manifest: Manifest) -> Table:
     table = Table(title=f"Iteration {manifest.iteration}: where every row went", title_justify="left")
-    table.add_column("stage")
+    table.add_column("what happens")
     table.add_column("of")
     for column in ("in", "out", "rejected", "set aside"):
         table.add_column(column, justify="right")
     for flow in manifest.flow:
         counts = (flow.rows_in, flow.rows_out, flow.rejected, flow.set_aside)
-        table.add_row(_cell(flow.stage), _cell(flow.unit), *map(str, counts))
+        table.add_row(_cell(WORDS.get(flow.stage, flow.stage)), _cell(flow.unit), *map(str, counts))
     return table
 
 
@@ -103,11 +97,12 @@ def _rejects_table(manifest: Manifest) -> Table:
     table.add_column("stage")
     table.add_column("reason")
     table.add_column("rows", justify="right")
+    table.add_column("what it means")
     for stage, reasons in manifest.counts.rejects_by_reason.items():
         for reason, count in reasons.items():
-            table.add_row(_cell(stage), _cell(reason), str(count))
+            table.add_row(_cell(stage), _cell(reason), str(count), " ".join(explained(reason)))
     for reason, count in (manifest.evolving.eliminated if manifest.evolving else {}).items():
-        table.add_row("evolve", _cell(reason), str(count))
+        table.add_row("evolve", _cell(reason), str(count), " ".join(explained(reason)))
     return table
 
 
@@ -143,7 +138,7 @@ def print_status(run: Run) -> None:
         try:
             manifest, changed = store.manifest(iteration), store.changed_files(iteration)
         except DataError as error:
-            table.add_row(str(iteration), escape(f"UNREADABLE: {error}"), trained, "unknown")
+            table.add_row(str(iteration), _cell(f"UNREADABLE: {error}"), trained, "unknown")
             previous = None
             continue
         counts = manifest.counts
@@ -182,17 +177,17 @@ def _trained(store: Store, theta: int) -> str:
             refuse_damaged(store, theta)
         kept = read_acceptance(store, theta)
     except DataError as error:
-        return escape(f"DAMAGED: {error}")
+        return f"DAMAGED: {error}"
     if rejected:
-        return escape(f"NOT ACCEPTED: {'; '.join(kept.why)}" if kept else "NOT ACCEPTED")
-    return escape("; ".join(["trained", *how_far(kept.moved if kept else None)]))
+        return f"NOT ACCEPTED: {'; '.join(kept.why)}" if kept else "NOT ACCEPTED"
+    return "; ".join(["trained", *how_far(kept.moved if kept else None)])
 
 
 def _staleness(run: Run, manifest: Manifest, previous: Manifest | None) -> str:
     try:
         found = changes(run, manifest)
     except EvaError as error:
-        return escape(f"unknown: {error}")
+        return f"unknown: {error}"
     if found.settings or found.inputs:
         return "stale: " + "; ".join((*found.settings, *found.inputs))
     made_from = manifest.previous
@@ -207,6 +202,9 @@ def _staleness(run: Run, manifest: Manifest, previous: Manifest | None) -> str:
     absent = " and ".join(f"`{key}`" for key in found.unknown)
     return f"as they are now, as far as is known: {absent} cannot be read here" if absent else "as they are now"
 
+
+SHORT = 8
+"""Characters of an id that `show` prints."""
 
 LONGEST, LINES = 500, 12
 """Characters and lines of a text that `show` prints, unless the user asks for all."""
@@ -226,8 +224,14 @@ def print_lineages(store: Store, iteration: int, rows: int, *, full: bool = Fals
     chosen = (evolved if evolved.height else pairs).head(rows)
     known = relatives(store, iteration, chosen["root_id"])
     responses = store.scan("responses", iteration).filter(pl.col("stage") != "estimate").collect()
+    console.print(
+        f"Iteration {iteration}: {chosen.height} of {pairs.height} pairs, the most informative first. "
+        "a_min is the highest reward of a prompt's responses less the lowest.",
+        highlight=False,
+        soft_wrap=True,
+    )
     for pair in chosen.to_dicts():
-        console.rule(f"pair {pair['pair_id']}")
+        console.rule(f"pair {pair['pair_id'][:SHORT]}, a_min {pair['a_min']:.3f}")
         for each in lineage(pair, known):
             text = _text(each["prompt"][-1]["content"], full)
             console.print(f"[{each['mutation'] or 'seed'}] {text}", highlight=False, soft_wrap=True)

@@ -1,18 +1,18 @@
-"""Shows the progress of a build: one live line on a terminal, else a line from time to time."""
+"""Shows the progress of a build: one live line below the finished stages on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
-import atexit
 import sys
 import time
 from collections.abc import Callable
 
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eva_data.cli.say import sentence, settled_by
+from eva_data.cli.say import end_before_printing, sentence
 from eva_data.cli.text.terminal import Terminal
 from eva_data.foreign import shown_in_line
 from eva_data.jobs.job import Progress as Tell
+from eva_data.report.figures import duration
 
 LINE_SECONDS = 15.0
 """Seconds between two lines of one stage if there is no terminal."""
@@ -23,15 +23,11 @@ class ConsoleReporter:
 
     def __init__(self) -> None:
         self._console = Terminal(stderr=True)
-        self._area: _Area | None = None
+        self._shown: _Stage | None = None
 
     def stage(self, name: str, iteration: int) -> Tell:
         label = shown_in_line(f"iteration {iteration}: {name}" if iteration else name)
-        if not sys.stderr.isatty():
-            return self._lines(label)
-        if self._area is None:
-            self._area = _Area(self._console)
-        return self._area.begin(label)
+        return self._bar(label) if sys.stderr.isatty() else self._lines(label)
 
     def waiting(self, name: str) -> Callable[[float, str], None]:
         said = time.monotonic() - LINE_SECONDS
@@ -50,6 +46,13 @@ class ConsoleReporter:
     def _print(self, text: str) -> None:
         self._console.print(text, soft_wrap=True, markup=False)
 
+    def _bar(self, label: str) -> Tell:
+        if self._shown is not None:
+            self._shown.end()
+        self._shown = _Stage(label, self._console)
+        end_before_printing(self._shown.end)
+        return self._shown.tell
+
     def _lines(self, label: str) -> Tell:
         self._console.print(label, soft_wrap=True, markup=False, highlight=False)
         begun = said = time.monotonic()
@@ -60,73 +63,53 @@ class ConsoleReporter:
             if done < total and now - said < LINE_SECONDS:
                 return
             said = now
-            text = f"{label}: {done}/{total}, {_rate(done, begun)}{_left(done, total, begun)}"
+            left = f", {(total - done) * (now - begun) / done:.0f} s left" if 0 < done < total else ""
+            text = f"{label}: {done}/{total}, {_rate(done, begun)}{left}"
             self._console.print(text, soft_wrap=True, markup=False, highlight=False)
 
         return tell
 
 
-class _Area:
-    """One line at the bottom of a terminal: the stage at work. A finished stage scrolls away as a line of its own."""
+class _Stage:
+    """The live line of the stage at work. When the stage ends, one line that scrolls away takes its place."""
 
-    def __init__(self, console: Terminal) -> None:
-        self._console = console
-        self._bars: Progress | None = None
-        self._label: str | None = None
-        self._begun = 0.0
-        self._seen = (0, 0)
-        settled_by(self.settle)
-        atexit.register(self.settle)
+    def __init__(self, label: str, console: Terminal) -> None:
+        self._label, self._console = label, console
+        self._begun = time.monotonic()
+        self._done: int | None = None
+        self._total: int | None = None
+        self._live = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[count]}", markup=False),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._live.add_task(label, total=None, count="starting")
+        self._live.start()
+        self._ended = False
 
-    def begin(self, label: str) -> Tell:
-        self._end()
-        if self._bars is None:
-            self._bars = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=16),
-                TextColumn("{task.fields[state]}"),
-                console=self._console,
-                transient=True,
-            )
-            self._console.has_live_area = True
-            self._bars.start()
-        self._label, self._begun, self._seen = label, time.monotonic(), (0, 0)
-        bars, begun = self._bars, self._begun
-        task = bars.add_task(label, total=None, state="starting")
-
-        def tell(done: int, total: int) -> None:
-            self._seen = (done, total)
-            state = f"{done}/{total}, {_rate(done, begun)}{_left(done, total, begun)}"
-            bars.update(task, completed=done, total=total, state=state)
-
-        return tell
-
-    def settle(self) -> None:
-        """End the stage at work and take the area off the terminal. The next stage begins another."""
-        self._end()
-        if self._bars is not None:
-            self._bars.stop()
-            self._bars = None
-            self._console.has_live_area = False
-
-    def _end(self) -> None:
-        if self._label is None or self._bars is None:
+    def tell(self, done: int, total: int) -> None:
+        if self._ended:
             return
-        for task in self._bars.task_ids:
-            self._bars.remove_task(task)
-        (done, total), label, self._label = self._seen, self._label, None
+        self._done, self._total = done, total
+        count = f"{done}/{total} {_rate(done, self._begun)}"
+        self._live.update(self._task, completed=done, total=total, count=count)
+
+    def end(self) -> None:
+        """Put the line of the ended stage into the place of the live one. A second call does nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        self._live.stop()
         seconds = time.monotonic() - self._begun
-        text = f"{done}/{total} in {_time(seconds)}, {_rate(done, self._begun)}" if total else "there already"
-        self._console.print(f"{label}: {text}", soft_wrap=True, markup=False, highlight=False)
-
-
-def _left(done: int, total: int, begun: float) -> str:
-    """How long the rest takes at the rate so far; empty at the beginning and at the end."""
-    return f", {_time((total - done) * (time.monotonic() - begun) / done)} left" if 0 < done < total else ""
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+        # A stage whose results were all there already tells no count.
+        text = f"{self._label}: {duration(seconds)}"
+        if self._done is not None:
+            of = "" if self._done == self._total else f" of {self._total}"
+            text = f"{self._label}: {self._done}{of} in {duration(seconds)}, {_rate(self._done, self._begun)}"
+        self._console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
 def _rate(done: int, begun: float) -> str:

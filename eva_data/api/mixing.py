@@ -12,6 +12,7 @@ from eva_data.dataset.seeds import accept, as_prompts
 from eva_data.errors import ConfigError
 from eva_data.method import mix as mixing
 from eva_data.tables.reading.source import Source
+from eva_data.tables.schemas import EVOLUTIONS
 from eva_data.tables.shapes.conversations import transcripts
 from eva_data.tables.shapes.prompts import prompts_of
 
@@ -62,7 +63,7 @@ def mix(
     new = found.join(before.select("prompt_id"), on="prompt_id", how="anti")
     mixed = mixing.mix(
         before.lazy(),
-        pl.LazyFrame(schema=mixing.EVOLUTIONS),
+        pl.LazyFrame(schema=EVOLUTIONS),
         evolved=share,
         source="new_seeds",
         shortfall=shortfall,

@@ -234,7 +234,8 @@ def train(
         target = model_target(run, repo, private=private, licence=licence)
     with run.store.locked():
         folder = train_iteration(run, iteration)
-    said, pushed = f"theta_{iteration} is in {folder}. Next: eva-data build --iter {iteration + 1}", None
+    said = f"theta_{iteration} is in {folder}. Next: eva-data build --iter {iteration + 1}"
+    pushed = None
     if repo is not None:
         if mode() is None:
             say(said)
@@ -303,7 +304,8 @@ def online(
         manifest = train_online(game, Online(recipe, steps, epochs, static))
     from eva_data.cli.text.values import built_values
 
-    said, pushed = online_text(game, manifest), None
+    said = online_text(game, manifest)
+    pushed = None
     if repo is not None:
         if mode() is None:
             say(said)

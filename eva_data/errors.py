@@ -91,6 +91,6 @@ class MissingExtraError(EvaError):
     def of(cls, package: str, extra: str) -> MissingExtraError:
         """The error that names the extra by which the package is installed."""
         return cls(
-            f"this needs the package `{package}`, which is not installed: "
-            f"install it with `pip install 'eva-data[{extra}]'`"
+            f"this needs the package `{package}` of the extra `{extra}`, which is not installed: install it with "
+            f"`pip install '.[{extra}]'` in a clone of eva-data, or `pip install 'eva-data[{extra}]'` from an index"
         )

@@ -45,7 +45,8 @@ def _remember(context: click.Context, parameter: click.Parameter, given: bool) -
 def mode() -> str | None:
     """`json` or `quiet`; None where the command prints text."""
     context = click.get_current_context(silent=True)
-    return None if context is None else context.meta.get(_MODE)
+    given: str | None = None if context is None else context.meta.get(_MODE)
+    return given
 
 
 def report(text: Callable[[], object] | str, found: Callable[[], Mapping[str, Any]] = dict, /, **values: Any) -> None:

@@ -162,6 +162,38 @@ def plan(
 
 
 @click.command()
+@reports("iteration", "prompts", "evolutions", "responses", "cost", "unpriced", "kept")
+@iteration_option
+@click.option(
+    "-n", "--prompts", default=3, show_default=True, type=click.IntRange(min=1), help="How many prompts are looked at."
+)
+@solver_option
+@budget_option
+@config_options
+def preview(
+    iteration: int,
+    prompts: int,
+    solver: str | None,
+    budget: float | None,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Rewrite and answer a few prompts of an iteration as the build would, and show them.
+
+    \b
+    eva-data preview --iter 1
+    eva-data preview --iter 2 -n 3 --budget 1
+
+    What it asks of a server or provider is kept in the ledger, and the build does not ask for it again.
+    """
+    from eva_data.cli.text.preview import preview_text
+    from eva_data.game.pilot import preview as look_ahead
+
+    found = look_ahead(start(read_config(config_path, overrides), solver, budget), iteration, prompts)
+    report(lambda: say(preview_text(found)), **vars(found))
+
+
+@click.command()
 @reports("iteration", "folder", "pushed")
 @iteration_option
 @click.option(
@@ -205,7 +237,8 @@ def train(
         target = model_target(run, repo, private=private, licence=licence)
     with run.store.locked():
         folder = train_iteration(run, iteration)
-    said, pushed = f"theta_{iteration} is in {folder}. Next: eva-data build --iter {iteration + 1}", None
+    said = f"theta_{iteration} is in {folder}. Next: eva-data build --iter {iteration + 1}"
+    pushed = None
     if repo is not None:
         if mode() is None:
             say(said)
@@ -274,7 +307,8 @@ def online(
         manifest = train_online(game, Online(recipe, steps, epochs, static))
     from eva_data.cli.text.values import built_values
 
-    said, pushed = online_text(game, manifest), None
+    said = online_text(game, manifest)
+    pushed = None
     if repo is not None:
         if mode() is None:
             say(said)

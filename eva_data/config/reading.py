@@ -24,7 +24,7 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 SANDBOX_CONFIG = Path(__file__).parent.parent / "sandbox" / "eva.yaml"
 CARELESS_CONFIG = RECIPES / "careless.yaml"
 
-_KINDS = {list: "a list", str: "a text"}
+_KINDS: Mapping[type, str] = {list: "a list", str: "a text"}
 
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = (), *, online: bool = False) -> Config:

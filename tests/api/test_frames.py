@@ -29,7 +29,7 @@ PAIR = {
     "score_chosen": 0.9,
     "score_rejected": 0.1,
 }
-KINDS = {
+KINDS: dict[str, tuple[Any, Any, Any]] = {
     "polars": (pl.DataFrame, pl.DataFrame, pl.DataFrame.to_dicts),
     "lazy": (pl.LazyFrame, pl.LazyFrame, lambda frame: frame.collect().to_dicts()),
     "pandas": (pd.DataFrame, pd.DataFrame, lambda frame: pl.from_pandas(frame).to_dicts()),

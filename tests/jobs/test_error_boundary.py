@@ -41,7 +41,8 @@ def test_every_error_arrives_with_its_class_and_its_sentence(
 
 def test_a_missing_extra_names_the_extra() -> None:
     assert str(errors.MissingExtraError.of("trl", "train")) == (
-        "this needs the package `trl`, which is not installed: install it with `pip install 'eva-data[train]'`"
+        "this needs the package `trl` of the extra `train`, which is not installed: install it with "
+        "`pip install '.[train]'` in a clone of eva-data, or `pip install 'eva-data[train]'` from an index"
     )
 
 

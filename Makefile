@@ -47,7 +47,7 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
 
-# Writes the pages that follow from the code: docs/settings.md and docs/commands.md.
+# Writes the pages that follow from the code and from results: docs/settings.md, docs/commands.md, docs/results.md.
 docs: $(READY)
 	$(BIN)/python docs/generate.py
 

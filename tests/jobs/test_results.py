@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from eva_data.errors import JobError
-from eva_data.jobs.job import INPUT, OUTPUT, Job, is_done, name_of, run_job
+from eva_data.jobs.job import INPUT, OUTPUT, Job, is_done, run_job
 from eva_data.jobs.results import READ_ROWS, Results, write_rows
 
 ROWS = pl.DataFrame(
@@ -17,8 +17,10 @@ ROWS = pl.DataFrame(
 )
 
 
-def numbers(job: Job, rows: list[dict[str, str]]) -> list[int]:
+NUMBERS = """
+def numbers(job, rows):
     return [int(row["prompt_id"]) for row in rows]
+"""
 
 
 def written(folder: Path, results: list[str | None], rows: pl.DataFrame = ROWS) -> Path:
@@ -29,10 +31,14 @@ def written(folder: Path, results: list[str | None], rows: pl.DataFrame = ROWS) 
     return path
 
 
-def test_every_row_comes_with_its_result_in_order_however_often_it_is_read(tmp_path: Path) -> None:
-    results = run_job(
-        Job(tmp_path / "job", "evaluate", function=name_of(numbers)), ROWS, log=tmp_path / "log", stalled_seconds=60
-    )
+@pytest.mark.slow
+def test_every_row_comes_with_its_result_in_order_however_often_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numbers_for_test.py").write_text(NUMBERS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    job = Job(tmp_path / "job", "evaluate", function="numbers_for_test:numbers")
+    results = run_job(job, ROWS, log=tmp_path / "log", stalled_seconds=60)
     expected = [(row, int(row["prompt_id"])) for row in ROWS.to_dicts()]
     assert len(results) == 2 * READ_ROWS + 1
     assert list(results) == expected

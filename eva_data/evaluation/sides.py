@@ -19,6 +19,7 @@ from eva_data.iteration.players import solver_of
 from eva_data.iteration.run import Run
 from eva_data.jobs.job import Job
 from eva_data.models.player import Player
+from eva_data.tables.schemas import frame_of
 
 REFERENCE = "reference"
 """The name, for `--against`, of the answers that come with a set."""
@@ -121,7 +122,7 @@ def answers_of(
         function=answer_rows,
         **_sampling(run, side.player, block),
     )
-    table = [
+    table = (
         (
             row["prompt_id"],
             turn + 1,
@@ -131,8 +132,8 @@ def answers_of(
         for row, samples in results
         for sample, answered in enumerate(samples)
         for turn, answer in enumerate(answered)
-    ]
-    return pl.DataFrame(table, schema=ANSWERS, orient="row")
+    )
+    return frame_of(table, ANSWERS)
 
 
 def answer_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[list[dict[str, Any]]]]:

@@ -12,7 +12,7 @@ from eva_data.iteration.run import Run
 from eva_data.models.player import player_of
 from eva_data.report.card import write_card
 from eva_data.report.measures.ratings import require_scipy
-from eva_data.tables.schemas import PROMPT_SCORES
+from eva_data.tables.schemas import PROMPT_SCORES, frame_of
 
 
 def rate_prompts(run: Run) -> pl.DataFrame:
@@ -46,8 +46,8 @@ def rate_prompts(run: Run) -> pl.DataFrame:
                 key="score.model",
                 framed=True,
             )
-            rated = [(iteration, row["prompt_id"], *_values(scores), player.fingerprint) for row, scores in results]
-            found.append(pl.DataFrame(rated, schema=PROMPT_SCORES, orient="row"))
+            rated = ((iteration, row["prompt_id"], *_values(scores), player.fingerprint) for row, scores in results)
+            found.append(frame_of(rated, PROMPT_SCORES))
         ratings = pl.concat(found)
         keep_scores(run.store, ratings, scorer=player.fingerprint, sample=block.sample)
         # The card tells `load_dataset` where they are.

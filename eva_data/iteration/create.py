@@ -29,7 +29,6 @@ from eva_data.iteration.stages import (
     topic_model,
     uses_topics,
 )
-from eva_data.jobs.job import rows_of
 from eva_data.method.mix import shortage
 from eva_data.method.sample import next_in_line
 from eva_data.method.solved import QUANTILE, threshold
@@ -37,7 +36,7 @@ from eva_data.models.player import Player
 from eva_data.tables.flow import Flow
 from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, HELD_OUT, NEAR_DUPLICATE, TOPIC_CAP, kind
 from eva_data.tables.rules import RULES
-from eva_data.tables.schemas import EVOLUTIONS, INFORMATIVENESS, REJECTS, RESPONSES, TOPICS, empty
+from eva_data.tables.schemas import EVOLUTIONS, INFORMATIVENESS, REJECTS, RESPONSES, TOPICS, empty, frame_of
 
 _KNOWN = ("prompt_id", "prompt", "root_id", "depth")
 
@@ -200,7 +199,7 @@ def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame
         framed=True,
         guide=guide_of(settings.reply),
     )
-    return pl.DataFrame(rows_of(results), schema=EVOLUTIONS)
+    return frame_of((attempt for _, attempts in results for attempt in attempts), EVOLUTIONS)
 
 
 def judged(config: Config, store: Store, iteration: int, attempts: pl.DataFrame, *, rules: int = RULES) -> pl.DataFrame:

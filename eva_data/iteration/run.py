@@ -16,6 +16,7 @@ from eva_data.config.marks import key_variables, own_functions
 from eva_data.dataset.staleness import settled
 from eva_data.dataset.store import Store
 from eva_data.jobs.job import Job, Kind, Progress, is_done, name_of, run_job
+from eva_data.jobs.results import Results
 from eva_data.models.player import Player, backend_of, connection, kept_fields, llm_fields
 from eva_data.models.vllm.command import SERVED_NAME
 from eva_data.models.vllm.server import Servers
@@ -23,9 +24,6 @@ from eva_data.own_code import only
 from eva_data.rewards import score_rows
 from eva_data.rewards.scorers import Scorer, scorers_of
 from eva_data.secrets import watch
-
-Results = list[tuple[dict[str, Any], Any]]
-"""(row, result) of every row of a job, in order."""
 
 LOCAL_SHARD, REMOTE_SHARD = 5_000, 20_000
 """Rows of a shard. A server waits for the slowest request of every shard, so its shards are large."""

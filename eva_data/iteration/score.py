@@ -14,6 +14,7 @@ from eva_data.method.responses import rewarded, unscored
 from eva_data.models.ratings.rating import UNPARSABLE
 from eva_data.rewards.scorers import Scorer, reward_model
 from eva_data.rewards.several import averaged, reward_scales
+from eva_data.tables.schemas import frame_of
 
 SHOWN_CHARACTERS = 300
 """So many characters at the end of an unreadable reply of a judge are shown, where the rating should be."""
@@ -85,14 +86,15 @@ def score(
     )
 
 
-def _refuse_unreadable(verdicts: Sequence[tuple[float | None, str | None, str | None]]) -> None:
-    """Raise DataError if a judge rated nothing at all because its replies held no rating."""
-    replies = [raw for _, reason, raw in verdicts if raw and (reason or "").startswith(UNPARSABLE)]
-    if not replies or any(reward is not None for reward, _, _ in verdicts):
+def _refuse_unreadable(scores: pl.DataFrame) -> None:
+    """Raise DataError if a judge rated nothing at all (SCORES) because its replies held no rating."""
+    unreadable = (pl.col("raw") != "") & pl.col("reason").str.starts_with(UNPARSABLE)
+    replies = scores.filter(unreadable)["raw"]
+    if replies.is_empty() or scores["reward"].count():
         return
     shown = replies[0] if len(replies[0]) <= SHOWN_CHARACTERS else f"... {replies[0][-SHOWN_CHARACTERS:]}"
     raise DataError(
-        f"the judge rated none of {len(verdicts)} responses: {len(replies)} of its replies hold no rating that can be "
+        f"the judge rated none of {scores.height} responses: {len(replies)} of its replies hold no rating that can be "
         f"read, such as `{shown}`; it must end with a line `Rating: <number>` on the scale from `lowest` to `highest`: "
         "ask for that in `reward.template`, raise `reward.judge.max_tokens` where the reply was cut, or take another "
         "`reward.judge`"
@@ -121,18 +123,20 @@ def scored_by(
             shown="judge",
             framed=True,
         )
-        verdicts = [[(score["reward"], score["reason"], score["raw"]) for score in scores] for _, scores in results]
-        if stage != "rewrite":
-            _refuse_unreadable([verdict for scores in verdicts for verdict in scores])
+        verdicts = (
+            (row, [(score["reward"], score["reason"], score["raw"]) for score in scores]) for row, scores in results
+        )
     else:
         results = run.score(scorer, rows, iteration=iteration, folder=name)
-        verdicts = [[(reward, reason, None) for reward, reason in scores] for _, scores in results]
-    return pl.DataFrame(
-        [
+        verdicts = ((row, [(reward, reason, None) for reward, reason in scores]) for row, scores in results)
+    found = frame_of(
+        (
             (row["prompt_id"], index, scorer.fingerprint, *verdict)
-            for (row, _), scores in zip(results, verdicts, strict=True)
+            for row, scores in verdicts
             for index, verdict in zip(row["response_idx"], scores, strict=True)
-        ],
-        schema=SCORES,
-        orient="row",
+        ),
+        SCORES,
     )
+    if isinstance(block, Judge) and stage != "rewrite":
+        _refuse_unreadable(found)
+    return found

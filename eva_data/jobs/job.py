@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 from pathlib import Path
@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
-from eva_data.calls import GAVE_UP
 from eva_data.config.base import Settings
 from eva_data.errors import EvaError, JobError
 from eva_data.files import write_text
 from eva_data.jobs.nursery import Child, child_process
+from eva_data.jobs.results import Results, write_rows
 from eva_data.secrets import redacted
 from eva_data.supervise import last_lines
 
@@ -132,23 +132,20 @@ def run_job(
     stalled_seconds: float,
     progress: Progress | None = None,
     check: Callable[[], None] = lambda: None,
-) -> list[tuple[dict[str, Any], Any]]:
+) -> Results:
     """Run `job` on `rows` in a child process, and return (row, result) for every row, in order.
 
     `check` is called while the child works; it may raise an error that makes the work pointless. If the folder already
     holds the result of the same job on the same rows, it is read and not computed again. Raise JobError if the child
     died, made no progress or returned other rows. If the child failed with an EvaError, raise that error.
     """
-    import polars as pl
-
     if rows.height == 0:
-        return []
+        return Results(None)
     if is_done(job, rows):
         return _results(job)
-    texts = _texts(rows)
     shutil.rmtree(job.folder, ignore_errors=True)
     job.folder.mkdir(parents=True)
-    texts.write_parquet(job.folder / INPUT)
+    write_rows(job.folder / INPUT, rows)
     job.save()
     environment = os.environ | {
         "HF_DATASETS_CACHE": str(job.folder / "datasets"),
@@ -163,9 +160,10 @@ def run_job(
     ) as child:
         status = _wait(child, job, stalled_seconds, progress, check)
     _raise_error(job, log, status, started)
-    if not pl.read_parquet(job.folder / OUTPUT, columns=["row"], glob=False).equals(texts):
+    results = _results(job)
+    if not results.are_of(rows):
         raise JobError(f"the {job.kind} stage returned other rows than the {rows.height} it was given; see {log}")
-    return _results(job)
+    return results
 
 
 def _imports(job: Job) -> list[str] | None:
@@ -187,15 +185,12 @@ def name_of(function: Callable[[Job, list[dict[str, Any]]], list[Any]]) -> str:
 
 def is_done(job: Job, rows: pl.DataFrame) -> bool:
     """Whether the folder holds the result of exactly this job on exactly these rows, and no call in it was given up."""
-    import polars as pl
-
     if rows.height == 0:
         return True
     if not (job.folder / OUTPUT).exists() or not _is_same(job):
         return False
-    output = pl.read_parquet(job.folder / OUTPUT, glob=False)
-    given_up = output["result"].str.contains(GAVE_UP, literal=True).any()
-    return not given_up and output.select("row").equals(_texts(rows))
+    results = Results(job.folder / OUTPUT)
+    return not results.given_up() and results.are_of(rows)
 
 
 def _is_same(job: Job) -> bool:
@@ -204,12 +199,6 @@ def _is_same(job: Job) -> bool:
     except (AttributeError, KeyError, TypeError, ValueError):
         # Another version of eva-data wrote it. The calls that it paid for are in the ledger.
         return False
-
-
-def _texts(rows: pl.DataFrame) -> pl.DataFrame:
-    import polars as pl
-
-    return rows.select(row=pl.struct(rows.columns).struct.json_encode())
 
 
 def _wait(child: Child, job: Job, stalled_seconds: float, progress: Progress | None, check: Callable[[], None]) -> int:
@@ -288,13 +277,11 @@ def _error_class(name: str) -> type[EvaError]:
     return known.get(name, JobError)
 
 
-def _results(job: Job) -> list[tuple[dict[str, Any], Any]]:
-    import polars as pl
-
-    table = pl.read_parquet(job.folder / OUTPUT, glob=False)
-    if table["result"].null_count():
-        raise JobError(f"{table['result'].null_count()} rows of the {job.kind} stage came back empty")
-    return [(json.loads(row), json.loads(result)) for row, result in table.select("row", "result").iter_rows()]
+def _results(job: Job) -> Results:
+    results = Results(job.folder / OUTPUT)
+    if empty := results.unanswered():
+        raise JobError(f"{empty} rows of the {job.kind} stage came back empty")
+    return results
 
 
 def write_error(job: Path, error: BaseException) -> None:
@@ -312,11 +299,6 @@ def write_error(job: Path, error: BaseException) -> None:
             }
         ),
     )
-
-
-def rows_of(results: Sequence[tuple[dict[str, Any], Any]]) -> list[dict[str, Any]]:
-    """The results of a job that returns a list of rows for each row, as one list."""
-    return [row for _, rows in results for row in rows]
 
 
 PROGRESS_SECONDS = 0.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import polars as pl
@@ -10,7 +10,7 @@ import polars as pl
 from eva_data.calls import Row
 from eva_data.tables.ids import last_turn
 from eva_data.tables.reasons import RESPONSE_FAILED
-from eva_data.tables.schemas import REJECTS, RESPONSES, conform
+from eva_data.tables.schemas import REJECTS, RESPONSES, conform, frame_of
 
 COMPLETIONS = pl.Schema(
     {
@@ -26,10 +26,10 @@ COMPLETIONS = pl.Schema(
 """One row per completion of a job; `error` says why `response` is null."""
 
 
-def completions_frame(results: Sequence[tuple[Row, list[dict[str, Any]]]]) -> pl.DataFrame:
+def completions_frame(results: Iterable[tuple[Row, list[dict[str, Any]]]]) -> pl.DataFrame:
     """One row per completion from a job's (row, result) pairs."""
-    return pl.DataFrame(
-        [
+    return frame_of(
+        (
             (
                 row["prompt_id"],
                 index,
@@ -41,9 +41,8 @@ def completions_frame(results: Sequence[tuple[Row, list[dict[str, Any]]]]) -> pl
             )
             for row, answers in results
             for index, answer in enumerate(answers)
-        ],
-        schema=COMPLETIONS,
-        orient="row",
+        ),
+        COMPLETIONS,
     )
 
 

@@ -6,7 +6,8 @@ of these schemas it reads and which it writes; `check` is called where data ente
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
+from itertools import islice
 from typing import Any
 
 import polars as pl
@@ -305,6 +306,17 @@ def table_to_write(rows: pl.DataFrame, table: str) -> pl.DataFrame:
 def empty(schema: pl.Schema) -> pl.DataFrame:
     """A frame without rows that has the columns of `schema`."""
     return pl.DataFrame(schema=schema)
+
+
+def frame_of(rows: Iterable[Any], schema: pl.Schema, *, at_once: int = 20_000) -> pl.DataFrame:
+    """A frame of `schema` from rows that are tuples or mappings, which are taken `at_once` at a time.
+
+    So rows that an iterator makes never exist all together as Python objects.
+    """
+    remaining, parts = iter(rows), [empty(schema)]
+    while part := list(islice(remaining, at_once)):
+        parts.append(pl.DataFrame(part, schema=schema, orient="row"))
+    return pl.concat(parts)
 
 
 def conform(table: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:

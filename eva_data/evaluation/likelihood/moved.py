@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -71,7 +71,7 @@ def measure_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any
     return measured(job.settings, rows, job.seed, ProgressFile(job))
 
 
-def summed(results: Sequence[tuple[dict[str, Any], Any]], *, before: str, initial: str, asked: str) -> Moved:
+def summed(results: Iterable[tuple[dict[str, Any], Any]], *, before: str, initial: str, asked: str) -> Moved:
     """The figures of the rows that `measure_rows` measured. A figure without rows, or not finite, is None.
 
     A mean over tokens counts every token once, so that long responses count more.

@@ -48,11 +48,13 @@ def test_status_prints_a_bracket_of_an_error_as_it_is_in_80_columns(
     monkeypatch.setenv("COLUMNS", "80")
     folder = small_store(tmp_path / "small").folder
     path = folder / "manifests" / "iter_1.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"iteration": ["[a]"]}))
+    manifest = json.loads(path.read_text())
+    manifest["files"]["rejects/[a].parquet"] = {"sha256": "0" * 64, "rows": 0, "bytes": 0}
+    path.write_text(json.dumps(manifest))
     (tmp_path / "eva.yaml").write_text(yaml.safe_dump(SETTINGS))
     line = ["status", "--config", str(tmp_path / "eva.yaml"), "--set", f"folder={folder}"]
     done = CliRunner().invoke(main, line, catch_exceptions=False)
-    assert "UNREADABLE" in done.output and "[" in done.output and "\\" not in done.output, done.output
+    assert "UNREADABLE" in done.output and "[a]" in done.output and "\\" not in done.output, done.output
     assert max(map(len, done.output.splitlines())) <= 80
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Any
 
@@ -25,6 +26,10 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         sys.excepthook = print_defect
+        for stream in (sys.stdout, sys.stderr):
+            # A terminal or a file that is not UTF-8 gets an escape instead of a character that it cannot hold.
+            if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+                stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except EvaError as error:

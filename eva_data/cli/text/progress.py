@@ -113,4 +113,6 @@ class _Stage:
 
 
 def _rate(done: int, begun: float) -> str:
-    return f"{done / max(time.monotonic() - begun, 1e-3):.1f}/s"
+    """`8.4/s`, or for slower things `28.7 s each`."""
+    seconds = max(time.monotonic() - begun, 1e-3)
+    return f"{seconds / done:.1f} s each" if 0 < done < seconds else f"{done / seconds:.1f}/s"

@@ -167,7 +167,9 @@ def test_every_python_block_runs_or_loads_tables_and_splits_that_there_are(text:
         table, split = ast.literal_eval(call.args[1]), ast.literal_eval(call.keywords[0].value)
         assert table in TABLES
         assert call.keywords[0].arg == "split" and re.fullmatch(r"iter_\d+(\+iter_\d+)*", split)
-    if not loads:
+    # tests/api/test_exports.py runs the examples of the Python face, as far as they ask no model.
+    is_face = "ed." in text or "import eva_data as ed" in text or "DPOTrainer" in text
+    if not loads and not is_face:
         names: dict[str, Any] = {}
         exec(compile(text, "the page", "exec"), names)
         # The pages show a reward, a number for a response and None for an empty one; a method; signals; and a metric.

@@ -21,7 +21,7 @@ ARMS = {
 
 def main() -> None:
     outcomes = pl.read_csv(OUTCOMES)
-    start = outcomes.filter(pl.col("theta") == 0)["value"].mean() * 100
+    start = outcomes.filter(pl.col("theta") == 0).select(pl.col("value").mean() * 100).item()
     figure, axes = plt.subplots(figsize=(7.2, 3.4), dpi=130)
     for place, arm in enumerate(ARMS):
         values = (

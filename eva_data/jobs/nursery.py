@@ -10,6 +10,7 @@ Jobs on a GPU are not started here, since a driver that was asked before a fork 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import json
@@ -148,11 +149,20 @@ def _begun(order: Mapping[str, object], env: Mapping[str, str]) -> _Nursery:
         _kept.remove(nursery)
         if nursery.pid == os.getpid() and not nursery.busy:
             nursery.stop()
+    if not _kept:
+        atexit.register(_stop_all)
     nursery = _Nursery(env, str(Path(str(order["log"])).parent))
     if not nursery.begin(order):
         raise JobError(f"the process that starts jobs ended at once; its last words are in {order['log']}")
     _kept.append(nursery)
     return nursery
+
+
+def _stop_all() -> None:
+    """End the nurseries of this process, and return when they are gone."""
+    for nursery in _kept:
+        if nursery.pid == os.getpid():
+            nursery.stop()
 
 
 def _shared(env: Mapping[str, str]) -> dict[str, str]:
@@ -221,3 +231,5 @@ def _become(order: Mapping[str, Any]) -> NoReturn:
 
 if __name__ == "__main__":
     main()
+    # There is nothing to put in order, and taking so many modules down would last.
+    os._exit(0)

@@ -107,8 +107,8 @@ def test_what_is_wrong_is_said(tmp_path: Path, overrides: list[str], sentence: s
     ("text", "sentence"),
     [
         ("name: [", "is not valid YAML"),
-        ("- a", "holds list, expected keys and values"),
-        ("", "holds NoneType, expected keys and values"),
+        ("- a", "holds a list, expected keys and values"),
+        ("", "is empty, expected keys and values"),
         ("name: x", "the key `solver` is missing"),
         ("name: !!python/object/apply:os.system ['true']", "is not valid YAML"),
     ],

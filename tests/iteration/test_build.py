@@ -86,7 +86,6 @@ def test_the_summary_says_what_happened_and_what_is_next(built: Path) -> None:
     for words in ("where every row went", "Rejected, by reason", "Informativeness (a_min)", "theta_0", "theta_1"):
         assert words in out
     assert "Next: eva-data train --iter 2" in out
-    assert progress.startswith("No eva.yaml here: using the sandbox")
     assert "iteration 2: evolve" in progress
 
 

@@ -9,7 +9,7 @@ import yaml
 from scripts import RECIPES
 
 from eva_data.cli.text.progress import ConsoleReporter
-from eva_data.config.reading import load_config, parse_config
+from eva_data.config.reading import CARELESS_CONFIG, load_config, parse_config
 from eva_data.game.online import prepare
 from eva_data.iteration.players import solver_of
 from eva_data.iteration.run import Run
@@ -18,7 +18,7 @@ from eva_data.iteration.run import Run
 def make_run(folder: Path, model: str = "sandbox", *, seeds: int | dict[str, Any] = 24, **more: Any) -> Run:
     """A sandbox run with this model, so many seeds or this block of seeds, and further blocks of the settings."""
     block = {"sandbox": seeds} if isinstance(seeds, int) else seeds
-    values = load_config().model_dump(mode="json") | {"folder": str(folder), "seeds": block}
+    values = load_config(CARELESS_CONFIG).model_dump(mode="json") | {"folder": str(folder), "seeds": block}
     values["solver"]["model"] = model
     values["train"] |= {"heldout": 0}
     return Run(parse_config(values | more, "the test"), ConsoleReporter())

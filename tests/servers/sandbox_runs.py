@@ -31,8 +31,12 @@ At temperature 1, the model repeats itself: there would be five pairs, then ten,
 
 
 def _line(folder: Path, arguments: Sequence[str], settings: Sequence[str]) -> list[str]:
-    """The arguments. Without a `--config`, they play in the world `careless`, whose one model plays both parts."""
-    config = () if "--config" in (*arguments, *settings) else ("--config", str(CARELESS_CONFIG))
+    """The arguments. Without a `--config`, they play in the world `careless`, whose one model plays both parts.
+
+    A relative folder belongs to a project with an eva.yaml of its own, and so does one beside an eva.yaml.
+    """
+    own = "--config" in (*arguments, *settings) or not folder.is_absolute() or (folder.parent / "eva.yaml").exists()
+    config = () if own else ("--config", str(CARELESS_CONFIG))
     return [*arguments, *config, *settings, "--set", f"folder={folder}"]
 
 

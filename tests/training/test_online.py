@@ -33,7 +33,7 @@ from transformers import PreTrainedModel
 
 from eva_data.cli.text.progress import ConsoleReporter
 from eva_data.config import Pair
-from eva_data.config.reading import load_config
+from eva_data.config.reading import CARELESS_CONFIG, load_config
 from eva_data.dataset.store import Store
 from eva_data.errors import ConfigError, StaleError
 from eva_data.game.online import Online, online_config, train_online
@@ -513,7 +513,7 @@ def test_an_online_run_is_a_dataset_like_any_other(undisturbed: Path, tmp_path: 
 
     written = (theta / "model.safetensors").stat().st_mtime_ns
     config, _ = online_config(
-        load_config(None, [*FEW_SEEDS[1::2], f"folder={tmp_path / 'data'}"]), "rloo", static=False
+        load_config(CARELESS_CONFIG, [*FEW_SEEDS[1::2], f"folder={tmp_path / 'data'}"]), "rloo", static=False
     )
     same = Run(config, ConsoleReporter())
     assert train_online(same, Online(str(file), 6)) == manifest
@@ -536,8 +536,8 @@ def test_an_online_run_is_a_dataset_like_any_other(undisturbed: Path, tmp_path: 
 
 def test_what_cannot_be_trained_online_is_said_in_a_sentence(online: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="`--algorithm` is `dpo`: known are rloo, grpo, oaif"):
-        online_config(load_config(), "dpo", static=False)
-    config, ready_recipe = online_config(load_config(), "oaif", static=True)
+        online_config(load_config(CARELESS_CONFIG), "dpo", static=False)
+    config, ready_recipe = online_config(load_config(CARELESS_CONFIG), "oaif", static=True)
     assert (config.folder.name, config.name, ready_recipe) == (
         "eva-sandbox-oaif-static",
         "eva-sandbox-oaif-static",

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from eva_data.foreign import shown
+from eva_data.cli.say import say
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,14 +61,14 @@ def report(text: Callable[[], object] | str, found: Callable[[], Mapping[str, An
         if callable(text):
             text()
         else:
-            click.echo(shown(text))
+            say(text)
         return
     declared = click.get_current_context().command.callback.json_keys  # type: ignore[union-attr]
     values |= found()
     if unknown := values.keys() - set(declared):
         raise ValueError(f"the command does not declare the keys {sorted(unknown)}")
     # ASCII, so that no text of others can control the terminal.
-    click.echo(json.dumps({key: plain(values.get(key)) for key in declared}, ensure_ascii=True, allow_nan=False))
+    say(json.dumps({key: plain(values.get(key)) for key in declared}, ensure_ascii=True, allow_nan=False))
 
 
 def plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from eva_data.errors import JobError
 from eva_data.files import write_parquet
 from eva_data.jobs.job import ENDING, INPUT, OUTPUT, Job, named, write_error
 
@@ -31,6 +32,9 @@ def run_pipeline(job: Job) -> None:
     pipeline._teardown = announced_teardown
     # Distilabel's cache would return rows of other inputs and settings. A rerun uses the ledger instead.
     distiset = pipeline.run(use_cache=False)
+    if "default" not in distiset:
+        # Distilabel logs an error of writing and goes on.
+        raise JobError("the pipeline wrote no rows, most often because no space is left: make room, then repeat")
     table = distiset["default"]["train"].data.table.select(["row", "result"])
     write_parquet(job.folder / OUTPUT, table)
 

@@ -62,7 +62,8 @@ def test_a_build_asks_nothing_again_that_a_preview_asked(tmp_path: Path, monkeyp
         assert requests(server.seen) == previewed
         run("build", "--iter=2")
         asked = requests(server.seen)
-        assert max(asked.values()) == 1
+        # Two rewrites of a prompt by the same strategy are the same request; answers to a prompt are asked for once.
+        assert max(count for body, count in asked.items() if json.loads(body).get("n") == 3) == 1
         assert asked > previewed
         again = eva(folder, "preview", "--iter=2", settings=())
     assert (again.returncode, again.stderr) == (

@@ -33,7 +33,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), *, onli
     From then on, the user's own functions are looked for beside that file too. `online` says that the settings are for
     online training. Raise ConfigError, which names the key and the nearest valid key, if a setting is wrong.
     """
-    source = path or _sandbox(overrides)
+    source = path or _sandbox(overrides, online)
     try:
         text = source.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -67,14 +67,14 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), *, onli
     return parse_config(values, str(source), online=online)
 
 
-def _sandbox(overrides: Sequence[str]) -> Path:
+def _sandbox(overrides: Sequence[str], online: bool) -> Path:
     """The sandbox's settings: those of the world `careless` if the folder was begun in it, the first world."""
     named = dict(text.partition("=")[::2] for text in overrides)
     folder = Path(named.get("folder") or Path("data", named.get("name", "eva-sandbox")))
-    # Iteration 0 is online training.
-    for number in (1, 0):
+    # An online run is in a folder beside it, which is named after the algorithm.
+    for begun in sorted(folder.parent.glob(f"{folder.name}-*")) if online else [folder]:
         try:
-            recorded = json.loads((folder / "manifests" / f"iter_{number}.json").read_bytes())["config"]["seeds"]
+            recorded = json.loads((begun / "manifests" / "iter_1.json").read_bytes())["config"]["seeds"]
             world = recorded.get("world", "careless") if recorded["sandbox"] else None
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             # There is no manifest, or one that the store refuses with a better sentence.

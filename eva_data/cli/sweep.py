@@ -16,6 +16,11 @@ from eva_data.cli.output import report, reports
 @click.option(
     "--folder", type=click.Path(path_type=Path, file_okay=False), help="Where it goes. Default: sweeps/<name>."
 )
+@click.option(
+    "--ledger",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The ledger, which several sweeps may share. Default: ledger.sqlite in the sweep's folder.",
+)
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Arms played at the same time.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Play the first seeds only; the report says how many of all.")
 @click.option("--arm", "arms", multiple=True, metavar="ARM", help="Play this arm only. May be repeated.")
@@ -24,6 +29,7 @@ from eva_data.cli.output import report, reports
 def sweep(
     file: str,
     folder: Path | None,
+    ledger: Path | None,
     jobs: int,
     seeds: int | None,
     arms: tuple[str, ...],
@@ -51,10 +57,11 @@ def sweep(
         primary: {set: heldout}                # a set of `evaluate`, on which the last theta's mean score decides
         margin: 0.01                           # differences below this are called equivalent
 
-    All arms share one ledger, so no finished call is paid twice. It is safe to repeat after a kill.
+    All arms share one ledger, so no finished call is paid twice. It is safe to repeat after a kill. Sweeps that share a
+    ledger (`--ledger`) pay once for what they have in common, such as theta_0's answers; `--budget` bounds the sum.
     """
     from eva_data.cli.text.sweeps import outlook, print_ended, print_sweep
-    from eva_data.experiments.arms import begin, play_all, plays_of
+    from eva_data.experiments.arms import LEDGER, begin, play_all, plays_of
     from eva_data.experiments.design import read_sweep
     from eva_data.experiments.finish import finish
     from eva_data.experiments.worlds import hold_gate
@@ -69,10 +76,11 @@ def sweep(
         said = outlook(read, place, plays)
         report(said, name=read.design.name, folder=place, outlook=said)
         return
-    begin(read, place)
+    ledger = ledger or place / LEDGER
+    begin(read, place, ledger)
     hold_gate(read, place)
     tell = print_ended(read.design, place, len(plays))
-    ended = play_all(read, place, plays, jobs=jobs, budget=budget, ended=tell)
+    ended = play_all(read, place, plays, ledger=ledger, jobs=jobs, budget=budget, ended=tell)
     command = ["eva-data", "sweep", Path(file).name, *(["--seeds", str(seeds)] if seeds else [])]
     command += [word for arm in arms for word in ("--arm", arm)]
     # Arms that were played before count too.

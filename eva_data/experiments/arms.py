@@ -1,7 +1,7 @@
 """Plays every arm once per seed, each in a folder of its own, over one ledger.
 
 <folder>/design.json              what the sweep asks, with its hash, written before the first arm begins
-<folder>/ledger.sqlite            every finished call of all arms
+<folder>/ledger.sqlite            every finished call of all arms, unless another ledger is named
 <folder>/<arm>/seed_<n>/          a dataset like any other
 <folder>/logs/<arm>_<n>.log       what its commands wrote
 """
@@ -62,7 +62,7 @@ def plays_of(sweep: Sweep) -> tuple[Play, ...]:
     return tuple(Play(arm, seed) for seed in sweep.design.seed_numbers for arm in sweep.design.arms)
 
 
-def begin(sweep: Sweep, folder: Path) -> None:
+def begin(sweep: Sweep, folder: Path, ledger: Path) -> None:
     """Write the design to the folder and to the ledger. Raise StaleError if the folder holds another sweep."""
     path = folder / DESIGN
     design = sweep.design
@@ -77,8 +77,9 @@ def begin(sweep: Sweep, folder: Path) -> None:
                 "first arm runs, so bring the sweep file back as it was, or name another `--folder`"
             )
     folder.mkdir(parents=True, exist_ok=True)
-    with Ledger(folder / LEDGER) as ledger:
-        ledger.register(f"sweep {design.name}", design.digest, json.dumps(design.model_dump(mode="json")))
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    with Ledger(ledger) as opened:
+        opened.register(f"sweep {design.name}", design.digest, json.dumps(design.model_dump(mode="json")))
     write_json(path, {"sha256": design.digest, "design": design.model_dump(mode="json")})
 
 
@@ -87,6 +88,7 @@ def play_all(
     folder: Path,
     plays: Sequence[Play],
     *,
+    ledger: Path,
     jobs: int,
     budget: float | None,
     ended: Callable[[Ended], None],
@@ -100,7 +102,7 @@ def play_all(
         running: list[_Running] = []
         while waiting or running:
             while waiting and len(running) < jobs:
-                running.append(stack.enter_context(_Running(sweep, folder, waiting.pop(0), budget)))
+                running.append(stack.enter_context(_Running(sweep, folder, ledger, waiting.pop(0), budget)))
             for each in [each for each in running if not each.goes_on()]:
                 running.remove(each)
                 found[each.play] = each.ended()
@@ -113,10 +115,10 @@ def play_all(
 class _Running:
     """The commands of a play, one after the other."""
 
-    def __init__(self, sweep: Sweep, folder: Path, play: Play, budget: float | None) -> None:
+    def __init__(self, sweep: Sweep, folder: Path, ledger: Path, play: Play, budget: float | None) -> None:
         self.play = play
         self._log = play.log(folder.resolve())
-        self._commands = _commands(sweep, folder.resolve(), play, budget)
+        self._commands = _commands(sweep, folder.resolve(), ledger.resolve(), play, budget)
         self._process: Supervised | None = None
         self._error: str | None = None
         self._started = time.monotonic()
@@ -151,11 +153,11 @@ class _Running:
         return Ended(self.play, time.monotonic() - self._started, self._error)
 
 
-def _commands(sweep: Sweep, folder: Path, play: Play, budget: float | None) -> Iterator[list[str]]:
+def _commands(sweep: Sweep, folder: Path, ledger: Path, play: Play, budget: float | None) -> Iterator[list[str]]:
     """Play up to the last theta, then evaluate theta_0 and the last theta on the outcome's set."""
     design = sweep.design
     for command, suffix in ((design.played_by(play.arm), ""), (design.evaluated_by(play.arm), design.suffix(play.arm))):
-        settings = sweep.settings(play.arm, play.seed, play.folder(folder), folder / LEDGER, suffix)
+        settings = sweep.settings(play.arm, play.seed, play.folder(folder), ledger, suffix)
         shared = ["--config", str(sweep.config), *(part for line in settings for part in ("--set", line))]
         if budget is not None:
             shared += ["--budget", str(budget)]

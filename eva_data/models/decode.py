@@ -30,14 +30,17 @@ def sample_batch(
 ) -> list[Decoded]:
     """Sample one completion per prompt, up to an end token or `max_tokens`.
 
-    Prompts are padded on the left under a mask. Each row has a random generator with its own seed, so its randomness
-    does not depend on the other rows. Its logits depend on them in the last bits, as in any batched inference.
+    Prompts are padded on the left under a mask, and equal ones are read once. Each row has a random generator with its
+    own seed, so its randomness does not depend on the other rows. Its logits depend on them in the last bits, as in any
+    batched inference.
     `temperature` 0 is greedy.
     """
     device = model.device
-    width = max(len(prompt) for prompt in prompts_B)
-    ids_BT = torch.tensor([[pad_token] * (width - len(p)) + list(p) for p in prompts_B], device=device)
-    mask_BT = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts_B], device=device)
+    places = {prompt: place for place, prompt in enumerate(dict.fromkeys(map(tuple, prompts_B)))}
+    distinct_B = torch.tensor([places[tuple(prompt)] for prompt in prompts_B], device=device)
+    width = max(map(len, places))
+    ids_UT = torch.tensor([[pad_token] * (width - len(p)) + list(p) for p in places], device=device)
+    mask_BT = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in places], device=device)
     uniform_BN = torch.stack(
         [torch.rand(max_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds_B]
     ).to(device)
@@ -46,7 +49,7 @@ def sample_batch(
     rows_B = torch.arange(len(prompts_B), device=device)
     tokens: list[list[int]] = [[] for _ in prompts_B]
     ended = [False] * len(prompts_B)
-    step_ids, positions = ids_BT, (mask_BT.cumsum(-1) - 1).clamp(min=0)
+    step_ids, positions = ids_UT, (mask_BT.cumsum(-1) - 1).clamp(min=0)
     for step in range(max_tokens):
         logits_BV = model(
             input_ids=step_ids,
@@ -56,6 +59,9 @@ def sample_batch(
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
+        if step == 0:
+            logits_BV, mask_BT, positions = logits_BV[distinct_B], mask_BT[distinct_B], positions[distinct_B]
+            cache.batch_select_indices(distinct_B)
         next_B = pick(logits_BV, uniform_BN[rows_B, step], temperature=temperature, top_p=top_p)
         ends_B = torch.isin(next_B, ends)
         for row, token, end in zip(rows_B.tolist(), next_B.tolist(), ends_B.tolist(), strict=True):

@@ -93,7 +93,10 @@ class TransformersLLM(LedgerLLM):
         for place, prompt in enumerate(prompts):
             if isinstance(prompt, Completion):
                 answers[place] = prompt
-        fitting = sorted(set(range(len(wave))) - answers.keys(), key=lambda place: (len(prompts[place]), keys[place]))
+        # Equal prompts are neighbours, since a batch reads each prompt once.
+        fitting = sorted(
+            set(range(len(wave))) - answers.keys(), key=lambda place: (len(prompts[place]), prompts[place], keys[place])
+        )
         for start in range(0, len(fitting), self.batch_size):
             batch = fitting[start : start + self.batch_size]
             kept = self._ledger.completions([keys[place] for place in batch])

@@ -166,15 +166,15 @@ def test_a_missing_file_and_an_unknown_name(tmp_path: Path) -> None:
 
 def test_the_design_is_in_the_ledger_before_any_arm_and_cannot_change(tmp_path: Path) -> None:
     sweep, folder = read_sweep(written(tmp_path)), tmp_path / "out"
-    begin(sweep, folder)
-    begin(sweep, folder)
+    begin(sweep, folder, folder / "ledger.sqlite")
+    begin(sweep, folder, folder / "ledger.sqlite")
     with Ledger(folder / "ledger.sqlite") as ledger:
         assert ledger.designs() == [("sweep fraction", sweep.design.digest)]
     with pytest.raises(StaleError, match="was begun with another design: arms, seeds, comparisons and outcome are"):
-        begin(read_sweep(written(tmp_path, seeds=3)), folder)
+        begin(read_sweep(written(tmp_path, seeds=3)), folder, folder / "ledger.sqlite")
     (folder / "design.json").write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=r"design\.json is damaged: restore it, or begin the sweep in another"):
-        begin(sweep, folder)
+        begin(sweep, folder, folder / "ledger.sqlite")
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in SWEEPS.glob("*.yaml")))

@@ -61,6 +61,22 @@ def test_a_killed_sweep_goes_on_and_asks_nothing_twice(sweep: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_sweep_with_the_same_ledger_asks_only_for_what_is_new(sweep: Path) -> None:
+    (sweep / "other.yaml").write_text(yaml.safe_dump(SWEEP | {"name": "other"}, sort_keys=False), encoding="utf-8")
+    command = [sys.executable, "-m", "eva_data.cli", "sweep", "other.yaml", "--arm", "right"]
+    ledger = sweep / "sweeps/small/ledger.sqlite"
+    with Ledger(ledger) as before:
+        paid = before.totals()
+    done = subprocess.run([*command, "--ledger", str(ledger)], cwd=sweep, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with Ledger(ledger) as after:
+        assert after.totals() == paid
+    assert not (sweep / "sweeps/other/ledger.sqlite").exists()
+    small, other = (pl.read_csv(sweep / f"sweeps/{name}/outcomes.csv") for name in ("small", "other"))
+    assert other.equals(small.filter(pl.col("arm") == "right"))
+
+
+@pytest.mark.slow
 def test_its_tables_hold_every_evaluated_prompt_and_every_iteration(sweep: Path) -> None:
     scores = pl.read_parquet(sweep / "sweeps/small/scores.parquet")
     counts = scores.group_by("arm", "seed", "theta").len().sort("arm", "theta")

@@ -31,7 +31,9 @@ def main() -> None:
         colour = "#2a6f97" if arm.startswith("eva") else "#8d99ae"
         axes.scatter([place] * len(values), values, s=18, color=colour, alpha=0.55, zorder=3)
         axes.hlines(mean, place - 0.25, place + 0.25, color=colour, linewidth=2.5, zorder=4)
-        axes.annotate(f"{mean:.1f} %", (place + 0.28, mean + 0.15), va="bottom", fontsize=9, color=colour)
+        below = 0 < start - mean < 1  # else the line of `start` would run through the figure
+        offset, side = (-0.15, "top") if below else (0.15, "bottom")
+        axes.annotate(f"{mean:.1f} %", (place + 0.28, mean + offset), va=side, fontsize=9, color=colour)
     axes.axhline(start, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
     axes.annotate(f"before training: {start:.1f} %", (len(ARMS) - 0.45, start), ha="right", va="bottom", fontsize=8)
     axes.set_xticks(range(len(ARMS)), ARMS.values(), fontsize=9)

@@ -151,6 +151,23 @@ class _Attempts:
         own = f":{candidate}" if candidate else ""
         return Request(strategy.render(parent.conversation), salt=f"evolve:{self.iteration}:{step}{own}")
 
+    def composed(self, ancestors: Sequence[Prompt], step: int, candidate: int, strategy: Strategy) -> Candidate:
+        """The result of an attempt whose strategy writes the prompt itself."""
+        assert strategy.compose is not None
+        parent = ancestors[-1]
+        draw = draw_of(
+            seed=self.seed,
+            iteration=self.iteration,
+            chain_id=f"{parent.prompt_id}:{strategy.name}",
+            step=step,
+            candidate=candidate,
+        )
+        text = strategy.compose(parent.conversation.last, draw)
+        row = self.row(parent, step, candidate) | {"mutation": strategy.name}
+        if text is None:
+            return Candidate(row | _elimination(Verdict("no_strategy")))
+        return self._judged(ancestors, row, valid_unicode(text), strategy)
+
     def read(
         self, ancestors: Sequence[Prompt], step: int, candidate: int, strategy: Strategy, completion: Completion
     ) -> Candidate:
@@ -164,7 +181,10 @@ class _Attempts:
         text = read_reply(completion, strategy)
         if isinstance(text, Verdict):
             return Candidate(row | _elimination(text))
-        text = strategy.written(parent.conversation.last, text)
+        return self._judged(ancestors, row, strategy.written(parent.conversation.last, text), strategy)
+
+    def _judged(self, ancestors: Sequence[Prompt], row: Row, text: str, strategy: Strategy) -> Candidate:
+        parent = ancestors[-1]
         messages = parent.conversation.ending_in(text)
         evolved = Prompt(prompt_id_of(messages), Conversation(messages[:-1], text), parent.depth + 1)
         row |= {"prompt_id": evolved.prompt_id, "prompt": [dict(message) for message in messages]}
@@ -225,8 +245,12 @@ def _independently(attempts: _Attempts, sampled: Prompt, steps: range) -> Chain[
 def _asked(attempts: _Attempts, ancestors: Sequence[Prompt], steps: Sequence[int]) -> Chain[list[Candidate]]:
     """All candidates of these steps from one parent: requested together, and then the survivors are rated together."""
     wanted = attempts.drawn(steps)
-    completions = yield [attempts.request(ancestors[-1], *which) for which in wanted]
-    read = [attempts.read(ancestors, *which, reply) for which, reply in zip(wanted, completions, strict=True)]
+    asked = [attempts.request(ancestors[-1], *which) for which in wanted if which[2].compose is None]
+    replies = iter((yield asked) if asked else [])
+    read = [
+        attempts.composed(ancestors, *which) if which[2].compose else attempts.read(ancestors, *which, next(replies))
+        for which in wanted
+    ]
     if attempts.checked:
         read = yield from _checked(read)
     if not attempts.scored:

@@ -52,6 +52,8 @@ def asking_for(method: Method, form: ReplyForm) -> Method:
 
 
 def _asking_for(strategy: Strategy, form: ReplyForm) -> Strategy:
+    if strategy.compose is not None:
+        return strategy
     if form == "delimited":
         if strategy.parse is marked:
             return strategy

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -13,6 +13,9 @@ from eva_data.evolve.parse import Parser
 
 Kind: TypeAlias = Literal["in_depth", "in_breadth"]
 """In depth makes the same prompt harder. In breadth makes another prompt, so it needs a prompt without history."""
+
+Composer: TypeAlias = Callable[[str, float], str | None]
+"""The new prompt, from the old one and a random number in [0, 1); None if this prompt cannot be rewritten."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class Strategy:
     """(prompt, reply) of each example. They stand before the request as turns of a conversation."""
     appends: bool = False
     """Whether the reply is put under the prompt, as in `written`; otherwise it is the whole new prompt."""
+    compose: Composer | None = None
+    """Writes the new prompt without a model, so that the creator is not asked; None asks the creator. A world that
+    knows how to make its own tasks harder has such strategies, and `template` and `parse` are then not used."""
 
     def render(self, prompt: Conversation) -> tuple[Message, ...]:
         """The examples as turns, then one user message: any preceding turns, and the template with the prompt in it."""

@@ -66,6 +66,19 @@ def reply(
     return replies
 
 
+def right_answers(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    per_depth: int,
+    depth: int,
+    score: Callable[[str, str], float | None],
+) -> float:
+    """The share of the first `per_depth` held-out prompts of a depth that the model answers rightly, greedily."""
+    prompts = heldout_prompts(per_depth, (depth,))
+    replies = reply(model, tokenizer, prompts, max_tokens=LONGEST)
+    return sum(score(prompt, text) == 1 for prompt, text in zip(prompts, replies, strict=True)) / per_depth
+
+
 def solving_table(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerBase,

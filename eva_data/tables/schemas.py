@@ -62,7 +62,7 @@ EVOLUTIONS = _schema(
         "root_id": pl.String,
         "depth": pl.Int32,  # parent's depth + 1
         "mutation": pl.String,
-        "raw": pl.String,  # the creator's reply, word for word; null if the call failed
+        "raw": pl.String,  # the creator's reply, word for word; null if the call failed or the method asks no model
         "status": pl.String,  # mixed | unused | eliminated
         "reason": pl.String,  # why it was eliminated; `not_best` or null if it is unused
         "duplicate_of": pl.String,  # the prompt it repeats; null unless the reason is a duplicate

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 
 from eva_data.calls import Chain, Completion, Request, Row
 from eva_data.errors import DataError
-from eva_data.evolve import Limits, Method, build_method, evolve_chain, prompt_id_of, start_chains, user_strategy
+from eva_data.evolve import (
+    Limits,
+    Method,
+    Strategy,
+    build_method,
+    evolve_chain,
+    prompt_id_of,
+    start_chains,
+    user_strategy,
+)
+from eva_data.evolve.parse import bare
 from eva_data.tables import schemas
 from eva_data.tables.ids import draw_of, prompt_id
 
@@ -279,6 +289,34 @@ def test_with_history_no_in_breadth_strategy_is_ever_drawn() -> None:
         "reasoning",
         "expansion",
     }
+
+
+def test_a_strategy_may_write_the_prompt_itself_and_ask_no_model() -> None:
+    def doubled(prompt: str, draw: float) -> str | None:
+        draws.append(draw)
+        return None if prompt.count("please") == 2 else f"{prompt} please"
+
+    draws: list[float] = []
+    method = Method("polite", (Strategy("again", "in_depth", "{prompt}", "{prompt}", bare, compose=doubled),))
+    start = sampled(user("Name three rivers"))
+    chain = evolve_chain(start, method, evolutions=3, iteration=2, seed=42, creator="creator", limits=LIMITS)
+    asked, rows = drive(chain, [])
+    assert asked == []
+    written = [user("Name three rivers please"), user("Name three rivers please please")]
+    first, second = map(prompt_id_of, written)
+    found = [
+        [row[name] for name in ("prompt", "prompt_id", "parent_id", "depth", "mutation", "raw", "status", "reason")]
+        for row in rows
+    ]
+    assert found == [
+        [written[0], first, start["prompt_id"], 1, "again", None, None, None],
+        [written[1], second, first, 2, "again", None, None, None],
+        [None, None, second, 3, "again", None, "eliminated", "no_strategy"],
+    ]
+    assert len(set(draws)) == 3
+    earlier = list(draws)
+    drive(evolve_chain(start, method, evolutions=3, iteration=2, seed=42, creator="c", limits=LIMITS), [])
+    assert draws == earlier * 2
 
 
 def test_where_no_strategy_suits_nothing_is_asked() -> None:

@@ -178,6 +178,10 @@ def test_every_python_block_runs_or_loads_tables_and_splits_that_there_are(text:
             assert names["score"]("Say hello.", "") is None
         elif "latin" in names:
             assert isinstance(names["latin"](), Method)
+        elif "sums" in names:
+            (strategy,) = names["sums"]().strategies
+            assert strategy.compose("Add 3 and 4.", 0.25) == "Add 3 and 4 and 25."
+            assert strategy.compose("Name a river.", 0.25) is None
         elif "signals" in names:
             assert names["signals"]["disagreement"].to_list() == pytest.approx([2 / 3])
         else:

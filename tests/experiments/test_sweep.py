@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -63,7 +64,7 @@ def test_a_killed_sweep_goes_on_and_asks_nothing_twice(sweep: Path) -> None:
 @pytest.mark.slow
 def test_a_sweep_with_the_same_ledger_asks_only_for_what_is_new(sweep: Path) -> None:
     (sweep / "other.yaml").write_text(yaml.safe_dump(SWEEP | {"name": "other"}, sort_keys=False), encoding="utf-8")
-    command = [sys.executable, "-m", "eva_data.cli", "sweep", "other.yaml", "--arm", "right"]
+    command = [sys.executable, "-m", "eva_data.cli", "sweep", "other.yaml", "--arm", "right", "--json"]
     ledger = sweep / "sweeps/small/ledger.sqlite"
     with Ledger(ledger) as before:
         paid = before.totals()
@@ -72,6 +73,8 @@ def test_a_sweep_with_the_same_ledger_asks_only_for_what_is_new(sweep: Path) -> 
     with Ledger(ledger) as after:
         assert after.totals() == paid
     assert not (sweep / "sweeps/other/ledger.sqlite").exists()
+    assert done.stderr.startswith("1/1 right, seed 1: ")
+    assert [(arm["arm"], arm["seeds"]) for arm in json.loads(done.stdout)["arms"]] == [("right", 1), ("lucky", 0)]
     small, other = (pl.read_csv(sweep / f"sweeps/{name}/outcomes.csv") for name in ("small", "other"))
     assert other.equals(small.filter(pl.col("arm") == "right"))
 

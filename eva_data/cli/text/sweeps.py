@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.table import Table
 
+from eva_data.cli.output import mode
 from eva_data.cli.say import say
 from eva_data.cli.text.terminal import Terminal
 from eva_data.experiments.arms import Ended, Play
@@ -40,8 +42,9 @@ def outlook(sweep: Sweep, folder: Path, plays: Sequence[Play]) -> str:
 
 
 def print_ended(design: Design, folder: Path, plays: int) -> Callable[[Ended], None]:
-    """A function that prints one line for each play that ended."""
+    """A function that prints one line for each play that ended: to standard error beside JSON, none with `--quiet`."""
     done = 0
+    told = {None: say, "json": partial(say, err=True), "quiet": lambda text: None}[mode()]
 
     def tell(ended: Ended) -> None:
         nonlocal done
@@ -49,11 +52,11 @@ def print_ended(design: Design, folder: Path, plays: int) -> Callable[[Ended], N
         play = ended.play
         head = f"{done}/{plays} {play.arm}, seed {play.seed}"
         if ended.error is not None:
-            say(f"{head}: failed after {ended.seconds:.0f} s: {ended.error} ({play.log(folder)})")
+            told(f"{head}: failed after {ended.seconds:.0f} s: {ended.error} ({play.log(folder)})")
             return
         value = outcomes_of(design, folder, [play], scores_of(design, folder, [play]))["value"]
         score = f"{100 * value[0]:.1f} %" if len(value) else "no score"
-        say(f"{head}: {score} after {ended.seconds:.0f} s")
+        told(f"{head}: {score} after {ended.seconds:.0f} s")
 
     return tell
 

@@ -1,4 +1,4 @@
-"""A ceiling for the worlds `steps` and `crowded`: theta_0 is taught the right answers to puzzles of depth 3.
+"""Supervision beside the game, in the worlds `steps` and `crowded`: theta_0 is taught the right answers of depth 3.
 
     python -m eva_data.experiments.gold eva_data/sandbox/model_steps --out docs/results/gold.csv
 
@@ -19,6 +19,7 @@ import click
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
+GOLD_FILE = "gold.csv"
 EXAMPLES, EPOCHS, BATCH, RATE, WARMUP = 1500, 3, 16, 1e-4, 0.05
 DEPTHS = (2, 3, 4)
 

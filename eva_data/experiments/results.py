@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from eva_data.errors import DataError
 from eva_data.experiments.design import SWEEPS, Design, read_sweep
+from eva_data.experiments.gold import EXAMPLES, GOLD_FILE
 from eva_data.experiments.outcomes import MADE, OUTCOMES
 from eva_data.experiments.verdicts import Contrast, compare, is_descriptive, smallest_p
 from eva_data.experiments.written import (
@@ -165,7 +166,33 @@ def results_page(results: Path) -> str:
     lines = [_HEAD, *table(["sweep", "question", "verdicts"], overview), ""]
     for name in names:
         lines += _section(name, _design(name, ready, played), played[name], ready.get(name))
+    if (results / GOLD_FILE).exists():
+        lines += _gold(pl.read_csv(results / GOLD_FILE))
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _gold(rows: pl.DataFrame) -> list[str]:
+    """What supervision of theta_0 reaches, from the rows of `experiments.gold`."""
+    means = rows.group_by("depth").agg(pl.col("before", "after").mean(), pl.col("seed").n_unique()).sort("depth")
+    columns = ["held-out puzzles of depth", "theta_0, %", "taught, %", "seeds"]
+    shown = [
+        [str(row["depth"]), points(row["before"]), points(row["after"]), str(row["seed"])]
+        for row in means.iter_rows(named=True)
+    ]
+    return [
+        "## Right answers instead of a game",
+        "",
+        f"theta_0 of the world `steps` is taught the right answers to {EXAMPLES:,} puzzles of depth 3, at the learning",
+        "rate, the epochs and the batch of the recipe `sandbox_steps`. No prompt evolves, and the solver's own answers",
+        "are not used.",
+        "",
+        *table(columns, shown),
+        "",
+        "```bash",
+        "python -m eva_data.experiments.gold eva_data/sandbox/model_steps --out docs/results/gold.csv",
+        "```",
+        "",
+    ]
 
 
 def _place(name: str) -> tuple[str, int]:

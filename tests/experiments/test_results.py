@@ -51,6 +51,18 @@ def test_every_ready_sweep_has_a_section_with_its_command_and_says_that_it_is_no
     assert "table 5: eva 60.1, eva-greedy 59.5, no-evolve-greedy 56.1" in section(page, "table-5")
 
 
+def test_what_right_answers_teach_stands_beside_the_sweeps(tmp_path: Path) -> None:
+    rows = [(1, 2, 0.95, 0.9), (1, 3, 0.2, 0.25), (2, 2, 0.95, 0.8), (2, 3, 0.2, 0.3)]
+    pl.DataFrame(rows, ["seed", "depth", "before", "after"], orient="row").write_csv(tmp_path / "gold.csv")
+    found = section(results_page(tmp_path), "Right answers instead of a game")
+    assert [line for line in found.splitlines() if line.startswith("|")] == [
+        "| held-out puzzles of depth | theta_0, % | taught, % | seeds |",
+        "|---|---|---|---|",
+        "| 2 | 95.0 | 85.0 | 2 |",
+        "| 3 | 20.0 | 27.5 | 2 |",
+    ]
+
+
 def test_a_result_that_agrees_one_that_is_opposite_and_one_that_is_equivalent(tmp_path: Path) -> None:
     played(tmp_path, "table-6", {"incremental": 0.2, "scratch": 0.3})
     ends = {"eva": 0.3, "eva-greedy": 0.3, "eva-uniform": 0.301, "no-evolve-sample": 0.2, "static": 0.15}

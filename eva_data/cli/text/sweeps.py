@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from rich.table import Table
@@ -44,7 +43,10 @@ def outlook(sweep: Sweep, folder: Path, plays: Sequence[Play]) -> str:
 def print_ended(design: Design, folder: Path, plays: int) -> Callable[[Ended], None]:
     """A function that prints one line for each play that ended: to standard error beside JSON, none with `--quiet`."""
     done = 0
-    told = {None: say, "json": partial(say, err=True), "quiet": lambda text: None}[mode()]
+
+    def told(text: str) -> None:
+        if mode() != "quiet":
+            say(text, err=mode() == "json")
 
     def tell(ended: Ended) -> None:
         nonlocal done

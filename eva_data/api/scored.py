@@ -12,7 +12,8 @@ from eva_data.dataset.scored_table import TableRows, read_source
 from eva_data.errors import ConfigError, DataError
 from eva_data.method import estimate, pair
 from eva_data.method import sample as drawing
-from eva_data.method.own_metric import own_metric
+from eva_data.method.choice import PairChoice, PairRule
+from eva_data.method.signals.own_metric import own_metric
 from eva_data.method.solved import Bar
 from eva_data.tables.ids import prompt_id
 from eva_data.tables.metrics import METRICS, column_of
@@ -171,6 +172,9 @@ def pairs(
     *,
     margin: float | None = None,
     min_chosen: float | None = None,
+    rule: PairRule = "best_worst",
+    below: int = 1,
+    max_length_gap: float | None = None,
     conversational: bool = True,
     prompt: str = "prompt",
     response: str = "response",
@@ -185,12 +189,13 @@ def pairs(
     `prompt`, `chosen`, `rejected`, `score_chosen` and `score_rejected`. With `conversational`, the first three are
     lists of messages, to which TRL applies the chat template. Without it they are texts, as a base model is trained.
     A prompt has no pair if its responses or their rewards are equal, if they differ by less than `margin`, or if the
-    best reward is below `min_chosen`; `rejects` lists such prompts.
+    best reward is below `min_chosen`; `rejects` lists such prompts. `rule`, `below` and `max_length_gap` are those of
+    the settings (`pair`): with `max_length_gap`, a pair is sought among responses of similar length.
 
     Raise DataError if a column is missing or holds something else, or if a conversation of several turns shall be text.
     """
     scored = read(frame, prompt, response, reward, lower_is_better, seed)
-    found = _paired(scored, margin, min_chosen, seed, iteration).preferences
+    found = _paired(scored, PairChoice(rule, below, margin, min_chosen, max_length_gap), seed, iteration).preferences
     chosen = found.select("prompt_id", *(name for name in PREFERENCES if name in _TRL))
     if not conversational:
         if chosen.select((pl.col("prompt").list.len() > 1).any()).item():
@@ -213,6 +218,9 @@ def rejects(
     *,
     margin: float | None = None,
     min_chosen: float | None = None,
+    rule: PairRule = "best_worst",
+    below: int = 1,
+    max_length_gap: float | None = None,
     prompt: str = "prompt",
     response: str = "response",
     reward: str = "reward",
@@ -226,7 +234,12 @@ def rejects(
     finite number. Stage `pair` are prompts without a pair. The arguments are those of `pairs`.
     """
     scored = read(frame, prompt, response, reward, lower_is_better, seed)
-    both = pl.concat([scored.tables.rejects, _paired(scored, margin, min_chosen, seed, iteration).rejects])
+    both = pl.concat(
+        [
+            scored.tables.rejects,
+            _paired(scored, PairChoice(rule, below, margin, min_chosen, max_length_gap), seed, iteration).rejects,
+        ]
+    )
     result: FrameT = scored.back(both.sort(ORDER["rejects"], nulls_last=True).select("stage", "reason", "text"))
     return result
 
@@ -257,16 +270,17 @@ def _most(scored: ScoredTable) -> int:
     return int(scored.tables.responses["response_idx"].n_unique())
 
 
-def _paired(
-    scored: ScoredTable, margin: float | None, min_chosen: float | None, seed: int, iteration: int
-) -> pair.Paired:
+def _paired(scored: ScoredTable, choice: PairChoice, seed: int, iteration: int) -> pair.Paired:
     return pair.pair(
         scored.tables.prompts.lazy(),
         scored.tables.responses.lazy(),
         # The pairs carry no metrics here.
         pl.LazyFrame(schema=INFORMATIVENESS),
-        margin=margin,
-        min_chosen=min_chosen,
+        margin=choice.margin,
+        min_chosen=choice.min_chosen,
+        rule=choice.rule,
+        below=choice.below,
+        max_length_gap=choice.max_length_gap,
         seed=seed,
         iteration=iteration,
         on_policy=False,

@@ -19,7 +19,7 @@ INTRODUCED: Mapping[str, Mapping[str, Any]] = {
     "Estimate": {"min_best": None, "min_right": None},
     "Sample": {"power": 1.0, "by_topic": False, "band": None},
     "Mix": {"topic_cap": None},
-    "Pair": {"rewrite_keep": "better"},
+    "Pair": {"rewrite_keep": "better", "rule": "best_worst", "below": None, "max_length_gap": None},
     "Evolve": {"reply": "plain", "self_check": False, "shape": None, "max_depth": None},
     "Review": {"publish": "full"},
     "Train": {"reference": "previous", "replay": 0.0},

@@ -271,6 +271,16 @@ class Pair(Settings):
     min_chosen: float | None = None
     """Least reward of a chosen response; null takes the best response, however bad. If rewards mean right and wrong,
     this key keeps a solver from being trained on the better of two wrong answers."""
+    rule: Literal["best_worst", "best_random", "best_below", "margin"] = "best_worst"
+    """Which two responses: `best_worst` has the largest difference in reward, as in the paper; `best_random` sets the
+    best against one drawn from the worse ones; `best_below` sets the best against the one that is `below` places worse;
+    `margin` has the smallest difference that is not below `margin`."""
+    below: int | None = Field(None, ge=1)
+    """By how many places the rejected response is worse than the best; for `rule: best_below`, where null is 1."""
+    max_length_gap: float | None = Field(None, ge=0, le=1)
+    """Largest difference in length between chosen and rejected, in characters, as a share of the longer one. The pair
+    is sought among those that keep it, so a prompt keeps a pair with a smaller difference in reward; longer responses
+    often get higher rewards, and a solver that is trained on such pairs learns to write more. Null sets no bound."""
     rewrite: bool = False
     """Whether the solver rewrites every chosen response at the same length (the paper's H.2.1). The rewritten response
     is chosen instead as `rewrite_keep` says. It costs one more response, and reward, for every pair."""
@@ -280,6 +290,16 @@ class Pair(Settings):
     rewrite_length: float = Field(0.1, ge=0)
     """Share of its characters by which a rewritten response may be longer or shorter (our choice; the paper gives no
     number)."""
+
+    @model_validator(mode="after")
+    def _rule_has_what_it_reads(self) -> Pair:
+        if self.rule == "margin" and self.margin is None:
+            raise ValueError(
+                "`pair.rule: margin` takes the smallest difference that is not below `pair.margin`: set it"
+            )
+        if self.below is not None and self.rule != "best_below":
+            raise ValueError(f"`pair.below` is for `rule: best_below`, and the rule is {self.rule}: leave it out")
+        return self
 
 
 class Accept(Settings):

@@ -11,9 +11,9 @@ from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.method.estimate import informativeness
 from eva_data.method.mix import Mixed, mix, surviving
-from eva_data.method.own_metric import own_metric
 from eva_data.method.sample import Sampled, sample
 from eva_data.method.signals.band import band_of, notes_on
+from eva_data.method.signals.own_metric import own_metric
 from eva_data.method.solved import bar_of, graded
 from eva_data.method.topics.assign import TopicModel, fit_topics
 from eva_data.method.verdicts import bad_prompts

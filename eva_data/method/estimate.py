@@ -9,8 +9,8 @@ from typing import Literal
 import polars as pl
 
 from eva_data.errors import DataError
-from eva_data.method.own_metric import OwnMetric
 from eva_data.method.pair import noise
+from eva_data.method.signals.own_metric import OwnMetric
 from eva_data.method.solved import Bar
 from eva_data.tables.ids import uniform_draw
 from eva_data.tables.metrics import METRICS, var

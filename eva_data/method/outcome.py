@@ -8,9 +8,9 @@ import polars as pl
 
 from eva_data.config import Config
 from eva_data.method.estimate import informativeness
-from eva_data.method.own_metric import own_metric
 from eva_data.method.pair import pair
 from eva_data.method.signals.band import Band
+from eva_data.method.signals.own_metric import own_metric
 from eva_data.method.solved import Bar, bar_of
 from eva_data.tables.flow import Flow
 from eva_data.tables.rules import RULES
@@ -69,6 +69,9 @@ def outcome_of(
         informative.lazy(),
         margin=config.pair.margin,
         min_chosen=config.pair.min_chosen,
+        rule=config.pair.rule,
+        below=config.pair.below or 1,
+        max_length_gap=config.pair.max_length_gap,
         seed=config.seed,
         iteration=iteration,
         on_policy=on_policy,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 
+from eva_data.method.choice import PairChoice, PairRule, choose
 from eva_data.tables.ids import last_turn, pair_id, uniform_draw
 from eva_data.tables.rules import RULES
 from eva_data.tables.schemas import METRICS, ORDER, OWN_METRIC, PREFERENCES, REJECTS, conform
@@ -49,12 +51,17 @@ def pair(
     *,
     margin: float | None = None,
     min_chosen: float | None = None,
+    rule: PairRule = "best_worst",
+    below: int = 1,
+    max_length_gap: float | None = None,
     seed: int,
     iteration: int,
     on_policy: bool,
     rules: int = RULES,
 ) -> Paired:
     """Pair the response with the highest reward (chosen) and the response with the lowest (rejected) of each prompt.
+
+    `rule` may pair others, and with `max_length_gap` the pair is sought among responses of similar length (`choice`).
 
     `prompts` is X_t (PROMPTS). Of `responses` (RESPONSES) and `informativeness` (INFORMATIVENESS), the rows of stage
     respond are read. Candidates are the texts with a finite reward, without the texts of failed calls
@@ -66,7 +73,8 @@ def pair(
     A prompt without a pair goes to `rejects`, with the first reason that holds: `no_scored_response`;
     `one_distinct_response`; `all_rewards_equal`; `best_is_truncated_or_empty` (no complete candidate has more than
     the lowest reward); `best_below_min_chosen` (the best reward is below `min_chosen`); `below_margin` (the rewards
-    differ by less than `margin`).
+    differ by less than `margin`); `length_gap` (every pair that would do has too different lengths); `fewer_below`
+    (fewer responses than `below` are worse than the best).
 
     `rules` is the version that a manifest records. By version 1, only equal texts are one candidate, and rewards are
     compared bit for bit.
@@ -76,7 +84,15 @@ def pair(
     """
     draws = _Draws(seed, iteration)
     answers = _answers(responses, draws, rules)
-    verdicts = _verdicts(_ranked(answers, draws, rules), answers, margin, min_chosen, rules)
+    choice = PairChoice(rule, below, margin, min_chosen, max_length_gap)
+    ranked = _ranked(answers, draws, rules)
+    if not choice.is_plain:
+        candidates = _candidates(answers)
+        length = answers["response"].str.len_chars().gather(candidates["row"])
+        candidates = candidates.with_columns(length=length, draw=draws.spaced(answers, candidates["row"]))
+        chosen = choose(candidates, ranked, choice, partial(noise, rules=rules))
+        ranked = ranked.join(chosen, on="prompt", how="left", maintain_order="left", suffix="_by_rule")
+    verdicts = _verdicts(ranked, answers, choice, rules)
     metrics = informativeness.filter(pl.col("stage") == "respond").select("prompt_id", *METRICS, *OWN_METRIC)
     return Paired(
         preferences=_preferences(verdicts, prompts, metrics, iteration, on_policy),
@@ -254,13 +270,10 @@ def _candidates(answers: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([rows.filter(~repeated).select(columns), merged.select(columns)])
 
 
-def _verdicts(
-    ranked: pl.DataFrame, answers: pl.DataFrame, margin: float | None, min_chosen: float | None, rules: int
-) -> pl.DataFrame:
+def _verdicts(ranked: pl.DataFrame, answers: pl.DataFrame, choice: PairChoice, rules: int) -> pl.DataFrame:
     """`ranked` with `prompt_id`, indices and texts in the place of rows, and a `reason` if there is no pair."""
-    chosen, rejected = ranked["chosen"], ranked["rejected"]
     best, high, low = pl.col("best"), pl.col("score_chosen"), pl.col("score_rejected")
-    least, gap = pl.lit(min_chosen, dtype=pl.Float64), high - low
+    least, gap = pl.lit(choice.min_chosen, dtype=pl.Float64), high - low
     reason = (
         pl.when(pl.col("texts") == 1)
         .then(pl.lit(ONE_DISTINCT))
@@ -270,18 +283,26 @@ def _verdicts(
         .then(pl.lit(BEST_INCOMPLETE))
         .when(least - high > noise(high, high, rules))
         .then(pl.lit(BEST_TOO_LOW))
-        .when(gap + noise(high, low, rules) < (margin or 0.0))
+        .when(gap + noise(high, low, rules) < (choice.margin or 0.0))
         .then(pl.lit(BELOW_MARGIN))
     )
+    ranked = ranked.with_columns(reason=reason)
+    if not choice.is_plain:
+        pair_of_rule = [
+            pl.coalesce(f"{name}_by_rule", name).alias(name)
+            for name in ("chosen", "score_chosen", "rejected", "score_rejected")
+        ]
+        ranked = ranked.with_columns(*pair_of_rule, reason=pl.coalesce("reason", "lacks"))
+    chosen, rejected = ranked["chosen"], ranked["rejected"]
     return ranked.select(
         "score_chosen",
         "score_rejected",
+        "reason",
         prompt_id=answers["prompt_id"].gather(rejected),
         chosen_idx=answers["response_idx"].gather(chosen),
         rejected_idx=answers["response_idx"].gather(rejected),
         chosen=answers["response"].gather(chosen),
         rejected=answers["response"].gather(rejected),
-        reason=reason,
     )
 
 

@@ -108,6 +108,8 @@ REASONS: Mapping[str, str] = {
     "best_is_truncated_or_empty": "No complete response has more than the lowest reward.",
     "below_margin": "The rewards of the best and the worst response differ by less than `pair.margin`.",
     "best_below_min_chosen": "The reward of the best response is below `pair.min_chosen`.",
+    "length_gap": "Every pair that would do has lengths that differ by more than `pair.max_length_gap`.",
+    "fewer_below": "Fewer responses than `pair.below` are worse than the best one.",
     # A review.
     "reviewers_disagree": "As many reviewers say one thing as another; the counts follow.",
     "tie": "Most reviewers find the two responses equally good.",

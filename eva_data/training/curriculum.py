@@ -22,8 +22,8 @@ from eva_data.config import Estimate, Pair
 from eva_data.errors import ConfigError
 from eva_data.method.buffer import Batch, Rules, State, after_step, further, next_batch, static_batch, to_evolve
 from eva_data.method.estimate import without_noise
-from eva_data.method.own_metric import own_metric
 from eva_data.method.signals.band import Band, refuse_graded
+from eva_data.method.signals.own_metric import own_metric
 from eva_data.method.solved import Bar, graded, needed, threshold
 from eva_data.tables.metrics import METRICS
 

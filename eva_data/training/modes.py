@@ -32,6 +32,9 @@ OFFLINE_ONLY: Mapping[str, str] = {
     "mix": "online, the recipe's `from_buffer` says how much of a batch is evolved",
     "evolve.evolutions": "online, the recipe's `n_new` says how many rewrites a prompt gets",
     "estimate.source": "online, every step has responses of the present model",
+    "pair.rule": "online, the trainer pairs the responses of every step itself",
+    "pair.below": "online, the trainer pairs the responses of every step itself",
+    "pair.max_length_gap": "online, the trainer pairs the responses of every step itself",
     "pair.rewrite": "online, the model is trained on its own responses",
     "pair.rewrite_length": "online, the model is trained on its own responses",
 }

@@ -9,9 +9,9 @@ import pytest
 
 from eva_data.errors import ConfigError
 from eva_data.method.estimate import informativeness
-from eva_data.method.own_metric import own_metric
 from eva_data.method.pair import pair
 from eva_data.method.sample import sample
+from eva_data.method.signals.own_metric import own_metric
 from eva_data.own_code import FOLDER
 from eva_data.tables.schemas import (
     INFORMATIVENESS,

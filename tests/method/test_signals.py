@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from eva_data.method.own_metric import own_metric
 from eva_data.method.signals.difficulty import answer_entropy, difficulty, disagreement, pass_rate_closeness
 from eva_data.method.signals.log_ratio import kl_regret, log_ratio_signals
+from eva_data.method.signals.own_metric import own_metric
 from eva_data.tables.metrics import a_avg
 from eva_data.tables.schemas import RESPONSES, conform
 

@@ -53,6 +53,12 @@ OTHERS: dict[str, Any] = {
 }
 """Key -> a value that is not its default, where no number, truth value or other word will do."""
 
+WITH = {
+    "evolve.only_own": ["evolve.strategies=[{name: own, template: 'Own {prompt}'}]"],
+    "pair.below": ["pair.rule=best_below"],
+}
+"""Key -> the settings without which it is refused in every mode."""
+
 
 def keys() -> list[str]:
     """Every key of the blocks that stages and trainings share."""
@@ -73,8 +79,7 @@ def with_other_value(key: str) -> Config:
         other = next(choice for choice in get_args(field.annotation) if choice != usual)
     if other is None:
         other = (usual or 0) + 1
-    more = ["evolve.strategies=[{name: own, template: 'Own {prompt}'}]"] if name == "only_own" else []
-    return load_config(None, [*more, f"{key}={other}"], online=True)
+    return load_config(None, [*WITH.get(key, ()), f"{key}={other}"], online=True)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -83,7 +88,8 @@ def test_every_key_is_taken_or_refused_by_name(key: str, algorithm: str, tmp_pat
     config = with_other_value(key).model_copy(update={"folder": tmp_path / "data"})
     block, _, name = key.partition(".")
     if name not in TAKEN[block]:
-        with pytest.raises(ConfigError, match=rf"`{key}` is .*: take it out of eva\.yaml"):
+        named = "pair.rule" if key == "pair.below" else key
+        with pytest.raises(ConfigError, match=rf"`{named}` is .*: take it out of eva\.yaml"):
             online_config(config, algorithm, static=False)
         return
     if key == "train.recipe" and algorithm != "rloo":

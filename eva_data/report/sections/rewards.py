@@ -79,7 +79,8 @@ def _length_of(store: Store, iteration: int) -> list[Part]:
         parts.append(
             Alarm(
                 f"The chosen answer is the longer one in {100 * found.chosen_longer:.0f} % of the pairs of iteration "
-                f"{iteration}: what is trained on them may learn length rather than quality."
+                f"{iteration}: what is trained on them may learn length rather than quality. "
+                "`pair.max_length_gap` takes pairs of similar length."
             )
         )
     return parts

@@ -1,0 +1,36 @@
+"""Keys of `pair` that need each other."""
+
+from __future__ import annotations
+
+import pytest
+
+from eva_data.config.reading import parse_config
+from eva_data.errors import ConfigError
+
+BASE = {
+    "name": "acme/eva",
+    "seeds": {"path": "seeds.jsonl"},
+    "solver": {"backend": "transformers", "model": "m"},
+    "reward": {"backend": "verifier", "function": "scores:score"},
+}
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        (
+            {"rule": "margin"},
+            r"`pair\.rule: margin` takes the smallest difference that is not below `pair\.margin`: set it",
+        ),
+        ({"below": 2}, r"`pair\.below` is for `rule: best_below`, and the rule is best_worst: leave it out"),
+        ({"max_length_gap": 1.5}, r"max_length_gap"),
+    ],
+)
+def test_a_key_that_nothing_would_read_is_refused(pair: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse_config(BASE | {"pair": pair}, "eva.yaml")
+
+
+def test_each_rule_with_what_it_reads() -> None:
+    for pair in ({"rule": "margin", "margin": 0.1}, {"rule": "best_below", "below": 3}, {"rule": "best_random"}):
+        assert parse_config(BASE | {"pair": pair}, "eva.yaml").pair.rule == pair["rule"]

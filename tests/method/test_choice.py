@@ -1,0 +1,161 @@
+"""Pairs by other rules than best against worst, and pairs of similar length, with every reason that they add."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from eva_data.method.pair import Paired, pair
+from eva_data.tables.schemas import INFORMATIVENESS, PROMPTS, RESPONSES, conform
+
+Answer = tuple[str, float]
+"""The text of a response and its reward; every response is complete, unless its text is cut, which ends in ..."""
+
+
+def _pair(prompts: dict[str, list[Answer]], **rule: object) -> Paired:
+    asked = pl.DataFrame({"prompt_id": list(prompts)}).select(
+        "prompt_id",
+        prompt=pl.concat_list(pl.struct(role=pl.lit("user"), content=pl.concat_str(pl.lit("ask "), "prompt_id"))),
+        origin=pl.lit("seed"),
+        mix_role=pl.lit("original"),
+        created_iteration=0,
+        iteration=1,
+        root_id="prompt_id",
+        depth=0,
+    )
+    rows = [
+        (prompt, number, text, reward, "length" if text.endswith("...") else "stop", "respond", "theta")
+        for prompt, answers in prompts.items()
+        for number, (text, reward) in enumerate(answers)
+    ]
+    columns = ["prompt_id", "response_idx", "response", "reward", "finish_reason", "stage", "solver"]
+    responses = pl.DataFrame(rows, columns, orient="row", schema_overrides={"reward": pl.Float64})
+    return pair(
+        conform(asked, PROMPTS).lazy(),
+        conform(responses, RESPONSES).lazy(),
+        pl.LazyFrame(schema=INFORMATIVENESS),
+        **({"seed": 1, "iteration": 1, "on_policy": True} | rule),  # type: ignore[arg-type]
+    )
+
+
+def _scores(paired: Paired) -> dict[str, tuple[float, float] | str]:
+    """The two scores of each prompt's pair, or the reason why it has none."""
+    found: dict[str, tuple[float, float] | str] = {
+        name: (high, low)
+        for name, high, low in paired.preferences.select("prompt_id", "score_chosen", "score_rejected").iter_rows()
+    }
+    ids = [text.removeprefix("ask ") for text in paired.rejects["text"]]
+    return found | dict(zip(ids, paired.rejects["reason"], strict=True))
+
+
+FOUR = {"p": [("nine", 9.0), ("seven", 7.0), ("four", 4.0), ("half", 0.5)]}
+
+
+@pytest.mark.parametrize(
+    ("rule", "scores"),
+    [
+        ({}, (9.0, 0.5)),
+        ({"rule": "best_below"}, (9.0, 7.0)),
+        ({"rule": "best_below", "below": 2}, (9.0, 4.0)),
+        ({"rule": "best_below", "below": 3}, (9.0, 0.5)),
+        ({"rule": "best_below", "below": 4}, "fewer_below"),
+        ({"rule": "margin", "margin": 1.0}, (9.0, 7.0)),
+        ({"rule": "margin", "margin": 2.5}, (7.0, 4.0)),
+        ({"rule": "margin", "margin": 5.5}, (7.0, 0.5)),
+        ({"rule": "margin", "margin": 9.0}, "below_margin"),
+        ({"rule": "margin", "margin": 1.0, "min_chosen": 9.5}, "best_below_min_chosen"),
+        ({"rule": "margin", "margin": 2.5, "min_chosen": 8.0}, (9.0, 4.0)),
+    ],
+)
+def test_each_rule_takes_its_pair(rule: dict[str, object], scores: object) -> None:
+    assert _scores(_pair(FOUR, **rule)) == {"p": scores}
+
+
+def test_the_best_pair_of_similar_length_is_taken_and_not_the_best_pair_left_out() -> None:
+    # 20 characters against 10, 16 or 4: the lengths differ by 50, 20 and 80 % of the longer.
+    answers = [("a" * 20, 9.0), ("b" * 10, 1.0), ("c" * 16, 5.0), ("d" * 4, 0.0)]
+    found = {gap: _scores(_pair({"p": answers}, max_length_gap=gap))["p"] for gap in (1.0, 0.8, 0.5, 0.2, 0.1, 0.0)}
+    assert found == {
+        1.0: (9.0, 0.0),
+        0.8: (9.0, 0.0),
+        0.5: (9.0, 1.0),
+        0.2: (9.0, 5.0),
+        0.1: "length_gap",
+        0.0: "length_gap",
+    }
+
+
+def test_the_chosen_response_need_not_be_the_best_one() -> None:
+    answers = [("a" * 20, 9.0), ("b" * 10, 6.0), ("c" * 9, 1.0)]
+    assert _scores(_pair({"p": answers}, max_length_gap=0.2)) == {"p": (6.0, 1.0)}
+    assert _scores(_pair({"p": answers}, max_length_gap=0.2, min_chosen=7.0)) == {"p": "length_gap"}
+    assert _scores(_pair({"p": answers}, max_length_gap=0.2, margin=5.5)) == {"p": "length_gap"}
+
+
+def test_the_other_reasons_come_first_and_no_prompt_is_lost() -> None:
+    prompts = {
+        "cut": [("aaaa...", 9.0), ("bbbb", 1.0)],
+        "equal": [("aaaa", 2.0), ("bbbb", 2.0)],
+        "far": [("a" * 30, 9.0), ("b", 1.0)],
+        "one": [("aaaa", 2.0)],
+        "pair": [("aaaa", 9.0), ("bbbb", 1.0)],
+    }
+    assert _scores(_pair(prompts, max_length_gap=0.1)) == {
+        "cut": "best_is_truncated_or_empty",
+        "equal": "all_rewards_equal",
+        "far": "length_gap",
+        "one": "one_distinct_response",
+        "pair": (9.0, 1.0),
+    }
+
+
+def test_a_random_rejected_response_is_each_of_the_worse_ones_equally_often() -> None:
+    prompts = {f"p{n:04}": [(f"{n} {reward}", reward) for reward in (9.0, 7.0, 4.0, 1.0)] for n in range(1200)}
+    found = _pair(prompts, rule="best_random").preferences
+    assert found["score_chosen"].unique().to_list() == [9.0]
+    counts = Counter(found["score_rejected"].to_list())
+    assert set(counts) == {7.0, 4.0, 1.0}
+    # 400 each, with a standard deviation of 16.
+    assert all(abs(count - 400) < 65 for count in counts.values())
+
+
+_PROMPTS = st.dictionaries(
+    st.sampled_from("pqr"),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "ab", "ab ", "a b", "水", "abcd...", "", "abcdefgh"]),
+            st.sampled_from([0.0, 0.1 + 0.2, 0.3, 1.0, 2.0]),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    min_size=1,
+)
+
+
+@settings(max_examples=40)
+@given(_PROMPTS, st.sampled_from([None, 0.5, 1.0]), st.sampled_from([None, 0.3]))
+def test_a_bound_that_every_pair_keeps_changes_nothing(
+    prompts: dict[str, list[Answer]], margin: float | None, least: float | None
+) -> None:
+    plain, bounded = (_pair(prompts, margin=margin, min_chosen=least, max_length_gap=bound) for bound in (None, 1.0))
+    assert_frame_equal(plain.preferences, bounded.preferences)
+    assert_frame_equal(plain.rejects, bounded.rejects)
+
+
+@settings(max_examples=40)
+@given(_PROMPTS)
+def test_a_wider_bound_never_gives_a_smaller_difference_or_fewer_pairs(prompts: dict[str, list[Answer]]) -> None:
+    bounds = [_scores(_pair(prompts, max_length_gap=gap)) for gap in (0.0, 0.3, 0.6, 1.0)]
+    for narrow, wide in pairwise(bounds):
+        for prompt, pair_of in narrow.items():
+            if isinstance(pair_of, tuple):
+                other = wide[prompt]
+                assert isinstance(other, tuple)
+                assert other[0] - other[1] >= pair_of[0] - pair_of[1] - 1e-9

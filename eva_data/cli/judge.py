@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from eva_data.cli.options import budget_option, config_options, read_config, start
 from eva_data.cli.output import report, reports
+
+if TYPE_CHECKING:
+    from eva_data.iteration.run import Run
 
 
 @click.command()
@@ -94,41 +98,73 @@ def evaluate(
         raise BudgetError(f"{stopped[0]}; the figures above are partial: raise the budget and repeat the command")
 
 
+_BENCHMARKS = ("alpaca_eval", "arena_hard", "mt_bench")
+_TRAINERS = ("kto", "sft", "nemo_rl", "llama_factory", "axolotl", "openai")
+
+
 @click.command()
-@reports("file", "format", "solver", "set", "prompts")
+@reports("file", "format", "solver", "set", "prompts", "iteration", "rows")
+@click.option(
+    "--iter", "iteration", type=click.IntRange(min=1), help="Whose pairs, for a trainer. Default: the newest."
+)
 @click.option("--solver", "name", metavar="NAME", help="Whose answers: theta_0, theta_1 ... Default: the newest theta.")
-@click.option("--set-name", "set_name", required=True, metavar="NAME", help="A set of `evaluate.sets`, or `heldout`.")
+@click.option("--set-name", "set_name", metavar="NAME", help="A set of `evaluate.sets`, or `heldout`, for a benchmark.")
 @click.option(
     "--format",
     "form",
     required=True,
-    type=click.Choice(["alpaca_eval", "arena_hard", "mt_bench"]),
-    help="Whose tool reads the file.",
+    type=click.Choice([*_TRAINERS, *_BENCHMARKS]),
+    help="Whose trainer, or whose benchmark's tool, reads the file.",
 )
 @click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file to write.")
 @config_options
 def export(
+    iteration: int | None,
     name: str | None,
-    set_name: str,
+    set_name: str | None,
     form: str,
     output: Path,
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Write a solver's answers in the form that a benchmark's own tool reads.
+    """Write an iteration's pairs for another trainer, or a solver's answers for a benchmark's own tool.
 
     \b
+    eva-data export --iter 2 --format kto --output kto.jsonl        # or sft, nemo_rl, llama_factory, axolotl, openai
     eva-data export --solver theta_2 --set-name alpaca_eval --format alpaca_eval --output theta_2.json
     eva-data export --solver theta_2 --set-name mt_bench --format mt_bench --output theta_2.jsonl
 
-    The answers are those of the evaluations that are kept; what was not evaluated has none.
+    TRL's preference trainers read the dataset itself. The answers are those of the evaluations that are kept; what was
+    not evaluated has none.
     """
+    run = start(read_config(config_path, overrides))
+    if form in _TRAINERS:
+        if name is not None or set_name is not None:
+            raise click.UsageError(f"--format {form} is for a trainer: it takes --iter, not --solver or --set-name")
+        _for_a_trainer(run, iteration, form, output)
+        return
+    if iteration is not None or set_name is None:
+        raise click.UsageError(f"--format {form} is for a benchmark: it takes --set-name and --solver, not --iter")
     from eva_data.evaluation.asked import newest_solver
     from eva_data.evaluation.kept_answers import answers_to_export
     from eva_data.export.answers import write_answers
 
-    run = start(read_config(config_path, overrides))
     solver = name or newest_solver(run)
     count = write_answers(output, answers_to_export(run, solver, set_name), form, solver)  # type: ignore[arg-type]
     said = f"{output} holds {solver}'s answers to {count} prompts of {set_name}, as {form} reads them."
     report(said, file=output, format=form, solver=solver, set=set_name, prompts=count)
+
+
+def _for_a_trainer(run: Run, iteration: int | None, form: str, output: Path) -> None:
+    from eva_data.errors import DataError
+    from eva_data.export.trainers import write_for_trainer
+
+    built = run.store.iterations()
+    if not built:
+        raise DataError(f"{run.store.folder} holds no iteration yet: `eva-data build --iter 1` makes one")
+    chosen = iteration or built[-1]
+    if chosen not in built:
+        raise DataError(f"{run.store.folder} has no iteration {chosen}: it holds {', '.join(map(str, built))}")
+    count = write_for_trainer(output, run.store, chosen, form)  # type: ignore[arg-type]
+    said = f"{output} holds {count} lines of iteration {chosen}, as {form} reads them."
+    report(said, file=output, format=form, iteration=chosen, rows=count)

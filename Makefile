@@ -47,7 +47,7 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
 
-# Writes the pages that follow from the code and from results: docs/settings.md, docs/commands.md, docs/results.md.
+# Writes the pages that follow from the code and from results; docs/generate.py lists them.
 docs: $(READY)
 	$(BIN)/python docs/generate.py
 

@@ -1,7 +1,11 @@
-"""Write docs/settings.md from the settings' models, docs/commands.md from the commands, and docs/results.md from the
-sweep files and the results in docs/results/.
+"""Write the pages that follow from the code and from results.
 
-python docs/generate.py            # writes all three
+docs/settings.md    from the settings' models
+docs/commands.md    from the commands
+docs/reasons.md     from the reasons that `eva-data explain` explains
+docs/results.md     from the sweep files and the results in docs/results/
+
+python docs/generate.py            # writes all of them
 python docs/generate.py --check    # exits with 1 and names the file that is out of date
 """
 
@@ -23,6 +27,7 @@ from eva_data.cli import main as eva_data
 from eva_data.config import Config, Execution
 from eva_data.config.choices import OWN_FUNCTION, OneOf
 from eva_data.experiments.results import results_page
+from eva_data.tables.reasons import GROUPS, REASONS
 
 DOCS = Path(__file__).parent
 WIDTH = 100
@@ -51,6 +56,15 @@ _COMMANDS_HEAD = """# Commands
 <!-- docs/generate.py writes this file: run `make docs` after a change of eva_data/cli/. -->
 
 Every command prints its part of this page with `--help`.
+"""
+
+_REASONS_HEAD = """# Reasons
+
+<!-- docs/generate.py writes this file: run `make docs` after a change of eva_data/tables/reasons.py. -->
+
+These are all reasons in the column `reason` of [`rejects`, `evolutions` and the other tables](tables.md). A reason may
+have particulars after a colon, such as `contamination:gsm8k` or `call_failed: gave_up: HTTP 500`. `eva-data explain
+REASON` prints the same sentences, and `eva-data explain` lists them all.
 """
 
 
@@ -209,12 +223,27 @@ def helps(command: click.Command, name: str, parent: click.Context | None) -> It
             yield from helps(command.commands[inner], inner, context)
 
 
+def reasons_page() -> str:
+    """Every reason with its meaning, in groups."""
+    lines = [_REASONS_HEAD]
+    for reason, meaning in REASONS.items():
+        if reason in GROUPS:
+            lines += ["", f"## {GROUPS[reason]}", "", "| reason | meaning |", "|---|---|"]
+        lines.append(f"| `{reason}` | {meaning} |")
+    return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
+
+
 def sweeps_page() -> str:
     """Every sweep with its result, if there is one."""
     return results_page(DOCS / "results")
 
 
-PAGES = {"settings.md": settings_page, "commands.md": commands_page, "results.md": sweeps_page}
+PAGES = {
+    "settings.md": settings_page,
+    "commands.md": commands_page,
+    "reasons.md": reasons_page,
+    "results.md": sweeps_page,
+}
 
 
 def main(arguments: list[str]) -> int:

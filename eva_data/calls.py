@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 Message: TypeAlias = dict[str, str]
 """One turn: `role` and `content`."""
@@ -86,3 +86,18 @@ def conversation_text(messages: Sequence[Message]) -> str:
     if len(messages) == 1 and messages[0]["role"] == "user":
         return messages[0]["content"]
     return "\n\n".join(f"[{message['role'].capitalize()}]\n{message['content']}" for message in messages)
+
+
+class Used(NamedTuple):
+    """What the calls took that a process made, without those that it found in the ledger."""
+
+    tokens: int = 0
+    """Tokens that models wrote, as far as their servers say."""
+    dollars: float = 0.0
+    """As far as prices are known."""
+
+
+class StageProgress(Protocol):
+    """Is told the count of a stage from time to time, and what the calls of its model took so far."""
+
+    def __call__(self, done: int, total: int, used: Used = ..., /) -> None: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from typing import Any
 
@@ -26,9 +27,11 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         sys.excepthook = print_defect
+        # The clients of the Hub would print each of their retries. Our errors tell the result.
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
         for stream in (sys.stdout, sys.stderr):
             # A terminal or a file that is not UTF-8 gets an escape instead of a character that it cannot hold.
-            if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
                 stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)

@@ -186,10 +186,10 @@ def show(
 
 
 @click.command()
-@reports("reason", "means")
-@click.argument("reason")
-def explain(reason: str) -> None:
-    """Say what a reason of `rejects` means.
+@reports("reason", "means", "reasons")
+@click.argument("reason", required=False)
+def explain(reason: str | None) -> None:
+    """Say what a reason of `rejects` means; without REASON, what every reason means.
 
     \b
     eva-data explain all_rewards_equal
@@ -197,11 +197,16 @@ def explain(reason: str) -> None:
     import difflib
 
     from eva_data.errors import DataError
-    from eva_data.tables.reasons import REASONS, explained
+    from eva_data.tables.reasons import GROUPS, PAGE, REASONS, explained
 
+    if reason is None:
+        heads = {first: f"\n{about}:\n" for first, about in GROUPS.items()}
+        listed = "\n".join(f"{heads.get(word, '')}  {word}: {meaning}" for word, meaning in REASONS.items())
+        tell(listed.lstrip("\n"), reasons=REASONS)
+        return
     sentences = explained(reason)
     if not sentences:
         near = difflib.get_close_matches(reason, REASONS, n=1)
-        hint = f"did you mean {near[0]}?" if near else "the table `rejects` holds those of a build"
+        hint = f"did you mean {near[0]}?" if near else "`eva-data explain` lists all reasons"
         raise DataError(f"no reason is called {reason}: {hint}")
-    tell(f"{reason}: {' '.join(sentences)}", reason=reason, means=sentences)
+    tell(f"{reason}: {' '.join(sentences)}\nAll reasons: eva-data explain, or {PAGE}", reason=reason, means=sentences)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from eva_data.cli.say import say
+
+if TYPE_CHECKING:
+    from eva_data.calls import StageProgress
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -94,8 +97,11 @@ def plain(value: Any) -> Any:
 class Silent:
     """The reporter of a run with `--quiet`."""
 
-    def stage(self, name: str, iteration: int) -> Callable[[int, int], None]:
-        return lambda done, total: None
+    def foresee(self, stages: Sequence[tuple[str, int]]) -> None:
+        pass
+
+    def stage(self, name: str, iteration: int) -> StageProgress:
+        return lambda done, total, used=None, /: None
 
     def waiting(self, name: str) -> Callable[[float, str], None]:
         return lambda seconds, heard: None

@@ -17,8 +17,8 @@ import polars as pl
 
 from eva_data.config import Endpoint
 from eva_data.errors import StaleError
+from eva_data.game.ahead import to_train
 from eva_data.game.plan import pilot_ledger
-from eva_data.game.play import to_train
 from eva_data.game.starting import first_prompts
 from eva_data.iteration.answer import answer
 from eva_data.iteration.build import earlier_scales

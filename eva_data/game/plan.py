@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eva_data.config import Endpoint, Judge, Several
+from eva_data.game.ahead import to_train
 from eva_data.game.measuring import measuring
-from eva_data.game.play import to_train
 from eva_data.game.starting import Start, starting_prompts
 from eva_data.game.workload import Computed, PlannedModel, Work, is_known, survival, workload
 from eva_data.iteration.ready import refuse_unready

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import polars as pl
 import yaml
 
-from eva_data.config import EvaluationSet
 from eva_data.config.consequences import consequences
 from eva_data.config.reading import dump_config
 from eva_data.dataset.evaluations import read_record, read_rows
@@ -18,9 +16,9 @@ from eva_data.dataset.manifest import Manifest
 from eva_data.dataset.store import Store
 from eva_data.errors import ConfigError, StaleError
 from eva_data.evaluation.evaluate import SANDBOX_SET, Asked, evaluate, sets_of, settings_of, usual_opponents
-from eva_data.evaluation.rule import rule_called
 from eva_data.foreign import visible
 from eva_data.game.accept import refuse_rejected, refuse_unacceptable, refuse_unmeasurable
+from eva_data.game.ahead import alone, from_scratch, stages_ahead, to_train, untrained
 from eva_data.iteration.build import build_iteration
 from eva_data.iteration.players import solver_of, theta_of
 from eva_data.iteration.ready import refuse_unready
@@ -48,6 +46,7 @@ def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
     if run.config.trains:
         other_reference(run.config, iteration)
     with run.store.locked(), run.servers:
+        run.reporter.foresee(stages_ahead(run, iteration, train_last=train_last))
         for number in range(1, iteration + 1):
             for theta in to_train(run, number):
                 train_accepted(run, theta)
@@ -59,33 +58,6 @@ def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
             train_accepted(run, iteration)
         evaluate_thetas(run)
     return manifest
-
-
-def to_train(run: Run, iteration: int) -> list[int]:
-    """The thetas that still have to be trained for the solver of iteration t, in order; the last is theta_{t-1}."""
-    if run.solver_override is not None or iteration in run.store.iterations():
-        return []
-    return untrained(run, iteration - 1)
-
-
-def untrained(run: Run, theta: int) -> list[int]:
-    """The given theta and the thetas that it is trained from, as far as they are missing, in order.
-
-    theta_t is trained from the solver that answered in iteration t. If that was theta_{t-1}, and it is not on this
-    machine (a pulled dataset comes without solvers), it has to be trained first. With `train.mode: scratch`, theta_t is
-    trained from theta_0.
-    """
-    missing: list[int] = []
-    while run.config.trains and theta >= run.config.first_answered and not run.store.solver_folder(theta).exists():
-        missing.insert(0, theta)
-        if _from_scratch(run) or (theta in run.store.iterations() and run.store.manifest(theta).theta is None):
-            break
-        theta -= 1
-    return missing
-
-
-def _from_scratch(run: Run) -> bool:
-    return run.config.train.mode == "scratch"
 
 
 def _missing(run: Run, iteration: int) -> list[str]:
@@ -135,7 +107,7 @@ def _train(run: Run, iteration: int) -> Path:
     from eva_data.report.model_card import finish_model
     from eva_data.training.offline import train
 
-    source = run.config.first_answered if _from_scratch(run) else iteration
+    source = run.config.first_answered if from_scratch(run) else iteration
     start, answered = solver_of(run, source), run.store.manifest(source).models.solver
     initial = solver_of(run, run.config.first_answered) if other_reference(run.config, iteration) else None
     assert start.path is not None
@@ -171,7 +143,7 @@ def evaluate_thetas(run: Run) -> None:
         return
     plain = replace(run, solver_override=None)
     for number in (0, *trained_thetas(run)):
-        asked = Asked(f"theta_{number}", usual_opponents(f"theta_{number}"), sets if number else _alone(sets))
+        asked = Asked(f"theta_{number}", usual_opponents(f"theta_{number}"), sets if number else alone(sets))
         if asked.sets:
             evaluate(plain, asked)
     if run.config.train.heldout:
@@ -181,11 +153,6 @@ def evaluate_thetas(run: Run) -> None:
 def trained_thetas(run: Run) -> list[int]:
     """The numbers of the trained thetas, ascending."""
     return [number for number in run.store.iterations() if run.store.solver_folder(number).exists()]
-
-
-def _alone(sets: Sequence[EvaluationSet]) -> tuple[EvaluationSet, ...]:
-    """The sets on which a solver is judged by itself."""
-    return tuple(block for block in sets if rule_called(block.rule).kind != "compare")
 
 
 def write_heldout(store: Store) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,12 +10,13 @@ from typing import Any, Protocol
 
 import polars as pl
 
+from eva_data.calls import StageProgress
 from eva_data.config import Config, Evolve, Generation, RewardServer, VllmModel
 from eva_data.config.base import Settings
 from eva_data.config.marks import key_variables, own_functions
 from eva_data.dataset.staleness import settled
 from eva_data.dataset.store import Store
-from eva_data.jobs.job import Job, Kind, Progress, is_done, name_of, run_job
+from eva_data.jobs.job import Job, Kind, is_done, name_of, run_job
 from eva_data.jobs.results import Results
 from eva_data.models.player import Player, backend_of, connection, kept_fields, llm_fields
 from eva_data.models.vllm.command import SERVED_NAME
@@ -32,7 +33,10 @@ LOCAL_SHARD, REMOTE_SHARD = 5_000, 20_000
 class Reporter(Protocol):
     """Is told what happens, since the library itself never prints."""
 
-    def stage(self, name: str, iteration: int) -> Progress:
+    def foresee(self, stages: Sequence[tuple[str, int]]) -> None:
+        """The names and iterations of the stages ahead, in order. Others may come between them."""
+
+    def stage(self, name: str, iteration: int) -> StageProgress:
         """A stage begins. The returned callable is told (done, total)."""
 
     def waiting(self, name: str) -> Callable[[float, str], None]:

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
+from eva_data.calls import StageProgress, Used
 from eva_data.config.base import Settings
 from eva_data.errors import EvaError, JobError
 from eva_data.files import write_text
@@ -47,6 +48,7 @@ INPUT, OUTPUT, ERROR, PROGRESS, WORKERS, ENDING, JOB = (
 """The files of a job folder."""
 
 POLL_SECONDS = 0.2
+
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) from time to time."""
@@ -130,7 +132,7 @@ def run_job(
     *,
     log: Path,
     stalled_seconds: float,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Results:
     """Run `job` on `rows` in a child process, and return (row, result) for every row, in order.
@@ -201,7 +203,9 @@ def _is_same(job: Job) -> bool:
         return False
 
 
-def _wait(child: Child, job: Job, stalled_seconds: float, progress: Progress | None, check: Callable[[], None]) -> int:
+def _wait(
+    child: Child, job: Job, stalled_seconds: float, progress: StageProgress | None, check: Callable[[], None]
+) -> int:
     seen, since = (0, 0), time.monotonic()
     while True:
         try:
@@ -211,7 +215,7 @@ def _wait(child: Child, job: Job, stalled_seconds: float, progress: Progress | N
         else:
             last = _read(job.folder / PROGRESS)
             if progress and last and (last["done"], last["total"]) != seen:
-                progress(last["done"], last["total"])
+                progress(last["done"], last["total"], _used(last))
             return status
         if (job.folder / ERROR).exists():
             return -1
@@ -227,12 +231,16 @@ def _wait(child: Child, job: Job, stalled_seconds: float, progress: Progress | N
         if current != seen:
             seen, since = current, time.monotonic()
             if progress:
-                progress(*current)
+                progress(current[0], current[1], _used(now or {}))
         if time.monotonic() - since > stalled_seconds:
             raise JobError(
                 f"the {job.kind} stage made no progress for {stalled_seconds:.0f} s at {seen[0]} of {seen[1]}; "
                 "what was finished is kept: run the same command again, or raise `stalled_minutes`"
             )
+
+
+def _used(told: Mapping[str, Any]) -> Used:
+    return Used(told.get("tokens", 0), told.get("dollars", 0.0))
 
 
 def _dead_workers(job: Job) -> list[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from eva_data.calls import Completion
+from eva_data.calls import Completion, Used
 from eva_data.ledger.file import connect, what_is_wrong
 
 _KEYS_PER_QUERY = 500
@@ -64,6 +64,8 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.used = Used()
+        """What was added to the ledger since it was opened here."""
         self._connection = connect(path)
 
     def __enter__(self) -> Ledger:
@@ -107,7 +109,12 @@ class Ledger:
         likely = [(key, json.dumps(c.first_token)) for key, c in completions.items() if c.first_token]
         if likely:
             self.many("INSERT OR IGNORE INTO likelihoods VALUES (?, ?)", likely)
-        self.many("INSERT INTO bills VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (bill.row() for bill in bills))
+        added = list(bills)
+        self.many("INSERT INTO bills VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (bill.row() for bill in added))
+        self.used = Used(
+            self.used.tokens + sum(bill.completion_tokens or 0 for bill in added),
+            self.used.dollars + sum(bill.cost or 0.0 for bill in added),
+        )
 
     def scores(self, keys: Sequence[bytes]) -> dict[bytes, Score]:
         """The scored texts among `keys`, with their scores."""

@@ -98,7 +98,9 @@ class LedgerLLM(LLM):  # type: ignore[misc]
 
     def report(self, done: int, total: int) -> None:
         """Tell the parent process the progress of the work."""
-        write_text(Path(self.progress), json.dumps({"done": done, "total": total}))
+        used = self._ledger.used
+        told = {"done": done, "total": total, "tokens": used.tokens, "dollars": used.dollars}
+        write_text(Path(self.progress), json.dumps(told))
 
 
 def refused(error: str, prompt_tokens: int | None = None) -> Completion:

@@ -49,6 +49,8 @@ REASONS: Mapping[str, str] = {
     "copy_of_ancestor": "The evolved prompt is an earlier prompt of its own chain again.",
     "template_words": "The evolved prompt holds words of the rewriting instruction that its parent does not have.",
     "refusal": "The creator declined to write a prompt.",
+    "answer": "The creator answered a prompt instead of writing one.",
+    "other_language": "The new prompt is in another language than the prompt that it was made from.",
     "too_short": "The evolved prompt has fewer characters than `evolve.min_chars`.",
     "too_long": "The text is too long: an evolved prompt for `evolve.max_chars`, a response with its prompt for what "
     "the reward model reads.",
@@ -72,8 +74,6 @@ REASONS: Mapping[str, str] = {
     "not_a_prompt": "The value is neither a text nor a conversation.",
     "not_a_number": "The reward is a text that is no number.",
     "responses_and_rewards_differ_in_number": "The row has not as many rewards as responses.",
-    "answer": "The creator answered a prompt instead of writing one.",
-    "other_language": "The new prompt is in another language than the prompt that it was made from.",
     "null_response": "The table has no text for this response.",
     "null_reward": "The table has no reward for this response.",
     # A reward.
@@ -84,11 +84,12 @@ REASONS: Mapping[str, str] = {
     "nothing_to_compare": "A pairwise reward compares responses, and this is the only one that can be compared.",
     "unscored_by": "One of several rewards could not score the response; which one, and why, follows.",
     "not_scored": "The reward gave neither a number nor a reason.",
+    "no_reward": "The response was trained with, but it got no reward.",
+    # A comparison of two solvers.
     "no_answer": "A side of the comparison has no answer to the prompt, since the call failed.",
     "empty_answer": "An answer is empty: it loses against any other answer, and nobody is asked.",
     "same_answer": "Both sides gave the same answer: a tie, and nobody is asked.",
     "not_asked": "The judge was not asked, since judging ended early; the same command goes on.",
-    "no_reward": "The response was trained with, but it got no reward.",
     # The informativeness of a prompt.
     "no_response": "The prompt has no response at all.",
     "fewer_than_two_complete_responses": "There are two rewards or more, but fewer than two of responses that were not "
@@ -119,6 +120,22 @@ REASONS: Mapping[str, str] = {
     "prompt_unsafe": "Most reviewers find the prompt unsafe.",
 }
 """Every kind of reason, with its meaning."""
+
+GROUPS: Mapping[str, str] = {
+    "gave_up": "A request to a model",
+    "truncated": "A text that a model wrote",
+    DUPLICATE: "A prompt beside other prompts",
+    "null": "A row of the input",
+    NOT_FINITE: "A reward",
+    "no_answer": "A comparison of two solvers",
+    "no_response": "The informativeness of a prompt",
+    "no_scored_response": "A pair",
+    "reviewers_disagree": "A review",
+}
+"""The first reason of each group of REASONS, with what the group is about."""
+
+PAGE = "docs/reasons.md"
+"""The page that lists all reasons."""
 
 # After `call_failed:` comes the kind of the error, if it is known. In every other reason a colon ends the kind.
 _CALL = r"^(call_failed:[a-z_]+)(?:: |$)"

@@ -76,6 +76,19 @@ def test_commands_print_one_object_or_nothing(table: Path) -> None:
     assert eva(table, "build", "--iter", "1", "--json", "--quiet").returncode == 2
 
 
+def test_verify_names_what_is_broken_as_json_and_the_code_is_1(table: Path) -> None:
+    assert eva(table, "build", "--iter", "1", "--quiet").returncode == 0
+    path = table / "data" / "mine" / "preferences" / "iter_1.parquet"
+    pl.read_parquet(path).with_columns(score_chosen=pl.lit(0.5)).write_parquet(path)
+    done = eva(table, "verify", "--iter", "1", "--json")
+    assert done.returncode == 1 and done.stderr == ""
+    values = json.loads(done.stdout)
+    assert list(values) == ["iteration", "source", "problems", "unknown"]
+    assert (values["iteration"], values["source"]) == (1, "data/mine")
+    assert any("preferences/iter_1.parquet" in problem for problem in values["problems"])
+    assert all(isinstance(sentence, str) for sentence in [*values["problems"], *values["unknown"]])
+
+
 def test_an_error_is_a_sentence_and_the_code_1_and_stdout_is_empty(table: Path) -> None:
     done = eva(table, "show", "--iter", "7", "--json")
     assert (done.returncode, done.stdout) == (1, "")

@@ -19,7 +19,7 @@ from small_store import a_manifest
 from eva_data.cli.text.progress import ConsoleReporter
 from eva_data.config.reading import load_config
 from eva_data.dataset.store import Store
-from eva_data.game.play import to_train, untrained
+from eva_data.game.ahead import to_train, untrained
 from eva_data.iteration.run import Run
 
 pytestmark = pytest.mark.slow

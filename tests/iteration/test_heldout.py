@@ -26,6 +26,9 @@ from eva_data.tables.schemas import EVOLUTIONS, MESSAGES, conform
 class Silent:
     """A reporter that says nothing."""
 
+    def foresee(self, stages: object) -> None:
+        pass
+
     def stage(self, name: str, iteration: int) -> object:
         return lambda done, total: None
 

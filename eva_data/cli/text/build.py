@@ -26,7 +26,7 @@ from eva_data.ledger import Ledger
 from eva_data.report.figures import duration
 from eva_data.report.lineage import lineage, relatives
 from eva_data.report.sections.funnel import WORDS
-from eva_data.tables.reasons import explained
+from eva_data.tables.reasons import PAGE, explained
 
 
 def print_build(run: Run, manifest: Manifest, seconds: float, *, already: bool = False) -> None:
@@ -93,7 +93,12 @@ def _flow_table(manifest: Manifest) -> Table:
 
 
 def _rejects_table(manifest: Manifest) -> Table:
-    table = Table(title="Rejected, by reason", title_justify="left")
+    table = Table(
+        title="Rejected, by reason",
+        title_justify="left",
+        caption=f"All reasons: eva-data explain, or {PAGE}",
+        caption_justify="left",
+    )
     table.add_column("stage")
     table.add_column("reason")
     table.add_column("rows", justify="right")

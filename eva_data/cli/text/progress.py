@@ -1,21 +1,24 @@
-"""Shows the progress of a build: one live line below the finished stages on a terminal, else a line now and then."""
+"""Shows the progress of a build: live lines below the finished stages on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.text import Text
 
+from eva_data.calls import StageProgress, Used
 from eva_data.cli.say import end_before_printing, sentence
 from eva_data.cli.text.terminal import Terminal
 from eva_data.foreign import shown_in_line
-from eva_data.jobs.job import Progress as Tell
 from eva_data.report.figures import duration
+from eva_data.report.underway import LINE_SECONDS, NOTHING, Underway, ended_line, label, lines_of
 
-LINE_SECONDS = 15.0
-"""Seconds between two lines of one stage if there is no terminal."""
+BAR, LEAST_BAR = 20, 5
+"""Cells of a progress bar, at most and at least; there is none where fewer are left."""
 
 
 class ConsoleReporter:
@@ -23,11 +26,17 @@ class ConsoleReporter:
 
     def __init__(self) -> None:
         self._console = Terminal(stderr=True)
-        self._shown: _Stage | None = None
+        self._underway = Underway()
+        self._live: Live | None = None
 
-    def stage(self, name: str, iteration: int) -> Tell:
-        label = shown_in_line(f"iteration {iteration}: {name}" if iteration else name)
-        return self._bar(label) if sys.stderr.isatty() else self._lines(label)
+    def foresee(self, stages: Sequence[tuple[str, int]]) -> None:
+        self._underway.foresee(stages)
+
+    def stage(self, name: str, iteration: int) -> StageProgress:
+        name = shown_in_line(name)
+        if sys.stderr.isatty():
+            return self._bar(name, iteration)
+        return lines_of(self._underway, name, iteration, self._say)
 
     def waiting(self, name: str) -> Callable[[float, str], None]:
         said = time.monotonic() - LINE_SECONDS
@@ -46,73 +55,70 @@ class ConsoleReporter:
     def _print(self, text: str) -> None:
         self._console.print(text, soft_wrap=True, markup=False)
 
-    def _bar(self, label: str) -> Tell:
-        if self._shown is not None:
-            self._shown.end()
-        self._shown = _Stage(label, self._console)
-        end_before_printing(self._shown.end)
-        return self._shown.tell
+    def _say(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, markup=False, highlight=False)
 
-    def _lines(self, label: str) -> Tell:
-        self._console.print(label, soft_wrap=True, markup=False, highlight=False)
-        begun = said = time.monotonic()
+    def _bar(self, name: str, iteration: int) -> StageProgress:
+        self._end()
+        stage = self._underway.begin(name, iteration)
+        self._live = Live(_Lines(self._underway), console=self._console, transient=True, refresh_per_second=4)
+        self._live.start()
+        end_before_printing(self._end)
 
-        def tell(done: int, total: int) -> None:
-            nonlocal said
-            now = time.monotonic()
-            if done < total and now - said < LINE_SECONDS:
-                return
-            said = now
-            left = f", {(total - done) * (now - begun) / done:.0f} s left" if 0 < done < total else ""
-            text = f"{label}: {done}/{total}, {_rate(done, begun)}{left}"
-            self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+        def tell(done: int, total: int, used: Used = NOTHING, /) -> None:
+            if self._underway.stage is stage:
+                self._underway.tell(done, total, used)
 
         return tell
 
-
-class _Stage:
-    """The live line of the stage at work. When the stage ends, one line that scrolls away takes its place."""
-
-    def __init__(self, label: str, console: Terminal) -> None:
-        self._label, self._console = label, console
-        self._begun = time.monotonic()
-        self._done: int | None = None
-        self._total: int | None = None
-        self._live = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[count]}", markup=False),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
-        self._task = self._live.add_task(label, total=None, count="starting")
-        self._live.start()
-        self._ended = False
-
-    def tell(self, done: int, total: int) -> None:
-        if self._ended:
+    def _end(self) -> None:
+        """Put the line of the ended stage into the place of the live ones. A second call does nothing."""
+        if self._live is None:
             return
-        self._done, self._total = done, total
-        count = f"{done}/{total} {_rate(done, self._begun)}"
-        self._live.update(self._task, completed=done, total=total, count=count)
-
-    def end(self) -> None:
-        """Put the line of the ended stage into the place of the live one. A second call does nothing."""
-        if self._ended:
-            return
-        self._ended = True
         self._live.stop()
-        seconds = time.monotonic() - self._begun
-        # A stage whose results were all there already tells no count.
-        text = f"{self._label}: {duration(seconds)}"
-        if self._done is not None:
-            of = "" if self._done == self._total else f" of {self._total}"
-            text = f"{self._label}: {self._done}{of} in {duration(seconds)}, {_rate(self._done, self._begun)}"
-        self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+        self._live = None
+        ended = self._underway.end()
+        if ended is not None:
+            self._say(ended_line(ended, self._underway.clock()))
 
 
-def _rate(done: int, begun: float) -> str:
-    """`8.4/s`, or for slower things `28.7 s each`."""
-    seconds = max(time.monotonic() - begun, 1e-3)
-    return f"{seconds / done:.1f} s each" if 0 < done < seconds else f"{done / seconds:.1f}/s"
+class _Lines:
+    """The live lines: the stage at work, and below it all stages if they were foreseen."""
+
+    def __init__(self, underway: Underway) -> None:
+        self._underway = underway
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        stage, now = self._underway.stage, self._underway.clock()
+        if stage is None:
+            return
+        # A full line would make some terminals begin another.
+        width = options.max_width - 1
+        marks = ("#", ".") if options.ascii_only else ("━", "─")
+        if stage.done is None:
+            said = {"count": f"starting, {duration(stage.seconds(now))}"}
+        else:
+            said = {"count": f"{stage.done}/{stage.total}", **stage.figures(now)}
+        yield _line(label(stage.step), stage.share, said, width, marks)
+        if place := self._underway.figures():
+            yield _line("all stages", self._underway.share, {"place": ", ".join(place)}, width, marks)
+
+
+def _line(head: str, share: float, figures: dict[str, str], width: int, marks: tuple[str, str]) -> Text:
+    """Head, bar and figures in one line. What matters least is left out where the line is short."""
+    for least in ("tokens", "rate", "dollars"):
+        if len(head) + 1 + LEAST_BAR + 1 + len(_said(figures)) > width:
+            figures = {name: text for name, text in figures.items() if name != least}
+    said = _said(figures)
+    cells = min(BAR, width - len(head) - len(said) - 2)
+    line = Text(head, no_wrap=True, overflow="ellipsis")
+    if cells >= LEAST_BAR:
+        done = round(cells * share)
+        line.append(" ").append(marks[0] * done, "green").append(marks[1] * (cells - done), "bright_black")
+    line.append(f" {said}")
+    line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def _said(figures: dict[str, str]) -> str:
+    return ", ".join(figures.values())

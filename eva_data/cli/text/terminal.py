@@ -14,6 +14,10 @@ from eva_data.foreign import shown
 class Terminal(Console):
     """A console that prints strings literally: control characters, markup and emoji codes in them have no effect."""
 
+    def __init__(self, *, stderr: bool = False) -> None:
+        # A notebook would get HTML, in which the escapes of `render_str` would be missing.
+        super().__init__(stderr=stderr, force_jupyter=False)
+
     def print(self, *objects: Any, **how: Any) -> None:
         # Only the reporter writes to standard error, and the live display is its own.
         if not self.stderr:

@@ -9,7 +9,7 @@ from eva_data.report.numbers import rejects_by_reason
 from eva_data.report.page.parts import Cell, Section, Share, Stack, Table
 from eva_data.report.sections.yields import depths, strategies
 from eva_data.tables.metrics import column_of
-from eva_data.tables.reasons import explained
+from eva_data.tables.reasons import PAGE, explained
 
 DEEPEST = 8
 """So many depths have bars of their own. Deeper prompts are counted together."""
@@ -73,7 +73,10 @@ def rejected(store: Store) -> Section | None:
         (stage, reason, " ".join(explained(reason)), *(of.get(iteration, 0) for iteration in iterations))
         for (stage, reason), of in counts.items()
     ]
-    lead = "Nothing is dropped in silence: each failure is a row of `rejects`, or an eliminated one of `evolutions`."
+    lead = (
+        "Nothing is dropped in silence: each failure is a row of `rejects`, or an eliminated one of `evolutions`. "
+        f"`eva-data explain` and {PAGE} list all reasons."
+    )
     return Section("rejects", "Rejected, by reason", lead, (Table(columns, tuple(table)),))
 
 

@@ -76,11 +76,18 @@ def _parquet_files(builder: Any, split: str) -> list[object]:
 
 
 def _cannot(dataset: str, split: str, key: str, error: BaseException) -> DataError:
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
     cause = error.__cause__ or error.__context__
     said = first_line(error)
     if cause is not None and first_line(cause) not in said:
         said = f"{said}: {first_line(cause)}"
     block = key.rpartition(".")[0] or key
+    if isinstance(error, ConnectionError) or isinstance(cause, LocalEntryNotFoundError | OfflineModeIsEnabled):
+        return DataError(
+            f"the Hub dataset {dataset} (split {split}) is not on this machine and the Hub cannot be reached: check "
+            f"the network, or download its files and name them by `{block}.path`"
+        )
     return DataError(
         f"the Hub dataset {dataset} (split {split}) cannot be loaded: {said}; correct `{block}.dataset`, "
         f"`{block}.config`, `{block}.split` or `{block}.revision`, or download its files and name them by "

@@ -11,6 +11,7 @@ import click
 
 from eva_data import __version__
 from eva_data.cli import hub, judge, look, measure, play, sweep
+from eva_data.cli.ledger import ledger
 from eva_data.cli.review import review
 from eva_data.cli.say import end_displays, print_defect, say, say_traceback, sentence
 from eva_data.errors import EvaError
@@ -84,5 +85,6 @@ for command in (
     *(look.status, look.show, look.explain, look.report, look.verify),
     *(hub.publish, hub.pull),
     review,
+    ledger,
 ):
     main.add_command(command)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from eva_data.errors import DataError
 
-VERSION = 4
-"""Versions 1 and 2 had no claims and no owners, version 3 neither likelihoods nor designs; their rows stay."""
+VERSION = 5
+"""Versions 1 and 2 had no claims and no owners, 3 neither likelihoods nor designs, 4 no imports; their rows stay."""
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS generations (
@@ -43,6 +43,12 @@ _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS designs (
         name TEXT NOT NULL, sha256 TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (name, sha256)
     ) WITHOUT ROWID""",
+    # Segments of other ledgers that are in this one, each with the rowids of its bills.
+    """CREATE TABLE IF NOT EXISTS imports (
+        sha256 TEXT PRIMARY KEY, first_bill INTEGER, last_bill INTEGER
+    ) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS identity (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL)",
+    "INSERT OR IGNORE INTO identity VALUES (1, lower(hex(randomblob(16))))",
 )
 
 _OWNER_ALONE = 0o600

@@ -96,6 +96,17 @@ class Owners:
         return time.monotonic() - since > DEAD_SECONDS
 
 
+def living(ledger: Ledger) -> list[tuple[str, int]]:
+    """Stage and process of every job that uses the ledger. A job on another machine counts as alive."""
+    rows = ledger.rows("SELECT stage, machine, pid, started FROM owners ORDER BY started")
+    here = _machine()
+    return [
+        (stage, pid)
+        for stage, machine, pid, started in rows
+        if machine != here or abs((_started(pid) or 0.0) - started) <= 1
+    ]
+
+
 def _machine() -> str:
     """The place within which pids are unique: this boot of this machine or container."""
     try:

@@ -16,6 +16,16 @@ from eva_data.calls import Completion, Used
 from eva_data.ledger.file import connect, what_is_wrong
 
 _KEYS_PER_QUERY = 500
+_BATCHES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    "completions": (
+        "key, text, finish_reason, prompt_tokens, completion_tokens, tokens",
+        "generations LEFT JOIN likelihoods USING (key)",
+        ("key",),
+    ),
+    "rewards": ("key, reward, reason", "rewards", ("key",)),
+    "canaries": ("model, probe, answers", "canaries", ("model", "probe")),
+}
+"""Kind -> its columns, its table, and the columns of its key."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +193,74 @@ class Ledger:
             "prompt_tokens": prompt,
             "completion_tokens": completion,
         }
+
+    def identity(self) -> str:
+        """The ledger's own name: 32 hexadecimal digits, drawn when it was made."""
+        [(found,)] = self.rows("SELECT id FROM identity")
+        return str(found)
+
+    def batches(self, kind: str, most: int) -> Iterator[list[tuple[Any, ...]]]:
+        """All `completions`, `rewards` or `canaries`, in the order of their keys, at most `most` at a time."""
+        columns, table, keys = _BATCHES[kind]
+        names, after = ", ".join(keys), tuple(b"" if name == "key" else "" for name in keys)
+        marks = ", ".join("?" * len(keys))
+        statement = f"SELECT {columns} FROM {table} WHERE ({names}) > ({marks}) ORDER BY {names} LIMIT {most}"
+        while rows := self.rows(statement, after):
+            yield rows
+            after = rows[-1][: len(keys)]
+
+    def own_bills(self, *, after: int, most: int) -> list[tuple[Any, ...]]:
+        """Rowid and fields of the next bills that are not imported."""
+        return self.rows(
+            "SELECT rowid, bills.* FROM bills WHERE rowid > ? AND NOT EXISTS"
+            " (SELECT 1 FROM imports WHERE bills.rowid BETWEEN first_bill AND last_bill) ORDER BY rowid LIMIT ?",
+            (after, most),
+        )
+
+    def imported(self) -> set[str]:
+        """The hashes of the segments of other ledgers that are in this one."""
+        return {digest for (digest,) in self.rows("SELECT sha256 FROM imports")}
+
+    def add_segment(self, kind: str, digest: str, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Add the rows of a segment in one transaction, unless it is there; return how many calls differ from ours."""
+        conflicting, bills = 0, (None, None)
+        with self.transaction():
+            if self.rows("SELECT 1 FROM imports WHERE sha256 = ?", (digest,)):
+                return 0
+            if kind == "completions":
+                ours = {key: text for key, text in self.select("text", "generations", [row[0] for row in rows])}
+                conflicting = sum(1 for row in rows if ours.get(row[0], row[1]) != row[1])
+                self.many(
+                    "INSERT OR IGNORE INTO generations (key, text, finish_reason, prompt_tokens, completion_tokens)"
+                    " VALUES (?, ?, ?, ?, ?)",
+                    (row[:5] for row in rows),
+                )
+                likely = ((row[0], row[5]) for row in rows if row[5] is not None and row[0] not in ours)
+                self.many("INSERT OR IGNORE INTO likelihoods VALUES (?, ?)", likely)
+            elif kind == "rewards":
+                self.many("INSERT OR IGNORE INTO rewards (key, reward, reason) VALUES (?, ?, ?)", rows)
+            elif kind == "canaries":
+                self.many("INSERT OR IGNORE INTO canaries VALUES (?, ?, ?)", rows)
+            else:
+                [(last,)] = self.rows("SELECT coalesce(max(rowid), 0) FROM bills")
+                self.many("INSERT INTO bills VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                bills = (last + 1, last + len(rows))
+            self.many("INSERT INTO imports VALUES (?, ?, ?)", [(digest, *bills)])
+        return conflicting
+
+    def in_use(self) -> list[tuple[str, int]]:
+        """Stage and process of every job that has calls under way by its own account; it may be dead."""
+        return self.rows("SELECT stage, pid FROM owners ORDER BY started")
+
+    def vacuum(self) -> None:
+        """Give the space of deleted rows back to the disk, which takes as much free space as the ledger has bytes.
+
+        Bills are never deleted, so their rowids have no gaps and stay as they are.
+        """
+        with what_is_wrong(self.path):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows that a statement finds. Raise DataError if the file is damaged or out of reach."""

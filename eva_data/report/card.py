@@ -30,6 +30,7 @@ from eva_data.report.distributions import shift
 from eva_data.report.examples import examples
 from eva_data.report.figures import dollars
 from eva_data.report.measures.evaluated import card_rows
+from eva_data.report.measures.languages import languages
 from eva_data.report.measures.ratings import rating_summary
 from eva_data.report.pictures import ROLES
 from eva_data.report.plots import plot_names
@@ -92,7 +93,7 @@ def dataset_card(
         .get_template("dataset.md.jinja")
         .render(
             front=yaml.safe_dump(
-                _front(manifests, overview, licence, evaluations, scores),
+                _front(store, manifests, overview, licence, evaluations, scores),
                 sort_keys=False,
                 allow_unicode=True,
                 width=10**6,
@@ -178,6 +179,7 @@ def _config_beside(name: str, splits: Mapping[str, str]) -> list[dict[str, Any]]
 
 
 def _front(
+    store: Store,
     manifests: Sequence[Manifest],
     overview: pl.DataFrame,
     licence: str | None,
@@ -192,10 +194,13 @@ def _front(
     files = [name for manifest in manifests for name in manifest.files]
     tables = [name for name in TABLES if any(path.startswith(f"{name}/") for path in files)]
     pairs = sum(overview["pairs"].to_list())
+    spoken, from_hub = languages(store, manifests[-1].iteration), _source_datasets(manifests)
     return {
         "pretty_name": manifests[-1].config["name"],
         **({"license": licence} if licence else {}),
-        "tags": ["eva", "preference", "dpo", "trl", "self-play", "synthetic", "distilabel"],
+        **({"language": spoken} if spoken else {}),
+        **({"source_datasets": from_hub} if from_hub else {}),
+        "tags": _tags(manifests),
         "task_categories": ["text-generation"],
         "size_categories": [_size(pairs)],
         "configs": [
@@ -212,6 +217,28 @@ def _front(
             {"config_name": name, "features": [_feature(*column) for column in TABLES[name].items()]} for name in tables
         ],
     }
+
+
+def _tags(manifests: Sequence[Manifest]) -> list[str]:
+    """What the Hub finds the dataset by: `rlaif` if a model gave the rewards, `argilla` if people reviewed pairs."""
+    tags = ["eva", "preference", "dpo", "trl", "self-play", "synthetic", "distilabel"]
+    by_models = any(block["backend"] != "verifier" for manifest in manifests for block in _rewards(manifest))
+    reviewed = any(manifest.review is not None for manifest in manifests)
+    return [*tags, *(["rlaif"] if by_models else []), *(["argilla"] if reviewed else [])]
+
+
+def _rewards(manifest: Manifest) -> list[Mapping[str, Any]]:
+    """The blocks that scored responses; none if scored responses were given."""
+    block = manifest.config.get("reward")
+    if block is None:
+        return []
+    return list(block["rewards"]) if block["backend"] == "several" else [block]
+
+
+def _source_datasets(manifests: Sequence[Manifest]) -> list[str]:
+    """The Hub datasets that seeds were taken from. A dataset of this machine is recorded without its owner."""
+    named = ((manifest.config.get("seeds") or {}).get("dataset") for manifest in manifests)
+    return sorted({name for name in named if name and re.fullmatch(r"[\w.-]+/[\w.-]+", name) and name[0] != "."})
 
 
 def _splits(files: Sequence[str]) -> list[dict[str, Any]]:

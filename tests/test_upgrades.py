@@ -31,7 +31,13 @@ PUBLISHED = FIXTURES / "published_by_0_1_0"
 REPO = "alice/game"
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in LEDGERS.iterdir()))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(path.name, marks=[pytest.mark.long] if path.name in ("pairwise", "rewrite") else [])
+        for path in sorted(LEDGERS.iterdir())
+    ],
+)
 def test_a_ledger_of_the_first_release_serves_the_same_build_without_one_model_call(name: str, tmp_path: Path) -> None:
     work = Path(shutil.copytree(LEDGERS / name, tmp_path / name))
     folder, record = work / "data", json.loads((work / "build.json").read_text(encoding="utf-8"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +52,12 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def measured(sweep: Path, name: str) -> None:
+    """Give another sweep the figures of theta_0, which are measured once per folder."""
+    (sweep / "sweeps" / name).mkdir()
+    shutil.copy(sweep / "sweeps/small/theta_0.json", sweep / "sweeps" / name)
+
+
 @pytest.mark.slow
 def test_a_killed_sweep_goes_on_and_asks_nothing_twice(sweep: Path) -> None:
     with Ledger(sweep / "sweeps/small/ledger.sqlite") as ledger:
@@ -63,6 +70,7 @@ def test_a_killed_sweep_goes_on_and_asks_nothing_twice(sweep: Path) -> None:
 
 @pytest.mark.slow
 def test_a_sweep_with_the_same_ledger_asks_only_for_what_is_new(sweep: Path) -> None:
+    measured(sweep, "other")
     (sweep / "other.yaml").write_text(yaml.safe_dump(SWEEP | {"name": "other"}, sort_keys=False), encoding="utf-8")
     command = [sys.executable, "-m", "eva_data.cli", "sweep", "other.yaml", "--arm", "right", "--json"]
     ledger = sweep / "sweeps/small/ledger.sqlite"
@@ -112,6 +120,7 @@ def test_its_reports_name_question_outcome_arms_and_verdict(sweep: Path) -> None
 @pytest.mark.slow
 def test_an_arm_that_fails_is_named_and_the_others_go_on(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sweep)
+    measured(sweep, "failing")
     failing = {
         **SWEEP,
         "name": "failing",
@@ -123,7 +132,8 @@ def test_an_arm_that_fails_is_named_and_the_others_go_on(sweep: Path, monkeypatc
     # The folder of the arm that works is there already, by another name.
     done = CliRunner().invoke(main, ["sweep", "failing.yaml", "--dry-run"])
     assert done.output.splitlines()[1] == "2 arms x 1 seeds = 2 plays of 1 iterations, in sweeps/failing"
-    done = CliRunner().invoke(main, ["sweep", "failing.yaml", "--jobs", "2"])
+    ledger = "sweeps/small/ledger.sqlite"
+    done = CliRunner().invoke(main, ["sweep", "failing.yaml", "--jobs", "2", "--ledger", ledger])
     assert done.exit_code == 1
     assert "dear, seed 1: failed after " in done.output
     assert "none_such" in done.output

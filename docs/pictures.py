@@ -4,7 +4,7 @@ docs/build-live.svg    the terminal of 80 columns and 10 lines while `eva-data r
 docs/build-end.svg     the terminal of 100 columns and 40 lines at its end
 docs/show-page.png     the top of the page of `eva-data show --html`, by Chromium
 
-It needs the dev packages and Chromium, and takes about two minutes.
+It needs the dev packages and Chromium, and takes about four minutes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ import pty
 import re
 import select
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 from fcntl import ioctl
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from termios import TIOCSWINSZ
+from typing import Any
 
 import pyte
 from playwright.sync_api import sync_playwright
@@ -31,24 +34,24 @@ from rich.text import Text
 
 DOCS = Path(__file__).parent
 RUN = ("run", "--iters", "2", "--set", "seeds.sandbox=60")
-LIVE = re.compile(r"iteration 2: respond .* \d+/\d+, .* left")
-"""A line while the solver answers the evolved prompts."""
+LIVE = re.compile(r"iteration 2: estimate .* \d+/\d+, .* left")
+"""The line while theta_1 answers."""
 NAMES = {"default": None, "brown": "yellow", "brightblack": "bright_black"}
 """Colours of pyte by the names that rich has for them."""
 
 
-def screens(words: tuple[str, ...], columns: int, lines: int, folder: Path) -> tuple[list[Text], list[Text]]:
-    """What the terminal of a command shows when LIVE is first met, and at the end."""
+def shown(columns: int, lines: int, folder: Path, *, until: re.Pattern[str] | None = None) -> list[Text]:
+    """What the terminal of RUN in a folder shows at its end, or when a line meets `until`, where the run is ended."""
     parent, child = pty.openpty()
     ioctl(child, TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     outer = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
-    command = [sys.executable, "-m", "eva_data", *words]
+    command = [sys.executable, "-m", "eva_data", *RUN]
     process = subprocess.Popen(
         command, cwd=folder, env=outer | {"TERM": "xterm-256color"}, stdin=child, stdout=child, stderr=child
     )
     os.close(child)
     screen = pyte.Screen(columns, lines)
-    stream, live = pyte.ByteStream(screen), list[Text]()
+    stream, met = pyte.ByteStream(screen), False
     while select.select([parent], [], [], 600)[0]:
         try:
             part = os.read(parent, 65536)
@@ -57,12 +60,15 @@ def screens(words: tuple[str, ...], columns: int, lines: int, folder: Path) -> t
         if not part:
             break
         stream.feed(part)
-        if not live and any(LIVE.search(line) for line in screen.display):
-            live = coloured(screen)
+        met = until is not None and any(until.search(line) for line in screen.display)
+        if met:
+            process.send_signal(signal.SIGINT)
+            break
+    found = coloured(screen)
     os.close(parent)
-    if process.wait():
-        raise SystemExit(f"`eva-data {' '.join(words)}` failed:\n" + "\n".join(screen.display))
-    return live, coloured(screen)
+    if process.wait() and not met:
+        raise SystemExit("the run failed:\n" + "\n".join(screen.display))
+    return found
 
 
 def coloured(screen: pyte.Screen) -> list[Text]:
@@ -70,18 +76,18 @@ def coloured(screen: pyte.Screen) -> list[Text]:
     lines = []
     for row in range(screen.lines):
         line = Text()
-        for column in range(screen.columns):
-            cell = screen.buffer[row][column]
-            colour = (
-                None if cell.fg == "default" else f"#{cell.fg}" if re.fullmatch(r"[0-9a-f]{6}", cell.fg) else cell.fg
-            )
-            colour = {"brown": "yellow", "brightblack": "bright_black"}.get(colour or "", colour)
-            line.append(cell.data, Style(color=colour, bold=cell.bold, italic=cell.italics))
+        for look, cells in groupby((screen.buffer[row][column] for column in range(screen.columns)), key=_look):
+            line.append("".join(cell.data for cell in cells), look)
         line.rstrip()
         lines.append(line)
     while lines and not lines[-1].plain:
         lines.pop()
     return lines
+
+
+def _look(cell: Any) -> Style:
+    colour = f"#{cell.fg}" if re.fullmatch(r"[0-9a-f]{6}", cell.fg) else NAMES.get(cell.fg, cell.fg)
+    return Style(color=colour, bold=cell.bold, italic=cell.italics)
 
 
 def draw(lines: list[Text], columns: int, title: str, path: Path) -> None:
@@ -105,18 +111,12 @@ def photograph(page: Path, path: Path, *, width: int, height: int) -> None:
 
 
 def main() -> None:
-    with TemporaryDirectory() as work:
-        shown = f"eva-data {' '.join(RUN)}"
-        small, large = Path(work, "small"), Path(work, "large")
-        small.mkdir()
-        live, _ = screens(RUN, 80, 10, small)
-        draw(live, 80, shown, DOCS / "build-live.svg")
-        # The ledger of the first run answers the second at once.
-        shutil.copytree(small / "data", large / "data", ignore=shutil.ignore_patterns("manifests"))
-        _, end = screens(RUN, 100, 40, large)
-        draw(end, 100, shown, DOCS / "build-end.svg")
-        subprocess.run([sys.executable, "-m", "eva_data", "show", "--iter", "2", "--html"], cwd=small, check=True)
-        page = small / "data" / "eva-sandbox" / "show_iter_2.html"
+    title = f"eva-data {' '.join(RUN)}"
+    with TemporaryDirectory() as live, TemporaryDirectory() as whole:
+        draw(shown(80, 10, Path(live), until=LIVE), 80, title, DOCS / "build-live.svg")
+        draw(shown(100, 40, Path(whole)), 100, title, DOCS / "build-end.svg")
+        subprocess.run([sys.executable, "-m", "eva_data", "show", "--iter", "2", "--html"], cwd=whole, check=True)
+        page = Path(whole, "data", "eva-sandbox", "show_iter_2.html")
         photograph(page, DOCS / "show-page.png", width=1000, height=760)
 
 

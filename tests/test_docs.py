@@ -240,6 +240,21 @@ def test_the_notebook_is_kept_as_it_ran_and_holds_nothing_of_a_machine() -> None
     assert re.search(r"\d+ pairs with prompt, chosen, rejected", "".join(outputs[-1]["text"]))
 
 
+def test_the_pictures_of_the_readme_are_small_and_load_nothing() -> None:
+    pictures = [CHECKOUT / name for name in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)]
+    assert {"docs/build-live.svg", "docs/build-end.svg", "docs/show-page.png"} <= {
+        str(path.relative_to(CHECKOUT)) for path in pictures
+    }
+    for path in pictures:
+        assert path.stat().st_size < 200_000, path
+        if path.suffix == ".svg":
+            text = path.read_text(encoding="utf-8")
+            assert "http" not in text.replace("http://www.w3.org/2000/svg", "").replace("https://www.textualize.io", "")
+    # The live lines and the next command, in the words of the terminal.
+    assert "all" in (DOCS / "build-live.svg").read_text(encoding="utf-8")
+    assert "Next:" in (DOCS / "build-end.svg").read_text(encoding="utf-8")
+
+
 def test_every_key_of_the_settings_has_a_meaning() -> None:
     rows = re.findall(r"^\| `\w+` \|.*$", PAGES["docs/settings.md"], re.MULTILINE)
     assert len(rows) > 100

@@ -1,4 +1,4 @@
-# make demo | test | test-fast | test-long | check | lint | docs | wheel-test | venv | argilla | real-model | clean
+# make demo | test | test-fast | test-long | notebook | check | lint | docs | wheel-test | venv | argilla | real-model | clean
 #
 # Needs CPython >= 3.11 with venv, git and make, and nothing else.
 #
@@ -21,7 +21,7 @@ ARGILLA := .venv-argilla/ready
 PIP := -m pip --disable-pip-version-check -qq
 TORCH := --no-deps torch==2.13.0 $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)")
 
-.PHONY: demo test test-fast test-long check lint docs wheel-test venv argilla real-model clean
+.PHONY: demo test test-fast test-long notebook check lint docs wheel-test venv argilla real-model clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -39,7 +39,11 @@ test-fast: $(READY)
 test-long: $(READY)
 	$(BIN)/python -m pytest -m long $(TEST)
 
-check: lint test
+# Executes the notebook of the docs: a minute and a half of one processor.
+notebook: $(READY)
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 docs/first-hour.ipynb
+
+check: lint test notebook
 
 lint: $(READY)
 	$(BIN)/ruff check .

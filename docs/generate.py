@@ -4,6 +4,7 @@ docs/settings.md    from the settings' models
 docs/commands.md    from the commands
 docs/reasons.md     from the reasons that `eva-data explain` explains
 docs/results.md     from the sweep files and the results in docs/results/
+docs/notebook.md    from the cells and outputs of docs/first-hour.ipynb, with its pictures as docs/notebook-*.png
 
 python docs/generate.py            # writes all of them
 python docs/generate.py --check    # exits with 1 and names the file that is out of date
@@ -11,8 +12,10 @@ python docs/generate.py --check    # exits with 1 and names the file that is out
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from types import NoneType, UnionType
@@ -65,6 +68,12 @@ _REASONS_HEAD = """# Reasons
 These are all reasons in the column `reason` of [`rejects`, `evolutions` and the other tables](tables.md). A reason may
 have particulars after a colon, such as `contamination:gsm8k` or `call_failed: gave_up: HTTP 500`. `eva-data explain
 REASON` prints the same sentences, and `eva-data explain` lists them all.
+"""
+
+_NOTEBOOK_HEAD = """<!-- docs/generate.py writes this file: run `make docs` after a change of docs/first-hour.ipynb. -->
+
+The notebook is [first-hour.ipynb](first-hour.ipynb), and its table is [scored.jsonl](scored.jsonl).
+
 """
 
 
@@ -238,12 +247,45 @@ def sweeps_page() -> str:
     return results_page(DOCS / "results")
 
 
-PAGES = {
-    "settings.md": settings_page,
-    "commands.md": commands_page,
-    "reasons.md": reasons_page,
-    "results.md": sweeps_page,
-}
+def notebook_page() -> str:
+    """The notebook with its outputs, as a page."""
+    parts, pictures = [], 0
+    for cell in _cells():
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```py\n{source}\n```")
+        for output in cell.get("outputs", ()):
+            if "image/png" in output.get("data", {}):
+                pictures += 1
+                parts.append(f"![Output of the cell above](notebook-{pictures}.png)")
+            else:
+                said = "".join(output["text"] if "text" in output else output["data"]["text/plain"])
+                parts.append(f"```text\n{said.rstrip()}\n```")
+    title, _, rest = "\n\n".join(parts).partition("\n\n")
+    return f"{title}\n\n{_NOTEBOOK_HEAD}{rest}\n"
+
+
+def notebook_pictures() -> dict[str, bytes]:
+    """The pictures of the notebook by the names of their files."""
+    outputs = (output.get("data", {}) for cell in _cells() for output in cell.get("outputs", ()))
+    pictures = [b64decode("".join(data["image/png"])) for data in outputs if "image/png" in data]
+    return {f"notebook-{number}.png": picture for number, picture in enumerate(pictures, 1)}
+
+
+def _cells() -> list[dict[str, Any]]:
+    cells: list[dict[str, Any]] = json.loads((DOCS / "first-hour.ipynb").read_text(encoding="utf-8"))["cells"]
+    return cells
+
+
+def pages() -> dict[str, bytes]:
+    """The content of every generated file by its name."""
+    texts = {
+        "settings.md": settings_page,
+        "commands.md": commands_page,
+        "reasons.md": reasons_page,
+        "results.md": sweeps_page,
+        "notebook.md": notebook_page,
+    }
+    return {name: page().encode() for name, page in texts.items()} | notebook_pictures()
 
 
 def main(arguments: list[str]) -> int:
@@ -251,19 +293,19 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--check"]):
         print(__doc__, file=sys.stderr)
         return 2
-    stale = [name for name, page in PAGES.items() if not _is_current(DOCS / name, page())]
+    stale = {name: content for name, content in pages().items() if not _is_current(DOCS / name, content)}
     if arguments:
         for name in stale:
             print(f"docs/{name} is out of date: run `make docs`", file=sys.stderr)
         return 1 if stale else 0
-    for name in stale:
-        (DOCS / name).write_text(PAGES[name](), encoding="utf-8")
+    for name, content in stale.items():
+        (DOCS / name).write_bytes(content)
         print(f"docs/{name} was written")
     return 0
 
 
-def _is_current(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == text
+def _is_current(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
 
 
 if __name__ == "__main__":

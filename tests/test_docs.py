@@ -229,6 +229,36 @@ def test_the_generated_pages_are_current_and_an_old_one_is_named(tmp_path: Path)
     assert (found.returncode, found.stderr) == (1, "docs/settings.md is out of date: run `make docs`\n")
 
 
+def test_the_notebook_is_kept_as_it_ran_and_holds_nothing_of_a_machine() -> None:
+    text = (DOCS / "first-hour.ipynb").read_text(encoding="utf-8")
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert {output["output_type"] for output in outputs} == {"stream", "display_data", "execute_result"}
+    # No warning and no error: everything that was printed was meant.
+    assert {output["name"] for output in outputs if output["output_type"] == "stream"} == {"stdout"}
+    said = json.dumps([output for output in outputs if "image/png" not in output.get("data", {})])
+    assert not re.search(r"/tmp|/home|/root|/work|\\u001b", said)
+    # A figure, and the pairs of two iterations that `datasets` loads at the end.
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
+    assert re.search(r"\d+ pairs with prompt, chosen, rejected", "".join(outputs[-1]["text"]))
+
+
+def test_the_pictures_of_the_readme_are_small_and_load_nothing() -> None:
+    pictures = [CHECKOUT / name for name in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)]
+    assert {"docs/build-live.svg", "docs/build-end.svg", "docs/show-page.png"} <= {
+        str(path.relative_to(CHECKOUT)) for path in pictures
+    }
+    for path in pictures:
+        assert path.stat().st_size < 200_000, path
+        if path.suffix == ".svg":
+            text = path.read_text(encoding="utf-8")
+            assert "http" not in text.replace("http://www.w3.org/2000/svg", "").replace("https://www.textualize.io", "")
+    # The live lines and the next command, in the words of the terminal.
+    assert "all" in (DOCS / "build-live.svg").read_text(encoding="utf-8")
+    assert "Next:" in (DOCS / "build-end.svg").read_text(encoding="utf-8")
+
+
 def test_every_key_of_the_settings_has_a_meaning() -> None:
     rows = re.findall(r"^\| `\w+` \|.*$", PAGES["docs/settings.md"], re.MULTILINE)
     assert len(rows) > 100

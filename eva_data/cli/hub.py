@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eva_data.calls import StageProgress
 from eva_data.cli.options import (
     config_options,
     findings_option,
@@ -102,7 +103,13 @@ def pull(repo: str, revision: str | None, folder: Path | None, max_gb: float, dr
     from eva_data.cli.text.hub import pulled_text
     from eva_data.hub.pull import pull
 
-    settings = Path("eva.yaml")
+    settings, begun = Path("eva.yaml"), list[StageProgress]()
+
+    def tell(done: int, total: int) -> None:
+        # What is wrong with the name or the network is said before a stage begins.
+        begun[:] = begun or [reporter().stage("pull", 0)]
+        begun[0](done, total)
+
     pulled = pull(
         repo,
         folder or Path("data") / repo.rpartition("/")[2],
@@ -110,7 +117,7 @@ def pull(repo: str, revision: str | None, folder: Path | None, max_gb: float, dr
         max_gb=max_gb,
         settings=settings,
         dry_run=dry_run,
-        on_progress=None if dry_run else reporter().stage("pull", 0),
+        on_progress=None if dry_run else tell,
     )
     found = {name: getattr(pulled, name) for name in ("folder", "iterations", "files", "bytes", "wrote_settings")}
     report(pulled_text(pulled, repo, settings, dry_run=dry_run), repo=repo, **found, dry_run=dry_run)

@@ -64,7 +64,8 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), *, onli
         _set(values, override)
     if path is not None:
         look_beside(path)
-    return parse_config(values, str(source), online=online)
+    # The sandbox's own file is right, so that a fault is in the overrides.
+    return parse_config(values, "the changed settings of the sandbox" if path is None else str(source), online=online)
 
 
 def _sandbox(overrides: Sequence[str], online: bool) -> Path:

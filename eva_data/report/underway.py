@@ -68,7 +68,7 @@ class StageUnderway:
         """`rate`, `tokens`, `dollars` and `left` in words, as far as they are known."""
         if self.done is None:
             return {}
-        said = {"rate": rate(self.done, self.seconds(now))}
+        said = {"rate": rate(self.done, self.seconds(now))} if self.done else {}
         if self.used.tokens:
             said["tokens"] = f"{self.used.tokens / self.seconds(now):,.0f} tokens/s"
         if self.used.dollars:
@@ -167,7 +167,7 @@ def ended_line(ended: StageUnderway, now: float) -> str:
         return f"{label(ended.step)}: {took}"
     of = "" if ended.done == ended.total else f" of {ended.total}"
     figures = [text for name, text in ended.figures(now).items() if name != "left"]
-    return f"{label(ended.step)}: {ended.done}{of} in {took}, {', '.join(figures)}"
+    return ", ".join([f"{label(ended.step)}: {ended.done}{of} in {took}", *figures])
 
 
 def lines_of(underway: Underway, name: str, iteration: int, say: Callable[[str], None]) -> StageProgress:

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from datasets import load_dataset
+from rich.console import Console
 
 from eva_data.cli import main
+from eva_data.cli.text.costs import spent_table
 
 
 def built(folder: Path, rows: Sequence[Mapping[str, object]]) -> str:
@@ -46,3 +48,28 @@ def test_a_build_with_pairs_says_what_is_next(tmp_path: Path, monkeypatch: pytes
     assert "no preference pairs" not in output
     assert 'load_dataset("out", "preferences", split="iter_1")' in output
     assert "Next: eva-data build --iter 2" in output
+
+
+def test_the_first_line_says_what_came_out_and_a_repeated_build_says_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"prompt": p, "response": str(n), "reward": n} for p in ("Why?", "How?") for n in range(2)]
+    rows += [{"prompt": "When?", "response": text, "reward": 1} for text in ("Now.", "Then.")]
+    first = built(tmp_path, rows).splitlines()
+    assert re.fullmatch(r"2 pairs of 3 prompts, in (< 1|\d+) s", next(line for line in first if "pairs of" in line))
+    assert any("Rejected, by reason" in line for line in first)
+    assert any(line.startswith("All reasons: eva-data explain, or docs/reasons.md") for line in first)
+    again = CliRunner().invoke(main, ["build", "--iter", "1"], catch_exceptions=False).output
+    assert "2 pairs of 3 prompts; iteration 1 was there already" in again
+    assert "Rejected" not in again and "┏" not in again
+
+
+def test_what_was_spent_has_short_ids_and_in_100_columns_one_line_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = {"replies": 2, "completions": 360, "prompt_tokens": 4512, "completion_tokens": 3108, "cost": 0.0}
+    names = ("sandbox-steps@8b04acc49b46a0e9", "gpt-5@unknown", "iter_1@c95d96370b089c36")
+    bills = [{"iteration": 1, "stage": "respond", "model": name, "unpriced": 0} | counts for name in names]
+    Console(width=100).print(spent_table(bills))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    models = [line[2] for line in lines if line[:2] == ["1", "respond"]]
+    assert models == ["sandbox-steps@8b04acc4", "gpt-5@unknown", "iter_1@c95d9637"]

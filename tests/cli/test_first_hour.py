@@ -72,6 +72,18 @@ def test_broken_jsonl_is_named_with_its_file_and_line(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_wrong_override_of_the_sandbox_names_no_file_of_the_package(tmp_path: Path) -> None:
+    done = eva(tmp_path, "status", "--set", "smaple.fraction=1")
+    assert done.returncode == 1
+    assert "\nError: the changed settings of the sandbox: unknown key `smaple`" in done.stderr.decode()
+
+
+def test_a_wrong_name_of_a_repo_is_all_that_pull_says(tmp_path: Path) -> None:
+    done = eva(tmp_path, "pull", "mine")
+    assert done.returncode == 1
+    assert done.stderr == b"Error: `mine` does not say whose repo it is: write it as owner/mine\n"
+
+
 def test_a_folder_of_files_is_read_as_seeds_and_one_without_any_is_said(tmp_path: Path) -> None:
     (tmp_path / "eva.yaml").write_text(SEEDS)
     (tmp_path / "seeds").mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -140,6 +141,11 @@ def _verdict(plan: Plan, budget: float) -> str:
     return f"Of the budget of {dollars(budget)}, {dollars(max(left, 0.0))} are left: {answer} for this iteration{also}"
 
 
+def _short(model: str) -> str:
+    """A model's fingerprint with eight digits of its hash or commit. `--json` has it whole."""
+    return re.sub(r"(@[0-9a-f]{8})[0-9a-f]+$", r"\1", model)
+
+
 def spent_table(bills: Sequence[Mapping[str, Any]]) -> Table:
     """A table of the rows of Ledger.bills(), per iteration, stage and model, with the sum."""
     table = _table("Spent")
@@ -151,7 +157,7 @@ def spent_table(bills: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(column, justify="right", overflow="fold")
     for bill in bills:
         counts = (f"{bill[number]:,}" for number in numbers)
-        table.add_row(str(bill["iteration"]), bill["stage"], bill["model"], *counts, _price(bill))
+        table.add_row(str(bill["iteration"]), bill["stage"], _short(bill["model"]), *counts, _price(bill))
     table.add_section()
     total = {key: sum(bill[key] for bill in bills) for key in (*numbers, "cost", "unpriced")}
     table.add_row("total", "", "", *(f"{total[number]:,}" for number in numbers), _price(total))

@@ -97,7 +97,8 @@ def verify(
 @click.option(
     "--embeddings",
     metavar="MODEL",
-    help="Find topics by this sentence-transformers model, a folder or Hub id. Default: by the words of the prompts.",
+    help="Find topics by this embedding model: e5 or minilm, whose weights come with a package, or a folder or Hub id "
+    "for sentence-transformers. Default: by the words of the prompts.",
 )
 @open_option
 @config_options

@@ -32,6 +32,7 @@ from eva_data.iteration.heldout import heldout_prompts
 from eva_data.iteration.run import Run
 from eva_data.ledger import call_key
 from eva_data.models.player import Player, player_of
+from eva_data.report.card import write_card
 from eva_data.rewards.scorers import reward_model
 from eva_data.tables.schemas import EVALUATIONS, MESSAGES
 
@@ -111,7 +112,7 @@ def usual_opponents(solver: str) -> tuple[str, ...]:
 
 
 def evaluate(run: Run, asked: Asked) -> list[Compared]:
-    """Compare the solver with every other side on every set, and keep rows and record in the dataset's folder.
+    """Compare the solver with every other side on every set, and keep rows, record and card in the dataset's folder.
 
     Raise ConfigError if there is no judge, or if a judge is a relative of a player, and the errors of asking a model.
     Everything that was asked before an error is in the ledger and is not asked again.
@@ -131,6 +132,8 @@ def evaluate(run: Run, asked: Asked) -> list[Compared]:
             made += _on_set(run, asked, block)
     for folder in (run.store.state / "jobs" / "iter_0").glob("evaluate-*"):
         shutil.rmtree(folder, ignore_errors=True)
+    if run.store.iterations():
+        write_card(run.store, run.config.publish.licence)
     return made
 
 

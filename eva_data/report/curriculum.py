@@ -48,7 +48,8 @@ def write_report(store: Store, path: Path, embeddings: str | None = None) -> Non
 
 
 def report_page(store: Store, embeddings: str | None = None) -> str:
-    """The report as HTML. `embeddings` is an embedding model for the topics, a folder or a Hub id. None takes words.
+    """The report as HTML. `embeddings` is the embedding model of the topics: e5, minilm, a folder or a Hub id. None
+    takes words.
 
     Raises StaleError without an iteration, and MissingExtraError without the extra `report`.
     """

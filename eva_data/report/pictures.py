@@ -12,7 +12,7 @@ import polars as pl
 
 from eva_data.foreign import visible
 from eva_data.report.distributions import Axis, axis_of, correlations, grid, histogram
-from eva_data.report.measures.evaluated import by_set, longest_lines, theta_lines, unit_of
+from eva_data.report.measures.evaluated import NO_SHARES, by_set, longest_lines, theta_lines, unit_of
 from eva_data.tables.metrics import MEANING, column_of, meaning_of
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def evaluations(figure: Figure, record: EvaluationRecord) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
         thetas = [point[0] for points in series.values() for point in points]
         axes.set_xlim(min(thetas) - 0.5, max(thetas) + 0.5)
-        if unit not in ("rating", "reward"):
+        if unit not in NO_SHARES:
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         if unit == "win rate":
             axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle="--")

@@ -13,6 +13,7 @@ import pytest
 from judge_server import JudgeServer, Prefer
 from odd_server import Answer, Asked, OddServer, refused, said
 from sandbox_runs import error_of, eva
+from small_store import small_store
 
 from eva_data.dataset.evaluations import Compared, read_record, read_rows
 from eva_data.dataset.store import Store
@@ -189,6 +190,18 @@ def test_ties_alone_tell_nothing_apart(tmp_path: Path) -> None:
         made = place.figures()
         assert made.estimate is not None
         assert made.estimate.estimate == 0.5 and made.estimate.low < 0.5 < made.estimate.high
+
+
+def test_the_card_of_the_folder_tells_the_evaluation_and_a_repeated_one_leaves_it(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "compared")
+    with serving() as solver, JudgeServer(longer) as judge:
+        place = Place(tmp_path, solver, (judge,))
+        assert place.evaluate().returncode == 0
+        card = (store.folder / "README.md").read_text()
+        assert "config_name: evaluations" in card and "| `squares` | `own` | `theta_0` | `reference` | win rate 100.0 % [" in card
+        before = (store.folder / "README.md").stat().st_mtime_ns
+        assert place.evaluate().returncode == 0
+        assert (store.folder / "README.md").stat().st_mtime_ns == before
 
 
 def test_empty_and_equal_answers_are_decided_without_a_judge_and_missing_ones_not_at_all(tmp_path: Path) -> None:

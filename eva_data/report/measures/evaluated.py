@@ -10,6 +10,9 @@ from eva_data.dataset.evaluations import Compared, EvaluationRecord
 Ends: TypeAlias = tuple[float, float, float]
 """An estimate with the low and the high end of its interval."""
 
+NO_SHARES = ("rating", "reward")
+"""The units of figures that are no shares from 0 to 1."""
+
 
 def ends_of(value: object) -> Ends | None:
     """An estimate with its ends; None for any other value of the record."""
@@ -27,7 +30,7 @@ def shown(ends: Ends | None, unit: str) -> str | None:
     """An estimate with its interval as it is read, a share as a percentage; None without an estimate."""
     if ends is None:
         return None
-    if unit in ("rating", "reward"):
+    if unit in NO_SHARES:
         return f"{ends[0]:.2f} [{ends[1]:.2f}, {ends[2]:.2f}]"
     return f"{100 * ends[0]:.1f} % [{100 * ends[1]:.1f}, {100 * ends[2]:.1f}]"
 

@@ -120,14 +120,17 @@ def lines(
     x: str = "iteration",
     y: str,
     low: float | None = None,
+    share: bool = False,
 ) -> Chart:
     """One line per series over the iterations: (iteration, value, low end, high end). The ends are bars.
 
     The n-th series has the n-th colour of SERIES, and a marker of its own. `x` and `y` name the axes. `low` is where
-    the axis of the values begins.
+    the axis of the values begins. The values of a `share` are from 0 to 1, and the axis has them in percent.
     """
 
     def draw(axes: Axes) -> None:
+        from matplotlib.ticker import PercentFormatter
+
         for points, colour, marker in zip(series.values(), SERIES, "osD", strict=False):
             places = [point[0] for point in points]
             axes.plot(places, [point[1] for point in points], color=colour, marker=marker, markersize=5, linewidth=1.6)
@@ -142,6 +145,8 @@ def lines(
         if low is not None:
             top = axes.get_ylim()[1]
             axes.set_ylim(low, top + 0.08 * (top - low))
+        if share:
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
 
     return chart(name, caption, draw)
 

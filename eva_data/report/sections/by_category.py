@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from eva_data.dataset.evaluations import Compared
-from eva_data.report.measures.evaluated import ends_of, shown, unit_of
+from eva_data.report.measures.evaluated import NO_SHARES, ends_of, shown, unit_of
 from eva_data.report.page.charts import SERIES, radar
 from eva_data.report.page.parts import Cell, Charts, Figure, Part, Table, Words
 
@@ -66,7 +66,7 @@ def _picture(name: str, pictured: Sequence[Compared], scores: Scores, names: Seq
         for each, values in zip(pictured, series, strict=True)
     )
     caption = f"{unit} on {name}{against} by {what}, numbered as in the table"
-    chart = radar(f"radar-{name}", caption, series, spoken=f"{caption}. {spoken}", share=unit != "rating")
+    chart = radar(f"radar-{name}", caption, series, spoken=f"{caption}. {spoken}", share=unit not in NO_SHARES)
     return Charts((chart,), tuple((each.solver_name, place) for place, each in enumerate(pictured)))
 
 

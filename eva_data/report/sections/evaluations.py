@@ -11,6 +11,7 @@ from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.report.measures.by_topic import by_topic
 from eva_data.report.measures.evaluated import (
+    NO_SHARES,
     by_set,
     contamination_of,
     ends_of,
@@ -111,7 +112,7 @@ def _line(name: str, unit: str, made: Sequence[Compared]) -> Charts | None:
     if not kept:
         return None
     caption = f"{unit} on {name}, theta by theta, with 95 % intervals{of_all}"
-    chart = lines("evaluations", caption, kept, x="theta", y=unit)
+    chart = lines("evaluations", caption, kept, x="theta", y=unit, share=unit not in NO_SHARES)
     return Charts((chart,), tuple((label, place) for place, label in enumerate(kept)))
 
 

@@ -17,7 +17,8 @@ with 96.6 % [94.3, 98.0] and 97.9 % [95.9, 98.9] of the 381 prompts kept. A rule
 among those that it ended, its recall the share of rows of its kinds that some rule ended. Intervals are Wilson's, 95 %.
 
 `--data` names a folder of parquet files with a column `prompt`. Every prompt is made a reply in the form of each
-method, with the prompt's first half as its parent. The script counts how many survive, and how many are unchanged.
+method, with the prompt's first half as its parent. The script counts how many survive a limit of any length, how many
+are unchanged, and how many are longer than the usual limit.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ from eva_data.evolve.rules import Ancestor, Limits, Verdict, judge, read_reply
 
 SETS = Path(__file__).parents[1] / "tests"
 LIMITS = Limits(min_characters=10, max_characters=8000)
+OF_ANY_LENGTH = Limits(min_characters=1, max_characters=sys.maxsize)
+"""How long a prompt may be is a user's setting, so it does not count in how many survive."""
 RULES = {
     "refusal": ("refusal", "asks_back", "chatter", "promise"),
     "answer": ("answer", *map("answer_{}".format, ("code", "creative", "long", "roleplay", "short", "steps", "table"))),
@@ -83,13 +86,13 @@ def strategy_of(method: str) -> Strategy:
     return build_method(method).strategies[0]
 
 
-def fate(method: str, parent: str, reply: str) -> Fate:
+def fate(method: str, parent: str, reply: str, limits: Limits = LIMITS) -> Fate:
     """Read a reply and check it as a chain does."""
     strategy = strategy_of(method)
     text = read_reply(Completion(reply, "stop", None, None), strategy)
     if isinstance(text, Verdict):
         return Fate(None, text.reason)
-    verdict = judge(text, strategy, [Ancestor("parent", parent)], LIMITS)
+    verdict = judge(text, strategy, [Ancestor("parent", parent)], limits)
     return Fate(text, None if verdict is None else verdict.reason)
 
 
@@ -147,16 +150,20 @@ def survival(folder: Path, wrong: bool) -> None:
             continue
         prompts = table["prompt"].unique(maintain_order=True).to_list()
         for method, form in FORMS.items():
-            survived = exact = 0
+            survived = exact = long = 0
             for prompt in prompts:
                 said = " ".join(prompt.split()) if method == "self_instruct" else prompt
                 words = prompt.split()
-                found = fate(method, " ".join(words[: max(2, len(words) // 2)]), form.format(said))
+                found = fate(method, " ".join(words[: max(2, len(words) // 2)]), form.format(said), OF_ANY_LENGTH)
+                long += len(said) > LIMITS.max_characters
                 survived += found.reason is None
                 exact += found.reason is None and found.text is not None and found.text.strip() == said.strip()
                 if wrong and (found.reason or (found.text or "").strip() != said.strip()):
                     print(f"      {method} {found.reason}: {prompt[:120]!r}")
-            print(f"{path.stem:32} {method:16} {wilson(survived, len(prompts))}  unchanged {exact / len(prompts):.1%}")
+            print(
+                f"{path.stem:32} {method:16} {wilson(survived, len(prompts))}  unchanged {exact / len(prompts):.1%}, "
+                f"{long} longer than {LIMITS.max_characters} characters"
+            )
             total, of = total + survived, of + len(prompts)
     print(f"{'all':49} {wilson(total, of)}")
 

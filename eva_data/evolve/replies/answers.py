@@ -44,6 +44,8 @@ _question_label = compiled(lambda: patterns("question_labels"))
 _VALUE = re.compile(r"(?:[\w ]{2,24}: )?\S+|[A-Z][\w ]{1,24}: \S+ \S+", re.ASCII)
 """A single word, path or number, with or without a name before it."""
 _WIDE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]{2,}")
+_WIDE_WORDS = 12
+"""More characters than this in a script without blanks are more than a value."""
 _ECHO = 0.6
 """A first sentence repeats the parent's request if at least this share of its words is in the parent."""
 _TO_BE_CONTINUED = re.compile(r"\n[^\n]{0,40}[:：]\s*\Z")
@@ -54,6 +56,7 @@ _USERS_OWN = re.compile(r"\b(?:i|my|me)\b", re.IGNORECASE)
 _NUMBERED_NAME = re.compile(r"\b[A-Z]\w+ [A-Z]\w+ I\b(?!')|\b[A-Z]\w+ I(?=[.,;:?!)]|'s\b|\Z)")
 """The numeral in "World War I" and "Elizabeth I's reign", which is no pronoun."""
 _opinion = compiled(lambda: patterns("opinions"))
+_assigns = compiled(lambda: patterns("assigns"))
 _FIRST, _LAST = 4, 3
 """A long prompt asks in one of its first `_FIRST` or its last `_LAST` sentences."""
 _FEW_WORDS = 3
@@ -74,9 +77,13 @@ def is_answer(text: str, parent: str) -> bool:
     shape = shape_of(hidden)
     if not shape.prose and not shape.items:
         return False
-    if _VALUE.fullmatch(hidden.strip()) and not _labelled_task().search(hidden) and not any(shape.asking):
+    if _is_value(hidden.strip()) and not _labelled_task().search(hidden) and not any(shape.asking):
         return True
-    if _letter().match(hidden) and not _letter().match(parent):
+    if (
+        _letter().match(hidden)
+        and not _letter().match(parent)
+        and not (shape.prose and begins_with_command(shape.prose[0]))
+    ):
         return True
     if _is_taken_from(text, parent) and not any(shape.asking):
         return True
@@ -96,7 +103,10 @@ def is_answer(text: str, parent: str) -> bool:
         said = [
             each for sentence, each in zip(shape.prose, shape.asking, strict=True) if not re.search(r"[(;={]", sentence)
         ]
-        return not any(each.clearly for each in said) and _code().match(parent) is None
+        return (
+            not (any(each.clearly for each in said) or (_is_spoken(shape.prose[-1]) and any(said[-1:])))
+            and _code().match(parent) is None
+        )
     if _is_way_to_do_it(shape, hidden, parent):
         return True
     if len(shape.prose) == 2 and is_question(shape.prose[0]) and _because().match(shape.prose[1]):
@@ -108,12 +118,25 @@ def is_answer(text: str, parent: str) -> bool:
     if any(each.clearly for each in shape.asking):
         if any(each.clearly and _is_users_own(said) for said, each in zip(shape.prose, shape.asking, strict=True)):
             return False
-        edges = (*shape.asking[:_FIRST], *shape.asking[-_LAST:])
-        few = sum(each.clearly for each in shape.asking) < _FEW_ASK * len(shape.prose)
-        return few and len(shape.prose) > _LONG and not any(each.clearly for each in edges)
+        if any(_assigns().match(sentence) for sentence in shape.prose):
+            return False
+        spoken = [each for said, each in zip(shape.prose, shape.asking, strict=True) if each or _is_spoken(said)]
+        edges = (*spoken[:_FIRST], *spoken[-_LAST:])
+        few = sum(each.clearly for each in spoken) < _FEW_ASK * len(spoken)
+        return few and len(spoken) > _LONG and not any(each.clearly for each in edges)
     if any(shape.asking) and len(shape.prose) <= 3:
         return False
     return _could_answer(hidden, shape, asked=parent.rstrip().endswith(("?", "？", "؟")))
+
+
+def _is_value(text: str) -> bool:
+    """Whether the text is a single word, path or number. A sentence of a script without blanks is none."""
+    return _VALUE.fullmatch(text) is not None and sum(map(len, _WIDE.findall(text))) <= _WIDE_WORDS
+
+
+def _is_spoken(line: str) -> bool:
+    """Whether a line has the words of a sentence. A row of a table or a part of a formula has fewer."""
+    return len(re.findall(r"[^\W\d_]{2,}", line)) >= 4 or _WIDE.search(line) is not None
 
 
 def _extends_what_asks_nothing(text: str, parent: str) -> bool:

@@ -9,6 +9,7 @@ import json
 import re
 import unicodedata
 from http import HTTPStatus
+from itertools import pairwise
 
 from eva_data.evolve.replies.chatter import is_placeholder
 from eva_data.evolve.replies.requests import asks, sentences
@@ -18,11 +19,19 @@ _HALF = 0.5
 """A text is a repetition if at least this share of its letters and digits stands in one repetition."""
 _SPOILT = 0.1
 """A text is broken if at least this share of its characters is broken."""
+_FEW_LETTERS = 0.2
+_ARTICLES = frozenset({"the", "a", "an"})
+_JOINING = frozenset({"and", "or", "but"})
+_SMALL = _ARTICLES | _JOINING | frozenset("of to by for with into which as at in on from is was were it if".split())  # noqa: SIM905
+"""Small words of English. None of them follows an article."""
 _ERRORS = frozenset({"error", "errors", "detail", "exception", "traceback"})
 
 _STATUS = "|".join(f"{status.value} {status.phrase}" for status in HTTPStatus if status >= 400)
 _MESSAGE = re.compile(
-    rf"(?:[\w .]{{0,24}}\berror(?: code)?\b[^\w\n]{{0,3}}(?:\d{{3}}\b|:)|(?:http )?(?:{_STATUS}))",
+    rf"(?:[\w .]{{0,24}}\berror(?: code)?\b[^\w\n]{{0,3}}(?:\d{{3}}\b|:)|(?:http )?(?:{_STATUS})"
+    r"|(?:the )?(?:request|connection|gateway|upstream|server|api|model|service|rate|worker)\b[^.,;?!\n]{0,30}"
+    r"\b(?:timed out|timeout|overloaded|unavailable|refused|reset|aborted|exceeded|rate.limited|too many requests)"
+    r"|you (?:have )?exceeded your (?:current )?(?:quota|limit))",
     re.IGNORECASE,
 )
 _TRY_AGAIN = re.compile(r"\b(?:try|retry|wait|contact|check|see)\b", re.IGNORECASE)
@@ -36,6 +45,8 @@ def what_is_broken(text: str, parent: str) -> str | None:
     for what, found in (
         ("the text repeats itself", _repeats),
         ("the text consists of broken characters", _is_spoilt),
+        ("the text is no language", _is_salad),
+        ("the text consists of signs", _is_signs),
         ("the text is a server's error", _is_error),
         ("the text is a placeholder", is_placeholder),
     ):
@@ -58,6 +69,30 @@ def _is_spoilt(text: str) -> bool:
     return none > 1 and none >= _SPOILT * len(shown)
 
 
+def _is_salad(text: str) -> bool:
+    """Whether many words of a text are small English words in an order that no sentence has: "the of", "and and"."""
+    words = re.findall(r"[^\W\d_]+|[^\w\s]", text.lower())
+    pairs = sum(1 for pair in pairwise(words) if _is_no_pair(*pair))
+    return pairs > 1 and pairs >= _SPOILT * len(words)
+
+
+def _is_no_pair(first: str, second: str) -> bool:
+    return (
+        (first in _ARTICLES and second in _SMALL)
+        or (first == second and first in _SMALL)
+        or (first in _JOINING and second in _JOINING and (first, second) != ("and", "or"))
+    )
+
+
+def _is_signs(text: str) -> bool:
+    """Whether a short text has words, but far more signs than letters, and no digits between them."""
+    shown = [character for character in text if not character.isspace()]
+    letters = sum(map(str.isalpha, shown))
+    return (
+        len(shown) <= _LONGEST_MESSAGE and letters < _FEW_LETTERS * len(shown) and not re.search(r"[^\W\d_]{3}", text)
+    )
+
+
 def _asks_more(sentence: str) -> bool:
     """Whether a sentence asks for more than another try, or is written in the first person, as a user writes."""
     return _OWN.search(sentence) is not None or (asks(sentence) and _TRY_AGAIN.search(sentence) is None)
@@ -75,4 +110,8 @@ def _is_error(text: str) -> bool:
         return False
     if not isinstance(value, dict):
         return False
-    return any(str(key).lower() in _ERRORS for key in value) or value.get("object") == "error"
+    return (
+        any(str(key).lower() in _ERRORS for key in value)
+        or value.get("object") == "error"
+        or ({"message", "code"} <= value.keys() <= {"message", "code", "type", "param", "status", "request_id"})
+    )

@@ -79,6 +79,10 @@ _CYRILLIC = ["be", "bg", "kk", "mk", "ru", "sr", "uk"]
 _ARABIC = ["ar", "fa", "ur", "ug"]
 _DEVANAGARI = ["hi", "mr", "ne"]
 _OF_SCRIPT = {"latin": _LATIN, "cyrillic": _CYRILLIC, "arabic": _ARABIC, "devanagari": _DEVANAGARI}
+_FEW_HAN = 4
+"""So few Han characters alone are Chinese as well as Japanese."""
+_CHINESE = frozenset("么这们说为吗讲谈写请给对时问题诗关译释绍简哪谁怎你它")
+"""Characters that Japanese does not use."""
 _TELLING = {
     "es": "¿¡ñ",
     "pt": "ãõç",
@@ -114,6 +118,8 @@ def is_other_language(text: str, parent: str) -> bool:
         return False
     found = _script(new)
     if found is None:
+        return False
+    if (script, found) == ("han", "kana") and sum(map(str.isalpha, own)) <= _FEW_HAN and not set(own) & _CHINESE:
         return False
     if script != found:
         return not any(_script(part) == script for part in re.split(r"[：:；;，,、.!?。！？\n]", new))

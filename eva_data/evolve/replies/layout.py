@@ -20,6 +20,16 @@ _STATES = re.compile(rf"(?:\s+\w+ing)?\s+(?:by\b|{_STATING.pattern})", re.IGNORE
 """The predicate of a statement about the thing that was named: "Prompt engineering is the practice"."""
 
 
+_GERUND = re.compile(
+    r"\W*(?:convert|translat|summari[sz]|writ|calculat|comput|describ|explain|compar|rewrit|list|nam|solv|identify|classify"
+    r"|rearrang|sort|find|creat|design|plan|edit|pars|count|generat)ing (?!.*(?:[=≈]|"
+    r"\b(?:is|are|was|were|has|have|can|will|gives|yields|makes|results|helps|takes|requires|means|needs|becomes)\b))"
+    r"(?:\S+ ){0,7}\S+",
+    re.IGNORECASE,
+)
+"""A task that is named by its activity: "Converting 85 F to Celsius"."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """The form of a text."""
@@ -53,6 +63,8 @@ def shape_of(hidden: str) -> Layout:
 
 def is_noun_phrase(sentence: str) -> bool:
     """Whether a sentence names the wanted text and nothing else: "A riddle about a clock, in four lines"."""
+    if _GERUND.fullmatch(sentence):
+        return True
     named = _genre().match(sentence)
     if named is None or not sentence.replace(MASK, "").isascii():
         return False

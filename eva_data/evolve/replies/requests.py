@@ -22,6 +22,8 @@ _QUOTED = re.compile(
     r"|(?<![\w'])'(?=\S)[^'\n]{2,400}(?<=\S)'(?!\w)|(?<!\w)‘[^’\n]{3,400}’(?!\w)"
 )
 _SENTENCE = re.compile(r"(?<=[.!?…؟।])[\"”»)*_]*\s+|(?<=[。！？])|\n+")
+_QUOTING = 60
+"""After so many characters of a command, an offer is part of the text that the command is about."""
 _NUMBER = re.compile(r"^([^\S\n]*(?:\d{1,2}|[a-zA-Z])[.)])\s+", re.MULTILINE)
 
 _LEAD = (
@@ -87,7 +89,8 @@ def is_question(sentence: str) -> bool:
 
 def is_offer(sentence: str) -> bool:
     """Whether an assistant speaks of its own task: it offers, invites, or asks for instructions."""
-    return _offers().search(sentence) is not None
+    offer = _offers().search(sentence)
+    return offer is not None and not (offer.start() > _QUOTING and begins_with_command(sentence))
 
 
 def begins_with_command(sentence: str) -> bool:

@@ -117,7 +117,7 @@ def main() -> None:
         draw(shown(100, 40, Path(whole)), 100, title, DOCS / "build-end.svg")
         subprocess.run([sys.executable, "-m", "eva_data", "show", "--iter", "2", "--html"], cwd=whole, check=True)
         page = Path(whole, "data", "eva-sandbox", "show_iter_2.html")
-        photograph(page, DOCS / "show-page.png", width=1000, height=760)
+        photograph(page, DOCS / "show-page.png", width=1000, height=1000)
 
 
 if __name__ == "__main__":

@@ -137,6 +137,15 @@ def test_without_a_terminal_each_stage_is_plain_lines() -> None:
     assert done.stdout == "line 0\nNext: build\n"
 
 
+def test_a_terminal_breaks_sentences_between_words_and_a_pipe_keeps_them_whole() -> None:
+    sentence = " ".join(f"word{number}" for number in range(30))
+    program = f"from eva_data.cli.text.terminal import Terminal\nTerminal().print({sentence!r}, soft_wrap=True)"
+    shown = screen(program, 80, 10)
+    assert len(shown) > 1 and " ".join(shown) == sentence
+    piped = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert piped.stdout == f"{sentence}\n"
+
+
 NOTEBOOK = """
 class ZMQInteractiveShell:
     pass

@@ -22,6 +22,9 @@ class Terminal(Console):
         # Only the reporter writes to standard error, and the live display is its own.
         if not self.stderr:
             end_displays()
+        if self.is_terminal:
+            # A terminal gets lines that end between words, and a file or pipe whole sentences.
+            how = how | {"soft_wrap": False}
         super().print(*objects, **how)
 
     def render_str(self, text: str, **how: Any) -> Text:

@@ -216,6 +216,13 @@ def test_another_language_than_the_parents_is_found(parent: str, text: str, othe
         ('Explain {"error": 404} to a child.', "Explain errors.", None),
         ("What does \ufffd mean in a log?", "What is Unicode?", None),
         ("Buffalo buffalo Buffalo buffalo buffalo buffalo Buffalo buffalo: parse it.", "Parse this.", None),
+        ("Name a snack for a hiker who walks all day. " * 4, "Name a snack.", "the text repeats itself"),
+        ("Komet Komet und und der der der Schweif Schweif Bahn", "Was ist ein Komet?", "the text repeats itself"),
+        ("rain of the with into rain the of and the by to", "What is rain?", "the text is no language"),
+        ("}}}}{{{ ;;; <<>> //// 0x00", "What is rain?", "the text consists of signs"),
+        ("Request timed out. Please retry later.", "What is rain?", "the text is a server's error"),
+        ("My request timed out after 30 s. How do I raise the limit?", "What is rain?", None),
+        ("Ask the OR gate and the AND gate for the in-depth view.", "What is a gate?", None),
     ],
 )
 def test_a_reply_in_which_no_text_is_left_is_broken(text: str, parent: str, broken: str | None) -> None:
@@ -310,6 +317,7 @@ FLOORS = {
     "replies_a.jsonl": {"good prompts kept": 0.99, "good prompts kept exactly": 0.99, "bad replies caught": 0.99},
     "replies_b.jsonl": {"good prompts kept": 0.98, "good prompts kept exactly": 0.98, "bad replies caught": 0.97},
     "replies_c.jsonl": {"good prompts kept": 0.99, "good prompts kept exactly": 0.99, "bad replies caught": 0.98},
+    "replies_d.jsonl": {"good prompts kept": 0.96, "good prompts kept exactly": 0.95, "bad replies caught": 0.92},
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections import Counter
 from http import HTTPStatus
 from itertools import pairwise
 
@@ -19,6 +20,9 @@ _HALF = 0.5
 """A text is a repetition if at least this share of its letters and digits stands in one repetition."""
 _SPOILT = 0.1
 """A text is broken if at least this share of its characters is broken."""
+_OFTEN = 4
+_DOUBLED = 0.25
+"""A text is a repetition if at least this share of its words follows itself."""
 _FEW_LETTERS = 0.2
 _ARTICLES = frozenset({"the", "a", "an"})
 _JOINING = frozenset({"and", "or", "but"})
@@ -31,10 +35,13 @@ _MESSAGE = re.compile(
     rf"(?:[\w .]{{0,24}}\berror(?: code)?\b[^\w\n]{{0,3}}(?:\d{{3}}\b|:)|(?:http )?(?:{_STATUS})"
     r"|(?:the )?(?:request|connection|gateway|upstream|server|api|model|service|rate|worker)\b[^.,;?!\n]{0,30}"
     r"\b(?:timed out|timeout|overloaded|unavailable|refused|reset|aborted|exceeded|rate.limited|too many requests)"
+    r"|(?:请求失败|請求失敗|服务器?(?:错误|繁忙|不可用)|サーバー?エラー|내부 서버 오류)"
     r"|you (?:have )?exceeded your (?:current )?(?:quota|limit))",
     re.IGNORECASE,
 )
-_TRY_AGAIN = re.compile(r"\b(?:try|retry|wait|contact|check|see)\b", re.IGNORECASE)
+_TRY_AGAIN = re.compile(
+    r"\b(?:try|retry|wait|contact|check|see|reduce|shorten)\b|请?稍后|重试|再试|後ほど|다시 시도", re.IGNORECASE
+)
 _OWN = re.compile(r"\b(?:i|my|me|we|our)\b", re.IGNORECASE)
 _LONGEST_MESSAGE = 300
 """Characters."""
@@ -58,8 +65,20 @@ def what_is_broken(text: str, parent: str) -> str | None:
 def _repeats(text: str) -> bool:
     """Whether at least half of the text is one piece of up to 40 characters, repeated 8 times or more in a row."""
     whole = sum(map(str.isalnum, text))
+    if _repeats_words(text):
+        return True
     longest = max((sum(map(str.isalnum, found["all"])) for found in _REPEATED.finditer(text)), default=0)
     return longest > 0 and longest >= _HALF * whole
+
+
+def _repeats_words(text: str) -> bool:
+    """Whether most sentences are one sentence, or many words or Han characters stand twice in a row."""
+    said = [sentence.casefold() for sentence in sentences(text)]
+    if len(said) >= _OFTEN and max(Counter(said).values()) > _HALF * len(said):
+        return True
+    parts = re.findall(r"[\u4e00-\u9fff]|[^\W\d_]+|[^\w\s]", text)
+    doubled = sum(first == second and first.isalpha() for first, second in pairwise(parts))
+    return doubled >= _OFTEN and doubled >= _DOUBLED * len(parts)
 
 
 def _is_spoilt(text: str) -> bool:
@@ -71,14 +90,14 @@ def _is_spoilt(text: str) -> bool:
 
 def _is_salad(text: str) -> bool:
     """Whether many words of a text are small English words in an order that no sentence has: "the of", "and and"."""
-    words = re.findall(r"[^\W\d_]+|[^\w\s]", text.lower())
+    words = re.findall(r"[^\W\d_]+|[^\w\s]", text)
     pairs = sum(1 for pair in pairwise(words) if _is_no_pair(*pair))
     return pairs > 1 and pairs >= _SPOILT * len(words)
 
 
 def _is_no_pair(first: str, second: str) -> bool:
     return (
-        (first in _ARTICLES and second in _SMALL)
+        (first.lower() in _ARTICLES and second in _SMALL)
         or (first == second and first in _SMALL)
         or (first in _JOINING and second in _JOINING and (first, second) != ("and", "or"))
     )

@@ -68,7 +68,9 @@ _PROMISE = re.compile(
     r"\bi(?:'ve|'ll|'d| have| will| would| can| am|'m)\b|\blet me\b",
     re.IGNORECASE,
 )
-_BRACKETS = re.compile(r"\[{1,2}[^\[\]\n]{3,80}\]{1,2}|\{{1,2}[^{}\n]{3,80}\}{1,2}|<[^<>\n]{3,80}>|\([^()\n]{3,80}\)")
+_BRACKETS = re.compile(
+    r"\[{1,2}[^\[\]\n]{3,80}\]{1,2}|\{{1,2}[^{}\n]{3,80}\}{1,2}|<[^<>\n]{3,80}>|\([^()\n]{3,80}\)|[【（][^【】（）\n]{3,80}[】）]"
+)
 _A_SENTENCE = 24
 _OWN = re.compile(r"\b(?:i|my|me|we|our)\b", re.IGNORECASE)
 

@@ -132,6 +132,9 @@ def is_other_language(text: str, parent: str) -> bool:
     if whole is None:
         return False
     likeliest = max(whole, key=lambda name: whole[name])
+    likely = _probabilities(own, script) or {}
+    if _by_words(own) == likeliest or likely.get(likeliest, 0.0) > likely.get(known, 0.0):
+        return False
     alike = any({known, likeliest} <= group for group in _ALIKE)
     if alike and _is_told(text, likeliest, known):
         return True

@@ -22,6 +22,8 @@ from eva_data.evolve.replies.words import compiled, patterns
 
 _BEGINNING = 3
 """A refusal is looked for in so many sentences at the beginning."""
+_SHORT = 4
+"""A text of so few sentences, one of which is about the writer's own rewriting, holds no prompt."""
 _REACH = 160
 """A refusal is looked for in so many characters of a sentence."""
 
@@ -33,6 +35,7 @@ _agreement = compiled(
     lambda: rf"\W*(?:{patterns('agreements')}|{patterns('greetings')}|thanks?(?: you)?)\W*(?:there)?\W*"
 )
 _promises = compiled(lambda: patterns("promises"))
+_rewriting_itself = compiled(lambda: patterns("rewriting_itself"))
 _to_you = compiled(lambda: patterns("to_you"))
 _elsewhere = compiled(lambda: patterns("elsewhere"))
 
@@ -40,6 +43,8 @@ _elsewhere = compiled(lambda: patterns("elsewhere"))
 def is_refusal(text: str) -> bool:
     """Whether the writer of the text declines to write the prompt, and asks for nothing in a user's voice."""
     found = sentences(masked(text))
+    if len(found) <= _SHORT and any(_rewriting_itself().search(sentence) for sentence in found):
+        return True
     beginning = found[:_BEGINNING]
     declining = [number for number, sentence in enumerate(beginning) if _is_declining(sentence, beginning[:number])]
     if not declining:
@@ -91,7 +96,9 @@ def _is_chatter(sentence: str) -> bool:
     """Whether a sentence agrees, offers, promises the prompt, or asks which prompt the user wants."""
     if is_offer(sentence) or _agreement().fullmatch(sentence) is not None or _to_you().search(sentence) is not None:
         return True
-    return _promises().search(sentence) is not None and not begins_with_command(sentence)
+    if begins_with_command(sentence) or (len(sentence) > _REACH and asks(sentence)):
+        return False
+    return _promises().search(sentence) is not None
 
 
 def _is_an_assistants(sentence: str) -> bool:

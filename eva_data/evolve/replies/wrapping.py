@@ -10,7 +10,11 @@ import re
 
 from eva_data.evolve.replies.requests import asking, is_offer, masked, sentences
 
-_NOUN = r"(?:prompt|instruction|query|question|task|request|message|response|version|output|answer|result|final|text)"
+_NOUN = (
+    r"(?:prompt|instruction|query|question|task|request|message|response|version|output|answer|result|final|text"
+    r"|[^\W\d_]+[_-]prompt|prompt[_-][^\W\d_]+|aufforderung|aufgabe|consigne|invite|instrucción|instrução|richiesta"
+    r"|запрос|промпт|提示|プロンプト|프롬프트)"
+)
 _QUOTES = (
     ('"', '"'),
     ("“", "”"),

@@ -76,7 +76,7 @@ def _repeats_words(text: str) -> bool:
     said = [sentence.casefold() for sentence in sentences(text)]
     if len(said) >= _OFTEN and max(Counter(said).values()) > _HALF * len(said):
         return True
-    parts = re.findall(r"[\u4e00-\u9fff]|[^\W\d_]+|[^\w\s]", text)
+    parts: list[str] = re.findall(r"[\u4e00-\u9fff]|[^\W\d_]+|[^\w\s]", text)
     doubled = sum(first == second and first.isalpha() for first, second in pairwise(parts))
     return doubled >= _OFTEN and doubled >= _DOUBLED * len(parts)
 

@@ -198,7 +198,8 @@ def test_the_card_of_the_folder_tells_the_evaluation_and_a_repeated_one_leaves_i
         place = Place(tmp_path, solver, (judge,))
         assert place.evaluate().returncode == 0
         card = (store.folder / "README.md").read_text()
-        assert "config_name: evaluations" in card and "| `squares` | `own` | `theta_0` | `reference` | win rate 100.0 % [" in card
+        assert "config_name: evaluations" in card
+        assert "| `squares` | `own` | `theta_0` | `reference` | win rate 100.0 % [" in card
         before = (store.folder / "README.md").stat().st_mtime_ns
         assert place.evaluate().returncode == 0
         assert (store.folder / "README.md").stat().st_mtime_ns == before

@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from training import Arguments, Json, fail, load_tokenizer, refuse_other_vocabulary, write_json
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import ModelConfig
+from vllm_beside import VllmPolicy, refuse_divided, take_present_weights
 
 from eva_data.calls import Chain, Completion, FinishReason, Request, Sampling, valid_unicode
 from eva_data.config import Estimate, Evolve, Pair
@@ -75,6 +76,8 @@ class Play(TrainerCallback):
         refuse_other_vocabulary(len(self.tokenizer) - 1, self.training, model)
         usable = {row["prompt_id"]: row for row in seeds if self.fits(row["prompt"])}
         self.counts = {"read": len(seeds), "prompt_too_long": len(seeds) - len(usable)}
+        if self.asks_policy:
+            refuse_divided(self.training)
         beside = Path(self.own.game)
         if self.main:
             too_long = [row["prompt_id"] for row in seeds if row["prompt_id"] not in usable]
@@ -86,8 +89,8 @@ class Play(TrainerCallback):
             rules=Rules(own.prompts, own.evolved, own.n_new, own.n_new_bootstrap, own.capacity, own.from_buffer),
             seed=self.training.seed,
             record=beside.with_name("record.jsonl") if self.main else None,
-            evolve=None if own.static else self.on_main(self.evolver(settings)),
-            estimate=self.on_main(self.estimate) if fresh or own.priority == "estimate" else None,
+            evolve=None if own.static else self.on_main(self.evolver(settings), by_policy=self.game["creator"] is None),
+            estimate=self.on_main(self.estimate, by_policy=True) if fresh or own.priority == "estimate" else None,
             only_high=fresh,
             selection=Selection(
                 Estimate.model_validate(self.game["estimate"]),
@@ -96,6 +99,12 @@ class Play(TrainerCallback):
                 self.game["band"],
             ),
         )
+
+    @property
+    def asks_policy(self) -> bool:
+        """Whether the model that is trained is asked between the steps."""
+        fresh = self.game["content"]["online"]["estimate"] == "fresh" or self.own.priority == "estimate"
+        return fresh or (self.game["creator"] is None and not self.own.static)
 
     def evolver(self, settings: Evolve) -> LiveEvolve | None:
         if not self.main:
@@ -113,7 +122,8 @@ class Play(TrainerCallback):
         return LiveEvolve.of(creator, settings, seed=self.training.seed, fits=self.fits)
 
     def policy(self, sampling: Sampling) -> Policy:
-        return Policy.of(
+        kind = VllmPolicy if self.training.use_vllm else Policy
+        policy = kind.of(
             self.model,
             self.tokenizer,
             sampling,
@@ -122,6 +132,7 @@ class Play(TrainerCallback):
             batch_size=GENERATED_TOGETHER,
             system=self.game["content"]["system"],
         )
+        return policy.beside(self.trainer) if isinstance(policy, VllmPolicy) else policy
 
     def estimate(self, rows: Sequence[Json], step: int) -> dict[str, list[Answer]]:
         """Answers to new prompts, as many to each as a step takes."""
@@ -150,11 +161,16 @@ class Play(TrainerCallback):
             "max_tokens": training.max_new_tokens if pairs else training.max_completion_length,
         }
 
-    def on_main(self, work: Any) -> Any:
-        """Let the main process do `work`, with the model in evaluation mode, and give the result to every process."""
+    def on_main(self, work: Any, *, by_policy: bool) -> Any:
+        """Let the main process do `work`, with the model in evaluation mode, and give the result to every process.
+
+        `by_policy` says whether the model that is trained is asked for it.
+        """
 
         def done(*arguments: Any) -> Any:
             result = [None]
+            if by_policy and self.training.use_vllm:
+                take_present_weights(self.trainer)
             if self.main:
                 training = self.model.training
                 self.model.eval()

@@ -43,6 +43,7 @@ from training import (
 )
 from trl import GRPOConfig, GRPOTrainer, ModelConfig, RLOOConfig, RLOOTrainer, get_peft_config
 from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
+from vllm_beside import refuse_missing_vllm
 
 from eva_data.errors import EvaError
 from eva_data.tables.schemas import PROMPTS
@@ -90,6 +91,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[OnlineArgum
         )
     training.gradient_accumulation_steps = rows // together
     refuse_resampling(own, training)
+    refuse_missing_vllm(training)
     if in_groups:
         if training.num_iterations != 1:
             fail("`num_iterations` is not 1, but each step's prompts are trained on once: leave it out")

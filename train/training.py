@@ -44,7 +44,10 @@ ORIGIN = "trained_on.json"
 """The file in each checkpoint that `--resume` compares."""
 
 BY_CONTENT = ("algorithm", "dataset", "split", "revision", "model_", "reference_", "replay")
-NO_EFFECT = ("output_dir", "resume", "progress", "logging_", "save_", "report_to", "run_name", "disable_tqdm")
+NO_EFFECT = (
+    *("output_dir", "resume", "progress", "logging_", "save_", "report_to", "run_name", "disable_tqdm"),
+    *("vllm_server_", "vllm_group_port", "vllm_gpu_"),
+)
 COMPUTED = ("accelerator_config", "dataloader_", "debug", "gradient_checkpointing", "hub_", "pad_", "use_c")
 """Beginnings of arguments that `settings` leaves out. They are recorded elsewhere, do not change the weights, or leave
 their defaults without the user."""

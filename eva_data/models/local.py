@@ -19,6 +19,8 @@ from eva_data.models.rendering import render
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from eva_data.models.decode import Decoded
+
 
 class TransformersLLM(LedgerLLM):
     """A causal language model that transformers runs on one device.
@@ -123,19 +125,7 @@ class TransformersLLM(LedgerLLM):
         )
 
     def _compute(self, prompts: Sequence[list[int]], keys: Sequence[bytes]) -> dict[bytes, Completion]:
-        from eva_data.models.decode import sample_batch
-
-        sampling = Sampling(**self.sampling)
-        samples = sample_batch(
-            self._model,
-            prompts,
-            [derived_seed(key) for key in keys],
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            max_tokens=sampling.max_tokens,
-            end_tokens=self._end_tokens,
-            pad_token=self._tokenizer.pad_token_id or 0,
-        )
+        samples = self._sample(prompts, [derived_seed(key) for key in keys])
         decoded = self._tokenizer.batch_decode(
             [sample.tokens for sample in samples], skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
@@ -148,6 +138,21 @@ class TransformersLLM(LedgerLLM):
             )
             for key, prompt, sample, text in zip(keys, prompts, samples, decoded, strict=True)
         }
+
+    def _sample(self, prompts: Sequence[list[int]], seeds: Sequence[int]) -> list[Decoded]:
+        from eva_data.models.decode import sample_batch
+
+        sampling = Sampling(**self.sampling)
+        return sample_batch(
+            self._model,
+            prompts,
+            seeds,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            end_tokens=self._end_tokens,
+            pad_token=self._tokenizer.pad_token_id or 0,
+        )
 
     def tokenise(self, request: Request) -> Any:
         """The tokens of a request, or a failed Completion if the request cannot be made."""

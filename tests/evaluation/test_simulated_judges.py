@@ -169,7 +169,7 @@ def mean_rating(centre: float) -> float:
 
 @pytest.mark.long
 @pytest.mark.parametrize("centre", [3.0, 6.0, 9.0])
-@pytest.mark.parametrize("n", [80, 805])
+@SETTINGS
 def test_mt_bench_covers_the_planted_mean_rating(n: int, centre: float) -> None:
     rule = rule_called("mt_bench")
     assert rule.read is not None

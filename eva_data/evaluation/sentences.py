@@ -97,9 +97,8 @@ def difference_sentence(found: Difference, adjusted_p: float) -> str:
     )
     verdict = _verdict(apart, 0.0) if adjusted_p < 0.05 else None
     what = f"{verdict} than" if verdict else "not distinguishable at this size from"
-    return (
-        f"{found.solver} is {what} {found.against} on {found.set}: {shape} over {apart.n} prompts, p = {adjusted_p:.2g}."
-    )
+    size = f"over {apart.n} prompts, p = {adjusted_p:.2g}"
+    return f"{found.solver} is {what} {found.against} on {found.set}: {shape} {size}."
 
 
 def _verdict(interval: Interval, even: float) -> str | None:

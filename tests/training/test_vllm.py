@@ -56,7 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         place = self.path.partition("?")[0]
         info = {"vllm_config": {"model_config": {"logprobs_mode": "processed_logprobs"}}}
-        self.answer({"/v1/models": {"data": [{"id": "tiny"}]}, "/server_info": info}.get(place, {}))
+        known: dict[str, dict[str, Any]] = {"/v1/models": {"data": [{"id": "tiny"}]}, "/server_info": info}
+        self.answer(known.get(place, {}))
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)) or b"{}")

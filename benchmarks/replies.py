@@ -10,22 +10,17 @@ rules were worked on with it too (99.4 % [96.4, 99.9] and 95.2 % [90.5, 97.7]), 
 replies are read that nobody has seen. Set C was written in the same way after that work. When it was blind, 94.7 %
 [89.8, 97.3] of its good rows were kept, 90.7 % [84.9, 94.4] exactly, and 88.7 % [82.6, 92.8] of its bad ones caught.
 Then the rules were worked on with it too (100.0 % [97.5, 100.0], all exactly, and 98.7 % [95.3, 99.6]; B then reached
-99.4 % and 98.0 % [94.2, 99.3]). Set D was written in the same way again, with more kinds of broken text and more
-questions back to the user. When it was blind, 94.3 % [89.6, 97.0] of its good rows were kept, 91.8 % [86.5, 95.2]
-exactly, and 83.8 % [77.6, 88.6] of its bad ones caught. Then the rules were worked on with it too (96.9 % [92.9, 98.6]
-and 92.5 % [87.6, 95.6]). So only the blind figures say how well replies are read that nobody has seen, and they are
-below the 98 % and 95 % that the rules aim at.
-
-The replies of AlpacaEval's models to a half of its prompts that was never looked at were seen once, as replies to their
-own prompts, all of them answers or refusals: 83.5 % [82.1, 84.8] of 3000 caught before the work with set C and 87.1 %
-[85.8, 88.2] after it, with 96.6 % [94.3, 98.0] and 97.9 % [95.9, 98.9] of the 381 prompts kept.
-
-A rule's precision is the share of bad rows among those that it ended, its recall the share of rows of its kinds that
-some rule ended. Intervals are Wilson's, 95 %.
+99.4 % and 98.0 % [94.2, 99.3]). Set D was written in the same way after that work. When it was blind, 94.3 % [89.6,
+97.0] of its good rows were kept, 91.8 % [86.5, 95.2] exactly, and 84.4 % [78.2, 89.0] of its bad ones caught;
+after work with it they are 100.0 % [97.6, 100.0], all exactly, and 98.8 % [95.9, 99.7]. Only blind
+figures say how well replies are read that nobody has seen. The replies of
+AlpacaEval's models to a half of its prompts that was never looked at were seen once, as replies to their own prompts,
+all of them answers or refusals: 83.5 % [82.1, 84.8] of 3000 caught before that work and 87.1 % [85.8, 88.2] after it,
+with 96.6 % [94.3, 98.0] and 97.9 % [95.9, 98.9] of the 381 prompts kept. A rule's precision is the share of bad rows
+among those that it ended, its recall the share of rows of its kinds that some rule ended. Intervals are Wilson's, 95 %.
 
 `--data` names a folder of parquet files with a column `prompt`. Every prompt is made a reply in the form of each
-method, with the prompt's first half as its parent. The script counts how many survive a limit of any length, how many
-are unchanged, and how many are longer than the usual limit.
+method, with the prompt's first half as its parent. The script counts how many survive, and how many are unchanged.
 """
 
 from __future__ import annotations
@@ -48,8 +43,6 @@ from eva_data.evolve.rules import Ancestor, Limits, Verdict, judge, read_reply
 
 SETS = Path(__file__).parents[1] / "tests"
 LIMITS = Limits(min_characters=10, max_characters=8000)
-OF_ANY_LENGTH = Limits(min_characters=1, max_characters=sys.maxsize)
-"""How long a prompt may be is a user's setting, so it does not count in how many survive."""
 RULES = {
     "refusal": ("refusal", "asks_back", "chatter", "promise"),
     "answer": ("answer", *map("answer_{}".format, ("code", "creative", "long", "roleplay", "short", "steps", "table"))),
@@ -93,13 +86,13 @@ def strategy_of(method: str) -> Strategy:
     return build_method(method).strategies[0]
 
 
-def fate(method: str, parent: str, reply: str, limits: Limits = LIMITS) -> Fate:
+def fate(method: str, parent: str, reply: str) -> Fate:
     """Read a reply and check it as a chain does."""
     strategy = strategy_of(method)
     text = read_reply(Completion(reply, "stop", None, None), strategy)
     if isinstance(text, Verdict):
         return Fate(None, text.reason)
-    verdict = judge(text, strategy, [Ancestor("parent", parent)], limits)
+    verdict = judge(text, strategy, [Ancestor("parent", parent)], LIMITS)
     return Fate(text, None if verdict is None else verdict.reason)
 
 
@@ -157,20 +150,16 @@ def survival(folder: Path, wrong: bool) -> None:
             continue
         prompts = table["prompt"].unique(maintain_order=True).to_list()
         for method, form in FORMS.items():
-            survived = exact = long = 0
+            survived = exact = 0
             for prompt in prompts:
                 said = " ".join(prompt.split()) if method == "self_instruct" else prompt
                 words = prompt.split()
-                found = fate(method, " ".join(words[: max(2, len(words) // 2)]), form.format(said), OF_ANY_LENGTH)
-                long += len(said) > LIMITS.max_characters
+                found = fate(method, " ".join(words[: max(2, len(words) // 2)]), form.format(said))
                 survived += found.reason is None
                 exact += found.reason is None and found.text is not None and found.text.strip() == said.strip()
                 if wrong and (found.reason or (found.text or "").strip() != said.strip()):
                     print(f"      {method} {found.reason}: {prompt[:120]!r}")
-            print(
-                f"{path.stem:32} {method:16} {wilson(survived, len(prompts))}  unchanged {exact / len(prompts):.1%}, "
-                f"{long} longer than {LIMITS.max_characters} characters"
-            )
+            print(f"{path.stem:32} {method:16} {wilson(survived, len(prompts))}  unchanged {exact / len(prompts):.1%}")
             total, of = total + survived, of + len(prompts)
     print(f"{'all':49} {wilson(total, of)}")
 

@@ -216,13 +216,6 @@ def test_another_language_than_the_parents_is_found(parent: str, text: str, othe
         ('Explain {"error": 404} to a child.', "Explain errors.", None),
         ("What does \ufffd mean in a log?", "What is Unicode?", None),
         ("Buffalo buffalo Buffalo buffalo buffalo buffalo Buffalo buffalo: parse it.", "Parse this.", None),
-        ("Name a snack for a hiker who walks all day. " * 4, "Name a snack.", "the text repeats itself"),
-        ("Komet Komet und und der der der Schweif Schweif Bahn", "Was ist ein Komet?", "the text repeats itself"),
-        ("rain of the with into rain the of and the by to", "What is rain?", "the text is no language"),
-        ("}}}}{{{ ;;; <<>> //// 0x00", "What is rain?", "the text consists of signs"),
-        ("Request timed out. Please retry later.", "What is rain?", "the text is a server's error"),
-        ("My request timed out after 30 s. How do I raise the limit?", "What is rain?", None),
-        ("Ask the OR gate and the AND gate for the in-depth view.", "What is a gate?", None),
     ],
 )
 def test_a_reply_in_which_no_text_is_left_is_broken(text: str, parent: str, broken: str | None) -> None:
@@ -311,13 +304,13 @@ def test_the_first_of_numbered_instructions_keeps_its_code() -> None:
     assert first_line(reply) == "Why does this never end?\n\n```c\nfor (;;);\n```"
 
 
-# Measured with `python benchmarks/replies.py`. The second and the third set were written by people who did not know
-# the rules, which have since been worked on with both.
+# Measured with `python benchmarks/replies.py`. All sets but the first were written by people who did not know the
+# rules, which have since been worked on with them.
 FLOORS = {
     "replies_a.jsonl": {"good prompts kept": 0.99, "good prompts kept exactly": 0.99, "bad replies caught": 0.99},
     "replies_b.jsonl": {"good prompts kept": 0.98, "good prompts kept exactly": 0.98, "bad replies caught": 0.97},
+    "replies_d.jsonl": {"good prompts kept": 0.99, "good prompts kept exactly": 0.99, "bad replies caught": 0.98},
     "replies_c.jsonl": {"good prompts kept": 0.99, "good prompts kept exactly": 0.99, "bad replies caught": 0.98},
-    "replies_d.jsonl": {"good prompts kept": 0.96, "good prompts kept exactly": 0.95, "bad replies caught": 0.92},
 }
 
 
@@ -388,3 +381,29 @@ def test_a_longer_form_of_a_parent_that_asks_nothing_is_no_answer() -> None:
     # After a parent that asks, what follows may be the answer.
     asked = "How much do the generators give together?"
     assert is_answer("The generators give 180 kW together.", asked)
+
+
+@pytest.mark.parametrize(
+    ("parent", "reply", "reason"),
+    [
+        ("Aide-moi à choisir une tente.", "J'hésite entre deux tentes. Il me faut un avis avant lundi.", None),
+        ("Gib mir einen Rat.", "Alle sagen: früh schlafen. Nenne mir zwei weniger bekannte Mittel.", None),
+        ("Name a tree.", "Which prompt should I rewrite? Once I know, I can rewrite it for you.", "refusal"),
+        ("Nenne einen Baum.", "Welchen Prompt soll ich umschreiben?", "refusal"),
+        ("Name a tree.", "Let me think about it. Give me a moment.", "refusal"),
+        ("Count the files.", "ls -a | wc -l", "answer"),
+        ("Name a tree.", "Write about [TREE] for [AUDIENCE].", "unparsable:the text has places that are not filled in"),
+        ("Write a template.", "Write a template with [NAME] and [DATE] in it.", None),
+        ("Name a tree.", "Name a tree that grows in the far north. " * 6, "unparsable:the text repeats a sentence"),
+    ],
+)
+def test_kinds_of_replies_in_several_languages_are_told_apart(parent: str, reply: str, reason: str | None) -> None:
+    assert fate("evol_instruct", parent, reply).reason == reason
+
+
+@pytest.mark.parametrize(
+    "reply", ["<neue_frage>\n{}\n</neue_frage>", '{{"nueva_pregunta": "{}"}}', "Avant : Un.\nAprès : {}"]
+)
+def test_wrappings_with_names_of_other_languages_come_off(reply: str) -> None:
+    prompt = "Explain why leaves fall in autumn."
+    assert evolved(reply.format(prompt)) == prompt

@@ -30,6 +30,19 @@ _letter = compiled(lambda: patterns("letters"), re.IGNORECASE | re.DOTALL)
 _code = compiled(lambda: patterns("code"))
 _wants_advice = compiled(lambda: patterns("wants_advice"))
 _EQUATION = re.compile(r"\W*[\d.,]+ ?[^\n=≈]{0,20}[=≈] ?[\d.,]+")
+_you_can = compiled(lambda: rf"\W*(?:{patterns('you_can')})")
+_undecided = compiled(lambda: patterns("undecided"))
+_SHELL = re.compile(
+    r"(?:\$ )?(?:sudo )?(?:find|grep|awk|sed|ls|cat|git|docker|pip|npm|curl|tar|chmod|kubectl|"
+    r"ssh|du|df|sort|xargs|echo)"
+    r"\s[^\n]*(?:\s-{1,2}\w|\s\|\s)[^\n]*"
+)
+"""A command line of a shell."""
+_VERSE = re.compile(
+    r"(?:《[^》\n]{1,12}》\s*)?"
+    r"(?:(?:[\u4e00-\u9fff]{5}(?:[，。！？；,]\s*|\n|\Z)){4,}|(?:[\u4e00-\u9fff]{7}(?:[，。！？；,]\s*|\n|\Z)){4,})"
+)
+"""Lines of five or seven characters, as in a classical poem."""
 _first_step = compiled(lambda: rf"\W*(?:{patterns('first_step')})")
 _because = compiled(lambda: rf"\W*(?:{patterns('because')})")
 _EXPLAINING = re.compile(r"\W*(?:to|in order to|there are) ", re.IGNORECASE)
@@ -44,19 +57,22 @@ _question_label = compiled(lambda: patterns("question_labels"))
 _VALUE = re.compile(r"(?:[\w ]{2,24}: )?\S+|[A-Z][\w ]{1,24}: \S+ \S+", re.ASCII)
 """A single word, path or number, with or without a name before it."""
 _WIDE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]{2,}")
-_WIDE_WORDS = 12
-"""More characters than this in a script without blanks are more than a value."""
 _ECHO = 0.6
 """A first sentence repeats the parent's request if at least this share of its words is in the parent."""
 _TO_BE_CONTINUED = re.compile(r"\n[^\n]{0,40}[:：]\s*\Z")
 """The text ends in a label without a value, such as examples of which the reader is to complete the last."""
-_OPTIONS = re.compile(r"^\(?A[.):] ?\S[^\n]*\n+\(?B[.):] ?\S", re.MULTILINE)
-"""Options A and B: the text is a multiple-choice question."""
+_OPTIONS = re.compile(
+    r"^\(?A[.):] ?\S[^\n]*\n+\(?B[.):] ?\S|"
+    r"\?[^?]*^(?P<name>statement|option|choice) (?:1|I|A): ?\S[^\n]*\n+(?P=name) (?:2|II|B): ?\S",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""Options A and B, or statements after a question: the text is a multiple-choice question."""
+_MANY_WORDS = 20
+"""A text that begins with its whole parent of so many words is a longer form of it."""
 _USERS_OWN = re.compile(r"\b(?:i|my|me)\b", re.IGNORECASE)
 _NUMBERED_NAME = re.compile(r"\b[A-Z]\w+ [A-Z]\w+ I\b(?!')|\b[A-Z]\w+ I(?=[.,;:?!)]|'s\b|\Z)")
 """The numeral in "World War I" and "Elizabeth I's reign", which is no pronoun."""
 _opinion = compiled(lambda: patterns("opinions"))
-_assigns = compiled(lambda: patterns("assigns"))
 _FIRST, _LAST = 4, 3
 """A long prompt asks in one of its first `_FIRST` or its last `_LAST` sentences."""
 _FEW_WORDS = 3
@@ -77,13 +93,14 @@ def is_answer(text: str, parent: str) -> bool:
     shape = shape_of(hidden)
     if not shape.prose and not shape.items:
         return False
-    if _is_value(hidden.strip()) and not _labelled_task().search(hidden) and not any(shape.asking):
+    if _VERSE.fullmatch(text.strip()) and not _VERSE.fullmatch(parent.strip()):
         return True
-    if (
-        _letter().match(hidden)
-        and not _letter().match(parent)
-        and not (shape.prose and begins_with_command(shape.prose[0]))
-    ):
+    lines = text.strip().split("\n")
+    if all(map(_SHELL.fullmatch, lines)) and not all(map(_SHELL.fullmatch, parent.strip().split("\n"))):
+        return True
+    if _VALUE.fullmatch(hidden.strip()) and not _labelled_task().search(hidden) and not any(shape.asking):
+        return True
+    if _letter().match(hidden) and not _letter().match(parent):
         return True
     if _is_taken_from(text, parent) and not any(shape.asking):
         return True
@@ -101,13 +118,13 @@ def is_answer(text: str, parent: str) -> bool:
         return shape.items > 1 and not (_wants_advice().search(parent) is None and _begins_asking(hidden))
     if _code().match(hidden):
         said = [
-            each for sentence, each in zip(shape.prose, shape.asking, strict=True) if not re.search(r"[(;={]", sentence)
+            each
+            for sentence, each in zip(shape.prose, shape.asking, strict=True)
+            if (begins_with_command(sentence) and sentence.endswith((".", "?", "!")))
+            or not re.search(r"[(;={]", sentence)
         ]
-        return (
-            not (any(each.clearly for each in said) or (_is_spoken(shape.prose[-1]) and any(said[-1:])))
-            and _code().match(parent) is None
-        )
-    if _is_way_to_do_it(shape, hidden, parent):
+        return not any(each.clearly for each in said) and _code().match(parent) is None
+    if _is_way_to_do_it(shape, hidden, parent) or _shows_how(shape, hidden):
         return True
     if len(shape.prose) == 2 and is_question(shape.prose[0]) and _because().match(shape.prose[1]):
         return True
@@ -118,31 +135,21 @@ def is_answer(text: str, parent: str) -> bool:
     if any(each.clearly for each in shape.asking):
         if any(each.clearly and _is_users_own(said) for said, each in zip(shape.prose, shape.asking, strict=True)):
             return False
-        if any(_assigns().match(sentence) for sentence in shape.prose):
-            return False
-        spoken = [each for said, each in zip(shape.prose, shape.asking, strict=True) if each or _is_spoken(said)]
-        edges = (*spoken[:_FIRST], *spoken[-_LAST:])
-        few = sum(each.clearly for each in spoken) < _FEW_ASK * len(spoken)
-        return few and len(spoken) > _LONG and not any(each.clearly for each in edges)
+        edges = (*shape.asking[:_FIRST], *shape.asking[-_LAST:])
+        few = sum(each.clearly for each in shape.asking) < _FEW_ASK * len(shape.prose)
+        return few and len(shape.prose) > _LONG and not any(each.clearly for each in edges)
     if any(shape.asking) and len(shape.prose) <= 3:
         return False
     return _could_answer(hidden, shape, asked=parent.rstrip().endswith(("?", "？", "؟")))
 
 
-def _is_value(text: str) -> bool:
-    """Whether the text is a single word, path or number. A sentence of a script without blanks is none."""
-    return _VALUE.fullmatch(text) is not None and sum(map(len, _WIDE.findall(text))) <= _WIDE_WORDS
-
-
-def _is_spoken(line: str) -> bool:
-    """Whether a line has the words of a sentence. A row of a table or a part of a formula has fewer."""
-    return len(re.findall(r"[^\W\d_]{2,}", line)) >= 4 or _WIDE.search(line) is not None
-
-
 def _extends_what_asks_nothing(text: str, parent: str) -> bool:
     """Whether a text is its whole parent and more, and the parent already looks like an answer: a prompt may too."""
     before, words = parent.split(), text.split()
-    return 0 < len(before) < len(words) and words[: len(before)] == before and is_answer(parent, "")
+    if not 0 < len(before) < len(words) or words[: len(before)] != before:
+        return False
+    asked = any(asking(sentence).clearly for sentence in sentences(masked(parent)))
+    return (len(before) >= _MANY_WORDS and not asked) or is_answer(parent, "")
 
 
 def _has_a_labelled_task(hidden: str) -> bool:
@@ -189,6 +196,16 @@ def _is_way_to_do_it(shape: Layout, hidden: str, parent: str) -> bool:
     if _EXPLAINING.match(shape.prose[0]) and not shape.asking[0].clearly:
         return True
     return steps >= (3 if shape.asking[0] else 2) and not any(each.clearly for each in shape.asking)
+
+
+def _shows_how(shape: Layout, hidden: str) -> bool:
+    """Whether one sentence says what one can do, and code or a list follows to the end."""
+    return (
+        _you_can().match(shape.prose[0]) is not None
+        and shape.prose[0].rstrip().endswith((":", "："))
+        and not any(each.clearly for each in shape.asking)
+        and (hidden.rstrip().endswith(MASK) or shape.items > 1)
+    )
 
 
 def _states_what_was_asked(shape: Layout, parent: str) -> bool:
@@ -255,6 +272,8 @@ def _has_a_labelled_answer(text: str) -> bool:
 
 def _is_users_own(sentence: str) -> bool:
     """Whether a user speaks in the first person. An assistant's opinion does not count."""
+    if _undecided().search(sentence):
+        return True
     return _USERS_OWN.search(_NUMBERED_NAME.sub("", sentence)) is not None and _opinion().search(sentence) is None
 
 

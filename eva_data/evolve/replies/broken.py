@@ -8,40 +8,48 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections import Counter
 from http import HTTPStatus
-from itertools import pairwise
+from itertools import groupby
 
 from eva_data.evolve.replies.chatter import is_placeholder
-from eva_data.evolve.replies.requests import asks, sentences
+from eva_data.evolve.replies.requests import asking, asks, masked, sentences
+from eva_data.evolve.replies.words import compiled, patterns
 
 _REPEATED = re.compile(r"(?=(\S.{0,39}?)\s*(?:\1\s*){7})(?P<all>\1\s*(?:\1\s*)+)", re.DOTALL)
 _HALF = 0.5
 """A text is a repetition if at least this share of its letters and digits stands in one repetition."""
 _SPOILT = 0.1
 """A text is broken if at least this share of its characters is broken."""
-_OFTEN = 4
-_DOUBLED = 0.25
-"""A text is a repetition if at least this share of its words follows itself."""
-_FEW_LETTERS = 0.2
-_ARTICLES = frozenset({"the", "a", "an"})
-_JOINING = frozenset({"and", "or", "but"})
-_SMALL = _ARTICLES | _JOINING | frozenset("of to by for with into which as at in on from is was were it if".split())  # noqa: SIM905
-"""Small words of English. None of them follows an article."""
 _ERRORS = frozenset({"error", "errors", "detail", "exception", "traceback"})
 
 _STATUS = "|".join(f"{status.value} {status.phrase}" for status in HTTPStatus if status >= 400)
 _MESSAGE = re.compile(
-    rf"(?:[\w .]{{0,24}}\berror(?: code)?\b[^\w\n]{{0,3}}(?:\d{{3}}\b|:)|(?:http )?(?:{_STATUS})"
-    r"|(?:the )?(?:request|connection|gateway|upstream|server|api|model|service|rate|worker)\b[^.,;?!\n]{0,30}"
-    r"\b(?:timed out|timeout|overloaded|unavailable|refused|reset|aborted|exceeded|rate.limited|too many requests)"
-    r"|(?:请求失败|請求失敗|服务器?(?:错误|繁忙|不可用)|サーバー?エラー|내부 서버 오류)"
-    r"|you (?:have )?exceeded your (?:current )?(?:quota|limit))",
+    rf"(?:[\w .]{{0,24}}\berror(?: code)?\b[^\w\n]{{0,3}}(?:\d{{3}}\b|:)|(?:http )?(?:{_STATUS}))",
     re.IGNORECASE,
 )
 _TRY_AGAIN = re.compile(
-    r"\b(?:try|retry|wait|contact|check|see|reduce|shorten)\b|请?稍后|重试|再试|後ほど|다시 시도", re.IGNORECASE
+    r"\b(?:try|retry|wait|contact|check|see|reduce|shorten|lower|increase)\b|"
+    r"再试|重试|稍后|erneut|später|réessay|plus tard|inténtelo|más tarde|riprova|più tardi|tente novamente|mais tarde|"
+    r"попробуйте|повторите|позже|再試行|しばらく|다시 시도|나중에|لاحق|पुनः प्रयास|opnieuw|później|tekrar deneyin",
+    re.IGNORECASE,
 )
+_errors = compiled(lambda: rf"\W*(?:{patterns('errors')})")
+_instructs = compiled(lambda: rf"\W*(?:please )?(?:{patterns('instructs')})")
+_BLANKS = re.compile(r"(?<![\w\])])\[\s*(?:\.{3}|…|[^\W\d][^\[\]\n.=\"'(]{1,30})\s*\](?![(\[])|\{\{[^{}\n]{2,30}\}\}")
+"""Unfilled places, such as "[TOPIC]"."""
+_SPEAKS_OF_BLANKS = re.compile(
+    r"\b(?:template|placeholder|bracket|parentes|klammer|tussen haakjes|nawias|köşeli|"
+    r"fill|blank|variable|vorlage|platzhalter|modèle|crochet|plantilla|corchete|"
+    r"modello|segnaposto|modelo|colchete|шаблон|скобк)|模板|占位|括号|括弧|テンプレート|빈칸|괄호|템플릿|قالب|टेम्पलेट",
+    re.IGNORECASE,
+)
+_WORD_AGAIN = re.compile(r"(?<!\w)([^\W\d_]{3,})(?:[\s,;]+\1){4,}\W*\Z", re.IGNORECASE)
+_UNKNOWN = re.compile(r"<(?:unk|mask)>(?:\s*<(?:unk|mask)>)+")
+_MARKUP = re.compile(r"(?<!\S)(?:/{3,}|%{3,}|\${3,}|&?nbsp;|#{7,}|~{4,}|\^{3,}|@{3,})(?!\S)")
+_MANY = 4
+"""A sentence that occurs so often is a repetition if it is half of the text."""
+_WHOLE = 15
+"""Characters. A shorter sentence may be repeated."""
 _OWN = re.compile(r"\b(?:i|my|me|we|our)\b", re.IGNORECASE)
 _LONGEST_MESSAGE = 300
 """Characters."""
@@ -51,9 +59,10 @@ def what_is_broken(text: str, parent: str) -> str | None:
     """The fault of a broken text. None if it has no fault, or if the parent has the same fault."""
     for what, found in (
         ("the text repeats itself", _repeats),
+        ("the text repeats a sentence", _repeats_a_sentence),
+        ("the text is the instruction to rewrite", _is_instruction),
+        ("the text has places that are not filled in", _has_blanks),
         ("the text consists of broken characters", _is_spoilt),
-        ("the text is no language", _is_salad),
-        ("the text consists of signs", _is_signs),
         ("the text is a server's error", _is_error),
         ("the text is a placeholder", is_placeholder),
     ):
@@ -65,51 +74,42 @@ def what_is_broken(text: str, parent: str) -> str | None:
 def _repeats(text: str) -> bool:
     """Whether at least half of the text is one piece of up to 40 characters, repeated 8 times or more in a row."""
     whole = sum(map(str.isalnum, text))
-    if _repeats_words(text):
-        return True
     longest = max((sum(map(str.isalnum, found["all"])) for found in _REPEATED.finditer(text)), default=0)
     return longest > 0 and longest >= _HALF * whole
 
 
-def _repeats_words(text: str) -> bool:
-    """Whether most sentences are one sentence, or many words or Han characters stand twice in a row."""
-    said = [sentence.casefold() for sentence in sentences(text)]
-    if len(said) >= _OFTEN and max(Counter(said).values()) > _HALF * len(said):
+def _repeats_a_sentence(text: str) -> bool:
+    """Whether one sentence, four times in a row, is half of the text, or one word, five times in a row, ends it."""
+    hidden = masked(text)
+    if _WORD_AGAIN.search(hidden):
         return True
-    parts: list[str] = re.findall(r"[\u4e00-\u9fff]|[^\W\d_]+|[^\w\s]", text)
-    doubled = sum(first == second and first.isalpha() for first, second in pairwise(parts))
-    return doubled >= _OFTEN and doubled >= _DOUBLED * len(parts)
+    said = sentences(hidden)
+    runs = [(sentence, len(list(run))) for sentence, run in groupby(said)]
+    most = max((number for sentence, number in runs if len(sentence) > _WHOLE), default=0)
+    return most >= _MANY and most >= _HALF * len(said)
+
+
+def _is_instruction(text: str) -> bool:
+    """Whether the text asks for the rewriting itself and shows no other prompt."""
+    hidden = masked(text)
+    return _instructs().match(hidden) is not None and hidden == text and "\n" not in text.strip() and ":" not in text
+
+
+def _has_blanks(text: str) -> bool:
+    """Whether a short text asks for something with two or more unfilled places, and does not speak of a template."""
+    said = sentences(text)
+    if len(said) > 2 or masked(text) != text or _SPEAKS_OF_BLANKS.search(text):
+        return False
+    return len(set(_BLANKS.findall(text))) >= 2 and any(asking(sentence).clearly for sentence in said)
 
 
 def _is_spoilt(text: str) -> bool:
-    """Whether a text has many replacement characters, control characters or characters without a meaning."""
+    """Whether a text has many characters or marks without a meaning."""
+    if _UNKNOWN.search(text) or len(_MARKUP.findall(masked(text))) >= 3:
+        return True
     shown = [character for character in text if not character.isspace()]
     none = sum(c == "\ufffd" or unicodedata.category(c) in ("Cc", "Cn", "Co") for c in shown)
     return none > 1 and none >= _SPOILT * len(shown)
-
-
-def _is_salad(text: str) -> bool:
-    """Whether many words of a text are small English words in an order that no sentence has: "the of", "and and"."""
-    words = re.findall(r"[^\W\d_]+|[^\w\s]", text)
-    pairs = sum(1 for pair in pairwise(words) if _is_no_pair(*pair))
-    return pairs > 1 and pairs >= _SPOILT * len(words)
-
-
-def _is_no_pair(first: str, second: str) -> bool:
-    return (
-        (first.lower() in _ARTICLES and second in _SMALL)
-        or (first == second and first in _SMALL)
-        or (first in _JOINING and second in _JOINING and (first, second) != ("and", "or"))
-    )
-
-
-def _is_signs(text: str) -> bool:
-    """Whether a short text has words, but far more signs than letters, and no digits between them."""
-    shown = [character for character in text if not character.isspace()]
-    letters = sum(map(str.isalpha, shown))
-    return (
-        len(shown) <= _LONGEST_MESSAGE and letters < _FEW_LETTERS * len(shown) and not re.search(r"[^\W\d_]{3}", text)
-    )
 
 
 def _asks_more(sentence: str) -> bool:
@@ -119,7 +119,11 @@ def _asks_more(sentence: str) -> bool:
 
 def _is_error(text: str) -> bool:
     """Whether the text is a server's error message, or a JSON object with a key for an error."""
-    if _MESSAGE.match(text) and len(text) <= _LONGEST_MESSAGE and not any(map(_asks_more, sentences(text))):
+    if (
+        (_MESSAGE.match(text) or _errors().match(text))
+        and len(text) <= _LONGEST_MESSAGE
+        and not any(map(_asks_more, sentences(text)))
+    ):
         return True
     if not (text.startswith("{") and text.endswith("}")):
         return False
@@ -129,8 +133,4 @@ def _is_error(text: str) -> bool:
         return False
     if not isinstance(value, dict):
         return False
-    return (
-        any(str(key).lower() in _ERRORS for key in value)
-        or value.get("object") == "error"
-        or ({"message", "code"} <= value.keys() <= {"message", "code", "type", "param", "status", "request_id"})
-    )
+    return any(str(key).lower() in _ERRORS for key in value) or value.get("object") == "error"

@@ -51,7 +51,7 @@ _BRACKETED = re.compile(
 _announcing = compiled(lambda: rf"\W*(?:{patterns('announces')})")
 _names_a_prompt = compiled(lambda: rf"(?:{_renewed_noun()}|\b(?:{patterns('nouns')}))")
 _renewing = compiled(lambda: rf"(?:{patterns('renewed')})")
-_remark = compiled(lambda: rf"\A[#*_\s>(\[（【-]{{0,8}}(?P<heading>(?:{patterns('remarks')}))")
+_remark = compiled(lambda: rf"\A[#*_\s>(\[（【※＊-]{{0,8}}(?P<heading>(?:{patterns('remarks')}))")
 _speaks_of_rewriting = compiled(lambda: rf"{_renewed_noun()}|{patterns('speaks_of_rewriting')}")
 _agreement = compiled(
     lambda: (
@@ -69,7 +69,8 @@ _PROMISE = re.compile(
     re.IGNORECASE,
 )
 _BRACKETS = re.compile(
-    r"\[{1,2}[^\[\]\n]{3,80}\]{1,2}|\{{1,2}[^{}\n]{3,80}\}{1,2}|<[^<>\n]{3,80}>|\([^()\n]{3,80}\)|[【（][^【】（）\n]{3,80}[】）]"
+    r"\[{1,2}[^\[\]\n]{3,80}\]{1,2}|\{{1,2}[^{}\n]{3,80}\}{1,2}|<[^<>\n]{3,80}>|\([^()\n]{3,80}\)"
+    r"|[【（][^【】（）\n]{2,80}[】）]"
 )
 _A_SENTENCE = 24
 _OWN = re.compile(r"\b(?:i|my|me|we|our)\b", re.IGNORECASE)

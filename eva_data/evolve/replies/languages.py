@@ -18,6 +18,8 @@ _LIKELY = 0.8
 """A language counts as known from this probability."""
 _UNLIKELY = 0.02
 """The parent's language is ruled out below this probability."""
+_POSSIBLE = 0.3
+"""An uncertain parent may be in a language of at least this probability."""
 _ENOUGH = 18
 """A text in Latin script needs so many letters. Texts in other scripts need `_FEW`."""
 _FEW = 4
@@ -79,10 +81,6 @@ _CYRILLIC = ["be", "bg", "kk", "mk", "ru", "sr", "uk"]
 _ARABIC = ["ar", "fa", "ur", "ug"]
 _DEVANAGARI = ["hi", "mr", "ne"]
 _OF_SCRIPT = {"latin": _LATIN, "cyrillic": _CYRILLIC, "arabic": _ARABIC, "devanagari": _DEVANAGARI}
-_FEW_HAN = 4
-"""So few Han characters alone are Chinese as well as Japanese."""
-_CHINESE = frozenset("么这们说为吗讲谈写请给对时问题诗关译释绍简哪谁怎你它")
-"""Characters that Japanese does not use."""
 _TELLING = {
     "es": "¿¡ñ",
     "pt": "ãõç",
@@ -119,8 +117,6 @@ def is_other_language(text: str, parent: str) -> bool:
     found = _script(new)
     if found is None:
         return False
-    if (script, found) == ("han", "kana") and sum(map(str.isalpha, own)) <= _FEW_HAN and not set(own) & _CHINESE:
-        return False
     if script != found:
         return not any(_script(part) == script for part in re.split(r"[：:；;，,、.!?。！？\n]", new))
     if script not in _OF_SCRIPT:
@@ -132,8 +128,8 @@ def is_other_language(text: str, parent: str) -> bool:
     if whole is None:
         return False
     likeliest = max(whole, key=lambda name: whole[name])
-    likely = _probabilities(own, script) or {}
-    if _by_words(own) == likeliest or likely.get(likeliest, 0.0) > likely.get(known, 0.0):
+    if _language(own, script) is None and ((_probabilities(own, script) or {}).get(likeliest, 0.0)) > _POSSIBLE:
+        # Too short to be sure: the parent itself may be in the language of the new text.
         return False
     alike = any({known, likeliest} <= group for group in _ALIKE)
     if alike and _is_told(text, likeliest, known):

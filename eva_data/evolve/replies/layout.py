@@ -15,19 +15,21 @@ ITEM = re.compile(
 """A line of a list, a heading, or a row of a table."""
 _greeting = compiled(lambda: patterns("greetings"))
 _genre = compiled(lambda: patterns("genres"))
+_named_text = compiled(lambda: patterns("named_texts"))
+_GERUND = re.compile(
+    r"\W*(?:calculat|compar|convert|count|creat|describ|design|explain|find|generat|mak|plan|rewrit|solv|sort|summari[sz]|"
+    r"translat|writ)ing\b[^.?!,;:]{3,80}[.!]?\s*",
+    re.IGNORECASE,
+)
+"""A task named by its verb: "Converting 85 F to Celsius"."""
+_FINITE = re.compile(
+    r"\b(?:is|are|was|were|has|have|can|will|would|should|could|makes?|takes?|helps?|needs?|requires?|gives?|means)\b",
+    re.IGNORECASE,
+)
+_STATES_ELSEWHERE = re.compile(r"\s+(?:ist|sind|war|est|sont|es|son|è|sono|é|são|—|is|zijn)\b", re.IGNORECASE)
 _STATING = re.compile(r"\b(?:is|are|was|were|has|have|had|can|will)\b", re.IGNORECASE)
 _STATES = re.compile(rf"(?:\s+\w+ing)?\s+(?:by\b|{_STATING.pattern})", re.IGNORECASE)
 """The predicate of a statement about the thing that was named: "Prompt engineering is the practice"."""
-
-
-_GERUND = re.compile(
-    r"\W*(?:convert|translat|summari[sz]|writ|calculat|comput|describ|explain|compar|rewrit|list|nam|solv|identify|classify"
-    r"|rearrang|sort|find|creat|design|plan|edit|pars|count|generat)ing (?!.*(?:[=≈]|"
-    r"\b(?:is|are|was|were|has|have|can|will|gives|yields|makes|results|helps|takes|requires|means|needs|becomes)\b))"
-    r"(?:\S+ ){0,7}\S+",
-    re.IGNORECASE,
-)
-"""A task that is named by its activity: "Converting 85 F to Celsius"."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,11 @@ def shape_of(hidden: str) -> Layout:
 
 def is_noun_phrase(sentence: str) -> bool:
     """Whether a sentence names the wanted text and nothing else: "A riddle about a clock, in four lines"."""
-    if _GERUND.fullmatch(sentence):
+    if _GERUND.fullmatch(sentence) and _FINITE.search(sentence) is None:
         return True
+    other = _named_text().match(sentence)
+    if other is not None:
+        return _STATES_ELSEWHERE.match(sentence[other.end() :]) is None
     named = _genre().match(sentence)
     if named is None or not sentence.replace(MASK, "").isascii():
         return False

@@ -22,8 +22,8 @@ from eva_data.evolve.replies.words import compiled, patterns
 
 _BEGINNING = 3
 """A refusal is looked for in so many sentences at the beginning."""
-_SHORT = 4
-"""A text of so few sentences, one of which is about the writer's own rewriting, holds no prompt."""
+_SHORT = 5
+"""A text of more sentences does not ask the user what to rewrite."""
 _REACH = 160
 """A refusal is looked for in so many characters of a sentence."""
 
@@ -32,18 +32,20 @@ _own_task = compiled(lambda: patterns("own_task"))
 _apology = compiled(lambda: rf"\W*(?:oh,? |i'm |i am |so |very |but )?(?:{patterns('apologies')})")
 _instead = compiled(lambda: patterns("instead"))
 _agreement = compiled(
-    lambda: rf"\W*(?:{patterns('agreements')}|{patterns('greetings')}|thanks?(?: you)?)\W*(?:there)?\W*"
+    lambda: rf"(?:\W*(?:{patterns('agreements')}|{patterns('greetings')}|thanks?(?: you)?)\W*(?:there)?\W*){{1,3}}"
 )
 _promises = compiled(lambda: patterns("promises"))
-_rewriting_itself = compiled(lambda: patterns("rewriting_itself"))
 _to_you = compiled(lambda: patterns("to_you"))
+_asks_for_task = compiled(lambda: patterns("asks_for_task"))
+_DASH = re.compile(r"(?:——|—|\s[–-]\s)")
+"""What stands before a dash can be a text that the user quotes."""
 _elsewhere = compiled(lambda: patterns("elsewhere"))
 
 
 def is_refusal(text: str) -> bool:
     """Whether the writer of the text declines to write the prompt, and asks for nothing in a user's voice."""
     found = sentences(masked(text))
-    if len(found) <= _SHORT and any(_rewriting_itself().search(sentence) for sentence in found):
+    if len(found) <= _SHORT and any(_asks_for_task().search(sentence) for sentence in found):
         return True
     beginning = found[:_BEGINNING]
     declining = [number for number, sentence in enumerate(beginning) if _is_declining(sentence, beginning[:number])]
@@ -81,6 +83,9 @@ def _is_declining(sentence: str, before: list[str]) -> bool:
     """Whether an assistant declines in this sentence. A user's question or command does not count."""
     if begins_with_command(sentence) or (is_question(sentence) and not is_offer(sentence)):
         return False
+    quoted = _DASH.split(sentence, maxsplit=1)
+    if len(quoted) == 2 and asks(quoted[1]) and not _is_an_assistants(quoted[1]):
+        return False
     head = sentence[:_REACH]
     if is_command(sentence) and _own_task().search(head) is None:
         return False
@@ -96,9 +101,8 @@ def _is_chatter(sentence: str) -> bool:
     """Whether a sentence agrees, offers, promises the prompt, or asks which prompt the user wants."""
     if is_offer(sentence) or _agreement().fullmatch(sentence) is not None or _to_you().search(sentence) is not None:
         return True
-    if begins_with_command(sentence) or (len(sentence) > _REACH and asks(sentence)):
-        return False
-    return _promises().search(sentence) is not None
+    promise = _promises().search(sentence)
+    return promise is not None and (not begins_with_command(sentence) or promise.start() == 0)
 
 
 def _is_an_assistants(sentence: str) -> bool:

@@ -22,8 +22,6 @@ _QUOTED = re.compile(
     r"|(?<![\w'])'(?=\S)[^'\n]{2,400}(?<=\S)'(?!\w)|(?<!\w)‘[^’\n]{3,400}’(?!\w)"
 )
 _SENTENCE = re.compile(r"(?<=[.!?…؟।])[\"”»)*_]*\s+|(?<=[。！？])|\n+")
-_QUOTING = 60
-"""After so many characters of a command, an offer is part of the text that the command is about."""
 _NUMBER = re.compile(r"^([^\S\n]*(?:\d{1,2}|[a-zA-Z])[.)])\s+", re.MULTILINE)
 
 _LEAD = (
@@ -61,6 +59,9 @@ _rhetorical = compiled(lambda: patterns("rhetorical"))
 _OF_HIS_OWN = re.compile(r"\b(?:my|our|i (?:need|want|have|would like))\b|\bi'd like\b", re.IGNORECASE)
 _casting = compiled(lambda: patterns("casting"))
 _salutation = compiled(lambda: rf"\W*(?:{patterns('salutations')}|{patterns('greetings')})")
+_interjection = compiled(lambda: rf"\W*(?:{patterns('interjections')})")
+_STAGE = re.compile(r"(?:[（(][^()（）\n]{2,40}[)）]|\*[^*\n]{2,60}\*)\s*\S")
+"""A stage direction at the beginning."""
 _advice = compiled(lambda: patterns("advice"))
 _openers = compiled(
     lambda: (
@@ -89,8 +90,7 @@ def is_question(sentence: str) -> bool:
 
 def is_offer(sentence: str) -> bool:
     """Whether an assistant speaks of its own task: it offers, invites, or asks for instructions."""
-    offer = _offers().search(sentence)
-    return offer is not None and not (offer.start() > _QUOTING and begins_with_command(sentence))
+    return _offers().search(sentence) is not None
 
 
 def begins_with_command(sentence: str) -> bool:
@@ -152,6 +152,9 @@ def plays_a_part(prose: Sequence[str], parent: str) -> bool:
         return False
     if any(_OF_HIS_OWN.search(each) for each in prose) and any(asking(each).clearly for each in prose):
         return False
+    acting = _STAGE.match(prose[0]) is not None or _interjection().match(prose[0]) is not None
+    if acting and not any(asking(each).clearly and not is_question(each) for each in prose):
+        return True
     if asking(prose[0]).clearly or any(map(is_command, prose[1:])):
         return False
     return re.search(r"[!！][\"”»)*_]*\Z", prose[0]) is not None or _salutation().match(prose[0]) is not None

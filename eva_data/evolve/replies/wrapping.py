@@ -9,12 +9,9 @@ import json
 import re
 
 from eva_data.evolve.replies.requests import asking, is_offer, masked, sentences
+from eva_data.evolve.replies.words import compiled, patterns
 
-_NOUN = (
-    r"(?:prompt|instruction|query|question|task|request|message|response|version|output|answer|result|final|text"
-    r"|[^\W\d_]+[_-]prompt|prompt[_-][^\W\d_]+|aufforderung|aufgabe|consigne|invite|instrucción|instrução|richiesta"
-    r"|запрос|промпт|提示|プロンプト|프롬프트)"
-)
+_NOUN = r"(?:prompt|instruction|query|question|task|request|message|response|version|output|answer|result|final|text)"
 _QUOTES = (
     ('"', '"'),
     ("“", "”"),
@@ -34,11 +31,19 @@ _TAG = re.compile(
     r"(?P<inside>.*)</(?P=name)>",
     re.DOTALL | re.IGNORECASE,
 )
+_ANY_TAG = re.compile(r"<(?P<name>[^\W\d][\w -]{1,40})>(?P<inside>.*)</(?P=name)>", re.DOTALL)
+_named = compiled(
+    lambda: (
+        rf"(?:(?:{patterns('renewed')})[\s的のな]{{0,2}}(?:{patterns('nouns')})|"
+        rf"(?:{patterns('nouns')})\s(?:{patterns('renewed')})|(?:{patterns('plain_labels')}))"
+    )
+)
+"""A name of the new prompt in any language."""
 _FEW_WORDS = 60
 """Words after a wrapped prompt have at most so many characters."""
 _KEY = re.compile(rf"(?:(?:new|rewritten|evolved|created|final|revised|user)[_ -]?)?{_NOUN}", re.IGNORECASE)
 _TOKEN = (
-    r"(?:<[|｜][^<>\n]{1,40}?[|｜]>|</?s>|<eos>|<bos>|<pad>|<unk>|<mask>|<end_of_turn>|<start_of_turn>(?:model|user)?"
+    r"(?:<[|｜][^<>\n]{1,40}?[|｜]>|</?s>|<eos>|<bos>|<pad>|<end_of_turn>|<start_of_turn>(?:model|user)?"
     r"|\[/?INST\]|<</?SYS>>|<\|eot\|>)"
 )
 _FIRST_TOKENS = re.compile(rf"\s*(?:{_TOKEN}(?:assistant|model)?\s*)+(?:(?:assistant|model)\s*\n\s*)?")
@@ -185,9 +190,18 @@ def _unfenced(text: str) -> str:
 
 def _untagged(text: str) -> str:
     found = _TAG.fullmatch(text)
+    if found is None:
+        found = _ANY_TAG.fullmatch(text)
+        if found is not None and not _is_name(found["name"]):
+            return text
     if found is None or f"<{found['name']}" in found["inside"]:
         return text
     return without_edges(found["inside"])
+
+
+def _is_name(key: str) -> bool:
+    """Whether the key of an object or the name of a tag names the new prompt in any language."""
+    return _named().fullmatch(key.replace("_", " ").replace("-", " ")) is not None
 
 
 def _from_json(text: str) -> str:
@@ -199,7 +213,7 @@ def _from_json(text: str) -> str:
         return text
     if not isinstance(value, dict):
         return text
-    named = [key for key in value if _KEY.fullmatch(key)]
+    named = [key for key in value if _KEY.fullmatch(key) or _is_name(key)]
     if len(value) == 1 and len(named) == 1 and isinstance(value[named[0]], str):
         return without_edges(value[named[0]])
     return text

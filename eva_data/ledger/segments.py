@@ -138,34 +138,22 @@ def _counted(segments: Sequence[Segment]) -> Transferred:
     return Transferred(len(segments), rows["completions"], rows["rewards"], rows["bills"])
 
 
-_SCHEMAS: Mapping[str, Mapping[str, str]] = {
-    "completions": {
-        "key": "Binary",
-        "text": "String",
-        "finish_reason": "String",
-        "prompt_tokens": "Int64",
-        "completion_tokens": "Int64",
-        "tokens": "String",
-    },
-    "rewards": {"key": "Binary", "reward": "Float64", "reason": "String"},
-    "bills": {
-        "model": "String",
-        "stage": "String",
-        "iteration": "Int64",
-        "completions": "Int64",
-        "prompt_tokens": "Int64",
-        "completion_tokens": "Int64",
-        "seconds": "Float64",
-        "cost": "Float64",
-    },
-    "canaries": {"model": "String", "probe": "String", "answers": "String"},
+_SCHEMAS: Mapping[str, str] = {
+    "completions": "key Binary, text String, finish_reason String, prompt_tokens Int64, completion_tokens Int64,"
+    " tokens String",
+    "rewards": "key Binary, reward Float64, reason String",
+    "bills": "model String, stage String, iteration Int64, completions Int64, prompt_tokens Int64,"
+    " completion_tokens Int64, seconds Float64, cost Float64",
+    "canaries": "model String, probe String, answers String",
 }
+"""Kind of segment -> its columns with their types."""
 
 
 def _schema(kind: str) -> pl.Schema:
     import polars as pl
 
-    return pl.Schema({name: getattr(pl, kind_of) for name, kind_of in _SCHEMAS[kind].items()})
+    columns = (column.split() for column in _SCHEMAS[kind].split(","))
+    return pl.Schema({name: getattr(pl, of) for name, of in columns})
 
 
 def _new_rows(ledger: Ledger, kind: str, files: list[Path]) -> Iterator[list[tuple[Any, ...]]]:

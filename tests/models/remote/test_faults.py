@@ -83,7 +83,8 @@ def test_work_of_several_steps_goes_on_when_one_needed_a_further_round(tmp_path:
         results = llm.drive([chain(name) for name in "ABC"], 6)
         llm.unload()
     assert results == [[f"v1: {name}, time 6, choice 0", f"v1: after {name}, time 1, choice 0"] for name in "ABC"]
-    assert json.loads((tmp_path / "progress.json").read_text()) == {"done": 6, "total": 6}
+    found = json.loads((tmp_path / "progress.json").read_text())
+    assert found == {"done": 6, "total": 6, "tokens": 39, "dollars": 0.0}
 
 
 def test_a_prompt_that_no_server_takes_is_refused_at_once_with_its_words(tmp_path: Path) -> None:

@@ -355,6 +355,8 @@ def test_on_gsm8k_every_own_answer_is_right_and_of_other_problems_answers_only_e
 )
 def test_expressions_are_equal_by_their_value(response: str, answer: object, reward: float | None) -> None:
     pytest.importorskip("math_verify")
+    # The first call loads the grammar, which counts for the time limit on a busy machine.
+    math_equal("", "$x^2$", "x^2")
     assert math_equal("", response, answer) == reward
 
 

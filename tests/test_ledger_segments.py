@@ -19,7 +19,7 @@ from eva_data.calls import Completion
 from eva_data.cli import main
 from eva_data.errors import DataError
 from eva_data.ledger import Bill, Ledger, Score
-from eva_data.ledger.owners import Owners
+from eva_data.ledger.owners import Owners, living
 from eva_data.ledger.segments import Transferred, export_ledger, import_ledger
 
 
@@ -114,6 +114,25 @@ def test_a_damaged_segment_is_named_and_nothing_of_it_is_added(tmp_path: Path) -
     segment.write_bytes(whole)
     import_ledger(second, tmp_path / "s")
     assert second.totals()["generations"] == 3
+
+
+def test_a_damaged_segment_is_named_by_an_export_too(tmp_path: Path) -> None:
+    ledger = filled(tmp_path / "a.sqlite", range(3))
+    export_ledger(ledger, tmp_path / "s")
+    [segment] = (tmp_path / "s").glob("completions-*.parquet")
+    segment.write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"a segment in .* is missing or damaged .*: bring it back, or export"):
+        export_ledger(ledger, tmp_path / "s")
+
+
+@pytest.mark.slow
+def test_a_job_from_before_a_restart_does_not_live(tmp_path: Path) -> None:
+    ledger = filled(tmp_path / "a.sqlite", [1])
+    with ledger.transaction():
+        Owners(ledger, bill(0.0)).join()
+        assert living(ledger) == [("respond", os.getpid())]
+        ledger.rows("UPDATE owners SET machine = 'before the restart'")
+        assert living(ledger) == []
 
 
 @pytest.mark.parametrize(

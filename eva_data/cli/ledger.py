@@ -35,9 +35,10 @@ def ledger() -> None:
 def stats(config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Say how many calls the ledger holds, what they cost, and which jobs use it."""
     from eva_data.cli.text.ledgers import print_stats
+    from eva_data.ledger.owners import living
 
     with _opened(config_path, overrides) as opened:
-        totals, bills, use = opened.totals(), opened.bills(), opened.in_use()
+        totals, bills, use = opened.totals(), opened.bills(), living(opened)
     size = _bytes(opened.path)
     report(
         lambda: print_stats(opened.path, size, totals, bills, use),

@@ -17,6 +17,8 @@ from uuid import uuid4
 
 from eva_data.ledger.records import Bill, Ledger
 
+LOOK_SECONDS = 5.0
+"""Seconds in which the beat of a job that is alive goes on at least once."""
 DEAD_SECONDS = 60.0
 """If an owner's beat stands still for so many seconds of watching, the owner is dead, whatever its process does."""
 
@@ -97,13 +99,21 @@ class Owners:
 
 
 def living(ledger: Ledger) -> list[tuple[str, int]]:
-    """Stage and process of every job that uses the ledger. A job on another machine counts as alive."""
-    rows = ledger.rows("SELECT stage, machine, pid, started FROM owners ORDER BY started")
-    here = _machine()
+    """Stage and process of every job that uses the ledger.
+
+    A job of another machine, or from before this one was started again, is watched for LOOK_SECONDS: it lives if its
+    beat goes on.
+    """
+    jobs = "SELECT owner, stage, machine, pid, started, beat FROM owners ORDER BY started"
+    found, here = ledger.rows(jobs), _machine()
+    elsewhere = {owner: beat for owner, _, machine, _, _, beat in found if machine != here}
+    if elsewhere:
+        time.sleep(LOOK_SECONDS)
+        elsewhere = {owner: beat for owner, _, _, _, _, beat in ledger.rows(jobs) if beat != elsewhere.get(owner, beat)}
     return [
         (stage, pid)
-        for stage, machine, pid, started in rows
-        if machine != here or abs((_started(pid) or 0.0) - started) <= 1
+        for owner, stage, machine, pid, started, _ in found
+        if owner in elsewhere or (machine == here and abs((_started(pid) or 0.0) - started) <= 1)
     ]
 
 

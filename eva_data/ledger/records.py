@@ -248,10 +248,6 @@ class Ledger:
             self.many("INSERT INTO imports VALUES (?, ?, ?)", [(digest, *bills)])
         return conflicting
 
-    def in_use(self) -> list[tuple[str, int]]:
-        """Stage and process of every job that has calls under way by its own account; it may be dead."""
-        return self.rows("SELECT stage, pid FROM owners ORDER BY started")
-
     def vacuum(self) -> None:
         """Give the space of deleted rows back to the disk, which takes as much free space as the ledger has bytes.
 

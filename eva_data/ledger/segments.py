@@ -84,11 +84,11 @@ def export_ledger(ledger: Ledger, folder: Path) -> Transferred:
     for kind in ("completions", "rewards", "canaries"):
         files = [folder / each.file for each in present if each.kind == kind]
         for rows in _new_rows(ledger, kind, files):
-            written.append(_write(folder, kind, rows))
+            written.append(_write(folder, me, kind, rows))
     last = mine.last_bill
     while bills := ledger.own_bills(after=last, most=ROWS):
         last = bills[-1][0]
-        written.append(_write(folder, "bills", [row[1:] for row in bills]))
+        written.append(_write(folder, me, "bills", [row[1:] for row in bills]))
     if written:
         known = {each.file for each in mine.segments}
         segments = [*mine.segments, *(each for each in written if each.file not in known)]
@@ -166,12 +166,14 @@ def _new_rows(ledger: Ledger, kind: str, files: list[Path]) -> Iterator[list[tup
         if files:
             # Files are sorted by key, so that most of their row groups are passed by.
             first, last = rows[0][0], rows[-1][0]
-            held = (
-                pl.scan_parquet(files)
-                .filter(pl.col(keys[0]).is_between(pl.lit(first), pl.lit(last)))
-                .select(keys)
-                .collect(engine="streaming")
-            )
+            within = pl.col(keys[0]).is_between(pl.lit(first), pl.lit(last))
+            try:
+                held = pl.scan_parquet(files).filter(within).select(keys).collect(engine="streaming")
+            except (OSError, pl.exceptions.PolarsError) as error:
+                raise DataError(
+                    f"a segment in {files[0].parent} is missing or damaged ({' '.join(str(error).split())[:200]}): "
+                    "bring it back, or export to another folder"
+                ) from None
             known = set(held.iter_rows())
             rows = [row for row in rows if row[: len(keys)] not in known]
         waiting += rows
@@ -182,10 +184,11 @@ def _new_rows(ledger: Ledger, kind: str, files: list[Path]) -> Iterator[list[tup
         yield waiting
 
 
-def _write(folder: Path, kind: str, rows: Sequence[Sequence[Any]]) -> Segment:
+def _write(folder: Path, ledger: str, kind: str, rows: Sequence[Sequence[Any]]) -> Segment:
     import polars as pl
 
-    temporary = folder / f".{kind}.new"
+    # Other ledgers may write to the folder at the same time.
+    temporary = folder / f".{kind}-{ledger}.new"
     pl.DataFrame(rows, schema=_schema(kind), orient="row").write_parquet(temporary, compression="zstd")
     digest = sha256(temporary)
     name = f"{kind}-{digest[:16]}.parquet"
@@ -204,7 +207,10 @@ def _read(folder: Path, segment: Segment) -> list[tuple[Any, ...]]:
         raise DataError(f"{path} is missing: bring it back, or export that ledger to the folder again") from None
     if digest != segment.sha256:
         raise DataError(f"{path} is not the file that was exported: bring it back, or export that ledger again")
-    table = pl.read_parquet(path)
+    try:
+        table = pl.read_parquet(path)
+    except pl.exceptions.PolarsError:
+        raise DataError(f"{path} is no parquet file, so it is no segment of a ledger: leave it out") from None
     if table.schema != _schema(segment.kind) or table.height != segment.rows or table.height > ROWS:
         raise DataError(f"{path} is no segment of a ledger, its columns or its number of rows are others: leave it out")
     return table.rows()

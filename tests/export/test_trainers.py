@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from eva_data.cli import main
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
+from eva_data.export.answers import FORMS
 from eva_data.export.trainers import TRAINER_FORMS, TrainerForm, write_for_trainer
 
 SCORED = [
@@ -135,6 +137,9 @@ def test_every_form_line_by_line(form: TrainerForm, store: Store, tmp_path: Path
 
 def test_every_form_is_tested() -> None:
     assert tuple(EXPECTED) == TRAINER_FORMS
+    [form] = [option for option in main.commands["export"].params if option.name == "form"]
+    assert isinstance(form.type, click.Choice)
+    assert tuple(form.type.choices) == (*TRAINER_FORMS, *FORMS)
 
 
 @pytest.mark.slow

@@ -27,6 +27,6 @@ def print_stats(
         f"{totals['completion_tokens']:,} tokens out, {totals['repeated']:,} made twice"
     )
     for stage, pid in use:
-        say(f"In use, or left by a job that was killed: stage {stage}, process {pid}")
+        say(f"In use by the stage {stage}, process {pid}")
     if bills:
         Terminal().print(spent_table(bills))

@@ -248,7 +248,7 @@ def train(
 
 
 @click.command()
-@reports(*BUILT, "pushed")
+@reports(*BUILT, "pushed", "plan")
 @click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps, of 8 prompts by default.")
 @click.option(
     "--epochs",
@@ -259,6 +259,7 @@ def train(
 @click.option("--algorithm", default="rloo", show_default=True, help="rloo, grpo or oaif (online DPO).")
 @click.option("--recipe", metavar="NAME", help="A recipe of your own, instead of the algorithm's.")
 @click.option("--static", is_flag=True, help="Evolve nothing: the same algorithm on the seeds alone, for comparison.")
+@click.option("--dry-run", is_flag=True, help="Check everything, say what it takes and who samples, then stop.")
 @click.option("--push", "repo", metavar="OWNER/NAME", help="Push it to this model repo on the Hub, private by default.")
 @visibility_option
 @click.option("--licence", help="With --push: the model's licence by the Hub's name; a public repo needs one.")
@@ -271,6 +272,7 @@ def online(
     algorithm: str,
     recipe: str | None,
     static: bool,
+    dry_run: bool,
     repo: str | None,
     private: bool | None,
     licence: str | None,
@@ -283,7 +285,7 @@ def online(
 
     \b
     eva-data online --steps 400
-    eva-data online --epochs 1
+    eva-data online --epochs 1 --dry-run
     eva-data online --steps 400 --algorithm grpo --recipe dapo
     eva-data online --steps 400 --static
     eva-data online --steps 400 --push my-org/my-solver
@@ -298,6 +300,13 @@ def online(
 
     config, recipe = online_config(read_config(config_path, overrides, online=True), algorithm, static, recipe)
     game = start(config, solver, budget)
+    if dry_run:
+        from eva_data.cli.text.online import plan_text
+        from eva_data.game.online_plan import plan_online
+
+        planned = plan_online(game, Online(recipe, steps, epochs, static))
+        report(plan_text(planned), plan=planned)
+        return
     if repo is not None:
         from eva_data.hub.push_model import model_target, push_model
 

@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from eva_data.dataset.manifest import Manifest
 from eva_data.dataset.seeds import seed_block
 from eva_data.dataset.staleness import differences, what_counts
 from eva_data.dataset.store import Store
-from eva_data.errors import ConfigError, MissingExtraError, StaleError
+from eva_data.errors import ConfigError, StaleError
 from eva_data.evolve.reply_form import guide_of
 from eva_data.files import sha256, write_json, write_parquet, write_text
 from eva_data.iteration.heldout import split_seeds
@@ -45,7 +44,7 @@ from eva_data.training.launch import run_script, script_arguments, take_model
 from eva_data.training.modes import refuse_unknown_online
 from eva_data.training.online_dataset import policy_name, write_dataset
 from eva_data.training.online_tables import ITERATION
-from eva_data.training.recipes import find_recipe, value_in
+from eva_data.training.recipes import find_recipe, refuse_missing_packages, value_in
 
 ALGORITHMS = ("rloo", "grpo", "oaif")
 METRIC = "a_avg"
@@ -140,7 +139,7 @@ def train_online(run: Run, online: Online) -> Manifest:
     store, start = run.store, solver_of(run, ITERATION)
     done = store.manifest(ITERATION).rules if ITERATION in store.iterations() else RULES
     content = _content(run, start, done)
-    steps = online.steps or _steps(run, online)
+    steps = online.steps or steps_for(online, seeds_for(run))
     asked = {
         "steps": steps,
         "static": online.static,
@@ -178,22 +177,31 @@ def _refuse_another(run: Run, asked: dict[str, Any]) -> None:
         )
 
 
-def _steps(run: Run, online: Online) -> int:
-    """The steps of so many epochs, rounded up."""
+def seeds_for(run: Run, *, begin: bool = True) -> int:
+    """The number of seeds that an online run trains on. Without `begin` no new run is recorded."""
     store = run.store
-    assert online.epochs is not None and run.config.seeds is not None
-    inputs = store.manifest(ITERATION).inputs if ITERATION in store.iterations() else begun_with(run)
-    seeds = seed_block(split_seeds(run.config, store, inputs).training, 1, run.config.seeds.per_iteration).height
-    prompts = value_in(find_recipe(online.recipe), "prompts") or Rules.batch
-    return math.ceil(online.epochs * seeds / prompts)
+    if run.config.seeds is None:
+        raise ConfigError("`solver` is a table of responses: training online needs `seeds`, prompts to begin with")
+    inputs = store.manifest(ITERATION).inputs if ITERATION in store.iterations() else begun_with(run, begin=begin)
+    return seed_block(split_seeds(run.config, store, inputs).training, 1, run.config.seeds.per_iteration).height
+
+
+def steps_for(online: Online, seeds: int) -> int:
+    """The steps of the run; those of `epochs` are rounded up."""
+    if online.epochs is None:
+        assert online.steps is not None
+        return online.steps
+    return math.ceil(online.epochs * seeds / prompts_per_step(find_recipe(online.recipe)))
+
+
+def prompts_per_step(recipe: Path) -> int:
+    return int(value_in(recipe, "prompts") or Rules.batch)
 
 
 def _train(run: Run, steps: int, static: bool, recipe: Path, start: Player) -> None:
     """Run the script. It leaves `output`, `record.jsonl` and `too_long.json` in the job folder."""
     config, store = run.config, run.store
-    for package in ("trl", "accelerate", "peft"):
-        if find_spec(package) is None:
-            raise MissingExtraError.of(package, "train")
+    refuse_missing_packages(recipe)
     job = store.job_folder(ITERATION, "online").resolve()
     if others := sampled_otherwise(start.block, recipe):
         run.reporter.note(f"the recipe {recipe.stem} says how the solver is sampled: {'; '.join(others)}")
@@ -230,18 +238,19 @@ def sampled_otherwise(solver: Settings, recipe: Path) -> list[str]:
     ]
 
 
-def begun_with(run: Run) -> Mapping[str, str]:
+def begun_with(run: Run, *, begin: bool = True) -> Mapping[str, str]:
     """The hashes of the inputs of the run in the job folder; of the present inputs if there is no run.
 
     A run that was cut off goes on with the same inputs or not at all: raise StaleError, which names each changed input.
-    A Hub dataset is read at the commit at which the run began.
+    A Hub dataset is read at the commit at which the run began. With `begin`, a new run is recorded as begun.
     """
     job = run.store.job_folder(ITERATION, "online")
     counting = json.loads(json.dumps(what_counts(run.config, ITERATION)))
     path, seeds = job / BEGUN, {key: value for key, value in counting.items() if key.startswith("seeds.")}
     if not path.exists():
         found = inputs_to_record(run, ITERATION)
-        write_json(path, {"inputs": found, "seeds": seeds, "rules": RULES})
+        if begin:
+            write_json(path, {"inputs": found, "seeds": seeds, "rules": RULES})
         return found
     begun = json.loads(path.read_text(encoding="utf-8"))
     if begun.get("rules") != RULES:

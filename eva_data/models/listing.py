@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -54,21 +55,34 @@ def look(block: ApiModel | VllmModel | RewardServer) -> Served:
     return Served(name + (f"+{content}" if content else ""), all(entry.get("owned_by") == "vllm" for entry in entries))
 
 
+def trouble_at(url: str) -> str | None:
+    """Why a server does not answer a request to this URL with success; None if it does."""
+    try:
+        status = _get(url, {}).status_code
+    except requests.RequestException as error:
+        return f"no server answers there ({type(error).__name__})"
+    return None if status == 200 else f"the server answers with HTTP {status}"
+
+
+def _get(url: str, headers: Mapping[str, str]) -> requests.Response:
+    with requests.Session() as session:
+        # The environment's netrc would replace the key, and its proxies cannot reach this machine.
+        session.trust_env = False
+        proxy = proxy_of(url)
+        return session.get(
+            url,
+            headers=headers,
+            proxies={"http": proxy, "https": proxy} if proxy else {},
+            verify=os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True,
+            timeout=_SECONDS,
+        )
+
+
 def _entry(url: str, block: ApiModel | VllmModel | RewardServer) -> dict[str, Any] | None:
     """The model's entry in the server's list; empty if the server has no list, None if it cannot be reached."""
     key = read_key(block.api_key_env, block.model)
     try:
-        with requests.Session() as session:
-            # The environment's netrc would replace the key, and its proxies cannot reach this machine.
-            session.trust_env = False
-            proxy = proxy_of(url)
-            reply = session.get(
-                f"{url}/models",
-                headers=key_headers(key),
-                proxies={"http": proxy, "https": proxy} if proxy else {},
-                verify=os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True,
-                timeout=_SECONDS,
-            )
+        reply = _get(f"{url}/models", key_headers(key))
     except (requests.ConnectionError, requests.Timeout):
         return None
     if reply.status_code in (401, 403):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import yaml
 
 from eva_data.config import Config
 from eva_data.dataset.store import Store
-from eva_data.errors import ConfigError, DataError, StaleError
+from eva_data.errors import ConfigError, DataError, MissingExtraError, StaleError
 from eva_data.files import sha256
 from eva_data.iteration.thetas import read_training, refuse_damaged
 from eva_data.project import train_dir
@@ -44,6 +45,32 @@ def value_in(recipe: Path, key: str) -> Any:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"the recipe {recipe} is no YAML: {' '.join(str(error).split())}") from None
     return values.get(key) if isinstance(values, dict) else None
+
+
+def generated_by(recipe: Path) -> tuple[str, str | None]:
+    """Who samples the responses of a recipe, and the URL of its vLLM server; None for the other ways."""
+    if not value_in(recipe, "use_vllm"):
+        return "transformers", None
+    mode = value_in(recipe, "vllm_mode") or "colocate"
+    if mode not in ("colocate", "server"):
+        raise ConfigError(f"`vllm_mode` is `{mode}` in the recipe {recipe.stem}: known are colocate and server")
+    if mode == "colocate":
+        return "vllm colocate", None
+    host, port = value_in(recipe, "vllm_server_host") or "0.0.0.0", value_in(recipe, "vllm_server_port") or 8000
+    return "vllm server", str(value_in(recipe, "vllm_server_base_url") or f"http://{host}:{port}").rstrip("/")
+
+
+def refuse_missing_packages(recipe: Path) -> None:
+    """Raise MissingExtraError or ConfigError if a package is missing that the training of this recipe needs."""
+    for package in ("trl", "accelerate", "peft"):
+        if find_spec(package) is None:
+            raise MissingExtraError.of(package, "train")
+    if value_in(recipe, "use_vllm") and find_spec("vllm") is None:
+        raise ConfigError(
+            f"the recipe {recipe.stem} has `use_vllm: true`, but the package `vllm`, which would sample the responses, "
+            "is not installed: install it with `pip install 'trl[vllm]'` on a machine with a GPU, or leave `use_vllm` "
+            "out"
+        )
 
 
 def algorithm_of(recipe: Path) -> str:

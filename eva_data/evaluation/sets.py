@@ -83,8 +83,8 @@ def read_set(block: EvaluationSet, note: Note) -> pl.DataFrame:
     return distinct.select(SET.names()).cast(dict(SET))  # type: ignore[arg-type]
 
 
-def read_baseline(path: Path, name: str, prompts: pl.DataFrame) -> pl.DataFrame:
-    """BASELINE: one row per prompt of the set that the file answers.
+def read_baseline(path: Path, name: str, prompts: pl.DataFrame, note: Note) -> pl.DataFrame:
+    """BASELINE: one row per prompt of the set that the file answers. Answers to other prompts are left out, with a note.
 
     The file has the columns `prompt` and `response`, or `instruction` and `output` as in AlpacaEval. Raise DataError if
     it lacks them, if a prompt has two different answers, or if it holds no prompt of the set.
@@ -100,13 +100,12 @@ def read_baseline(path: Path, name: str, prompts: pl.DataFrame) -> pl.DataFrame:
             ).unnest("asked")
         )
     )
-    rows = (
+    answers = (
         table.filter(pl.col("prompt").is_not_null() & pl.col("response").is_not_null())
         .select(prompt_id(pl.col("prompt")).alias("prompt_id"), "response")
         .unique()
-        .join(prompts.select("prompt_id"), on="prompt_id", how="semi")
-        .sort("prompt_id")
     )
+    rows = answers.join(prompts.select("prompt_id"), on="prompt_id", how="semi").sort("prompt_id")
     twice = rows.filter(pl.col("prompt_id").is_duplicated())
     if twice.height:
         raise DataError(
@@ -115,6 +114,10 @@ def read_baseline(path: Path, name: str, prompts: pl.DataFrame) -> pl.DataFrame:
         )
     if rows.is_empty():
         raise DataError(f"`{key}` is {path}, which answers no prompt of the set `{name}`: name the file that does")
+    if unused := answers.height - rows.height:
+        note(f"{unused} answers of {path} are to prompts that the set `{name}` does not hold: they are left out")
+    if without := table.height - table.drop_nulls(["prompt", "response"]).height:
+        note(f"{without} of {table.height} rows of {path} lack a prompt or an answer: they are left out")
     return rows.select(BASELINE.names())
 
 

@@ -169,7 +169,7 @@ def _turns(row: dict[str, Any], samples: int) -> Chain[list[list[dict[str, Any]]
 
 def _from_file(block: EvaluationSet, prompts: pl.DataFrame, note: Note) -> pl.DataFrame:
     if block.baseline is not None:
-        found = read_baseline(block.baseline, block.name, prompts)
+        found = read_baseline(block.baseline, block.name, prompts, note)
     else:
         found = prompts.select("prompt_id", response=pl.col("reference").list.first()).drop_nulls()
         if found.is_empty():

@@ -208,11 +208,13 @@ def test_the_card_of_the_folder_tells_the_evaluation_and_a_repeated_one_leaves_i
 def test_empty_and_equal_answers_are_decided_without_a_judge_and_missing_ones_not_at_all(tmp_path: Path) -> None:
     baseline = dict.fromkeys(PROMPTS, "No.") | {PROMPTS[0]: "", PROMPTS[1]: "A good long answer."}
     del baseline[PROMPTS[2]]
+    baseline |= {"What no set asks?": "This.", "Nor this?": "That."}
     with serving() as solver, JudgeServer(longer) as judge:
         place = Place(tmp_path, solver, (judge,), baseline)
         done = place.evaluate()
         assert done.returncode == 0, done.stderr
         assert "1 of 12 prompts of the set `squares` have no reference answer: they are not compared" in done.stderr
+        assert re.search(r"2 answers of \S+ are to prompts that the set `squares` does not hold", done.stderr)
         rows = read_rows(Store(tmp_path / "compared"))
         assert rows.group_by("reason").len().sort("reason").rows() == [
             (None, 18),

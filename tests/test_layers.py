@@ -23,6 +23,7 @@ LAYERS = (
     ("iteration",),
     ("training", "review", "evaluation"),
     ("game", "hub", "experiments"),
+    ("doctor",),
     ("cli", "api"),
     ("__main__",),
 )

@@ -82,7 +82,7 @@ def main(debug: bool) -> None:
 for command in (
     *(play.init, play.build, play.plan, play.preview, play.train, play.online, play.run),
     *(judge.evaluate, judge.export, measure.score, sweep.sweep),
-    *(look.status, look.show, look.explain, look.report, look.verify),
+    *(look.status, look.show, look.explain, look.report, look.verify, look.doctor),
     *(hub.publish, hub.pull),
     review,
     ledger,

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from eva_data.cli.options import config_options, iteration_option, look_at, read_config, start
+from eva_data.cli.output import mode, reports
 from eva_data.cli.output import report as tell
-from eva_data.cli.output import reports
 from eva_data.cli.say import say, sentence
 
 ROWS, ROWS_OF_PAGE = 3, 40
@@ -211,3 +211,37 @@ def explain(reason: str | None) -> None:
         hint = f"did you mean {near[0]}?" if near else "`eva-data explain` lists all reasons"
         raise DataError(f"no reason is called {reason}: {hint}")
     tell(f"{reason}: {' '.join(sentences)}\nAll reasons: eva-data explain, or {PAGE}", reason=reason, means=sentences)
+
+
+@click.command()
+@reports("name", "findings", "problems")
+@config_options
+def doctor(config_path: Path | None, overrides: tuple[str, ...]) -> None:
+    """Look whether this machine, its keys and its servers are ready for what eva.yaml asks.
+
+    \b
+    eva-data doctor
+    eva-data doctor --set solver.base_url=http://gpu-2:8000/v1
+
+    One line each about packages, GPUs, memory, disks, the ledger's place, keys, servers, vLLM's environment, the Hub
+    and Argilla, with the remedy where something is missing. Nothing is downloaded, loaded or paid. It ends with status
+    1 if there is a problem; what could not be looked at is `unknown`.
+    """
+    from eva_data.doctor.examine import examine
+
+    run = start(read_config(config_path, overrides))
+    findings = []
+    for finding in examine(run):
+        findings.append(finding)
+        if mode() is None:
+            say(f"{'PROBLEM' if finding.state == 'problem' else finding.state:8} {finding.topic}: {finding.found}")
+    problems = sum(finding.state == "problem" for finding in findings)
+    built = run.store.iterations()
+    said = (
+        f"{problems} of {len(findings)} findings are problems."
+        if problems
+        else f"Nothing stands in the way of `eva-data plan --iter {built[-1] + 1 if built else 1}`."
+    )
+    tell(said, name=run.config.name, findings=findings, problems=problems)
+    if problems:
+        raise SystemExit(1)

@@ -84,7 +84,7 @@ def read_set(block: EvaluationSet, note: Note) -> pl.DataFrame:
 
 
 def read_baseline(path: Path, name: str, prompts: pl.DataFrame, note: Note) -> pl.DataFrame:
-    """BASELINE: one row per prompt of the set that the file answers. Answers to other prompts are left out, with a note.
+    """BASELINE: one row per prompt of the set that the file answers. Answers to others are left out, with a note.
 
     The file has the columns `prompt` and `response`, or `instruction` and `output` as in AlpacaEval. Raise DataError if
     it lacks them, if a prompt has two different answers, or if it holds no prompt of the set.

@@ -96,6 +96,26 @@ class HubRepo:
                 "set HF_TOKEN"
             )
 
+    def login(self) -> str:
+        """The name of the login. Raise HubError if there is none, or if the Hub does not take its token."""
+        self.refuse_without_login()
+        with self._asking():
+            return str(self._api.whoami()["name"])
+
+    def may_read(self) -> bool:
+        """Whether the repo is there for this login, with its terms accepted."""
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        with self._asking():
+            try:
+                self._api.auth_check(self.name, repo_type=self.kind)
+            except RepositoryNotFoundError as error:
+                # A gated repo is there, and the Hub says in its answer what to accept.
+                if type(error) is not RepositoryNotFoundError:
+                    raise
+                return False
+        return True
+
     def look(self, revision: str | None = None) -> Snapshot | None:
         """The repo at a revision, else at the head of main; None if this login sees no such repo.
 

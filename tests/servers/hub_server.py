@@ -248,6 +248,11 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._large_file(oid)
             case ["api", "repos", "create"]:
                 return self._create()
+            case ["api", "whoami-v2"]:
+                user = self._user()
+                if user is None:
+                    raise Refused(401, "Invalid username or password.")
+                return answer({"type": "user", "name": user[0], "auth": {"type": "access_token"}})
             case ["api", "validate-yaml"]:
                 return self._validate()
             case ["api", "datasets" | "models", owner, name]:
@@ -267,6 +272,8 @@ class _Handler(BaseHTTPRequestHandler):
             tags = [{"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": sha} for tag, sha in repo.tags.items()]
             main = {"name": "main", "ref": "refs/heads/main", "targetCommit": repo.commits[-1].sha}
             return answer({"branches": [main], "converts": [], "tags": tags})
+        if verb == "auth-check":
+            return answer({})
         revision, path = rest[0], "/".join(rest[1:])
         if verb == "revision":
             return self._info(repo, name, revision)

@@ -56,6 +56,9 @@ def init(recipe: str | None, force: bool) -> None:
 @click.option("--push", is_flag=True, help="Publish it to the Hub, as `eva-data publish` does.")
 @findings_option
 @click.option("--dry-run", is_flag=True, help="Print the resolved settings and what would be done, then stop.")
+@click.option(
+    "--retry-rejects", is_flag=True, help="Ask again what a server gave up on in a finished iteration, as a revision."
+)
 @config_options
 def build(
     iteration: int,
@@ -65,6 +68,7 @@ def build(
     push: bool,
     accept_findings: bool,
     dry_run: bool,
+    retry_rejects: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
@@ -75,6 +79,7 @@ def build(
     eva-data build --iter 2 --set sample.fraction=0.5 --set folder=data/half
     eva-data build --iter 3 --solver my-org/trained-elsewhere
     eva-data build --iter 1 --budget 20
+    eva-data build --iter 1 --retry-rejects
 
     It is safe to repeat: a finished iteration stays as it is, and after a kill no finished model call is made again.
     """
@@ -84,6 +89,8 @@ def build(
 
     if accept_findings and not push:
         raise click.UsageError("`--accept-findings` is about publishing: give `--push` too, or leave it out")
+    if retry_rejects and (push or dry_run):
+        raise click.UsageError("`--retry-rejects` goes alone: publish the revision with `eva-data publish`")
     run = start(read_config(config_path, overrides), solver, budget)
     if push:
         from eva_data.hub.publish import refuse_unready
@@ -93,6 +100,14 @@ def build(
     if dry_run:
         steps = outline(run, iteration, only=only) + (f"\n- publish to {run.config.publish.repo}" if push else "")
         report(steps, iteration=iteration, folder=run.config.folder, outline=steps)
+        return
+    if retry_rejects:
+        from eva_data.cli.text.build import retried_text
+        from eva_data.game.play import retry
+
+        again = retry(run, iteration)
+        said = retried_text(again)
+        report(said, partial(built_values, run, again.manifest))
         return
     already = iteration in run.store.iterations()
     begun = time.monotonic()

@@ -123,6 +123,17 @@ class Summary(Record):
     q75: float | None
 
 
+class Retried(Record):
+    """What a revision asked again, since a server had given up on it (`eva-data build --retry-rejects`)."""
+
+    before: NonNegativeInt
+    """The revision that it was made from."""
+    asked: NonNegativeInt
+    """Rows of that revision's tables that had no reply."""
+    left: NonNegativeInt
+    """Rows that have none now either."""
+
+
 class Manifest(Record):
     """What made an iteration. It holds no time and no path of the machine that built it."""
 
@@ -133,7 +144,7 @@ class Manifest(Record):
     """The version of eva-data."""
     iteration: PositiveInt
     revision: NonNegativeInt = 0
-    """0 is the build; 1 and more are revisions by people's verdicts."""
+    """0 is the first build; 1 and more are revisions, by people's verdicts or by a retry (`retried`)."""
     config: dict[str, Any]
     """The resolved settings."""
     settings: dict[str, Any]
@@ -160,6 +171,8 @@ class Manifest(Record):
     """Every file of the tables, by its path in the folder."""
     review: dict[str, Any] | None = None
     """Numbers about people's reviews; None in a build."""
+    retried: Retried | None = None
+    """What a revision asked again; None in a first build and in a revision by people."""
     online: dict[str, Any] | None = None
     """The settings of an online run; None if the iteration was built offline."""
 

@@ -2,7 +2,7 @@
 
 <folder>/README.md                    card; its YAML lists configs and splits for load_dataset
 <folder>/<config>/iter_t.parquet      one file per table and iteration; a large one is iter_t-00001-of-00003.parquet ...
-<folder>/<config>/iter_t.r1.parquet   a table that people's verdicts changed, in its first revision
+<folder>/<config>/iter_t.r1.parquet   a table that people's verdicts, or a retry, changed in the first revision
 <folder>/manifests/iter_t.json        what made the iteration, with the SHA-256 of every file; written last
 <folder>/manifests/iter_t.r1.json     the same for a revision; it lists files of the build too
 <folder>/.eva/                        ledger, lock, jobs, trained solvers, logs; private to its owner, never published
@@ -38,8 +38,8 @@ SHARD_BYTES = 400_000_000
 class Store:
     """A dataset folder.
 
-    Revision 0 of an iteration is its build; later revisions merge people's verdicts into it. The newest revision of
-    each iteration is read, unless `at` chooses another.
+    Revision 0 of an iteration is its build. Later revisions merge people's verdicts into it, or ask again what a server
+    had given up on. The newest revision of each iteration is read, unless `at` chooses another.
     """
 
     folder: Path
@@ -154,7 +154,8 @@ class Store:
         revised = re.search(rf"/iter_{iteration}\.r(\d+)[.-]", name)
         manifest = self.at(iteration, int(revised[1]) if revised else 0).manifest_path(iteration)
         if revised:
-            return f"restore it, or remove {manifest} and make it anew with `eva-data review pull --iter {iteration}`"
+            again = f"`eva-data review pull --iter {iteration}` or `eva-data build --iter {iteration} --retry-rejects`"
+            return f"restore it, or remove {manifest} and make it anew with {again}, whichever made it"
         return (
             f"restore it, or remove {manifest} and make it anew with `eva-data build --iter {iteration}`, which takes "
             "finished calls from the ledger"
@@ -170,12 +171,35 @@ class Store:
         files = self._write_tables(stem_of(manifest.iteration, 0), tables, shard_bytes)
         return self._seal(manifest, files, revision=0)
 
+    def built(self, iteration: int) -> int:
+        """The newest revision that a build made, not people: 0, or that of the last retry."""
+        found = (number for number in reversed(self.revisions(iteration)[1:]))
+        return next((each for each in found if self.at(iteration, each).manifest(iteration).review is None), 0)
+
+    def write_rebuilt(self, manifest: Manifest, tables: Mapping[str, pl.DataFrame]) -> Manifest:
+        """Write an iteration that was built again as a revision, and return its manifest.
+
+        Tables that are as in the newest build keep their files.
+        """
+        iteration, number = manifest.iteration, self.revisions(manifest.iteration)[-1] + 1
+        before = self.at(iteration, self.built(iteration)).manifest(iteration).files
+        files: dict[str, FileEntry] = {}
+        for name, table in tables.items():
+            there = {file: entry for file, entry in before.items() if file.startswith(f"{name}/")}
+            written = self._write_tables(stem_of(iteration, number), {name: table}, SHARD_BYTES)
+            if [entry.sha256 for entry in written.values()] == [entry.sha256 for entry in there.values()]:
+                for file in written:
+                    (self.folder / file).unlink()
+                written = there
+            files |= written
+        return self._seal(manifest.model_copy(update={"revision": number}), files, revision=number)
+
     def write_revision(self, iteration: int, tables: Mapping[str, pl.DataFrame], **changes: Any) -> Manifest:
-        """Write the tables that differ from the build, then the revision's manifest, and return it.
+        """Write the tables that differ from the newest build, then the revision's manifest, and return it.
 
         `changes` are the fields in which the manifest differs from the build's. Existing files are not written again.
         """
-        built = self.at(iteration, 0).manifest(iteration)
+        built = self.at(iteration, self.built(iteration)).manifest(iteration)
         number = self.revisions(iteration)[-1] + 1
         kept = {name: entry for name, entry in built.files.items() if name.partition("/")[0] not in tables}
         files = kept | self._write_tables(stem_of(iteration, number), tables, SHARD_BYTES)

@@ -27,7 +27,7 @@ def reviewed_pairs(store: Store) -> pl.DataFrame:
 
 
 def _of_iteration(store: Store, number: int) -> pl.DataFrame:
-    built = store.at(number, 0).scan("preferences", number).collect()
+    built = store.at(number, store.built(number)).scan("preferences", number).collect()
     decided = decide(store.scan("reviews", number).collect()).select("pair_id", "preferred_idx", "reason")
     preferred = pl.col("preferred_idx")
     verdict = (

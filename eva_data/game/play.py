@@ -19,6 +19,7 @@ from eva_data.evaluation.evaluate import SANDBOX_SET, Asked, evaluate, sets_of, 
 from eva_data.foreign import visible
 from eva_data.game.accept import refuse_rejected, refuse_unacceptable, refuse_unmeasurable
 from eva_data.game.ahead import alone, from_scratch, stages_ahead, to_train, untrained
+from eva_data.game.retry import RetryResult, retry_rejects
 from eva_data.iteration.build import build_iteration
 from eva_data.iteration.players import solver_of, theta_of
 from eva_data.iteration.ready import refuse_unready
@@ -58,6 +59,12 @@ def play(run: Run, iteration: int, *, only: bool, train_last: bool) -> Manifest:
             train_accepted(run, iteration)
         evaluate_thetas(run)
     return manifest
+
+
+def retry(run: Run, iteration: int) -> RetryResult:
+    """Ask again what a server gave up on in a finished iteration. Raise the errors of `retry_rejects`."""
+    with run.store.locked(), run.servers:
+        return retry_rejects(run, iteration)
 
 
 def _missing(run: Run, iteration: int) -> list[str]:

@@ -354,8 +354,10 @@ def _take(store: Store, hub: HubRepo, step: Step, head: str) -> str:
 
 def _commit(store: Store, hub: HubRepo, step: Step, part: Sequence[str], head: str, of: str) -> str:
     iteration, store = step.iteration, store.at(step.iteration, step.revision)
-    counts = store.manifest(iteration).counts
-    which = f"Iteration {iteration}" + (f", reviewed by people (r{step.revision})" if step.revision else "")
+    manifest = store.manifest(iteration)
+    counts = manifest.counts
+    how = "reviewed by people" if manifest.review is not None else "asked again"
+    which = f"Iteration {iteration}" + (f", {how} (r{step.revision})" if step.revision else "")
     message = f"{which}: {counts.prompts} prompts, {counts.pairs} pairs{of}"
     try:
         return hub.commit({name: step.files[name] for name in part}, message, parent=head)

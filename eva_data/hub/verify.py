@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import polars as pl
 
@@ -76,8 +77,9 @@ def _verify_iteration(store: Store, iteration: int, run: Run | None, rescore: in
     built = read_as_written(store.at(iteration, 0), iteration)
     found.problems += built.problems
     _verify_build(found, store.at(iteration, 0), manifest, built, run)
+    base = store.at(iteration, 0), manifest, built
     for revision in store.revisions(iteration)[1:]:
-        _verify_revision(found, store.at(iteration, revision), revision, manifest, built)
+        base = _verify_revision(found, store.at(iteration, revision), revision, base, run)
     for problems, unknown in (verify_evaluations(store), verify_ratings(store)):
         found.problems += problems
         found.unknown += unknown
@@ -105,22 +107,36 @@ def _run(checks: list[Check], written: list[Found], found: Verified, of: str = "
             yield f"the tables do not fit together, so that they cannot be computed again: {said}"
 
 
-def _verify_revision(found: Verified, store: Store, revision: int, built: Manifest, of_build: Found) -> None:
-    """Check a revision of an iteration by its build and its reviews."""
+_Base: TypeAlias = tuple[Store, Manifest, Found]
+"""A build, or a retry: the store that is read there, its manifest and its tables."""
+
+
+def _verify_revision(found: Verified, store: Store, revision: int, base: _Base, run: Run | None) -> _Base:
+    """Check a revision of an iteration: a retry by itself, and one by people by its build and its reviews.
+
+    Return what the next revision is based on.
+    """
     of = f"revision {revision}: "
+    store_of_build, built, of_build = base
     try:
         manifest = store.manifest(built.iteration)
     except DataError as error:
         found.problems.append(str(error))
-        return
+        return base
     written = read_as_written(store, built.iteration)
     found.problems += [each for each in written.problems if each not in of_build.problems]
+    if manifest.review is None:
+        if manifest.retried is None:
+            found.problems.append(f"{of}neither people nor a retry made it, by its manifest")
+        _verify_build(found, store, manifest, written, run)
+        return store, manifest, written
     checks: list[Check] = [
-        lambda: replay_review(store, manifest, of_build.tables, written.tables),
+        lambda: replay_review(store_of_build, manifest, of_build.tables, written.tables),
         lambda: recount(manifest, written.tables),
         lambda: _review_flow(manifest, built, written),
     ]
     found.problems += [f"{of}{problem}" for problem in _run(checks, [of_build, written], found, of)]
+    return base
 
 
 def _verify_build(found: Verified, store: Store, manifest: Manifest, written: Found, run: Run | None) -> None:

@@ -49,11 +49,21 @@ def build_iteration(run: Run, iteration: int) -> Manifest:
         write_card(run.store, run.config.publish.licence)
         return run.store.manifest(iteration)
     refuse_unready(run, iteration, download=True)
-    built = _build_first(run) if iteration == 1 else _build_next(run, iteration)
+    built = play_iteration(run, iteration)
     manifest = run.store.write_iteration(compose(run.config, built), built.tables)
+    finish_build(run, iteration)
+    return manifest
+
+
+def play_iteration(run: Run, iteration: int) -> Built:
+    """All tables of iteration t, whether it is there already or not. Finished calls come from the ledger."""
+    return _build_first(run) if iteration == 1 else _build_next(run, iteration)
+
+
+def finish_build(run: Run, iteration: int) -> None:
+    """Write the card of a built iteration, and remove its jobs."""
     write_card(run.store, run.config.publish.licence)
     shutil.rmtree(run.store.state / "jobs" / f"iter_{iteration}", ignore_errors=True)
-    return manifest
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,7 @@ def dataset_card(
             alarms=list(evaluations.alarms) if evaluations else [],
             scored=scores is not None,
             by_topic=any(path.startswith("topics/") for manifest in manifests for path in manifest.files),
+            retried=[manifest for manifest in manifests if manifest.retried is not None],
             reviews=[manifest for manifest in manifests if manifest.review is not None],
             example_of=example_of,
             examples=examples(store, example_of) if example_of else [],

@@ -54,7 +54,7 @@ def pull_reviews(run: Run, iteration: int) -> PulledReviews:
     the answers are to be published although the reviewers were told otherwise.
     """
     store, publish = run.store, run.config.review.publish
-    manifest = store.at(iteration, 0).manifest(iteration)
+    manifest = store.at(iteration, store.built(iteration)).manifest(iteration)
     name = dataset_name(run.config, iteration)
     with connect(run.config.review) as argilla:
         dataset = find_dataset(argilla, name)
@@ -91,7 +91,7 @@ def add_revision(
     No revision is written if the newest revision says the same, or if there is no revision and nobody has submitted an
     answer yet.
     """
-    built = store.at(iteration, 0)
+    built = store.at(iteration, store.built(iteration))
     pairs, spare = reviewable(store, iteration)
     manifest, reviews = built.manifest(iteration), in_order(reviews)
     summary = figures(pairs, spare, reviews, manifest.config["estimate"]["metric"])
@@ -116,7 +116,7 @@ def add_revision(
 
 def reviewable(store: Store, iteration: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The pairs of an iteration's build, and rejected pairs that people may review too (`spare_pairs`)."""
-    built = store.at(iteration, 0)
+    built = store.at(iteration, store.built(iteration))
     spare = spare_pairs(built, config_of(built.manifest(iteration)), iteration)
     return built.scan("preferences", iteration).collect(), spare
 

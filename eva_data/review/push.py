@@ -63,7 +63,7 @@ def push(
     DataError if its tables were changed or hold no such pair, and the errors of `connect`.
     """
     config, store = run.config, run.store
-    built = store.at(iteration, 0)
+    built = store.at(iteration, store.built(iteration))
     manifest = built.manifest(iteration)
     if changed := store.changed_files(iteration):
         raise DataError(

@@ -51,7 +51,7 @@ def review_progress(run: Run, iterations: Sequence[int]) -> list[ReviewProgress]
             records = argilla.records(dataset["id"])
             users = argilla.get(f"datasets/{dataset['id']}/users/progress")["users"]
             pairs, spare = reviewable(run.store, iteration)
-            manifest = run.store.at(iteration, 0).manifest(iteration)
+            manifest = run.store.at(iteration, run.store.built(iteration)).manifest(iteration)
             known, config = pl.concat([pairs, spare]), manifest.config
             said = answers(run.store, iteration, known, records, name=config["name"], key=key)
             found.append(

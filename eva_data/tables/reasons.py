@@ -31,7 +31,7 @@ RESPONSE_FAILED = "response_failed: "
 
 REASONS: Mapping[str, str] = {
     # A request to a model.
-    "gave_up": "The server failed for reasons that may pass, until all attempts were used up; a rerun asks again.",
+    "gave_up": "The server failed for reasons that may pass, on all attempts; `build --retry-rejects` asks again.",
     "call_failed": "The model gave no reply; the word behind the colon says why.",
     "bad_request": "The server refused this request, and would refuse it again; its own words follow.",
     "context_length_exceeded": "The server says that the request is longer than its model can read.",

@@ -19,6 +19,7 @@ from eva_data.dataset.staleness import settings_hash
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, EvaError
 from eva_data.foreign import cut, visible
+from eva_data.game.retry import RetryResult
 from eva_data.iteration.run import Run
 from eva_data.iteration.stale import changes
 from eva_data.iteration.thetas import refuse_damaged
@@ -150,6 +151,8 @@ def print_status(run: Run) -> None:
         tables = f"{counts.prompts} prompts, {counts.pairs} pairs"
         if manifest.review is not None:
             tables += f"; r{manifest.revision}, {manifest.review['pairs']} pairs judged by people"
+        if manifest.retried is not None:
+            tables += f"; r{manifest.revision}, {manifest.retried.left} of {manifest.retried.asked} given up again"
         if changed:
             tables += f"; CHANGED since: {', '.join(changed)}"
         table.add_row(str(iteration), _cell(tables), trained, _cell(_staleness(run, manifest, previous)))
@@ -188,6 +191,24 @@ def _trained(store: Store, theta: int) -> str:
     return "; ".join(["trained", *how_far(kept.moved if kept else None)])
 
 
+def retried_text(again: RetryResult) -> str:
+    """What asking again came to."""
+    manifest = again.manifest
+    if not again.asked:
+        return f"Iteration {manifest.iteration} has no row that a server gave up on: nothing was asked again."
+    if not again.gained:
+        return (
+            f"All {again.asked} rows of iteration {manifest.iteration} were given up again, so it stays as it is: try "
+            "when the server works."
+        )
+    changed = ", ".join(f"{rows:+} {name}" for name, rows in again.gained.items() if rows) or "no other numbers of rows"
+    tag = f"iter-{manifest.iteration}.r{manifest.revision}"
+    return (
+        f"Made revision {tag}: of {again.asked} rows that were given up, {again.left} still are ({changed}). What was "
+        f"built before stays beside it.\nPublish it with: eva-data publish --iter {manifest.iteration}"
+    )
+
+
 def _staleness(run: Run, manifest: Manifest, previous: Manifest | None) -> str:
     try:
         found = changes(run, manifest)
@@ -202,7 +223,8 @@ def _staleness(run: Run, manifest: Manifest, previous: Manifest | None) -> str:
         and (made_from.settings_hash != settings_hash(previous) or made_from.files != previous.files)
     ):
         if made_from.revision < previous.revision:
-            return f"stale: iteration {previous.iteration} was reviewed since, and is at r{previous.revision}"
+            how = "reviewed" if previous.review is not None else "asked again"
+            return f"stale: iteration {previous.iteration} was {how} since, and is at r{previous.revision}"
         return f"stale: iteration {previous.iteration} is not the one it was built from"
     absent = " and ".join(f"`{key}`" for key in found.unknown)
     return f"as they are now, as far as is known: {absent} cannot be read here" if absent else "as they are now"

@@ -91,9 +91,12 @@ def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame
 
 
 def replay_review(store: Store, manifest: Manifest, built: Tables, tables: Tables) -> list[str]:
-    """The differences between a revision's tables and what follows from the build's tables and the reviews."""
+    """The differences between a revision's tables and what follows from the build's tables and the reviews.
+
+    `store` is read at the build.
+    """
     iteration, reviews, pairs = manifest.iteration, tables["reviews"], built["preferences"]
-    spare = spare_pairs(store.at(iteration, 0), config_of(manifest), iteration)
+    spare = spare_pairs(store, config_of(manifest), iteration)
     known = pl.concat([pairs, spare])
     order = (
         pl.when(pl.col("first_idx") == pl.col("chosen_idx"))
@@ -234,7 +237,7 @@ def _replay_mix(
         return _wrong_status(tables)
     topics = tables["topics"] if uses_topics(config) else None
     mixed = mix_prompts(config, iteration, before, tables["evolutions"], drawn, seeds, topics)
-    evolving = store.at(iteration, 0).manifest(iteration).evolving
+    evolving = manifest.evolving
     result = asdict(mixed.result)
     wrong = [name for name in result if evolving is not None and getattr(evolving, name) != result[name]]
     return [

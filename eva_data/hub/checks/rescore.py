@@ -30,14 +30,14 @@ def rescore(store: Store, iteration: int, count: int, run: Run) -> tuple[list[st
     their prompts are scored. No score is taken from the ledger or kept. Raise DataError if the manifest names other
     reward models than these settings.
     """
-    manifest = store.at(iteration, 0).manifest(iteration)
+    manifest = store.at(iteration, store.built(iteration)).manifest(iteration)
     name = reward_model(run.scorers)
     if name != manifest.models.reward:
         raise DataError(
             f"the rewards of iteration {iteration} are by {manifest.models.reward}, and those of the settings are by "
             f"{name}, so they cannot be compared: name that reward in eva.yaml"
         )
-    seen = store.at(iteration, 0)
+    seen = store.at(iteration, store.built(iteration))
     answers = seen.scan("responses", iteration).filter((pl.col("stage") == "respond") & pl.col("reward").is_not_null())
     key = pl.concat_str("prompt_id", pl.lit("/"), pl.col("response_idx").cast(pl.String))
     drawn = answers.sort(uniform_draw(key, seed=run.config.seed, stage="rescore", iteration=iteration)).head(count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import click
 
 from eva_data.cli.options import F, config_options, iteration_option, read_config, start
 from eva_data.cli.output import report, reports
+from eva_data.cli.say import say
 
 if TYPE_CHECKING:
     from eva_data.iteration.run import Run
@@ -121,10 +123,19 @@ def status(
 @review.command()
 @reports("iteration", "name", "revision", "new", "figures", "outdated")
 @iteration_option
+@click.option("--local", is_flag=True, help="Take the answers of `review serve --local`, instead of a server's.")
+@click.option(
+    "--label-studio",
+    "exported",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Take the answers of a JSON export of Label Studio, instead of a server's.",
+)
 @_server_options
 @config_options
 def pull(
     iteration: int,
+    local: bool,
+    exported: Path | None,
     api_url: str | None,
     workspace: str | None,
     config_path: Path | None,
@@ -134,21 +145,89 @@ def pull(
 
     \b
     eva-data review pull --iter 2
+    eva-data review pull --iter 2 --local
     eva-data publish --iter 2
 
     The next build and training use the newest revision. It is safe to repeat: without new answers there is no revision.
     """
     from eva_data.cli.text.review import pulled_text
-    from eva_data.review.pull import pull_reviews
+    from eva_data.review.pull import merge_reviews, pull_reviews
 
+    if local and exported is not None:
+        raise click.UsageError("--local and --label-studio exclude each other: pull one after the other")
     run = _open(config_path, overrides, api_url, workspace)
-    pulled = pull_reviews(run, iteration)
+    if exported is not None:
+        from eva_data.review.local.label_studio import read_export, recorded_seed
+
+        pulled = merge_reviews(run, iteration, read_export(exported, recorded_seed(run, iteration)))
+    elif local:
+        from eva_data.review.local.answers import answers_path, read_answers, records_of
+
+        found = read_answers(answers_path(run.store, iteration))
+        pulled = merge_reviews(run, iteration, records_of(found, run.config.review.publish))
+    else:
+        pulled = pull_reviews(run, iteration)
     report(pulled_text(run.store, iteration, pulled), iteration=iteration, **vars(pulled))
 
 
+_pairs_options = (
+    click.option(
+        "--limit", default=200, show_default=True, type=click.IntRange(min=1), metavar="PAIRS", help="The most."
+    ),
+    click.option(
+        "--order",
+        default="informativeness",
+        show_default=True,
+        type=click.Choice(["informativeness", "gap", "random", "rejects"]),
+        help="Which first, as for `review push`.",
+    ),
+)
+
+
+def _pairs(command: F) -> F:
+    """Add the options that choose pairs."""
+    for option in _pairs_options:
+        command = option(command)
+    return command
+
+
 @review.command()
-@reports("text")
-@click.option("--start", "begin", is_flag=True, help="Run it here by docker compose, instead of saying how.")
+@reports("iteration", "file", "interface", "pairs")
+@iteration_option
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The JSON file of tasks to write."
+)
+@_pairs
+@config_options
+def export(
+    iteration: int, output: Path, limit: int, order: str, config_path: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """Write an iteration's pairs as tasks for Label Studio, in blind order, with the labelling interface beside them.
+
+    \b
+    eva-data review export --iter 2 --output tasks.json      # and tasks.xml, the interface of the project
+    eva-data review pull --iter 2 --label-studio export.json # the project, exported as JSON
+    """
+    from eva_data.review.local.label_studio import write_tasks
+    from eva_data.review.local.sheets import sheets_of
+
+    if output.suffix != ".json":
+        raise click.UsageError(f"`--output` is {output.name}: the tasks are JSON, so call it {output.stem}.json")
+    sheets = sheets_of(start(read_config(config_path, overrides)), iteration, limit=limit, order=order)  # type: ignore[arg-type]
+    write_tasks(output, sheets)
+    interface = output.with_suffix(".xml")
+    said = f"{output} holds {len(sheets)} pairs as tasks; {interface} is the labelling interface of their project."
+    report(said, iteration=iteration, file=output, interface=interface, pairs=len(sheets))
+
+
+@review.command()
+@reports("text", "answered", "pairs")
+@click.option("--local", is_flag=True, help="Serve a page of one's own on this machine, which needs no Argilla.")
+@click.option("--iter", "iteration", type=click.IntRange(min=1), help="With --local: iteration, from 1.")
+@click.option("--reviewer", metavar="NAME", help="With --local: who answers. Default: the user of this machine.")
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="With --local: the port. Default: a free one.")
+@click.option("--open", "opens", is_flag=True, help="With --local: show the page in the browser.")
+@click.option("--start", "begin", is_flag=True, help="Run Argilla here by docker compose, instead of saying how.")
 @click.option(
     "--folder",
     type=click.Path(path_type=Path),
@@ -156,9 +235,66 @@ def pull(
     show_default=True,
     help="With --start: where its compose file, password and key go.",
 )
-def serve(begin: bool, folder: Path) -> None:
-    """Say how to run an Argilla server on this machine, or run it."""
+@_pairs
+@config_options
+def serve(
+    local: bool,
+    iteration: int | None,
+    reviewer: str | None,
+    port: int,
+    opens: bool,
+    begin: bool,
+    folder: Path,
+    limit: int,
+    order: str,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Review pairs on a page of this machine, or say how to run an Argilla server, or run it.
+
+    \b
+    eva-data review serve --local --iter 2 --open   # keys 1 to 4 answer; every answer is kept at once
+    eva-data review pull --iter 2 --local           # makes a revision of the answers
+    eva-data review serve                           # how to run Argilla
+    eva-data review serve --start
+
+    The local page is for people at this machine: it listens at 127.0.0.1 alone, and its address holds a token.
+    """
+    if local:
+        if iteration is None:
+            raise click.UsageError("`--local` shows the pairs of an iteration: add --iter")
+        run = start(read_config(config_path, overrides))
+        _serve_here(run, iteration, reviewer, port, opens=opens, limit=limit, order=order)
+        return
     from eva_data.review.serve import instructions, start_server
 
     said = start_server(folder) if begin else instructions()
     report(said, text=said)
+
+
+def _serve_here(
+    run: Run, iteration: int, reviewer: str | None, port: int, *, opens: bool, limit: int, order: str
+) -> None:
+    import getpass
+    import webbrowser
+
+    from eva_data.review.dataset import TOLD
+    from eva_data.review.local.answers import answers_path
+    from eva_data.review.local.server import ReviewServer
+    from eva_data.review.local.sheets import sheets_of
+
+    publish, name = run.config.review.publish, reviewer or getpass.getuser()
+    sheets = sheets_of(run, iteration, limit=limit, order=order)  # type: ignore[arg-type]
+    title = f"{run.config.name}, iteration {iteration}"
+    path = answers_path(run.store, iteration)
+    with ReviewServer(
+        sheets, path, title=title, reviewer=name, told=publish, promise=TOLD[publish], port=port
+    ) as server:
+        say(f"{len(sheets)} pairs for {name} are at {server.url}\nCtrl-C ends; every answer is kept at once.", err=True)
+        if opens:
+            webbrowser.open(server.url)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever(poll_interval=0.2)
+        answered = len(server.mine())
+    said = f"{answered} of {len(sheets)} pairs are answered. Next: eva-data review pull --iter {iteration} --local"
+    report(said, text=said, answered=answered, pairs=len(sheets))

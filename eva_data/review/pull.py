@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ from eva_data.review.answers import (
 )
 from eva_data.review.connection import Argilla, connect
 from eva_data.review.dataset import dataset_name, find_dataset, refuse_broken_word, refuse_other_dataset
+from eva_data.review.record import Record
 from eva_data.review.spare import spare_pairs
 from eva_data.tables.flow import Flow
 
@@ -49,20 +50,31 @@ class PulledReviews:
 def pull_reviews(run: Run, iteration: int) -> PulledReviews:
     """Merge all known answers about an iteration into a new revision, unless they change nothing.
 
-    Raise StaleError if the iteration is not built, and the errors of `connect`. Raise ReviewError if there is no
-    dataset on the server, if answers behind the newest revision are neither on this machine nor on the server, or if
-    the answers are to be published although the reviewers were told otherwise.
+    The answers are those on the Argilla server of the settings, and those that were pulled before. Raise StaleError if
+    the iteration is not built, and the errors of `connect`. Raise ReviewError if there is no dataset on the server, if
+    answers behind the newest revision are neither on this machine nor on the server, or if the answers are to be
+    published although the reviewers were told otherwise.
     """
-    store, publish = run.store, run.config.review.publish
-    manifest = store.at(iteration, store.built(iteration)).manifest(iteration)
-    name = dataset_name(run.config, iteration)
+    store, name = run.store, dataset_name(run.config, iteration)
+    store.at(iteration, store.built(iteration)).manifest(iteration)
     with connect(run.config.review) as argilla:
         dataset = find_dataset(argilla, name)
         if dataset is None:
             raise _missing(argilla, store, iteration, name)
         refuse_other_dataset(argilla, dataset)
-        refuse_broken_word(dataset, publish)
+        refuse_broken_word(dataset, run.config.review.publish)
         records = argilla.records(dataset["id"])
+    return merge_reviews(run, iteration, records)
+
+
+def merge_reviews(run: Run, iteration: int, records: Sequence[Record]) -> PulledReviews:
+    """Merge the answers in records, and those that were pulled before, into a new revision, unless they change nothing.
+
+    Raise StaleError if the iteration is not built, and ReviewError if answers behind the newest revision are nowhere.
+    """
+    store, publish = run.store, run.config.review.publish
+    manifest = store.at(iteration, store.built(iteration)).manifest(iteration)
+    name = dataset_name(run.config, iteration)
     with store.locked():
         key, known = reviewers_key(store, make=True), pl.concat(reviewable(store, iteration))
         found = answers(store, iteration, known, records, name=manifest.config["name"], key=key)

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from eva_data.config import Config
 from eva_data.dataset.staleness import config_of
-from eva_data.dataset.store import Store
 from eva_data.errors import DataError, ReviewError
 from eva_data.iteration.run import Run
 from eva_data.jobs.job import Progress
@@ -63,14 +61,8 @@ def push(
     DataError if its tables were changed or hold no such pair, and the errors of `connect`.
     """
     config, store = run.config, run.store
-    built = store.at(iteration, store.built(iteration))
-    manifest = built.manifest(iteration)
-    if changed := store.changed_files(iteration):
-        raise DataError(
-            f"{', '.join(changed)} in {store.folder} was changed or lost since iteration {iteration} was built, so it "
-            "is not reviewed: restore it"
-        )
-    chosen = _chosen(built, config_of(manifest), iteration, limit, order)
+    manifest = store.at(iteration, store.built(iteration)).manifest(iteration)
+    chosen = chosen_pairs(run, iteration, limit, order)
     rows = chosen.to_dicts()
     with connect(config.review) as argilla:
         name = dataset_name(config, iteration)
@@ -78,7 +70,10 @@ def push(
         questions = {each["name"]: each["id"] for each in argilla.get(f"datasets/{dataset['id']}/questions")["items"]}
         there = records_by_pair(argilla.records(dataset["id"]))
         sheet = Sheet(
-            parents=_parents(run, iteration, chosen),
+            parents={
+                prompt: display.conversation(turns, markdown=config.review.markdown)
+                for prompt, turns in parents_of(run, iteration, chosen).items()
+            },
             markdown=config.review.markdown,
             question_id=questions["verdict"],
             agent=_agent(manifest.models.reward or "reward") if suggest else None,
@@ -99,8 +94,19 @@ def push(
         )
 
 
-def _chosen(built: Store, settings: Config, iteration: int, limit: int, order: Order) -> pl.DataFrame:
-    """The pairs to review, with the `order` in which a pair is shown if nobody has seen it yet."""
+def chosen_pairs(run: Run, iteration: int, limit: int, order: Order) -> pl.DataFrame:
+    """The pairs to review, with the `order` in which a pair is shown if nobody has seen it yet.
+
+    Raise StaleError if the iteration is not built, and DataError if its tables were changed or hold no such pair.
+    """
+    store = run.store
+    built = store.at(iteration, store.built(iteration))
+    settings = config_of(built.manifest(iteration))
+    if changed := store.changed_files(iteration):
+        raise DataError(
+            f"{', '.join(changed)} in {store.folder} was changed or lost since iteration {iteration} was built, so it "
+            "is not reviewed: restore it"
+        )
     pairs = built.scan("preferences", iteration).collect()
     spare = spare_pairs(built, settings, iteration) if order == "rejects" else pairs.clear()
     chosen = choose(pairs, spare, order, limit, metric=column_of(settings.estimate.metric), seed=settings.seed)
@@ -115,8 +121,8 @@ def _agent(model: str) -> str:
     return re.sub(r"[^a-zA-Z0-9_:./-]", "-", model)[:200]
 
 
-def _parents(run: Run, iteration: int, pairs: pl.DataFrame) -> dict[str, str]:
-    """Id of a prompt -> the text of its parent, ready for the page."""
+def parents_of(run: Run, iteration: int, pairs: pl.DataFrame) -> dict[str, list[dict[str, str]]]:
+    """Id of a parent prompt -> its turns."""
     ids = pairs["parent_id"].drop_nulls().unique()
     tables = [run.store.scan_until(name, iteration) for name in ("prompts", "evolutions")]
     rows = [
@@ -126,10 +132,7 @@ def _parents(run: Run, iteration: int, pairs: pl.DataFrame) -> dict[str, str]:
         for table in tables
     ]
     found = pl.concat(rows).unique("prompt_id", keep="first", maintain_order=True).collect()
-    return {
-        row["prompt_id"]: display.conversation(row["prompt"], markdown=run.config.review.markdown)
-        for row in found.to_dicts()
-    }
+    return {row["prompt_id"]: row["prompt"] for row in found.to_dicts()}
 
 
 def _withdraw_suggestions(argilla: Argilla, records: Sequence[Record]) -> None:

@@ -22,6 +22,7 @@ from eva_data.evolve.elimination.near_duplicates import near_duplicates
 from eva_data.files import write_json
 from eva_data.iteration.run import Run
 from eva_data.ledger import call_key
+from eva_data.tables.schemas import CARRIED
 
 LEAST, SHARE, MOST = 500, 0.05, 0.2
 """How many seeds are held out by default: at least LEAST, else the share SHARE, and never more than the share MOST."""
@@ -66,6 +67,12 @@ def heldout_prompts(run: Run) -> pl.DataFrame:
         return pl.DataFrame(schema={"prompt_id": pl.String, "prompt": pl.Null})
     inputs = run.store.manifest(1).inputs if 1 in run.store.iterations() else {}
     return split_seeds(run.config, run.store, inputs).heldout.select("prompt_id", "prompt")
+
+
+def heldout_carried(run: Run) -> pl.DataFrame:
+    """`prompt_id`, `answer` and `info` of the held-out seeds of an environment, one row per prompt."""
+    inputs = run.store.manifest(1).inputs if 1 in run.store.iterations() else {}
+    return split_seeds(run.config, run.store, inputs).heldout.select("prompt_id", *CARRIED)
 
 
 def heldout_size(evaluate: Evaluate | None, seeds: int) -> int:

@@ -224,13 +224,21 @@ class Evolve(Settings):
     max_chars: int = Field(8000, gt=0)
     """Longest new prompt, in characters."""
     near_duplicate: float | None = Field(0.9, gt=0, le=1)
-    """Jaccard similarity from which a prompt counts as repeated; null turns the check off."""
+    """Jaccard similarity from which a prompt counts as repeated; null turns the check off. With `method: environment`
+    the default is null, since all tasks of a data set are worded alike."""
     benchmarks: tuple[BenchmarkSet, ...] = ()
     """Benchmarks that evolved prompts must not repeat."""
     ngram: int = Field(13, gt=0)
     """Number of consecutive words that an evolved prompt must not share with a benchmark prompt. A benchmark prompt of
     fewer words, at least five, must not stand whole in the evolved prompt. Where a script has no spaces, 1.6 Chinese
     characters count as a word, 2 Japanese kana, 4 Thai letters."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tasks_are_worded_alike(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("method") == "environment" and "near_duplicate" not in values:
+            return {**values, "near_duplicate": None}
+        return values
 
     @model_validator(mode="after")
     def _some_strategy(self) -> Evolve:

@@ -13,7 +13,7 @@ from eva_data.environments import reasoning_gym
 from eva_data.environments.tasks import PosedTask, read_info
 from eva_data.errors import DataError
 from eva_data.tables.reasons import UNSCORABLE
-from eva_data.tables.schemas import MESSAGES
+from eva_data.tables.schemas import CARRIED, MESSAGES
 
 
 def posed(environment: str, *, size: int, seed: int, config: Mapping[str, Any]) -> pl.DataFrame:
@@ -39,7 +39,7 @@ def _posed(environment: str, size: int, seed: int, config: str) -> pl.DataFrame:
         }
         for task, scorable in found
     ]
-    schema = pl.Schema({"prompt": MESSAGES, "reason": pl.String, "answer": pl.String, "info": pl.String})
+    schema = pl.Schema([("prompt", MESSAGES), *((name, pl.String()) for name in ("reason", *CARRIED))])
     return pl.DataFrame(rows, schema=schema).with_columns(source=pl.lit(environment))
 
 

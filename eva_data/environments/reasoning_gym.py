@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from io import StringIO
 from typing import Any
 
 from eva_data.calls import valid_unicode
@@ -132,7 +133,8 @@ def _entry(question: str, answer: str | None, metadata: Any) -> dict[str, Any]:
 
 def _scored(dataset: Any, said: str | None, entry: Mapping[str, Any]) -> float:
     try:
-        return float(dataset.score_answer(said, entry))
+        with redirect_stdout(StringIO()):
+            return float(dataset.score_answer(said, entry))
     except Exception:
         # A scorer may raise anything on a model's text.
         return 0.0
@@ -147,7 +149,7 @@ def _scorer(name: str, config: str) -> Any:
 def _made(name: str, config: Mapping[str, Any], *, seed: int, size: int) -> Any:
     from reasoning_gym.factory import DATASETS, create_dataset
 
-    with _own_random(seed):
+    with _apart(seed):
         try:
             return create_dataset(name, seed=seed % _SEEDS, size=size, **config)
         except (AssertionError, TypeError, ValueError) as error:
@@ -161,7 +163,7 @@ def _made(name: str, config: Mapping[str, Any], *, seed: int, size: int) -> Any:
 def _task(
     dataset: Any, name: str, config: Mapping[str, Any], index: int, *, seed: int, knob: str | None = None
 ) -> tuple[PosedTask, bool]:
-    with _own_random(seed):
+    with _apart(seed):
         entry = dataset[index]
     text, answer = str(entry["question"]), entry["answer"]
     info = pack(
@@ -179,10 +181,10 @@ def _task(
 
 
 @contextmanager
-def _own_random(seed: int) -> Iterator[None]:
+def _apart(seed: int) -> Iterator[None]:
     """Python's and numpy's global generators begin with `seed` here, and go on afterwards as if nothing had been drawn.
 
-    Some data sets draw from them beside their own.
+    Some data sets draw from them beside their own. What a data set prints is dropped.
     """
     import numpy as np
 
@@ -190,7 +192,8 @@ def _own_random(seed: int) -> Iterator[None]:
     random.seed(seed)
     np.random.seed(seed % _SEEDS)
     try:
-        yield
+        with redirect_stdout(StringIO()):
+            yield
     finally:
         random.setstate(before)
         np.random.set_state(before_numpy)

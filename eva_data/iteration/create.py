@@ -185,7 +185,7 @@ def _evolve_enough(
 def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, name: str) -> pl.DataFrame:
     """EVOLUTIONS of the chains that start at `rows`. Only what a chain itself can tell is eliminated so far."""
     settings = run.config.evolve
-    carried = [column for column in CARRIED if rows[column].count()]
+    carried = [column for column in CARRIED if column in rows.columns and rows[column].count()]
     needed = rows.select("prompt_id", "prompt", "root_id", "depth", *carried).sort("prompt_id")
     results = run.ask(
         creator,

@@ -2,6 +2,7 @@
 
 The held-out seeds are the last seeds of the drawn order, so that a folder can start to hold out seeds that its
 iterations have not used. A seed that nearly repeats a training seed is not held out: its whole cluster is trained on.
+Tasks of an environment are worded alike, so there only the equal ones count as repeated.
 """
 
 from __future__ import annotations
@@ -108,7 +109,10 @@ def _heldout_ids(config: Config, store: Store, seeds: pl.DataFrame, size: int) -
         except (ValueError, KeyError, TypeError):
             # A file that cannot be read is made again below.
             pass
-    ids = _without_clusters(seeds, seeds.tail(size).filter(~pl.col("prompt_id").is_in(sorted(used))), similar)
+    held = seeds.tail(size).filter(~pl.col("prompt_id").is_in(sorted(used)))
+    # The tasks of an environment are worded alike, and only equal ones repeat each other.
+    posed = config.seeds is not None and config.seeds.environment is not None
+    ids = held["prompt_id"].to_list() if posed else _without_clusters(seeds, held, similar)
     if not ids:
         raise ConfigError(
             f"no seeds can be held out: the iterations in {store.folder} use all of them, or each nearly repeats a "

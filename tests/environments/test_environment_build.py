@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("reasoning_gym") is None, reason="the extra `environments` is not installed"),
 ]
 
-SIZE = 20
+SIZE, HELD_OUT = 20, 4
 Built = tuple[Path, tuple[str, ...], OddServer]
 
 
@@ -37,7 +37,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
             "ledger": str(place / "ledger.sqlite"),
             "seeds": {
                 "environment": "reasoning_gym/chain_sum",
-                "size": SIZE,
+                "size": SIZE + HELD_OUT,
                 "config": {"min_terms": 2, "max_terms": 3, "min_digits": 2, "max_digits": 3},
             },
             "solver": {
@@ -48,8 +48,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
                 "responses": 4,
             },
             "reward": {"function": "eva_data.rewards.environment:score_answer", "answers": "carried"},
-            "evolve": {"method": "environment", "near_duplicate": None},
+            "evolve": {"method": "environment"},
             "pair": {"min_chosen": 1},
+            "evaluate": {"heldout": HELD_OUT},
         }
         (place / "eva.yaml").write_text(json.dumps(settings))
         options = ("--config", str(place / "eva.yaml"))
@@ -117,6 +118,18 @@ def test_verify_scores_every_response_again(built: Built) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     answers = tables(folder, 2)["responses"].filter(pl.col("stage") == "respond").height
     assert f"{answers}" in done.stdout + done.stderr
+
+
+def test_held_out_tasks_are_scored_by_what_they_carry(built: Built) -> None:
+    folder, options, _ = built
+    done = eva(folder, "evaluate", "--solver", "theta_0", "--against", "theta_0", settings=options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = folder.rglob("evaluations/*.parquet")
+    rows = pl.read_parquet(path)
+    trained = tables(folder, 1)["prompts"]["prompt_id"]
+    assert rows["prompt_id"].n_unique() == HELD_OUT
+    assert not rows["prompt_id"].is_in(trained.implode()).any()
+    assert rows["score"].unique().to_list() == [1.0]
 
 
 def test_an_iteration_is_a_task_set_of_verifiers(built: Built, tmp_path: Path) -> None:

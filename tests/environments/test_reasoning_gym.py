@@ -145,6 +145,11 @@ def test_settings_that_a_data_set_does_not_take_are_refused(config: dict[str, ob
         posed("reasoning_gym/chain_sum", size=1, seed=1, config=config)
 
 
+def test_what_a_data_set_prints_is_dropped(capfd: pytest.CaptureFixture[str]) -> None:
+    assert len(tasks("bf", 2)) == 2
+    assert capfd.readouterr().out == ""
+
+
 ALL = """
 import hashlib, json, sys, warnings
 warnings.simplefilter("ignore")

@@ -15,7 +15,7 @@ CHECKOUT = Path(__file__).parents[1]
 LAYERS = (
     ("errors", "files", "calls", "secrets", "foreign", "supervise", "sandbox"),
     ("ledger", "project", "own_code", "thoughts", "tables"),
-    ("config",),
+    ("config", "environments"),
     ("method", "models", "dataset", "statistics"),
     ("embedding",),
     ("jobs", "report", "export", "comparing"),

@@ -99,7 +99,7 @@ def evaluate(
 
 
 _BENCHMARKS = ("alpaca_eval", "arena_hard", "mt_bench")
-_TRAINERS = ("kto", "sft", "nemo_rl", "llama_factory", "axolotl", "openai")
+_TRAINERS = ("kto", "sft", "nemo_rl", "llama_factory", "axolotl", "openai", "verifiers")
 
 
 @click.command()
@@ -131,6 +131,7 @@ def export(
 
     \b
     eva-data export --iter 2 --format kto --output kto.jsonl        # or sft, nemo_rl, llama_factory, axolotl, openai
+    eva-data export --iter 2 --format verifiers --output tasks.jsonl
     eva-data export --solver theta_2 --set-name alpaca_eval --format alpaca_eval --output theta_2.json
     eva-data export --solver theta_2 --set-name mt_bench --format mt_bench --output theta_2.jsonl
 

@@ -14,7 +14,7 @@ RECORDED = "recorded"
 
 INTRODUCED: Mapping[str, Mapping[str, Any]] = {
     "Config": {"evaluate": None, "online": {"estimate": "parent"}},
-    "Seeds": {"input": None, "world": "careless"},
+    "Seeds": {"input": None, "world": "careless", "environment": None, "size": None, "seed": None},
     "ApiModel": {"options": {}, "fields": {}},
     "Estimate": {"min_best": None, "min_right": None},
     "Sample": {"power": 1.0, "by_topic": False, "band": None},

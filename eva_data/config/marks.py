@@ -81,7 +81,9 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Judge": _block(value="backend template lowest highest", model="judge"),
     "Several": _block(value="backend", block="rewards"),
     "Seeds": _block(
-        value="sandbox world column input encoding per_iteration", path="path dataset config split revision"
+        value="sandbox world column input encoding per_iteration size seed",
+        path="path dataset config split revision",
+        code="environment",
     ),
     "Estimate": _block(value="source count_truncated unequal min_best min_right", code="metric"),
     "Sample": _block(value="fraction method weights power strata band by_topic"),

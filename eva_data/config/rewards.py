@@ -28,12 +28,24 @@ class Verifier(Settings):
     backend: Literal["verifier"] = "verifier"
     function: str
     """`package.module:function`, or `file.py:function` with a path from the folder of eva.yaml. The modules
-    `eva_data.rewards.answers` and `eva_data.rewards.instructions` have ready functions."""
+    `eva_data.rewards.answers`, `eva_data.rewards.instructions` and `eva_data.rewards.environment` have ready
+    functions."""
     version: str = ""
     """Your own version of the function; change it when the rewards change. Empty takes the hash of the source file."""
-    answers: Answers | None = None
+    answers: Answers | Literal["carried"] | None = None
     """Reference answers. The function is then called as `function(prompt, response, answer)`. A prompt without an
-    answer, such as an evolved prompt, cannot be verified."""
+    answer, such as an evolved prompt, cannot be verified. `carried` takes what each prompt of an environment carries in
+    its columns, evolved prompts too: the call is `function(prompt, response, answer, info)`."""
+
+    @property
+    def reference(self) -> Answers | None:
+        """The file of reference answers; None if there is none."""
+        return None if isinstance(self.answers, str) else self.answers
+
+    @property
+    def carried(self) -> bool:
+        """Whether the prompts carry their answers."""
+        return self.answers == "carried"
 
     @field_validator("function")
     @classmethod

@@ -15,11 +15,13 @@ from eva_data.tables.metrics import METRICS
 Metric: TypeAlias = Annotated[str, OneOf(tuple(METRICS))]
 EvolvingMethod: TypeAlias = Annotated[str, OneOf(modules_of("evolve/methods"))]
 Share = Annotated[float, Field(gt=0, le=1)]
+ENVIRONMENTS = ("reasoning_gym",)
+"""The libraries that pose prompts with known answers."""
 World: TypeAlias = Literal["careless", "steps", "crowded"]
 
 
 class Seeds(Settings):
-    """Where the human prompts come from: a file, a Hub dataset, or the sandbox's own world."""
+    """Where the first prompts come from: a file, a Hub dataset, an environment, or the sandbox's own world."""
 
     path: Path | None = Field(None, json_schema_extra=Execution)
     """A file, a folder of shards or a glob: parquet, arrow, jsonl, json, csv, tsv, or txt with a prompt per line.
@@ -34,8 +36,15 @@ class Seeds(Settings):
     """The sandbox's world: in `steps` an answer shows its steps, and a third step is what static prompts cannot teach;
     `crowded` is the same, and most of its prompts are solved already or beyond reach; in `careless` an answer is one
     word, and theta_0 is careless more than it is ignorant."""
-    config: str | None = None
-    """Config name of the Hub dataset."""
+    environment: str | None = None
+    """An environment that poses the prompts and knows their answers: `reasoning_gym/<data set>`, such as
+    `reasoning_gym/chain_sum`. Each prompt carries its answer in the columns `answer` and `info`."""
+    size: int | None = Field(None, gt=0)
+    """How many prompts the environment poses; must be given with `environment`."""
+    seed: int | None = Field(None, ge=0)
+    """The seed of the environment's prompts; null takes the seed of the settings."""
+    config: str | dict[str, Any] | None = None
+    """Config name of the Hub dataset, or the settings of the environment's data set."""
     split: str = "train"
     """Split of the Hub dataset, or of a folder that holds several."""
     revision: str | None = None
@@ -50,10 +59,32 @@ class Seeds(Settings):
 
     @model_validator(mode="after")
     def _one_source(self) -> Seeds:
-        given = [name for name in ("path", "dataset", "sandbox") if getattr(self, name) is not None]
+        given = [name for name in ("path", "dataset", "environment", "sandbox") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                f"`seeds` needs exactly one of `path`, `dataset` and `sandbox`, found {given or 'none of them'}"
+                "`seeds` needs exactly one of `path`, `dataset`, `environment` and `sandbox`, found "
+                f"{given or 'none of them'}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _environment_has_what_it_needs(self) -> Seeds:
+        if self.environment is None:
+            others = [key for key in ("size", "seed") if getattr(self, key) is not None]
+            if others or isinstance(self.config, dict):
+                raise ValueError(f"`seeds.{(*others, 'config')[0]}` is for `seeds.environment`, which is missing")
+            return self
+        library, _, name = self.environment.partition("/")
+        if library not in ENVIRONMENTS or not name:
+            raise ValueError(
+                f"`seeds.environment` is `{self.environment}`: expected `reasoning_gym/<data set>`, such as "
+                "`reasoning_gym/chain_sum`"
+            )
+        if self.size is None:
+            raise ValueError("`seeds.environment` needs `seeds.size`, the number of prompts that it poses")
+        if isinstance(self.config, str):
+            raise ValueError(
+                f"`seeds.config` is `{self.config}`: with `seeds.environment` it is a mapping, such as {{max_terms: 3}}"
             )
         return self
 
@@ -154,7 +185,8 @@ class Evolve(Settings):
 
     method: EvolvingMethod = "evol_instruct"
     """The method whose strategies are used; `eva` is the paper's appendix F, and `one_constraint` is for creators of
-    less than about a billion parameters. A function of your own, `my_module:function`, returns an
+    less than about a billion parameters. `environment` asks no creator: the environment of `seeds.environment` poses a
+    harder task. A function of your own, `my_module:function`, returns an
     `eva_data.evolve.strategy.Method`."""
     strategies: tuple[Strategy, ...] = ()
     """Strategies of your own, beside the method's."""
@@ -192,13 +224,21 @@ class Evolve(Settings):
     max_chars: int = Field(8000, gt=0)
     """Longest new prompt, in characters."""
     near_duplicate: float | None = Field(0.9, gt=0, le=1)
-    """Jaccard similarity from which a prompt counts as repeated; null turns the check off."""
+    """Jaccard similarity from which a prompt counts as repeated; null turns the check off. With `method: environment`
+    the default is null, since all tasks of a data set are worded alike."""
     benchmarks: tuple[BenchmarkSet, ...] = ()
     """Benchmarks that evolved prompts must not repeat."""
     ngram: int = Field(13, gt=0)
     """Number of consecutive words that an evolved prompt must not share with a benchmark prompt. A benchmark prompt of
     fewer words, at least five, must not stand whole in the evolved prompt. Where a script has no spaces, 1.6 Chinese
     characters count as a word, 2 Japanese kana, 4 Thai letters."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tasks_are_worded_alike(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("method") == "environment" and "near_duplicate" not in values:
+            return {**values, "near_duplicate": None}
+        return values
 
     @model_validator(mode="after")
     def _some_strategy(self) -> Evolve:

@@ -13,7 +13,7 @@ from eva_data.config.base import Execution, Settings
 from eva_data.config.evaluation import Evaluate, PromptScorer
 from eva_data.config.introduced import RECORDED
 from eva_data.config.models import AnyModel, Embedding, Model, Solver, TableModel, TransformersModel, VllmModel
-from eva_data.config.rewards import Pairwise, Reward, Several
+from eva_data.config.rewards import Pairwise, Reward, Several, Verifier
 from eva_data.config.stages import (
     Estimate,
     Evolve,
@@ -26,6 +26,7 @@ from eva_data.config.stages import (
     Seeds,
     Train,
 )
+from eva_data.own_code import is_own
 
 ONLINE = "online"
 """Key of pydantic's validation context: true if the values are for `eva-data online`, which draws no share."""
@@ -157,6 +158,32 @@ class Config(Settings):
             raise ValueError(
                 "`pair.rewrite` compares the reward of a response with that of its rewritten one, and a `pairwise` "
                 "reward is about the responses that are scored together: use another reward, or turn it off"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _answers_are_carried(self) -> Config:
+        """What needs the answers that prompts carry, and what would lose them."""
+        posed = self.seeds is not None and self.seeds.environment is not None
+        rewards = self.reward.rewards if isinstance(self.reward, Several) else (self.reward,)
+        carried = any(isinstance(reward, Verifier) and reward.carried for reward in rewards)
+        evolves = self.mix.evolves and not is_own(self.evolve.method)
+        if carried and not posed:
+            raise ValueError(
+                "`reward.answers` is carried, but only prompts of `seeds.environment` carry their answers: name an "
+                "environment, or a file in `reward.answers`"
+            )
+        if self.mix.evolves and self.evolve.method == "environment" and not posed:
+            raise ValueError(
+                "`evolve.method` is environment, which makes harder tasks of the environment in `seeds.environment`, "
+                "and there is none: name one, or use another method"
+            )
+        if carried and evolves and (self.evolve.method != "environment" or self.evolve.strategies):
+            method = self.evolve.method
+            what = "evolve.strategies" if method == "environment" else f"evolve.method: {method}"
+            raise ValueError(
+                f"with `{what}` a model writes prompts to which nobody knows the answer, and `reward.answers` is "
+                "carried: use `evolve.method: environment` alone, or another reward"
             )
         return self
 

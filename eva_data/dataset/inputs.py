@@ -49,7 +49,7 @@ def input_files(config: Config, iteration: int) -> dict[str, Path]:
     if table is not None and iteration == 1:
         return _sources("solver", table)
     files = _sources("seeds", config.seeds) if config.seeds is not None else {}
-    files |= {f"{key}.answers": block.answers.path for key, block in verifiers(config).items() if block.answers}
+    files |= {f"{key}.answers": of.path for key, block in verifiers(config).items() if (of := block.reference)}
     if iteration > 1:
         files |= {f"evolve.benchmarks.{each.name}": each.path for each in config.evolve.benchmarks}
     return files

@@ -14,11 +14,12 @@ import polars as pl
 
 from eva_data.config import Seeds, TableModel
 from eva_data.dataset.staleness import without_folders
+from eva_data.environments.posing import posed
 from eva_data.errors import DataError, StaleError
 from eva_data.tables.ids import last_turn, prompt_id, uniform_draw
 from eva_data.tables.reading import Source, open_hub, open_path
 from eva_data.tables.redaction import without_secrets
-from eva_data.tables.schemas import PROMPTS, REJECTS, conform
+from eva_data.tables.schemas import CARRIED, PROMPTS, REJECTS, conform
 from eva_data.tables.shapes.conversations import is_transcript, to_the_user, transcripts, turns_after_the_user
 from eva_data.tables.shapes.prompts import Prompts, prompts_of
 from eva_data.tables.shapes.scored import Shape
@@ -35,10 +36,13 @@ def unheard(_: str) -> None:
 def read_seeds(seeds: Seeds, seed: int, note: Note = unheard) -> tuple[pl.DataFrame, pl.DataFrame]:
     """All usable seed prompts in their drawn order, and the rejects (REJECTS).
 
-    The first frame has one row per distinct prompt: `prompt_id`, `prompt` and `source`. A conversation that goes on
-    after its last user turn is cut there. `note` receives sentences for the user on how the source was read. Raise
-    DataError if there is no such file or column, or not a single usable row.
+    The first frame has one row per distinct prompt: `prompt_id`, `prompt` and `source`, and `answer` and `info` if an
+    environment made them. A conversation that goes on after its last user turn is cut there. `note` receives sentences
+    for the user on how the source was read. Raise DataError if there is no such file or column, or not a single usable
+    row.
     """
+    if seeds.environment is not None:
+        return accept(_posed(seeds, seed), seed)
     source, prompts = _opened(seeds, seed)
     turns = pl.col("prompt")
     table = source.collect(
@@ -59,7 +63,17 @@ def read_seeds(seeds: Seeds, seed: int, note: Note = unheard) -> tuple[pl.DataFr
 
 def check_seeds(seeds: Seeds, seed: int) -> None:
     """Raise DataError if the seeds cannot be read or have no column of prompts."""
-    _opened(seeds, seed)
+    if seeds.environment is not None:
+        _posed(seeds, seed)
+    else:
+        _opened(seeds, seed)
+
+
+def _posed(seeds: Seeds, seed: int) -> pl.DataFrame:
+    """The prompts of an environment with `reason`, `source` and the columns that they carry."""
+    assert seeds.environment is not None and seeds.size is not None and not isinstance(seeds.config, str)
+    own = seed if seeds.seed is None else seeds.seed
+    return posed(seeds.environment, size=seeds.size, seed=own, config=seeds.config or {})
 
 
 def _opened(seeds: Seeds, seed: int) -> tuple[Source, Prompts]:
@@ -79,7 +93,7 @@ def open_source(block: Seeds | TableModel, key: str) -> Source:
     """The table that a block of the settings names by path or Hub id; `key` is the block's name."""
     if block.path is not None:
         return open_path(block.path, f"{key}.path", split=block.split, encoding=block.encoding)
-    assert block.dataset is not None
+    assert block.dataset is not None and not isinstance(block.config, dict)
     opened = open_hub(block.dataset, block.config, block.split, block.revision, f"{key}.dataset")
     return replace(opened, name=without_folders(block.dataset, "dataset"))
 
@@ -92,6 +106,7 @@ def said(*found: Prompts | Shape | None) -> list[str]:
 def accept(table: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The result of `read_seeds` for a table of `prompt`, `source` and `reason`, which is null for a usable row.
 
+    The columns CARRIED stay if the table has them.
     A secret of this machine's environment that a prompt holds is masked first, so that its id is the hash of the text
     that is asked and published.
     """
@@ -127,7 +142,8 @@ def accept(table: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
         ]
     ).with_columns(stage=pl.lit("seeds"), iteration=pl.lit(1, dtype=pl.Int32))
     # Spellings that normalise to the same prompt are one seed. Which of them stays must not depend on the file's order.
-    distinct = usable.sort("prompt_id", contents.list.join("\x1e")).unique(
+    carried = [column for column in CARRIED if column in usable.columns]
+    distinct = usable.sort("prompt_id", contents.list.join("\x1e"), *carried).unique(
         "prompt_id", keep="first", maintain_order=True
     )
     if table.is_empty():
@@ -136,7 +152,7 @@ def accept(table: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
         reasons = judged.group_by("reason").len().sort("reason").rows()
         raise DataError(f"of {table.height} seeds none can be used: {dict(reasons)}")
     draw = uniform_draw(pl.col("prompt_id"), seed=seed, stage="seeds", iteration=0)
-    return distinct.sort(draw, "prompt_id").select("prompt_id", "prompt", "source"), rejects
+    return distinct.sort(draw, "prompt_id").select("prompt_id", "prompt", "source", *carried), rejects
 
 
 def seed_block(seeds: pl.DataFrame, iteration: int, per_iteration: int | None) -> pl.DataFrame:

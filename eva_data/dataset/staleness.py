@@ -72,7 +72,7 @@ def config_of(manifest: Manifest) -> Config:
     """
     values = copy.deepcopy(manifest.config)
     seeds, solver, reward, evolve = (_block(values.get(key)) for key in ("seeds", "solver", "reward", "evolve"))
-    if seeds and not seeds.get("dataset") and not seeds.get("sandbox"):
+    if seeds and not any(seeds.get(key) for key in ("dataset", "sandbox", "environment")):
         seeds["path"] = UNKNOWN_PATH
     if solver.get("backend") == "table" and not solver.get("dataset"):
         solver["path"] = UNKNOWN_PATH

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from eva_data.config import EvaluationSet, Pairwise, Verifier
 from eva_data.errors import ConfigError
 from eva_data.evaluation.judging import NO_ANSWER
+from eva_data.iteration.heldout import heldout_carried
 from eva_data.iteration.run import Run
-from eva_data.iteration.score import Scales, scored_by
+from eva_data.iteration.score import Scales, reads_carried, scored_by
 from eva_data.rewards.scorers import Scorer, reward_model, scorers_of
 from eva_data.rewards.several import averaged, reward_scales
 
@@ -36,7 +39,7 @@ def verified(run: Run, block: EvaluationSet, faced: pl.DataFrame, name: str) -> 
         reason=pl.when(pl.col("response").is_null()).then(pl.lit(NO_ANSWER)),
     )
     asked_rows = rows.filter(pl.col("reason").is_null()).sort("prompt_id", "turn", "sample")
-    grouped = _by_prompt(asked_rows)
+    grouped = _by_prompt(run, [scorer], asked_rows)
     results = run.score(scorer, grouped, iteration=0, folder=name)
     flat = [score for _, scores in results for score in scores]
     answered = asked_rows.with_columns(
@@ -47,13 +50,16 @@ def verified(run: Run, block: EvaluationSet, faced: pl.DataFrame, name: str) -> 
     return pl.concat([unanswered.select(answered.columns), answered])
 
 
-def _by_prompt(answers: pl.DataFrame) -> pl.DataFrame:
+def _by_prompt(run: Run, scorers: Sequence[Scorer], answers: pl.DataFrame) -> pl.DataFrame:
     """One row per prompt and turn with its answers, as rewards are asked."""
-    return (
+    rows = (
         answers.group_by("prompt_id", "turn", maintain_order=True)
         .agg(pl.col("prompt").first(), response_idx=pl.col("sample"), responses=pl.col("response"))
         .select("prompt_id", "prompt", "response_idx", "responses")
     )
+    if not any(map(reads_carried, scorers)):
+        return rows
+    return rows.join(heldout_carried(run), on="prompt_id", how="left", maintain_order="left")
 
 
 def rewards_of(run: Run, block: EvaluationSet) -> tuple[Scorer, ...]:
@@ -97,7 +103,7 @@ def scored(run: Run, block: EvaluationSet, faced: pl.DataFrame, name: str) -> pl
         reason=pl.when(pl.col("response").is_null()).then(pl.lit(NO_ANSWER)),
     )
     open_rows = rows.filter(pl.col("reason").is_null()).sort("prompt_id", "turn", "sample")
-    grouped = _by_prompt(open_rows)
+    grouped = _by_prompt(run, scorers, open_rows)
     key = "reward" if block.rule == "reward" else "evaluate.second_reward"
     found = pl.concat(
         scored_by(run, scorer, grouped, stage="evaluate", name=f"{name}-{number}", iteration=0, key=key)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import polars as pl
 
 from eva_data.calls import Row
+from eva_data.environments.tasks import PosedTask
 from eva_data.evolve.conversation import Conversation
 from eva_data.evolve.scorer import Scores
 from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, NEAR_DUPLICATE, NOT_BEST, TOPIC_CAP, kind
@@ -20,6 +21,8 @@ class Prompt:
     prompt_id: str
     conversation: Conversation
     depth: int
+    task: PosedTask | None = None
+    """The prompt as its environment made it; None if none did."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from eva_data.calls import Chain, Completion, Request, Row, valid_unicode
+from eva_data.environments.tasks import PosedTask
 from eva_data.evolve.candidates import Candidate, Prompt, one_goes_on
 from eva_data.evolve.conversation import Conversation, read_conversation
 from eva_data.evolve.rules import Ancestor, Limits, Verdict, judge, read_reply
@@ -67,12 +68,13 @@ def evolve_chain(
 ) -> Chain[list[Row]]:
     """A chain whose result is rows of EVOLUTIONS: `candidates` rows for each of `evolutions` steps, in order.
 
-    `row` is a sampled row of PROMPTS, of which `prompt_id`, `prompt`, `root_id` and `depth` are read. `creator` is the
-    fingerprint of the model that answers. A sequential method yields the requests of one step at a time, since each
-    step rewrites the last survivor. An independent method yields all requests at once. `status` is `eliminated` if a
-    rule of this package ends the attempt (`reason` says which rule). It is null if the attempt must still be compared
-    with other prompts (`eliminate`). `prompt` and `prompt_id` are null if the reply holds no prompt. `mutation` is null
-    if no strategy of the method suits the prompt, so that nothing was asked.
+    `row` is a sampled row of PROMPTS, of which `prompt_id`, `prompt`, `root_id` and `depth` are read, and `answer` and
+    `info` if it has them. `creator` is the fingerprint of the model that answers. A sequential method yields the
+    requests of one step at a time, since each step rewrites the last survivor. An independent method yields all
+    requests at once. `status` is `eliminated` if a rule of this package ends the attempt (`reason` says which rule). It
+    is null if the attempt must still be compared with other prompts (`eliminate`). `prompt` and `prompt_id` are null if
+    the reply holds no prompt. `mutation` is null if no strategy of the method suits the prompt, so that nothing was
+    asked.
 
     With several candidates, a step uses as many different strategies (paper: appendix F, figure 11). If fewer suit the
     prompt, all of them are used, and then again. The creator rates the survivors (`scorer`), the best goes on
@@ -86,7 +88,7 @@ def evolve_chain(
 
     Raise DataError, at once and not at the first `next`, if the prompt does not end in a user turn.
     """
-    sampled = Prompt(row["prompt_id"], read_conversation(row["prompt"]), row["depth"])
+    sampled = Prompt(row["prompt_id"], read_conversation(row["prompt"]), row["depth"], _carried(row))
     attempts = _Attempts(
         chain_id=row["prompt_id"],
         root_id=row["root_id"],
@@ -153,7 +155,6 @@ class _Attempts:
 
     def composed(self, ancestors: Sequence[Prompt], step: int, candidate: int, strategy: Strategy) -> Candidate:
         """The result of an attempt whose strategy writes the prompt itself."""
-        assert strategy.compose is not None
         parent = ancestors[-1]
         draw = draw_of(
             seed=self.seed,
@@ -162,8 +163,15 @@ class _Attempts:
             step=step,
             candidate=candidate,
         )
-        text = strategy.compose(parent.conversation.last, draw)
         row = self.row(parent, step, candidate) | {"mutation": strategy.name}
+        task, text = None, None
+        if strategy.pose is not None:
+            task = strategy.pose(parent.task, draw) if parent.task is not None else None
+        elif strategy.compose is not None:
+            text = strategy.compose(parent.conversation.last, draw)
+        if task is not None:
+            row |= {"answer": task.answer, "info": task.info}
+            return self._judged(ancestors, row, task.text, strategy, task)
         if text is None:
             return Candidate(row | _elimination(Verdict("no_strategy")))
         return self._judged(ancestors, row, valid_unicode(text), strategy)
@@ -183,10 +191,12 @@ class _Attempts:
             return Candidate(row | _elimination(text))
         return self._judged(ancestors, row, strategy.written(parent.conversation.last, text), strategy)
 
-    def _judged(self, ancestors: Sequence[Prompt], row: Row, text: str, strategy: Strategy) -> Candidate:
+    def _judged(
+        self, ancestors: Sequence[Prompt], row: Row, text: str, strategy: Strategy, task: PosedTask | None = None
+    ) -> Candidate:
         parent = ancestors[-1]
         messages = parent.conversation.ending_in(text)
-        evolved = Prompt(prompt_id_of(messages), Conversation(messages[:-1], text), parent.depth + 1)
+        evolved = Prompt(prompt_id_of(messages), Conversation(messages[:-1], text), parent.depth + 1, task)
         row |= {"prompt_id": evolved.prompt_id, "prompt": [dict(message) for message in messages]}
         earlier = [Ancestor(ancestor.prompt_id, ancestor.conversation.last) for ancestor in ancestors]
         verdict = judge(text, strategy, earlier, self.limits)
@@ -214,7 +224,16 @@ class _Attempts:
             "completion_tokens": None,
             "creator": self.creator,
             "iteration": self.iteration,
+            "answer": None,
+            "info": None,
         }
+
+
+def _carried(row: Row) -> PosedTask | None:
+    """What a row of PROMPTS carries; None if no environment made its prompt."""
+    if row.get("info") is None:
+        return None
+    return PosedTask(row["prompt"][-1]["content"], row.get("answer"), row["info"])
 
 
 def _elimination(verdict: Verdict) -> Row:
@@ -245,10 +264,10 @@ def _independently(attempts: _Attempts, sampled: Prompt, steps: range) -> Chain[
 def _asked(attempts: _Attempts, ancestors: Sequence[Prompt], steps: Sequence[int]) -> Chain[list[Candidate]]:
     """All candidates of these steps from one parent: requested together, and then the survivors are rated together."""
     wanted = attempts.drawn(steps)
-    asked = [attempts.request(ancestors[-1], *which) for which in wanted if which[2].compose is None]
+    asked = [attempts.request(ancestors[-1], *which) for which in wanted if which[2].asks]
     replies = iter((yield asked) if asked else [])
     read = [
-        attempts.composed(ancestors, *which) if which[2].compose else attempts.read(ancestors, *which, next(replies))
+        attempts.read(ancestors, *which, next(replies)) if which[2].asks else attempts.composed(ancestors, *which)
         for which in wanted
     ]
     if attempts.checked:

@@ -52,7 +52,7 @@ def asking_for(method: Method, form: ReplyForm) -> Method:
 
 
 def _asking_for(strategy: Strategy, form: ReplyForm) -> Strategy:
-    if strategy.compose is not None:
+    if not strategy.asks:
         return strategy
     if form == "delimited":
         if strategy.parse is marked:

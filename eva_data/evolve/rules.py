@@ -92,6 +92,9 @@ def judge(text: str, strategy: Strategy, ancestors: Sequence[Ancestor], limits: 
         return Verdict("too_short")
     if len(text) > limits.max_characters:
         return Verdict("too_long")
+    if strategy.pose is not None:
+        # The rest is about what models write in the place of a prompt.
+        return None
     if (broken := what_is_broken(text, parent.text)) is not None:
         return Verdict(f"unparsable:{broken}")
     if is_refusal(text) and not is_refusal(parent.text):

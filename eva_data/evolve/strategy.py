@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from eva_data.calls import Message
+from eva_data.environments.tasks import PosedTask
 from eva_data.errors import ConfigError
 from eva_data.evolve.conversation import Conversation
 from eva_data.evolve.parse import Parser
@@ -16,6 +17,9 @@ Kind: TypeAlias = Literal["in_depth", "in_breadth"]
 
 Composer: TypeAlias = Callable[[str, float], str | None]
 """The new prompt, from the old one and a random number in [0, 1); None if this prompt cannot be rewritten."""
+
+Poser: TypeAlias = Callable[[PosedTask, float], PosedTask | None]
+"""The same for a prompt that carries its answer: the new prompt has an answer of its own."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,14 @@ class Strategy:
     compose: Composer | None = None
     """Writes the new prompt without a model, so that the creator is not asked; None asks the creator. A world that
     knows how to make its own tasks harder has such strategies, and `template` and `parse` are then not used."""
+    pose: Poser | None = None
+    """Makes a task with a known answer out of the parent's, likewise without a model. A parent that carries nothing
+    has no such rewrite."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether a model writes the new prompt."""
+        return self.compose is None and self.pose is None
 
     def render(self, prompt: Conversation) -> tuple[Message, ...]:
         """The examples as turns, then one user message: any preceding turns, and the template with the prompt in it."""

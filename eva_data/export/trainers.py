@@ -1,8 +1,8 @@
-"""The pairs or the responses of an iteration, in the files that other trainers read. TRL reads the tables themselves.
+"""The pairs, responses or prompts of an iteration, in files that other trainers read. TRL reads the tables themselves.
 
 Sources of the forms: TRL (unpaired preferences and prompt-completion, for KTO and SFT), NVIDIA NeMo-RL
-(`PreferenceDataset`), LLaMA-Factory (`sharegpt`, with `ranking: true`), Axolotl (`chat_template.default` of `rl: dpo`)
-and OpenAI (preference fine-tuning).
+(`PreferenceDataset`), LLaMA-Factory (`sharegpt`, with `ranking: true`), Axolotl (`chat_template.default` of `rl: dpo`),
+OpenAI (preference fine-tuning) and verifiers 0.4 (`TaskData`, the rows of a task set).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import polars as pl
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.files import replacing
+from eva_data.tables.schemas import CARRIED
 
-TrainerForm: TypeAlias = Literal["kto", "sft", "nemo_rl", "llama_factory", "axolotl", "openai"]
+TrainerForm: TypeAlias = Literal["kto", "sft", "nemo_rl", "llama_factory", "axolotl", "openai", "verifiers"]
 TRAINER_FORMS: tuple[str, ...] = get_args(TrainerForm)
 
 _ROLES = {"user": "human", "assistant": "gpt"}
@@ -29,8 +30,8 @@ def write_for_trainer(path: Path, store: Store, iteration: int, form: TrainerFor
 
     `kto` has two lines per pair, `sft`, `llama_factory`, `axolotl` and `openai` have one. `nemo_rl` has one line per
     prompt with two different rewards, with all its scored responses by rank; equal rewards share a rank, and 0 is the
-    best. Raise DataError if the file is not called .jsonl, if a table was changed, if there is nothing to write, or if
-    the form cannot hold what is there.
+    best. `verifiers` has one line per prompt of the iteration that carries its answer. Raise DataError if the file is
+    not called .jsonl, if a table was changed, if there is nothing to write, or if the form cannot hold what is there.
     """
     if path.suffix != ".jsonl":
         raise DataError(f"`--output` is {path.name}, and {form} is written as JSON lines: call it {path.stem}.jsonl")
@@ -39,9 +40,8 @@ def write_for_trainer(path: Path, store: Store, iteration: int, form: TrainerFor
         with temporary.open("rb") as file:
             lines = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
         if not lines:
-            raise DataError(
-                f"iteration {iteration} has no prompt with two rewards that differ, so there is nothing for {form}"
-            )
+            lacking = "that carries its answer" if form == "verifiers" else "with two rewards that differ"
+            raise DataError(f"iteration {iteration} has no prompt {lacking}, so there is nothing for {form}")
     return lines
 
 
@@ -127,6 +127,24 @@ def _openai(store: Store, iteration: int) -> pl.LazyFrame:
     )
 
 
+def _verifiers(store: Store, iteration: int) -> pl.LazyFrame:
+    turns, role = pl.col("prompt"), pl.element().struct.field("role")
+    system = turns.list.eval(pl.element().filter(role == "system").struct.field("content")).list.first()
+    return (
+        store.scan("prompts", iteration)
+        .filter(pl.any_horizontal(pl.col(column).is_not_null() for column in CARRIED))
+        .select(
+            turns.list.eval(pl.element().filter(role != "system")).alias("prompt"),
+            system.alias("system_prompt"),
+            *CARRIED,
+            "depth",
+            id="prompt_id",
+            name="source",
+        )
+        .select("id", "name", "prompt", "system_prompt", *CARRIED, "depth")
+    )
+
+
 _FORMS: Mapping[TrainerForm, Callable[[Store, int], pl.LazyFrame]] = {
     "kto": _kto,
     "sft": _sft,
@@ -134,4 +152,5 @@ _FORMS: Mapping[TrainerForm, Callable[[Store, int], pl.LazyFrame]] = {
     "llama_factory": _llama_factory,
     "axolotl": _axolotl,
     "openai": _openai,
+    "verifiers": _verifiers,
 }

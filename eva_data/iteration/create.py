@@ -36,7 +36,7 @@ from eva_data.models.player import Player
 from eva_data.tables.flow import Flow
 from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, HELD_OUT, NEAR_DUPLICATE, TOPIC_CAP, kind
 from eva_data.tables.rules import RULES
-from eva_data.tables.schemas import EVOLUTIONS, INFORMATIVENESS, REJECTS, RESPONSES, TOPICS, empty, frame_of
+from eva_data.tables.schemas import CARRIED, EVOLUTIONS, INFORMATIVENESS, REJECTS, RESPONSES, TOPICS, empty, frame_of
 
 _KNOWN = ("prompt_id", "prompt", "root_id", "depth")
 
@@ -185,7 +185,8 @@ def _evolve_enough(
 def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, name: str) -> pl.DataFrame:
     """EVOLUTIONS of the chains that start at `rows`. Only what a chain itself can tell is eliminated so far."""
     settings = run.config.evolve
-    needed = rows.select("prompt_id", "prompt", "root_id", "depth").sort("prompt_id")
+    carried = [column for column in CARRIED if column in rows.columns and rows[column].count()]
+    needed = rows.select("prompt_id", "prompt", "root_id", "depth", *carried).sort("prompt_id")
     results = run.ask(
         creator,
         "evolve",

@@ -2,6 +2,7 @@
 
 The held-out seeds are the last seeds of the drawn order, so that a folder can start to hold out seeds that its
 iterations have not used. A seed that nearly repeats a training seed is not held out: its whole cluster is trained on.
+Tasks of an environment are worded alike, so there only the equal ones count as repeated.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from eva_data.evolve.elimination.near_duplicates import near_duplicates
 from eva_data.files import write_json
 from eva_data.iteration.run import Run
 from eva_data.ledger import call_key
+from eva_data.tables.schemas import CARRIED
 
 LEAST, SHARE, MOST = 500, 0.05, 0.2
 """How many seeds are held out by default: at least LEAST, else the share SHARE, and never more than the share MOST."""
@@ -68,6 +70,12 @@ def heldout_prompts(run: Run) -> pl.DataFrame:
     return split_seeds(run.config, run.store, inputs).heldout.select("prompt_id", "prompt")
 
 
+def heldout_carried(run: Run) -> pl.DataFrame:
+    """`prompt_id`, `answer` and `info` of the held-out seeds of an environment, one row per prompt."""
+    inputs = run.store.manifest(1).inputs if 1 in run.store.iterations() else {}
+    return split_seeds(run.config, run.store, inputs).heldout.select("prompt_id", *CARRIED)
+
+
 def heldout_size(evaluate: Evaluate | None, seeds: int) -> int:
     """How many of `seeds` seeds are held out; 0 without a block `evaluate`.
 
@@ -101,7 +109,10 @@ def _heldout_ids(config: Config, store: Store, seeds: pl.DataFrame, size: int) -
         except (ValueError, KeyError, TypeError):
             # A file that cannot be read is made again below.
             pass
-    ids = _without_clusters(seeds, seeds.tail(size).filter(~pl.col("prompt_id").is_in(sorted(used))), similar)
+    held = seeds.tail(size).filter(~pl.col("prompt_id").is_in(sorted(used)))
+    # The tasks of an environment are worded alike, and only equal ones repeat each other.
+    posed = config.seeds is not None and config.seeds.environment is not None
+    ids = held["prompt_id"].to_list() if posed else _without_clusters(seeds, held, similar)
     if not ids:
         raise ConfigError(
             f"no seeds can be held out: the iterations in {store.folder} use all of them, or each nearly repeats a "

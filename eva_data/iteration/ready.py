@@ -27,6 +27,7 @@ from eva_data.iteration.stale import refuse_unreadable
 from eva_data.method.topics.words import require_sklearn
 from eva_data.rewards.backends.verifier import load_verifier, read_answers
 from eva_data.tables.reading import open_path
+from eva_data.tables.schemas import CARRIED
 from eva_data.tables.shapes.values import plain, text
 
 UNEDITED = {"solver.model": "path/or/hub-id", "reward.function": "my_package.my_module:score"}
@@ -55,7 +56,7 @@ def refuse_unready(run: Run, iteration: int, *, download: bool = False) -> None:
     _refuse_unedited(config)
     _refuse_foreign(config.folder)
     refuse_unreadable(config, iteration, download=download)
-    prompts = _prompts(config, first=1 not in built)
+    asked = _asked(config, first=1 not in built)
     if iteration > 1 and uses_topics(config):
         require_sklearn()
     if iteration < config.first_answered:
@@ -64,7 +65,7 @@ def refuse_unready(run: Run, iteration: int, *, download: bool = False) -> None:
         raise ConfigError("`reward` is missing: name what scores a response, for example a verifier")
     rewards = config.reward.rewards if isinstance(config.reward, Several) else (config.reward,)
     for reward in rewards:
-        _refuse_wrong_function(run, reward, prompts)
+        _refuse_wrong_function(run, reward, asked)
 
 
 def _refuse_unedited(config: Config) -> None:
@@ -93,8 +94,8 @@ def _refuse_foreign(folder: Path) -> None:
         )
 
 
-def _prompts(config: Config, *, first: bool) -> list[str]:
-    """Texts of a few prompts that will be scored, read from files of this machine."""
+def _asked(config: Config, *, first: bool) -> pl.DataFrame:
+    """A few prompts that will be scored, read from this machine: `text`, `answer` and `info`."""
     table = pl.DataFrame(
         {"prompt": []}, schema={"prompt": pl.List(pl.Struct({"role": pl.String, "content": pl.String}))}
     )
@@ -103,35 +104,41 @@ def _prompts(config: Config, *, first: bool) -> list[str]:
             table = read_table(config.solver, config.seed).prompts
     elif config.seeds is not None and config.seeds.dataset is None:
         table = read_seeds(config.seeds, config.seed)[0]
-    return table.head(2)["prompt"].list.last().struct.field("content").to_list()
+    text = pl.col("prompt").list.last().struct.field("content")
+    carried = [pl.col(name) if name in table.columns else pl.lit(None, pl.String).alias(name) for name in CARRIED]
+    return table.head(2).select(text.alias("text"), *carried)
 
 
-def _refuse_wrong_function(run: Run, reward: OneReward, prompts: Sequence[str]) -> None:
+def _refuse_wrong_function(run: Run, reward: OneReward, asked: pl.DataFrame) -> None:
     """Raise ConfigError if a verifier's function is missing, takes other arguments or scores no trial row."""
     if not isinstance(reward, Verifier):
         return
     function = load_verifier(reward.function)
-    answered = None
-    if reward.answers is not None:
-        answered = _first_answer(reward)
-    _refuse_other_arguments(reward, function, answered is not None)
-    rows = [(answered[0], str(answered[1]), answered[1])] if answered else []
-    rows += [
-        (prompt, response, *((answered[1],) if answered else ()))
-        for prompt in (*prompts, _PROMPT)
-        for response in _RESPONSES
-    ]
+    _refuse_other_arguments(reward, function)
+    rows = _trial_rows(reward, asked)
     wrong = _try(reward.function, rows, seconds=run.config.stalled_minutes * 60)
     if wrong is not None:
         raise ConfigError(
             f"`reward.function` is `{reward.function}`, which scored none of {len(rows)} trial rows: {wrong}; it is "
-            f"called as `{_call(answered is not None)}` and gives a number, or None where a response cannot be scored"
+            f"called as `{_call(reward)}` and gives a number, or None where a response cannot be scored"
         )
+
+
+def _trial_rows(reward: Verifier, asked: pl.DataFrame) -> list[tuple[Any, ...]]:
+    """The arguments of calls of which a function must score one."""
+    prompts = asked["text"].to_list()
+    if reward.carried:
+        return [(text, response, *carried) for text, *carried in asked.rows() for response in _RESPONSES]
+    if reward.reference is None:
+        return [(prompt, response) for prompt in (*prompts, _PROMPT) for response in _RESPONSES]
+    known, answer = _first_answer(reward)
+    more = [(prompt, response, answer) for prompt in (*prompts, _PROMPT) for response in _RESPONSES]
+    return [(known, str(answer), answer), *more]
 
 
 def _first_answer(reward: Verifier) -> tuple[str, Any]:
     """Prompt and answer of the first reference answer. Raise DataError if there is none."""
-    answers = reward.answers
+    answers = reward.reference
     assert answers is not None
     if not answers.path.exists():
         raise DataError(f"`reward.answers.path` is {answers.path}, and there is no such file")
@@ -150,7 +157,7 @@ def _first_answer(reward: Verifier) -> tuple[str, Any]:
     return prompt, answer
 
 
-def _refuse_other_arguments(reward: Verifier, function: Any, answered: bool) -> None:
+def _refuse_other_arguments(reward: Verifier, function: Any) -> None:
     try:
         signature = inspect.signature(function)
     except ValueError:
@@ -159,23 +166,28 @@ def _refuse_other_arguments(reward: Verifier, function: Any, answered: bool) -> 
     if trls := sorted(_TRLS & signature.parameters.keys()):
         raise ConfigError(
             f"`reward.function` is `{reward.function}`, which takes {', '.join(f'`{name}`' for name in trls)} as TRL's "
-            f"reward functions do; here it is called for one response at a time, as `{_call(answered)}`: wrap it in a "
+            f"reward functions do; here it is called for one response at a time, as `{_call(reward)}`: wrap it in a "
             "function of these arguments"
         )
     try:
-        signature.bind(*("prompt", "response", "answer")[: 3 if answered else 2])
+        signature.bind(*_arguments(reward))
     except TypeError as error:
         hint = ""
-        if not answered and len(signature.parameters) == 3:
+        if reward.answers is None and len(signature.parameters) == 3:
             hint = ", or name `reward.answers`, which makes the reference answer a third argument"
         raise ConfigError(
             f"`reward.function` is `{reward.function}`, which takes `{signature}`; it is called as "
-            f"`{_call(answered)}` ({error}): give it these arguments{hint}"
+            f"`{_call(reward)}` ({error}): give it these arguments{hint}"
         ) from None
 
 
-def _call(answered: bool) -> str:
-    return f"function(prompt, response{', answer' if answered else ''})"
+def _arguments(reward: Verifier) -> tuple[str, ...]:
+    answered = ("answer", *(["info"] if reward.carried else [])) if reward.answers is not None else ()
+    return ("prompt", "response", *answered)
+
+
+def _call(reward: Verifier) -> str:
+    return f"function({', '.join(_arguments(reward))})"
 
 
 def _try(function: str, rows: Sequence[tuple[Any, ...]], *, seconds: float) -> str | None:

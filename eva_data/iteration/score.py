@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from eva_data.config import Judge, LocalReward
+from eva_data.config import Judge, LocalReward, Verifier
 from eva_data.errors import DataError
 from eva_data.iteration.run import Run
 from eva_data.method.responses import rewarded, unscored
 from eva_data.models.ratings.rating import UNPARSABLE
 from eva_data.rewards.scorers import Scorer, reward_model
 from eva_data.rewards.several import averaged, reward_scales
-from eva_data.tables.schemas import frame_of
+from eva_data.tables.schemas import CARRIED, frame_of
 
 SHOWN_CHARACTERS = 300
 """So many characters at the end of an unreadable reply of a judge are shown, where the rating should be."""
@@ -61,12 +61,13 @@ def score(
     Several rewards are standardised and averaged. `scales` holds the constants; None computes them from these
     responses. Raise DataError if a judge rated no response at all.
     """
+    carried = CARRIED if any(reads_carried(scorer) for scorer in run.scorers) else ()
     rows = (
         answered.sort("prompt_id", "response_idx")
         .group_by("prompt_id", maintain_order=True)
         .agg("response_idx", responses=pl.col("response"))
-        .join(prompts.select("prompt_id", "prompt"), on="prompt_id", maintain_order="left")
-        .select("prompt_id", "prompt", "response_idx", "responses")
+        .join(prompts.select("prompt_id", "prompt", *carried), on="prompt_id", maintain_order="left")
+        .select("prompt_id", "prompt", "response_idx", "responses", *carried)
     )
     found = pl.concat(
         [
@@ -84,6 +85,11 @@ def score(
     return Scored(
         rewarded(answered, scores, reward_model=name), unscored(answered, scores, iteration=iteration), scales
     )
+
+
+def reads_carried(scorer: Scorer) -> bool:
+    """Whether a reward reads what the prompts carry."""
+    return isinstance(scorer.block, Verifier) and scorer.block.carried
 
 
 def _refuse_unreadable(scores: pl.DataFrame) -> None:

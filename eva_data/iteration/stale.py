@@ -13,7 +13,8 @@ from eva_data.dataset.scored_table import check_table
 from eva_data.dataset.seeds import check_seeds
 from eva_data.dataset.staleness import differences, without_folders
 from eva_data.dataset.store import Store
-from eva_data.errors import DataError, EvaError, StaleError
+from eva_data.environments.posing import version_of
+from eva_data.errors import DataError, EvaError, MissingExtraError, StaleError
 from eva_data.evolve.elimination.contamination import read_reference_set
 from eva_data.files import sha256
 from eva_data.iteration.heldout import HELDOUT_INPUT, split_seeds
@@ -46,6 +47,11 @@ def inputs_now(run: Run, iteration: int) -> Inputs:
     if isinstance(config.solver, TableModel) and iteration == 1:
         return found
     hashes, missing = dict(found.hashes), list(found.missing)
+    if config.seeds is not None and config.seeds.environment is not None:
+        try:
+            hashes["seeds.environment"] = version_of(config.seeds.environment)
+        except MissingExtraError:
+            missing.append("seeds.environment")
     for key, block in verifiers(config).items():
         if block.function.startswith(_OURS):
             continue

@@ -25,6 +25,7 @@ TOO_EASY = "too_easy"
 TOO_HARD = "too_hard"
 TOPIC_CAP = "topic_cap"
 PROMPT_TOO_LONG = "prompt_too_long"
+UNSCORABLE = "unscorable"
 UNSOLVED = "unsolved"
 RESPONSE_FAILED = "response_failed: "
 """The beginning of a reason: one completion failed, others of its prompt did not. The completion's error follows."""
@@ -74,11 +75,12 @@ REASONS: Mapping[str, str] = {
     "not_a_prompt": "The value is neither a text nor a conversation.",
     "not_a_number": "The reward is a text that is no number.",
     "responses_and_rewards_differ_in_number": "The row has not as many rewards as responses.",
+    UNSCORABLE: "The environment's scorer does not take the task's own answer, or the task cannot be kept as text.",
     "null_response": "The table has no text for this response.",
     "null_reward": "The table has no reward for this response.",
     # A reward.
     NOT_FINITE: "The reward is infinite or not a number.",
-    "unverifiable": "The verifier cannot tell, or the prompt has no reference answer.",
+    "unverifiable": "The verifier cannot tell, or the prompt has no reference answer and carries none.",
     "verifier_raised": "The verifier raised an error on this response; the error follows.",
     "not_unicode": "The text holds half a character, which no tokenizer takes.",
     "nothing_to_compare": "A pairwise reward compares responses, and this is the only one that can be compared.",

@@ -18,6 +18,9 @@ from eva_data.tables import metrics
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 """A conversation: one struct per turn, in order; roles are `system`, `user`, `assistant`."""
 
+CARRIED = ("answer", "info")
+"""The columns by which a prompt carries what scores a response to it."""
+
 METRICS = tuple(metrics.METRICS)
 """Informativeness metrics of the paper's tables 3 and 4, in column order."""
 
@@ -46,7 +49,9 @@ PROMPTS = _schema(
         "depth": pl.Int32,  # evolutions since the root; 0 for seeds
         "mutation": pl.String,  # the strategy that made it; null for seeds
         "creator": pl.String,  # the creator's fingerprint; null for seeds
-        "source": pl.String,  # where the root came from: a file name or Hub id
+        "source": pl.String,  # where the root came from: a file name, Hub id or environment
+        "answer": pl.String,  # the right answer; null if nobody knows it, or there are several
+        "info": pl.String,  # JSON by which the prompt's environment scores a response; null without one
     }
 )
 """One row per prompt of X_t, ordered by `prompt_id`."""
@@ -72,6 +77,8 @@ EVOLUTIONS = _schema(
         "completion_tokens": pl.Int32,
         "creator": pl.String,
         "iteration": pl.Int32,
+        "answer": pl.String,  # as in `prompts`
+        "info": pl.String,
     }
 )
 """One row per evolution attempt of iteration t, ordered by (`chain_id`, `step`, `candidate`)."""
@@ -242,6 +249,7 @@ TABLES: Mapping[str, pl.Schema] = {
 
 LATER: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("informativeness", "preferences"), frozenset([*metrics.LATER, *OWN_METRIC])),
+    **dict.fromkeys(("evolutions", "prompts"), frozenset(CARRIED)),
     "reviews": frozenset({"votes"}),
 }
 """Columns that a table of release 0.1.0 did not have, by table. They are nullable. A file leaves out such a column if

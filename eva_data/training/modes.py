@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from eva_data.config import Config, Settings
+from eva_data.config import Config, Settings, Several, Verifier
 from eva_data.errors import ConfigError
 
 TAKEN: Mapping[str, frozenset[str]] = {
@@ -45,6 +45,12 @@ _NO_USE = "online training does not know it"
 
 def refuse_unknown_online(config: Config) -> None:
     """Raise ConfigError, which names them, if settings differ from their defaults that an online run does not take."""
+    rewards = config.reward.rewards if isinstance(config.reward, Several) else (config.reward,)
+    if config.evolve.method == "environment" or any(isinstance(each, Verifier) and each.carried for each in rewards):
+        raise ConfigError(
+            "`evolve.method: environment` and `reward.answers: carried` need the columns in which prompts carry their "
+            "answers, and a trainer is given only the text of a prompt: use `eva-data run` for an environment"
+        )
     found = [
         f"`{key}` is {value!r}, and {OFFLINE_ONLY.get(key) or OFFLINE_ONLY.get(key.partition('.')[0], _NO_USE)}"
         for key, value in _set_keys(config)

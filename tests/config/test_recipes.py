@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +25,7 @@ BLOCKS: dict[str, tuple[type, type | str, type]] = {
     "gsm8k": (VllmModel, "shared", Verifier),
     "openai-server": (ApiModel, "shared", Judge),
     "paper": (VllmModel, ApiModel, Classifier),
+    "reasoning-gym": (VllmModel, "shared", Verifier),
     "vllm": (VllmModel, "shared", RewardServer),
 }
 """Solver, creator and reward of each recipe."""
@@ -72,6 +74,10 @@ def test_a_recipe_is_written_by_init_and_planned_without_network_or_key(
         assert "`seeds.path` is gsm8k.parquet, and there is no such file" in missing.output
         pl.DataFrame({"question": ["How many clips?"], "answer": ["#### 72"]}).write_parquet("gsm8k.parquet")
     planned = CliRunner().invoke(main, ["plan", "--iter", "2"])
+    if name == "reasoning-gym" and find_spec("reasoning_gym") is None:
+        assert planned.exit_code == 1
+        assert "package `reasoning-gym` of the extra `environments`" in " ".join(planned.output.split())
+        return
     assert planned.exit_code == 0, planned.output
     assert "Iteration 2: what it will take" in planned.output
 

@@ -68,7 +68,10 @@ def test_paths_and_devices_do_not_count_as_data(tmp_path: Path) -> None:
         (["solver.responses=1"], "`solver.responses` is `1`: input should be greater than or equal to 2"),
         (["evolve.evolutions=3"], "`sample.fraction` x `evolve.evolutions` = 0.75 is below `mix.evolved` = 0.8"),
         (["sample.method=best"], "`sample.method` is `best`: input should be 'weighted', 'greedy', 'uniform'"),
-        (["seeds={}"], "`seeds` needs exactly one of `path`, `dataset` and `sandbox`, found none of them"),
+        (
+            ["seeds={}"],
+            "`seeds` needs exactly one of `path`, `dataset`, `environment` and `sandbox`, found none of them",
+        ),
         (["seeds.dataset=a/b"], r"`seeds` needs exactly one of .* found \['path', 'dataset'\]"),
         (["seeds=null"], "`seeds` is missing"),
         (["reward=null"], "`reward` is missing"),
@@ -84,8 +87,9 @@ def test_paths_and_devices_do_not_count_as_data(tmp_path: Path) -> None:
         (["estimate.metric=:mine"], "`estimate.metric` is `:mine`: expected one of `a_min`"),
         (
             ["evolve.method=evil_instruct"],
-            "`evolve.method` is `evil_instruct`: expected one of `eva`, `evol_complexity`, `evol_instruct`, "
-            "`evol_quality`, `one_constraint`, `self_instruct`, .*or a function of your own as `my_module:function`",
+            "`evolve.method` is `evil_instruct`: expected one of `environment`, `eva`, `evol_complexity`, "
+            "`evol_instruct`, `evol_quality`, `one_constraint`, `self_instruct`, .*or a function of your own as "
+            "`my_module:function`",
         ),
         (["solver={backend: table, path: r.parquet}"], "`seeds` and `solver` with `backend: table` exclude each other"),
         (

@@ -1,4 +1,4 @@
-"""Rewards by a Python function of the prompt's last turn, the response and, if given, the reference answer."""
+"""Rewards by a Python function of the prompt's last turn, the response and, if given, the answer to the prompt."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from eva_data.jobs.job import Job, ProgressFile
 from eva_data.ledger import Ledger, Score, call_key
 from eva_data.own_code import identity, load_function
 from eva_data.rewards.scorers import Scorer
+from eva_data.tables.schemas import CARRIED
 
 WHILE_TRAINING = True
 
@@ -33,7 +34,7 @@ def load_verifier(function: str) -> Verify:
 
 def scorer_of(block: Verifier) -> Scorer:
     """The scorer of a function, by its name, version and answers."""
-    return Scorer(block, fingerprint(block.function, block.version, block.answers))
+    return Scorer(block, fingerprint(block.function, block.version, block.reference))
 
 
 def fingerprint(function: str, version: str, answers: Answers | None = None) -> str:
@@ -45,9 +46,9 @@ def fingerprint(function: str, version: str, answers: Answers | None = None) -> 
     return name if answers is None else f"{name}+answers:{_content(answers)}"
 
 
-def reward_key(fingerprint: str, prompt: str, response: str) -> bytes:
-    """The ledger's key of a reward."""
-    return call_key({"reward_model": fingerprint, "prompt": prompt, "response": response})
+def reward_key(fingerprint: str, prompt: str, response: str, carried: Mapping[str, Any] | None = None) -> bytes:
+    """The ledger's key of a reward; `carried` is what the prompt carries and the function is given."""
+    return call_key({"reward_model": fingerprint, "prompt": prompt, "response": response} | dict(carried or {}))
 
 
 def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
@@ -110,12 +111,14 @@ class _Verdicts:
         self._function = job.settings.function
         self._verify = load_verifier(self._function)
         self._fingerprint = job.scorer
-        answers = job.settings.answers
+        answers = job.settings.reference
+        self._carried = job.settings.carried
         self._answers = None if answers is None else read_answers(answers, [_text(row) for row in rows])
         self._raised: Exception | None = None
 
     def key(self, row: Mapping[str, Any], response: str) -> bytes:
-        return reward_key(self._fingerprint, _text(row), response)
+        carried = {column: row.get(column) for column in CARRIED} if self._carried else None
+        return reward_key(self._fingerprint, _text(row), response, carried)
 
     def score(self, row: Mapping[str, Any], response: str) -> tuple[Score, bool]:
         """The Score, and whether to keep it. After an exception, a rerun asks the function again."""
@@ -124,6 +127,11 @@ class _Verdicts:
             if self._answers.get(_text(row)) is None:
                 return Score(None, "unverifiable"), True
             arguments = (*arguments, self._answers[_text(row)])
+        elif self._carried:
+            carried = [row.get(column) for column in CARRIED]
+            if not any(value is not None for value in carried):
+                return Score(None, "unverifiable"), True
+            arguments = (*arguments, *carried)
         try:
             given = self._verify(*arguments)
             reward = None if given is None else float(given)

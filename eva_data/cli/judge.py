@@ -99,7 +99,9 @@ def evaluate(
 
 
 _BENCHMARKS = ("alpaca_eval", "arena_hard", "mt_bench")
-_TRAINERS = ("kto", "sft", "nemo_rl", "llama_factory", "axolotl", "openai", "verifiers")
+_TRAINERS = ("kto", "sft", "nemo_rl", "llama_factory", "axolotl", "openai", "verifiers", "verl", "openrlhf")
+_ANSWERED = ("verl", "openrlhf")
+"""Forms of prompts with right answers, which the settings of the reward know."""
 
 
 @click.command()
@@ -132,6 +134,7 @@ def export(
     \b
     eva-data export --iter 2 --format kto --output kto.jsonl        # or sft, nemo_rl, llama_factory, axolotl, openai
     eva-data export --iter 2 --format verifiers --output tasks.jsonl
+    eva-data export --iter 2 --format verl --output prompts.parquet # prompts with answers; openrlhf is .jsonl
     eva-data export --solver theta_2 --set-name alpaca_eval --format alpaca_eval --output theta_2.json
     eva-data export --solver theta_2 --set-name mt_bench --format mt_bench --output theta_2.jsonl
 
@@ -157,7 +160,8 @@ def export(
 
 
 def _for_a_trainer(run: Run, iteration: int | None, form: str, output: Path) -> None:
-    from eva_data.errors import DataError
+    from eva_data.config import Verifier
+    from eva_data.errors import ConfigError, DataError
     from eva_data.export.trainers import write_for_trainer
 
     built = run.store.iterations()
@@ -166,6 +170,19 @@ def _for_a_trainer(run: Run, iteration: int | None, form: str, output: Path) -> 
     chosen = iteration or built[-1]
     if chosen not in built:
         raise DataError(f"{run.store.folder} has no iteration {chosen}: it holds {', '.join(map(str, built))}")
+    if form in _ANSWERED:
+        from eva_data.export.prompts import write_prompts
+        from eva_data.rewards.backends.verifier import known_answers
+
+        block = run.config.reward
+        if not isinstance(block, Verifier):
+            raise ConfigError(f"{form} reads prompts with right answers, which a verifier has: `reward` is another")
+        answers = known_answers(block, run.store, chosen)
+        count, others = write_prompts(output, run.store, chosen, form, answers)  # type: ignore[arg-type]
+        left = f" {others} prompts, whose answer nobody knows, are left out." if others else ""
+        said = f"{output} holds {count} prompts of iteration {chosen} with their answers, as {form} reads them.{left}"
+        report(said, file=output, format=form, iteration=chosen, rows=count)
+        return
     count = write_for_trainer(output, run.store, chosen, form)  # type: ignore[arg-type]
     said = f"{output} holds {count} lines of iteration {chosen}, as {form} reads them."
     report(said, file=output, format=form, iteration=chosen, rows=count)

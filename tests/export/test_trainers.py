@@ -15,6 +15,7 @@ from eva_data.cli import main
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.export.answers import FORMS
+from eva_data.export.prompts import ANSWER_FORMS
 from eva_data.export.trainers import TRAINER_FORMS, TrainerForm, write_for_trainer
 
 SCORED = [
@@ -140,7 +141,7 @@ def test_every_form_is_tested() -> None:
     assert (*EXPECTED, "verifiers") == TRAINER_FORMS
     [form] = [option for option in main.commands["export"].params if option.name == "form"]
     assert isinstance(form.type, click.Choice)
-    assert tuple(form.type.choices) == (*TRAINER_FORMS, *FORMS)
+    assert tuple(form.type.choices) == (*TRAINER_FORMS, *ANSWER_FORMS, *FORMS)
 
 
 @pytest.mark.slow

@@ -15,7 +15,8 @@ import polars as pl
 import pytest
 import requests
 from click.testing import CliRunner, Result
-from reviewing import SETTINGS, store_of_pairs
+from reviewing import store_of_pairs
+from small_store import SETTINGS
 
 from eva_data.cli import main
 from eva_data.cli.output import Silent
@@ -56,7 +57,8 @@ def serving(run: Run, reviewer: str = "ann", told: str = "votes") -> Iterator[Re
 
 
 def ask(server: ReviewServer, path: str, body: Any = None, **headers: str | None) -> requests.Response:
-    given = {TOKEN_HEADER: server.token} | {name.replace("_", "-"): value for name, value in headers.items()}
+    named = {TOKEN_HEADER: server.token} | {name.replace("_", "-"): value for name, value in headers.items()}
+    given = {name: value for name, value in named.items() if value is not None}
     with requests.Session() as session:
         session.trust_env = False
         method = "GET" if body is None else "POST"

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eva_data.config.rewards import Answers, Verifier
 from eva_data.errors import DataError, EvaError, JobError
@@ -15,6 +15,11 @@ from eva_data.ledger import Ledger, Score, call_key
 from eva_data.own_code import identity, load_function
 from eva_data.rewards.scorers import Scorer
 from eva_data.tables.schemas import CARRIED
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from eva_data.dataset.store import Store
 
 WHILE_TRAINING = True
 
@@ -152,6 +157,27 @@ class _Verdicts:
                 f"the verifier `{self._function}` raised on every response, first "
                 f"{type(self._raised).__name__}: {self._raised}"
             )
+
+
+def known_answers(block: Verifier, store: Store, iteration: int) -> pl.DataFrame:
+    """One row per prompt of X_t with a known answer: `prompt_id`, and `answer` as text.
+
+    The answer is what the prompt carries, or what the file of `reward.answers` says of its last turn. Raise DataError
+    as `read_answers` does.
+    """
+    import polars as pl
+
+    prompts = store.scan("prompts", iteration)
+    schema = {"prompt_id": pl.String, "answer": pl.String}
+    if block.carried:
+        return prompts.select("prompt_id", "answer").drop_nulls("answer").collect()
+    if block.reference is None:
+        return pl.DataFrame(schema=schema)
+    rows = prompts.select("prompt_id", text=pl.col("prompt").list.last().struct.field("content")).collect()
+    found = read_answers(block.reference, rows["text"].to_list())
+    answers = [found.get(text) for text in rows["text"]]
+    named = {"prompt_id": rows["prompt_id"], "answer": [None if each is None else str(each) for each in answers]}
+    return pl.DataFrame(named, schema=schema).drop_nulls("answer")
 
 
 def read_answers(answers: Answers, prompts: Sequence[str]) -> dict[str, Any]:

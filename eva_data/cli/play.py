@@ -30,7 +30,11 @@ PLANNED = ("lines", "measuring", "notes", "measured", "cost", "unpriced", "paid"
 
 @click.command()
 @reports("file")
-@click.option("--recipe", metavar="NAME", help="Begin with ready settings: paper, vllm, openai-server, cpu or gsm8k.")
+@click.option(
+    "--recipe",
+    metavar="NAME",
+    help="Begin with ready settings: paper, vllm, openai-server, cpu, gsm8k or gsm8k-consensus.",
+)
 @click.option("--force", is_flag=True, help="Overwrite an eva.yaml that is there.")
 def init(recipe: str | None, force: bool) -> None:
     """Write a commented eva.yaml to this folder.

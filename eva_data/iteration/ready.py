@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from eva_data.config import Config, OneReward, Several, TableModel, Verifier
+from eva_data.config import Answers, Config, Consensus, OneReward, Several, TableModel, Verifier
 from eva_data.dataset.scored_table import read_table
 from eva_data.dataset.seeds import read_seeds
 from eva_data.errors import ConfigError, DataError, EvaError
@@ -26,6 +26,7 @@ from eva_data.iteration.stages import uses_topics
 from eva_data.iteration.stale import refuse_unreadable
 from eva_data.method.topics.words import require_sklearn
 from eva_data.rewards.backends.verifier import load_verifier, read_answers
+from eva_data.rewards.equality import READERS
 from eva_data.tables.reading import open_path
 from eva_data.tables.shapes.values import plain, text
 
@@ -107,13 +108,21 @@ def _prompts(config: Config, *, first: bool) -> list[str]:
 
 
 def _refuse_wrong_function(run: Run, reward: OneReward, prompts: Sequence[str]) -> None:
-    """Raise ConfigError if a verifier's function is missing, takes other arguments or scores no trial row."""
+    """Raise ConfigError if a verifier's function is missing, takes other arguments or scores no trial row.
+
+    Of a consensus, the known answers must be readable, and the library there by which answers are compared.
+    """
+    if isinstance(reward, Consensus):
+        # One vote shows whether the library is there by which answers are compared.
+        READERS[reward.equal](_RESPONSES[:1])
+        if reward.answers is not None:
+            _first_answer(reward.answers)
     if not isinstance(reward, Verifier):
         return
     function = load_verifier(reward.function)
     answered = None
     if reward.answers is not None:
-        answered = _first_answer(reward)
+        answered = _first_answer(reward.answers)
     _refuse_other_arguments(reward, function, answered is not None)
     rows = [(answered[0], str(answered[1]), answered[1])] if answered else []
     rows += [
@@ -129,10 +138,8 @@ def _refuse_wrong_function(run: Run, reward: OneReward, prompts: Sequence[str]) 
         )
 
 
-def _first_answer(reward: Verifier) -> tuple[str, Any]:
+def _first_answer(answers: Answers) -> tuple[str, Any]:
     """Prompt and answer of the first reference answer. Raise DataError if there is none."""
-    answers = reward.answers
-    assert answers is not None
     if not answers.path.exists():
         raise DataError(f"`reward.answers.path` is {answers.path}, and there is no such file")
     read_answers(answers, [])

@@ -131,7 +131,7 @@ def _wrote(path: Path, opens: bool, **values: object) -> None:
 
 
 @click.command()
-@reports("iteration", "lineages", "file")
+@reports("iteration", "lineages", "consensus", "file")
 @iteration_option
 @click.option(
     "--rows",
@@ -164,6 +164,7 @@ def show(
     eva-data show --iter 2
     eva-data show --iter 2 --html --open
 
+    With a consensus reward, a table first says how often the consensus is right, by prompts with a known answer.
     The page shows each lineage as a tree, attempts that failed among it, and filters by depth, strategy and reason.
     """
     if not as_page and (output is not None or opens):
@@ -177,11 +178,14 @@ def show(
         _wrote(path, opens, iteration=iteration)
         return
     from eva_data.cli.text.build import print_lineages
-    from eva_data.cli.text.values import lineage_values
+    from eva_data.cli.text.values import consensus_values, lineage_values
 
     tell(
         lambda: print_lineages(store, iteration, rows or ROWS, full=full),
-        lambda: {"lineages": lineage_values(store, iteration, rows or ROWS)},
+        lambda: {
+            "lineages": lineage_values(store, iteration, rows or ROWS),
+            "consensus": consensus_values(store, iteration),
+        },
         iteration=iteration,
     )
 

@@ -33,7 +33,7 @@ PLANNED = ("lines", "measuring", "notes", "measured", "cost", "unpriced", "paid"
 @click.option(
     "--recipe",
     metavar="NAME",
-    help="Begin with ready settings: paper, vllm, openai-server, cpu, gsm8k or reasoning-gym.",
+    help="Begin with ready settings: paper, vllm, openai-server, cpu, gsm8k, gsm8k-consensus or reasoning-gym.",
 )
 @click.option("--force", is_flag=True, help="Overwrite an eva.yaml that is there.")
 def init(recipe: str | None, force: bool) -> None:

@@ -17,7 +17,7 @@ INTRODUCED: Mapping[str, Mapping[str, Any]] = {
     "Seeds": {"input": None, "world": "careless", "environment": None, "size": None, "seed": None},
     "ApiModel": {"options": {}, "fields": {}},
     "Estimate": {"min_best": None, "min_right": None},
-    "Sample": {"power": 1.0, "by_topic": False, "band": None},
+    "Sample": {"power": 1.0, "by_topic": False, "band": None, "agreement_band": None},
     "Mix": {"topic_cap": None},
     "Pair": {"rewrite_keep": "better", "rule": "best_worst", "below": None, "max_length_gap": None},
     "Evolve": {"reply": "plain", "self_check": False, "shape": None, "max_depth": None},

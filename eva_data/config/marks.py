@@ -79,6 +79,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         value="backend dtype max_tokens", model="model revision tokenizer", code="trust_remote_code"
     ),
     "Judge": _block(value="backend template lowest highest", model="judge"),
+    "Consensus": _block(value="backend equal min_votes min_agreement anchors", block="answers"),
     "Several": _block(value="backend", block="rewards"),
     "Seeds": _block(
         value="sandbox world column input encoding per_iteration size seed",
@@ -86,7 +87,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         code="environment",
     ),
     "Estimate": _block(value="source count_truncated unequal min_best min_right", code="metric"),
-    "Sample": _block(value="fraction method weights power strata band by_topic"),
+    "Sample": _block(value="fraction method weights power strata band agreement_band by_topic"),
     "Strategy": _block(value="name template kind"),
     "BenchmarkSet": _block(value="name column", path="path"),
     "Evolve": _block(

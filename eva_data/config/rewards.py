@@ -139,7 +139,26 @@ class Judge(Settings):
         return self
 
 
-AnyReward: TypeAlias = Verifier | Classifier | Pairwise | RewardServer | Judge
+class Consensus(Settings):
+    """The answer that most of the prompt's other responses give, for prompts whose right answer nobody knows."""
+
+    backend: Literal["consensus"]
+    equal: Literal["number", "math", "text"] = "number"
+    """When two answers are equal. `number`: the final numbers are equal; `math`: the final expressions have the same
+    value by math-verify; `text`: the final answers are the same text but for case, blanks and marks at their ends."""
+    min_votes: int = Field(4, ge=2)
+    """Least number of responses that vote. A response votes if its answer can be read and it is complete."""
+    min_agreement: float = Field(0.5, gt=0, le=1)
+    """Least share of the votes that the most frequent answer must have."""
+    answers: Answers | None = None
+    """Known answers. The prompts that have one are anchors: they are scored by it, and the consensus is compared with
+    it. Null means that nothing shows how often the consensus is right."""
+    anchors: float = Field(0.1, ge=0, le=1)
+    """Least share of anchors in each X_t, as far as X_{t-1} or the seeds have so many. Without `answers` there are
+    none."""
+
+
+AnyReward: TypeAlias = Verifier | Classifier | Pairwise | RewardServer | Judge | Consensus
 """Every block of one reward; each has a module of its `backend`'s name in `rewards/backends`."""
 REWARD_BACKENDS: tuple[str, ...] = tuple(
     get_args(block.model_fields["backend"].annotation)[0] for block in get_args(AnyReward)
@@ -153,6 +172,15 @@ class Several(Settings):
     backend: Literal["several"]
     rewards: tuple[OneReward, ...] = Field(min_length=2)
     """The rewards to average."""
+
+    @model_validator(mode="after")
+    def _each_scores_by_itself(self) -> Several:
+        if any(isinstance(reward, Consensus) for reward in self.rewards):
+            raise ValueError(
+                "`reward.rewards` has a `consensus`, whose 0 and 1 are not averaged with other rewards: use it alone, "
+                "as `reward`"
+            )
+        return self
 
 
 Reward: TypeAlias = Annotated[AnyReward | Several, Field(discriminator="backend")]

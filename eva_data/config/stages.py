@@ -133,16 +133,26 @@ class Sample(Settings):
     they are bounds on the pass rate, the mean of its posterior under a uniform prior: (right + 1) / (responses + 2).
     For other rewards they are quantiles of the prompts' mean rewards, so that the band is relative; online such rewards
     are refused. Prompts outside are `too_easy` or `too_hard`, and online they have no children."""
+    agreement_band: tuple[float, float] | None = None
+    """Bounds on the agreement of a prompt's responses, such as [0.5, 0.9], with `reward.backend: consensus`; null sets
+    none. The agreement is the share of the votes that the most frequent answer has. Prompts outside are `too_easy` or
+    `too_hard`, and prompts without a consensus are `no_consensus`, anchors too; none of them is drawn."""
     by_topic: bool = False
     """Whether the same share of each topic is drawn, by `method` among the prompts of a topic. Topics are clusters of
     the prompts of iteration 1 by their words."""
 
     @model_validator(mode="after")
     def _band_has_an_inside(self) -> Sample:
-        if self.band is not None and not 0 <= self.band[0] < self.band[1] <= 1:
+        for key, band in (("band", self.band), ("agreement_band", self.agreement_band)):
+            if band is not None and not 0 <= band[0] < band[1] <= 1:
+                raise ValueError(
+                    f"`sample.{key}` is [{band[0]:g}, {band[1]:g}]: expected two rising numbers from 0 to 1, such as "
+                    "[0.3, 0.8]"
+                )
+        if self.band is not None and self.agreement_band is not None:
             raise ValueError(
-                f"`sample.band` is [{self.band[0]:g}, {self.band[1]:g}]: expected two rising numbers from 0 to 1, such "
-                "as [0.3, 0.8]"
+                "`sample.band` and `sample.agreement_band` exclude each other, since both say which prompts are too "
+                "easy or too hard: set one of them to null"
             )
         return self
 

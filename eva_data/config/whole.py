@@ -13,7 +13,7 @@ from eva_data.config.base import Execution, Settings
 from eva_data.config.evaluation import Evaluate, PromptScorer
 from eva_data.config.introduced import RECORDED
 from eva_data.config.models import AnyModel, Embedding, Model, Solver, TableModel, TransformersModel, VllmModel
-from eva_data.config.rewards import Pairwise, Reward, Several, Verifier
+from eva_data.config.rewards import Consensus, Pairwise, Reward, Several, Verifier
 from eva_data.config.stages import (
     Estimate,
     Evolve,
@@ -159,6 +159,40 @@ class Config(Settings):
                 "`pair.rewrite` compares the reward of a response with that of its rewritten one, and a `pairwise` "
                 "reward is about the responses that are scored together: use another reward, or turn it off"
             )
+        if self.pair.rewrite and isinstance(self.reward, Consensus):
+            raise ValueError(
+                "`pair.rewrite` asks for one more response, which has no other responses to agree with under "
+                "`reward.backend: consensus`: use another reward, or turn it off"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_consensus_can_be_found(self, info: ValidationInfo) -> Config:
+        reward, solver = self.reward, self.model_solver
+        if not isinstance(reward, Consensus):
+            if self.sample.agreement_band is not None:
+                raise ValueError(
+                    "`sample.agreement_band` needs the agreement of responses, which only `reward.backend: consensus` "
+                    "counts: use that reward, or `sample.band`"
+                )
+            return self
+        if solver is not None and solver.responses < reward.min_votes:
+            raise ValueError(
+                f"`solver.responses` is {solver.responses} and `reward.min_votes` {reward.min_votes}, so no prompt can "
+                "have a consensus: raise the first, or lower the second"
+            )
+        if (info.context and info.context.get(ONLINE)) or reward.answers is None or not reward.anchors:
+            return self
+        if self.mix.evolves and 1 - self.mix.evolved < reward.anchors - 1e-9:
+            raise ValueError(
+                f"`reward.anchors` is {reward.anchors:g}, and with `mix.evolved` {self.mix.evolved:g} only "
+                f"{1 - self.mix.evolved:.2g} of X_t are prompts with a known answer: lower one of the two"
+            )
+        if self.mix.topic_cap is not None:
+            raise ValueError(
+                "`mix.topic_cap` leaves out prompts of frequent topics and `reward.anchors` keeps prompts with a known "
+                "answer, which can contradict each other: set `mix.topic_cap: null`, or `reward.anchors: 0`"
+            )
         return self
 
     @model_validator(mode="after")
@@ -192,10 +226,11 @@ class Config(Settings):
         if info.context and (info.context.get(RECORDED) or info.context.get(ONLINE)):
             # A manifest's iteration is there, and online the recipe says how many prompts are evolved.
             return self
-        if self.sample.band is not None and not self.mix.draws:
+        key = "band" if self.sample.band is not None else "agreement_band"
+        if getattr(self.sample, key) is not None and not self.mix.draws:
             raise ValueError(
-                f"`sample.band` is set, but nothing is drawn with `mix.source` {self.mix.source} and `mix.evolved` "
-                f"{self.mix.evolved:g}: set `sample.band: null`"
+                f"`sample.{key}` is set, but nothing is drawn with `mix.source` {self.mix.source} and `mix.evolved` "
+                f"{self.mix.evolved:g}: set `sample.{key}: null`"
             )
         fraction, share = self.sample.fraction, self.mix.evolved
         if self.mix.source == "evolved" and fraction * self.evolve.evolutions < share - 1e-9:

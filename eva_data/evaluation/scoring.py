@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from eva_data.config import EvaluationSet, Pairwise, Verifier
+from eva_data.config import Consensus, EvaluationSet, Pairwise, Verifier
 from eva_data.errors import ConfigError
 from eva_data.evaluation.judging import NO_ANSWER
 from eva_data.iteration.heldout import heldout_carried
@@ -69,10 +69,12 @@ def rewards_of(run: Run, block: EvaluationSet) -> tuple[Scorer, ...]:
     """
     first = run.scorers if run.config.reward is not None else ()
     if block.rule == "reward":
-        if not first or any(isinstance(scorer.block, Pairwise) for scorer in first):
+        comparing = [each.block.backend for each in first if isinstance(each.block, Pairwise | Consensus)]
+        if not first or comparing:
             raise ConfigError(
                 f"the set `{block.name}` has the rule `reward`, but `reward` is "
-                f"{'pairwise, which gives one answer no score' if first else 'missing'}: name a reward that scores"
+                f"{f'{comparing[0]}, which gives one answer no score' if comparing else 'missing'}: name a reward that "
+                "scores"
             )
         return first
     second = run.config.evaluate.second_reward if run.config.evaluate else None

@@ -28,6 +28,7 @@ from eva_data.hub.checks.replay import mixed_from_seeds, replay, replay_repetiti
 from eva_data.hub.checks.rescore import rescore as score_again
 from eva_data.hub.checks.topics_again import replay_topics
 from eva_data.hub.checks.trained_on import trained_on
+from eva_data.hub.checks.votes_again import replay_votes
 from eva_data.iteration.build import bills_of
 from eva_data.iteration.create import seed_prompts
 from eva_data.iteration.run import Run
@@ -152,6 +153,7 @@ def _verify_build(found: Verified, store: Store, manifest: Manifest, written: Fo
             f"replays {known})"
         )
     checks.append(lambda: misnamed_prompts(tables, found.unknown))
+    checks.append(lambda: replay_votes(manifest, tables, found.unknown))
     checks.append(lambda: replay_topics(store, manifest, tables, found.unknown))
     found.problems += _run(checks, [written], found)
     if manifest.reward_scales:

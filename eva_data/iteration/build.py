@@ -31,6 +31,7 @@ from eva_data.method.solved import graded
 from eva_data.models.licences import stated_licences
 from eva_data.models.player import Player
 from eva_data.report.card import write_card
+from eva_data.report.measures.consensus import notes_of
 from eva_data.rewards.scorers import reward_model
 from eva_data.tables.flow import Flow
 from eva_data.tables.schemas import EVOLUTIONS, empty
@@ -122,6 +123,7 @@ def _build_first(run: Run) -> Built:
     inputs = inputs_to_record(run, 1)
     begun = _from_seeds(run, inputs) if table is None else _from_table(run, table, inputs)
     paired = outcome_of(config, 1, begun.prompts, begun.responses, n=begun.per_prompt, on_policy=table is None)
+    voted = [run.note(note) for note in notes_of(config, 1, paired.informativeness, None)]
     rewritten = rewrite_chosen(run, begun.solver, paired.preferences, begun.prompts, iteration=1, scales=begun.scales)
     return Built(
         iteration=1,
@@ -137,7 +139,7 @@ def _build_first(run: Run) -> Built:
         models=begun.models,
         licences=licences_of(run, begun.solver) if begun.solver else {},
         inputs=inputs | {"prompts": hash_of_prompts(begun.prompts)},
-        notes=[*begun.notes, *rewritten.notes],
+        notes=[*begun.notes, *voted, *rewritten.notes],
         reward_scales=begun.scales,
         bills=bills_of(run, 1),
     )
@@ -161,6 +163,9 @@ def _build_next(run: Run, iteration: int) -> Built:
     paired = outcome_of(config, iteration, grown.prompts, responses, n=solver.block.responses, on_policy=True)
     known = pl.concat([grown.informativeness, paired.informativeness]).lazy()
     all_rewards = pl.concat([grown.responses["reward"], responses["reward"]])
+    earlier = run.store.scan("informativeness", iteration - 1)
+    told = notes_of(config, iteration, pl.concat([grown.informativeness, paired.informativeness]), earlier)
+    notes += [run.note(note) for note in told]
     inside = still_inside(config.sample.band, known, responses.lazy(), graded=graded(all_rewards))
     if inside is not None:
         notes.append(run.note(inside.sentence))

@@ -20,6 +20,7 @@ from eva_data.iteration.heldout import split_seeds
 from eva_data.iteration.run import Run
 from eva_data.iteration.score import Scales
 from eva_data.iteration.stages import (
+    anchors_of,
     answers_to,
     best_rewards,
     estimate_and_sample,
@@ -99,7 +100,8 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
     seeds = seed_prompts(run, iteration) if needs_seeds else None
     if model is not None:
         topics = model.of(to_mix(before, evolutions, seeds), iteration)
-    mixed = mix_prompts(config, iteration, before, evolutions, drawn, seeds, topics)
+    anchors = anchors_of(config, store, iteration)
+    mixed = mix_prompts(config, iteration, before, evolutions, drawn, seeds, topics, anchors)
     final = mixed.evolutions.collect()
     status = final["status"]
     flows += [

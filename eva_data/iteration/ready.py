@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from eva_data.config import Config, OneReward, Several, TableModel, Verifier
+from eva_data.config import Answers, Config, Consensus, OneReward, Several, TableModel, Verifier
 from eva_data.dataset.scored_table import read_table
 from eva_data.dataset.seeds import read_seeds
 from eva_data.errors import ConfigError, DataError, EvaError
@@ -26,6 +26,7 @@ from eva_data.iteration.stages import uses_topics
 from eva_data.iteration.stale import refuse_unreadable
 from eva_data.method.topics.words import require_sklearn
 from eva_data.rewards.backends.verifier import load_verifier, read_answers
+from eva_data.rewards.equality import READERS
 from eva_data.tables.reading import open_path
 from eva_data.tables.schemas import CARRIED
 from eva_data.tables.shapes.values import plain, text
@@ -110,7 +111,15 @@ def _asked(config: Config, *, first: bool) -> pl.DataFrame:
 
 
 def _refuse_wrong_function(run: Run, reward: OneReward, asked: pl.DataFrame) -> None:
-    """Raise ConfigError if a verifier's function is missing, takes other arguments or scores no trial row."""
+    """Raise ConfigError if a verifier's function is missing, takes other arguments or scores no trial row.
+
+    Of a consensus, the known answers must be readable, and the library there by which answers are compared.
+    """
+    if isinstance(reward, Consensus):
+        # One vote shows whether the library is there by which answers are compared.
+        READERS[reward.equal](_RESPONSES[:1])
+        if reward.answers is not None:
+            _first_answer(reward.answers)
     if not isinstance(reward, Verifier):
         return
     function = load_verifier(reward.function)
@@ -131,15 +140,13 @@ def _trial_rows(reward: Verifier, asked: pl.DataFrame) -> list[tuple[Any, ...]]:
         return [(text, response, *carried) for text, *carried in asked.rows() for response in _RESPONSES]
     if reward.reference is None:
         return [(prompt, response) for prompt in (*prompts, _PROMPT) for response in _RESPONSES]
-    known, answer = _first_answer(reward)
+    known, answer = _first_answer(reward.reference)
     more = [(prompt, response, answer) for prompt in (*prompts, _PROMPT) for response in _RESPONSES]
     return [(known, str(answer), answer), *more]
 
 
-def _first_answer(reward: Verifier) -> tuple[str, Any]:
+def _first_answer(answers: Answers) -> tuple[str, Any]:
     """Prompt and answer of the first reference answer. Raise DataError if there is none."""
-    answers = reward.reference
-    assert answers is not None
     if not answers.path.exists():
         raise DataError(f"`reward.answers.path` is {answers.path}, and there is no such file")
     read_answers(answers, [])

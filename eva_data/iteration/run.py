@@ -175,14 +175,19 @@ class Run:
         function: Callable[[Job, list[dict[str, Any]]], list[Any]],
         folder: str,
         shown: str,
+        scorer: str = "",
     ) -> Results:
-        """Call a function on the rows in a process of its own. It asks no player, and its results enter no ledger."""
+        """Call a function on the rows in a process of its own. It asks no player, and its results enter no ledger.
+
+        `scorer` is the fingerprint of what the function needs beside the settings, such as the content of a file.
+        """
         job = Job(
             self.store.job_folder(iteration, folder).resolve(),
             kind,
             settings,
             iteration=iteration,
             seed=self.config.seed,
+            scorer=scorer,
             function=name_of(function),
         )
         return self._work(job, rows, shown)

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from eva_data.config import Judge, LocalReward, Verifier
+from eva_data.config import Consensus, Judge, LocalReward, Verifier
 from eva_data.errors import DataError
 from eva_data.iteration.run import Run
 from eva_data.method.responses import rewarded, unscored
+from eva_data.method.signals.votes import Vote, consensus_rewards
 from eva_data.models.ratings.rating import UNPARSABLE
+from eva_data.rewards.backends.consensus import read_rows
 from eva_data.rewards.scorers import Scorer, reward_model
 from eva_data.rewards.several import averaged, reward_scales
-from eva_data.tables.schemas import CARRIED, frame_of
+from eva_data.tables.schemas import CARRIED, READ_ANSWERS, frame_of
 
 SHOWN_CHARACTERS = 300
 """So many characters at the end of an unreadable reply of a judge are shown, where the rating should be."""
@@ -69,6 +71,9 @@ def score(
         .join(prompts.select("prompt_id", "prompt", *carried), on="prompt_id", maintain_order="left")
         .select("prompt_id", "prompt", "response_idx", "responses", *carried)
     )
+    for scorer in run.scorers:
+        if isinstance(scorer.block, Consensus):
+            return _by_consensus(run, scorer, scorer.block, answered, rows, stage=stage, iteration=iteration)
     found = pl.concat(
         [
             scored_by(run, scorer, rows, stage=stage, name=f"reward-{stage}-{number}", iteration=iteration)
@@ -90,6 +95,47 @@ def score(
 def reads_carried(scorer: Scorer) -> bool:
     """Whether a reward reads what the prompts carry."""
     return isinstance(scorer.block, Verifier) and scorer.block.carried
+
+
+def _by_consensus(
+    run: Run,
+    scorer: Scorer,
+    block: Consensus,
+    answered: pl.DataFrame,
+    rows: pl.DataFrame,
+    *,
+    stage: str,
+    iteration: int,
+) -> Scored:
+    """Read the answers of all responses, and let them vote. It stands alone, so that there are no scales."""
+    results = run.compute(
+        "reward",
+        rows,
+        iteration=iteration,
+        settings=block,
+        function=read_rows,
+        folder=f"reward-{stage}-0",
+        shown="reward",
+        scorer=scorer.fingerprint,
+    )
+    read = frame_of(
+        (
+            (row["prompt_id"], index, answer, result["known"])
+            for row, result in results
+            for index, answer in zip(row["response_idx"], result["answers"], strict=True)
+        ),
+        pl.Schema({"prompt_id": pl.String, "response_idx": pl.Int32, **READ_ANSWERS}),
+    )
+    voters = (
+        answered.drop(READ_ANSWERS)
+        .join(read, on=["prompt_id", "response_idx"], how="left")
+        .with_columns(reward_model=pl.lit(scorer.fingerprint))
+    )
+    found = consensus_rewards(voters.lazy(), Vote(block.min_votes, block.min_agreement)).collect()
+    scores = found.with_columns(raw=pl.lit(None, pl.String))
+    return Scored(
+        rewarded(voters, scores, reward_model=scorer.fingerprint), unscored(voters, scores, iteration=iteration), {}
+    )
 
 
 def _refuse_unreadable(scores: pl.DataFrame) -> None:

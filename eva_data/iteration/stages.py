@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from eva_data.config import Config
+from eva_data.config import Config, Consensus
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.method.estimate import informativeness
@@ -14,6 +14,7 @@ from eva_data.method.mix import Mixed, mix, surviving
 from eva_data.method.sample import Sampled, sample
 from eva_data.method.signals.band import band_of, notes_on
 from eva_data.method.signals.own_metric import own_metric
+from eva_data.method.signals.votes import banded, vote_of, with_votes
 from eva_data.method.solved import bar_of, graded
 from eva_data.method.topics.assign import TopicModel, fit_topics
 from eva_data.method.verdicts import bad_prompts
@@ -66,6 +67,7 @@ def estimate_and_sample(
         bar=bar_of(config, counted["reward"], first_best, responses=responses),
         rules=rules,
     ).collect()
+    informative = with_votes(informative, counted, vote_of(config))
     if (deepest := config.evolve.max_depth) is not None:
         deep = before.filter(pl.col("depth") >= deepest)["prompt_id"]
         reason = pl.when(pl.col("prompt_id").is_in(deep.implode())).then(pl.lit(MAX_DEPTH))
@@ -74,6 +76,10 @@ def estimate_and_sample(
     band = band_of(bounds, informative.lazy(), graded=graded(counted["reward"]))
     if band is not None:
         informative = informative.with_columns(reason=pl.coalesce("reason", band.reason()))
+    said: tuple[str, ...] = ()
+    if config.sample.agreement_band is not None:
+        informative, inside = banded(informative, config.sample.agreement_band)
+        said = (inside,)
     sampled = sample(
         informative.lazy(),
         metric=column_of(config.estimate.metric),
@@ -83,13 +89,14 @@ def estimate_and_sample(
         power=config.sample.power,
         strata=config.sample.strata,
         topics=topics.lazy() if topics is not None and config.sample.by_topic else None,
+        band="band" if config.sample.agreement_band is None else "agreement_band",
         seed=config.seed,
         iteration=iteration,
         rules=rules,
     )
-    if bounds is None or band is None:
-        return sampled
-    return replace(sampled, notes=(*sampled.notes, *notes_on(bounds, band, responses)))
+    if bounds is not None and band is not None:
+        said = notes_on(bounds, band, responses)
+    return replace(sampled, notes=(*sampled.notes, *said))
 
 
 def best_rewards(store: Store, iteration: int) -> pl.Series:
@@ -106,11 +113,13 @@ def mix_prompts(
     drawn: pl.DataFrame,
     seeds: pl.DataFrame | None,
     topics: pl.DataFrame | None = None,
+    anchors: pl.LazyFrame | None = None,
 ) -> Mixed:
     """X_t from the survivors, the new seeds or the selected rows of `drawn` (INFORMATIVENESS), and the originals.
 
-    `topics` are TOPICS of all of them, which are needed with `mix.topic_cap`.
+    `topics` are TOPICS of all of them, which are needed with `mix.topic_cap`. `anchors` is what `anchors_of` gives.
     """
+    reward = config.reward
     new = seeds.filter(pl.col("created_iteration") == iteration).lazy() if seeds is not None else None
     return mix(
         before.lazy(),
@@ -124,9 +133,23 @@ def mix_prompts(
         new_seeds=new,
         seeds=seeds.lazy() if seeds is not None else None,
         drawn=drawn.lazy().filter("selected") if config.mix.draws else None,
+        anchors=anchors,
+        least_anchors=reward.anchors if isinstance(reward, Consensus) else 0.0,
         seed=config.seed,
         iteration=iteration,
     )
+
+
+def anchors_of(config: Config, store: Store, iteration: int) -> pl.LazyFrame | None:
+    """`prompt_id` of every prompt that was scored by a known answer before iteration t; None if X_t needs no anchors.
+
+    New seeds are anchors themselves, so that a mix of these needs no others.
+    """
+    reward = config.reward
+    if not isinstance(reward, Consensus) or reward.answers is None or config.mix.source == "new_seeds":
+        return None
+    before = store.scan_until("informativeness", iteration - 1)
+    return before.filter(pl.col("known_answer").is_not_null()).select("prompt_id").unique()
 
 
 def uses_topics(config: Config) -> bool:

@@ -16,7 +16,7 @@ from eva_data.tables.ids import uniform_draw
 from eva_data.tables.metrics import METRICS, var
 from eva_data.tables.reasons import UNSOLVED
 from eva_data.tables.rules import RULES
-from eva_data.tables.schemas import INFORMATIVENESS, OWN_METRIC
+from eva_data.tables.schemas import INFORMATIVENESS, OWN_METRIC, VOTES
 
 NO_RESPONSE = "no_response"
 TRUNCATED = "fewer_than_two_complete_responses"
@@ -39,7 +39,7 @@ def informativeness(
     bar: Bar | None = None,
     rules: int = RULES,
 ) -> pl.LazyFrame:
-    """All metrics of each prompt: INFORMATIVENESS, with `weight`, `draw` and `selected` null.
+    """All metrics of each prompt: INFORMATIVENESS, with VOTES, `weight`, `draw` and `selected` null.
 
     One row per prompt in `responses` or in the column `prompt_id` of `prompt_ids`, so that a prompt without any
     response is not lost. `responses` (RESPONSES) holds only the rows to count, of whatever stage. The row of a prompt
@@ -194,6 +194,7 @@ def _measured(
         "reward_var": var(compared),
         **{name: metric(compared) for name, metric in METRICS.items()},
         **dict(zip(OWN_METRIC, _own(own, compared), strict=True)),
+        **dict.fromkeys(VOTES, pl.lit(None)),
         "reason": reason,
         "weight": pl.lit(None),
         "draw": pl.lit(None),

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import polars as pl
 
 from eva_data.errors import DataError
+from eva_data.method.signals.votes import anchored
 from eva_data.tables.draws import share_of, smallest
 from eva_data.tables.ids import uniform_draw
 from eva_data.tables.reasons import NOT_BEST, TOPIC_CAP
@@ -65,6 +66,8 @@ def mix(
     new_seeds: pl.LazyFrame | None = None,
     seeds: pl.LazyFrame | None = None,
     drawn: pl.LazyFrame | None = None,
+    anchors: pl.LazyFrame | None = None,
+    least_anchors: float = 0.0,
     seed: int,
     iteration: int,
 ) -> Mixed:
@@ -89,6 +92,10 @@ def mix(
     the originals (`within_cap`). Of a topic, the prompts with the smallest hashes stay. If that leaves fewer new
     prompts than needed, `shortfall` applies; an attempt that falls out has the reason `topic_cap`.
 
+    With `anchors` (`prompt_id`), at least the share `least_anchors` of X_t is in them, rounded up, as far as there are
+    so many among the originals: the originals are drawn as before, and where they hold too few anchors, further anchors
+    take the places of others (`anchored`). It cannot be combined with `topic_cap`.
+
     Both tables are lazy. Large tables are written range by range (`ranges`), on `prompt_id` and on `chain_id`.
     """
     key = uniform_draw(pl.col("prompt_id"), seed=seed, stage="mix", iteration=iteration)
@@ -108,6 +115,10 @@ def mix(
         result = _divide(before, found, _count(pool), evolved, way)
         is_new = smallest(new, key, result.taken)
         is_original = smallest(pool, key, result.originals)
+        if anchors is not None:
+            least = math.ceil(Fraction(str(least_anchors)) * (result.taken + result.originals))
+            among_new = _count(new.filter(is_new).join(anchors, on="prompt_id", how="semi"))
+            is_original = anchored(pool, key, result.originals, anchors, max(0, least - among_new))
     else:
         if topics is None:
             raise DataError("`mix.topic_cap` needs the topics of the prompts, and none were given: find them first")

@@ -11,6 +11,7 @@ from eva_data.method.estimate import informativeness
 from eva_data.method.pair import pair
 from eva_data.method.signals.band import Band
 from eva_data.method.signals.own_metric import own_metric
+from eva_data.method.signals.votes import vote_of, with_votes
 from eva_data.method.solved import Bar, bar_of
 from eva_data.tables.flow import Flow
 from eva_data.tables.rules import RULES
@@ -60,6 +61,7 @@ def outcome_of(
         bar=bar,
         rules=rules,
     ).collect()
+    informative = with_votes(informative, responses, vote_of(config))
     if band is not None:
         reason = pl.coalesce("reason", Band(*band, relative=False).reason())
         informative = informative.with_columns(reason=reason)

@@ -10,7 +10,7 @@ import polars as pl
 from eva_data.errors import ConfigError, DataError
 from eva_data.tables.draws import share_of, smallest
 from eva_data.tables.ids import uniform_draw
-from eva_data.tables.reasons import MAX_DEPTH, TOO_EASY, TOO_HARD, UNSOLVED
+from eva_data.tables.reasons import MAX_DEPTH, NO_CONSENSUS, TOO_EASY, TOO_HARD, UNSOLVED
 from eva_data.tables.rules import RULES
 from eva_data.tables.schemas import INFORMATIVENESS, ORDER
 
@@ -51,6 +51,7 @@ def sample(
     power: float = 1.0,
     strata: int = 4,
     topics: pl.LazyFrame | None = None,
+    band: Literal["band", "agreement_band"] = "band",
     seed: int,
     iteration: int,
     rules: int = RULES,
@@ -85,15 +86,16 @@ def sample(
     topic of their own.
 
     A prompt whose metric is null or infinite can be drawn only with `uniform`. A prompt with the reason `unsolved`,
-    `max_depth`, `too_easy` or `too_hard` is never drawn. `weight` is null for such prompts and with `greedy`, and 1
-    with `uniform` and `stratified`. Rows of stage respond pass through with nulls.
+    `no_consensus`, `max_depth`, `too_easy` or `too_hard` is never drawn. `weight` is null for such prompts and with
+    `greedy`, and 1 with `uniform` and `stratified`. Rows of stage respond pass through with nulls. `band` is the key of
+    the settings that made prompts too easy or too hard, for a note.
 
     Raise ConfigError if proportional weights would be negative, and DataError if no prompt can be drawn.
     """
-    pool = _ESTIMATED & ~_barred(UNSOLVED, MAX_DEPTH, TOO_EASY, TOO_HARD)
+    pool = _ESTIMATED & ~_barred(UNSOLVED, NO_CONSENSUS, MAX_DEPTH, TOO_EASY, TOO_HARD)
     if method != "uniform":
         pool &= pl.col(metric).is_finite().fill_null(False)
-    facts = _facts(informativeness, metric, pool)
+    facts = _facts(informativeness, metric, pool, band)
     u = uniform_draw(pl.col("prompt_id"), seed=seed, stage="sample", iteration=iteration)
     weight: pl.Expr = pl.when(pool).then(1.0)
     draw: pl.Expr = pl.when(pool).then(u)
@@ -146,8 +148,10 @@ def next_in_line(sampled: pl.LazyFrame, *, after: int, count: int) -> pl.DataFra
 
 @dataclass(frozen=True)
 class _Facts:
+    band: str
     prompts: int
     unsolved: int
+    disputed: int
     deepest: int
     too_easy: int
     too_hard: int
@@ -160,12 +164,14 @@ class _Facts:
         return self.low == self.high
 
 
-def _facts(informativeness: pl.LazyFrame, metric: str, pool: pl.Expr) -> _Facts:
+def _facts(informativeness: pl.LazyFrame, metric: str, pool: pl.Expr, band: str) -> _Facts:
     in_pool = pl.col(metric).filter(pool)
     facts = _Facts(
+        band,
         *informativeness.select(
             prompts=_ESTIMATED.sum(),
             unsolved=(_ESTIMATED & _barred(UNSOLVED)).sum(),
+            disputed=(_ESTIMATED & _barred(NO_CONSENSUS)).sum(),
             deepest=(_ESTIMATED & _barred(MAX_DEPTH)).sum(),
             too_easy=(_ESTIMATED & _barred(TOO_EASY)).sum(),
             too_hard=(_ESTIMATED & _barred(TOO_HARD)).sum(),
@@ -174,7 +180,7 @@ def _facts(informativeness: pl.LazyFrame, metric: str, pool: pl.Expr) -> _Facts:
             high=in_pool.max(),
         )
         .collect(engine="streaming")
-        .row(0)
+        .row(0),
     )
     if facts.pooled == 0:
         barred = _barred_notes(facts)
@@ -197,6 +203,12 @@ def _unsolved(facts: _Facts) -> str:
     return f"{facts.unsolved} of {facts.prompts} prompts are unsolved by `estimate.min_best` and cannot be drawn"
 
 
+def _disputed(facts: _Facts) -> str:
+    if not facts.disputed:
+        return ""
+    return f"the responses to {facts.disputed} of {facts.prompts} prompts have no consensus: they cannot be drawn"
+
+
 def _deepest(facts: _Facts) -> str:
     if not facts.deepest:
         return ""
@@ -207,13 +219,13 @@ def _outside(facts: _Facts) -> str:
     if not facts.too_easy + facts.too_hard:
         return ""
     return (
-        f"{facts.too_easy} of {facts.prompts} prompts are too easy and {facts.too_hard} too hard for `sample.band` and "
-        "cannot be drawn"
+        f"{facts.too_easy} of {facts.prompts} prompts are too easy and {facts.too_hard} too hard for "
+        f"`sample.{facts.band}` and cannot be drawn"
     )
 
 
 def _barred_notes(facts: _Facts) -> list[str]:
-    return [note for note in (_unsolved(facts), _deepest(facts), _outside(facts)) if note]
+    return [note for note in (_unsolved(facts), _disputed(facts), _deepest(facts), _outside(facts)) if note]
 
 
 def _weight(metric: str, weights: Weights, facts: _Facts) -> pl.Expr:
@@ -283,7 +295,9 @@ def _with_ranks(table: pl.LazyFrame, ranks: pl.DataFrame) -> tuple[pl.LazyFrame,
 
 def _notes(metric: str, method: Method, facts: _Facts, drawable: int, wanted: int) -> tuple[str, ...]:
     notes = _barred_notes(facts)
-    absent = facts.prompts - facts.unsolved - facts.deepest - facts.too_easy - facts.too_hard - facts.pooled
+    absent = (
+        facts.prompts - facts.unsolved - facts.disputed - facts.deepest - facts.too_easy - facts.too_hard - facts.pooled
+    )
     if absent:
         notes.append(f"{absent} of {facts.prompts} prompts have no finite `{metric}` and cannot be drawn")
     if method == "weighted" and facts.constant:

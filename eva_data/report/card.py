@@ -29,6 +29,7 @@ from eva_data.report import markdown, numbers
 from eva_data.report.distributions import shift
 from eva_data.report.examples import examples
 from eva_data.report.figures import dollars
+from eva_data.report.measures.consensus import interval, precision_of, span
 from eva_data.report.measures.evaluated import card_rows
 from eva_data.report.measures.languages import languages
 from eva_data.report.measures.ratings import rating_summary
@@ -109,6 +110,9 @@ def dataset_card(
             meaning=meaning_of(metric),
             roles=ROLES,
             informativeness=numbers.informativeness_summary(store, iterations, column_of(metric)).to_dicts(),
+            consensus=precision_of(store, iterations),
+            interval=interval,
+            span=span,
             scores=numbers.prompt_scores(store, iterations).to_dicts(),
             ratings=rating_summary(store, iterations).to_dicts() if repo and scores else [],
             rejects=_by_iteration(numbers.rejects_by_reason(store, iterations)),

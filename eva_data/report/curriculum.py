@@ -13,6 +13,7 @@ from eva_data.files import write_text
 from eva_data.report.numbers import overview
 from eva_data.report.page.parts import Section
 from eva_data.report.page.render import page
+from eva_data.report.sections.consensus import consensus
 from eva_data.report.sections.costs import costs
 from eva_data.report.sections.evaluations import evaluations
 from eva_data.report.sections.evolving import by_depth, by_strategy, rejected
@@ -29,6 +30,7 @@ SECTIONS: tuple[Callable[[Store], Section | None], ...] = (
     movement,
     informativeness,
     rewards,
+    consensus,
     topics,
     ratings,
     by_strategy,

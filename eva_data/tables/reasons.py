@@ -19,6 +19,7 @@ DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near_duplicate"
 HELD_OUT = "heldout"
 MAX_DEPTH = "max_depth"
+NO_CONSENSUS = "no_consensus"
 NOT_BEST = "not_best"
 NOT_FINITE = "not_finite"
 TOO_EASY = "too_easy"
@@ -83,6 +84,8 @@ REASONS: Mapping[str, str] = {
     "unverifiable": "The verifier cannot tell, or the prompt has no reference answer and carries none.",
     "verifier_raised": "The verifier raised an error on this response; the error follows.",
     "not_unicode": "The text holds half a character, which no tokenizer takes.",
+    NO_CONSENSUS: "The prompt's responses do not agree on an answer by `reward.min_votes` and "
+    "`reward.min_agreement`, or a single vote decides; what is missing follows.",
     "nothing_to_compare": "A pairwise reward compares responses, and this is the only one that can be compared.",
     "unscored_by": "One of several rewards could not score the response; which one, and why, follows.",
     "not_scored": "The reward gave neither a number nor a reason.",
@@ -99,10 +102,10 @@ REASONS: Mapping[str, str] = {
     "fewer_than_two_finite_rewards": "Informativeness compares rewards, and fewer than two are numbers.",
     UNSOLVED: "Too few responses of the prompt reach `estimate.min_best`, so that the differences between its rewards "
     "are noise: it has its metrics, and is not evolved.",
-    TOO_EASY: "The solver answers the prompt better than the upper bound of `sample.band`: it has its metrics, and is "
-    "not evolved.",
-    TOO_HARD: "The solver answers the prompt worse than the lower bound of `sample.band`: it has its metrics, and is "
-    "not evolved.",
+    TOO_EASY: "The solver answers the prompt better than the upper bound of `sample.band` or "
+    "`sample.agreement_band`: it has its metrics, and is not evolved.",
+    TOO_HARD: "The solver answers the prompt worse than the lower bound of `sample.band` or "
+    "`sample.agreement_band`: it has its metrics, and is not evolved.",
     MAX_DEPTH: "The prompt is as deep as `evolve.max_depth` allows: it has its metrics, and is not evolved.",
     # A pair.
     "no_scored_response": "None of the prompt's responses has a reward.",

@@ -29,6 +29,18 @@ OWN_METRIC = {
     f"{metrics.CUSTOM}_metric": pl.String,  # that function: its name and a hash of its source file
 }
 
+VOTES = {
+    "votes": pl.Int32,  # responses that vote; null without a consensus reward, as the next three
+    "agreement": pl.Float64,  # share of the votes for the most frequent answer; null without votes
+    "consensus": pl.String,  # the answer that most votes agree on; null if they do not
+    "known_answer": pl.String,  # of an anchor; null if the prompt has none
+}
+
+READ_ANSWERS = {
+    "answer": pl.String,  # what a consensus reward reads as the response's answer; equal answers are one text
+    "known_answer": pl.String,  # of the prompt, an anchor; null if it has none
+}
+
 _METRIC_TYPES = dict.fromkeys(METRICS, pl.Float64) | OWN_METRIC
 
 
@@ -93,6 +105,7 @@ INFORMATIVENESS = _schema(
         "reward_mean": pl.Float64,
         "reward_var": pl.Float64,  # population variance
         **_METRIC_TYPES,  # null with fewer than two finite rewards
+        **VOTES,
         "reason": pl.String,  # why the metrics are null, or why it is not drawn, as `unsolved`; else null
         "weight": pl.Float64,  # estimate only: weight of the draw; null if not drawn from
         "draw": pl.Float64,  # estimate only: key of the draw, the largest are selected
@@ -111,6 +124,7 @@ RESPONSES = _schema(
         "response": pl.String,  # null if the call failed
         "reward": pl.Float64,  # null if it could not be scored
         "reward_model": pl.String,
+        **READ_ANSWERS,
         "finish_reason": pl.String,  # stop | length | content_filter | error; null if unknown (table)
         "prompt_tokens": pl.Int32,
         "completion_tokens": pl.Int32,
@@ -248,7 +262,9 @@ TABLES: Mapping[str, pl.Schema] = {
 """Configs of the dataset; the first is the default."""
 
 LATER: Mapping[str, frozenset[str]] = {
-    **dict.fromkeys(("informativeness", "preferences"), frozenset([*metrics.LATER, *OWN_METRIC])),
+    "informativeness": frozenset([*metrics.LATER, *OWN_METRIC, *VOTES]),
+    "preferences": frozenset([*metrics.LATER, *OWN_METRIC]),
+    "responses": frozenset(READ_ANSWERS),
     **dict.fromkeys(("evolutions", "prompts"), frozenset(CARRIED)),
     "reviews": frozenset({"votes"}),
 }

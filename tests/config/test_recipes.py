@@ -11,7 +11,17 @@ import yaml
 from click.testing import CliRunner
 
 from eva_data.cli import main
-from eva_data.config import ApiModel, Classifier, Config, Judge, RewardServer, TransformersModel, Verifier, VllmModel
+from eva_data.config import (
+    ApiModel,
+    Classifier,
+    Config,
+    Consensus,
+    Judge,
+    RewardServer,
+    TransformersModel,
+    Verifier,
+    VllmModel,
+)
 from eva_data.config.reading import RECIPES, load_config
 from eva_data.dataset.seeds import read_seeds
 from eva_data.jobs.job import Job
@@ -22,6 +32,7 @@ BLOCKS: dict[str, tuple[type, type | str, type]] = {
     "careless": (TransformersModel, "shared", Verifier),
     "cpu": (TransformersModel, "shared", Classifier),
     "crowded": (TransformersModel, TransformersModel, Verifier),
+    "gsm8k-consensus": (VllmModel, "shared", Consensus),
     "gsm8k": (VllmModel, "shared", Verifier),
     "openai-server": (ApiModel, "shared", Judge),
     "paper": (VllmModel, ApiModel, Classifier),
@@ -69,7 +80,7 @@ def test_a_recipe_is_written_by_init_and_planned_without_network_or_key(
     written = CliRunner().invoke(main, ["init", "--recipe", name])
     assert written.exit_code == 0, written.output
     assert (tmp_path / "eva.yaml").read_text() == (RECIPES / f"{name}.yaml").read_text()
-    if name == "gsm8k":
+    if name.startswith("gsm8k"):
         missing = CliRunner().invoke(main, ["plan", "--iter", "2"])
         assert "`seeds.path` is gsm8k.parquet, and there is no such file" in missing.output
         pl.DataFrame({"question": ["How many clips?"], "answer": ["#### 72"]}).write_parquet("gsm8k.parquet")

@@ -26,6 +26,7 @@ from eva_data.iteration.thetas import refuse_damaged
 from eva_data.ledger import Ledger
 from eva_data.report.figures import duration
 from eva_data.report.lineage import lineage, relatives
+from eva_data.report.measures.consensus import interval, precision_of, span
 from eva_data.report.sections.funnel import WORDS
 from eva_data.tables.reasons import PAGE, explained
 
@@ -257,6 +258,7 @@ def print_lineages(store: Store, iteration: int, rows: int, *, full: bool = Fals
         highlight=False,
         soft_wrap=True,
     )
+    print_consensus(console, store, iteration)
     for pair in chosen.to_dicts():
         console.rule(f"pair {pair['pair_id'][:SHORT]}, a_min {pair['a_min']:.3f}")
         for each in lineage(pair, known):
@@ -267,6 +269,24 @@ def print_lineages(store: Store, iteration: int, rows: int, *, full: bool = Fals
             text = "(no response)" if row["response"] is None else _text(row["response"], full)
             reward = "null" if row["reward"] is None else f"{row['reward']:.3f}"
             console.print(f"  {mark} {reward}  {text}", highlight=False, soft_wrap=True)
+
+
+def print_consensus(console: Console, store: Store, iteration: int) -> None:
+    """Print how often the consensus of an iteration is right; nothing if its reward is no consensus."""
+    found = precision_of(store, [each for each in store.iterations() if each <= iteration])
+    if found is None or iteration not in found.voted["iteration"]:
+        return
+    table = Table(title="How often the consensus is right, by prompts with a known answer", title_justify="left")
+    for column in ("depth", "agreement", "with a consensus", "anchors", "consensus right"):
+        table.add_column(column, justify="right")
+    for row in found.by_agreement.filter(pl.col("iteration") == iteration).to_dicts():
+        right = interval(row["right"], row["labelled"]) or "unknown"
+        depth, agreed, labelled = (f"{row[name]}" for name in ("depth", "agreed", "labelled"))
+        # A cell of brackets would be read as a command of rich.
+        table.add_row(depth, span(row["agreement"]), agreed, labelled, Text(right))
+    console.print(table)
+    for alarm in found.alarms:
+        console.print(f"ALARM: {alarm}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _text(text: str, full: bool) -> str:

@@ -16,6 +16,7 @@ from eva_data.iteration.run import Run
 from eva_data.iteration.stale import changes
 from eva_data.ledger import Ledger
 from eva_data.report.lineage import lineage, relatives
+from eva_data.report.measures.consensus import precision_of
 
 
 def built_values(run: Run, manifest: Manifest) -> dict[str, Any]:
@@ -88,6 +89,16 @@ def _state(run: Run, iteration: int) -> dict[str, Any]:
     except EvaError as error:
         state["error"] = str(error)
     return state
+
+
+def consensus_values(store: Store, iteration: int) -> dict[str, Any] | None:
+    """How often the consensus of an iteration is right, and the alarms; None if its reward is no consensus."""
+    found = precision_of(store, [each for each in store.iterations() if each <= iteration])
+    if found is None or iteration not in found.voted["iteration"]:
+        return None
+    here = pl.col("iteration") == iteration
+    (row,) = found.voted.filter(here).drop("iteration").to_dicts()
+    return row | {"by_agreement": found.by_agreement.filter(here).drop("iteration"), "alarms": found.alarms}
 
 
 def lineage_values(store: Store, iteration: int, rows: int) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from eva_data.evolve.candidates import wrongly_judged
 from eva_data.iteration.create import judged_again
 from eva_data.iteration.run import Run
 from eva_data.iteration.stages import (
+    anchors_of,
     answers_to,
     best_rewards,
     estimate_and_sample,
@@ -236,7 +237,8 @@ def _replay_mix(
     if mixed_from_seeds(config) and seeds is None:
         return _wrong_status(tables)
     topics = tables["topics"] if uses_topics(config) else None
-    mixed = mix_prompts(config, iteration, before, tables["evolutions"], drawn, seeds, topics)
+    anchors = anchors_of(config, store, iteration)
+    mixed = mix_prompts(config, iteration, before, tables["evolutions"], drawn, seeds, topics, anchors)
     evolving = manifest.evolving
     result = asdict(mixed.result)
     wrong = [name for name in result if evolving is not None and getattr(evolving, name) != result[name]]

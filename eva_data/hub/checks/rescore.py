@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from eva_data.config import LocalReward, Pairwise, RewardServer
+from eva_data.config import Consensus, LocalReward, Pairwise, RewardServer
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.iteration.run import Run
@@ -26,9 +26,9 @@ _NOISE = {"float32": 1e-4, "auto": 0.1, "bfloat16": 0.1, "float16": 0.02}
 def rescore(store: Store, iteration: int, count: int, run: Run) -> tuple[list[str], int]:
     """The differences between the present reward and the table, and the number of responses that were scored again.
 
-    `count` responses are drawn by the seed of the settings. A pairwise reward compares responses, so all responses of
-    their prompts are scored. No score is taken from the ledger or kept. Raise DataError if the manifest names other
-    reward models than these settings.
+    `count` responses are drawn by the seed of the settings. A pairwise reward and a consensus compare responses, so all
+    responses of their prompts are scored. No score is taken from the ledger or kept. Raise DataError if the manifest
+    names other reward models than these settings.
     """
     manifest = store.at(iteration, store.built(iteration)).manifest(iteration)
     name = reward_model(run.scorers)
@@ -38,11 +38,15 @@ def rescore(store: Store, iteration: int, count: int, run: Run) -> tuple[list[st
             f"{name}, so they cannot be compared: name that reward in eva.yaml"
         )
     seen = store.at(iteration, store.built(iteration))
-    answers = seen.scan("responses", iteration).filter((pl.col("stage") == "respond") & pl.col("reward").is_not_null())
+    answers = seen.scan("responses", iteration).filter(pl.col("stage") == "respond")
+    scored = answers.filter(pl.col("reward").is_not_null())
     key = pl.concat_str("prompt_id", pl.lit("/"), pl.col("response_idx").cast(pl.String))
-    drawn = answers.sort(uniform_draw(key, seed=run.config.seed, stage="rescore", iteration=iteration)).head(count)
-    if any(isinstance(scorer.block, Pairwise) for scorer in run.scorers):
+    drawn = scored.sort(uniform_draw(key, seed=run.config.seed, stage="rescore", iteration=iteration)).head(count)
+    if any(isinstance(scorer.block, Consensus) for scorer in run.scorers):
+        # A response without a reward may vote on others.
         drawn = answers.join(drawn.select("prompt_id").unique(), on="prompt_id", how="semi")
+    elif any(isinstance(scorer.block, Pairwise) for scorer in run.scorers):
+        drawn = scored.join(drawn.select("prompt_id").unique(), on="prompt_id", how="semi")
     rows = drawn.collect()
     with tempfile.TemporaryDirectory() as folder:
         config = run.config.model_copy(update={"folder": Path(folder), "ledger": None})
@@ -55,12 +59,14 @@ def rescore(store: Store, iteration: int, count: int, run: Run) -> tuple[list[st
         again.select("prompt_id", "response_idx", now="reward"), on=["prompt_id", "response_idx"], how="left"
     ).sort("prompt_id", "response_idx")
     allowed = _noise(run) * pl.max_horizontal(pl.lit(1.0), pl.col("reward").abs())
-    agrees = ((pl.col("reward") - pl.col("now")).abs() <= allowed).fill_null(False)
+    agrees = ((pl.col("reward") - pl.col("now")).abs() <= allowed).fill_null(
+        pl.col("reward").is_null() & pl.col("now").is_null()
+    )
     other = both.filter(~agrees)
     if other.is_empty():
         return [], rows.height
     named = ", ".join(
-        f"{row['prompt_id']}/{row['response_idx']} {row['reward']:g} where it is {_said(row['now'])}"
+        f"{row['prompt_id']}/{row['response_idx']} {_said(row['reward'])} where it is {_said(row['now'])}"
         for row in other.head(SHOWN).to_dicts()
     )
     more = f" and {other.height - SHOWN} more" if other.height > SHOWN else ""

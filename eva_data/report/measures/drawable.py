@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import polars as pl
 
 from eva_data.dataset.store import Store
-from eva_data.tables.reasons import MAX_DEPTH, TOO_EASY, TOO_HARD, UNSOLVED
+from eva_data.tables.reasons import MAX_DEPTH, NO_CONSENSUS, TOO_EASY, TOO_HARD, UNSOLVED
 
-BARRED = (UNSOLVED, TOO_EASY, TOO_HARD, MAX_DEPTH)
+BARRED = (UNSOLVED, NO_CONSENSUS, TOO_EASY, TOO_HARD, MAX_DEPTH)
 """The reasons that bar a prompt from the draw, whatever its metric."""
 
 DRAWABLE = pl.Schema(

@@ -16,7 +16,7 @@ from eva_data.report.page.charts import chart
 from eva_data.report.page.parts import Chart, Charts, Part, Section, Table, Words
 from eva_data.report.pictures import ROLE_COLOURS, ROLES, shares
 from eva_data.tables.metrics import column_of, meaning_of
-from eva_data.tables.reasons import MAX_DEPTH, TOO_EASY, TOO_HARD, UNSOLVED
+from eva_data.tables.reasons import MAX_DEPTH, NO_CONSENSUS, TOO_EASY, TOO_HARD, UNSOLVED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +65,13 @@ def _barred(store: Store, iterations: Sequence[int]) -> tuple[Part, ...]:
     found = drawable(store, iterations)
     if found.is_empty():
         return ()
-    names = {UNSOLVED: "unsolved", TOO_EASY: "too easy", TOO_HARD: "too hard", MAX_DEPTH: "too deep"}
+    names = {
+        UNSOLVED: "unsolved",
+        NO_CONSENSUS: "no consensus",
+        TOO_EASY: "too easy",
+        TOO_HARD: "too hard",
+        MAX_DEPTH: "too deep",
+    }
     table = Table(
         ("iteration", "prompts looked at", "drawn", *names.values()),
         tuple(
@@ -77,7 +83,7 @@ def _barred(store: Store, iterations: Sequence[int]) -> tuple[Part, ...]:
         Words(f"Iteration {iteration}: {note}.")
         for iteration in iterations
         for note in store.manifest(iteration).notes
-        if "`sample.band`" in note
+        if "`sample.band`" in note or "`sample.agreement_band`" in note
     ]
     return Words("Prompts that could not be drawn, or online be evolved, and why:"), table, *said
 

@@ -48,7 +48,7 @@ def fingerprint(function: str, version: str, answers: Answers | None = None) -> 
     It holds the function's name, its version or else a hash of its source file, and a hash of its reference answers.
     """
     name = f"verifier:{identity(function, load_verifier(function), version)}"
-    return name if answers is None else f"{name}+answers:{_content(answers)}"
+    return name if answers is None else f"{name}+answers:{answers_id(answers)}"
 
 
 def reward_key(fingerprint: str, prompt: str, response: str, carried: Mapping[str, Any] | None = None) -> bytes:
@@ -118,20 +118,20 @@ class _Verdicts:
         self._fingerprint = job.scorer
         answers = job.settings.reference
         self._carried = job.settings.carried
-        self._answers = None if answers is None else read_answers(answers, [_text(row) for row in rows])
+        self._answers = None if answers is None else read_answers(answers, [last_text(row) for row in rows])
         self._raised: Exception | None = None
 
     def key(self, row: Mapping[str, Any], response: str) -> bytes:
         carried = {column: row.get(column) for column in CARRIED} if self._carried else None
-        return reward_key(self._fingerprint, _text(row), response, carried)
+        return reward_key(self._fingerprint, last_text(row), response, carried)
 
     def score(self, row: Mapping[str, Any], response: str) -> tuple[Score, bool]:
         """The Score, and whether to keep it. After an exception, a rerun asks the function again."""
-        arguments: tuple[Any, ...] = (_text(row), response)
+        arguments: tuple[Any, ...] = (last_text(row), response)
         if self._answers is not None:
-            if self._answers.get(_text(row)) is None:
+            if self._answers.get(last_text(row)) is None:
                 return Score(None, "unverifiable"), True
-            arguments = (*arguments, self._answers[_text(row)])
+            arguments = (*arguments, self._answers[last_text(row)])
         elif self._carried:
             carried = [row.get(column) for column in CARRIED]
             if not any(value is not None for value in carried):
@@ -214,7 +214,8 @@ def read_answers(answers: Answers, prompts: Sequence[str]) -> dict[str, Any]:
     return dict(found.iter_rows())
 
 
-def _content(answers: Answers) -> str:
+def answers_id(answers: Answers) -> str:
+    """A short hash of reference answers and of the columns that hold them. Raise DataError if there is no such file."""
     if not answers.path.is_file():
         raise DataError(f"`reward.answers.path` is {answers.path}, and there is no such file")
     digest = sha256(answers.path.read_bytes())
@@ -222,6 +223,7 @@ def _content(answers: Answers) -> str:
     return digest.hexdigest()[:12]
 
 
-def _text(row: Mapping[str, Any]) -> str:
+def last_text(row: Mapping[str, Any]) -> str:
+    """The text of the prompt's last turn."""
     text: str = row["prompt"][-1]["content"]
     return text

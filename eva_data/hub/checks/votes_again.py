@@ -1,0 +1,76 @@
+"""Reads the answers of a consensus reward again, counts the votes, and says which rewards do not follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from eva_data.config import Consensus
+from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.staleness import config_of
+from eva_data.method.signals.votes import CONSENSUS, consensus_rewards, vote_of
+from eva_data.rewards.backends.consensus import name_of
+from eva_data.rewards.equality import READERS
+from eva_data.tables.ids import uniform_draw
+
+MOST_READ = 20_000
+"""Responses whose answers are read again, drawn by hash; a minute's work."""
+
+_KEY = ("stage", "prompt_id", "response_idx")
+_SHOWN = 3
+
+
+def replay_votes(manifest: Manifest, tables: Mapping[str, pl.DataFrame], unknown: list[str]) -> list[str]:
+    """The differences between rewards and votes, one sentence each. `unknown` is told what was not read again.
+
+    Nothing is said of rewards that are no consensus. Known answers are in no table but as they were read, so they count
+    as they stand there.
+    """
+    config = config_of(manifest)
+    vote, block = vote_of(config), config.reward
+    voted = tables["responses"].filter(pl.col("reward_model").str.starts_with(CONSENSUS))
+    if vote is None or not isinstance(block, Consensus) or voted.is_empty():
+        return []
+    found = []
+    for _, stage in voted.group_by("stage", maintain_order=True):
+        again = consensus_rewards(stage.lazy(), vote).select("prompt_id", "response_idx", now="reward").collect()
+        both = stage.join(again, on=["prompt_id", "response_idx"], how="left")
+        found += _wrong(
+            both.filter(pl.col("reward").ne_missing(pl.col("now"))), "have rewards that their votes do not give"
+        )
+    several = voted.group_by("prompt_id").agg(pl.col("known_answer").n_unique()).filter(pl.col("known_answer") > 1)
+    if several.height:
+        found.append(
+            f"responses: {several.height} prompts have several known answers: {several['prompt_id'].sort()[0]} ..."
+        )
+    if voted["known_answer"].count():
+        unknown.append("whether the known answers are those of the file that held them")
+    return [*found, *_read_again(manifest, block, voted, unknown)]
+
+
+def _read_again(manifest: Manifest, block: Consensus, voted: pl.DataFrame, unknown: list[str]) -> list[str]:
+    if block.equal == "math":
+        unknown.append("the answers that math-verify read, within a time limit")
+        return []
+    if (manifest.models.reward or "").partition("+answers:")[0] != name_of(block):
+        unknown.append("the answers, which another version of eva-data read")
+        return []
+    key = pl.concat_str(*_KEY, separator="/")
+    order = uniform_draw(key, seed=0, stage="verify", iteration=manifest.iteration)
+    some = voted if voted.height <= MOST_READ else voted.sort(order).head(MOST_READ)
+    if some.height < voted.height:
+        unknown.append(f"the answers of all responses but {some.height}")
+    answers, _ = READERS[block.equal](some["response"].to_list())
+    now = pl.Series("now", answers, dtype=pl.String)
+    return _wrong(
+        some.with_columns(now).filter(pl.col("answer").ne_missing(pl.col("now"))), "do not hold their `answer`"
+    )
+
+
+def _wrong(rows: pl.DataFrame, what: str) -> list[str]:
+    if rows.is_empty():
+        return []
+    named = ", ".join(rows.sort(_KEY).head(_SHOWN).select(pl.concat_str(_KEY, separator="/")).to_series())
+    more = f" and {rows.height - _SHOWN} more" if rows.height > _SHOWN else ""
+    return [f"responses: {rows.height} {what}: {named}{more}"]

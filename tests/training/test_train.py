@@ -27,7 +27,7 @@ from tiny import (
     save_model,
     save_own_language_model,
 )
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig
 
 from eva_data.config import Config
@@ -201,6 +201,37 @@ def test_a_model_whose_config_has_parts_is_trained(
     # What a server needs to load it.
     kept = (tmp_path / "theta" / "preprocessor_config.json").read_text()
     assert kept == (model / "preprocessor_config.json").read_text()
+
+
+def save_tied_model(folder: Path) -> Path:
+    """Save a model of tied embeddings in bfloat16 and several shards, whose padding token is the end token."""
+    plain = save_model(folder / "plain", "qwen2")
+    config, tokenizer = AutoConfig.from_pretrained(plain), AutoTokenizer.from_pretrained(plain)
+    config.tie_word_embeddings, config.pad_token_id = True, config.eos_token_id
+    tokenizer.pad_token = tokenizer.eos_token
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
+    model.save_pretrained(folder / "model", max_shard_size="20KB")
+    tokenizer.save_pretrained(folder / "model")
+    assert len([*(folder / "model").glob("model-*.safetensors")]) > 2
+    return folder / "model"
+
+
+@pytest.mark.parametrize(
+    "more", [["--max_steps", "2"], LORA, ["--max_steps", "2", "--activation_checkpointing", "true"]]
+)
+def test_tied_embeddings_in_shards_of_half_precision_are_trained_and_stay_tied(
+    preference: ModuleType, tmp_path: Path, more: list[str]
+) -> None:
+    model = save_tied_model(tmp_path)
+    save_dataset(tmp_path / "data", {"iter_1": pairs(12)})
+    preference.main(arguments(tmp_path, model, *more, recipe="sandbox"))
+    before = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    after = AutoModelForCausalLM.from_pretrained(tmp_path / "theta")
+    assert after.lm_head.weight.data_ptr() == after.model.embed_tokens.weight.data_ptr()
+    assert after.config.tie_word_embeddings and after.dtype == torch.float32
+    changed = [not torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True)]
+    assert any(changed)
 
 
 def test_pairs_that_teach_nothing_or_are_too_long_are_left_out_and_counted(

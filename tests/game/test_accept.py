@@ -123,6 +123,7 @@ def test_without_weights_such_bounds_are_refused_before_anything_is_asked(tmp_pa
 def test_a_theta_outside_the_bounds_does_not_play(tmp_path: Path) -> None:
     # No command may split such a path, or read a part of it as something else.
     folder = tmp_path / "my project's é #1" / "game"
+    folder.parent.mkdir()
     strict = (*SMALL, "--set", "train.accept={max_length_ratio: 0.01}")
     done = eva(folder, "build", "--iter", "2", settings=strict)
     assert done.returncode == 1

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 @visibility_option
 @click.option("--dry-run", is_flag=True, help="Print the files, their sizes and the card, and change nothing.")
 @findings_option
+@click.option(
+    "--accept-licence",
+    "reason",
+    metavar="REASON",
+    help="Why a public dataset's licence is allowed although a source's is stricter or unknown; the card shows it.",
+)
 @config_options
 def publish(
     iteration: int,
@@ -38,6 +44,7 @@ def publish(
     private: bool | None,
     dry_run: bool,
     accept_findings: bool,
+    reason: str | None,
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
@@ -49,12 +56,16 @@ def publish(
     eva-data publish --iter 2 --public --set publish.licence=cc-by-4.0
 
     First, all texts are scanned for e-mail addresses, phone numbers, keys and unsafe prompts. Findings are listed, and
-    then nothing is published without --accept-findings.
+    then nothing is published without --accept-findings. A public dataset is refused if its licence allows more than
+    that of its seeds or models, or if one of these is not known: see `publish.source_licences` and --accept-licence.
 
     Earlier iterations that are not published yet go first, each with its own commit and tag. It is safe to repeat this
     command; published files are never overwritten. Log in with `hf auth login`, or set HF_TOKEN.
     """
-    run = start(read_config(config_path, overrides))
+    config = read_config(config_path, overrides)
+    if reason is not None:
+        config = config.model_copy(update={"publish": config.publish.model_copy(update={"licence_reason": reason})})
+    run = start(config)
     from eva_data.cli.text.hub import published_text
     from eva_data.hub.publish import publish
 

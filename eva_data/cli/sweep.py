@@ -8,6 +8,7 @@ import click
 
 from eva_data.cli.options import budget_option
 from eva_data.cli.output import report, reports
+from eva_data.cli.say import say
 
 
 @click.command()
@@ -21,6 +22,14 @@ from eva_data.cli.output import report, reports
     type=click.Path(path_type=Path, dir_okay=False),
     help="The ledger, which several sweeps may share. Default: ledger.sqlite in the sweep's folder.",
 )
+@click.option(
+    "--take-over",
+    "others",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="Copy what this sweep has finished with the same settings and seed. May be repeated.",
+)
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Arms played at the same time.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Play the first seeds only; the report says how many of all.")
 @click.option("--arm", "arms", multiple=True, metavar="ARM", help="Play this arm only. May be repeated.")
@@ -30,6 +39,7 @@ def sweep(
     file: str,
     folder: Path | None,
     ledger: Path | None,
+    others: tuple[Path, ...],
     jobs: int,
     seeds: int | None,
     arms: tuple[str, ...],
@@ -59,9 +69,10 @@ def sweep(
 
     All arms share one ledger, so no finished call is paid twice. It is safe to repeat after a kill. Sweeps that share a
     ledger (`--ledger`) pay once for what they have in common, such as theta_0's answers; `--budget` bounds the sum.
+    `--take-over` copies whole arms that another sweep has played just so, trained solvers included.
     """
     from eva_data.cli.text.sweeps import outlook, print_ended, print_sweep
-    from eva_data.experiments.arms import LEDGER, begin, play_all, plays_of
+    from eva_data.experiments.arms import LEDGER, begin, play_all, plays_of, take_over
     from eva_data.experiments.design import read_sweep
     from eva_data.experiments.finish import finish
     from eva_data.experiments.worlds import hold_gate
@@ -79,6 +90,9 @@ def sweep(
     ledger = ledger or place / LEDGER
     begin(read, place, ledger)
     hold_gate(read, place)
+    for other in others:
+        taken = take_over(read, place, plays, other)
+        say(f"{len(taken)} of {len(plays)} plays are taken over from {other}.", err=True)
     tell = print_ended(read.design, place, len(plays))
     ended = play_all(read, place, plays, ledger=ledger, jobs=jobs, budget=budget, ended=tell)
     command = ["eva-data", "sweep", Path(file).name, *(["--seeds", str(seeds)] if seeds else [])]

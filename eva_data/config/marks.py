@@ -121,7 +121,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         value="device dimensions batch similar margin alike", model="model revision api", paid="prices"
     ),
     "PromptScorer": _block(value="sample", model="model"),
-    "Publish": _block(value="licence", address="repo private"),
+    "Publish": _block(value="licence licence_reason source_licences", address="repo private"),
     "Review": _block(value="min_submitted markdown", address="api_url workspace publish", paid="api_key_env"),
 }
 """Name of the settings class -> key -> mark. An inherited key is marked at the class that declares it."""

@@ -9,12 +9,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+
+import polars as pl
 
 from eva_data.errors import DataError, StaleError
 from eva_data.experiments.design import Design, Sweep
@@ -24,6 +27,7 @@ from eva_data.supervise import Supervised, last_lines
 
 DESIGN = "design.json"
 LEDGER = "ledger.sqlite"
+OUTCOMES_FILE = "outcomes.csv"
 _POLL_SECONDS = 0.2
 
 
@@ -81,6 +85,53 @@ def begin(sweep: Sweep, folder: Path, ledger: Path) -> None:
     with Ledger(ledger) as opened:
         opened.register(f"sweep {design.name}", design.digest, json.dumps(design.model_dump(mode="json")))
     write_json(path, {"sha256": design.digest, "design": design.model_dump(mode="json")})
+
+
+def take_over(sweep: Sweep, folder: Path, plays: Sequence[Play], other: Path) -> list[Play]:
+    """Copy the plays that another sweep has finished with the same settings, seed and commands; return them.
+
+    `other` is that sweep's folder. Plays that have begun here stay. The commands of a copied play run as for any other,
+    and refuse it if it is not what the settings say. Raise DataError if there is no finished sweep in `other`.
+    """
+    try:
+        design = Design.model_validate(json.loads((other / DESIGN).read_text(encoding="utf-8"))["design"])
+        done = pl.read_csv(other / OUTCOMES_FILE).filter(pl.col("theta") > 0).select("arm", "seed").rows()
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        raise DataError(
+            f"`--take-over` is {other}, which holds no finished sweep ({type(error).__name__}): name a sweep's folder"
+        ) from None
+    if design.config != sweep.design.config:
+        return []
+    theirs = Sweep(design=design, config=sweep.config, place=sweep.place)
+    taken = []
+    for play in plays:
+        same = [arm for arm in design.arms if (arm, play.seed) in done and _plays_alike(sweep, play.arm, theirs, arm)]
+        if same and not play.folder(folder).exists():
+            there = Play(same[0], play.seed)
+            for source, target in {
+                (there.folder(other), play.folder(folder)),
+                (there.dataset(design, other), play.dataset(sweep.design, folder)),
+            }:
+                if source.exists():
+                    _copy_whole(source, target)
+            taken.append(play)
+    return taken
+
+
+def _plays_alike(ours: Sweep, arm: str, theirs: Sweep, other: str) -> bool:
+    """Whether an arm of another sweep plays and is evaluated as one of ours is."""
+    first, second = ours.design, theirs.design
+    commands = (first.played_by(arm), first.evaluated_by(arm)), (second.played_by(other), second.evaluated_by(other))
+    return commands[0] == commands[1] and ours.load(arm) == theirs.load(other)
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    """Copy a folder, so that it is there as a whole or not at all."""
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(source, part, symlinks=True)
+    part.rename(target)
 
 
 def play_all(

@@ -22,13 +22,13 @@ import polars as pl
 from pydantic import ValidationError
 
 from eva_data.errors import DataError
+from eva_data.experiments.arms import OUTCOMES_FILE
 from eva_data.experiments.design import SWEEPS, Design, read_sweep
 from eva_data.experiments.gold import EXAMPLES, GOLD_FILE
 from eva_data.experiments.outcomes import MADE, OUTCOMES
 from eva_data.experiments.verdicts import Contrast, compare, is_descriptive, smallest_p
 from eva_data.experiments.written import (
     MADE_FILE,
-    OUTCOMES_FILE,
     SUMMARY_FILE,
     arm_rows,
     arms_in_words,

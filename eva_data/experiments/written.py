@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from eva_data.experiments.arms import Ended
+from eva_data.experiments.arms import OUTCOMES_FILE, Ended
 from eva_data.experiments.design import Design
 from eva_data.experiments.verdicts import FEWEST_SEEDS, Contrast, Spread
 from eva_data.files import write_parquet, write_text
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SCORES_FILE = "scores.parquet"
-OUTCOMES_FILE = "outcomes.csv"
 MADE_FILE = "iterations.csv"
 SUMMARY_FILE = "summary.json"
 

@@ -25,6 +25,7 @@ from eva_data.errors import ConfigError, DataError, HubError, MissingExtraError
 from eva_data.files import write_text
 from eva_data.hub.beside import Beside, NewFiles
 from eva_data.hub.evaluated import EVALUATED
+from eva_data.hub.licences import refuse_licence
 from eva_data.hub.rated import RATED
 from eva_data.hub.repo import HubRepo, Snapshot
 from eva_data.hub.scan import look_through, look_through_evaluations, look_through_ratings, refuse_without_packages
@@ -125,7 +126,8 @@ def publish(
     to. A revision with single answers is left out unless `review.publish` is full. Before anything is sent, the user is
     told what the texts hold that should not be public (`scan`). `dry_run` only looks.
 
-    Raise StaleError if an iteration is not built, and DataError if its files were changed after the build or, unless
+    Raise ConfigError if a public dataset's licence allows more than a source's. Raise StaleError if an iteration is not
+    built, and DataError if its files were changed after the build or, unless
     `accept_findings`, if the scan found something. Raise HubError if the repo holds another iteration of that number,
     if it changed meanwhile, or if the Hub refuses.
     """
@@ -142,6 +144,8 @@ def publish(
                 f"{hub.name} is public, and `publish.private` is true: publish there with `--public`, name another "
                 "repo, or make it private in its settings on the Hub"
             )
+        if not (found.private if found else private):
+            refuse_licence(run, iteration, hub)
         steps = _plan(run, hub, found, iteration, Path(pages))
         tags = hub.tags() if found else []
         hits = _look_through(run, steps, [name for name in BESIDE if BESIDE[name].new(run.store, hub, found, tags)])
@@ -320,6 +324,7 @@ def _page(store: Store, run: Run, hub: HubRepo, names: Set[str], tag: str, folde
         repo=hub.name,
         revision=tag,
         licence=run.config.publish.licence,
+        licence_reason=run.config.publish.licence_reason,
         evaluations=evaluations,
         scores=scores,
     )

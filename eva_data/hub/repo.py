@@ -102,6 +102,13 @@ class HubRepo:
         with self._asking():
             return str(self._api.whoami()["name"])
 
+    def licence(self) -> str | None:
+        """The licence, by the Hub's name, that the repo's card states; None if it states none."""
+        with self._asking():
+            card = getattr(self._api.repo_info(self.name, repo_type=self.kind), "card_data", None) or {}
+        stated = card.get("license_name") or card.get("license")
+        return ", ".join(stated) if isinstance(stated, list) else None if stated is None else str(stated)
+
     def may_read(self) -> bool:
         """Whether the repo is there for this login, with its terms accepted."""
         from huggingface_hub.errors import RepositoryNotFoundError

@@ -34,3 +34,32 @@ def stated_licence(folder: Path | None) -> str | None:
         stated = values.get("license_name") or stated
     names = [str(name) for name in (stated if isinstance(stated, list) else [stated]) if name and name != "unknown"]
     return ", ".join(names) or None
+
+
+_CLASSES: tuple[tuple[str, str], ...] = (
+    (r"(cc-by|cc)(-nc)?(-sa)?-nd.*|cc-by-nc-nd.*|.*-nd-.*", "no changes may be shared"),
+    (r"cc-by-nc.*|.*-nc-.*|.*-nc|.*non-?commercial.*|.*research.*", "no commercial use"),
+    (r".*openrail.*|.*rail.*|creativeml.*|llama.*|gemma|deepfloyd.*|apple-.*", "restricted uses"),
+    (r"cc-by-sa.*|odbl|gpl.*|agpl.*|lgpl.*|mpl-.*|cdla-sharing.*|gfdl|osl-.*|eupl-.*|epl-.*|ms-pl", "the same licence"),
+    (
+        r"cc-by-\d.*|mit|apache-2\.0|bsd.*|isc|afl-3\.0|odc-by|cdla-permissive.*|bsl-1\.0|zlib|artistic-2\.0|ncsa|ecl-2\.0"
+        r"|postgresql|w3c",
+        "with the author's name",
+    ),
+    (r"cc0-1\.0|unlicense|pddl|wtfpl|0bsd", "without conditions"),
+)
+"""(pattern of the Hub's names of licences, what they allow), the strictest first."""
+
+
+def strictness(licence: str) -> int | None:
+    """How much a licence, or the strictest of several after commas, demands: 0 is nothing; None if it is not known.
+
+    This is a coarse order of the Hub's names, and no legal advice.
+    """
+    found = [_demands(name) for name in (part.strip().lower() for part in licence.split(","))]
+    return None if None in found else max(each for each in found if each is not None)
+
+
+def _demands(name: str) -> int | None:
+    place = next((place for place, (pattern, _) in enumerate(_CLASSES) if re.fullmatch(pattern, name)), None)
+    return None if place is None else len(_CLASSES) - 1 - place

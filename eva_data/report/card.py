@@ -75,6 +75,7 @@ def dataset_card(
     repo: str | None,
     revision: str | None,
     licence: str | None,
+    licence_reason: str | None = None,
     evaluations: EvaluationRecord | None = None,
     scores: ScoreRecord | None = None,
 ) -> str:
@@ -138,6 +139,7 @@ def dataset_card(
             plots=plot_names(iterations, evaluations, rated=scores is not None) if repo else [],
             subjects=subjects(store, iterations) if repo else None,
             licence=licence,
+            licence_reason=licence_reason,
             bibtex=BIBTEX,
         )
     )

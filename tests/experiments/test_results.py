@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 
 from eva_data.errors import DataError
+from eva_data.experiments.arms import OUTCOMES_FILE
 from eva_data.experiments.design import SWEEPS, Design, read_sweep
 from eva_data.experiments.results import read_result, results_page, summary
-from eva_data.experiments.written import MADE_FILE, OUTCOMES_FILE, SUMMARY_FILE
+from eva_data.experiments.written import MADE_FILE, SUMMARY_FILE
 
 READY = sorted(path.stem for path in SWEEPS.glob("*.yaml"))
 

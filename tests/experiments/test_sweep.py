@@ -88,6 +88,30 @@ def test_a_sweep_with_the_same_ledger_asks_only_for_what_is_new(sweep: Path) -> 
 
 
 @pytest.mark.slow
+def test_an_arm_that_another_sweep_has_played_is_taken_over(sweep: Path) -> None:
+    measured(sweep, "again")
+    # The same arm under another name, beside an arm that nobody has played.
+    arms = {"strict": ["pair.min_chosen=1"], "new": ["solver.responses=2"]}
+    values = SWEEP | {"name": "again", "arms": arms, "compare": [["strict", "new"]]}
+    (sweep / "again.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    command = [sys.executable, "-m", "eva_data.cli", "sweep", "again.yaml", "--arm", "strict"]
+    command += ["--take-over", "sweeps/small", "--ledger", "sweeps/small/ledger.sqlite"]
+    done = subprocess.run(command, cwd=sweep, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr.splitlines()[0] == "1 of 1 plays are taken over from sweeps/small."
+    weights = ".eva/solvers/iter_1/model.safetensors"
+    there, here = (sweep / "sweeps" / place / "seed_1" / weights for place in ("small/right", "again/strict"))
+    assert here.stat().st_mtime_ns == there.stat().st_mtime_ns and here.read_bytes() == there.read_bytes()
+    small, again = (pl.read_csv(sweep / f"sweeps/{name}/outcomes.csv") for name in ("small", "again"))
+    assert again["value"].to_list() == small.filter(pl.col("arm") == "right")["value"].to_list()
+    nothing = CliRunner().invoke(main, ["sweep", str(sweep / "again.yaml"), "--take-over", str(sweep), "--dry-run"])
+    assert nothing.exit_code == 0
+    refused = subprocess.run([*command[:-4], "--take-over", "sweeps"], cwd=sweep, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "`--take-over` is sweeps, which holds no finished sweep (FileNotFoundError)" in refused.stderr
+
+
+@pytest.mark.slow
 def test_its_tables_hold_every_evaluated_prompt_and_every_iteration(sweep: Path) -> None:
     scores = pl.read_parquet(sweep / "sweeps/small/scores.parquet")
     counts = scores.group_by("arm", "seed", "theta").len().sort("arm", "theta")

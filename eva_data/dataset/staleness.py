@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from eva_data.config import Config, TableModel
+from eva_data.config import Config, Consensus, TableModel
 from eva_data.config.reading import parse_config
 from eva_data.dataset.manifest import Manifest
 from eva_data.dataset.store import Store
@@ -40,6 +40,9 @@ def what_counts(config: Config, iteration: int) -> dict[str, Any]:
         values = {key: values[key] for key in _BLOCKS_OF_FIRST} | {
             "estimate": {key: values["estimate"][key] for key in ("count_truncated", "unequal")}
         }
+        if isinstance(config.reward, Consensus):
+            # The mix keeps the anchors, and X_1 is not mixed.
+            values["reward"].pop("anchors")
         if isinstance(config.solver, TableModel):
             values["reward"] = None
             values["solver"].pop("then")

@@ -26,7 +26,7 @@ from eva_data.iteration.stages import uses_topics
 from eva_data.iteration.stale import refuse_unreadable
 from eva_data.method.topics.words import require_sklearn
 from eva_data.rewards.backends.verifier import load_verifier, read_answers
-from eva_data.rewards.equality import READERS
+from eva_data.rewards.equality import refuse_missing
 from eva_data.tables.reading import open_path
 from eva_data.tables.schemas import CARRIED
 from eva_data.tables.shapes.values import plain, text
@@ -116,8 +116,7 @@ def _refuse_wrong_function(run: Run, reward: OneReward, asked: pl.DataFrame) -> 
     Of a consensus, the known answers must be readable, and the library there by which answers are compared.
     """
     if isinstance(reward, Consensus):
-        # One vote shows whether the library is there by which answers are compared.
-        READERS[reward.equal](_RESPONSES[:1])
+        refuse_missing(reward.equal)
         if reward.answers is not None:
             _first_answer(reward.answers)
     if not isinstance(reward, Verifier):

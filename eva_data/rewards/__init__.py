@@ -24,6 +24,7 @@ class Backend(Protocol):
         """One Score per response of each row, from the ledger if it has them, else computed and kept there.
 
         The judge has no such function: its questions go through the pipeline `judge`, like questions to other models.
+        Nor has the consensus, whose responses vote (`method.signals.votes`) on the answers that `read_rows` reads.
         """
 
 

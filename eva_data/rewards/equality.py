@@ -43,7 +43,7 @@ def read_math(responses: Sequence[str], known: object = None) -> Read:
     A text that takes longer than the time limit has no answer. Raise MissingExtraError without math-verify, and
     RuntimeError outside the main thread, as `math_equal` does.
     """
-    _require_math()
+    refuse_missing("math")
     classes: list[tuple[str, tuple[Any, ...]]] = []
     reference = None
     if known is not None and (read := _limited_to(lambda: _references(str(known)))):
@@ -98,7 +98,10 @@ def _inside(found: re.Match[str]) -> str:
     return next(text for name in ("boxed", "tagged", "hashes", "said") if (text := found[name]) is not None)
 
 
-def _require_math() -> None:
+def refuse_missing(equal: str) -> None:
+    """Raise MissingExtraError if the library is missing by which such answers are read."""
+    if equal != "math":
+        return
     try:
         import math_verify.grader
         import math_verify.parser  # noqa: F401

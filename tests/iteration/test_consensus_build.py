@@ -38,7 +38,7 @@ def scripted(asked: Asked) -> Answer:
     """A solver that adds right most of the time, but never a number with 3; as the creator it adds one more number."""
     *_, prompt = asked.prompt.split(HARDER)
     if HARDER in asked.prompt:
-        return said(asked, prompt.removesuffix("?") + f" plus {10 + asked.time}?")
+        return said(asked, prompt.removesuffix("?") + f" plus {10 + total(prompt) % 5}?")
     if not prompt.startswith("What is"):
         return said(asked, "Hello.")
     sum_of = total(prompt)

@@ -285,3 +285,37 @@ def test_the_seed_and_the_iteration_decide() -> None:
     assert_frame_equal(_mix(previous, evolutions).prompts.collect(), base)
     for other in (_mix(previous, evolutions, seed=2), _mix(previous, evolutions, iteration=3)):
         assert other.prompts.collect()["prompt_id"].to_list() != base["prompt_id"].to_list()
+
+
+def _with_anchors(known: list[str], **settings: object) -> tuple[list[str], list[str]]:
+    """The originals of X_2 without and with at least a fifth of anchors; X_1 has 20 prompts, of which 4 are kept."""
+    previous = _previous([f"s{number:02}" for number in range(20)])
+    attempts = _evolutions([(f"s{number:02}", 1, f"e{number:02}", None, None) for number in range(20)])
+    anchors = pl.LazyFrame({"prompt_id": known}, schema={"prompt_id": pl.String})
+    mixes = [
+        _mix(previous, attempts, **settings),
+        _mix(previous, attempts, anchors=anchors, least_anchors=0.2, **settings),
+    ]
+    first, second = (
+        mixed.prompts.filter(pl.col("mix_role") != "evolved").collect()["prompt_id"].to_list() for mixed in mixes
+    )
+    assert mixes[0].result == mixes[1].result
+    return first, second
+
+
+def test_a_draw_of_originals_with_enough_anchors_stays_as_it_is() -> None:
+    plain, anchored = _with_anchors([f"s{number:02}" for number in range(20)])
+    assert len(plain) == 4
+    assert anchored == plain
+
+
+def test_anchors_take_the_places_of_other_originals_as_far_as_there_are_so_many() -> None:
+    plain, _ = _with_anchors([])
+    others = [f"s{number:02}" for number in range(20) if f"s{number:02}" not in plain]
+    _, all_anchors = _with_anchors(others[:4])
+    assert all_anchors == others[:4]
+    _, one = _with_anchors(others[:1])
+    assert others[0] in one
+    assert len(set(one) & set(plain)) == 3
+    _, none = _with_anchors(["elsewhere"])
+    assert none == plain

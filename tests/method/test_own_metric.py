@@ -19,6 +19,7 @@ from eva_data.tables.schemas import (
     PREFERENCES,
     PROMPTS,
     RESPONSES,
+    VOTES,
     check,
     conform,
     table_to_write,
@@ -76,9 +77,10 @@ def test_its_columns_follow_the_metrics_and_are_null_without_it() -> None:
     without = measured("a_min", a=[0.0, 1.0], b=[2.0])
     check(without, INFORMATIVENESS, "informativeness")
     assert without.select(pl.col(*OWN_METRIC).null_count()).row(0) == (2, 2)
-    assert table_to_write(found, "informativeness").columns == INFORMATIVENESS.names()
+    written = [column for column in INFORMATIVENESS if column not in VOTES]
+    assert table_to_write(found, "informativeness").columns == written
     assert table_to_write(without, "informativeness").columns == [
-        column for column in INFORMATIVENESS if column not in OWN_METRIC
+        column for column in written if column not in OWN_METRIC
     ]
 
 

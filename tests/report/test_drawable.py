@@ -19,7 +19,7 @@ def test_prompts_are_counted_by_the_reason_that_bars_them(tmp_path: Path) -> Non
     path = store.folder / "informativeness" / "iter_2.parquet"
     table = pl.read_parquet(path)
     estimated = pl.col("stage") == "estimate"
-    reasons = pl.Series(["unsolved", "too_easy", "too_hard"][: table.filter(estimated).height])
+    reasons = pl.Series(["unsolved", "too_easy", "no_consensus"][: table.filter(estimated).height])
     assert reasons.len() == 3
     rows = pl.concat(
         [
@@ -32,8 +32,8 @@ def test_prompts_are_counted_by_the_reason_that_bars_them(tmp_path: Path) -> Non
     said = json.loads(manifest.read_text(encoding="utf-8"))
     said["files"]["informativeness/iter_2.parquet"]["sha256"] = sha256(path)
     manifest.write_text(json.dumps(said), encoding="utf-8")
-    assert drawable(store, [1, 2]).rows() == [(2, 3, 1, 1, 1, 1, 0)]
+    assert drawable(store, [1, 2]).rows() == [(2, 3, 1, 1, 1, 1, 0, 0)]
     section = informativeness(store)
     assert section is not None
     [barred] = [part for part in section.parts if isinstance(part, Table) and "unsolved" in part.columns]
-    assert barred.rows == (("2", 3, 1, "1 (33%)", "1 (33%)", "1 (33%)", "0 (0%)"),)
+    assert barred.rows == (("2", 3, 1, "1 (33%)", "1 (33%)", "1 (33%)", "0 (0%)", "0 (0%)"),)

@@ -83,6 +83,15 @@ def test_the_rewards_name_changes_with_the_vote_and_the_known_answers_and_not_wi
     assert scorer_of(block).fingerprint != name
 
 
+def test_a_secret_that_a_response_quotes_is_masked_before_its_answer_is_normalised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_API_KEY", "Sk-AbCdEf123456")
+    job = Job(tmp_path, "reward", Consensus(backend="consensus", equal="text"))
+    row = {"prompt": [{"role": "user", "content": "Which key?"}], "responses": ["Answer: use Sk-AbCdEf123456 now"]}
+    assert read_rows(job, [row]) == [{"answers": ["use *** now"], "known": None}]
+
+
 PROMPTS, ANCHORS, N = 2000, 400, 8
 VOTE = Vote(min_votes=4, min_agreement=0.5)
 Solver = Callable[[random.Random, int], int]

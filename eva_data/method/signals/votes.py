@@ -97,7 +97,7 @@ def consensus_rewards(responses: pl.LazyFrame, vote: Vote) -> pl.LazyFrame:
     reward = pl.when(right.is_not_null()).then(pl.col("answer").eq_missing(right).cast(pl.Float64))
     found = counted(responses, vote).drop("known_answer")
     return responses.join(found, on="prompt_id", how="left").select(
-        "prompt_id", "response_idx", reward=reward, reason=pl.when(right.is_null()).then("missing")
+        "prompt_id", "response_idx", reward=reward, reason=pl.when(right.is_null()).then(pl.col("missing"))
     )
 
 

@@ -18,6 +18,7 @@ from eva_data.method.signals.votes import CONSENSUS
 from eva_data.rewards import equality, final_numbers
 from eva_data.rewards.backends.verifier import answers_id, last_text, read_answers
 from eva_data.rewards.scorers import Scorer, short_hash
+from eva_data.secrets import redacted
 
 WHILE_TRAINING = False
 """A batch of a training has too few responses to a prompt, and no ledger of known answers."""
@@ -50,7 +51,8 @@ def read_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     read, progress = equality.READERS[block.equal], ProgressFile(job)
     found = []
     for done, row in enumerate(rows, 1):
-        answers, reference = read(row["responses"], known.get(last_text(row)))
+        # An answer is normalised, so that a secret in it would not be recognised when the tables are written.
+        answers, reference = read(*redacted((row["responses"], known.get(last_text(row)))))
         found.append({"answers": answers, "known": reference})
         progress(done, len(rows))
     return found

@@ -149,6 +149,11 @@ def _scorer(name: str, config: str) -> Any:
 def _made(name: str, config: Mapping[str, Any], *, seed: int, size: int) -> Any:
     from reasoning_gym.factory import DATASETS, create_dataset
 
+    if (path := _path_in(config)) is not None:
+        raise DataError(
+            f"the settings of `{PREFIX}{name}` hold `{path}`: a data set reads no file but those of its package, since "
+            "these settings may have come with a pulled dataset"
+        )
     with _apart(seed):
         try:
             return create_dataset(name, seed=seed % _SEEDS, size=size, **config)
@@ -158,6 +163,14 @@ def _made(name: str, config: Mapping[str, Any], *, seed: int, size: int) -> Any:
                 f"`{DATASETS[name][0].__name__}` of reasoning-gym refuses the settings {dict(config)} "
                 f"({type(error).__name__}: {error}): it takes {known}"
             ) from None
+
+
+def _path_in(values: Any) -> str | None:
+    """A text in the settings that may lead out of a folder; None if there is none. `/` alone is an operator."""
+    if isinstance(values, str):
+        return values if len(values) > 1 and any(mark in values for mark in "/\\") else None
+    inner = values.values() if isinstance(values, Mapping) else values if isinstance(values, list | tuple) else ()
+    return next((found for value in inner if (found := _path_in(value)) is not None), None)
 
 
 def _task(

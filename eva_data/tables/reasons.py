@@ -81,7 +81,7 @@ REASONS: Mapping[str, str] = {
     "null_reward": "The table has no reward for this response.",
     # A reward.
     NOT_FINITE: "The reward is infinite or not a number.",
-    "unverifiable": "The verifier cannot tell, or the prompt has no reference answer and carries none.",
+    "unverifiable": "The verifier cannot tell, or the prompt has no reference answer.",
     "verifier_raised": "The verifier raised an error on this response; the error follows.",
     "not_unicode": "The text holds half a character, which no tokenizer takes.",
     NO_CONSENSUS: "The prompt's responses do not agree on an answer by `reward.min_votes` and "

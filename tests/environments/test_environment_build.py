@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import polars as pl
 import pytest
 import sums
 from odd_server import OddServer
-from sandbox_runs import eva, hashes, tables
+from sandbox_runs import eva, eva_here, hashes, tables
 
 from eva_data.dataset.store import Store
+from eva_data.environments import reasoning_gym
 from eva_data.export.trainers import write_for_trainer
 
 pytestmark = [
@@ -97,9 +99,22 @@ def test_the_second_iteration_holds_levels_one_up_by_no_model(built: Built) -> N
         before, after = (json.loads(info)["config"] for info in (known[parent], own))
         key = upper[json.loads(own)["knob"]]
         assert after[key] == before[key] + 1
-    assert {question(asked.body["messages"]) for asked in server.asked if "arithmetic" in asked.prompt} == {
-        question(prompt) for table in (first, prompts) for prompt in table["prompt"]
-    }
+    asked = {question(asked.body["messages"]) for asked in server.asked if "arithmetic" in asked.prompt}
+    answered = {question(prompt) for table in (first, prompts) for prompt in table["prompt"]}
+    # A build ends with an evaluation on the held-out tasks.
+    assert (answered - asked, len(asked - answered)) == (set(), HELD_OUT)
+
+
+def test_another_version_of_the_environment_makes_the_iterations_stale(
+    built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, options, _ = built
+    here = f"reasoning-gym {version('reasoning-gym')}"
+    assert [Store(folder).manifest(number).inputs["seeds.environment"] for number in (1, 2)] == [here, here]
+    assert "holds other content" not in eva_here(folder, "status", settings=options).stdout
+    monkeypatch.setattr(reasoning_gym, "installed", lambda: "0.1.999")
+    told = " ".join(eva_here(folder, "status", settings=options).stdout.split())
+    assert "`seeds.environment` holds other content than iteration 1 was built from" in told
 
 
 def test_the_same_build_asks_nothing_again_and_gives_the_same_bytes(built: Built) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from typing import Any
 
 import polars as pl
 import pytest
@@ -127,6 +128,19 @@ def test_every_rewrite_is_one_level_up_and_knows_its_answer() -> None:
 def test_a_data_set_that_cannot_be_used_is_refused(name: str, sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
         posed(f"reasoning_gym/{name}", size=1, seed=1, config={})
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("spell_backward", {"data_file": "../../../../etc/passwd"}),
+        ("basic_arithmetic", {"operators": ["+", "/"], "seed_words": [{"of": ["a/b"]}]}),
+    ],
+)
+def test_settings_that_came_with_a_dataset_read_no_file(name: str, config: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"hold `(\.\./\.\./\.\./\.\./etc/passwd|a/b)`: a data set reads no file"):
+        posed(f"reasoning_gym/{name}", size=1, seed=1, config=config)
+    assert tasks("basic_arithmetic", 1, operators=["+", "/"])
 
 
 @pytest.mark.parametrize(

@@ -311,8 +311,8 @@ def test_what_cannot_be_a_method_is_refused() -> None:
     with pytest.raises(ConfigError) as unknown:
         build_method("evolinstruct")
     assert str(unknown.value) == (
-        "`evolve.method` is `evolinstruct`: use one of eva, evol_complexity, evol_instruct, evol_quality, "
-        "one_constraint, self_instruct, or a function of your own"
+        "`evolve.method` is `evolinstruct`: use one of environment, eva, evol_complexity, evol_instruct, "
+        "evol_quality, one_constraint, self_instruct, or a function of your own"
     )
     with pytest.raises(ConfigError) as twice:
         build_method("eva", [mine, user_strategy("persona", "{prompt}", "in_breadth"), mine])

@@ -98,6 +98,8 @@ def test_the_whole_of_a_small_mix() -> None:
             "mutation": [None, "deepen"],
             "creator": [None, "theta_1"],
             "source": ["seeds.jsonl", "seeds.jsonl"],
+            "answer": [None, None],
+            "info": [None, None],
         },
         schema=PROMPTS,
     )

@@ -186,3 +186,17 @@ def test_a_folder_from_before_unsolved_prompts_goes_on_with_evolving_them(tmp_pa
     # What is set in eva.yaml is never put aside.
     own = load_config(None, ["estimate.min_best=0.5"])
     assert settled(own, store) == own
+
+
+@pytest.mark.parametrize("key", ["evolve.method", "reward.answers"])
+def test_what_needs_the_columns_of_an_environment_is_refused(key: str) -> None:
+    reward = {"function": "eva_data.rewards.environment:score_answer", "answers": "carried"}
+    settings: dict[str, Any] = {
+        "name": "posed",
+        "seeds": {"environment": "reasoning_gym/chain_sum", "size": 4},
+        "solver": {"model": "acme/base"},
+        "reward": reward if key == "reward.answers" else {"function": "mine:score"},
+        "evolve": {"method": "environment"} if key == "evolve.method" else {"method": "mine:method"},
+    }
+    with pytest.raises(ConfigError, match="a trainer is given only the text of a prompt: use `eva-data run`"):
+        refuse_unknown_online(parse_config(settings, "the test"))

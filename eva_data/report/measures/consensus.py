@@ -23,7 +23,7 @@ PRECISE = 0.9
 often than that teaches mistakes."""
 
 BEYOND = 1.0
-"""By how many standard errors agreement must rise, and accuracy fall, for an alarm. If both were noise, and independent,
+"""By how many standard errors agreement must rise, and accuracy fall, for an alarm. If both were independent noise,
 that would happen in one of 40 iterations."""
 
 VOTED = pl.Schema(

@@ -11,7 +11,7 @@ from eva_data.config import Consensus, Judge, LocalReward, Verifier
 from eva_data.errors import DataError
 from eva_data.iteration.run import Run
 from eva_data.method.responses import rewarded, unscored
-from eva_data.method.signals.votes import Vote, consensus_rewards
+from eva_data.method.signals.votes import Vote, consensus_rewards, in_parts
 from eva_data.models.ratings.rating import UNPARSABLE
 from eva_data.rewards.backends.consensus import read_rows
 from eva_data.rewards.scorers import Scorer, reward_model
@@ -131,7 +131,8 @@ def _by_consensus(
         .join(read, on=["prompt_id", "response_idx"], how="left")
         .with_columns(reward_model=pl.lit(scorer.fingerprint))
     )
-    found = consensus_rewards(voters.lazy(), Vote(block.min_votes, block.min_agreement)).collect()
+    vote = Vote(block.min_votes, block.min_agreement)
+    found = in_parts(lambda part: consensus_rewards(part, vote), voters, prompts=rows.height)
     scores = found.with_columns(raw=pl.lit(None, pl.String))
     return Scored(
         rewarded(voters, scores, reward_model=scorer.fingerprint), unscored(voters, scores, iteration=iteration), {}

@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 from eva_data.config.reading import load_config
 from eva_data.errors import ConfigError
 from eva_data.iteration.stages import estimate_and_sample
+from eva_data.method.signals import votes
 from eva_data.method.signals.votes import CONSENSUS, Vote, anchored, consensus_rewards, counted, with_votes
 from eva_data.tables.schemas import INFORMATIVENESS, PROMPTS, RESPONSES, conform
 
@@ -106,6 +107,16 @@ def test_the_order_of_rows_changes_no_vote(answers: dict[str, str], seed: int) -
     shuffled = table.sample(fraction=1, shuffle=True, seed=seed % 1000)
     one, other = (counted(each.lazy(), VOTE).sort("prompt_id").collect() for each in (table, shuffled))
     assert_frame_equal(one, other)
+
+
+def test_votes_counted_in_parts_are_those_of_the_whole_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {f"{number:x}{number:07x}": "aaabc"[: 2 + number % 4] for number in range(16)}
+    table = answered(answers)
+    whole = counted(table.lazy(), VOTE).sort("prompt_id").collect()
+    monkeypatch.setattr(votes, "AT_ONCE", 5)
+    parts = votes.in_parts(lambda part: counted(part, VOTE), table, prompts=16)
+    assert_frame_equal(parts.sort("prompt_id"), whole)
+    assert whole.height == 16
 
 
 def test_other_rewards_are_no_votes() -> None:

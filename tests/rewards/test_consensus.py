@@ -208,7 +208,7 @@ def test_fresh_answers_count_and_copies_of_earlier_ones_do_not(honest: pl.DataFr
 
 def test_the_interval_is_wilsons_and_nothing_without_anchors() -> None:
     # Wilson (1927) for 81 of 263, as in Newcombe (1998): 0.2553 to 0.3662.
-    assert interval(81, 263) == "31% [26%, 37%]"
+    assert interval(81, 263) == "30.8 % [25.5, 36.6]"
     assert interval(0, 0) == ""
 
 

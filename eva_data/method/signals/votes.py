@@ -7,17 +7,22 @@ the same mistake again and again, the majority is that mistake, which only promp
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import polars as pl
 
 from eva_data.config import Config, Consensus
 from eva_data.errors import ConfigError
+from eva_data.tables.ranges import id_ranges
 from eva_data.tables.reasons import NO_CONSENSUS, TOO_EASY, TOO_HARD
 from eva_data.tables.schemas import VOTES
 
 LEAD = 2
 """By how many votes the consensus leads. Then it leads for each response without that response's own vote, too."""
+
+AT_ONCE = 1_000_000
+"""Prompts whose votes are counted together: about a gigabyte with six responses each."""
 
 CONSENSUS = "consensus:"
 """The beginning of the name of such a reward in the column `reward_model`."""
@@ -101,6 +106,15 @@ def consensus_rewards(responses: pl.LazyFrame, vote: Vote) -> pl.LazyFrame:
     )
 
 
+def in_parts(work: Callable[[pl.LazyFrame], pl.LazyFrame], responses: pl.DataFrame, *, prompts: int) -> pl.DataFrame:
+    """What `counted` or `consensus_rewards` gives, computed for AT_ONCE prompts at a time, so that memory is bounded.
+
+    `prompts` is about the number of prompts in `responses`.
+    """
+    ranges = id_ranges(max(1, -(-prompts // AT_ONCE)))
+    return pl.concat([work(part.of(responses.lazy())).collect(engine="streaming") for part in ranges])
+
+
 def with_votes(informativeness: pl.DataFrame, responses: pl.DataFrame, vote: Vote | None) -> pl.DataFrame:
     """INFORMATIVENESS of one stage with the columns VOTES, which stay null without a `vote`.
 
@@ -109,7 +123,7 @@ def with_votes(informativeness: pl.DataFrame, responses: pl.DataFrame, vote: Vot
     """
     if vote is None:
         return informativeness
-    found = counted(responses.lazy(), vote).collect(engine="streaming")
+    found = in_parts(lambda part: counted(part, vote), responses, prompts=informativeness.height)
     joined = informativeness.drop(VOTES).join(found, on="prompt_id", how="left", maintain_order="left")
     unscored = pl.col("missing").is_not_null() & pl.col("known_answer").is_null()
     reason = pl.when(unscored).then(pl.lit(NO_CONSENSUS)).otherwise("reason")

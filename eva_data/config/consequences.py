@@ -12,6 +12,7 @@ from eva_data.foreign import visible
 
 _OF_KEYS = {
     "environment": "makes prompts on this machine by the package of {value}",
+    "config": "takes the configuration {value}",
     "metric": "calls {value} on this machine with rewards",
     "method": "calls {value} on this machine for the strategies of the creator",
     "function": "calls {value} on this machine with prompts and responses",

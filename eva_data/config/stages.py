@@ -262,6 +262,11 @@ class Evolve(Settings):
         return self
 
     @property
+    def asks(self) -> bool:
+        """Whether a creator writes the new prompts, and not an environment."""
+        return self.method != "environment" or bool(self.strategies)
+
+    @property
     def rated(self) -> bool:
         """Whether the creator rates what it wrote."""
         return self.score or self.candidates > 1

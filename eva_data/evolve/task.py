@@ -39,4 +39,4 @@ class EvolvePrompts(ChainTask):
         candidates = self.settings.evolutions * self.settings.candidates
         # Each may be rated too, by two questions, and checked; all of these may be asked once more.
         rated = 2 * 2 if self.settings.rated else 0
-        return candidates * (1 + rated + (ASKED_AT_MOST if self.settings.self_check else 0))
+        return candidates * (self.settings.asks + rated + (ASKED_AT_MOST if self.settings.self_check else 0))

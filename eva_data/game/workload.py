@@ -104,8 +104,10 @@ def workload(run: Run, iteration: int, start: Start) -> list[Work | Computed]:
             solver if config.creator == "shared" else PlannedModel(config.creator, (name_of_model(config.creator),))
         )
         chains = chains_needed(config, start.count, survival(run, iteration))
-        works.append(_evolving(config, creator, chains, length))
-        grown = min(config.evolve.max_tokens, solver.block.max_prompt_tokens)
+        if config.evolve.asks or config.evolve.rated or config.evolve.self_check:
+            works.append(_evolving(config, creator, chains, length))
+        if config.evolve.asks:
+            grown = min(config.evolve.max_tokens, solver.block.max_prompt_tokens)
     new, kept = _sizes(config, start.count)
     originals = 0 if known or _estimated(config, iteration) else kept
     tokens = new * grown + originals * length
@@ -259,13 +261,14 @@ def _evolving(config: Config, creator: PlannedModel, chains: int, length: int) -
     in_sequence = 0 if evolve.shape == "siblings" else evolve.evolutions - 1
     rated = steps * each * len(ASPECTS) if evolve.rated else 0
     rating = math.ceil(max(map(len, QUESTIONS.values())) / CHARACTERS_PER_TOKEN) + evolve.max_tokens
-    requests = steps * each + rated + checked
+    written = steps * each if evolve.asks else 0
+    requests = written + rated + checked
     return work_of(
         "evolve",
         creator,
         requests=requests,
         completions=requests,
-        tokens_in=each
+        tokens_in=(each if evolve.asks else 0)
         * (steps * template + chains * ((evolve.evolutions - in_sequence) * length + in_sequence * later))
         + rated * rating
         + checked * checking,

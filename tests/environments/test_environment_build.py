@@ -169,3 +169,11 @@ def test_an_iteration_is_a_task_set_of_verifiers(built: Built, tmp_path: Path) -
         for row in prompts.iter_rows(named=True)
     ]
     assert list(rows) == expected
+
+
+def test_a_plan_knows_that_no_creator_is_asked(built: Built) -> None:
+    folder, options, _ = built
+    planned = eva_here(folder, "plan", "--iter", "3", "--json", settings=options)
+    assert planned.returncode == 0, planned.stderr
+    stages = [line["stage"] for line in json.loads(planned.stdout)["lines"]]
+    assert stages == ["estimate", "reward (estimate)", "respond", "reward (respond)"]

@@ -39,6 +39,7 @@ def active(text: str) -> dict[str, Any]:
         ({"creator": API}, ["solver", "creator", "reward"]),
         ({"seeds": {"dataset": "acme/prompts"}}, ["seeds", "solver", "reward"]),
         ({"seeds": {"path": "unknown"}}, ["seeds", "solver", "reward"]),
+        ({"seeds": {"environment": "reasoning_gym/gcd", "size": 3}}, ["seeds", "solver", "reward"]),
         ({"reward": {"backend": "judge", "judge": API}}, ["solver", "reward"]),
         ({"train": {"recipe": "/home/me/recipe.yaml"}}, ["solver", "reward", "train.recipe"]),
         ({"evolve": {"benchmarks": [{"name": "b", "path": "unknown"}]}}, ["solver", "reward", "evolve.benchmarks"]),
@@ -103,3 +104,9 @@ def test_foreign_texts_neither_end_a_comment_nor_hide(tmp_path: Path) -> None:
     path.write_text(text)
     accept(path)
     assert active(path.read_text())["solver"]["extra_body"] == {NASTY: NASTY}
+
+
+def test_an_environment_waits_with_what_it_would_do() -> None:
+    text = text_of(seeds={"environment": "reasoning_gym/gcd", "size": 3, "config": {"max_numbers": 3}})
+    assert "## `seeds.environment` makes prompts on this machine by the package of reasoning_gym/gcd\n" in text
+    assert "## `seeds.config` takes the configuration {'max_numbers': 3}\n" in text

@@ -21,6 +21,7 @@ INTRODUCED: Mapping[str, Mapping[str, Any]] = {
     "Mix": {"topic_cap": None},
     "Pair": {"rewrite_keep": "better", "rule": "best_worst", "below": None, "max_length_gap": None},
     "Evolve": {"reply": "plain", "self_check": False, "shape": None, "max_depth": None},
+    "Publish": {"licence_reason": None, "source_licences": {}},
     "Review": {"publish": "full"},
     "Train": {"reference": "previous", "replay": 0.0},
     "TableModel": {"shape": None, "input": None, "lower_is_better": None},

@@ -120,6 +120,10 @@ def dump_config(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json")
 
 
+_QUOTES = ("'", '"', "!", "&", "*", "|", ">")
+"""With these a YAML value begins that is another text than its characters."""
+
+
 def _set(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
@@ -134,9 +138,14 @@ def _set(values: dict[str, Any], override: str) -> None:
             raise ConfigError(f"`--set {override}`: `{parent}` is `{inner}`, which holds no keys")
         block = inner
     try:
-        block[last] = yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(f"`--set {override}`: the value is not valid YAML; quote it") from None
+    bare = text.strip()
+    # A line of a shell has no comments: the folder `run #2` is called so.
+    if bare[:1] == "#" or (isinstance(value, str) and bare[:1] not in _QUOTES and "\n" not in bare):
+        value = bare
+    block[last] = value
 
 
 def _sentences(problems: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> list[str]:

@@ -49,6 +49,21 @@ def test_an_override_sets_one_key_and_leaves_the_rest(tmp_path: Path) -> None:
     assert config.evolve.evolutions == 4
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("my project's é #1", "my project's é #1"),
+        ("#1", "#1"),
+        ("'quoted #1'", "quoted #1"),
+        ('"tab\\t"', "tab\t"),
+        ("  blanks around ", "blanks around"),
+        ("a#b", "a#b"),
+    ],
+)
+def test_a_text_of_an_override_is_taken_as_it_is_written(tmp_path: Path, text: str, value: str) -> None:
+    assert load_config(written(tmp_path), [f"folder={text}"]).folder == Path(value)
+
+
 def test_paths_and_devices_do_not_count_as_data(tmp_path: Path) -> None:
     here = load_config(written(tmp_path))
     there = load_config(

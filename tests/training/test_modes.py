@@ -48,12 +48,14 @@ OTHERS: dict[str, Any] = {
     "train.mode": "scratch",
     "train.accelerate": "fsdp.yaml",
     "sample.band": [0.3, 0.8],
+    "sample.agreement_band": [0.5, 0.9],
     "train.report_to": ["wandb"],
     "online.estimate": "fresh",
 }
 """Key -> a value that is not its default, where no number, truth value or other word will do."""
 
 WITH = {
+    "sample.agreement_band": ["reward={backend: consensus, equal: number}"],
     "evolve.only_own": ["evolve.strategies=[{name: own, template: 'Own {prompt}'}]"],
     "pair.below": ["pair.rule=best_below"],
 }

@@ -19,6 +19,7 @@ import runpy
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -209,7 +210,31 @@ def _write_to(log: Path) -> None:
 
 
 def _become(order: Mapping[str, Any]) -> NoReturn:
-    """Be the job: run its module in a session of its own, without input, and end with its status."""
+    """Be the job: run its module in a session of its own, without input, and end with its status.
+
+    The end is that of an interpreter, but for the modules, which are not taken down one by one: that takes 2 s after
+    Distilabel, torch and transformers.
+    """
+    status = 1
+    try:
+        _run(order)
+        status = 0
+    except SystemExit as ending:
+        if isinstance(ending.code, str):
+            print(ending.code, file=sys.stderr)
+        status = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status & 0xFF)
+
+
+def _run(order: Mapping[str, Any]) -> None:
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -226,7 +251,6 @@ def _become(order: Mapping[str, Any]) -> NoReturn:
         runpy.run_path(program, run_name="__main__")
     else:
         runpy.run_module(program, run_name="__main__", alter_sys=True)
-    sys.exit(0)
 
 
 if __name__ == "__main__":

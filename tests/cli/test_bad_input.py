@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from sandbox_runs import SMALL, command, eva, eva_here, hashes, tables
+from sandbox_runs import SMALL, command, eva, hashes, tables
 
 from eva_data.models.resolve import SANDBOX_MODEL
 from eva_data.sandbox.world import seed_prompts
@@ -88,7 +88,7 @@ def test_settings_that_cannot_work_are_said_before_anything_is_paid(
     tmp_path: Path, settings: list[str], sentence: str
 ) -> None:
     arguments = [part for setting in settings for part in ("--set", setting)]
-    done = eva_here(tmp_path / "data", "build", "--iter", "1", settings=(*SMALL, *arguments))
+    done = eva(tmp_path / "data", "build", "--iter", "1", settings=(*SMALL, *arguments))
     assert (done.returncode, sentence in done.stderr) == (1, True), done.stderr
 
 
@@ -101,8 +101,8 @@ def test_a_model_without_a_chat_template_is_said(tmp_path: Path) -> None:
 
 
 def test_wrong_usage_has_status_2(tmp_path: Path) -> None:
-    assert eva_here(tmp_path / "data", "build", settings=()).returncode == 2
-    assert eva_here(tmp_path / "data", "build", "--iter", "0", settings=()).returncode == 2
+    assert eva(tmp_path / "data", "build", settings=()).returncode == 2
+    assert eva(tmp_path / "data", "build", "--iter", "0", settings=()).returncode == 2
 
 
 def test_a_full_disk_is_said_and_with_room_again_the_build_ends(tmp_path: Path, shared_data: Path) -> None:

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 import sums
 from odd_server import OddServer
-from sandbox_runs import eva, eva_here, hashes, tables
+from sandbox_runs import eva, hashes, tables
 
 from eva_data.dataset.store import Store
 from eva_data.environments import reasoning_gym
@@ -111,9 +111,9 @@ def test_another_version_of_the_environment_makes_the_iterations_stale(
     folder, options, _ = built
     here = f"reasoning-gym {version('reasoning-gym')}"
     assert [Store(folder).manifest(number).inputs["seeds.environment"] for number in (1, 2)] == [here, here]
-    assert "holds other content" not in eva_here(folder, "status", settings=options).stdout
+    assert "holds other content" not in eva(folder, "status", settings=options).stdout
     monkeypatch.setattr(reasoning_gym, "installed", lambda: "0.1.999")
-    told = " ".join(eva_here(folder, "status", settings=options).stdout.split())
+    told = " ".join(eva(folder, "status", settings=options).stdout.split())
     assert "`seeds.environment` holds other content than iteration 1 was built from" in told
 
 
@@ -173,7 +173,7 @@ def test_an_iteration_is_a_task_set_of_verifiers(built: Built, tmp_path: Path) -
 
 def test_a_plan_knows_that_no_creator_is_asked(built: Built) -> None:
     folder, options, _ = built
-    planned = eva_here(folder, "plan", "--iter", "3", "--json", settings=options)
+    planned = eva(folder, "plan", "--iter", "3", "--json", settings=options)
     assert planned.returncode == 0, planned.stderr
     stages = [line["stage"] for line in json.loads(planned.stdout)["lines"]]
     assert stages == ["estimate", "reward (estimate)", "respond", "reward (respond)"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from sandbox_runs import eva, eva_here
+from sandbox_runs import eva
 
 from eva_data.dataset.store import Store
 from eva_data.files import sha256
@@ -235,16 +235,16 @@ def copied(built: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_where_it_was_built_the_ledger_and_the_theta_are_checked_too(copied: Path) -> None:
-    done = eva_here(copied, "verify", "--iter", "2")
+    done = eva(copied, "verify", "--iter", "2")
     assert done.returncode == 0, done.stdout
     assert "theta_1" not in done.stdout
     assert "spent" not in done.stdout
     edit(copied, "iter_2", lambda m: m["spent"][0].update(replies=99))
-    done = eva_here(copied, "verify", "--iter", "2")
+    done = eva(copied, "verify", "--iter", "2")
     assert "manifest: `spent` of iter_1@" in done.stdout
     assert "is 99 replies, and the ledger holds " in done.stdout
     Store(copied).solver_folder(1).rename(copied / ".eva" / "gone")
-    assert "the weights of theta_1, which are not here" in eva_here(copied, "verify", "--iter", "2").stdout
+    assert "the weights of theta_1, which are not here" in eva(copied, "verify", "--iter", "2").stdout
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import psutil
 import pytest
-from sandbox_runs import SMALL, command, eva, eva_here, hashes, processes_of, tables, totals
+from sandbox_runs import SMALL, command, eva, hashes, processes_of, tables, totals
 
 from eva_data.dataset.store import Store
 from eva_data.sandbox.verifier import score
@@ -99,7 +99,7 @@ def test_building_again_does_nothing_and_pays_nothing(copied: Path) -> None:
 
 def test_verify_passes_on_an_honest_build(built: Path) -> None:
     for iteration in ("1", "2"):
-        done = eva_here(built, "verify", "--iter", iteration)
+        done = eva(built, "verify", "--iter", iteration)
         assert (done.returncode, done.stderr.count("Error")) == (0, 0), done.stdout + done.stderr
 
 
@@ -122,7 +122,7 @@ FIRST = pl.int_range(pl.len()) == 0
 def test_verify_names_the_table_and_rows_that_were_edited(copied: Path, name: str, change: pl.Expr, named: str) -> None:
     path = Store(copied).table_files(name, 2)[0]
     pl.read_parquet(path).with_columns(change).write_parquet(path)
-    done = eva_here(copied, "verify", "--iter", "2")
+    done = eva(copied, "verify", "--iter", "2")
     assert done.returncode == 1
     assert f"{name}/iter_2.parquet: its SHA-256 is not the one in the manifest" in done.stdout
     assert named in done.stdout.split("\n", 1)[1]
@@ -139,31 +139,31 @@ def test_another_folder_gets_the_same_bytes_another_seed_other_ones(built: Path,
 
 def test_a_changed_setting_is_named_by_build_and_status(copied: Path) -> None:
     settings = [*SMALL, "--set", "sample.fraction=0.5"]
-    done = eva_here(copied, "build", "--iter", "2", settings=settings)
+    done = eva(copied, "build", "--iter", "2", settings=settings)
     assert done.returncode == 1
     assert "iteration 2 " in done.stderr
     assert "`sample.fraction` is 0.5, was 0.25" in done.stderr
     assert "Traceback" not in done.stderr
-    shown = eva_here(copied, "status", settings=settings).stdout
+    shown = eva(copied, "status", settings=settings).stdout
     assert "stale: `sample.fraction` is 0.5, was 0.25" in shown
 
 
 def test_only_refuses_to_make_what_is_missing(copied: Path) -> None:
-    done = eva_here(copied, "build", "--iter", "3", "--only")
+    done = eva(copied, "build", "--iter", "3", "--only")
     assert (done.returncode, "theta_2 is not trained" in done.stderr) == (1, True)
 
 
 def test_a_folder_of_a_newer_version_is_refused(copied: Path) -> None:
     path = Store(copied).manifest_path(2)
     path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
-    shown = eva_here(copied, "status")
+    shown = eva(copied, "status")
     assert (shown.returncode, "UNREADABLE" in shown.stdout) == (0, True)
-    done = eva_here(copied, "build", "--iter", "2")
+    done = eva(copied, "build", "--iter", "2")
     assert (done.returncode, "was written by a newer eva-data (format 99" in done.stderr) == (1, True)
 
 
 def test_show_prints_a_seed_its_evolutions_and_the_pair(built: Path) -> None:
-    shown = eva_here(built, "show", "--iter", "2", "--rows", "1").stdout
+    shown = eva(built, "show", "--iter", "2", "--rows", "1").stdout
     for words in ("[seed] ", "chosen ", "rejected "):
         assert words in shown
 

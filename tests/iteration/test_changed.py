@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import yaml
 from hub_server import Files, Hub, Repo
-from sandbox_runs import command, error_of, eva, eva_here
+from sandbox_runs import command, error_of, eva
 
 from eva_data.dataset.store import Store
 from eva_data.files import sha256
@@ -57,15 +57,15 @@ def test_a_changed_table_is_neither_built_on_nor_trained_on_nor_shown(copied: Pa
     path = Store(copied).table_files(table, 2)[0]
     change(path)
     for arguments in (("build", "--iter", "2"), ("build", "--iter", "3"), ("train", "--iter", "2")):
-        said = error_of(eva_here(copied, *arguments))
+        said = error_of(eva(copied, *arguments))
         assert f"{path} is not the file that iteration 2 was built with" in said
         assert "make it anew with `eva-data build --iter 2`" in said
     assert not Store(copied).solver_folder(2).exists()
-    said = error_of(eva_here(copied, "publish", "--iter", "2", "--repo", "alice/game", "--dry-run"))
+    said = error_of(eva(copied, "publish", "--iter", "2", "--repo", "alice/game", "--dry-run"))
     assert f"{table}/iter_2.parquet in {copied} was changed or lost since iteration 2 was built" in said
     if table != "informativeness":
-        assert f"{path} is not the file" in error_of(eva_here(copied, "show", "--iter", "2"))
-    shown = eva_here(copied, "status")
+        assert f"{path} is not the file" in error_of(eva(copied, "show", "--iter", "2"))
+    shown = eva(copied, "status")
     assert (shown.returncode, "CHANGED since:" in shown.stdout) == (0, True)
 
 
@@ -96,10 +96,10 @@ def test_a_damaged_manifest_is_one_sentence_and_status_goes_on(copied: Path, con
     path.write_bytes(content)
     publish = ("publish", "--iter", "1", "--repo", "alice/game", "--dry-run")
     for arguments in (("build", "--iter", "2"), ("train", "--iter", "1"), ("show", "--iter", "1"), publish):
-        error = error_of(eva_here(copied, *arguments))
+        error = error_of(eva(copied, *arguments))
         assert f"{path} {said}" in error
         assert "restore it, or remove it and build again" in error
-    shown = eva_here(copied, "status")
+    shown = eva(copied, "status")
     assert shown.returncode == 0, shown.stderr
     assert "UNREADABLE" in shown.stdout
     assert "prompts, " in shown.stdout
@@ -120,20 +120,20 @@ def test_a_damaged_manifest_is_one_sentence_and_status_goes_on(copied: Path, con
 def test_a_damaged_theta_is_one_sentence(copied: Path, name: str, damage: Change, what: str) -> None:
     theta = Store(copied).solver_folder(1)
     damage(theta / name)
-    said = error_of(eva_here(copied, "train", "--iter", "1"))
+    said = error_of(eva(copied, "train", "--iter", "1"))
     assert f"theta_1 in {theta} is damaged (" in said
     assert what in said
     assert "remove the folder and train it anew with `eva-data train --iter 1`" in said
-    assert "DAMAGED" in eva_here(copied, "status").stdout
+    assert "DAMAGED" in eva(copied, "status").stdout
     Store(copied).manifest_path(2).unlink()
-    assert what in error_of(eva_here(copied, "build", "--iter", "2"))
+    assert what in error_of(eva(copied, "build", "--iter", "2"))
 
 
 @pytest.mark.slow
 def test_weights_of_the_right_length_that_are_others_do_not_answer(copied: Path) -> None:
     flipped(Store(copied).solver_folder(1) / "model.safetensors")
     Store(copied).manifest_path(2).unlink()
-    assert "its files are not those that were trained" in error_of(eva_here(copied, "build", "--iter", "2"))
+    assert "its files are not those that were trained" in error_of(eva(copied, "build", "--iter", "2"))
 
 
 # --- inputs ----------------------------------------------------------------------------------------------------

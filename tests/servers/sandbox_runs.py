@@ -1,4 +1,4 @@
-"""Small builds of the sandbox for tests, by the real command line in processes of their own."""
+"""Small builds of the sandbox for tests, by the real command line."""
 
 from __future__ import annotations
 
@@ -46,7 +46,21 @@ def command(folder: Path, *arguments: str, settings: Sequence[str] = SMALL) -> l
 
 
 def eva(folder: Path, *arguments: str, settings: Sequence[str] = SMALL) -> subprocess.CompletedProcess[str]:
-    """Run `eva-data` to its end, from a folder without an eva.yaml."""
+    """Run `eva-data` to its end in this process, from a folder without an eva.yaml.
+
+    Its jobs are processes as ever, but the libraries that they need are imported once for all commands of this process.
+    """
+    line = _line(folder, arguments, settings)
+    # Pytest changes this variable in every test, and jobs share imports only where they share an environment.
+    with chdir(folder.parent):
+        done = CliRunner(env={"COLUMNS": "160", "PYTEST_CURRENT_TEST": None}).invoke(main, line)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return subprocess.CompletedProcess(line, done.exit_code, done.stdout, done.stderr)
+
+
+def eva_apart(folder: Path, *arguments: str, settings: Sequence[str] = SMALL) -> subprocess.CompletedProcess[str]:
+    """Run `eva-data` to its end in a process of its own, as a user does, from a folder without an eva.yaml."""
     return subprocess.run(
         command(folder, *arguments, settings=settings),
         cwd=folder.parent,
@@ -56,16 +70,6 @@ def eva(folder: Path, *arguments: str, settings: Sequence[str] = SMALL) -> subpr
         timeout=600,
         check=False,
     )
-
-
-def eva_here(folder: Path, *arguments: str, settings: Sequence[str] = SMALL) -> subprocess.CompletedProcess[str]:
-    """Run `eva-data` in this process. A command that starts no other process takes a tenth of the time."""
-    line = _line(folder, arguments, settings)
-    with chdir(folder.parent):
-        done = CliRunner(env={"COLUMNS": "160"}).invoke(main, line)
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return subprocess.CompletedProcess(line, done.exit_code, done.stdout, done.stderr)
 
 
 def hashes(folder: Path) -> dict[str, str]:

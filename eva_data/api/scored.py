@@ -174,7 +174,9 @@ def pairs(
     min_chosen: float | None = None,
     rule: PairRule = "best_worst",
     below: int = 1,
+    per_prompt: int | None = None,
     max_length_gap: float | None = None,
+    max_similarity: float | None = None,
     conversational: bool = True,
     prompt: str = "prompt",
     response: str = "response",
@@ -185,17 +187,20 @@ def pairs(
 ) -> FrameT:
     """The best and the worst response of each prompt, as TRL's preference trainers read them (paper: 3.3.1).
 
-    The table is as in `informativeness`. The result has one row per prompt with a pair, in the order of the table:
+    The table is as in `informativeness`. The result has one row per pair, in the order of the table's prompts:
     `prompt`, `chosen`, `rejected`, `score_chosen` and `score_rejected`. With `conversational`, the first three are
     lists of messages, to which TRL applies the chat template. Without it they are texts, as a base model is trained.
     A prompt has no pair if its responses or their rewards are equal, if they differ by less than `margin`, or if the
-    best reward is below `min_chosen`; `rejects` lists such prompts. `rule`, `below` and `max_length_gap` are those of
-    the settings (`pair`): with `max_length_gap`, a pair is sought among responses of similar length.
+    best reward is below `min_chosen`; `rejects` lists such prompts. `rule` and the arguments after it are those of
+    the settings (`pair`): with `max_length_gap`, a pair is sought among responses of similar length, with
+    `max_similarity` among responses that differ, and by the rule `ranked` a prompt has up to `per_prompt` pairs.
 
     Raise DataError if a column is missing or holds something else, or if a conversation of several turns shall be text.
     """
     scored = read(frame, prompt, response, reward, lower_is_better, seed)
-    found = _paired(scored, PairChoice(rule, below, margin, min_chosen, max_length_gap), seed, iteration).preferences
+    found = _paired(
+        scored, PairChoice(rule, below, per_prompt, margin, min_chosen, max_length_gap, max_similarity), seed, iteration
+    ).preferences
     chosen = found.select("prompt_id", *(name for name in PREFERENCES if name in _TRL))
     if not conversational:
         if chosen.select((pl.col("prompt").list.len() > 1).any()).item():
@@ -220,7 +225,9 @@ def rejects(
     min_chosen: float | None = None,
     rule: PairRule = "best_worst",
     below: int = 1,
+    per_prompt: int | None = None,
     max_length_gap: float | None = None,
+    max_similarity: float | None = None,
     prompt: str = "prompt",
     response: str = "response",
     reward: str = "reward",
@@ -237,7 +244,12 @@ def rejects(
     both = pl.concat(
         [
             scored.tables.rejects,
-            _paired(scored, PairChoice(rule, below, margin, min_chosen, max_length_gap), seed, iteration).rejects,
+            _paired(
+                scored,
+                PairChoice(rule, below, per_prompt, margin, min_chosen, max_length_gap, max_similarity),
+                seed,
+                iteration,
+            ).rejects,
         ]
     )
     result: FrameT = scored.back(both.sort(ORDER["rejects"], nulls_last=True).select("stage", "reason", "text"))
@@ -280,7 +292,9 @@ def _paired(scored: ScoredTable, choice: PairChoice, seed: int, iteration: int) 
         min_chosen=choice.min_chosen,
         rule=choice.rule,
         below=choice.below,
+        per_prompt=choice.per_prompt,
         max_length_gap=choice.max_length_gap,
+        max_similarity=choice.max_similarity,
         seed=seed,
         iteration=iteration,
         on_policy=False,

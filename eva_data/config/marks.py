@@ -100,7 +100,10 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     ),
     "OnlineTraining": _block(value="estimate"),
     "Mix": _block(value="evolved source original shortfall topic_cap"),
-    "Pair": _block(value="margin min_chosen rule below max_length_gap rewrite rewrite_keep rewrite_length"),
+    "Pair": _block(
+        value="margin min_chosen rule below per_prompt max_length_gap max_similarity "
+        "rewrite rewrite_keep rewrite_length"
+    ),
     "Accept": _block(value="min_win_rate max_drop max_length_ratio max_truncated max_chosen_drop max_kl"),
     "Train": _block(
         value="mode reference replay heldout", block="accept", code="recipe", path="accelerate", address="report_to"

@@ -28,7 +28,8 @@ _ROLES = {"user": "human", "assistant": "gpt"}
 def write_for_trainer(path: Path, store: Store, iteration: int, form: TrainerForm) -> int:
     """Write one JSON object per line, and return the number of lines.
 
-    `kto` has two lines per pair, `sft`, `llama_factory`, `axolotl` and `openai` have one. `nemo_rl` has one line per
+    `kto` has two lines per pair, `llama_factory`, `axolotl` and `openai` have one. `sft` has one line per prompt, with
+    the chosen response of the highest score. `nemo_rl` has one line per
     prompt with two different rewards, with all its scored responses by rank; equal rewards share a rank, and 0 is the
     best. `verifiers` has one line per prompt of the iteration that carries its answer. Raise DataError if the file is
     not called .jsonl, if a table was changed, if there is nothing to write, or if the form cannot hold what is there.
@@ -58,7 +59,8 @@ def _kto(store: Store, iteration: int) -> pl.LazyFrame:
 
 
 def _sft(store: Store, iteration: int) -> pl.LazyFrame:
-    return _pairs(store, iteration).select("prompt", completion="chosen")
+    best = _pairs(store, iteration).sort("prompt_id", "score_chosen", "pair_id", descending=[False, True, False])
+    return best.unique("prompt_id", keep="first", maintain_order=True).select("prompt", completion="chosen")
 
 
 def _nemo_rl(store: Store, iteration: int) -> pl.LazyFrame:

@@ -73,13 +73,15 @@ def outcome_of(
         min_chosen=config.pair.min_chosen,
         rule=config.pair.rule,
         below=config.pair.below or 1,
+        per_prompt=config.pair.per_prompt,
         max_length_gap=config.pair.max_length_gap,
+        max_similarity=config.pair.max_similarity,
         seed=config.seed,
         iteration=iteration,
         on_policy=on_policy,
         rules=rules,
     )
-    flow = Flow("pair", "prompts", prompts.height, paired.preferences.height, paired.rejects.height)
+    flow = Flow("pair", "prompts", prompts.height, paired.preferences["prompt_id"].n_unique(), paired.rejects.height)
     return Outcome(informative, paired.preferences, paired.rejects, flow)
 
 

@@ -53,7 +53,9 @@ def pair(
     min_chosen: float | None = None,
     rule: PairRule = "best_worst",
     below: int = 1,
+    per_prompt: int | None = None,
     max_length_gap: float | None = None,
+    max_similarity: float | None = None,
     seed: int,
     iteration: int,
     on_policy: bool,
@@ -61,7 +63,9 @@ def pair(
 ) -> Paired:
     """Pair the response with the highest reward (chosen) and the response with the lowest (rejected) of each prompt.
 
-    `rule` may pair others, and with `max_length_gap` the pair is sought among responses of similar length (`choice`).
+    `rule` may pair others, and with `max_length_gap` and `max_similarity` the pair is sought among responses of similar
+    length whose texts differ (`choice`). By the rule `ranked` a prompt has up to `per_prompt` pairs, which share no
+    response.
 
     `prompts` is X_t (PROMPTS). Of `responses` (RESPONSES) and `informativeness` (INFORMATIVENESS), the rows of stage
     respond are read. Candidates are the texts with a finite reward, without the texts of failed calls
@@ -73,8 +77,9 @@ def pair(
     A prompt without a pair goes to `rejects`, with the first reason that holds: `no_scored_response`;
     `one_distinct_response`; `all_rewards_equal`; `best_is_truncated_or_empty` (no complete candidate has more than
     the lowest reward); `best_below_min_chosen` (the best reward is below `min_chosen`); `below_margin` (the rewards
-    differ by less than `margin`); `length_gap` (every pair that would do has too different lengths); `fewer_below`
-    (fewer responses than `below` are worse than the best).
+    differ by less than `margin`); `length_gap` (every pair that would do has too different lengths);
+    `near_identical` (every pair that keeps the other bounds has too similar texts); `fewer_below` (fewer responses than
+    `below` are worse than the best).
 
     `rules` is the version that a manifest records. By version 1, only equal texts are one candidate, and rewards are
     compared bit for bit.
@@ -84,13 +89,13 @@ def pair(
     """
     draws = _Draws(seed, iteration)
     answers = _answers(responses, draws, rules)
-    choice = PairChoice(rule, below, margin, min_chosen, max_length_gap)
+    choice = PairChoice(rule, below, per_prompt, margin, min_chosen, max_length_gap, max_similarity)
     ranked = _ranked(answers, draws, rules)
     if not choice.is_plain:
         candidates = _candidates(answers)
         length = answers["response"].str.len_chars().gather(candidates["row"])
         candidates = candidates.with_columns(length=length, draw=draws.spaced(answers, candidates["row"]))
-        chosen = choose(candidates, ranked, choice, partial(noise, rules=rules))
+        chosen = choose(candidates, ranked, answers["response"], choice, partial(noise, rules=rules))
         ranked = ranked.join(chosen, on="prompt", how="left", maintain_order="left", suffix="_by_rule")
     verdicts = _verdicts(ranked, answers, choice, rules)
     metrics = informativeness.filter(pl.col("stage") == "respond").select("prompt_id", *METRICS, *OWN_METRIC)
@@ -324,7 +329,9 @@ def _preferences(
             iteration=pl.lit(iteration),
         )
     )
-    return _in_order(conform(preferences.collect(engine="streaming"), PREFERENCES))
+    table = _in_order(conform(preferences.collect(engine="streaming"), PREFERENCES))
+    has_several = (table["prompt_id"] == table["prompt_id"].shift()).any()
+    return table.sort(ORDER["preferences"]) if has_several else table
 
 
 def one_answer(text: pl.Expr) -> pl.Expr:

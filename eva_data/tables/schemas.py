@@ -160,7 +160,10 @@ PREFERENCES = _schema(
         "iteration": pl.Int32,
     }
 )
-"""One row per preference pair, ordered by `prompt_id`; TRL trains on it as it is."""
+"""One row per preference pair, ordered by (`prompt_id`, `pair_id`); TRL trains on it as it is.
+
+A prompt has more than one pair only by the rule `ranked`.
+"""
 
 REJECTS = _schema(
     {
@@ -272,7 +275,7 @@ LATER: Mapping[str, frozenset[str]] = {
 it holds only nulls, as the files of earlier releases do."""
 
 ORDER: Mapping[str, tuple[str, ...]] = {
-    "preferences": ("prompt_id",),
+    "preferences": ("prompt_id", "pair_id"),
     "prompts": ("prompt_id",),
     "evolutions": ("chain_id", "step", "candidate"),
     "informativeness": ("stage", "prompt_id"),

@@ -34,6 +34,8 @@ OFFLINE_ONLY: Mapping[str, str] = {
     "estimate.source": "online, every step has responses of the present model",
     "pair.rule": "online, the trainer pairs the responses of every step itself",
     "pair.below": "online, the trainer pairs the responses of every step itself",
+    "pair.per_prompt": "online, the trainer pairs the responses of every step itself",
+    "pair.max_similarity": "online, the trainer pairs the responses of every step itself",
     "pair.max_length_gap": "online, the trainer pairs the responses of every step itself",
     "pair.rewrite": "online, the model is trained on its own responses",
     "pair.rewrite_length": "online, the model is trained on its own responses",

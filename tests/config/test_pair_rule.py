@@ -24,6 +24,9 @@ BASE = {
         ),
         ({"below": 2}, r"`pair\.below` is for `rule: best_below`, and the rule is best_worst: leave it out"),
         ({"max_length_gap": 1.5}, r"max_length_gap"),
+        ({"per_prompt": 2}, r"`pair\.per_prompt` is for `rule: ranked`, and the rule is best_worst: leave it out"),
+        ({"rule": "ranked", "rewrite": True}, r"`pair\.rewrite` rewrites the best response alone"),
+        ({"max_similarity": 1.0}, r"max_similarity"),
     ],
 )
 def test_a_key_that_nothing_would_read_is_refused(pair: dict[str, object], said: str) -> None:
@@ -32,5 +35,10 @@ def test_a_key_that_nothing_would_read_is_refused(pair: dict[str, object], said:
 
 
 def test_each_rule_with_what_it_reads() -> None:
-    for pair in ({"rule": "margin", "margin": 0.1}, {"rule": "best_below", "below": 3}, {"rule": "best_random"}):
+    for pair in (
+        {"rule": "margin", "margin": 0.1},
+        {"rule": "best_below", "below": 3},
+        {"rule": "best_random"},
+        {"rule": "ranked"},
+    ):
         assert parse_config(BASE | {"pair": pair}, "eva.yaml").pair.rule == pair["rule"]

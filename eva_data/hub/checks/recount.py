@@ -85,7 +85,8 @@ def _flow(stage: str, tables: Tables) -> dict[str, int]:
         by_status = {key: evolutions.filter(pl.col("status") == name).height for key, name in names.items()}
         return {"rows_in": evolutions.height} | by_status
     if stage == "pair":
-        return {"rows_in": tables["prompts"].height, "rows_out": preferences.height, "rejected": rejected("pair")}
+        paired = preferences["prompt_id"].n_unique()
+        return {"rows_in": tables["prompts"].height, "rows_out": paired, "rejected": rejected("pair")}
     if stage == "rewrite":
         return {"rows_in": preferences.height, "rows_out": asked(stage).height, "rejected": rejected(stage)}
     if stage == "pair (rewrite)":

@@ -13,6 +13,7 @@ from eva_data.errors import ConfigError, DataError
 from eva_data.method import estimate, pair
 from eva_data.method import sample as drawing
 from eva_data.method.choice import PairChoice, PairRule
+from eva_data.method.signals.lengths import length_adjusted, length_fit
 from eva_data.method.signals.own_metric import own_metric
 from eva_data.method.solved import Bar
 from eva_data.tables.ids import prompt_id
@@ -59,12 +60,23 @@ def as_text(messages: pl.Expr) -> pl.Expr:
 
 
 def read(
-    frame: object, prompt: str, response: str, reward: str, lower_is_better: bool | None, seed: int
+    frame: object,
+    prompt: str,
+    response: str,
+    reward: str,
+    lower_is_better: bool | None,
+    seed: int,
+    *,
+    adjust_length: bool = False,
 ) -> ScoredTable:
     given, back = opened(frame)
     named = Named(prompt, response, reward, None, lower_is_better=lower_is_better, block="")
     source = Source("the table", "frame", (("the table", given),))
     tables = read_source(source, named, seed, _log.info)
+    if adjust_length:
+        fit = length_fit(tables.responses, seed=seed)
+        adjusted = length_adjusted(tables.responses.lazy(), fit, seed=seed).collect()
+        tables = tables._replace(responses=adjusted)
     shape = shape_of(source, named)
     asked = shape.prompt or prompts_of(source, prompt, None, "").of
     turns = source.map(lambda rows, schema: rows.select(asked=asked(schema)).unnest("asked").select("prompt"))
@@ -88,6 +100,7 @@ def informativeness(
     reward: str = "reward",
     metric: str = "a_min",
     lower_is_better: bool | None = None,
+    adjust_length: bool = False,
     responses: int | None = None,
     min_best: float | None = None,
     seed: int = SEED,
@@ -102,11 +115,12 @@ def informativeness(
     `inv_avg`, `inv_a_min` and `uniform`, and `reason`. A metric is null with fewer than two finite rewards, and
     `reason` says why. `metric` may be a function of your own, as `my_module:function`; its values are in `custom`.
     `responses` is the number of rewards that count for each prompt, drawn by hash; None takes all. A prompt whose best
-    reward is below `min_best` has the reason `unsolved`, and `sample` does not draw it.
+    reward is below `min_best` has the reason `unsolved`, and `sample` does not draw it. With `adjust_length`, here and
+    in the other functions, what the rewards give for length alone is taken off (`estimate.adjust_length`).
 
     Raise DataError if a column is missing or holds something else.
     """
-    scored = read(frame, prompt, response, reward, lower_is_better, seed)
+    scored = read(frame, prompt, response, reward, lower_is_better, seed, adjust_length=adjust_length)
     table = _estimated(scored, metric, responses, min_best, seed).collect()
     own = [] if metric in METRICS else [next(iter(OWN_METRIC))]
     measured = scored.prompts().join(
@@ -129,6 +143,7 @@ def sample(
     response: str = "response",
     reward: str = "reward",
     lower_is_better: bool | None = None,
+    adjust_length: bool = False,
     responses: int | None = None,
     min_best: float | None = None,
     seed: int = SEED,
@@ -147,7 +162,7 @@ def sample(
     """
     if not 0 < fraction <= 1:
         raise ConfigError(f"`fraction` is {fraction}: expected a number above 0 and at most 1, such as 0.25")
-    scored = read(frame, prompt, response, reward, lower_is_better, seed)
+    scored = read(frame, prompt, response, reward, lower_is_better, seed, adjust_length=adjust_length)
     drawn = drawing.sample(
         _estimated(scored, metric, responses, min_best, seed),
         metric=column_of(metric),
@@ -182,6 +197,7 @@ def pairs(
     response: str = "response",
     reward: str = "reward",
     lower_is_better: bool | None = None,
+    adjust_length: bool = False,
     seed: int = SEED,
     iteration: int = 1,
 ) -> FrameT:
@@ -197,7 +213,7 @@ def pairs(
 
     Raise DataError if a column is missing or holds something else, or if a conversation of several turns shall be text.
     """
-    scored = read(frame, prompt, response, reward, lower_is_better, seed)
+    scored = read(frame, prompt, response, reward, lower_is_better, seed, adjust_length=adjust_length)
     found = _paired(
         scored, PairChoice(rule, below, per_prompt, margin, min_chosen, max_length_gap, max_similarity), seed, iteration
     ).preferences
@@ -232,6 +248,7 @@ def rejects(
     response: str = "response",
     reward: str = "reward",
     lower_is_better: bool | None = None,
+    adjust_length: bool = False,
     seed: int = SEED,
     iteration: int = 1,
 ) -> FrameT:
@@ -240,7 +257,7 @@ def rejects(
     Stage `seeds` and `reward` are rows that cannot be read: an unusable prompt, a missing response, a reward that is no
     finite number. Stage `pair` are prompts without a pair. The arguments are those of `pairs`.
     """
-    scored = read(frame, prompt, response, reward, lower_is_better, seed)
+    scored = read(frame, prompt, response, reward, lower_is_better, seed, adjust_length=adjust_length)
     both = pl.concat(
         [
             scored.tables.rejects,

@@ -16,7 +16,7 @@ INTRODUCED: Mapping[str, Mapping[str, Any]] = {
     "Config": {"evaluate": None, "online": {"estimate": "parent"}},
     "Seeds": {"input": None, "world": "careless", "environment": None, "size": None, "seed": None},
     "ApiModel": {"options": {}, "fields": {}},
-    "Estimate": {"min_best": None, "min_right": None},
+    "Estimate": {"min_best": None, "min_right": None, "adjust_length": False},
     "Sample": {"power": 1.0, "by_topic": False, "band": None, "agreement_band": None},
     "Mix": {"topic_cap": None},
     "Pair": {

@@ -86,7 +86,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         path="path dataset config split revision",
         code="environment",
     ),
-    "Estimate": _block(value="source count_truncated unequal min_best min_right", code="metric"),
+    "Estimate": _block(value="source count_truncated adjust_length unequal min_best min_right", code="metric"),
     "Sample": _block(value="fraction method weights power strata band agreement_band by_topic"),
     "Strategy": _block(value="name template kind"),
     "BenchmarkSet": _block(value="name column", path="path"),

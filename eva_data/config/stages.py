@@ -108,6 +108,11 @@ class Estimate(Settings):
     min_right: int | None = Field(None, ge=1)
     """How many responses must reach `min_best`. Null takes 2 if all rewards are 0 or 1, since one right answer of
     several may be a guess, and 1 otherwise; with two responses always 1."""
+    adjust_length: bool = False
+    """Whether informativeness, draw and pairs use rewards without what they give for length alone, as a regression on
+    log length within prompts estimates it. `score_chosen` and `score_rejected` are such rewards; `responses` keeps the
+    given ones, and the manifest has the coefficients. `min_best`, `pair.min_chosen` and `pair.margin` are then bounds
+    on adjusted rewards."""
     unequal: Literal["draw", "refuse"] = "draw"
     """What happens if prompts have unequal numbers of usable responses: draw n of them by hash, or refuse the input."""
 

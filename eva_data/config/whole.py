@@ -167,6 +167,28 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _rewards_have_a_length(self) -> Config:
+        if not self.estimate.adjust_length:
+            return self
+        rewards = self.reward.rewards if isinstance(self.reward, Several) else (self.reward,)
+        if any(isinstance(reward, Verifier | Consensus) for reward in rewards):
+            raise ValueError(
+                "`estimate.adjust_length` takes from a reward what it gives for length, and a verifier or a consensus "
+                "says what is right, long or short: turn it off, or use another reward"
+            )
+        if any(isinstance(reward, Pairwise) for reward in rewards):
+            raise ValueError(
+                "`estimate.adjust_length` would make of a `pairwise` reward what is no probability of winning: turn it "
+                "off, or use another reward"
+            )
+        if self.pair.rewrite:
+            raise ValueError(
+                "`pair.rewrite` compares rewards as they are given, and `estimate.adjust_length` changes them: turn "
+                "one of the two off"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_consensus_can_be_found(self, info: ValidationInfo) -> Config:
         reward, solver = self.reward, self.model_solver
         if not isinstance(reward, Consensus):

@@ -38,7 +38,7 @@ def what_counts(config: Config, iteration: int) -> dict[str, Any]:
     values.pop("online")
     if iteration == 1:
         values = {key: values[key] for key in _BLOCKS_OF_FIRST} | {
-            "estimate": {key: values["estimate"][key] for key in ("count_truncated", "unequal")}
+            "estimate": {key: values["estimate"][key] for key in ("count_truncated", "adjust_length", "unequal")}
         }
         if isinstance(config.reward, Consensus):
             # The mix keeps the anchors, and X_1 is not mixed.

@@ -16,6 +16,7 @@ import polars as pl
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.files import replacing
+from eva_data.method.signals.lengths import LengthFit, length_adjusted
 from eva_data.tables.schemas import CARRIED
 
 TrainerForm: TypeAlias = Literal["kto", "sft", "nemo_rl", "llama_factory", "axolotl", "openai", "verifiers"]
@@ -64,11 +65,14 @@ def _sft(store: Store, iteration: int) -> pl.LazyFrame:
 
 
 def _nemo_rl(store: Store, iteration: int) -> pl.LazyFrame:
-    reward = pl.col("reward")
+    reward, manifest = pl.col("reward"), store.manifest(iteration)
+    given = store.scan("responses", iteration).filter(pl.col("stage") == "respond")
+    if (found := manifest.lengths.get("respond")) is not None:
+        # The ranks are by the rewards by which the pairs were made.
+        fit = LengthFit(found.unit, found.coefficients, found.prompts, found.slopes)
+        given = length_adjusted(given, fit, seed=manifest.config["seed"])
     scored = (
-        store.scan("responses", iteration)
-        .filter(
-            pl.col("stage") == "respond",
+        given.filter(
             reward.is_finite() & pl.col("response").is_not_null(),
             pl.col("finish_reason").ne_missing("error"),
         )

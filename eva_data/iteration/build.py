@@ -23,15 +23,17 @@ from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.rewrite import rewrite_chosen
 from eva_data.iteration.run import Run
 from eva_data.iteration.score import Scales
+from eva_data.iteration.stages import lengths_record
 from eva_data.iteration.stale import inputs_to_record, refuse_stale
 from eva_data.ledger import Ledger
-from eva_data.method.outcome import outcome_of
+from eva_data.method.outcome import lengths_of, outcome_of
 from eva_data.method.signals.band import still_inside
 from eva_data.method.solved import graded
 from eva_data.models.licences import stated_licences
 from eva_data.models.player import Player
 from eva_data.report.card import write_card
 from eva_data.report.measures.consensus import notes_of
+from eva_data.report.measures.lengths import length_notes
 from eva_data.rewards.scorers import reward_model
 from eva_data.tables.flow import Flow
 from eva_data.tables.schemas import EVOLUTIONS, empty
@@ -122,7 +124,12 @@ def _build_first(run: Run) -> Built:
     table = config.solver if isinstance(config.solver, TableModel) else None
     inputs = inputs_to_record(run, 1)
     begun = _from_seeds(run, inputs) if table is None else _from_table(run, table, inputs)
-    paired = outcome_of(config, 1, begun.prompts, begun.responses, n=begun.per_prompt, on_policy=table is None)
+    lengths = lengths_of(config, begun.responses)
+    paired = outcome_of(
+        config, 1, begun.prompts, begun.responses, n=begun.per_prompt, on_policy=table is None, lengths=lengths
+    )
+    adjusted = {} if lengths is None else {"respond": lengths_record(lengths, paired.lengths)}
+    begun.notes.extend(run.note(note) for note in length_notes(1, adjusted))
     voted = [run.note(note) for note in notes_of(config, 1, paired.informativeness, None)]
     rewritten = rewrite_chosen(run, begun.solver, paired.preferences, begun.prompts, iteration=1, scales=begun.scales)
     return Built(
@@ -142,6 +149,7 @@ def _build_first(run: Run) -> Built:
         notes=[*begun.notes, *voted, *rewritten.notes],
         reward_scales=begun.scales,
         bills=bills_of(run, 1),
+        lengths=adjusted,
     )
 
 
@@ -160,7 +168,17 @@ def _build_next(run: Run, iteration: int) -> Built:
         new, carried = grown.prompts, carried.clear()
     answered = answer(run, solver, new, stage="respond", iteration=iteration, scales=grown.scales)
     responses = pl.concat([answered.responses, carry_over(grown.responses, carried, iteration=iteration)])
-    paired = outcome_of(config, iteration, grown.prompts, responses, n=solver.block.responses, on_policy=True)
+    lengths = lengths_of(config, responses)
+    paired = outcome_of(
+        config, iteration, grown.prompts, responses, n=solver.block.responses, on_policy=True, lengths=lengths
+    )
+    fits = {"estimate": grown.lengths, "respond": lengths}
+    adjusted = {
+        stage: lengths_record(fit, paired.lengths if stage == "respond" else None)
+        for stage, fit in fits.items()
+        if fit is not None
+    }
+    notes += [run.note(note) for note in length_notes(iteration, adjusted)]
     known = pl.concat([grown.informativeness, paired.informativeness]).lazy()
     all_rewards = pl.concat([grown.responses["reward"], responses["reward"]])
     earlier = run.store.scan("informativeness", iteration - 1)
@@ -193,6 +211,7 @@ def _build_next(run: Run, iteration: int) -> Built:
         evolving=grown.record,
         reward_scales=answered.scales,
         bills=bills_of(run, iteration),
+        lengths=adjusted,
     )
 
 

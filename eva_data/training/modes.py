@@ -32,6 +32,7 @@ OFFLINE_ONLY: Mapping[str, str] = {
     "mix": "online, the recipe's `from_buffer` says how much of a batch is evolved",
     "evolve.evolutions": "online, the recipe's `n_new` says how many rewrites a prompt gets",
     "estimate.source": "online, every step has responses of the present model",
+    "estimate.adjust_length": "online, the trainer pairs the responses of every step itself",
     "pair.rule": "online, the trainer pairs the responses of every step itself",
     "pair.below": "online, the trainer pairs the responses of every step itself",
     "pair.per_prompt": "online, the trainer pairs the responses of every step itself",

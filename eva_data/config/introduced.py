@@ -13,7 +13,7 @@ RECORDED = "recorded"
 """Key of pydantic's validation context: true if the values stand in a manifest."""
 
 INTRODUCED: Mapping[str, Mapping[str, Any]] = {
-    "Config": {"evaluate": None, "online": {"estimate": "parent"}},
+    "Config": {"evaluate": None, "contrast": None, "online": {"estimate": "parent"}},
     "Seeds": {"input": None, "world": "careless", "environment": None, "size": None, "seed": None},
     "ApiModel": {"options": {}, "fields": {}},
     "Estimate": {"min_best": None, "min_right": None, "adjust_length": False},

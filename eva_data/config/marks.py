@@ -44,7 +44,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         value="name seed stalled_minutes undecided",
         block="seeds reward estimate sample evolve mix pair train online evaluate publish review score embedding",
         path="folder ledger",
-        model="solver creator",
+        model="solver creator contrast",
     ),
     "Generation": _block(value="responses temperature top_p max_tokens max_prompt_tokens system"),
     "TransformersModel": _block(

@@ -50,6 +50,8 @@ class Models(Record):
     creator: str | None = None
     """None if nothing was rewritten."""
     reward: str | None = None
+    contrast: str | None = None
+    """The weaker model whose responses are rejected; None without one."""
 
 
 class Counts(Record):

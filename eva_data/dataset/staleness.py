@@ -20,7 +20,7 @@ UNKNOWN_PATH = "unknown"
 _MAY_BE_PATHS = ("model", "recipe", "function", "metric", "method", "dataset", "tokenizer", "revision")
 """Keys whose value is a path, or a name that eva-data, Python or the Hub knows."""
 
-_BLOCKS_OF_FIRST = ("seed", "seeds", "solver", "reward", "pair")
+_BLOCKS_OF_FIRST = ("seed", "seeds", "solver", "contrast", "reward", "pair")
 
 
 def what_counts(config: Config, iteration: int) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def what_counts(config: Config, iteration: int) -> dict[str, Any]:
             # The mix keeps the anchors, and X_1 is not mixed.
             values["reward"].pop("anchors")
         if isinstance(config.solver, TableModel):
-            values["reward"] = None
+            values["reward"] = values["contrast"] = None
             values["solver"].pop("then")
     flat: dict[str, Any] = {}
     for block, value in values.items():

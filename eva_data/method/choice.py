@@ -54,12 +54,12 @@ def choose(
 
     Under `ranked`, one row per pair: no two pairs of a prompt share a response.
 
-    `candidates` has one row per distinct response: `prompt`, `row`, `reward`, `complete`, `draw` (uniform in [0, 1) and
-    keyed by the text), `length` (characters). `texts` holds the text of each `row`. `best` has the `row` of each
-    prompt's best complete response as `chosen`. The columns of the pair are `chosen`, `score_chosen`, `rejected` and
-    `score_rejected`. They are null if no possible pair keeps the bounds; `lacks` is then `length_gap`, `near_identical`
-    if every pair that keeps the other bounds has too similar texts, or `fewer_below` if fewer responses than `below`
-    are worse.
+    `candidates` has one row per distinct response: `prompt`, `row`, `reward`, `complete` (it may be chosen), `other`
+    (it may be rejected), `draw` (uniform in [0, 1) and keyed by the text), `length` (characters). `texts` holds the
+    text of each `row`. `best` has the `row` of each prompt's best complete response as `chosen`. The columns of the
+    pair are `chosen`, `score_chosen`, `rejected` and `score_rejected`. They are null if no possible pair keeps the
+    bounds; `lacks` is then `length_gap`, `near_identical` if every pair that keeps the other bounds has too similar
+    texts, or `fewer_below` if fewer responses than `below` are worse.
     """
     high, low = pl.col("chosen_reward"), pl.col("rejected_reward")
     sides = [
@@ -67,9 +67,10 @@ def choose(
         for side in (_CHOSEN, _REJECTED)
     ]
     first = sides[0].filter("chosen_complete")
+    second = sides[1].filter("rejected_other")
     if choice.rule in ("best_random", "best_below"):
         first = first.join(best.select("prompt", chosen_row="chosen"), on=["prompt", "chosen_row"], how="semi")
-    possible = first.join(sides[1], on="prompt").with_columns(gap=high - low).filter(pl.col("gap") > noise(high, low))
+    possible = first.join(second, on="prompt").with_columns(gap=high - low).filter(pl.col("gap") > noise(high, low))
     bounded = possible.filter(_keeps_bounds(choice, noise))
     kept = bounded if choice.max_similarity is None else _dissimilar(bounded, texts, choice.max_similarity)
     found = _pairs_in_turn(kept, choice, noise)

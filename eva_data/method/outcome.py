@@ -47,6 +47,7 @@ def outcome_of(
     n: int | None,
     on_policy: bool,
     lengths: LengthFit | None = None,
+    contrast: pl.DataFrame | None = None,
     bar: Bar | None = None,
     band: tuple[float, float] | None = None,
     rules: int = RULES,
@@ -56,7 +57,9 @@ def outcome_of(
     `n` is the number of responses that were asked for per prompt; None takes all that a prompt has. Prompts below the
     `bar` are unsolved, and those outside the `band` of pass rates too easy or too hard; offline both are told when
     prompts are estimated. `rules` is the version by which both are made.
-    `lengths` is what `lengths_of` gives for these responses.
+    `lengths` is what `lengths_of` gives for these responses. `contrast` are RESPONSES of a weaker model to pair the
+    solver's with. Informativeness is that of the solver's responses alone: it says what the solver can still learn, and
+    a gap to another model would only say how far apart the two are.
     """
     given, responses = responses, length_adjusted(responses.lazy(), lengths, seed=config.seed).collect()
     counted = config.estimate.count_truncated
@@ -77,10 +80,10 @@ def outcome_of(
     if band is not None:
         reason = pl.coalesce("reason", Band(*band, relative=False).reason())
         informative = informative.with_columns(reason=reason)
-    paired = _paired(config, iteration, prompts, responses, informative, on_policy, rules)
+    paired = _paired(config, iteration, prompts, responses, informative, on_policy, contrast, rules)
     compared = None
     if lengths is not None:
-        before = _paired(config, iteration, prompts, given, informative, on_policy, rules)
+        before = _paired(config, iteration, prompts, given, informative, on_policy, contrast, rules)
         compared = pair_lengths(before.preferences, given), pair_lengths(paired.preferences, given)
     flow = Flow("pair", "prompts", prompts.height, paired.preferences["prompt_id"].n_unique(), paired.rejects.height)
     return Outcome(informative, paired.preferences, paired.rejects, flow, compared)
@@ -93,11 +96,12 @@ def _paired(
     responses: pl.DataFrame,
     informative: pl.DataFrame,
     on_policy: bool,
+    contrast: pl.DataFrame | None,
     rules: int,
 ) -> Paired:
     return pair(
         prompts.lazy(),
-        responses.lazy(),
+        (responses if contrast is None else pl.concat([responses, contrast])).lazy(),
         informative.lazy(),
         margin=config.pair.margin,
         min_chosen=config.pair.min_chosen,
@@ -109,6 +113,7 @@ def _paired(
         seed=config.seed,
         iteration=iteration,
         on_policy=on_policy,
+        contrast=contrast is not None,
         rules=rules,
     )
 

@@ -117,7 +117,7 @@ def _sided(settled: pl.DataFrame) -> pl.DataFrame:
     swapped = pl.col("preferred_idx").eq_missing(pl.col("rejected_idx"))
     sides = [
         pl.when(swapped).then(pattern.format(other)).otherwise(pattern.format(side)).alias(pattern.format(side))
-        for pattern in ("{}", "score_{}", "{}_idx")
+        for pattern in ("{}", "score_{}", "{}_idx", "{}_model")
         for side, other in zip(_SIDES, reversed(_SIDES), strict=True)
     ]
     by_people = pl.when(pl.col("preferred_idx").is_not_null()).then(_BY_PERSON).otherwise("verdict_by")

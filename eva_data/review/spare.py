@@ -25,7 +25,7 @@ def spare_pairs(built: Store, config: Config, iteration: int) -> pl.DataFrame:
     """
     rejects = built.scan("rejects", iteration).filter(pl.col("stage") == "pair").collect()
     fit = recorded_fit(built.manifest(iteration).lengths.get("respond"))
-    given = built.scan("responses", iteration).filter(pl.col("stage") == "respond")
+    given = built.scan("responses", iteration).filter(pl.col("stage").is_in(["respond", "contrast"]))
     answers = length_adjusted(given, fit, seed=config.seed).collect()
     low = rejects.filter(pl.col("reason").is_in([BELOW_MARGIN, BEST_TOO_LOW])).select("prompt_id")
     equal = rejects.filter(pl.col("reason") == ALL_EQUAL).select("prompt_id")
@@ -55,6 +55,7 @@ def _pairs(built: Store, config: Config, iteration: int, answers: pl.DataFrame) 
         seed=config.seed,
         iteration=iteration,
         on_policy=not (isinstance(config.solver, TableModel) and iteration < config.first_answered),
+        contrast=built.manifest(iteration).models.contrast is not None,
         rules=built.manifest(iteration).rules,
     ).preferences
 

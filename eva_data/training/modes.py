@@ -31,6 +31,7 @@ OFFLINE_ONLY: Mapping[str, str] = {
     "sample": "online, the most informative share `evolved` of every batch is evolved: see the recipe",
     "mix": "online, the recipe's `from_buffer` says how much of a batch is evolved",
     "evolve.evolutions": "online, the recipe's `n_new` says how many rewrites a prompt gets",
+    "contrast": "online, the model is trained on its own responses",
     "estimate.source": "online, every step has responses of the present model",
     "estimate.adjust_length": "online, the trainer pairs the responses of every step itself",
     "pair.rule": "online, the trainer pairs the responses of every step itself",

@@ -214,3 +214,59 @@ def test_ranked_uses_every_response_at_most_once_and_begins_with_the_plain_pair(
     assert len(used) == len(set(used)) and (ranked["score_chosen"] > ranked["score_rejected"]).all()
     assert plain.join(ranked, on="pair_id", how="anti").is_empty()
     assert ranked.height <= (per_prompt or len(rewards) // 2)
+
+
+def _of_two(own: list[Answer], other: list[Answer], **rule: object) -> Paired:
+    """The pairs of one prompt, of which a weaker model gave the `other` responses."""
+    rows = [
+        ("p", number, text, reward, "length" if text.endswith("...") else "stop", stage, f"the {stage} model")
+        for number, (stage, (text, reward)) in enumerate(
+            [*(("respond", answer) for answer in own), *(("contrast", answer) for answer in other)]
+        )
+    ]
+    columns = ["prompt_id", "response_idx", "response", "reward", "finish_reason", "stage", "solver"]
+    responses = conform(pl.DataFrame(rows, columns, orient="row"), RESPONSES)
+    asked = pl.DataFrame({"prompt_id": ["p"], "prompt": [[{"role": "user", "content": "ask p"}]]})
+    return pair(
+        conform(asked, PROMPTS).lazy(),
+        responses.lazy(),
+        pl.LazyFrame(schema=INFORMATIVENESS),
+        **({"seed": 1, "iteration": 1, "on_policy": True, "contrast": True} | rule),  # type: ignore[arg-type]
+    )
+
+
+def test_with_a_contrast_only_the_solver_is_chosen_and_only_the_weaker_model_rejected() -> None:
+    own, other = [("nine", 9.0), ("two", 2.0)], [("ten", 10.0), ("five", 5.0), ("four", 4.0)]
+    found = _of_two(own, other).preferences
+    shown = [
+        "chosen_idx",
+        "rejected_idx",
+        "score_chosen",
+        "score_rejected",
+        "chosen_model",
+        "rejected_model",
+        "on_policy",
+    ]
+    assert found.select(shown).rows() == [(0, 4, 9.0, 4.0, "the respond model", "the contrast model", False)]
+    assert _scores(_of_two(own, other, rule="best_below")) == {"p": (9.0, 5.0)}
+    assert _scores(_of_two([*own, ("six", 6.0)], other, rule="ranked")).keys() == {"p"}
+    # Without it, the weaker model's responses are not there.
+    alone = _of_two(own, other, contrast=False).preferences
+    assert alone.select(shown).rows() == [(0, 1, 9.0, 2.0, None, None, True)]
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "reason"),
+    [
+        ([("one", 1.0)], [("two", 2.0), ("three", 3.0)], "contrast_not_worse"),
+        ([("one", 1.0)], [("also one", 1.0)], "contrast_not_worse"),
+        ([("one", 1.0), ("two", 2.0)], [], "no_contrast_response"),
+        ([], [("one", 1.0), ("two", 2.0)], "no_scored_response"),
+        ([("same", 2.0)], [("same", 1.0)], "one_distinct_response"),
+        # What both say is neither's.
+        ([("same", 2.0), ("one", 1.0)], [("same", 2.0)], "no_contrast_response"),
+        ([("cut...", 9.0)], [("one", 1.0)], "best_is_truncated_or_empty"),
+    ],
+)
+def test_why_a_prompt_has_no_pair_with_a_contrast(own: list[Answer], other: list[Answer], reason: str) -> None:
+    assert _scores(_of_two(own, other)) == {"p": reason}

@@ -67,6 +67,7 @@ def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame
     config = config_of(manifest)
     found = _replay_creator(store, manifest, config, tables, seeds) if iteration > 1 else []
     answers = tables["responses"].filter(pl.col("stage") == "respond")
+    contrast = tables["responses"].filter(pl.col("stage") == "contrast")
     solver = config.model_solver if iteration >= config.first_answered else config.solver
     assert solver is not None
     with_bar = manifest.online is not None and manifest.rules >= UNSOLVED_ONLINE_SINCE
@@ -78,6 +79,7 @@ def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame
         n=solver.responses,
         on_policy=not isinstance(solver, TableModel),
         lengths=recorded_fit(manifest.lengths.get("respond")),
+        contrast=contrast if manifest.models.contrast is not None else None,
         bar=bar_online(config, tables["prompts"], answers) if with_bar else None,
         band=config.sample.band if manifest.online is not None else None,
         rules=manifest.rules,

@@ -17,7 +17,7 @@ from eva_data.dataset.manifest import (
     Consumed,
     Counts,
     Evolving,
-    Lengths,
+    LengthRecord,
     Manifest,
     Models,
     Spent,
@@ -58,7 +58,7 @@ class Built:
     bills: Sequence[Mapping[str, Any]] = ()
     """What the iteration took according to the ledger, with the fields of `Spent`."""
     online: Mapping[str, Any] | None = None
-    lengths: Mapping[str, Lengths] = field(default_factory=dict)
+    lengths: Mapping[str, LengthRecord] = field(default_factory=dict)
 
 
 def compose(config: Config, built: Built) -> Manifest:

@@ -136,7 +136,7 @@ class PairSides(Record):
     """Mean difference of the given rewards of chosen and rejected; None without pairs."""
 
 
-class Lengths(Record):
+class LengthRecord(Record):
     """How the rewards of a stage were adjusted for length, and what that did to the pairs."""
 
     unit: Literal["tokens", "characters"]
@@ -192,7 +192,7 @@ class Manifest(Record):
     tokens: Tokens | None = None
     reward_scales: dict[str, tuple[float, float]] = {}
     """Mean and deviation of each of several rewards; empty with one reward."""
-    lengths: dict[str, Lengths] = {}
+    lengths: dict[str, LengthRecord] = {}
     """Stage (estimate, respond) -> how its rewards were adjusted for length; empty without `estimate.adjust_length`."""
     spent: tuple[Spent, ...] = ()
     informativeness: tuple[Summary, ...] = ()

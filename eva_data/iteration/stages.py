@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import polars as pl
 
 from eva_data.config import Config, Consensus
-from eva_data.dataset.manifest import Lengths, PairSides
+from eva_data.dataset.manifest import LengthRecord, PairSides
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.method.estimate import informativeness
@@ -105,15 +105,15 @@ def estimate_and_sample(
     return replace(sampled, notes=(*sampled.notes, *said))
 
 
-def lengths_record(fit: LengthFit, pairs: tuple[PairLengths, PairLengths] | None = None) -> Lengths:
+def lengths_record(fit: LengthFit, pairs: tuple[PairLengths, PairLengths] | None = None) -> LengthRecord:
     """The record of an adjustment for length, and of the pairs by the given and by the adjusted rewards."""
     if pairs is None:
-        return Lengths(**asdict(fit))
+        return LengthRecord(**asdict(fit))
     before, after = (PairSides(**asdict(each)) for each in pairs)
-    return Lengths(**asdict(fit), before=before, after=after)
+    return LengthRecord(**asdict(fit), before=before, after=after)
 
 
-def recorded_fit(record: Lengths | None) -> LengthFit | None:
+def recorded_fit(record: LengthRecord | None) -> LengthFit | None:
     """The adjustment that a manifest records; None if it records none."""
     return None if record is None else LengthFit(record.unit, record.coefficients, record.prompts, record.slopes)
 

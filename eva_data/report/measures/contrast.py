@@ -16,9 +16,9 @@ def contrast_of(responses: pl.LazyFrame) -> Interval | None:
 
     `responses` are RESPONSES of an iteration. None if fewer than two prompts have rewards of both.
     """
-    reward = pl.col("reward").filter(pl.col("reward").is_finite())
+    reward = pl.col("reward")
     of_prompt = (
-        responses.filter(pl.col("stage").is_in(["respond", "contrast"]))
+        responses.filter(pl.col("stage").is_in(["respond", "contrast"]), reward.is_finite())
         .group_by("prompt_id")
         .agg(
             own=reward.filter(pl.col("stage") == "respond").mean(),
@@ -46,8 +46,8 @@ def contrast_notes(
     A sentence warns if the contrast is not certainly above 0, and if it is certainly smaller than it was, which is when
     the two intervals are apart.
     """
-    now = contrast_of(pl.concat([responses, contrast]).lazy())
-    if contrast.is_empty() or now is None:
+    now = None if contrast.is_empty() else contrast_of(pl.concat([responses, contrast]).lazy())
+    if now is None:
         return
     yield (
         f"the solver's responses have on average {now.estimate:.3g} more reward than those of `contrast` (95 % "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from eva_data.dataset.manifest import Lengths, Manifest, PairSides
+from eva_data.dataset.manifest import LengthRecord, Manifest, PairSides
 from eva_data.statistics.interval import Interval
 from eva_data.statistics.shares import share
 
@@ -33,7 +33,7 @@ def length_rows(manifests: list[Manifest]) -> list[LengthRow]:
     return [row for manifest in manifests if (row := _row(manifest.iteration, manifest.lengths.get("respond")))]
 
 
-def length_notes(iteration: int, adjusted: Mapping[str, Lengths]) -> Iterator[str]:
+def length_notes(iteration: int, adjusted: Mapping[str, LengthRecord]) -> Iterator[str]:
     """What the user is told of the adjustments of an iteration, one sentence each."""
     for stage, record in adjusted.items():
         if lost := sum(each is None for each in record.coefficients):
@@ -56,7 +56,7 @@ def length_notes(iteration: int, adjusted: Mapping[str, Lengths]) -> Iterator[st
         )
 
 
-def _row(iteration: int, record: Lengths | None) -> LengthRow | None:
+def _row(iteration: int, record: LengthRecord | None) -> LengthRow | None:
     if record is None or record.before is None or record.after is None:
         return None
     sides = record.before, record.after

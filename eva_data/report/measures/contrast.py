@@ -34,7 +34,8 @@ def contrast_of(responses: pl.LazyFrame) -> Interval | None:
 
 def contrasts(store: Store, iterations: Sequence[int]) -> list[tuple[int, Interval]]:
     """(iteration, contrast) of the iterations that have one."""
-    found = ((iteration, contrast_of(store.scan("responses", iteration))) for iteration in iterations)
+    with_one = [each for each in iterations if store.manifest(each).models.contrast is not None]
+    found = ((iteration, contrast_of(store.scan("responses", iteration))) for iteration in with_one)
     return [(iteration, contrast) for iteration, contrast in found if contrast is not None]
 
 

@@ -13,6 +13,7 @@ from eva_data.errors import ConfigError, DataError
 from eva_data.method import estimate, pair
 from eva_data.method import sample as drawing
 from eva_data.method.choice import PairChoice, PairRule
+from eva_data.method.signals.lengths import length_adjusted, length_fit
 from eva_data.method.signals.own_metric import own_metric
 from eva_data.method.solved import Bar
 from eva_data.tables.ids import prompt_id
@@ -59,12 +60,23 @@ def as_text(messages: pl.Expr) -> pl.Expr:
 
 
 def read(
-    frame: object, prompt: str, response: str, reward: str, lower_is_better: bool | None, seed: int
+    frame: object,
+    prompt: str,
+    response: str,
+    reward: str,
+    lower_is_better: bool | None,
+    seed: int,
+    *,
+    adjust_length: bool = False,
 ) -> ScoredTable:
     given, back = opened(frame)
     named = Named(prompt, response, reward, None, lower_is_better=lower_is_better, block="")
     source = Source("the table", "frame", (("the table", given),))
     tables = read_source(source, named, seed, _log.info)
+    if adjust_length:
+        fit = length_fit(tables.responses, seed=seed)
+        adjusted = length_adjusted(tables.responses.lazy(), fit, seed=seed).collect()
+        tables = tables._replace(responses=adjusted)
     shape = shape_of(source, named)
     asked = shape.prompt or prompts_of(source, prompt, None, "").of
     turns = source.map(lambda rows, schema: rows.select(asked=asked(schema)).unnest("asked").select("prompt"))
@@ -88,6 +100,7 @@ def informativeness(
     reward: str = "reward",
     metric: str = "a_min",
     lower_is_better: bool | None = None,
+    adjust_length: bool = False,
     responses: int | None = None,
     min_best: float | None = None,
     seed: int = SEED,
@@ -102,11 +115,12 @@ def informativeness(
     `inv_avg`, `inv_a_min` and `uniform`, and `reason`. A metric is null with fewer than two finite rewards, and
     `reason` says why. `metric` may be a function of your own, as `my_module:function`; its values are in `custom`.
     `responses` is the number of rewards that count for each prompt, drawn by hash; None takes all. A prompt whose best
-    reward is below `min_best` has the reason `unsolved`, and `sample` does not draw it.
+    reward is below `min_best` has the reason `unsolved`, and `sample` does not draw it. With `adjust_length`, here and
+    in the other functions, what the rewards give for length alone is taken off (`estimate.adjust_length`).
 
     Raise DataError if a column is missing or holds something else.
     """
-    scored = read(frame, prompt, response, reward, lower_is_better, seed)
+    scored = read(frame, prompt, response, reward, lower_is_better, seed, adjust_length=adjust_length)
     table = _estimated(scored, metric, responses, min_best, seed).collect()
     own = [] if metric in METRICS else [next(iter(OWN_METRIC))]
     measured = scored.prompts().join(
@@ -129,6 +143,7 @@ def sample(
     response: str = "response",
     reward: str = "reward",
     lower_is_better: bool | None = None,
+    adjust_length: bool = False,
     responses: int | None = None,
     min_best: float | None = None,
     seed: int = SEED,
@@ -147,7 +162,7 @@ def sample(
     """
     if not 0 < fraction <= 1:
         raise ConfigError(f"`fraction` is {fraction}: expected a number above 0 and at most 1, such as 0.25")
-    scored = read(frame, prompt, response, reward, lower_is_better, seed)
+    scored = read(frame, prompt, response, reward, lower_is_better, seed, adjust_length=adjust_length)
     drawn = drawing.sample(
         _estimated(scored, metric, responses, min_best, seed),
         metric=column_of(metric),
@@ -174,28 +189,34 @@ def pairs(
     min_chosen: float | None = None,
     rule: PairRule = "best_worst",
     below: int = 1,
+    per_prompt: int | None = None,
     max_length_gap: float | None = None,
+    max_similarity: float | None = None,
     conversational: bool = True,
     prompt: str = "prompt",
     response: str = "response",
     reward: str = "reward",
     lower_is_better: bool | None = None,
+    adjust_length: bool = False,
     seed: int = SEED,
     iteration: int = 1,
 ) -> FrameT:
     """The best and the worst response of each prompt, as TRL's preference trainers read them (paper: 3.3.1).
 
-    The table is as in `informativeness`. The result has one row per prompt with a pair, in the order of the table:
+    The table is as in `informativeness`. The result has one row per pair, in the order of the table's prompts:
     `prompt`, `chosen`, `rejected`, `score_chosen` and `score_rejected`. With `conversational`, the first three are
     lists of messages, to which TRL applies the chat template. Without it they are texts, as a base model is trained.
     A prompt has no pair if its responses or their rewards are equal, if they differ by less than `margin`, or if the
-    best reward is below `min_chosen`; `rejects` lists such prompts. `rule`, `below` and `max_length_gap` are those of
-    the settings (`pair`): with `max_length_gap`, a pair is sought among responses of similar length.
+    best reward is below `min_chosen`; `rejects` lists such prompts. `rule` and the arguments after it are those of
+    the settings (`pair`): with `max_length_gap`, a pair is sought among responses of similar length, with
+    `max_similarity` among responses that differ, and by the rule `ranked` a prompt has up to `per_prompt` pairs.
 
     Raise DataError if a column is missing or holds something else, or if a conversation of several turns shall be text.
     """
-    scored = read(frame, prompt, response, reward, lower_is_better, seed)
-    found = _paired(scored, PairChoice(rule, below, margin, min_chosen, max_length_gap), seed, iteration).preferences
+    scored = read(frame, prompt, response, reward, lower_is_better, seed, adjust_length=adjust_length)
+    found = _paired(
+        scored, PairChoice(rule, below, per_prompt, margin, min_chosen, max_length_gap, max_similarity), seed, iteration
+    ).preferences
     chosen = found.select("prompt_id", *(name for name in PREFERENCES if name in _TRL))
     if not conversational:
         if chosen.select((pl.col("prompt").list.len() > 1).any()).item():
@@ -220,11 +241,14 @@ def rejects(
     min_chosen: float | None = None,
     rule: PairRule = "best_worst",
     below: int = 1,
+    per_prompt: int | None = None,
     max_length_gap: float | None = None,
+    max_similarity: float | None = None,
     prompt: str = "prompt",
     response: str = "response",
     reward: str = "reward",
     lower_is_better: bool | None = None,
+    adjust_length: bool = False,
     seed: int = SEED,
     iteration: int = 1,
 ) -> FrameT:
@@ -233,11 +257,16 @@ def rejects(
     Stage `seeds` and `reward` are rows that cannot be read: an unusable prompt, a missing response, a reward that is no
     finite number. Stage `pair` are prompts without a pair. The arguments are those of `pairs`.
     """
-    scored = read(frame, prompt, response, reward, lower_is_better, seed)
+    scored = read(frame, prompt, response, reward, lower_is_better, seed, adjust_length=adjust_length)
     both = pl.concat(
         [
             scored.tables.rejects,
-            _paired(scored, PairChoice(rule, below, margin, min_chosen, max_length_gap), seed, iteration).rejects,
+            _paired(
+                scored,
+                PairChoice(rule, below, per_prompt, margin, min_chosen, max_length_gap, max_similarity),
+                seed,
+                iteration,
+            ).rejects,
         ]
     )
     result: FrameT = scored.back(both.sort(ORDER["rejects"], nulls_last=True).select("stage", "reason", "text"))
@@ -280,7 +309,9 @@ def _paired(scored: ScoredTable, choice: PairChoice, seed: int, iteration: int) 
         min_chosen=choice.min_chosen,
         rule=choice.rule,
         below=choice.below,
+        per_prompt=choice.per_prompt,
         max_length_gap=choice.max_length_gap,
+        max_similarity=choice.max_similarity,
         seed=seed,
         iteration=iteration,
         on_policy=False,

@@ -13,13 +13,20 @@ RECORDED = "recorded"
 """Key of pydantic's validation context: true if the values stand in a manifest."""
 
 INTRODUCED: Mapping[str, Mapping[str, Any]] = {
-    "Config": {"evaluate": None, "online": {"estimate": "parent"}},
+    "Config": {"evaluate": None, "contrast": None, "online": {"estimate": "parent"}},
     "Seeds": {"input": None, "world": "careless", "environment": None, "size": None, "seed": None},
     "ApiModel": {"options": {}, "fields": {}},
-    "Estimate": {"min_best": None, "min_right": None},
+    "Estimate": {"min_best": None, "min_right": None, "adjust_length": False},
     "Sample": {"power": 1.0, "by_topic": False, "band": None, "agreement_band": None},
     "Mix": {"topic_cap": None},
-    "Pair": {"rewrite_keep": "better", "rule": "best_worst", "below": None, "max_length_gap": None},
+    "Pair": {
+        "rewrite_keep": "better",
+        "rule": "best_worst",
+        "below": None,
+        "per_prompt": None,
+        "max_length_gap": None,
+        "max_similarity": None,
+    },
     "Evolve": {"reply": "plain", "self_check": False, "shape": None, "max_depth": None},
     "Publish": {"licence_reason": None, "source_licences": {}},
     "Review": {"publish": "full"},

@@ -44,7 +44,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         value="name seed stalled_minutes undecided",
         block="seeds reward estimate sample evolve mix pair train online evaluate publish review score embedding",
         path="folder ledger",
-        model="solver creator",
+        model="solver creator contrast",
     ),
     "Generation": _block(value="responses temperature top_p max_tokens max_prompt_tokens system"),
     "TransformersModel": _block(
@@ -86,7 +86,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         path="path dataset config split revision",
         code="environment",
     ),
-    "Estimate": _block(value="source count_truncated unequal min_best min_right", code="metric"),
+    "Estimate": _block(value="source count_truncated adjust_length unequal min_best min_right", code="metric"),
     "Sample": _block(value="fraction method weights power strata band agreement_band by_topic"),
     "Strategy": _block(value="name template kind"),
     "BenchmarkSet": _block(value="name column", path="path"),
@@ -100,7 +100,10 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     ),
     "OnlineTraining": _block(value="estimate"),
     "Mix": _block(value="evolved source original shortfall topic_cap"),
-    "Pair": _block(value="margin min_chosen rule below max_length_gap rewrite rewrite_keep rewrite_length"),
+    "Pair": _block(
+        value="margin min_chosen rule below per_prompt max_length_gap max_similarity "
+        "rewrite rewrite_keep rewrite_length"
+    ),
     "Accept": _block(value="min_win_rate max_drop max_length_ratio max_truncated max_chosen_drop max_kl"),
     "Train": _block(
         value="mode reference replay heldout", block="accept", code="recipe", path="accelerate", address="report_to"

@@ -108,6 +108,11 @@ class Estimate(Settings):
     min_right: int | None = Field(None, ge=1)
     """How many responses must reach `min_best`. Null takes 2 if all rewards are 0 or 1, since one right answer of
     several may be a guess, and 1 otherwise; with two responses always 1."""
+    adjust_length: bool = False
+    """Whether informativeness, draw and pairs use rewards without what they give for length alone, as a regression on
+    log length within prompts estimates it. `score_chosen` and `score_rejected` are such rewards; `responses` keeps the
+    given ones, and the manifest has the coefficients. `min_best`, `pair.min_chosen` and `pair.margin` are then bounds
+    on adjusted rewards."""
     unequal: Literal["draw", "refuse"] = "draw"
     """What happens if prompts have unequal numbers of usable responses: draw n of them by hash, or refuse the input."""
 
@@ -326,16 +331,24 @@ class Pair(Settings):
     min_chosen: float | None = None
     """Least reward of a chosen response; null takes the best response, however bad. If rewards mean right and wrong,
     this key keeps a solver from being trained on the better of two wrong answers."""
-    rule: Literal["best_worst", "best_random", "best_below", "margin"] = "best_worst"
+    rule: Literal["best_worst", "best_random", "best_below", "margin", "ranked"] = "best_worst"
     """Which two responses: `best_worst` has the largest difference in reward, as in the paper; `best_random` sets the
     best against one drawn from the worse ones; `best_below` sets the best against the one that is `below` places worse;
-    `margin` has the smallest difference that is not below `margin`."""
+    `margin` has the smallest difference that is not below `margin`; `ranked` pairs the best with the worst, then the
+    best with the worst of the responses that are left, and so on, so that a prompt may have several pairs."""
     below: int | None = Field(None, ge=1)
     """By how many places the rejected response is worse than the best; for `rule: best_below`, where null is 1."""
+    per_prompt: int | None = Field(None, ge=1)
+    """Most pairs of a prompt; for `rule: ranked`, where null takes as many as there are: at most half as many as
+    responses, since no two pairs share a response."""
     max_length_gap: float | None = Field(None, ge=0, le=1)
     """Largest difference in length between chosen and rejected, in characters, as a share of the longer one. The pair
     is sought among those that keep it, so a prompt keeps a pair with a smaller difference in reward; longer responses
     often get higher rewards, and a solver that is trained on such pairs learns to write more. Null sets no bound."""
+    max_similarity: float | None = Field(None, ge=0, lt=1)
+    """Largest similarity of chosen and rejected, as the share of the characters of both that neither text has to itself
+    (rapidfuzz's Indel similarity). Texts that barely differ teach little; but where a digit makes an answer right or
+    wrong, they teach most. The pair is sought among those that keep it; null sets no bound."""
     rewrite: bool = False
     """Whether the solver rewrites every chosen response at the same length (the paper's H.2.1). The rewritten response
     is chosen instead as `rewrite_keep` says. It costs one more response, and reward, for every pair."""
@@ -352,6 +365,10 @@ class Pair(Settings):
             raise ValueError(
                 "`pair.rule: margin` takes the smallest difference that is not below `pair.margin`: set it"
             )
+        if self.per_prompt is not None and self.rule != "ranked":
+            raise ValueError(f"`pair.per_prompt` is for `rule: ranked`, and the rule is {self.rule}: leave it out")
+        if self.rewrite and self.rule == "ranked":
+            raise ValueError("`pair.rewrite` rewrites the best response alone, and `rule: ranked` pairs more: drop one")
         if self.below is not None and self.rule != "best_below":
             raise ValueError(f"`pair.below` is for `rule: best_below`, and the rule is {self.rule}: leave it out")
         return self

@@ -69,6 +69,9 @@ class Config(Settings):
     """Who answers, and is trained."""
     creator: Literal["shared"] | Model = "shared"
     """Who rewrites prompts: the solver itself, or a model block of its own."""
+    contrast: Model | None = None
+    """A weaker model that answers every prompt of X_t too. With it, a chosen response is the solver's and a rejected
+    response is this model's, as in delta learning; null pairs the solver's own. `solver.contrast` means the same."""
     reward: Reward | None = None
     """What scores a response. Must be given, unless the solver's backend is `table`."""
     estimate: Estimate = Estimate()
@@ -119,7 +122,12 @@ class Config(Settings):
         # The tag of a tagged union has no default of its own.
         if not isinstance(values, dict):
             return values
-        usual = {"solver": "transformers", "creator": "transformers", "reward": "verifier"}
+        if isinstance(values.get("solver"), dict) and "contrast" in values["solver"]:
+            if values.get("contrast") is not None:
+                raise ValueError("`contrast` and `solver.contrast` mean the same: say it once")
+            solver = dict(values["solver"])
+            values = values | {"contrast": solver.pop("contrast"), "solver": solver}
+        usual = dict.fromkeys(("solver", "creator", "contrast"), "transformers") | {"reward": "verifier"}
         found = {
             key: {"backend": backend} | values[key]
             for key, backend in usual.items()
@@ -163,6 +171,45 @@ class Config(Settings):
             raise ValueError(
                 "`pair.rewrite` asks for one more response, which has no other responses to agree with under "
                 "`reward.backend: consensus`: use another reward, or turn it off"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _another_model_can_be_compared(self) -> Config:
+        if self.contrast is None:
+            return self
+        rewards = self.reward.rewards if isinstance(self.reward, Several) else (self.reward,)
+        if any(isinstance(reward, Pairwise | Consensus) for reward in rewards):
+            raise ValueError(
+                "`contrast` needs a reward that scores a response by itself, and a `pairwise` reward or a consensus is "
+                "about the responses of one model: use another reward, or leave `contrast` out"
+            )
+        if self.estimate.adjust_length:
+            raise ValueError(
+                "`estimate.adjust_length` compares the responses of one model, and `contrast` pairs those of two: turn "
+                "one of the two off; `pair.max_length_gap` works with both"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rewards_have_a_length(self) -> Config:
+        if not self.estimate.adjust_length:
+            return self
+        rewards = self.reward.rewards if isinstance(self.reward, Several) else (self.reward,)
+        if any(isinstance(reward, Verifier | Consensus) for reward in rewards):
+            raise ValueError(
+                "`estimate.adjust_length` takes from a reward what it gives for length, and a verifier or a consensus "
+                "says what is right, long or short: turn it off, or use another reward"
+            )
+        if any(isinstance(reward, Pairwise) for reward in rewards):
+            raise ValueError(
+                "`estimate.adjust_length` would make of a `pairwise` reward what is no probability of winning: turn it "
+                "off, or use another reward"
+            )
+        if self.pair.rewrite:
+            raise ValueError(
+                "`pair.rewrite` compares rewards as they are given, and `estimate.adjust_length` changes them: turn "
+                "one of the two off"
             )
         return self
 

@@ -12,7 +12,18 @@ import polars as pl
 
 from eva_data import __version__
 from eva_data.config import Config
-from eva_data.dataset.manifest import FORMAT, Consumed, Counts, Evolving, Manifest, Models, Spent, Summary, Tokens
+from eva_data.dataset.manifest import (
+    FORMAT,
+    Consumed,
+    Counts,
+    Evolving,
+    LengthRecord,
+    Manifest,
+    Models,
+    Spent,
+    Summary,
+    Tokens,
+)
 from eva_data.dataset.staleness import settings_hash, what_counts, without_folders
 from eva_data.tables.flow import Flow
 from eva_data.tables.metrics import column_of
@@ -47,6 +58,7 @@ class Built:
     bills: Sequence[Mapping[str, Any]] = ()
     """What the iteration took according to the ledger, with the fields of `Spent`."""
     online: Mapping[str, Any] | None = None
+    lengths: Mapping[str, LengthRecord] = field(default_factory=dict)
 
 
 def compose(config: Config, built: Built) -> Manifest:
@@ -55,6 +67,7 @@ def compose(config: Config, built: Built) -> Manifest:
     with_topics = "topics" in tables and not tables["topics"].is_empty()
     libraries = (*_LIBRARIES, *([TOPICS_BY] if with_topics else []))
     optional: dict[str, Any] = {} if built.online is None else {"online": dict(built.online)}
+    optional |= {"lengths": dict(built.lengths)} if built.lengths else {}
     return Manifest(
         format=FORMAT,
         rules=RULES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
@@ -50,6 +50,8 @@ class Models(Record):
     creator: str | None = None
     """None if nothing was rewritten."""
     reward: str | None = None
+    contrast: str | None = None
+    """The weaker model whose responses are rejected; None without one."""
 
 
 class Counts(Record):
@@ -123,6 +125,33 @@ class Summary(Record):
     q75: float | None
 
 
+class PairSides(Record):
+    """Which of the two responses of each pair is the longer one, in characters."""
+
+    pairs: NonNegativeInt
+    longer: NonNegativeInt
+    """Pairs whose chosen response is longer."""
+    shorter: NonNegativeInt
+    difference: float | None
+    """Mean difference of the given rewards of chosen and rejected; None without pairs."""
+
+
+class LengthRecord(Record):
+    """How the rewards of a stage were adjusted for length, and what that did to the pairs."""
+
+    unit: Literal["tokens", "characters"]
+    coefficients: tuple[float | None, ...]
+    """For each group of prompts, the reward per unit of ln(length) among the prompts of the other groups."""
+    prompts: NonNegativeInt
+    """Prompts with two responses of different lengths and rewards."""
+    slopes: NonNegativeInt
+    """Such pairs of responses, of which the coefficients are medians."""
+    before: PairSides | None = None
+    """The pairs by the rewards as they are given; None for the estimate stage, which makes no pairs."""
+    after: PairSides | None = None
+    """The pairs by the adjusted rewards, which are those of `preferences`."""
+
+
 class Retried(Record):
     """What a revision asked again, since a server had given up on it (`eva-data build --retry-rejects`)."""
 
@@ -163,6 +192,8 @@ class Manifest(Record):
     tokens: Tokens | None = None
     reward_scales: dict[str, tuple[float, float]] = {}
     """Mean and deviation of each of several rewards; empty with one reward."""
+    lengths: dict[str, LengthRecord] = {}
+    """Stage (estimate, respond) -> how its rewards were adjusted for length; empty without `estimate.adjust_length`."""
     spent: tuple[Spent, ...] = ()
     informativeness: tuple[Summary, ...] = ()
     notes: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ UNKNOWN_PATH = "unknown"
 _MAY_BE_PATHS = ("model", "recipe", "function", "metric", "method", "dataset", "tokenizer", "revision")
 """Keys whose value is a path, or a name that eva-data, Python or the Hub knows."""
 
-_BLOCKS_OF_FIRST = ("seed", "seeds", "solver", "reward", "pair")
+_BLOCKS_OF_FIRST = ("seed", "seeds", "solver", "contrast", "reward", "pair")
 
 
 def what_counts(config: Config, iteration: int) -> dict[str, Any]:
@@ -38,13 +38,13 @@ def what_counts(config: Config, iteration: int) -> dict[str, Any]:
     values.pop("online")
     if iteration == 1:
         values = {key: values[key] for key in _BLOCKS_OF_FIRST} | {
-            "estimate": {key: values["estimate"][key] for key in ("count_truncated", "unequal")}
+            "estimate": {key: values["estimate"][key] for key in ("count_truncated", "adjust_length", "unequal")}
         }
         if isinstance(config.reward, Consensus):
             # The mix keeps the anchors, and X_1 is not mixed.
             values["reward"].pop("anchors")
         if isinstance(config.solver, TableModel):
-            values["reward"] = None
+            values["reward"] = values["contrast"] = None
             values["solver"].pop("then")
     flat: dict[str, Any] = {}
     for block, value in values.items():

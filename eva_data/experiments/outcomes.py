@@ -134,7 +134,7 @@ def measured(store: Store, iteration: int, measure: Measure) -> tuple[float | No
     rows = store.scan("informativeness", iteration).filter(pl.col("stage") == "respond")
     value = pl.col("a_avg" if measure == "regret" else "reward_mean").mean()
     if measure == "unpaired":
-        pairs = store.scan("preferences", iteration).select("prompt_id", paired=pl.lit(True))
+        pairs = store.scan("preferences", iteration).select("prompt_id", paired=pl.lit(True)).unique()
         rows, value = rows.join(pairs, on="prompt_id", how="left"), pl.col("paired").is_null().mean()
     mean, prompts = rows.select(value=value, prompts=pl.len()).collect(engine="streaming").row(0)
     return mean, prompts

@@ -16,6 +16,7 @@ import polars as pl
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.files import replacing
+from eva_data.method.signals.lengths import LengthFit, length_adjusted
 from eva_data.tables.schemas import CARRIED
 
 TrainerForm: TypeAlias = Literal["kto", "sft", "nemo_rl", "llama_factory", "axolotl", "openai", "verifiers"]
@@ -28,7 +29,8 @@ _ROLES = {"user": "human", "assistant": "gpt"}
 def write_for_trainer(path: Path, store: Store, iteration: int, form: TrainerForm) -> int:
     """Write one JSON object per line, and return the number of lines.
 
-    `kto` has two lines per pair, `sft`, `llama_factory`, `axolotl` and `openai` have one. `nemo_rl` has one line per
+    `kto` has two lines per pair, `llama_factory`, `axolotl` and `openai` have one. `sft` has one line per prompt, with
+    the chosen response of the highest score. `nemo_rl` has one line per
     prompt with two different rewards, with all its scored responses by rank; equal rewards share a rank, and 0 is the
     best. `verifiers` has one line per prompt of the iteration that carries its answer. Raise DataError if the file is
     not called .jsonl, if a table was changed, if there is nothing to write, or if the form cannot hold what is there.
@@ -58,15 +60,19 @@ def _kto(store: Store, iteration: int) -> pl.LazyFrame:
 
 
 def _sft(store: Store, iteration: int) -> pl.LazyFrame:
-    return _pairs(store, iteration).select("prompt", completion="chosen")
+    best = _pairs(store, iteration).sort("prompt_id", "score_chosen", "pair_id", descending=[False, True, False])
+    return best.unique("prompt_id", keep="first", maintain_order=True).select("prompt", completion="chosen")
 
 
 def _nemo_rl(store: Store, iteration: int) -> pl.LazyFrame:
-    reward = pl.col("reward")
+    reward, manifest = pl.col("reward"), store.manifest(iteration)
+    given = store.scan("responses", iteration).filter(pl.col("stage") == "respond")
+    if (found := manifest.lengths.get("respond")) is not None:
+        # The ranks are by the rewards by which the pairs were made.
+        fit = LengthFit(found.unit, found.coefficients, found.prompts, found.slopes)
+        given = length_adjusted(given, fit, seed=manifest.config["seed"])
     scored = (
-        store.scan("responses", iteration)
-        .filter(
-            pl.col("stage") == "respond",
+        given.filter(
             reward.is_finite() & pl.col("response").is_not_null(),
             pl.col("finish_reason").ne_missing("error"),
         )

@@ -75,6 +75,8 @@ def _stages(config: Config, iteration: int) -> Stages:
     if iteration > 1 and config.mix.evolves:
         names.append("evolve")
     names += ["respond", *scoring]
+    if config.contrast is not None:
+        names += ["contrast", *scoring]
     if config.pair.rewrite:
         names += ["rewrite", *scoring]
     return [(name, iteration) for name in names]

@@ -37,6 +37,7 @@ from eva_data.iteration.stages import (
 from eva_data.iteration.stale import refuse_stale
 from eva_data.ledger import Ledger
 from eva_data.method.mix import surviving
+from eva_data.method.outcome import lengths_of
 from eva_data.method.sample import next_in_line
 from eva_data.models.player import Player
 from eva_data.tables.schemas import EVOLUTIONS, RESPONSES, empty
@@ -174,13 +175,15 @@ def _first(run: Run, iteration: int, solver: Player, prompts: int) -> pl.DataFra
     before = good_prompts(store, iteration - 1)[0]
     if not config.mix.draws:
         return before.sort("prompt_id").head(prompts)
+    counted = answers_to(before, store, iteration - 1)
     sampled = estimate_and_sample(
         config,
         iteration,
         before,
-        answers_to(before, store, iteration - 1),
+        counted,
         solver.block.responses,
         best_rewards(store, 1),
+        lengths=lengths_of(config, counted),
         topics=topic_model(store).of(before, iteration) if uses_topics(config) else None,
     )
     line = next_in_line(sampled.informativeness, after=0, count=prompts)

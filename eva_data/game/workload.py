@@ -91,6 +91,7 @@ def workload(run: Run, iteration: int, start: Start) -> list[Work | Computed]:
         tokens = start.count * length
         return [
             *_answering(config, solver, "respond", start.count, tokens),
+            *_contrasting(config, start.count, tokens),
             *_rewriting(config, solver, start.count, tokens),
         ]
     known = is_known(run, iteration)
@@ -113,7 +114,8 @@ def workload(run: Run, iteration: int, start: Start) -> list[Work | Computed]:
     tokens = new * grown + originals * length
     answering = _answering(config, solver, "respond", new + originals, tokens)
     shown = new * grown + kept * length
-    return [*works, *answering, *_rewriting(config, solver, start.count, shown)]
+    contrasting = _contrasting(config, new + kept, shown)
+    return [*works, *answering, *contrasting, *_rewriting(config, solver, start.count, shown)]
 
 
 def _sizes(config: Config, prompts: int) -> tuple[int, int]:
@@ -206,6 +208,14 @@ def _answering(config: Config, solver: PlannedModel, stage: str, prompts: int, t
     )
     shown = n * tokens + completions * block.max_tokens
     return [asked, *(_scoring(reward, stage, prompts, completions, shown, n) for reward in _rewards(config))]
+
+
+def _contrasting(config: Config, prompts: int, tokens: int) -> list[Work | Computed]:
+    """The work of the weaker model and of the rewards for all prompts of X_t, of `tokens` tokens together."""
+    if config.contrast is None:
+        return []
+    weaker = PlannedModel(config.contrast, (name_of_model(config.contrast),))
+    return _answering(config, weaker, "contrast", prompts, tokens)
 
 
 def _rewriting(config: Config, solver: PlannedModel, prompts: int, tokens: int) -> list[Work | Computed]:

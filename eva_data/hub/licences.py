@@ -26,7 +26,7 @@ class LicenceRow:
     """A source of the dataset's texts or verdicts."""
 
     role: str
-    """`seeds`, `solver`, `creator` or `reward`."""
+    """`seeds`, `solver`, `creator`, `reward` or `contrast`."""
     name: str
     licence: str | None
     """By the Hub's name; None if nobody states it."""
@@ -50,7 +50,7 @@ def licence_rows(run: Run, iteration: int) -> list[LicenceRow]:
 def _models(manifest: Manifest) -> Iterator[tuple[str, str]]:
     """(role, name) of the models that are not trained here, and that are models at all."""
     trained = manifest.models.solver if manifest.theta is not None else None
-    for role in ("solver", "creator", "reward"):
+    for role in ("solver", "creator", "reward", "contrast"):
         name = getattr(manifest.models, role)
         if name is not None and name != trained and not name.startswith(_FUNCTIONS):
             yield role, name

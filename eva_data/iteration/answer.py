@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -31,9 +31,16 @@ class Answered:
 
 
 def answer(
-    run: Run, solver: Player, prompts: pl.DataFrame, *, stage: str, iteration: int, scales: Scales | None = None
+    run: Run,
+    solver: Player,
+    prompts: pl.DataFrame,
+    *,
+    stage: str,
+    iteration: int,
+    scales: Scales | None = None,
+    key: str = "solver",
 ) -> Answered:
-    """Ask the solver for its n responses to every prompt and score them.
+    """Ask the solver for its n responses to every prompt and score them. `key` is its place in the settings.
 
     `scales` are the constants by which several rewards are standardised; None computes them from these responses.
     """
@@ -45,7 +52,7 @@ def answer(
         iteration=iteration,
         stage=stage,
         settings=Responses(responses=solver.block.responses),
-        key="solver",
+        key=key,
     )
     completions = completions_frame(results)
     answered = responses(completions, stage=stage, iteration=iteration, solver=solver.fingerprint)
@@ -69,6 +76,17 @@ def answer(
     rewards, unusable = scored.responses["reward"], scored.rejects
     reward_flow = Flow(f"reward ({stage})", "responses", rewards.len(), rewards.count(), unusable.height)
     return Answered(scored.responses, pl.concat([failed, unusable]), [flow, reward_flow], scored.scales, notes)
+
+
+def contrasted(
+    run: Run, contrast: Player, prompts: pl.DataFrame, *, iteration: int, scales: Scales, first: int
+) -> Answered:
+    """The responses of the weaker model to X_t, in stage contrast.
+
+    Their `response_idx` begins at `first`, so that the index of a response names it among those of both models.
+    """
+    answered = answer(run, contrast, prompts, stage="contrast", iteration=iteration, scales=scales, key="contrast")
+    return replace(answered, responses=answered.responses.with_columns(pl.col("response_idx") + first))
 
 
 def carry_over(estimated: pl.DataFrame, carried: pl.DataFrame, *, iteration: int) -> pl.DataFrame:

@@ -15,26 +15,29 @@ from eva_data.dataset.inputs import hash_of_prompts, pinned
 from eva_data.dataset.manifest import Manifest, Models
 from eva_data.dataset.scored_table import read_table
 from eva_data.dataset.seeds import seed_block
-from eva_data.iteration.answer import answer, carry_over
+from eva_data.iteration.answer import Answered, answer, carry_over, contrasted
 from eva_data.iteration.create import grow
 from eva_data.iteration.heldout import split_seeds
-from eva_data.iteration.players import creator_of, solver_of
+from eva_data.iteration.players import contrast_of, creator_of, solver_of
 from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.rewrite import rewrite_chosen
 from eva_data.iteration.run import Run
 from eva_data.iteration.score import Scales
+from eva_data.iteration.stages import lengths_record
 from eva_data.iteration.stale import inputs_to_record, refuse_stale
 from eva_data.ledger import Ledger
-from eva_data.method.outcome import outcome_of
+from eva_data.method.outcome import lengths_of, outcome_of
 from eva_data.method.signals.band import still_inside
 from eva_data.method.solved import graded
 from eva_data.models.licences import stated_licences
 from eva_data.models.player import Player
 from eva_data.report.card import write_card
 from eva_data.report.measures.consensus import notes_of
+from eva_data.report.measures.contrast import contrast_notes
+from eva_data.report.measures.lengths import length_notes
 from eva_data.rewards.scorers import reward_model
 from eva_data.tables.flow import Flow
-from eva_data.tables.schemas import EVOLUTIONS, empty
+from eva_data.tables.schemas import EVOLUTIONS, REJECTS, RESPONSES, empty
 
 
 def build_iteration(run: Run, iteration: int) -> Manifest:
@@ -122,7 +125,24 @@ def _build_first(run: Run) -> Built:
     table = config.solver if isinstance(config.solver, TableModel) else None
     inputs = inputs_to_record(run, 1)
     begun = _from_seeds(run, inputs) if table is None else _from_table(run, table, inputs)
-    paired = outcome_of(config, 1, begun.prompts, begun.responses, n=begun.per_prompt, on_policy=table is None)
+    lengths = lengths_of(config, begun.responses)
+    weaker = None if begun.solver is None else contrast_of(run)
+    if config.contrast is not None and weaker is None:
+        begun.notes.append(run.note("the responses of iteration 1 come from a table, so `contrast` is not asked"))
+    against = _contrasted(run, weaker, begun.solver, begun.prompts, 1, begun.scales)
+    paired = outcome_of(
+        config,
+        1,
+        begun.prompts,
+        begun.responses,
+        n=begun.per_prompt,
+        on_policy=table is None,
+        lengths=lengths,
+        contrast=None if weaker is None else against.responses,
+    )
+    told = contrast_notes(1, begun.responses, against.responses, None)
+    adjusted = {} if lengths is None else {"respond": lengths_record(lengths, paired.lengths)}
+    begun.notes.extend(run.note(note) for note in [*length_notes(1, adjusted), *told])
     voted = [run.note(note) for note in notes_of(config, 1, paired.informativeness, None)]
     rewritten = rewrite_chosen(run, begun.solver, paired.preferences, begun.prompts, iteration=1, scales=begun.scales)
     return Built(
@@ -132,16 +152,17 @@ def _build_first(run: Run) -> Built:
             "prompts": begun.prompts,
             "evolutions": empty(EVOLUTIONS),
             "informativeness": paired.informativeness,
-            "responses": pl.concat([begun.responses, rewritten.responses]),
-            "rejects": pl.concat([begun.rejects, paired.rejects, rewritten.rejects]),
+            "responses": pl.concat([begun.responses, against.responses, rewritten.responses]),
+            "rejects": pl.concat([begun.rejects, against.rejects, paired.rejects, rewritten.rejects]),
         },
-        flows=[*begun.flows, paired.flow, *rewritten.flows],
-        models=begun.models,
-        licences=licences_of(run, begun.solver) if begun.solver else {},
+        flows=[*begun.flows, *against.flows, paired.flow, *rewritten.flows],
+        models=begun.models if weaker is None else begun.models.model_copy(update={"contrast": weaker.fingerprint}),
+        licences=licences_of(run, begun.solver, *([weaker] if weaker else [])) if begun.solver else {},
         inputs=inputs | {"prompts": hash_of_prompts(begun.prompts)},
-        notes=[*begun.notes, *voted, *rewritten.notes],
+        notes=[*begun.notes, *against.notes, *voted, *rewritten.notes],
         reward_scales=begun.scales,
         bills=bills_of(run, 1),
+        lengths=adjusted,
     )
 
 
@@ -160,7 +181,28 @@ def _build_next(run: Run, iteration: int) -> Built:
         new, carried = grown.prompts, carried.clear()
     answered = answer(run, solver, new, stage="respond", iteration=iteration, scales=grown.scales)
     responses = pl.concat([answered.responses, carry_over(grown.responses, carried, iteration=iteration)])
-    paired = outcome_of(config, iteration, grown.prompts, responses, n=solver.block.responses, on_policy=True)
+    lengths = lengths_of(config, responses)
+    weaker = contrast_of(run)
+    against = _contrasted(run, weaker, solver, grown.prompts, iteration, answered.scales)
+    paired = outcome_of(
+        config,
+        iteration,
+        grown.prompts,
+        responses,
+        n=solver.block.responses,
+        on_policy=True,
+        lengths=lengths,
+        contrast=None if weaker is None else against.responses,
+    )
+    before = run.store.scan("responses", iteration - 1)
+    notes += [run.note(note) for note in contrast_notes(iteration, responses, against.responses, before)]
+    fits = {"estimate": grown.lengths, "respond": lengths}
+    adjusted = {
+        stage: lengths_record(fit, paired.lengths if stage == "respond" else None)
+        for stage, fit in fits.items()
+        if fit is not None
+    }
+    notes += [run.note(note) for note in length_notes(iteration, adjusted)]
     known = pl.concat([grown.informativeness, paired.informativeness]).lazy()
     all_rewards = pl.concat([grown.responses["reward"], responses["reward"]])
     earlier = run.store.scan("informativeness", iteration - 1)
@@ -179,21 +221,36 @@ def _build_next(run: Run, iteration: int) -> Built:
             "prompts": grown.prompts,
             "evolutions": grown.evolutions,
             "informativeness": pl.concat([grown.informativeness, paired.informativeness]),
-            "responses": pl.concat([grown.responses, responses, rewritten.responses]),
-            "rejects": pl.concat([grown.rejects, answered.rejects, paired.rejects, rewritten.rejects]),
+            "responses": pl.concat([grown.responses, responses, against.responses, rewritten.responses]),
+            "rejects": pl.concat([grown.rejects, answered.rejects, against.rejects, paired.rejects, rewritten.rejects]),
             "topics": grown.topics,
         },
-        flows=[*grown.flows, *answered.flows, paired.flow, *rewritten.flows],
-        models=Models(solver=solver.fingerprint, creator=creator.fingerprint, reward=reward_model(run.scorers)),
+        flows=[*grown.flows, *answered.flows, *against.flows, paired.flow, *rewritten.flows],
+        models=Models(
+            solver=solver.fingerprint,
+            creator=creator.fingerprint,
+            reward=reward_model(run.scorers),
+            **({} if weaker is None else {"contrast": weaker.fingerprint}),
+        ),
         theta=solver.theta,
-        licences=licences_of(run, solver, creator),
+        licences=licences_of(run, solver, creator, *([weaker] if weaker else [])),
         previous=previous,
         inputs=inputs,
-        notes=[*grown.notes, *answered.notes, *notes, *rewritten.notes],
+        notes=[*grown.notes, *answered.notes, *against.notes, *notes, *rewritten.notes],
         evolving=grown.record,
         reward_scales=answered.scales,
         bills=bills_of(run, iteration),
+        lengths=adjusted,
     )
+
+
+def _contrasted(
+    run: Run, weaker: Player | None, solver: Player | None, prompts: pl.DataFrame, iteration: int, scales: Scales
+) -> Answered:
+    """The weaker model's responses to X_t, whose indices follow the solver's; empty if there is no such model."""
+    if weaker is None or solver is None:
+        return Answered(empty(RESPONSES), empty(REJECTS), [], scales, [])
+    return contrasted(run, weaker, prompts, iteration=iteration, scales=scales, first=solver.block.responses)
 
 
 def earlier_scales(run: Run, iteration: int) -> Scales:

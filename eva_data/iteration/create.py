@@ -31,7 +31,9 @@ from eva_data.iteration.stages import (
     uses_topics,
 )
 from eva_data.method.mix import shortage
+from eva_data.method.outcome import lengths_of
 from eva_data.method.sample import next_in_line
+from eva_data.method.signals.lengths import LengthFit
 from eva_data.method.solved import QUANTILE, threshold
 from eva_data.models.player import Player
 from eva_data.tables.flow import Flow
@@ -61,6 +63,8 @@ class Grown:
     notes: list[str]
     topics: pl.DataFrame
     """TOPICS of X_{t-1} and of everything that the mix could take; no rows if no setting needs them."""
+    lengths: LengthFit | None = None
+    """How the rewards of the estimate stage were adjusted for length; None if they were not."""
 
 
 def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: Scales | None = None) -> Grown:
@@ -81,6 +85,7 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
         counted = answers_to(before, store, iteration - 1)
     model = topic_model(store) if uses_topics(config) else None
     topics = model.of(before, iteration) if model else None
+    lengths = lengths_of(config, counted) if config.mix.draws else None
     if config.mix.draws:
         first_best = best_rewards(store, 1)
         if config.estimate.min_best == "auto" and config.pair.min_chosen is None:
@@ -88,7 +93,9 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
             said = f"`estimate.min_best` is {least}, the {QUANTILE:.0%} quantile of the best rewards of iteration 1"
             notes.append(run.note(said))
         responses_each = solver.block.responses
-        sampled = estimate_and_sample(config, iteration, before, counted, responses_each, first_best, topics=topics)
+        sampled = estimate_and_sample(
+            config, iteration, before, counted, responses_each, first_best, lengths=lengths, topics=topics
+        )
         notes += [run.note(note) for note in sampled.notes]
         drawn = sampled.informativeness.collect()
     if config.mix.evolves:
@@ -136,7 +143,7 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
     record = Evolving(**counted_ones, shrunk=result.shrunk, eliminated=_eliminated(final))
     prompts = mixed.prompts.collect()
     known = empty(TOPICS) if topics is None else topics
-    return Grown(prompts, final, drawn, responses, rejects, flows, record, scales or {}, notes, known)
+    return Grown(prompts, final, drawn, responses, rejects, flows, record, scales or {}, notes, known, lengths)
 
 
 def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:

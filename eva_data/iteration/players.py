@@ -56,6 +56,11 @@ def _named(solver: str) -> dict[str, str | None]:
     return {"model": model, "revision": revision}
 
 
+def contrast_of(run: Run) -> Player | None:
+    """The weaker model whose responses are rejected; None if the settings name none."""
+    return None if run.config.contrast is None else player_of(run.config.contrast)
+
+
 def creator_of(run: Run, solver: Player) -> Player:
     """The creator. It is the solver itself if the settings say `shared`."""
     if run.config.creator == "shared":

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import polars as pl
 
 from eva_data.config import Config, Consensus
+from eva_data.dataset.manifest import LengthRecord, PairSides
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.method.estimate import informativeness
 from eva_data.method.mix import Mixed, mix, surviving
 from eva_data.method.sample import Sampled, sample
 from eva_data.method.signals.band import band_of, notes_on
+from eva_data.method.signals.lengths import LengthFit, PairLengths, length_adjusted
 from eva_data.method.signals.own_metric import own_metric
 from eva_data.method.signals.votes import banded, vote_of, with_votes
 from eva_data.method.solved import bar_of, graded
@@ -46,14 +48,18 @@ def estimate_and_sample(
     responses: int,
     first_best: pl.Series,
     *,
+    lengths: LengthFit | None = None,
     topics: pl.DataFrame | None = None,
     rules: int = RULES,
 ) -> Sampled:
     """Informativeness of X_{t-1} by the rewards in `counted` (RESPONSES), and the draw, by these `rules`.
 
+    `lengths` is what `lengths_of` gives for `counted`.
+
     `first_best` are the best rewards of iteration 1, as `best_rewards` gives them. `topics` are TOPICS of X_{t-1}; they
     are needed with `sample.by_topic`.
     """
+    given, counted = counted["reward"], length_adjusted(counted.lazy(), lengths, seed=config.seed).collect()
     informative = informativeness(
         counted.lazy(),
         prompt_ids=before.lazy().select("prompt_id"),
@@ -64,7 +70,7 @@ def estimate_and_sample(
         count_truncated=config.estimate.count_truncated,
         unequal=config.estimate.unequal,
         own=own_metric(config.estimate.metric),
-        bar=bar_of(config, counted["reward"], first_best, responses=responses),
+        bar=bar_of(config, given, first_best, responses=responses),
         rules=rules,
     ).collect()
     informative = with_votes(informative, counted, vote_of(config))
@@ -73,7 +79,7 @@ def estimate_and_sample(
         reason = pl.when(pl.col("prompt_id").is_in(deep.implode())).then(pl.lit(MAX_DEPTH))
         informative = informative.with_columns(reason=pl.coalesce("reason", reason))
     bounds = config.sample.band
-    band = band_of(bounds, informative.lazy(), graded=graded(counted["reward"]))
+    band = band_of(bounds, informative.lazy(), graded=graded(given))
     if band is not None:
         informative = informative.with_columns(reason=pl.coalesce("reason", band.reason()))
     said: tuple[str, ...] = ()
@@ -97,6 +103,19 @@ def estimate_and_sample(
     if bounds is not None and band is not None:
         said = notes_on(bounds, band, responses)
     return replace(sampled, notes=(*sampled.notes, *said))
+
+
+def lengths_record(fit: LengthFit, pairs: tuple[PairLengths, PairLengths] | None = None) -> LengthRecord:
+    """The record of an adjustment for length, and of the pairs by the given and by the adjusted rewards."""
+    if pairs is None:
+        return LengthRecord(**asdict(fit))
+    before, after = (PairSides(**asdict(each)) for each in pairs)
+    return LengthRecord(**asdict(fit), before=before, after=after)
+
+
+def recorded_fit(record: LengthRecord | None) -> LengthFit | None:
+    """The adjustment that a manifest records; None if it records none."""
+    return None if record is None else LengthFit(record.unit, record.coefficients, record.prompts, record.slopes)
 
 
 def best_rewards(store: Store, iteration: int) -> pl.Series:

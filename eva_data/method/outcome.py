@@ -8,8 +8,9 @@ import polars as pl
 
 from eva_data.config import Config
 from eva_data.method.estimate import informativeness
-from eva_data.method.pair import pair
+from eva_data.method.pair import Paired, pair
 from eva_data.method.signals.band import Band
+from eva_data.method.signals.lengths import LengthFit, PairLengths, length_adjusted, length_fit, pair_lengths
 from eva_data.method.signals.own_metric import own_metric
 from eva_data.method.signals.votes import vote_of, with_votes
 from eva_data.method.solved import Bar, bar_of
@@ -27,6 +28,14 @@ class Outcome:
     rejects: pl.DataFrame
     """REJECTS of the pair stage."""
     flow: Flow
+    lengths: tuple[PairLengths, PairLengths] | None = None
+    """Which responses of the pairs are longer, by the given rewards and by the adjusted ones; None if nothing was
+    adjusted."""
+
+
+def lengths_of(config: Config, responses: pl.DataFrame) -> LengthFit | None:
+    """The regression by which the rewards of RESPONSES of one stage are adjusted; None if they are used as given."""
+    return length_fit(responses, seed=config.seed) if config.estimate.adjust_length else None
 
 
 def outcome_of(
@@ -37,6 +46,8 @@ def outcome_of(
     *,
     n: int | None,
     on_policy: bool,
+    lengths: LengthFit | None = None,
+    contrast: pl.DataFrame | None = None,
     bar: Bar | None = None,
     band: tuple[float, float] | None = None,
     rules: int = RULES,
@@ -46,7 +57,11 @@ def outcome_of(
     `n` is the number of responses that were asked for per prompt; None takes all that a prompt has. Prompts below the
     `bar` are unsolved, and those outside the `band` of pass rates too easy or too hard; offline both are told when
     prompts are estimated. `rules` is the version by which both are made.
+    `lengths` is what `lengths_of` gives for these responses. `contrast` are RESPONSES of a weaker model to pair the
+    solver's with. Informativeness is that of the solver's responses alone: it says what the solver can still learn, and
+    a gap to another model would only say how far apart the two are.
     """
+    given, responses = responses, length_adjusted(responses.lazy(), lengths, seed=config.seed).collect()
     counted = config.estimate.count_truncated
     informative = informativeness(
         responses.lazy(),
@@ -65,22 +80,42 @@ def outcome_of(
     if band is not None:
         reason = pl.coalesce("reason", Band(*band, relative=False).reason())
         informative = informative.with_columns(reason=reason)
-    paired = pair(
+    paired = _paired(config, iteration, prompts, responses, informative, on_policy, contrast, rules)
+    compared = None
+    if lengths is not None:
+        before = _paired(config, iteration, prompts, given, informative, on_policy, contrast, rules)
+        compared = pair_lengths(before.preferences, given), pair_lengths(paired.preferences, given)
+    flow = Flow("pair", "prompts", prompts.height, paired.preferences["prompt_id"].n_unique(), paired.rejects.height)
+    return Outcome(informative, paired.preferences, paired.rejects, flow, compared)
+
+
+def _paired(
+    config: Config,
+    iteration: int,
+    prompts: pl.DataFrame,
+    responses: pl.DataFrame,
+    informative: pl.DataFrame,
+    on_policy: bool,
+    contrast: pl.DataFrame | None,
+    rules: int,
+) -> Paired:
+    return pair(
         prompts.lazy(),
-        responses.lazy(),
+        (responses if contrast is None else pl.concat([responses, contrast])).lazy(),
         informative.lazy(),
         margin=config.pair.margin,
         min_chosen=config.pair.min_chosen,
         rule=config.pair.rule,
         below=config.pair.below or 1,
+        per_prompt=config.pair.per_prompt,
         max_length_gap=config.pair.max_length_gap,
+        max_similarity=config.pair.max_similarity,
         seed=config.seed,
         iteration=iteration,
         on_policy=on_policy,
+        contrast=contrast is not None,
         rules=rules,
     )
-    flow = Flow("pair", "prompts", prompts.height, paired.preferences.height, paired.rejects.height)
-    return Outcome(informative, paired.preferences, paired.rejects, flow)
 
 
 def bar_online(config: Config, prompts: pl.DataFrame, responses: pl.DataFrame) -> Bar | None:

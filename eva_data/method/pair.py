@@ -17,6 +17,8 @@ ONE_DISTINCT = "one_distinct_response"
 ALL_EQUAL = "all_rewards_equal"
 BEST_INCOMPLETE = "best_is_truncated_or_empty"
 BELOW_MARGIN = "below_margin"
+NO_CONTRAST = "no_contrast_response"
+NOT_WORSE = "contrast_not_worse"
 BEST_TOO_LOW = "best_below_min_chosen"
 
 NOISE = 1e-12
@@ -53,15 +55,20 @@ def pair(
     min_chosen: float | None = None,
     rule: PairRule = "best_worst",
     below: int = 1,
+    per_prompt: int | None = None,
     max_length_gap: float | None = None,
+    max_similarity: float | None = None,
     seed: int,
     iteration: int,
     on_policy: bool,
+    contrast: bool = False,
     rules: int = RULES,
 ) -> Paired:
     """Pair the response with the highest reward (chosen) and the response with the lowest (rejected) of each prompt.
 
-    `rule` may pair others, and with `max_length_gap` the pair is sought among responses of similar length (`choice`).
+    `rule` may pair others, and with `max_length_gap` and `max_similarity` the pair is sought among responses of similar
+    length whose texts differ (`choice`). By the rule `ranked` a prompt has up to `per_prompt` pairs, which share no
+    response.
 
     `prompts` is X_t (PROMPTS). Of `responses` (RESPONSES) and `informativeness` (INFORMATIVENESS), the rows of stage
     respond are read. Candidates are the texts with a finite reward, without the texts of failed calls
@@ -70,11 +77,17 @@ def pair(
     candidate can be chosen: its text is not blank and was not cut (`finish_reason` is stop, or null if unknown). Any
     candidate can be rejected. Rewards are compared up to `noise`. Ties are broken by keyed hash of the text.
 
+    With `contrast`, the rows of stage contrast are read too, which are a weaker model's. The chosen response is then of
+    stage respond, and the rejected response of stage contrast. A text that both models gave is neither. Such pairs name
+    their models, and are off-policy. The first reasons are `no_contrast_response` (the weaker model has no
+    candidate) and `contrast_not_worse` (no response of the solver has more than the weaker model's lowest reward).
+
     A prompt without a pair goes to `rejects`, with the first reason that holds: `no_scored_response`;
     `one_distinct_response`; `all_rewards_equal`; `best_is_truncated_or_empty` (no complete candidate has more than
     the lowest reward); `best_below_min_chosen` (the best reward is below `min_chosen`); `below_margin` (the rewards
-    differ by less than `margin`); `length_gap` (every pair that would do has too different lengths); `fewer_below`
-    (fewer responses than `below` are worse than the best).
+    differ by less than `margin`); `length_gap` (every pair that would do has too different lengths);
+    `near_identical` (every pair that keeps the other bounds has too similar texts); `fewer_below` (fewer responses than
+    `below` are worse than the best).
 
     `rules` is the version that a manifest records. By version 1, only equal texts are one candidate, and rewards are
     compared bit for bit.
@@ -83,19 +96,19 @@ def pair(
     same result.
     """
     draws = _Draws(seed, iteration)
-    answers = _answers(responses, draws, rules)
-    choice = PairChoice(rule, below, margin, min_chosen, max_length_gap)
+    answers = _answers(responses, draws, rules, contrast)
+    choice = PairChoice(rule, below, per_prompt, margin, min_chosen, max_length_gap, max_similarity)
     ranked = _ranked(answers, draws, rules)
     if not choice.is_plain:
         candidates = _candidates(answers)
         length = answers["response"].str.len_chars().gather(candidates["row"])
         candidates = candidates.with_columns(length=length, draw=draws.spaced(answers, candidates["row"]))
-        chosen = choose(candidates, ranked, choice, partial(noise, rules=rules))
+        chosen = choose(candidates, ranked, answers["response"], choice, partial(noise, rules=rules))
         ranked = ranked.join(chosen, on="prompt", how="left", maintain_order="left", suffix="_by_rule")
-    verdicts = _verdicts(ranked, answers, choice, rules)
+    verdicts = _verdicts(ranked, answers, choice, rules, contrast)
     metrics = informativeness.filter(pl.col("stage") == "respond").select("prompt_id", *METRICS, *OWN_METRIC)
     return Paired(
-        preferences=_preferences(verdicts, prompts, metrics, iteration, on_policy),
+        preferences=_preferences(verdicts, prompts, metrics, iteration, on_policy and not contrast),
         rejects=_rejects(verdicts, prompts, iteration),
     )
 
@@ -155,8 +168,10 @@ def _lines_in_single_spaces(text: pl.Expr) -> pl.Expr:
     return lines.str.replace_all("  +", " ").str.strip_chars(" ")
 
 
-def _answers(responses: pl.LazyFrame, draws: _Draws, rules: int) -> pl.DataFrame:
+def _answers(responses: pl.LazyFrame, draws: _Draws, rules: int, contrast: bool) -> pl.DataFrame:
     """One row per response that can be a candidate, grouped by prompt. Equal `draw` means one candidate.
+
+    `own` says that it may be chosen as far as its model tells, and `other` that it may be rejected.
 
     Rows whose white space cannot matter here have the draw of the exact text, since to replace white space takes ten
     times as long as to hash a text.
@@ -166,14 +181,19 @@ def _answers(responses: pl.LazyFrame, draws: _Draws, rules: int) -> pl.DataFrame
     failed = pl.col("finish_reason").eq_missing("error")
     stopped = pl.col("finish_reason").is_null() | (pl.col("finish_reason") == "stop")
     blank = text.str.strip_chars() == ""
+    own = pl.col("stage") == "respond"
+    stage = own | (pl.col("stage") == "contrast") if contrast else own
     answers = (
-        responses.filter((pl.col("stage") == "respond") & scored & ~failed)
+        responses.filter(stage & scored & ~failed)
         .select(
             "prompt_id",
             "response_idx",
             "response",
             "reward",
-            complete=stopped & ~blank,
+            *(["solver"] if contrast else []),
+            own=own,
+            other=~own if contrast else pl.lit(True),
+            complete=stopped & ~blank & own,
             draw=draws.exact(text),
         )
         .collect(engine="streaming")
@@ -208,20 +228,21 @@ def _ranked(answers: pl.DataFrame, draws: _Draws, rules: int) -> pl.DataFrame:
     `score_chosen` (the best complete candidate; null if there is none), `rejected` and `score_rejected`.
     """
     reward, highest, lowest = pl.col("reward"), pl.col("highest"), pl.col("lowest")
-    complete = pl.col("complete")
+    complete, other = pl.col("complete"), pl.col("other")
     of_prompt = _candidates(answers).with_columns(
-        highest=reward.filter(complete).max().over("prompt"), lowest=reward.min().over("prompt")
+        highest=reward.filter(complete).max().over("prompt"), lowest=reward.filter(other).min().over("prompt")
     )
     # By version 1 the noise is 0, and the first of equal candidates is chosen.
     is_best = complete & (highest - reward <= noise(highest, reward, rules))
-    is_worst = reward - lowest <= noise(lowest, reward, rules)
-    ranking = of_prompt.with_columns(is_best=is_best.fill_null(False), is_worst=is_worst)
+    is_worst = other & (reward - lowest <= noise(lowest, reward, rules))
+    ranking = of_prompt.with_columns(is_best=is_best.fill_null(False), is_worst=is_worst.fill_null(False))
     if rules >= 2:
         ranking = _with_draws_of_ties(ranking, answers, draws)
     ranking = ranking.sort("prompt", "draw")
     return ranking.group_by("prompt", maintain_order=True).agg(
         texts=pl.len(),
-        best=reward.max(),
+        row=pl.col("row").first(),
+        best=reward.filter("own").max(),
         chosen=pl.col("row").filter("is_best").first(),
         score_chosen=reward.filter(pl.col("is_best")).first(),
         rejected=pl.col("row").filter("is_worst").last(),
@@ -238,7 +259,7 @@ def _with_draws_of_ties(ranking: pl.DataFrame, answers: pl.DataFrame, draws: _Dr
 
 
 def _candidates(answers: pl.DataFrame) -> pl.DataFrame:
-    """One row per distinct text of a prompt: `prompt`, `draw`, `row` in answers, `reward`, `complete`.
+    """One row per distinct text of a prompt: `prompt`, `draw`, `row` in answers, `reward`, `own`, `other`, `complete`.
 
     Numbers stand for prompts and texts, since numbers sort and group ten times as fast as strings. Equal draws mean
     equal texts. Two different texts of one prompt share a 53-bit draw once in 10^14 prompts, and then count as one.
@@ -247,6 +268,8 @@ def _candidates(answers: pl.DataFrame) -> pl.DataFrame:
         "response_idx",
         "draw",
         "reward",
+        "own",
+        "other",
         "complete",
         row=pl.int_range(pl.len(), dtype=pl.UInt32),
         prompt=pl.col("prompt_id").rle_id(),
@@ -261,24 +284,30 @@ def _candidates(answers: pl.DataFrame) -> pl.DataFrame:
         .group_by("text", maintain_order=True)
         .agg(
             pl.col("prompt", "draw", "row").first(),
-            pl.col("complete").all(),
+            pl.col("own", "other", "complete").all(),
             # A plain mean of equal rewards can differ from them in the last bit, which would turn a tie into a pair.
             reward=lowest + (pl.col("reward") - lowest).mean(),
         )
     )
-    columns = ("prompt", "draw", "row", "reward", "complete")
+    columns = ("prompt", "draw", "row", "reward", "own", "other", "complete")
     return pl.concat([rows.filter(~repeated).select(columns), merged.select(columns)])
 
 
-def _verdicts(ranked: pl.DataFrame, answers: pl.DataFrame, choice: PairChoice, rules: int) -> pl.DataFrame:
+def _verdicts(
+    ranked: pl.DataFrame, answers: pl.DataFrame, choice: PairChoice, rules: int, contrast: bool
+) -> pl.DataFrame:
     """`ranked` with `prompt_id`, indices and texts in the place of rows, and a `reason` if there is no pair."""
     best, high, low = pl.col("best"), pl.col("score_chosen"), pl.col("score_rejected")
     least, gap = pl.lit(choice.min_chosen, dtype=pl.Float64), high - low
     reason = (
         pl.when(pl.col("texts") == 1)
         .then(pl.lit(ONE_DISTINCT))
+        .when(best.is_null())
+        .then(pl.lit(NO_SCORED))
+        .when(low.is_null())
+        .then(pl.lit(NO_CONTRAST))
         .when(best - low <= noise(best, low, rules))
-        .then(pl.lit(ALL_EQUAL))
+        .then(pl.lit(NOT_WORSE if contrast else ALL_EQUAL))
         .when(high.is_null() | (gap <= noise(high, low, rules)))
         .then(pl.lit(BEST_INCOMPLETE))
         .when(least - high > noise(high, high, rules))
@@ -298,7 +327,9 @@ def _verdicts(ranked: pl.DataFrame, answers: pl.DataFrame, choice: PairChoice, r
         "score_chosen",
         "score_rejected",
         "reason",
-        prompt_id=answers["prompt_id"].gather(rejected),
+        *([answers["solver"].gather(chosen).alias("chosen_model")] if contrast else []),
+        *([answers["solver"].gather(rejected).alias("rejected_model")] if contrast else []),
+        prompt_id=answers["prompt_id"].gather(ranked["row"]),
         chosen_idx=answers["response_idx"].gather(chosen),
         rejected_idx=answers["response_idx"].gather(rejected),
         chosen=answers["response"].gather(chosen),
@@ -324,7 +355,9 @@ def _preferences(
             iteration=pl.lit(iteration),
         )
     )
-    return _in_order(conform(preferences.collect(engine="streaming"), PREFERENCES))
+    table = _in_order(conform(preferences.collect(engine="streaming"), PREFERENCES))
+    has_several = (table["prompt_id"] == table["prompt_id"].shift()).any()
+    return table.sort(ORDER["preferences"]) if has_several else table
 
 
 def one_answer(text: pl.Expr) -> pl.Expr:

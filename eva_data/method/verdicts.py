@@ -89,11 +89,15 @@ def merge(
 
     A decided pair has `verdict_by` human. If people prefer the other response, the sides of the pair are swapped
     together with their scores, so `score_chosen` may then be the lower score. A pair that people reject becomes a row
-    of `rejects` with stage review. `spare` holds pairs that the build rejected, as PREFERENCES; if people prefer a
-    response of such a pair, it becomes a pair and leaves `rejects`. All other pairs stay as they are.
+    of `rejects` with stage review; if the prompt is bad, all its pairs do. `spare` holds pairs that the build rejected,
+    as PREFERENCES; if people prefer a response of such a pair, it becomes a pair and leaves `rejects`. All other pairs
+    stay as they are.
     """
     decided = decide(reviews).drop("prompt_id")
     judged = pairs.join(decided, on="pair_id", how="left", maintain_order="left")
+    # A bad prompt has no good pair, whichever of its pairs people saw.
+    bad = pl.col("reason").filter("bad_prompt").min().over("prompt_id")
+    judged = judged.with_columns(reason=pl.coalesce("reason", bad))
     rescued = spare.join(decided.filter(pl.col("preferred_idx").is_not_null()), on="pair_id", how="inner")
     settled = pl.concat([judged.filter(pl.col("reason").is_null()), rescued])
     refused = judged.filter(pl.col("reason").is_not_null()).with_columns(
@@ -113,7 +117,7 @@ def _sided(settled: pl.DataFrame) -> pl.DataFrame:
     swapped = pl.col("preferred_idx").eq_missing(pl.col("rejected_idx"))
     sides = [
         pl.when(swapped).then(pattern.format(other)).otherwise(pattern.format(side)).alias(pattern.format(side))
-        for pattern in ("{}", "score_{}", "{}_idx")
+        for pattern in ("{}", "score_{}", "{}_idx", "{}_model")
         for side, other in zip(_SIDES, reversed(_SIDES), strict=True)
     ]
     by_people = pl.when(pl.col("preferred_idx").is_not_null()).then(_BY_PERSON).otherwise("verdict_by")

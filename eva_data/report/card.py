@@ -30,8 +30,10 @@ from eva_data.report.distributions import shift
 from eva_data.report.examples import examples
 from eva_data.report.figures import dollars
 from eva_data.report.measures.consensus import interval, precision_of, span
+from eva_data.report.measures.contrast import contrasts
 from eva_data.report.measures.evaluated import card_rows
 from eva_data.report.measures.languages import languages
+from eva_data.report.measures.lengths import length_rows
 from eva_data.report.measures.ratings import rating_summary
 from eva_data.report.pictures import ROLES
 from eva_data.report.plots import plot_names
@@ -120,6 +122,8 @@ def dataset_card(
             contaminated=numbers.contaminated(store, iterations),
             models=_models(manifests),
             sources=numbers.sources(store, iterations),
+            adjusted=length_rows(manifests),
+            contrasts=contrasts(store, iterations),
             lengths=numbers.lengths(store, example_of) if example_of else None,
             medians={(row["what"], row["iteration"]): row["median"] for row in shift(store, iterations).to_dicts()},
             off_policy=numbers.pairs_where(store, iterations, ~pl.col("on_policy")),

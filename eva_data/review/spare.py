@@ -9,7 +9,9 @@ import polars as pl
 
 from eva_data.config import Config, TableModel
 from eva_data.dataset.store import Store
+from eva_data.iteration.stages import recorded_fit
 from eva_data.method.pair import ALL_EQUAL, BELOW_MARGIN, BEST_TOO_LOW, pair
+from eva_data.method.signals.lengths import length_adjusted
 from eva_data.tables.ids import uniform_draw
 from eva_data.tables.schemas import PREFERENCES, conform
 
@@ -22,7 +24,9 @@ def spare_pairs(built: Store, config: Config, iteration: int) -> pl.DataFrame:
     choose is chosen, and a prompt without such a text is left out.
     """
     rejects = built.scan("rejects", iteration).filter(pl.col("stage") == "pair").collect()
-    answers = built.scan("responses", iteration).filter(pl.col("stage") == "respond").collect()
+    fit = recorded_fit(built.manifest(iteration).lengths.get("respond"))
+    given = built.scan("responses", iteration).filter(pl.col("stage").is_in(["respond", "contrast"]))
+    answers = length_adjusted(given, fit, seed=config.seed).collect()
     low = rejects.filter(pl.col("reason").is_in([BELOW_MARGIN, BEST_TOO_LOW])).select("prompt_id")
     equal = rejects.filter(pl.col("reason") == ALL_EQUAL).select("prompt_id")
     drawn = uniform_draw(pl.col("response"), seed=config.seed, stage="review", iteration=iteration)
@@ -51,12 +55,13 @@ def _pairs(built: Store, config: Config, iteration: int, answers: pl.DataFrame) 
         seed=config.seed,
         iteration=iteration,
         on_policy=not (isinstance(config.solver, TableModel) and iteration < config.first_answered),
+        contrast=built.manifest(iteration).models.contrast is not None,
         rules=built.manifest(iteration).rules,
     ).preferences
 
 
 def _with_scores(pairs: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
-    """The pairs with the real rewards of their answers."""
+    """The pairs with the rewards of their answers in the place of the draws."""
     for side in ("chosen", "rejected"):
         rewards = answers.select("prompt_id", pl.col("response_idx").alias(f"{side}_idx"), real="reward")
         pairs = (

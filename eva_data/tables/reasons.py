@@ -115,6 +115,9 @@ REASONS: Mapping[str, str] = {
     "below_margin": "The rewards of the best and the worst response differ by less than `pair.margin`.",
     "best_below_min_chosen": "The reward of the best response is below `pair.min_chosen`.",
     "length_gap": "Every pair that would do has lengths that differ by more than `pair.max_length_gap`.",
+    "no_contrast_response": "The model of `contrast` gave no usable response to the prompt.",
+    "contrast_not_worse": "No response of the solver has a higher reward than one of the model of `contrast`.",
+    "near_identical": "Every pair that would do has two texts that are more similar than `pair.max_similarity`.",
     "fewer_below": "Fewer responses than `pair.below` are worse than the best one.",
     # A review.
     "reviewers_disagree": "As many reviewers say one thing as another; the counts follow.",

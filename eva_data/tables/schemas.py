@@ -41,6 +41,11 @@ READ_ANSWERS = {
     "known_answer": pl.String,  # of the prompt, an anchor; null if it has none
 }
 
+PAIR_MODELS = {
+    "chosen_model": pl.String,  # fingerprint of the model that gave it; null without a contrast, as the next
+    "rejected_model": pl.String,
+}
+
 _METRIC_TYPES = dict.fromkeys(METRICS, pl.Float64) | OWN_METRIC
 
 
@@ -120,7 +125,8 @@ INFORMATIVENESS = _schema(
 RESPONSES = _schema(
     {
         "prompt_id": pl.String,
-        "response_idx": pl.Int32,  # 0 ... n - 1; in stage rewrite, the index of the original response
+        # 0 ... n - 1; the contrast's go on from there; in stage rewrite, the index of the original response
+        "response_idx": pl.Int32,
         "response": pl.String,  # null if the call failed
         "reward": pl.Float64,  # null if it could not be scored
         "reward_model": pl.String,
@@ -129,7 +135,7 @@ RESPONSES = _schema(
         "prompt_tokens": pl.Int32,
         "completion_tokens": pl.Int32,
         "solver": pl.String,
-        "stage": pl.String,  # estimate | respond | rewrite (of a pair's chosen response)
+        "stage": pl.String,  # estimate | respond | contrast (of a weaker model) | rewrite (of a pair's chosen one)
         "reused": pl.Boolean,  # copied from the estimate stage, not generated again
         "iteration": pl.Int32,
     }
@@ -154,17 +160,21 @@ PREFERENCES = _schema(
         **_METRIC_TYPES,
         "chosen_idx": pl.Int32,
         "rejected_idx": pl.Int32,
-        "on_policy": pl.Boolean,  # false if the responses came from a table
+        **PAIR_MODELS,
+        "on_policy": pl.Boolean,  # false if a response came from a table or from another model than the solver
         "rewritten": pl.Boolean,  # a response of stage rewrite took the place of its original
         "verdict_by": pl.String,  # reward | human
         "iteration": pl.Int32,
     }
 )
-"""One row per preference pair, ordered by `prompt_id`; TRL trains on it as it is."""
+"""One row per preference pair, ordered by (`prompt_id`, `pair_id`); TRL trains on it as it is.
+
+A prompt has more than one pair only by the rule `ranked`.
+"""
 
 REJECTS = _schema(
     {
-        "stage": pl.String,  # seeds | estimate | evolve | mix | respond | reward | pair | rewrite | review
+        "stage": pl.String,  # seeds | estimate | evolve | mix | respond | contrast | reward | pair | rewrite | review
         "reason": pl.String,
         "prompt_id": pl.String,  # null if there is no prompt to identify
         "duplicate_of": pl.String,
@@ -263,7 +273,7 @@ TABLES: Mapping[str, pl.Schema] = {
 
 LATER: Mapping[str, frozenset[str]] = {
     "informativeness": frozenset([*metrics.LATER, *OWN_METRIC, *VOTES]),
-    "preferences": frozenset([*metrics.LATER, *OWN_METRIC]),
+    "preferences": frozenset([*metrics.LATER, *OWN_METRIC, *PAIR_MODELS]),
     "responses": frozenset(READ_ANSWERS),
     **dict.fromkeys(("evolutions", "prompts"), frozenset(CARRIED)),
     "reviews": frozenset({"votes"}),
@@ -272,7 +282,7 @@ LATER: Mapping[str, frozenset[str]] = {
 it holds only nulls, as the files of earlier releases do."""
 
 ORDER: Mapping[str, tuple[str, ...]] = {
-    "preferences": ("prompt_id",),
+    "preferences": ("prompt_id", "pair_id"),
     "prompts": ("prompt_id",),
     "evolutions": ("chain_id", "step", "candidate"),
     "informativeness": ("stage", "prompt_id"),

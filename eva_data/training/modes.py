@@ -32,8 +32,11 @@ OFFLINE_ONLY: Mapping[str, str] = {
     "mix": "online, the recipe's `from_buffer` says how much of a batch is evolved",
     "evolve.evolutions": "online, the recipe's `n_new` says how many rewrites a prompt gets",
     "estimate.source": "online, every step has responses of the present model",
+    "estimate.adjust_length": "online, the trainer pairs the responses of every step itself",
     "pair.rule": "online, the trainer pairs the responses of every step itself",
     "pair.below": "online, the trainer pairs the responses of every step itself",
+    "pair.per_prompt": "online, the trainer pairs the responses of every step itself",
+    "pair.max_similarity": "online, the trainer pairs the responses of every step itself",
     "pair.max_length_gap": "online, the trainer pairs the responses of every step itself",
     "pair.rewrite": "online, the model is trained on its own responses",
     "pair.rewrite_length": "online, the model is trained on its own responses",
@@ -50,6 +53,10 @@ def refuse_unknown_online(config: Config) -> None:
         raise ConfigError(
             "`evolve.method: environment` and `reward.answers: carried` need the columns in which prompts carry their "
             "answers, and a trainer is given only the text of a prompt: use `eva-data run` for an environment"
+        )
+    if config.contrast is not None:
+        raise ConfigError(
+            "`contrast` is set, and online, the model is trained on its own responses: take it out of eva.yaml"
         )
     found = [
         f"`{key}` is {value!r}, and {OFFLINE_ONLY.get(key) or OFFLINE_ONLY.get(key.partition('.')[0], _NO_USE)}"

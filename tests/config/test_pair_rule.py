@@ -24,6 +24,9 @@ BASE = {
         ),
         ({"below": 2}, r"`pair\.below` is for `rule: best_below`, and the rule is best_worst: leave it out"),
         ({"max_length_gap": 1.5}, r"max_length_gap"),
+        ({"per_prompt": 2}, r"`pair\.per_prompt` is for `rule: ranked`, and the rule is best_worst: leave it out"),
+        ({"rule": "ranked", "rewrite": True}, r"`pair\.rewrite` rewrites the best response alone"),
+        ({"max_similarity": 1.0}, r"max_similarity"),
     ],
 )
 def test_a_key_that_nothing_would_read_is_refused(pair: dict[str, object], said: str) -> None:
@@ -32,5 +35,44 @@ def test_a_key_that_nothing_would_read_is_refused(pair: dict[str, object], said:
 
 
 def test_each_rule_with_what_it_reads() -> None:
-    for pair in ({"rule": "margin", "margin": 0.1}, {"rule": "best_below", "below": 3}, {"rule": "best_random"}):
+    for pair in (
+        {"rule": "margin", "margin": 0.1},
+        {"rule": "best_below", "below": 3},
+        {"rule": "best_random"},
+        {"rule": "ranked"},
+    ):
         assert parse_config(BASE | {"pair": pair}, "eva.yaml").pair.rule == pair["rule"]
+
+
+MODEL = {"backend": "transformers", "model": "weaker"}
+
+
+def test_a_contrast_stands_beside_the_solver_or_in_it() -> None:
+    beside = parse_config(BASE | {"contrast": MODEL}, "eva.yaml")
+    inside = parse_config(BASE | {"solver": BASE["solver"] | {"contrast": {"model": "weaker"}}}, "eva.yaml")  # type: ignore[operator]
+    assert beside == inside
+    with pytest.raises(ConfigError, match=r"`contrast` and `solver\.contrast` mean the same: say it once"):
+        parse_config(BASE | {"contrast": MODEL, "solver": {"model": "m", "contrast": MODEL}}, "eva.yaml")
+
+
+CLASSIFIER = {"backend": "classifier", "model": "r"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"contrast": MODEL, "reward": CLASSIFIER, "estimate": {"adjust_length": True}},
+            r"`estimate\.adjust_length` compares",
+        ),
+        ({"contrast": MODEL, "reward": {"backend": "consensus"}}, r"`contrast` needs a reward that scores a response"),
+        ({"estimate": {"adjust_length": True}}, r"a verifier or a consensus says what is right, long or short"),
+        (
+            {"reward": CLASSIFIER, "estimate": {"adjust_length": True}, "pair": {"rewrite": True}},
+            r"turn one of the two off",
+        ),
+    ],
+)
+def test_what_compares_other_responses_is_refused(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse_config(BASE | settings, "eva.yaml")

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from misbehaving import Misbehaving, Seen
-from sandbox_runs import eva, tables
+from sandbox_runs import eva, eva_here, tables
 from tiny import save_reward_model
 
 pytestmark = pytest.mark.slow
@@ -37,6 +37,8 @@ def test_a_judge_and_a_reward_model_are_averaged_by_constants_of_the_first_itera
             f"solver: {{backend: api, model: tiny, base_url: '{solver.url}', responses: 3}}\n"
             f"creator: {{backend: api, model: tiny, revision: creator, base_url: '{creator.url}'}}\n"
             "evolve: {near_duplicate: null, min_chars: 1}\n"
+            "estimate: {adjust_length: true}\n"
+            "pair: {rule: ranked}\n"
             "reward:\n"
             "  backend: several\n"
             "  rewards:\n"
@@ -58,6 +60,11 @@ def test_a_judge_and_a_reward_model_are_averaged_by_constants_of_the_first_itera
     assert unrated.height == responses["reward"].null_count()
     assert unrated["reason"].str.contains(r"^unscored_by: judge:.*: unparsable: the last line is no rating$").all()
     assert unrated["text"].str.contains("[the judge] It is what it is.", literal=True).all()
+    # Both stages have an adjustment for length, which their rewards determine.
+    assert [sorted(each["lengths"]) for each in (first, second)] == [["respond"], ["estimate", "respond"]]
+    for number in (1, 2):
+        verified = eva_here(folder, "verify", "--iter", str(number), settings=("--config", str(tmp_path / "eva.yaml")))
+        assert verified.returncode == 0, verified.stdout
 
 
 def judged_by(server: Misbehaving, folder: Path) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from eva_data.method.choice import similarity
 from eva_data.method.pair import Paired, pair
 from eva_data.tables.schemas import INFORMATIVENESS, PROMPTS, RESPONSES, conform
 
@@ -159,3 +160,113 @@ def test_a_wider_bound_never_gives_a_smaller_difference_or_fewer_pairs(prompts: 
                 other = wide[prompt]
                 assert isinstance(other, tuple)
                 assert other[0] - other[1] >= pair_of[0] - pair_of[1] - 1e-9
+
+
+def test_ranked_pairs_share_no_response_and_the_widest_goes_first() -> None:
+    five = [("nine", 9.0), ("seven", 7.0), ("six...", 6.0), ("four", 4.0), ("half", 0.5)]
+
+    def pairs(**rule: object) -> list[tuple[float, float]]:
+        found = _pair({"p": five}, rule="ranked", **rule).preferences
+        assert found["pair_id"].is_unique().all() and found["pair_id"].is_sorted()
+        return sorted(found.select("score_chosen", "score_rejected").rows(), reverse=True)
+
+    assert pairs(per_prompt=1) == [(9.0, 0.5)]
+    assert pairs(per_prompt=2) == [(9.0, 0.5), (7.0, 4.0)]
+    # Of six and nothing, no pair is left.
+    assert pairs() == [(9.0, 0.5), (7.0, 4.0)]
+    assert pairs(margin=4.0) == [(9.0, 0.5)]
+
+
+LONG = "A river flows from the hills to the sea, and on its way it passes three towns and a mill."
+
+
+def test_two_texts_that_barely_differ_are_no_pair() -> None:
+    # 89 characters each, of which 88 are in both: similarity 2 * 88 / 178 = .989.
+    answers = [(LONG, 9.0), (LONG.replace("three", "thre\n e"), 5.0), (LONG.replace("sea", "set"), 1.0), ("None.", 3.0)]
+    assert _scores(_pair({"p": answers})) == {"p": (9.0, 1.0)}
+    assert _scores(_pair({"p": answers}, max_similarity=0.99)) == {"p": (9.0, 1.0)}
+    assert _scores(_pair({"p": answers}, max_similarity=0.98)) == {"p": (9.0, 3.0)}
+    assert _scores(_pair({"p": answers[:3]}, max_similarity=0.98)) == {"p": "near_identical"}
+    assert _scores(_pair({"p": answers[:3]}, max_similarity=0.98, max_length_gap=0.0)) == {"p": "near_identical"}
+
+
+def test_similarity_counts_the_characters_that_one_text_has_to_itself() -> None:
+    one = pl.Series(["abcd", "a  b\nc", "", "abc", "abcdefgh"])
+    other = pl.Series(["abxd", "a b c", "", "xyz", "abcdefgz"])
+    # Two of eight characters; white space alone; no characters; nothing in common; two of sixteen.
+    assert similarity(one, other).to_list() == [0.75, 1.0, 1.0, 0.0, 0.875]
+    assert similarity(one, other, least=0.8).to_list() == [0.0, 1.0, 1.0, 0.0, 0.875]
+
+
+@given(
+    rewards=st.lists(st.integers(0, 5), min_size=2, max_size=9),
+    per_prompt=st.sampled_from([None, 1, 2]),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=30, deadline=None)
+def test_ranked_uses_every_response_at_most_once_and_begins_with_the_plain_pair(
+    rewards: list[int], per_prompt: int | None, seed: int
+) -> None:
+    prompts = {"p": [(f"text {number}", float(reward)) for number, reward in enumerate(rewards)]}
+    ranked = _pair(prompts, rule="ranked", per_prompt=per_prompt, seed=seed).preferences
+    plain = _pair(prompts, seed=seed).preferences
+    used = [*ranked["chosen_idx"], *ranked["rejected_idx"]]
+    assert len(used) == len(set(used)) and (ranked["score_chosen"] > ranked["score_rejected"]).all()
+    assert plain.join(ranked, on="pair_id", how="anti").is_empty()
+    assert ranked.height <= (per_prompt or len(rewards) // 2)
+
+
+def _of_two(own: list[Answer], other: list[Answer], **rule: object) -> Paired:
+    """The pairs of one prompt, of which a weaker model gave the `other` responses."""
+    rows = [
+        ("p", number, text, reward, "length" if text.endswith("...") else "stop", stage, f"the {stage} model")
+        for number, (stage, (text, reward)) in enumerate(
+            [*(("respond", answer) for answer in own), *(("contrast", answer) for answer in other)]
+        )
+    ]
+    columns = ["prompt_id", "response_idx", "response", "reward", "finish_reason", "stage", "solver"]
+    responses = conform(pl.DataFrame(rows, columns, orient="row"), RESPONSES)
+    asked = pl.DataFrame({"prompt_id": ["p"], "prompt": [[{"role": "user", "content": "ask p"}]]})
+    return pair(
+        conform(asked, PROMPTS).lazy(),
+        responses.lazy(),
+        pl.LazyFrame(schema=INFORMATIVENESS),
+        **({"seed": 1, "iteration": 1, "on_policy": True, "contrast": True} | rule),  # type: ignore[arg-type]
+    )
+
+
+def test_with_a_contrast_only_the_solver_is_chosen_and_only_the_weaker_model_rejected() -> None:
+    own, other = [("nine", 9.0), ("two", 2.0)], [("ten", 10.0), ("five", 5.0), ("four", 4.0)]
+    found = _of_two(own, other).preferences
+    shown = [
+        "chosen_idx",
+        "rejected_idx",
+        "score_chosen",
+        "score_rejected",
+        "chosen_model",
+        "rejected_model",
+        "on_policy",
+    ]
+    assert found.select(shown).rows() == [(0, 4, 9.0, 4.0, "the respond model", "the contrast model", False)]
+    assert _scores(_of_two(own, other, rule="best_below")) == {"p": (9.0, 5.0)}
+    assert _scores(_of_two([*own, ("six", 6.0)], other, rule="ranked")).keys() == {"p"}
+    # Without it, the weaker model's responses are not there.
+    alone = _of_two(own, other, contrast=False).preferences
+    assert alone.select(shown).rows() == [(0, 1, 9.0, 2.0, None, None, True)]
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "reason"),
+    [
+        ([("one", 1.0)], [("two", 2.0), ("three", 3.0)], "contrast_not_worse"),
+        ([("one", 1.0)], [("also one", 1.0)], "contrast_not_worse"),
+        ([("one", 1.0), ("two", 2.0)], [], "no_contrast_response"),
+        ([], [("one", 1.0), ("two", 2.0)], "no_scored_response"),
+        ([("same", 2.0)], [("same", 1.0)], "one_distinct_response"),
+        # What both say is neither's.
+        ([("same", 2.0), ("one", 1.0)], [("same", 2.0)], "no_contrast_response"),
+        ([("cut...", 9.0)], [("one", 1.0)], "best_is_truncated_or_empty"),
+    ],
+)
+def test_why_a_prompt_has_no_pair_with_a_contrast(own: list[Answer], other: list[Answer], reason: str) -> None:
+    assert _scores(_of_two(own, other)) == {"p": reason}

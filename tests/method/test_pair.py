@@ -179,6 +179,8 @@ def test_the_best_and_the_worst_response_are_a_pair() -> None:
             "custom_metric": [None],
             "chosen_idx": [2],
             "rejected_idx": [1],
+            "chosen_model": [None],
+            "rejected_model": [None],
             "on_policy": [True],
             "rewritten": [False],
             "verdict_by": ["reward"],

@@ -43,6 +43,7 @@ OTHERS: dict[str, Any] = {
     "mix.shortfall": "error",
     "pair.margin": 0.5,
     "pair.min_chosen": 0.5,
+    "pair.max_similarity": 0.5,
     "pair.rewrite_length": 0.5,
     "train.recipe": "sandbox_rloo",
     "train.mode": "scratch",
@@ -58,6 +59,8 @@ WITH = {
     "sample.agreement_band": ["reward={backend: consensus, equal: number}"],
     "evolve.only_own": ["evolve.strategies=[{name: own, template: 'Own {prompt}'}]"],
     "pair.below": ["pair.rule=best_below"],
+    "pair.per_prompt": ["pair.rule=ranked"],
+    "estimate.adjust_length": ["reward={backend: classifier, model: m}"],
 }
 """Key -> the settings without which it is refused in every mode."""
 
@@ -90,7 +93,7 @@ def test_every_key_is_taken_or_refused_by_name(key: str, algorithm: str, tmp_pat
     config = with_other_value(key).model_copy(update={"folder": tmp_path / "data"})
     block, _, name = key.partition(".")
     if name not in TAKEN[block]:
-        named = "pair.rule" if key == "pair.below" else key
+        named = "pair.rule" if key in ("pair.below", "pair.per_prompt") else key
         with pytest.raises(ConfigError, match=rf"`{named}` is .*: take it out of eva\.yaml"):
             online_config(config, algorithm, static=False)
         return
@@ -202,3 +205,8 @@ def test_what_needs_the_columns_of_an_environment_is_refused(key: str) -> None:
     }
     with pytest.raises(ConfigError, match="a trainer is given only the text of a prompt: use `eva-data run`"):
         refuse_unknown_online(parse_config(settings, "the test"))
+
+
+def test_online_nobody_answers_beside_the_model_in_training() -> None:
+    with pytest.raises(ConfigError, match=r"`contrast` is set, and online, the model is trained on its own responses"):
+        refuse_unknown_online(load_config(None, ["contrast.model=sandbox-steps"], online=True))

@@ -245,7 +245,11 @@ def print_lineages(store: Store, iteration: int, rows: int, *, full: bool = Fals
     """
     console = Terminal()
     store.manifest(iteration)
-    pairs = store.scan("preferences", iteration).sort("a_min", "prompt_id", descending=[True, False]).collect()
+    pairs = (
+        store.scan("preferences", iteration)
+        .sort("a_min", "prompt_id", "pair_id", descending=[True, False, False])
+        .collect()
+    )
     if pairs.is_empty():
         console.print(f"Iteration {iteration} has no pairs; see its `rejects` for the reasons.")
     evolved = pairs.filter(pl.col("mix_role") == "evolved")

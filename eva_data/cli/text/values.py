@@ -104,7 +104,11 @@ def consensus_values(store: Store, iteration: int) -> dict[str, Any] | None:
 def lineage_values(store: Store, iteration: int, rows: int) -> list[dict[str, Any]]:
     """The most informative pairs of an iteration with their ancestors and responses."""
     store.manifest(iteration)
-    pairs = store.scan("preferences", iteration).sort("a_min", "prompt_id", descending=[True, False]).collect()
+    pairs = (
+        store.scan("preferences", iteration)
+        .sort("a_min", "prompt_id", "pair_id", descending=[True, False, False])
+        .collect()
+    )
     evolved = pairs.filter(pl.col("mix_role") == "evolved")
     chosen = (evolved if evolved.height else pairs).head(rows)
     known = relatives(store, iteration, chosen["root_id"])

@@ -31,7 +31,7 @@ _BATCH = 8
 
 
 def measure(run: Run, theta: int) -> Moved:
-    """Measure theta_t against the model before it, on the pairs of iteration t, and against theta_0.
+    """Measure theta_t against the model before it, on a pair of each prompt of iteration t, and against theta_0.
 
     The prompts are those of the first set of the settings, or else the prompts of iteration t. The models run by
     transformers in a process of their own, on the device on which theta_t is trained. Raise the errors of `run_job`.
@@ -40,6 +40,7 @@ def measure(run: Run, theta: int) -> Moved:
     ours, before = solver_of(plain, theta + 1), solver_of(plain, theta)
     initial = solver_of(plain, run.config.first_answered)
     pairs = _drawn(run, theta, run.store.scan("preferences", theta).select("prompt_id", "prompt", "chosen"), MOST_PAIRS)
+    pairs = pairs.unique("prompt_id", keep="first", maintain_order=True)
     prompts, asked = _prompts(run, theta)
     rows = pl.concat(
         [pairs, prompts.select("prompt_id", "prompt", chosen=pl.lit(None, dtype=MESSAGES))], how="vertical"

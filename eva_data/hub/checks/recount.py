@@ -67,7 +67,7 @@ def _flow(stage: str, tables: Tables) -> dict[str, int]:
     def asked(stage: str) -> pl.DataFrame:
         return responses.filter((pl.col("stage") == stage) & ~pl.col("reused"))
 
-    if stage in ("respond", "estimate"):
+    if stage in ("respond", "estimate", "contrast"):
         return {"rows_out": asked(stage)["prompt_id"].n_unique(), "rejected": rejected(stage)}
     if stage.startswith("reward"):
         rewards = (asked(stage[8:-1]) if stage.endswith(")") else responses)["reward"]
@@ -85,7 +85,8 @@ def _flow(stage: str, tables: Tables) -> dict[str, int]:
         by_status = {key: evolutions.filter(pl.col("status") == name).height for key, name in names.items()}
         return {"rows_in": evolutions.height} | by_status
     if stage == "pair":
-        return {"rows_in": tables["prompts"].height, "rows_out": preferences.height, "rejected": rejected("pair")}
+        paired = preferences["prompt_id"].n_unique()
+        return {"rows_in": tables["prompts"].height, "rows_out": paired, "rejected": rejected("pair")}
     if stage == "rewrite":
         return {"rows_in": preferences.height, "rows_out": asked(stage).height, "rejected": rejected(stage)}
     if stage == "pair (rewrite)":
@@ -102,8 +103,10 @@ def _models(manifest: Manifest, tables: Tables) -> list[str]:
         "evolutions.creator": (tables["evolutions"]["creator"], models.creator),
         "prompts.creator": (tables["prompts"].filter(here)["creator"], models.creator),
     }
+    of_contrast = pl.col("stage") == "contrast"
+    columns["responses.solver (contrast)"] = (tables["responses"].filter(of_contrast)["solver"], models.contrast)
     if not of_table:
-        solvers = tables["responses"]["solver"]
+        solvers = tables["responses"].filter(~of_contrast)["solver"]
         # The solver of an online run changes with every step.
         columns["responses.solver"] = (
             solvers if manifest.online is None else solvers.str.replace(r"-\d+$", ""),

@@ -20,6 +20,7 @@ from eva_data.dataset.staleness import config_of
 from eva_data.dataset.store import Store
 from eva_data.errors import EvaError
 from eva_data.evolve.candidates import wrongly_judged
+from eva_data.hub.checks.lengths_again import lengths_again
 from eva_data.iteration.create import judged_again
 from eva_data.iteration.run import Run
 from eva_data.iteration.stages import (
@@ -29,6 +30,7 @@ from eva_data.iteration.stages import (
     estimate_and_sample,
     good_prompts,
     mix_prompts,
+    recorded_fit,
     uses_topics,
 )
 from eva_data.iteration.stale import changes
@@ -65,6 +67,7 @@ def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame
     config = config_of(manifest)
     found = _replay_creator(store, manifest, config, tables, seeds) if iteration > 1 else []
     answers = tables["responses"].filter(pl.col("stage") == "respond")
+    contrast = tables["responses"].filter(pl.col("stage") == "contrast")
     solver = config.model_solver if iteration >= config.first_answered else config.solver
     assert solver is not None
     with_bar = manifest.online is not None and manifest.rules >= UNSOLVED_ONLINE_SINCE
@@ -75,6 +78,8 @@ def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame
         answers,
         n=solver.responses,
         on_policy=not isinstance(solver, TableModel),
+        lengths=recorded_fit(manifest.lengths.get("respond")),
+        contrast=contrast if manifest.models.contrast is not None else None,
         bar=bar_online(config, tables["prompts"], answers) if with_bar else None,
         band=config.sample.band if manifest.online is not None else None,
         rules=manifest.rules,
@@ -88,6 +93,7 @@ def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame
         *compare("informativeness", informative, paired.informativeness),
         *compare("preferences", tables["preferences"], pairs),
         *compare("rejects", pair_rejects, paired.rejects),
+        *lengths_again(manifest, config, "respond", answers, paired.lengths),
     ]
 
 
@@ -200,6 +206,7 @@ def _replay_creator(
         counted,
         solver.responses,
         best_rewards(store, 1),
+        lengths=recorded_fit(manifest.lengths.get("estimate")),
         topics=tables["topics"] if uses_topics(config) else None,
         rules=manifest.rules,
     )
@@ -210,6 +217,7 @@ def _replay_creator(
         first = next_in_line(drawn.lazy(), after=0, count=evolved)["prompt_id"]
         drawn = drawn.with_columns(selected=pl.col("prompt_id").is_in(first.implode()))
     problems = compare("informativeness", estimated, drawn)
+    problems += lengths_again(manifest, config, "estimate", counted)
     chains = tables["evolutions"].select("chain_id").unique()
     astray = chains.join(drawn.filter("selected"), left_on="chain_id", right_on="prompt_id", how="anti")
     if astray.height:

@@ -16,6 +16,8 @@ WORDS = {
     "respond": "the solver answers the new prompts",
     "reward": "answers are scored",
     "reward (respond)": "these answers are scored",
+    "contrast": "a weaker model answers all prompts",
+    "reward (contrast)": "its answers are scored",
     "pair": "best and worst answers make pairs",
     "rewrite": "the solver rewrites chosen answers",
     "reward (rewrite)": "the rewritten answers are scored",

@@ -80,7 +80,8 @@ def _length_of(store: Store, iteration: int) -> list[Part]:
             Alarm(
                 f"The chosen answer is the longer one in {100 * found.chosen_longer:.0f} % of the pairs of iteration "
                 f"{iteration}: what is trained on them may learn length rather than quality. "
-                "`pair.max_length_gap` takes pairs of similar length."
+                "`estimate.adjust_length` takes off what the reward gives for length, and `pair.max_length_gap` takes "
+                "pairs of similar length."
             )
         )
     return parts

@@ -68,7 +68,7 @@ def depths(store: Store, iterations: Sequence[int], metric: str) -> pl.DataFrame
 def _gained(store: Store, iteration: int, by: str, metric: str, which: pl.Expr) -> pl.LazyFrame:
     """Per value of `by`: prompts of X_t, measured prompts, the mean metric, and pairs."""
     measured = store.scan("informativeness", iteration).filter(pl.col("stage") == "respond")
-    paired = store.scan("preferences", iteration).select("prompt_id", paired=pl.lit(True))
+    paired = store.scan("preferences", iteration).group_by("prompt_id").agg(paired=pl.len())
     return (
         store.scan("prompts", iteration)
         .filter(which)
@@ -80,7 +80,7 @@ def _gained(store: Store, iteration: int, by: str, metric: str, which: pl.Expr) 
             prompts=pl.len(),
             measured=pl.col("value").count(),
             mean=pl.col("value").mean(),
-            pairs=pl.col("paired").count(),
+            pairs=pl.col("paired").sum(),
         )
     )
 

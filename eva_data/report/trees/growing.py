@@ -77,7 +77,7 @@ class _Tables:
     ancestors: dict[str, dict[str, Any]] = field(default_factory=dict)
     metric: dict[str, float | None] = field(default_factory=dict)
     replies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    pairs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pairs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     reasons: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -126,7 +126,8 @@ def _read(store: Store, iteration: int, roots: pl.Series, values: pl.LazyFrame) 
     for answer in answers.sort("stage", "response_idx").collect(engine="streaming").to_dicts():
         tables.replies.setdefault(answer["prompt_id"], []).append(answer)
     paired = store.scan("preferences", iteration).filter(there).collect(engine="streaming")
-    tables.pairs = {row["prompt_id"]: row for row in paired.to_dicts()}
+    for row in paired.sort(pl.col("score_rejected") - pl.col("score_chosen"), "pair_id").to_dicts():
+        tables.pairs.setdefault(row["prompt_id"], []).append(row)
     failed = store.scan("rejects", iteration).filter(there & (pl.col("stage") != "estimate"))
     for row in failed.collect(engine="streaming").to_dicts():
         # The last stage decided.
@@ -168,17 +169,17 @@ def _node(row: Mapping[str, Any], level: int, tables: _Tables) -> Node:
     text = None if row["prompt"] is None else conversation(row["prompt"])
     common = {"text": text, "strategy": row["mutation"] or "seed", "level": level, "depth": row.get("depth", level)}
     if prompt_id in tables.prompts and "status" not in row:
-        pair = tables.pairs.get(prompt_id)
-        reason = None if pair else next(iter(tables.reasons.get(prompt_id, [])), None)
+        pairs = tables.pairs.get(prompt_id, [])
+        reason = None if pairs else next(iter(tables.reasons.get(prompt_id, [])), None)
         return Node(
             **common,
             kind=row["mix_role"],
-            outcome=PAIR if pair else kind_of(reason) if reason else UNUSED,
+            outcome=PAIR if pairs else kind_of(reason) if reason else UNUSED,
             reason=reason,
             meaning=_meaning(reason),
             metric=tables.metric.get(prompt_id),
-            replies=tuple(_replies(tables.replies.get(prompt_id, []), pair)),
-            pair=_sides(pair) if pair else (),
+            replies=tuple(_replies(tables.replies.get(prompt_id, []), pairs)),
+            pair=tuple(side for pair in pairs for side in _sides(pair)),
         )
     reason = row.get("reason")
     outcome = kind_of(reason) if reason else UNUSED if "status" in row else EARLIER
@@ -194,12 +195,12 @@ def _sides(pair: Mapping[str, Any]) -> tuple[Side, ...]:
     return tuple(Side(name, conversation(pair[name]), pair[f"score_{name}"]) for name in ("chosen", "rejected"))
 
 
-def _replies(rows: Iterable[Mapping[str, Any]], pair: Mapping[str, Any] | None) -> Iterable[ScoredAnswer]:
-    """The answers to a prompt, with their parts in the pair."""
-    sides = {} if pair is None else {pair["chosen_idx"]: "chosen", pair["rejected_idx"]: "rejected"}
+def _replies(rows: Iterable[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> Iterable[ScoredAnswer]:
+    """The answers to a prompt, with their parts in the pairs."""
+    sides = {pair[f"{side}_idx"]: (side, pair) for pair in pairs for side in ("chosen", "rejected")}
     for row in rows:
-        part = sides.get(row["response_idx"], "")
-        if part and pair is not None and row["response"] != pair[part][-1]["content"]:
+        part, pair = sides.get(row["response_idx"], ("", None))
+        if pair is not None and row["response"] != pair[part][-1]["content"]:
             # A rewritten response has the index of its original.
             part = "rewrite" if row["stage"] == "rewrite" else "original"
         yield ScoredAnswer(row["response"], row["reward"], part)

@@ -42,6 +42,7 @@ from eva_data.config.rewards import (
     Reward,
     RewardServer,
     Several,
+    Tournament,
     Verifier,
 )
 from eva_data.config.stages import (
@@ -112,6 +113,7 @@ __all__ = [
     "Solver",
     "Strategy",
     "TableModel",
+    "Tournament",
     "Train",
     "TransformersModel",
     "Verifier",

@@ -139,6 +139,38 @@ class Judge(Settings):
         return self
 
 
+class Tournament(Settings):
+    """Language models compare the responses to a prompt two by two, in both orders; the reward is the strength of a
+    response by Bradley and Terry's model, as log odds against the mean of the prompt's responses."""
+
+    backend: Literal["tournament"]
+    judges: tuple[Model, ...] = Field(min_length=1)
+    """The models that compare: blocks like `solver`. All their verdicts count alike."""
+    schedule: Literal["swiss", "round_robin"] = "swiss"
+    """Who meets whom. `round_robin`: every two responses. `swiss`: responses with equal points, for `rounds` rounds."""
+    rounds: int = Field(3, ge=1)
+    """Rounds of `swiss`. Each response is compared at most once in a round."""
+    template: str | None = None
+    """The question to the judges. It holds `{prompt}`, `{first}` and `{second}`. It must ask for `Verdict: first`,
+    `Verdict: second` or `Verdict: tie` on the last line. Null takes a general question."""
+
+    @field_validator("template")
+    @classmethod
+    def _places(cls, value: str | None) -> str | None:
+        missing = [place for place in ("{prompt}", "{first}", "{second}") if value is not None and place not in value]
+        if missing:
+            raise ValueError(f"`template` lacks {' and '.join(missing)}: say where they go")
+        return value
+
+    @field_validator("judges")
+    @classmethod
+    def _different(cls, value: tuple[Model, ...]) -> tuple[Model, ...]:
+        names = [(judge.model, getattr(judge, "revision", None)) for judge in value]
+        if len(set(names)) < len(names):
+            raise ValueError("`judges` names a model twice, whose second verdict would be its first: name each once")
+        return value
+
+
 class Consensus(Settings):
     """The answer that most of the prompt's other responses give, for prompts whose right answer nobody knows."""
 
@@ -158,7 +190,7 @@ class Consensus(Settings):
     none."""
 
 
-AnyReward: TypeAlias = Verifier | Classifier | Pairwise | RewardServer | Judge | Consensus
+AnyReward: TypeAlias = Verifier | Classifier | Pairwise | RewardServer | Judge | Tournament | Consensus
 """Every block of one reward; each has a module of its `backend`'s name in `rewards/backends`."""
 REWARD_BACKENDS: tuple[str, ...] = tuple(
     get_args(block.model_fields["backend"].annotation)[0] for block in get_args(AnyReward)
@@ -179,6 +211,11 @@ class Several(Settings):
             raise ValueError(
                 "`reward.rewards` has a `consensus`, whose 0 and 1 are not averaged with other rewards: use it alone, "
                 "as `reward`"
+            )
+        if any(isinstance(reward, Tournament) for reward in self.rewards):
+            raise ValueError(
+                "`reward.rewards` has a `tournament`, whose strengths are about the responses to one prompt alone and "
+                "are not averaged with other rewards: use it alone, as `reward`"
             )
         return self
 

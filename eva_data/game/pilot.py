@@ -92,7 +92,7 @@ def _spent(run: Run) -> tuple[float, int]:
 
 def _aside(run: Run, solver: Player, creator: Player) -> Run:
     """The run with its jobs in a folder of its own, and with a ledger of its own if all models are in this process."""
-    judges = [scorer.judge.block for scorer in run.scorers if scorer.judge is not None]
+    judges = [judge.block for scorer in run.scorers for judge in scorer.asked]
     alone = not any(isinstance(block, Endpoint) for block in (solver.block, creator.block, *judges))
     ledger = pilot_ledger(run) if alone else run.ledger
     return replace(

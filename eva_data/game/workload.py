@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from eva_data.comparing.tournament import most_matches, question_of
 from eva_data.config import (
     ApiModel,
     Config,
@@ -21,6 +22,7 @@ from eva_data.config import (
     Pairwise,
     RewardServer,
     Several,
+    Tournament,
     Verifier,
     VllmModel,
 )
@@ -205,7 +207,8 @@ def _answering(config: Config, solver: PlannedModel, stage: str, prompts: int, t
         tokens_out=completions * block.max_tokens,
     )
     shown = n * tokens + completions * block.max_tokens
-    return [asked, *(_scoring(reward, stage, prompts, completions, shown, n) for reward in _rewards(config))]
+    scored = [_scoring(reward, stage, prompts, completions, shown, n) for reward in _rewards(config)]
+    return [asked, *(work for works in scored for work in works)]
 
 
 def _rewriting(config: Config, solver: PlannedModel, prompts: int, tokens: int) -> list[Work | Computed]:
@@ -223,7 +226,8 @@ def _rewriting(config: Config, solver: PlannedModel, prompts: int, tokens: int) 
         tokens_in=shown + prompts * template,
         tokens_out=prompts * longest,
     )
-    return [asked, *(_scoring(reward, "rewrite", prompts, prompts, shown, 1) for reward in _rewards(config))]
+    scored = [_scoring(reward, "rewrite", prompts, prompts, shown, 1) for reward in _rewards(config)]
+    return [asked, *(work for works in scored for work in works)]
 
 
 def _rewards(config: Config) -> tuple[OneReward, ...]:
@@ -232,20 +236,40 @@ def _rewards(config: Config) -> tuple[OneReward, ...]:
     return config.reward.rewards if isinstance(config.reward, Several) else (config.reward,)
 
 
-def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown: int, n: int) -> Work | Computed:
+def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown: int, n: int) -> list[Work | Computed]:
     """The work of one reward. `shown` is the length of all responses with their prompts, in tokens."""
+    if isinstance(reward, Tournament):
+        return [_comparing(reward, judge, stage, prompts, shown, n) for judge in reward.judges]
     if not isinstance(reward, Judge):
         name = reward.model if isinstance(reward, LocalReward | RewardServer) else reward.backend
         name = reward.function if isinstance(reward, Verifier) else name
-        return Computed(f"reward ({stage})", name, prompts * n * (n - 1) if isinstance(reward, Pairwise) else responses)
+        calls = prompts * n * (n - 1) if isinstance(reward, Pairwise) else responses
+        return [Computed(f"reward ({stage})", name, calls)]
     template = len(reward.template) if reward.template else JUDGE_TEMPLATE
+    return [
+        work_of(
+            f"judge ({stage})",
+            PlannedModel(reward.judge, (name_of_model(reward.judge),)),
+            requests=responses,
+            completions=responses,
+            tokens_in=shown + responses * math.ceil(template / CHARACTERS_PER_TOKEN),
+            tokens_out=responses * reward.judge.max_tokens,
+        )
+    ]
+
+
+def _comparing(reward: Tournament, judge: Model, stage: str, prompts: int, shown: int, n: int) -> Work:
+    """The work of one judge of a tournament: every match in both orders, each with a prompt and two responses."""
+    requests = 2 * prompts * most_matches(reward, n)
+    each = shown / max(1, prompts * n)
     return work_of(
         f"judge ({stage})",
-        PlannedModel(reward.judge, (name_of_model(reward.judge),)),
-        requests=responses,
-        completions=responses,
-        tokens_in=shown + responses * math.ceil(template / CHARACTERS_PER_TOKEN),
-        tokens_out=responses * reward.judge.max_tokens,
+        PlannedModel(judge, (name_of_model(judge),)),
+        requests=requests,
+        completions=requests,
+        tokens_in=math.ceil(requests * (2 * each + len(question_of(reward)) / CHARACTERS_PER_TOKEN)),
+        tokens_out=requests * judge.max_tokens,
+        in_turn=reward.rounds if reward.schedule == "swiss" else 1,
     )
 
 

@@ -34,7 +34,7 @@ from eva_data.report.card import write_card
 from eva_data.report.measures.consensus import notes_of
 from eva_data.rewards.scorers import reward_model
 from eva_data.tables.flow import Flow
-from eva_data.tables.schemas import EVOLUTIONS, empty
+from eva_data.tables.schemas import COMPARISONS, EVOLUTIONS, empty
 
 
 def build_iteration(run: Run, iteration: int) -> Manifest:
@@ -82,6 +82,7 @@ class _Started:
     """Responses per prompt; None takes all that a prompt has."""
     scales: Scales
     notes: list[str]
+    comparisons: pl.DataFrame
 
 
 def _from_table(run: Run, table: TableModel, inputs: Mapping[str, str]) -> _Started:
@@ -90,7 +91,7 @@ def _from_table(run: Run, table: TableModel, inputs: Mapping[str, str]) -> _Star
     prompts, responses, rejects, flow = read
     reward = responses["reward_model"][0] if responses.height else f"table:{table.reward}"
     models = Models(solver=f"table:{prompts['source'][0]}", creator=None, reward=reward)
-    return _Started(prompts, responses, rejects, [flow], models, None, table.responses, {}, notes)
+    return _Started(prompts, responses, rejects, [flow], models, None, table.responses, {}, notes, empty(COMPARISONS))
 
 
 def _from_seeds(run: Run, inputs: Mapping[str, str]) -> _Started:
@@ -114,6 +115,7 @@ def _from_seeds(run: Run, inputs: Mapping[str, str]) -> _Started:
         solver.block.responses,
         answered.scales,
         [*notes, *answered.notes],
+        answered.comparisons,
     )
 
 
@@ -134,6 +136,7 @@ def _build_first(run: Run) -> Built:
             "informativeness": paired.informativeness,
             "responses": pl.concat([begun.responses, rewritten.responses]),
             "rejects": pl.concat([begun.rejects, paired.rejects, rewritten.rejects]),
+            "comparisons": begun.comparisons,
         },
         flows=[*begun.flows, paired.flow, *rewritten.flows],
         models=begun.models,
@@ -182,6 +185,7 @@ def _build_next(run: Run, iteration: int) -> Built:
             "responses": pl.concat([grown.responses, responses, rewritten.responses]),
             "rejects": pl.concat([grown.rejects, answered.rejects, paired.rejects, rewritten.rejects]),
             "topics": grown.topics,
+            "comparisons": pl.concat([grown.comparisons, answered.comparisons]),
         },
         flows=[*grown.flows, *answered.flows, paired.flow, *rewritten.flows],
         models=Models(solver=solver.fingerprint, creator=creator.fingerprint, reward=reward_model(run.scorers)),
@@ -205,7 +209,9 @@ def earlier_scales(run: Run, iteration: int) -> Scales:
 def licences_of(run: Run, *players: Player) -> dict[str, str]:
     """The licences that the cards of the models on this machine state."""
     folders = {player.fingerprint: player.path for player in players}
-    folders |= {scorer.fingerprint: scorer.judge.path if scorer.judge else scorer.path for scorer in run.scorers}
+    for scorer in run.scorers:
+        folders |= {judge.fingerprint: judge.path for judge in scorer.judges}
+        folders[scorer.fingerprint] = scorer.judge.path if scorer.judge else scorer.path
     return stated_licences(folders)
 
 

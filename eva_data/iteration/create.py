@@ -37,7 +37,17 @@ from eva_data.models.player import Player
 from eva_data.tables.flow import Flow
 from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, HELD_OUT, NEAR_DUPLICATE, TOPIC_CAP, kind
 from eva_data.tables.rules import RULES
-from eva_data.tables.schemas import CARRIED, EVOLUTIONS, INFORMATIVENESS, REJECTS, RESPONSES, TOPICS, empty, frame_of
+from eva_data.tables.schemas import (
+    CARRIED,
+    COMPARISONS,
+    EVOLUTIONS,
+    INFORMATIVENESS,
+    REJECTS,
+    RESPONSES,
+    TOPICS,
+    empty,
+    frame_of,
+)
 
 _KNOWN = ("prompt_id", "prompt", "root_id", "depth")
 
@@ -61,6 +71,8 @@ class Grown:
     notes: list[str]
     topics: pl.DataFrame
     """TOPICS of X_{t-1} and of everything that the mix could take; no rows if no setting needs them."""
+    comparisons: pl.DataFrame
+    """COMPARISONS of the estimate stage; no rows without a tournament."""
 
 
 def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: Scales | None = None) -> Grown:
@@ -70,13 +82,13 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
     if bad:
         notes.append(run.note(f"reviewers judged {bad} prompts of iteration {iteration - 1} bad: they do not go on"))
     responses, rejects, flows = empty(RESPONSES), empty(REJECTS), []
-    drawn, evolutions = empty(INFORMATIVENESS), empty(EVOLUTIONS)
+    drawn, evolutions, comparisons = empty(INFORMATIVENESS), empty(EVOLUTIONS), empty(COMPARISONS)
     counted = responses
     if config.mix.draws and config.estimate.source == "fresh":
         answered = answer(run, solver, before, stage="estimate", iteration=iteration, scales=scales)
         responses, rejects, flows, scales = answered.responses, answered.rejects, answered.flows, answered.scales
         notes += answered.notes
-        counted = responses
+        counted, comparisons = responses, answered.comparisons
     elif config.mix.draws:
         counted = answers_to(before, store, iteration - 1)
     model = topic_model(store) if uses_topics(config) else None
@@ -136,7 +148,7 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
     record = Evolving(**counted_ones, shrunk=result.shrunk, eliminated=_eliminated(final))
     prompts = mixed.prompts.collect()
     known = empty(TOPICS) if topics is None else topics
-    return Grown(prompts, final, drawn, responses, rejects, flows, record, scales or {}, notes, known)
+    return Grown(prompts, final, drawn, responses, rejects, flows, record, scales or {}, notes, known, comparisons)
 
 
 def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:

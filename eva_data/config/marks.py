@@ -79,6 +79,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         value="backend dtype max_tokens", model="model revision tokenizer", code="trust_remote_code"
     ),
     "Judge": _block(value="backend template lowest highest", model="judge"),
+    "Code": _block(value="backend score seconds memory_mb processes workers", code="allow python", block="answers"),
     "Tournament": _block(value="backend schedule rounds template", model="judges"),
     "Consensus": _block(value="backend equal min_votes min_agreement anchors", block="answers"),
     "Several": _block(value="backend", block="rewards"),

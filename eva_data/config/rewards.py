@@ -139,6 +139,36 @@ class Judge(Settings):
         return self
 
 
+class Code(Settings):
+    """Tests of the code in a response, which runs in a sandboxed process; the reward is the share of tests passed."""
+
+    backend: Literal["code"]
+    allow: bool
+    """Whether code that a model wrote may run on this machine. Only `true` is accepted; see `SECURITY.md` first."""
+    answers: Answers
+    """The tests: `answer` names a column of Python sources, one text or a list of texts per prompt, such as MBPP's
+    `test_list`. Each text is a test, and it passes if it raises nothing."""
+    score: Literal["share", "all"] = "share"
+    """`share`: the share of the tests that pass. `all`: 1 if all pass, else 0."""
+    seconds: float = Field(10, gt=0, le=600)
+    """Seconds for all tests of a response."""
+    memory_mb: int = Field(512, ge=64)
+    """MiB of each process."""
+    processes: int = Field(8, ge=4)
+    """Most processes and threads of a sandbox, with the two that make it."""
+    python: str = "/usr/bin/python3"
+    """The Python that runs the code: one under `/usr`, which is all that the sandbox sees."""
+    workers: int = Field(2, ge=1, json_schema_extra=Execution)
+    """Responses whose tests run at the same time."""
+
+    @field_validator("allow")
+    @classmethod
+    def _asked_for(cls, value: bool) -> bool:
+        if not value:
+            raise ValueError("`backend: code` runs what a model wrote: set `allow: true` if you want that")
+        return value
+
+
 class Tournament(Settings):
     """Language models compare the responses to a prompt two by two, in both orders; the reward is the strength of a
     response by Bradley and Terry's model, as log odds against the mean of the prompt's responses."""
@@ -190,7 +220,7 @@ class Consensus(Settings):
     none."""
 
 
-AnyReward: TypeAlias = Verifier | Classifier | Pairwise | RewardServer | Judge | Tournament | Consensus
+AnyReward: TypeAlias = Verifier | Code | Classifier | Pairwise | RewardServer | Judge | Tournament | Consensus
 """Every block of one reward; each has a module of its `backend`'s name in `rewards/backends`."""
 REWARD_BACKENDS: tuple[str, ...] = tuple(
     get_args(block.model_fields["backend"].annotation)[0] for block in get_args(AnyReward)

@@ -17,7 +17,7 @@ _OURS = {"sandbox": "apache-2.0"}
 """Sources of eva-data itself."""
 _PACKAGED = {"reasoning_gym/": "apache-2.0"}
 """Beginnings of the names of environments, with their package's licence."""
-_FUNCTIONS = ("verifier:", "consensus:", "table:")
+_FUNCTIONS = ("verifier:", "code:", "consensus:", "table:")
 """Beginnings of the names of rewards that no model gives."""
 
 

@@ -224,6 +224,15 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _answers_to_go_on_from(self, info: ValidationInfo) -> Config:
+        if self.evolve.adds_turn and info.context and info.context.get(ONLINE):
+            raise ValueError(
+                "`evolve.method` is self_talk, which goes on from answers that were scored before the prompts are "
+                "drawn, and an online run has none then: use another method, or `eva-data run`"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _enough_evolutions(self, info: ValidationInfo) -> Config:
         if info.context and (info.context.get(RECORDED) or info.context.get(ONLINE)):
             # A manifest's iteration is there, and online the recipe says how many prompts are evolved.

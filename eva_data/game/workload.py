@@ -107,9 +107,12 @@ def workload(run: Run, iteration: int, start: Start) -> list[Work | Computed]:
         )
         chains = chains_needed(config, start.count, survival(run, iteration))
         if config.evolve.asks or config.evolve.rated or config.evolve.self_check:
-            works.append(_evolving(config, creator, chains, length))
+            shown = length + solver.block.max_tokens * config.evolve.adds_turn
+            works.append(_evolving(config, creator, chains, shown))
         if config.evolve.asks:
-            grown = min(config.evolve.max_tokens, solver.block.max_prompt_tokens)
+            kept = length * (config.evolve.method == "synthetic_context")
+            kept += (length + solver.block.max_tokens) * config.evolve.adds_turn
+            grown = min(kept + config.evolve.max_tokens, solver.block.max_prompt_tokens)
     new, kept = _sizes(config, start.count)
     originals = 0 if known or _estimated(config, iteration) else kept
     tokens = new * grown + originals * length

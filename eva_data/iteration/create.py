@@ -31,6 +31,7 @@ from eva_data.iteration.stages import (
     uses_topics,
 )
 from eva_data.method.mix import shortage
+from eva_data.method.responses import best_replies
 from eva_data.method.sample import next_in_line
 from eva_data.method.solved import QUANTILE, threshold
 from eva_data.models.player import Player
@@ -104,7 +105,7 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
         notes += [run.note(note) for note in sampled.notes]
         drawn = sampled.informativeness.collect()
     if config.mix.evolves:
-        drawn, evolutions = _evolve_enough(run, iteration, creator, before, drawn)
+        drawn, evolutions = _evolve_enough(run, iteration, creator, with_replies(config, before, counted), drawn)
     if config.mix.draws:
         selected = int(drawn["selected"].sum())
         flows = [*flows, Flow("sample", "prompts", drawn.height, selected, 0, drawn.height - selected)]
@@ -149,6 +150,13 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
     prompts = mixed.prompts.collect()
     known = empty(TOPICS) if topics is None else topics
     return Grown(prompts, final, drawn, responses, rejects, flows, record, scales or {}, notes, known, comparisons)
+
+
+def with_replies(config: Config, prompts: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:
+    """The prompts with the column `reply`, their best answer in `scored` (RESPONSES), if the method adds turns."""
+    if not config.evolve.adds_turn:
+        return prompts
+    return prompts.join(best_replies(scored), on="prompt_id", how="left", maintain_order="left")
 
 
 def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
@@ -200,6 +208,7 @@ def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame
     """EVOLUTIONS of the chains that start at `rows`. Only what a chain itself can tell is eliminated so far."""
     settings = run.config.evolve
     carried = [column for column in CARRIED if column in rows.columns and rows[column].count()]
+    carried += ["reply"] if "reply" in rows.columns else []
     needed = rows.select("prompt_id", "prompt", "root_id", "depth", *carried).sort("prompt_id")
     results = run.ask(
         creator,

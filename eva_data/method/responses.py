@@ -75,6 +75,23 @@ def failures(completions: pl.DataFrame, prompts: pl.DataFrame, *, stage: str, it
     return conform(reasons.join(texts, on="prompt_id", how="left"), REJECTS)
 
 
+def best_replies(scored: pl.DataFrame) -> pl.DataFrame:
+    """The response with the highest reward to each prompt: `prompt_id` and `reply`.
+
+    `scored` are RESPONSES of one stage. Only complete responses count (`finish_reason` is `stop`, or unknown) that are
+    not blank and have a finite reward. Of equal rewards the lowest `response_idx` counts.
+    """
+    complete = pl.col("finish_reason").is_null() | (pl.col("finish_reason") == "stop")
+    usable = complete & pl.col("reward").is_finite() & (pl.col("response").str.strip_chars() != "")
+    return (
+        scored.filter(usable)
+        .sort("reward", "response_idx", descending=[True, False])
+        .group_by("prompt_id")
+        .agg(reply=pl.col("response").first())
+        .sort("prompt_id")
+    )
+
+
 def rewarded(responses: pl.DataFrame, scores: pl.DataFrame, *, reward_model: str) -> pl.DataFrame:
     """RESPONSES with `reward` and `reward_model`; a reward is null if there is no usable reward.
 

@@ -81,7 +81,7 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Judge": _block(value="backend template lowest highest", model="judge"),
     "Code": _block(value="backend score seconds memory_mb processes workers", code="allow python", block="answers"),
     "Tournament": _block(value="backend schedule rounds template", model="judges"),
-    "Consensus": _block(value="backend equal min_votes min_agreement anchors", block="answers"),
+    "Consensus": _block(value="backend equal min_votes min_agreement anchors", block="answers", model="judge"),
     "Several": _block(value="backend", block="rewards"),
     "Seeds": _block(
         value="sandbox world column input encoding per_iteration size seed",

@@ -205,9 +205,12 @@ class Consensus(Settings):
     """The answer that most of the prompt's other responses give, for prompts whose right answer nobody knows."""
 
     backend: Literal["consensus"]
-    equal: Literal["number", "math", "text"] = "number"
+    equal: Literal["number", "math", "text", "judge"] = "number"
     """When two answers are equal. `number`: the final numbers are equal; `math`: the final expressions have the same
-    value by math-verify; `text`: the final answers are the same text but for case, blanks and marks at their ends."""
+    value by math-verify; `text`: the final answers are the same text but for case, blanks and marks at their ends;
+    `judge`: that, or `judge` finds that they say the same."""
+    judge: Model | None = None
+    """The model that compares answers with `equal: judge`: a block like `solver`."""
     min_votes: int = Field(4, ge=2)
     """Least number of responses that vote. A response votes if its answer can be read and it is complete."""
     min_agreement: float = Field(0.5, gt=0, le=1)
@@ -218,6 +221,12 @@ class Consensus(Settings):
     anchors: float = Field(0.1, ge=0, le=1)
     """Least share of anchors in each X_t, as far as X_{t-1} or the seeds have so many. Without `answers` there are
     none."""
+
+    @model_validator(mode="after")
+    def _a_judge_where_one_compares(self) -> Consensus:
+        if (self.equal == "judge") != (self.judge is not None):
+            raise ValueError("`equal: judge` and `judge`, the model that compares answers, need each other: give both")
+        return self
 
 
 AnyReward: TypeAlias = Verifier | Code | Classifier | Pairwise | RewardServer | Judge | Tournament | Consensus

@@ -305,6 +305,8 @@ def _playing(config: Config, asked: Asked) -> list[str]:
     names = [block.model for block in blocks if block is not None]
     rewards = config.reward.rewards if isinstance(config.reward, Several) else (config.reward,)
     for reward in rewards:
+        if isinstance(reward, Consensus) and reward.judge is not None:
+            names.append(reward.judge.model)
         if reward is None or isinstance(reward, Verifier | Code | Consensus):
             continue
         if isinstance(reward, Tournament):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eva_data.config import Config, EvaluationSet, Judge, OneReward, Several, Tournament
+from eva_data.config import Config, Consensus, EvaluationSet, Judge, OneReward, Several, Tournament
 from eva_data.dataset.evaluations import read_record
 from eva_data.evaluation.evaluate import sets_of, settings_of
 from eva_data.evaluation.rule import rule_called
@@ -67,7 +67,8 @@ def alone(sets: Sequence[EvaluationSet]) -> tuple[EvaluationSet, ...]:
 def _scoring(reward: OneReward | None) -> list[str]:
     if isinstance(reward, Tournament):
         return ["judge"] * len(reward.judges)
-    return ["judge" if isinstance(reward, Judge) else "reward"]
+    judged = isinstance(reward, Judge) or (isinstance(reward, Consensus) and reward.judge is not None)
+    return ["judge" if judged else "reward"]
 
 
 def _stages(config: Config, iteration: int) -> Stages:

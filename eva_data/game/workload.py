@@ -14,6 +14,7 @@ from eva_data.comparing.tournament import most_matches, question_of
 from eva_data.config import (
     ApiModel,
     Config,
+    Consensus,
     Endpoint,
     Judge,
     LocalReward,
@@ -36,6 +37,8 @@ from eva_data.method.rewrite import TEMPLATE as REWRITE_TEMPLATE
 from eva_data.models.remote.growth import START
 from eva_data.models.remote.litellm_provider import import_litellm
 from eva_data.models.resolve import SANDBOX_MODELS, resolve
+from eva_data.rewards.same_answer import QUESTION as SAME_QUESTION
+from eva_data.rewards.same_answer import most_questions
 from eva_data.tables.draws import share_of
 
 EVOLVE_TEMPLATE = 1000
@@ -242,7 +245,13 @@ def _rewards(config: Config) -> tuple[OneReward, ...]:
 def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown: int, n: int) -> list[Work | Computed]:
     """The work of one reward. `shown` is the length of all responses with their prompts, in tokens."""
     if isinstance(reward, Tournament):
-        return [_comparing(reward, judge, stage, prompts, shown, n) for judge in reward.judges]
+        matches, turns = most_matches(reward, n), reward.rounds if reward.schedule == "swiss" else 1
+        asking = 2 * prompts * matches, len(question_of(reward)), turns
+        return [_comparing(judge, stage, shown / max(1, prompts * n), *asking) for judge in reward.judges]
+    if isinstance(reward, Consensus) and reward.judge is not None:
+        known = reward.answers is not None
+        asking = prompts * (most_questions(n) - (0 if known else n)), len(SAME_QUESTION), max(1, n - 1 + known)
+        return [_comparing(reward.judge, stage, shown / max(1, prompts * n), *asking)]
     if not isinstance(reward, Judge):
         name = reward.model if isinstance(reward, LocalReward | RewardServer) else reward.backend
         name = reward.function if isinstance(reward, Verifier) else name
@@ -261,18 +270,16 @@ def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown:
     ]
 
 
-def _comparing(reward: Tournament, judge: Model, stage: str, prompts: int, shown: int, n: int) -> Work:
-    """The work of one judge of a tournament: every match in both orders, each with a prompt and two responses."""
-    requests = 2 * prompts * most_matches(reward, n)
-    each = shown / max(1, prompts * n)
+def _comparing(judge: Model, stage: str, each: float, requests: int, template: int, in_turn: int) -> Work:
+    """The work of a judge that compares, of which each request shows a prompt and two responses of `each` tokens."""
     return work_of(
         f"judge ({stage})",
         PlannedModel(judge, (name_of_model(judge),)),
         requests=requests,
         completions=requests,
-        tokens_in=math.ceil(requests * (2 * each + len(question_of(reward)) / CHARACTERS_PER_TOKEN)),
+        tokens_in=math.ceil(requests * (2 * each + template / CHARACTERS_PER_TOKEN)),
         tokens_out=requests * judge.max_tokens,
-        in_turn=reward.rounds if reward.schedule == "swiss" else 1,
+        in_turn=in_turn,
     )
 
 

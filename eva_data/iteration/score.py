@@ -15,7 +15,7 @@ from eva_data.method.responses import rewarded, unscored
 from eva_data.method.signals.tournament import tournament_rewards
 from eva_data.method.signals.votes import Vote, consensus_rewards, in_parts
 from eva_data.models.ratings.rating import UNPARSABLE
-from eva_data.rewards.backends.consensus import read_rows
+from eva_data.rewards.backends.consensus import judge_rows, read_rows, with_known
 from eva_data.rewards.backends.tournament import compare_rows, end_of, refuse_without_verdict, told
 from eva_data.rewards.scorers import Scorer, reward_model
 from eva_data.rewards.several import averaged, reward_scales
@@ -50,7 +50,7 @@ class Scored:
     comparisons: pl.DataFrame = field(default_factory=lambda: empty(COMPARISONS))
     """COMPARISONS: the verdicts of a tournament; no rows with other rewards."""
     notes: tuple[str, ...] = ()
-    """What the user was told about the judges of a tournament."""
+    """What the user was told about judges that compare."""
 
 
 def score(
@@ -114,16 +114,36 @@ def _by_consensus(
     iteration: int,
 ) -> Scored:
     """Read the answers of all responses, and let them vote. It stands alone, so that there are no scales."""
-    results = run.compute(
-        "reward",
-        rows,
-        iteration=iteration,
-        settings=block,
-        function=read_rows,
-        folder=f"reward-{stage}-0",
-        shown="reward",
-        scorer=scorer.fingerprint,
-    )
+    folder, notes = f"reward-{stage}-0", []
+    if scorer.judge is None:
+        results = run.compute(
+            "reward",
+            rows,
+            iteration=iteration,
+            settings=block,
+            function=read_rows,
+            folder=folder,
+            shown="reward",
+            scorer=scorer.fingerprint,
+        )
+    else:
+        results = run.ask(
+            scorer.judge,
+            "judge",
+            with_known(block, rows),
+            iteration=iteration,
+            stage=f"judge ({stage})",
+            settings=block,
+            key="reward.judge",
+            folder=folder,
+            shown="judge",
+            framed=True,
+            function=judge_rows,
+        )
+        if unjudged := sum(len(result["unjudged"]) for _, result in results):
+            notes.append(
+                run.note(f"{stage}: {unjudged} comparisons of answers have no verdict, and count as different")
+            )
     read = frame_of(
         (
             (row["prompt_id"], index, answer, result["known"])
@@ -141,7 +161,10 @@ def _by_consensus(
     found = in_parts(lambda part: consensus_rewards(part, vote), voters, prompts=rows.height)
     scores = found.with_columns(raw=pl.lit(None, pl.String))
     return Scored(
-        rewarded(voters, scores, reward_model=scorer.fingerprint), unscored(voters, scores, iteration=iteration), {}
+        rewarded(voters, scores, reward_model=scorer.fingerprint),
+        unscored(voters, scores, iteration=iteration),
+        {},
+        notes=tuple(notes),
     )
 
 

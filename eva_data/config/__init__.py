@@ -34,6 +34,7 @@ from eva_data.config.rewards import (
     Answers,
     AnyReward,
     Classifier,
+    Code,
     Consensus,
     Judge,
     LocalReward,
@@ -42,6 +43,7 @@ from eva_data.config.rewards import (
     Reward,
     RewardServer,
     Several,
+    Tournament,
     Verifier,
 )
 from eva_data.config.stages import (
@@ -76,6 +78,7 @@ __all__ = [
     "ApiModel",
     "BenchmarkSet",
     "Classifier",
+    "Code",
     "Config",
     "Consensus",
     "Contamination",
@@ -112,6 +115,7 @@ __all__ = [
     "Solver",
     "Strategy",
     "TableModel",
+    "Tournament",
     "Train",
     "TransformersModel",
     "Verifier",

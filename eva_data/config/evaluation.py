@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from eva_data.config.base import Execution, Settings
 from eva_data.config.choices import OneOf, modules_of
 from eva_data.config.models import Model
-from eva_data.config.rewards import Consensus, OneReward, Pairwise, Verifier
+from eva_data.config.rewards import Consensus, OneReward, Pairwise, Tournament, Verifier
 
 EvaluationRule: TypeAlias = Annotated[str, OneOf(modules_of("evaluation/rules"))]
 
@@ -142,7 +142,7 @@ class Evaluate(Settings):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two sets of `evaluate.sets` are called `{twice[0]}`: give each a name of its own")
-        if isinstance(self.second_reward, Pairwise | Consensus):
+        if isinstance(self.second_reward, Pairwise | Tournament | Consensus):
             raise ValueError(
                 f"`evaluate.second_reward` is {self.second_reward.backend}, which gives one answer no score: name a "
                 "classifier, a verifier or a judge"

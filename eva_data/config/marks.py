@@ -79,7 +79,9 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         value="backend dtype max_tokens", model="model revision tokenizer", code="trust_remote_code"
     ),
     "Judge": _block(value="backend template lowest highest", model="judge"),
-    "Consensus": _block(value="backend equal min_votes min_agreement anchors", block="answers"),
+    "Code": _block(value="backend score seconds memory_mb processes workers", code="allow python", block="answers"),
+    "Tournament": _block(value="backend schedule rounds template", model="judges"),
+    "Consensus": _block(value="backend equal min_votes min_agreement anchors", block="answers", model="judge"),
     "Several": _block(value="backend", block="rewards"),
     "Seeds": _block(
         value="sandbox world column input encoding per_iteration size seed",

@@ -139,13 +139,78 @@ class Judge(Settings):
         return self
 
 
+class Code(Settings):
+    """Tests of the code in a response, which runs in a sandboxed process; the reward is the share of tests passed."""
+
+    backend: Literal["code"]
+    allow: bool
+    """Whether code that a model wrote may run on this machine. Only `true` is accepted; see `SECURITY.md` first."""
+    answers: Answers
+    """The tests: `answer` names a column of Python sources, one text or a list of texts per prompt, such as MBPP's
+    `test_list`. Each text is a test, and it passes if it raises nothing."""
+    score: Literal["share", "all"] = "share"
+    """`share`: the share of the tests that pass. `all`: 1 if all pass, else 0."""
+    seconds: float = Field(10, gt=0, le=600)
+    """Seconds for all tests of a response."""
+    memory_mb: int = Field(512, ge=64)
+    """MiB of each process."""
+    processes: int = Field(8, ge=4)
+    """Most processes and threads of a sandbox, with the two that make it."""
+    python: str = "/usr/bin/python3"
+    """The Python that runs the code: one under `/usr`, which is all that the sandbox sees."""
+    workers: int = Field(2, ge=1, json_schema_extra=Execution)
+    """Responses whose tests run at the same time."""
+
+    @field_validator("allow")
+    @classmethod
+    def _asked_for(cls, value: bool) -> bool:
+        if not value:
+            raise ValueError("`backend: code` runs what a model wrote: set `allow: true` if you want that")
+        return value
+
+
+class Tournament(Settings):
+    """Language models compare the responses to a prompt two by two, in both orders; the reward is the strength of a
+    response by Bradley and Terry's model, as log odds against the mean of the prompt's responses."""
+
+    backend: Literal["tournament"]
+    judges: tuple[Model, ...] = Field(min_length=1)
+    """The models that compare: blocks like `solver`. All their verdicts count alike."""
+    schedule: Literal["swiss", "round_robin"] = "swiss"
+    """Who meets whom. `round_robin`: every two responses. `swiss`: responses with equal points, for `rounds` rounds."""
+    rounds: int = Field(3, ge=1)
+    """Rounds of `swiss`. Each response is compared at most once in a round."""
+    template: str | None = None
+    """The question to the judges. It holds `{prompt}`, `{first}` and `{second}`. It must ask for `Verdict: first`,
+    `Verdict: second` or `Verdict: tie` on the last line. Null takes a general question."""
+
+    @field_validator("template")
+    @classmethod
+    def _places(cls, value: str | None) -> str | None:
+        missing = [place for place in ("{prompt}", "{first}", "{second}") if value is not None and place not in value]
+        if missing:
+            raise ValueError(f"`template` lacks {' and '.join(missing)}: say where they go")
+        return value
+
+    @field_validator("judges")
+    @classmethod
+    def _different(cls, value: tuple[Model, ...]) -> tuple[Model, ...]:
+        names = [(judge.model, getattr(judge, "revision", None)) for judge in value]
+        if len(set(names)) < len(names):
+            raise ValueError("`judges` names a model twice, whose second verdict would be its first: name each once")
+        return value
+
+
 class Consensus(Settings):
     """The answer that most of the prompt's other responses give, for prompts whose right answer nobody knows."""
 
     backend: Literal["consensus"]
-    equal: Literal["number", "math", "text"] = "number"
+    equal: Literal["number", "math", "text", "judge"] = "number"
     """When two answers are equal. `number`: the final numbers are equal; `math`: the final expressions have the same
-    value by math-verify; `text`: the final answers are the same text but for case, blanks and marks at their ends."""
+    value by math-verify; `text`: the final answers are the same text but for case, blanks and marks at their ends;
+    `judge`: that, or `judge` finds that they say the same."""
+    judge: Model | None = None
+    """The model that compares answers with `equal: judge`: a block like `solver`."""
     min_votes: int = Field(4, ge=2)
     """Least number of responses that vote. A response votes if its answer can be read and it is complete."""
     min_agreement: float = Field(0.5, gt=0, le=1)
@@ -157,8 +222,14 @@ class Consensus(Settings):
     """Least share of anchors in each X_t, as far as X_{t-1} or the seeds have so many. Without `answers` there are
     none."""
 
+    @model_validator(mode="after")
+    def _a_judge_where_one_compares(self) -> Consensus:
+        if (self.equal == "judge") != (self.judge is not None):
+            raise ValueError("`equal: judge` and `judge`, the model that compares answers, need each other: give both")
+        return self
 
-AnyReward: TypeAlias = Verifier | Classifier | Pairwise | RewardServer | Judge | Consensus
+
+AnyReward: TypeAlias = Verifier | Code | Classifier | Pairwise | RewardServer | Judge | Tournament | Consensus
 """Every block of one reward; each has a module of its `backend`'s name in `rewards/backends`."""
 REWARD_BACKENDS: tuple[str, ...] = tuple(
     get_args(block.model_fields["backend"].annotation)[0] for block in get_args(AnyReward)
@@ -179,6 +250,11 @@ class Several(Settings):
             raise ValueError(
                 "`reward.rewards` has a `consensus`, whose 0 and 1 are not averaged with other rewards: use it alone, "
                 "as `reward`"
+            )
+        if any(isinstance(reward, Tournament) for reward in self.rewards):
+            raise ValueError(
+                "`reward.rewards` has a `tournament`, whose strengths are about the responses to one prompt alone and "
+                "are not averaged with other rewards: use it alone, as `reward`"
             )
         return self
 

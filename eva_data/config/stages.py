@@ -200,8 +200,9 @@ class Evolve(Settings):
 
     method: EvolvingMethod = "evol_instruct"
     """The method whose strategies are used; `eva` is the paper's appendix F, and `one_constraint` is for creators of
-    less than about a billion parameters. `environment` asks no creator: the environment of `seeds.environment` poses a
-    harder task. A function of your own, `my_module:function`, returns an
+    less than about a billion parameters. `self_talk` adds a user turn after the solver's best answer, and
+    `synthetic_context` puts a text before the prompt. `environment` asks no creator: the environment of
+    `seeds.environment` poses a harder task. A function of your own, `my_module:function`, returns an
     `eva_data.evolve.strategy.Method`."""
     strategies: tuple[Strategy, ...] = ()
     """Strategies of your own, beside the method's."""
@@ -270,6 +271,11 @@ class Evolve(Settings):
     def asks(self) -> bool:
         """Whether a creator writes the new prompts, and not an environment."""
         return self.method != "environment" or bool(self.strategies)
+
+    @property
+    def adds_turn(self) -> bool:
+        """Whether new prompts continue a conversation after the solver's best answer."""
+        return self.method == "self_talk" and not self.only_own
 
     @property
     def rated(self) -> bool:

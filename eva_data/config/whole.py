@@ -13,7 +13,7 @@ from eva_data.config.base import Execution, Settings
 from eva_data.config.evaluation import Evaluate, PromptScorer
 from eva_data.config.introduced import RECORDED
 from eva_data.config.models import AnyModel, Embedding, Model, Solver, TableModel, TransformersModel, VllmModel
-from eva_data.config.rewards import Consensus, Pairwise, Reward, Several, Verifier
+from eva_data.config.rewards import Consensus, Pairwise, Reward, Several, Tournament, Verifier
 from eva_data.config.stages import (
     Estimate,
     Evolve,
@@ -162,10 +162,12 @@ class Config(Settings):
     @model_validator(mode="after")
     def _rewards_that_compare(self) -> Config:
         rewards = self.reward.rewards if isinstance(self.reward, Several) else (self.reward,)
-        if self.pair.rewrite and any(isinstance(reward, Pairwise) for reward in rewards):
+        compared = [each.backend for each in rewards if isinstance(each, Pairwise | Tournament)]
+        if self.pair.rewrite and compared:
             raise ValueError(
-                "`pair.rewrite` compares the reward of a response with that of its rewritten one, and a `pairwise` "
-                "reward is about the responses that are scored together: use another reward, or turn it off"
+                "`pair.rewrite` compares the reward of a response with that of its rewritten one, and a "
+                f"`{compared[0]}` reward is about the responses that are scored together: use another reward, or turn "
+                "it off"
             )
         if self.pair.rewrite and isinstance(self.reward, Consensus):
             raise ValueError(
@@ -265,6 +267,15 @@ class Config(Settings):
             raise ValueError(
                 f"with `{what}` a model writes prompts to which nobody knows the answer, and `reward.answers` is "
                 "carried: use `evolve.method: environment` alone, or another reward"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _answers_to_go_on_from(self, info: ValidationInfo) -> Config:
+        if self.evolve.adds_turn and info.context and info.context.get(ONLINE):
+            raise ValueError(
+                "`evolve.method` is self_talk, which goes on from answers that were scored before the prompts are "
+                "drawn, and an online run has none then: use another method, or `eva-data run`"
             )
         return self
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import polars as pl
 
-from eva_data.config import Config, Consensus, Seeds, Several, TableModel, Verifier
+from eva_data.config import Code, Config, Consensus, Seeds, Several, TableModel, Verifier
 from eva_data.dataset.checked import Checked
 
 _COMMIT = 40
@@ -50,7 +50,7 @@ def input_files(config: Config, iteration: int) -> dict[str, Path]:
         return _sources("solver", table)
     files = _sources("seeds", config.seeds) if config.seeds is not None else {}
     files |= {f"{key}.answers": of.path for key, block in verifiers(config).items() if (of := block.reference)}
-    if isinstance(config.reward, Consensus) and config.reward.answers:
+    if isinstance(config.reward, Consensus | Code) and config.reward.answers:
         files["reward.answers"] = config.reward.answers.path
     if iteration > 1:
         files |= {f"evolve.benchmarks.{each.name}": each.path for each in config.evolve.benchmarks}

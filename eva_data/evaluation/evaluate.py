@@ -12,7 +12,18 @@ import polars as pl
 
 from eva_data import __version__
 from eva_data.comparing.families import relatives
-from eva_data.config import HELDOUT, PEOPLE, Config, Consensus, Evaluate, EvaluationSet, Several, Verifier
+from eva_data.config import (
+    HELDOUT,
+    PEOPLE,
+    Code,
+    Config,
+    Consensus,
+    Evaluate,
+    EvaluationSet,
+    Several,
+    Tournament,
+    Verifier,
+)
 from eva_data.dataset.evaluations import Compared, EvaluationRecord, keep, read_record, read_rows
 from eva_data.dataset.inputs import hash_of_prompts
 from eva_data.errors import ConfigError
@@ -294,7 +305,12 @@ def _playing(config: Config, asked: Asked) -> list[str]:
     names = [block.model for block in blocks if block is not None]
     rewards = config.reward.rewards if isinstance(config.reward, Several) else (config.reward,)
     for reward in rewards:
-        if reward is None or isinstance(reward, Verifier | Consensus):
+        if isinstance(reward, Consensus) and reward.judge is not None:
+            names.append(reward.judge.model)
+        if reward is None or isinstance(reward, Verifier | Code | Consensus):
+            continue
+        if isinstance(reward, Tournament):
+            names += [judge.model for judge in reward.judges]
             continue
         names.append(reward.judge.model if hasattr(reward, "judge") else reward.model)
     sides = (asked.solver, *asked.against)

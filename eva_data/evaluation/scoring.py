@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from eva_data.config import Consensus, EvaluationSet, Pairwise, Verifier
+from eva_data.config import Consensus, EvaluationSet, Pairwise, Tournament, Verifier
 from eva_data.errors import ConfigError
 from eva_data.evaluation.judging import NO_ANSWER
 from eva_data.iteration.heldout import heldout_carried
@@ -69,7 +69,7 @@ def rewards_of(run: Run, block: EvaluationSet) -> tuple[Scorer, ...]:
     """
     first = run.scorers if run.config.reward is not None else ()
     if block.rule == "reward":
-        comparing = [each.block.backend for each in first if isinstance(each.block, Pairwise | Consensus)]
+        comparing = [each.block.backend for each in first if isinstance(each.block, Pairwise | Tournament | Consensus)]
         if not first or comparing:
             raise ConfigError(
                 f"the set `{block.name}` has the rule `reward`, but `reward` is "

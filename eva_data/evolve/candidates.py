@@ -23,6 +23,8 @@ class Prompt:
     depth: int
     task: PosedTask | None = None
     """The prompt as its environment made it; None if none did."""
+    reply: str | None = None
+    """The solver's best answer to it; None if no strategy needs one, or there is none."""
 
 
 @dataclass(frozen=True)

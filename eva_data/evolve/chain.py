@@ -69,7 +69,9 @@ def evolve_chain(
     """A chain whose result is rows of EVOLUTIONS: `candidates` rows for each of `evolutions` steps, in order.
 
     `row` is a sampled row of PROMPTS, of which `prompt_id`, `prompt`, `root_id` and `depth` are read, and `answer` and
-    `info` if it has them. `creator` is the fingerprint of the model that answers. A sequential method yields the
+    `info` if it has them, and
+    `reply`, the solver's best answer, for strategies that add a turn to it. `creator` is the fingerprint of the model
+    that answers. A sequential method yields the
     requests of one step at a time, since each step rewrites the last survivor. An independent method yields all
     requests at once. `status` is `eliminated` if a rule of this package ends the attempt (`reason` says which rule). It
     is null if the attempt must still be compared with other prompts (`eliminate`). `prompt` and `prompt_id` are null if
@@ -88,11 +90,12 @@ def evolve_chain(
 
     Raise DataError, at once and not at the first `next`, if the prompt does not end in a user turn.
     """
-    sampled = Prompt(row["prompt_id"], read_conversation(row["prompt"]), row["depth"], _carried(row))
+    sampled = Prompt(row["prompt_id"], read_conversation(row["prompt"]), row["depth"], _carried(row), row.get("reply"))
+    suiting = method.suiting(sampled.conversation)
     attempts = _Attempts(
         chain_id=row["prompt_id"],
         root_id=row["root_id"],
-        strategies=method.suiting(sampled.conversation),
+        strategies=tuple(each for each in suiting if not each.adds_turn or sampled.reply is not None),
         iteration=iteration,
         seed=seed,
         creator=creator,
@@ -151,7 +154,7 @@ class _Attempts:
     def request(self, parent: Prompt, step: int, candidate: int, strategy: Strategy) -> Request:
         # The first candidate makes the same request as a chain with one candidate, so that it is not paid twice.
         own = f":{candidate}" if candidate else ""
-        return Request(strategy.render(parent.conversation), salt=f"evolve:{self.iteration}:{step}{own}")
+        return Request(strategy.render(parent.conversation, parent.reply), salt=f"evolve:{self.iteration}:{step}{own}")
 
     def composed(self, ancestors: Sequence[Prompt], step: int, candidate: int, strategy: Strategy) -> Candidate:
         """The result of an attempt whose strategy writes the prompt itself."""
@@ -196,6 +199,8 @@ class _Attempts:
     ) -> Candidate:
         parent = ancestors[-1]
         messages = parent.conversation.ending_in(text)
+        if strategy.adds_turn and parent.reply is not None:
+            messages = (*parent.conversation.answered(parent.reply), {"role": "user", "content": text})
         evolved = Prompt(prompt_id_of(messages), Conversation(messages[:-1], text), parent.depth + 1, task)
         row |= {"prompt_id": evolved.prompt_id, "prompt": [dict(message) for message in messages]}
         earlier = [Ancestor(ancestor.prompt_id, ancestor.conversation.last) for ancestor in ancestors]

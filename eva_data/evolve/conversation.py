@@ -39,6 +39,16 @@ class Conversation:
         turns = "\n\n".join(f"[{message['role'].capitalize()}]\n{message['content']}" for message in self.preceding)
         return _CONTEXT.replace("{turns}", turns)
 
+    @property
+    def written_out(self) -> str:
+        """Every turn under the name of its role. A system message is left out, which a user does not see."""
+        turns = [message for message in self.ending_in(self.last) if message["role"] != "system"]
+        return "\n\n".join(f"[{message['role'].capitalize()}]\n{message['content']}" for message in turns)
+
+    def answered(self, reply: str) -> tuple[Message, ...]:
+        """The whole prompt, and an answer to it."""
+        return (*self.ending_in(self.last), {"role": "assistant", "content": reply})
+
     def ending_in(self, text: str) -> tuple[Message, ...]:
         """The whole prompt with another last user turn. The preceding messages stay verbatim."""
         return (*self.preceding, {"role": "user", "content": text})

@@ -39,6 +39,11 @@ class Strategy:
     """(prompt, reply) of each example. They stand before the request as turns of a conversation."""
     appends: bool = False
     """Whether the reply is put under the prompt, as in `written`; otherwise it is the whole new prompt."""
+    precedes: bool = False
+    """Whether the reply is put before the prompt, with an empty line between them, as in `written`."""
+    adds_turn: bool = False
+    """Whether the reply is the user's next turn after an answer to the prompt. The template then shows the whole
+    conversation with that answer. A prompt without a usable answer has no such rewrite."""
     compose: Composer | None = None
     """Writes the new prompt without a model, so that the creator is not asked; None asks the creator. A world that
     knows how to make its own tasks harder has such strategies, and `template` and `parse` are then not used."""
@@ -51,8 +56,14 @@ class Strategy:
         """Whether a model writes the new prompt."""
         return self.compose is None and self.pose is None
 
-    def render(self, prompt: Conversation) -> tuple[Message, ...]:
-        """The examples as turns, then one user message: any preceding turns, and the template with the prompt in it."""
+    def render(self, prompt: Conversation, reply: str | None = None) -> tuple[Message, ...]:
+        """The examples as turns, then one user message: any preceding turns, and the template with the prompt in it.
+
+        `reply` is the answer to the prompt, for a strategy that adds a turn.
+        """
+        if self.adds_turn:
+            shown_turns = f"{prompt.written_out}\n\n[Assistant]\n{reply or ''}"
+            return ({"role": "user", "content": self.template.replace(self.placeholder, shown_turns)},)
         shown: list[Message] = []
         for asked, reply in self.shots:
             shown.append({"role": "user", "content": self.template.replace(self.placeholder, asked)})
@@ -65,6 +76,8 @@ class Strategy:
 
         A reply that is appended goes behind the only line of a prompt, and under a prompt of several lines.
         """
+        if self.precedes:
+            return f"{reply.rstrip()}\n\n{prompt}"
         if not self.appends:
             return reply
         space = "\n\n" if "\n" in prompt.strip() else " "
@@ -79,6 +92,14 @@ class Method:
     strategies: tuple[Strategy, ...]
     sequential: bool = True
     """Whether each step rewrites the last surviving prompt; otherwise every step starts from the sampled prompt."""
+
+    def __post_init__(self) -> None:
+        added = [strategy.name for strategy in self.strategies if strategy.adds_turn]
+        if added and self.sequential:
+            raise ConfigError(
+                f"the method `{self.name}` is sequential and its strategy `{added[0]}` adds a turn to an answer, which "
+                "only the sampled prompt has: set `sequential=False`"
+            )
 
     def suiting(self, prompt: Conversation) -> tuple[Strategy, ...]:
         """The strategies that suit a prompt: only strategies in depth if it has history."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eva_data.config import Config, EvaluationSet, Judge, Several
+from eva_data.config import Config, Consensus, EvaluationSet, Judge, OneReward, Several, Tournament
 from eva_data.dataset.evaluations import read_record
 from eva_data.evaluation.evaluate import sets_of, settings_of
 from eva_data.evaluation.rule import rule_called
@@ -64,11 +64,18 @@ def alone(sets: Sequence[EvaluationSet]) -> tuple[EvaluationSet, ...]:
     return tuple(block for block in sets if rule_called(block.rule).kind != "compare")
 
 
+def _scoring(reward: OneReward | None) -> list[str]:
+    if isinstance(reward, Tournament):
+        return ["judge"] * len(reward.judges)
+    judged = isinstance(reward, Judge) or (isinstance(reward, Consensus) and reward.judge is not None)
+    return ["judge" if judged else "reward"]
+
+
 def _stages(config: Config, iteration: int) -> Stages:
     if iteration < config.first_answered:
         return []
     rewards = config.reward.rewards if isinstance(config.reward, Several) else (config.reward,)
-    scoring = ["judge" if isinstance(reward, Judge) else "reward" for reward in rewards]
+    scoring = [name for reward in rewards for name in _scoring(reward)]
     names: list[str] = []
     if iteration > 1 and config.mix.draws and config.estimate.source == "fresh":
         names += ["estimate", *scoring]

@@ -22,7 +22,7 @@ from eva_data.game.plan import pilot_ledger
 from eva_data.game.starting import first_prompts
 from eva_data.iteration.answer import answer
 from eva_data.iteration.build import earlier_scales
-from eva_data.iteration.create import evolve_prompts, judged
+from eva_data.iteration.create import evolve_prompts, judged, with_replies
 from eva_data.iteration.players import creator_of, solver_of
 from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
@@ -78,9 +78,10 @@ def ask_pilot(run: Run, iteration: int, prompts: int) -> Piloted:
     before = _spent(aside)
     stage = "estimate" if number > 1 and config.mix.draws and config.estimate.source == "fresh" else "respond"
     with run.store.locked(), aside.servers:
-        answer(aside, solver, few, stage=stage, iteration=number, scales=scales)
+        answered = answer(aside, solver, few, stage=stage, iteration=number, scales=scales)
         if iteration > 1 and config.mix.evolves:
-            evolve_prompts(aside, max(2, number), creator, few, "evolve")
+            rows = with_replies(config, few, answered.responses)
+            evolve_prompts(aside, max(2, number), creator, rows, "evolve")
     shutil.rmtree(aside.store.state / "jobs", ignore_errors=True)
     cost, unpriced = (now - then for now, then in zip(_spent(aside), before, strict=True))
     return Piloted(few.height, cost, int(unpriced))
@@ -93,7 +94,7 @@ def _spent(run: Run) -> tuple[float, int]:
 
 def _aside(run: Run, solver: Player, creator: Player) -> Run:
     """The run with its jobs in a folder of its own, and with a ledger of its own if all models are in this process."""
-    judges = [scorer.judge.block for scorer in run.scorers if scorer.judge is not None]
+    judges = [judge.block for scorer in run.scorers for judge in scorer.asked]
     alone = not any(isinstance(block, Endpoint) for block in (solver.block, creator.block, *judges))
     ledger = pilot_ledger(run) if alone else run.ledger
     return replace(
@@ -154,7 +155,8 @@ def preview(run: Run, iteration: int, prompts: int) -> Previewed:
     attempts, new = empty(EVOLUTIONS), few
     with store.locked(), aside.servers:
         if iteration > 1 and config.mix.evolves:
-            attempts = evolve_prompts(aside, iteration, creator, few, "evolve")
+            rows = with_replies(config, few, answers_to(few, store, iteration - 1))
+            attempts = evolve_prompts(aside, iteration, creator, rows, "evolve")
             attempts = judged(config, store, iteration, attempts)
             new = attempts.filter(surviving()).unique("prompt_id", maintain_order=True)
         scales = earlier_scales(run, iteration) or {scorer.fingerprint: (0.0, 1.0) for scorer in run.scorers}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from eva_data.config import Endpoint, Judge, Several
+from eva_data.config import Endpoint, Judge, Several, Tournament
 from eva_data.game.ahead import to_train
 from eva_data.game.measuring import measuring
 from eva_data.game.starting import Start, starting_prompts
@@ -233,6 +233,8 @@ def _notes(run: Run, iteration: int, works: Sequence[Work | Computed]) -> list[s
     rewards = config.reward.rewards if isinstance(config.reward, Several) else (config.reward,)
     if any(isinstance(reward, Judge) for reward in rewards):
         notes.append("a judge that gives no rating is asked once more, which this leaves out")
+    if any(isinstance(reward, Tournament) for reward in rewards):
+        notes.append("a judge that gives no verdict is asked once more, which this leaves out")
     if config.evolve.rated and any(work.stage == "evolve" for work in works):
         notes.append("the creator rates every candidate that survives, and once more where it gives no rating")
     return notes

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from eva_data.comparing.tournament import most_matches, question_of
 from eva_data.config import (
     ApiModel,
     Config,
+    Consensus,
     Endpoint,
     Judge,
     LocalReward,
@@ -21,6 +23,7 @@ from eva_data.config import (
     Pairwise,
     RewardServer,
     Several,
+    Tournament,
     Verifier,
     VllmModel,
 )
@@ -34,6 +37,8 @@ from eva_data.method.rewrite import TEMPLATE as REWRITE_TEMPLATE
 from eva_data.models.remote.growth import START
 from eva_data.models.remote.litellm_provider import import_litellm
 from eva_data.models.resolve import SANDBOX_MODELS, resolve
+from eva_data.rewards.same_answer import QUESTION as SAME_QUESTION
+from eva_data.rewards.same_answer import most_questions
 from eva_data.tables.draws import share_of
 
 EVOLVE_TEMPLATE = 1000
@@ -106,9 +111,12 @@ def workload(run: Run, iteration: int, start: Start) -> list[Work | Computed]:
         )
         chains = chains_needed(config, start.count, survival(run, iteration))
         if config.evolve.asks or config.evolve.rated or config.evolve.self_check:
-            works.append(_evolving(config, creator, chains, length))
+            shown = length + solver.block.max_tokens * config.evolve.adds_turn
+            works.append(_evolving(config, creator, chains, shown))
         if config.evolve.asks:
-            grown = min(config.evolve.max_tokens, solver.block.max_prompt_tokens)
+            kept = length * (config.evolve.method == "synthetic_context")
+            kept += (length + solver.block.max_tokens) * config.evolve.adds_turn
+            grown = min(kept + config.evolve.max_tokens, solver.block.max_prompt_tokens)
     new, kept = _sizes(config, start.count)
     originals = 0 if known or _estimated(config, iteration) else kept
     tokens = new * grown + originals * length
@@ -207,7 +215,8 @@ def _answering(config: Config, solver: PlannedModel, stage: str, prompts: int, t
         tokens_out=completions * block.max_tokens,
     )
     shown = n * tokens + completions * block.max_tokens
-    return [asked, *(_scoring(reward, stage, prompts, completions, shown, n) for reward in _rewards(config))]
+    scored = [_scoring(reward, stage, prompts, completions, shown, n) for reward in _rewards(config)]
+    return [asked, *(work for works in scored for work in works)]
 
 
 def _contrasting(config: Config, prompts: int, tokens: int) -> list[Work | Computed]:
@@ -233,7 +242,8 @@ def _rewriting(config: Config, solver: PlannedModel, prompts: int, tokens: int) 
         tokens_in=shown + prompts * template,
         tokens_out=prompts * longest,
     )
-    return [asked, *(_scoring(reward, "rewrite", prompts, prompts, shown, 1) for reward in _rewards(config))]
+    scored = [_scoring(reward, "rewrite", prompts, prompts, shown, 1) for reward in _rewards(config)]
+    return [asked, *(work for works in scored for work in works)]
 
 
 def _rewards(config: Config) -> tuple[OneReward, ...]:
@@ -242,20 +252,44 @@ def _rewards(config: Config) -> tuple[OneReward, ...]:
     return config.reward.rewards if isinstance(config.reward, Several) else (config.reward,)
 
 
-def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown: int, n: int) -> Work | Computed:
+def _scoring(reward: OneReward, stage: str, prompts: int, responses: int, shown: int, n: int) -> list[Work | Computed]:
     """The work of one reward. `shown` is the length of all responses with their prompts, in tokens."""
+    if isinstance(reward, Tournament):
+        matches, turns = most_matches(reward, n), reward.rounds if reward.schedule == "swiss" else 1
+        asking = 2 * prompts * matches, len(question_of(reward)), turns
+        return [_comparing(judge, stage, shown / max(1, prompts * n), *asking) for judge in reward.judges]
+    if isinstance(reward, Consensus) and reward.judge is not None:
+        known = reward.answers is not None
+        asking = prompts * (most_questions(n) - (0 if known else n)), len(SAME_QUESTION), max(1, n - 1 + known)
+        return [_comparing(reward.judge, stage, shown / max(1, prompts * n), *asking)]
     if not isinstance(reward, Judge):
         name = reward.model if isinstance(reward, LocalReward | RewardServer) else reward.backend
         name = reward.function if isinstance(reward, Verifier) else name
-        return Computed(f"reward ({stage})", name, prompts * n * (n - 1) if isinstance(reward, Pairwise) else responses)
+        calls = prompts * n * (n - 1) if isinstance(reward, Pairwise) else responses
+        return [Computed(f"reward ({stage})", name, calls)]
     template = len(reward.template) if reward.template else JUDGE_TEMPLATE
+    return [
+        work_of(
+            f"judge ({stage})",
+            PlannedModel(reward.judge, (name_of_model(reward.judge),)),
+            requests=responses,
+            completions=responses,
+            tokens_in=shown + responses * math.ceil(template / CHARACTERS_PER_TOKEN),
+            tokens_out=responses * reward.judge.max_tokens,
+        )
+    ]
+
+
+def _comparing(judge: Model, stage: str, each: float, requests: int, template: int, in_turn: int) -> Work:
+    """The work of a judge that compares, of which each request shows a prompt and two responses of `each` tokens."""
     return work_of(
         f"judge ({stage})",
-        PlannedModel(reward.judge, (name_of_model(reward.judge),)),
-        requests=responses,
-        completions=responses,
-        tokens_in=shown + responses * math.ceil(template / CHARACTERS_PER_TOKEN),
-        tokens_out=responses * reward.judge.max_tokens,
+        PlannedModel(judge, (name_of_model(judge),)),
+        requests=requests,
+        completions=requests,
+        tokens_in=math.ceil(requests * (2 * each + template / CHARACTERS_PER_TOKEN)),
+        tokens_out=requests * judge.max_tokens,
+        in_turn=in_turn,
     )
 
 

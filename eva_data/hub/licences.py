@@ -17,8 +17,10 @@ _OURS = {"sandbox": "apache-2.0"}
 """Sources of eva-data itself."""
 _PACKAGED = {"reasoning_gym/": "apache-2.0"}
 """Beginnings of the names of environments, with their package's licence."""
-_FUNCTIONS = ("verifier:", "consensus:", "table:")
+_FUNCTIONS = ("verifier:", "code:", "consensus:", "table:")
 """Beginnings of the names of rewards that no model gives."""
+_WITH_JUDGE = "consensus:judge@"
+"""The beginning of the name of a consensus on answers that a model compares."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ def _models(manifest: Manifest) -> Iterator[tuple[str, str]]:
     trained = manifest.models.solver if manifest.theta is not None else None
     for role in ("solver", "creator", "reward", "contrast"):
         name = getattr(manifest.models, role)
-        if name is not None and name != trained and not name.startswith(_FUNCTIONS):
+        by_function = name is not None and name.startswith(_FUNCTIONS) and not name.startswith(_WITH_JUDGE)
+        if name is not None and name != trained and not by_function:
             yield role, name
 
 

@@ -27,6 +27,7 @@ from eva_data.hub.checks.recount import misnamed_prompts, recount, recount_flow,
 from eva_data.hub.checks.replay import mixed_from_seeds, replay, replay_repetitions, replay_review
 from eva_data.hub.checks.rescore import rescore as score_again
 from eva_data.hub.checks.topics_again import replay_topics
+from eva_data.hub.checks.tournament_again import replay_tournament
 from eva_data.hub.checks.trained_on import trained_on
 from eva_data.hub.checks.votes_again import replay_votes
 from eva_data.iteration.build import bills_of
@@ -154,6 +155,7 @@ def _verify_build(found: Verified, store: Store, manifest: Manifest, written: Fo
         )
     checks.append(lambda: misnamed_prompts(tables, found.unknown))
     checks.append(lambda: replay_votes(manifest, tables, found.unknown))
+    checks.append(lambda: replay_tournament(manifest, tables))
     checks.append(lambda: replay_topics(store, manifest, tables, found.unknown))
     found.problems += _run(checks, [written], found)
     if manifest.reward_scales:

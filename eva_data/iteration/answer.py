@@ -28,6 +28,8 @@ class Answered:
     scales: Scales
     """The constants by which several rewards were standardised; empty with one reward."""
     notes: list[str]
+    comparisons: pl.DataFrame
+    """COMPARISONS: the verdicts of a tournament; no rows with other rewards."""
 
 
 def answer(
@@ -75,7 +77,15 @@ def answer(
     scored = score(run, answered, prompts, stage=stage, iteration=iteration, scales=scales)
     rewards, unusable = scored.responses["reward"], scored.rejects
     reward_flow = Flow(f"reward ({stage})", "responses", rewards.len(), rewards.count(), unusable.height)
-    return Answered(scored.responses, pl.concat([failed, unusable]), [flow, reward_flow], scored.scales, notes)
+    notes += scored.notes
+    return Answered(
+        scored.responses,
+        pl.concat([failed, unusable]),
+        [flow, reward_flow],
+        scored.scales,
+        notes,
+        scored.comparisons,
+    )
 
 
 def contrasted(

@@ -37,7 +37,7 @@ from eva_data.report.measures.contrast import contrast_notes
 from eva_data.report.measures.lengths import length_notes
 from eva_data.rewards.scorers import reward_model
 from eva_data.tables.flow import Flow
-from eva_data.tables.schemas import EVOLUTIONS, REJECTS, RESPONSES, empty
+from eva_data.tables.schemas import COMPARISONS, EVOLUTIONS, REJECTS, RESPONSES, empty
 
 
 def build_iteration(run: Run, iteration: int) -> Manifest:
@@ -85,6 +85,7 @@ class _Started:
     """Responses per prompt; None takes all that a prompt has."""
     scales: Scales
     notes: list[str]
+    comparisons: pl.DataFrame
 
 
 def _from_table(run: Run, table: TableModel, inputs: Mapping[str, str]) -> _Started:
@@ -93,7 +94,7 @@ def _from_table(run: Run, table: TableModel, inputs: Mapping[str, str]) -> _Star
     prompts, responses, rejects, flow = read
     reward = responses["reward_model"][0] if responses.height else f"table:{table.reward}"
     models = Models(solver=f"table:{prompts['source'][0]}", creator=None, reward=reward)
-    return _Started(prompts, responses, rejects, [flow], models, None, table.responses, {}, notes)
+    return _Started(prompts, responses, rejects, [flow], models, None, table.responses, {}, notes, empty(COMPARISONS))
 
 
 def _from_seeds(run: Run, inputs: Mapping[str, str]) -> _Started:
@@ -117,6 +118,7 @@ def _from_seeds(run: Run, inputs: Mapping[str, str]) -> _Started:
         solver.block.responses,
         answered.scales,
         [*notes, *answered.notes],
+        answered.comparisons,
     )
 
 
@@ -154,6 +156,7 @@ def _build_first(run: Run) -> Built:
             "informativeness": paired.informativeness,
             "responses": pl.concat([begun.responses, against.responses, rewritten.responses]),
             "rejects": pl.concat([begun.rejects, against.rejects, paired.rejects, rewritten.rejects]),
+            "comparisons": begun.comparisons,
         },
         flows=[*begun.flows, *against.flows, paired.flow, *rewritten.flows],
         models=begun.models if weaker is None else begun.models.model_copy(update={"contrast": weaker.fingerprint}),
@@ -224,6 +227,7 @@ def _build_next(run: Run, iteration: int) -> Built:
             "responses": pl.concat([grown.responses, responses, against.responses, rewritten.responses]),
             "rejects": pl.concat([grown.rejects, answered.rejects, against.rejects, paired.rejects, rewritten.rejects]),
             "topics": grown.topics,
+            "comparisons": pl.concat([grown.comparisons, answered.comparisons]),
         },
         flows=[*grown.flows, *answered.flows, *against.flows, paired.flow, *rewritten.flows],
         models=Models(
@@ -262,7 +266,9 @@ def earlier_scales(run: Run, iteration: int) -> Scales:
 def licences_of(run: Run, *players: Player) -> dict[str, str]:
     """The licences that the cards of the models on this machine state."""
     folders = {player.fingerprint: player.path for player in players}
-    folders |= {scorer.fingerprint: scorer.judge.path if scorer.judge else scorer.path for scorer in run.scorers}
+    for scorer in run.scorers:
+        folders |= {judge.fingerprint: judge.path for judge in scorer.judges}
+        folders[scorer.fingerprint] = scorer.judge.path if scorer.judge else scorer.path
     return stated_licences(folders)
 
 

@@ -32,6 +32,7 @@ from eva_data.iteration.stages import (
 )
 from eva_data.method.mix import shortage
 from eva_data.method.outcome import lengths_of
+from eva_data.method.responses import best_replies
 from eva_data.method.sample import next_in_line
 from eva_data.method.signals.lengths import LengthFit
 from eva_data.method.solved import QUANTILE, threshold
@@ -39,7 +40,17 @@ from eva_data.models.player import Player
 from eva_data.tables.flow import Flow
 from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, HELD_OUT, NEAR_DUPLICATE, TOPIC_CAP, kind
 from eva_data.tables.rules import RULES
-from eva_data.tables.schemas import CARRIED, EVOLUTIONS, INFORMATIVENESS, REJECTS, RESPONSES, TOPICS, empty, frame_of
+from eva_data.tables.schemas import (
+    CARRIED,
+    COMPARISONS,
+    EVOLUTIONS,
+    INFORMATIVENESS,
+    REJECTS,
+    RESPONSES,
+    TOPICS,
+    empty,
+    frame_of,
+)
 
 _KNOWN = ("prompt_id", "prompt", "root_id", "depth")
 
@@ -63,6 +74,8 @@ class Grown:
     notes: list[str]
     topics: pl.DataFrame
     """TOPICS of X_{t-1} and of everything that the mix could take; no rows if no setting needs them."""
+    comparisons: pl.DataFrame
+    """COMPARISONS of the estimate stage; no rows without a tournament."""
     lengths: LengthFit | None = None
     """How the rewards of the estimate stage were adjusted for length; None if they were not."""
 
@@ -74,13 +87,13 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
     if bad:
         notes.append(run.note(f"reviewers judged {bad} prompts of iteration {iteration - 1} bad: they do not go on"))
     responses, rejects, flows = empty(RESPONSES), empty(REJECTS), []
-    drawn, evolutions = empty(INFORMATIVENESS), empty(EVOLUTIONS)
+    drawn, evolutions, comparisons = empty(INFORMATIVENESS), empty(EVOLUTIONS), empty(COMPARISONS)
     counted = responses
     if config.mix.draws and config.estimate.source == "fresh":
         answered = answer(run, solver, before, stage="estimate", iteration=iteration, scales=scales)
         responses, rejects, flows, scales = answered.responses, answered.rejects, answered.flows, answered.scales
         notes += answered.notes
-        counted = responses
+        counted, comparisons = responses, answered.comparisons
     elif config.mix.draws:
         counted = answers_to(before, store, iteration - 1)
     model = topic_model(store) if uses_topics(config) else None
@@ -99,7 +112,7 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
         notes += [run.note(note) for note in sampled.notes]
         drawn = sampled.informativeness.collect()
     if config.mix.evolves:
-        drawn, evolutions = _evolve_enough(run, iteration, creator, before, drawn)
+        drawn, evolutions = _evolve_enough(run, iteration, creator, with_replies(config, before, counted), drawn)
     if config.mix.draws:
         selected = int(drawn["selected"].sum())
         flows = [*flows, Flow("sample", "prompts", drawn.height, selected, 0, drawn.height - selected)]
@@ -143,7 +156,16 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
     record = Evolving(**counted_ones, shrunk=result.shrunk, eliminated=_eliminated(final))
     prompts = mixed.prompts.collect()
     known = empty(TOPICS) if topics is None else topics
-    return Grown(prompts, final, drawn, responses, rejects, flows, record, scales or {}, notes, known, lengths)
+    return Grown(
+        prompts, final, drawn, responses, rejects, flows, record, scales or {}, notes, known, comparisons, lengths
+    )
+
+
+def with_replies(config: Config, prompts: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:
+    """The prompts with the column `reply`, their best answer in `scored` (RESPONSES), if the method adds turns."""
+    if not config.evolve.adds_turn:
+        return prompts
+    return prompts.join(best_replies(scored), on="prompt_id", how="left", maintain_order="left")
 
 
 def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
@@ -195,6 +217,7 @@ def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame
     """EVOLUTIONS of the chains that start at `rows`. Only what a chain itself can tell is eliminated so far."""
     settings = run.config.evolve
     carried = [column for column in CARRIED if column in rows.columns and rows[column].count()]
+    carried += ["reply"] if "reply" in rows.columns else []
     needed = rows.select("prompt_id", "prompt", "root_id", "depth", *carried).sort("prompt_id")
     results = run.ask(
         creator,

@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from eva_data.config import Answers, Config, Consensus, OneReward, Several, TableModel, Verifier
+from eva_data.config import Answers, Code, Config, Consensus, OneReward, Several, TableModel, Verifier
 from eva_data.dataset.scored_table import read_table
 from eva_data.dataset.seeds import read_seeds
 from eva_data.errors import ConfigError, DataError, EvaError
@@ -27,6 +27,7 @@ from eva_data.iteration.stale import refuse_unreadable
 from eva_data.method.topics.words import require_sklearn
 from eva_data.rewards.backends.verifier import load_verifier, read_answers
 from eva_data.rewards.equality import refuse_missing
+from eva_data.rewards.isolated.runner import refuse_without_isolation
 from eva_data.tables.reading import open_path
 from eva_data.tables.schemas import CARRIED
 from eva_data.tables.shapes.values import plain, text
@@ -119,6 +120,9 @@ def _refuse_wrong_function(run: Run, reward: OneReward, asked: pl.DataFrame) -> 
         refuse_missing(reward.equal)
         if reward.answers is not None:
             _first_answer(reward.answers)
+    if isinstance(reward, Code):
+        refuse_without_isolation(reward)
+        _first_answer(reward.answers)
     if not isinstance(reward, Verifier):
         return
     function = load_verifier(reward.function)

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
-from eva_data.config import Consensus, Judge, LocalReward, Verifier
+from eva_data.comparing.verdict import VERDICT_FORMAT
+from eva_data.config import Consensus, Judge, LocalReward, Tournament, Verifier
 from eva_data.errors import DataError
 from eva_data.iteration.run import Run
 from eva_data.method.responses import rewarded, unscored
+from eva_data.method.signals.tournament import tournament_rewards
 from eva_data.method.signals.votes import Vote, consensus_rewards, in_parts
 from eva_data.models.ratings.rating import UNPARSABLE
-from eva_data.rewards.backends.consensus import read_rows
+from eva_data.rewards.backends.consensus import judge_rows, read_rows, with_known
+from eva_data.rewards.backends.tournament import compare_rows, end_of, refuse_without_verdict, told
 from eva_data.rewards.scorers import Scorer, reward_model
 from eva_data.rewards.several import averaged, reward_scales
-from eva_data.tables.schemas import CARRIED, READ_ANSWERS, frame_of
-
-SHOWN_CHARACTERS = 300
-"""So many characters at the end of an unreadable reply of a judge are shown, where the rating should be."""
+from eva_data.tables.schemas import CARRIED, COMPARISONS, ORDER, READ_ANSWERS, empty, frame_of
 
 SCORES = pl.Schema(
     {
@@ -47,6 +47,10 @@ class Scored:
     rejects: pl.DataFrame
     """REJECTS: one row per response without a usable reward."""
     scales: Scales
+    comparisons: pl.DataFrame = field(default_factory=lambda: empty(COMPARISONS))
+    """COMPARISONS: the verdicts of a tournament; no rows with other rewards."""
+    notes: tuple[str, ...] = ()
+    """What the user was told about judges that compare."""
 
 
 def score(
@@ -74,6 +78,8 @@ def score(
     for scorer in run.scorers:
         if isinstance(scorer.block, Consensus):
             return _by_consensus(run, scorer, scorer.block, answered, rows, stage=stage, iteration=iteration)
+        if isinstance(scorer.block, Tournament):
+            return _by_tournament(run, scorer, scorer.block, answered, rows, stage=stage, iteration=iteration)
     found = pl.concat(
         [
             scored_by(run, scorer, rows, stage=stage, name=f"reward-{stage}-{number}", iteration=iteration)
@@ -108,16 +114,36 @@ def _by_consensus(
     iteration: int,
 ) -> Scored:
     """Read the answers of all responses, and let them vote. It stands alone, so that there are no scales."""
-    results = run.compute(
-        "reward",
-        rows,
-        iteration=iteration,
-        settings=block,
-        function=read_rows,
-        folder=f"reward-{stage}-0",
-        shown="reward",
-        scorer=scorer.fingerprint,
-    )
+    folder, notes = f"reward-{stage}-0", []
+    if scorer.judge is None:
+        results = run.compute(
+            "reward",
+            rows,
+            iteration=iteration,
+            settings=block,
+            function=read_rows,
+            folder=folder,
+            shown="reward",
+            scorer=scorer.fingerprint,
+        )
+    else:
+        results = run.ask(
+            scorer.judge,
+            "judge",
+            with_known(block, rows),
+            iteration=iteration,
+            stage=f"judge ({stage})",
+            settings=block,
+            key="reward.judge",
+            folder=folder,
+            shown="judge",
+            framed=True,
+            function=judge_rows,
+        )
+        if unjudged := sum(len(result["unjudged"]) for _, result in results):
+            notes.append(
+                run.note(f"{stage}: {unjudged} comparisons of answers have no verdict, and count as different")
+            )
     read = frame_of(
         (
             (row["prompt_id"], index, answer, result["known"])
@@ -135,7 +161,58 @@ def _by_consensus(
     found = in_parts(lambda part: consensus_rewards(part, vote), voters, prompts=rows.height)
     scores = found.with_columns(raw=pl.lit(None, pl.String))
     return Scored(
-        rewarded(voters, scores, reward_model=scorer.fingerprint), unscored(voters, scores, iteration=iteration), {}
+        rewarded(voters, scores, reward_model=scorer.fingerprint),
+        unscored(voters, scores, iteration=iteration),
+        {},
+        notes=tuple(notes),
+    )
+
+
+def _by_tournament(
+    run: Run,
+    scorer: Scorer,
+    block: Tournament,
+    answered: pl.DataFrame,
+    rows: pl.DataFrame,
+    *,
+    stage: str,
+    iteration: int,
+) -> Scored:
+    """Let each judge compare the responses in a tournament of its own, and compute strengths from all verdicts."""
+    verdicts = [empty(COMPARISONS)]
+    for number, judge in enumerate(scorer.judges):
+        results = run.ask(
+            judge,
+            "judge",
+            rows,
+            iteration=iteration,
+            stage=f"judge ({stage})",
+            settings=block,
+            key=f"reward.judges.{number}",
+            folder=f"reward-{stage}-{number}",
+            shown="judge",
+            framed=True,
+            guide=None if block.template else {"response_format": VERDICT_FORMAT},
+            function=compare_rows,
+        )
+        found = frame_of(
+            (
+                (stage, row["prompt_id"], judge.fingerprint, *verdict.values(), iteration)
+                for row, compared in results
+                for verdict in compared
+            ),
+            COMPARISONS,
+        )
+        refuse_without_verdict(found, judge.name)
+        verdicts.append(found)
+    comparisons = pl.concat(verdicts).sort(ORDER["comparisons"])
+    scores = tournament_rewards(answered, comparisons).with_columns(raw=pl.lit(None, pl.String))
+    return Scored(
+        rewarded(answered, scores, reward_model=scorer.fingerprint),
+        unscored(answered, scores, iteration=iteration),
+        {},
+        comparisons,
+        tuple(run.note(note) for note in told(comparisons, stage)),
     )
 
 
@@ -145,10 +222,10 @@ def _refuse_unreadable(scores: pl.DataFrame) -> None:
     replies = scores.filter(unreadable)["raw"]
     if replies.is_empty() or scores["reward"].count():
         return
-    shown = replies[0] if len(replies[0]) <= SHOWN_CHARACTERS else f"... {replies[0][-SHOWN_CHARACTERS:]}"
     raise DataError(
         f"the judge rated none of {scores.height} responses: {len(replies)} of its replies hold no rating that can be "
-        f"read, such as `{shown}`; it must end with a line `Rating: <number>` on the scale from `lowest` to `highest`: "
+        f"read, such as `{end_of(replies[0])}`; it must end with a line `Rating: <number>` on the scale from `lowest` "
+        "to `highest`: "
         "ask for that in `reward.template`, raise `reward.judge.max_tokens` where the reply was cut, or take another "
         "`reward.judge`"
     )

@@ -10,7 +10,7 @@ import polars as pl
 from eva_data.calls import Row
 from eva_data.tables.ids import last_turn
 from eva_data.tables.reasons import RESPONSE_FAILED
-from eva_data.tables.schemas import REJECTS, RESPONSES, conform, frame_of
+from eva_data.tables.schemas import REJECTS, RESPONSES, STANDARD_ERROR, conform, frame_of
 
 COMPLETIONS = pl.Schema(
     {
@@ -75,13 +75,31 @@ def failures(completions: pl.DataFrame, prompts: pl.DataFrame, *, stage: str, it
     return conform(reasons.join(texts, on="prompt_id", how="left"), REJECTS)
 
 
+def best_replies(scored: pl.DataFrame) -> pl.DataFrame:
+    """The response with the highest reward to each prompt: `prompt_id` and `reply`.
+
+    `scored` are RESPONSES of one stage. Only complete responses count (`finish_reason` is `stop`, or unknown) that are
+    not blank and have a finite reward. Of equal rewards the lowest `response_idx` counts.
+    """
+    complete = pl.col("finish_reason").is_null() | (pl.col("finish_reason") == "stop")
+    usable = complete & pl.col("reward").is_finite() & (pl.col("response").str.strip_chars() != "")
+    return (
+        scored.filter(usable)
+        .sort("reward", "response_idx", descending=[True, False])
+        .group_by("prompt_id")
+        .agg(reply=pl.col("response").first())
+        .sort("prompt_id")
+    )
+
+
 def rewarded(responses: pl.DataFrame, scores: pl.DataFrame, *, reward_model: str) -> pl.DataFrame:
     """RESPONSES with `reward` and `reward_model`; a reward is null if there is no usable reward.
 
-    `scores` has one row per (`prompt_id`, `response_idx`) with `reward` and `reason`.
+    `scores` has one row per (`prompt_id`, `response_idx`) with `reward` and `reason`, and perhaps `reward_se`.
     """
-    joined = responses.drop("reward", "reward_model").join(
-        scores.select("prompt_id", "response_idx", "reward"), on=["prompt_id", "response_idx"], how="left"
+    given = [name for name in ("reward", *STANDARD_ERROR) if name in scores.columns]
+    joined = responses.drop("reward", "reward_model", *STANDARD_ERROR).join(
+        scores.select("prompt_id", "response_idx", *given), on=["prompt_id", "response_idx"], how="left"
     )
     return conform(joined.with_columns(reward_model=pl.lit(reward_model)), RESPONSES)
 

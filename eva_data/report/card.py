@@ -233,7 +233,8 @@ def _front(
 def _tags(manifests: Sequence[Manifest]) -> list[str]:
     """What the Hub finds the dataset by: `rlaif` if a model gave the rewards, `argilla` if people reviewed pairs."""
     tags = ["eva", "preference", "dpo", "trl", "self-play", "synthetic", "distilabel"]
-    by_models = any(block["backend"] != "verifier" for manifest in manifests for block in _rewards(manifest))
+    backends = {block["backend"] for manifest in manifests for block in _rewards(manifest)}
+    by_models = bool(backends - {"verifier", "code"})
     reviewed = any(manifest.review is not None for manifest in manifests)
     return [*tags, *(["rlaif"] if by_models else []), *(["argilla"] if reviewed else [])]
 

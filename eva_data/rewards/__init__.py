@@ -24,7 +24,8 @@ class Backend(Protocol):
         """One Score per response of each row, from the ledger if it has them, else computed and kept there.
 
         The judge has no such function: its questions go through the pipeline `judge`, like questions to other models.
-        Nor has the consensus, whose responses vote (`method.signals.votes`) on the answers that `read_rows` reads.
+        Nor has the consensus, whose responses vote (`method.signals.votes`) on the answers that `read_rows` reads, nor
+        the tournament, whose verdicts (`compare_rows`) give strengths (`method.signals.tournament`).
         """
 
 

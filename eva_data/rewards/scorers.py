@@ -26,6 +26,13 @@ class Scorer:
     """The reward model's folder on this machine; None if it has none."""
     judge: Player | None = None
     """The language model that rates; None if the reward is not a judge."""
+    judges: tuple[Player, ...] = ()
+    """The language models that compare; none if the reward is not a tournament."""
+
+    @property
+    def asked(self) -> tuple[Player, ...]:
+        """All language models that the reward asks."""
+        return self.judges if self.judge is None else (self.judge,)
 
 
 def scorers_of(reward: Reward | None) -> tuple[Scorer, ...]:

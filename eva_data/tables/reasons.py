@@ -86,7 +86,8 @@ REASONS: Mapping[str, str] = {
     "not_unicode": "The text holds half a character, which no tokenizer takes.",
     NO_CONSENSUS: "The prompt's responses do not agree on an answer by `reward.min_votes` and "
     "`reward.min_agreement`, or a single vote decides; what is missing follows.",
-    "nothing_to_compare": "A pairwise reward compares responses, and this is the only one that can be compared.",
+    "nothing_to_compare": "A reward that compares responses has this one only, or all of them are the same text.",
+    "not_compared": "No comparison links the response with the largest group of the prompt's responses.",
     "unscored_by": "One of several rewards could not score the response; which one, and why, follows.",
     "not_scored": "The reward gave neither a number nor a reason.",
     "no_reward": "The response was trained with, but it got no reward.",

@@ -46,6 +46,10 @@ PAIR_MODELS = {
     "rejected_model": pl.String,
 }
 
+STANDARD_ERROR = {
+    "reward_se": pl.Float64,  # standard error of the reward by a tournament; null with other rewards
+}
+
 _METRIC_TYPES = dict.fromkeys(METRICS, pl.Float64) | OWN_METRIC
 
 
@@ -129,6 +133,7 @@ RESPONSES = _schema(
         "response_idx": pl.Int32,
         "response": pl.String,  # null if the call failed
         "reward": pl.Float64,  # null if it could not be scored
+        **STANDARD_ERROR,
         "reward_model": pl.String,
         **READ_ANSWERS,
         "finish_reason": pl.String,  # stop | length | content_filter | error; null if unknown (table)
@@ -247,6 +252,22 @@ TOPICS = _schema(
 )
 """One row per prompt that `sample` or `mix` looked at by topic, ordered by `prompt_id`; none without such a setting."""
 
+COMPARISONS = _schema(
+    {
+        "stage": pl.String,  # estimate | respond: whose responses are compared; what is reused has no rows of its own
+        "prompt_id": pl.String,
+        "judge": pl.String,  # the judge's fingerprint
+        "round": pl.Int32,  # 1, 2, ... of this judge's tournament
+        "first_idx": pl.Int32,  # the response that was shown as the first
+        "second_idx": pl.Int32,
+        "verdict": pl.String,  # first | second | tie; null without a verdict
+        "reason": pl.String,  # why there is no verdict; null if there is one
+        "raw": pl.String,  # the judge's reply if it could not be read, else null
+        "iteration": pl.Int32,
+    }
+)
+"""One row per verdict of a tournament, ordered by the first six columns; none with other rewards."""
+
 PROMPT_SCORES = _schema(
     {
         "iteration": pl.Int32,
@@ -268,13 +289,14 @@ TABLES: Mapping[str, pl.Schema] = {
     "rejects": REJECTS,
     "reviews": REVIEWS,
     "topics": TOPICS,
+    "comparisons": COMPARISONS,
 }
 """Configs of the dataset; the first is the default."""
 
 LATER: Mapping[str, frozenset[str]] = {
     "informativeness": frozenset([*metrics.LATER, *OWN_METRIC, *VOTES]),
     "preferences": frozenset([*metrics.LATER, *OWN_METRIC, *PAIR_MODELS]),
-    "responses": frozenset(READ_ANSWERS),
+    "responses": frozenset([*READ_ANSWERS, *STANDARD_ERROR]),
     **dict.fromkeys(("evolutions", "prompts"), frozenset(CARRIED)),
     "reviews": frozenset({"votes"}),
 }
@@ -290,6 +312,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "rejects": ("stage", "reason", "prompt_id", "text"),
     "reviews": ("pair_id", "reviewer", "verdict", "prompt_quality", "first_idx"),
     "topics": ("prompt_id",),
+    "comparisons": ("stage", "prompt_id", "judge", "round", "first_idx", "second_idx"),
 }
 """The canonical row order of each table: files of the same content are the same bytes."""
 

@@ -312,7 +312,7 @@ def test_what_cannot_be_a_method_is_refused() -> None:
         build_method("evolinstruct")
     assert str(unknown.value) == (
         "`evolve.method` is `evolinstruct`: use one of environment, eva, evol_complexity, evol_instruct, "
-        "evol_quality, one_constraint, self_instruct, or a function of your own"
+        "evol_quality, one_constraint, self_instruct, self_talk, synthetic_context, or a function of your own"
     )
     with pytest.raises(ConfigError) as twice:
         build_method("eva", [mine, user_strategy("persona", "{prompt}", "in_breadth"), mine])

@@ -21,6 +21,7 @@ from eva_data.dataset.store import Store
 from eva_data.errors import EvaError
 from eva_data.evolve.candidates import wrongly_judged
 from eva_data.hub.checks.lengths_again import lengths_again
+from eva_data.hub.checks.turns_again import replay_turns
 from eva_data.iteration.create import judged_again
 from eva_data.iteration.run import Run
 from eva_data.iteration.stages import (
@@ -210,13 +211,14 @@ def _replay_creator(
         topics=tables["topics"] if uses_topics(config) else None,
         rules=manifest.rules,
     )
+    astray_turns = replay_turns(config, before, counted, tables)
     evolved = tables["evolutions"]["chain_id"].n_unique()
     drawn = sampled.informativeness.collect()
     # If too few survived, the build went further down the draw: as far as there are chains.
     if evolved > sampled.selected:
         first = next_in_line(drawn.lazy(), after=0, count=evolved)["prompt_id"]
         drawn = drawn.with_columns(selected=pl.col("prompt_id").is_in(first.implode()))
-    problems = compare("informativeness", estimated, drawn)
+    problems = [*compare("informativeness", estimated, drawn), *astray_turns]
     problems += lengths_again(manifest, config, "estimate", counted)
     chains = tables["evolutions"].select("chain_id").unique()
     astray = chains.join(drawn.filter("selected"), left_on="chain_id", right_on="prompt_id", how="anti")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from eva_data.config import Consensus, LocalReward, Pairwise, RewardServer
+from eva_data.config import Consensus, LocalReward, Pairwise, RewardServer, Tournament
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.iteration.run import Run
@@ -42,8 +42,8 @@ def rescore(store: Store, iteration: int, count: int, run: Run) -> tuple[list[st
     scored = answers.filter(pl.col("reward").is_not_null())
     key = pl.concat_str("prompt_id", pl.lit("/"), pl.col("response_idx").cast(pl.String))
     drawn = scored.sort(uniform_draw(key, seed=run.config.seed, stage="rescore", iteration=iteration)).head(count)
-    if any(isinstance(scorer.block, Consensus) for scorer in run.scorers):
-        # A response without a reward may vote on others.
+    if any(isinstance(scorer.block, Consensus | Tournament) for scorer in run.scorers):
+        # A response without a reward may vote on others, or have met them.
         drawn = answers.join(drawn.select("prompt_id").unique(), on="prompt_id", how="semi")
     elif any(isinstance(scorer.block, Pairwise) for scorer in run.scorers):
         drawn = scored.join(drawn.select("prompt_id").unique(), on="prompt_id", how="semi")

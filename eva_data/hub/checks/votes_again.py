@@ -50,6 +50,9 @@ def replay_votes(manifest: Manifest, tables: Mapping[str, pl.DataFrame], unknown
 
 
 def _read_again(manifest: Manifest, block: Consensus, voted: pl.DataFrame, unknown: list[str]) -> list[str]:
+    if block.equal == "judge":
+        unknown.append("which answers the judge found equal")
+        return []
     if block.equal == "math":
         unknown.append("the answers that math-verify read, within a time limit")
         return []

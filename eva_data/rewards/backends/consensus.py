@@ -12,10 +12,13 @@ from inspect import getsourcefile
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from eva_data.config import Consensus
 from eva_data.jobs.job import Job, ProgressFile
 from eva_data.method.signals.votes import CONSENSUS
-from eva_data.rewards import equality, final_numbers
+from eva_data.models.player import player_of
+from eva_data.rewards import equality, final_numbers, same_answer
 from eva_data.rewards.backends.verifier import answers_id, last_text, read_answers
 from eva_data.rewards.scorers import Scorer, short_hash
 from eva_data.secrets import redacted
@@ -26,17 +29,41 @@ WHILE_TRAINING = False
 
 def scorer_of(block: Consensus) -> Scorer:
     """The scorer: `name_of`, and a hash of the known answers."""
-    name = name_of(block)
-    return Scorer(block, name if block.answers is None else f"{name}+answers:{answers_id(block.answers)}")
+    judge = None if block.judge is None else player_of(block.judge)
+    name = name_of(block) if judge is None else f"{name_of(block)}({judge.fingerprint})"
+    name = name if block.answers is None else f"{name}+answers:{answers_id(block.answers)}"
+    return Scorer(block, name, judge=judge)
 
 
 def name_of(block: Consensus) -> str:
     """The reward's name but for known answers: by its settings and by the code that reads answers."""
-    settings = {key: value for key, value in block.identity().items() if key not in ("answers", "anchors")}
+    settings = {key: value for key, value in block.identity().items() if key not in ("answers", "anchors", "judge")}
     code = sha256()
-    for module in (equality, final_numbers):
+    modules = [equality, final_numbers]
+    if block.judge is not None:
+        settings["judge"] = block.judge.identity()
+        modules.append(same_answer)
+    for module in modules:
         code.update(Path(getsourcefile(module) or "").read_bytes())
     return f"{CONSENSUS}{block.equal}@{short_hash(settings | {'code': code.hexdigest()})}"
+
+
+def with_known(block: Consensus, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with the column `known`, the known answer to each prompt; null if there is none."""
+    texts = rows.select(pl.col("prompt").list.last().struct.field("content")).to_series().to_list()
+    known = {} if block.answers is None else read_answers(block.answers, texts)
+    found = [None if known.get(text) is None else str(known[text]) for text in texts]
+    return rows.with_columns(known=pl.Series(redacted(found), dtype=pl.String))
+
+
+def judge_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What `read_rows` gives, with the judge's equality, for rows of `with_known`. The ledger keeps every reply."""
+    llm = job.llm()
+    llm.load()
+    chains = [same_answer.classes(row | {"responses": redacted(row["responses"])}) for row in rows]
+    found = llm.drive(chains, sum(2 * same_answer.most_questions(len(row["responses"])) for row in rows))
+    llm.unload()
+    return found
 
 
 def read_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

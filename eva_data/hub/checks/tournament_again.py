@@ -1,0 +1,93 @@
+"""Plays the tournaments of an iteration again by their stored verdicts: who met whom, and which rewards follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from eva_data.comparing.tournament import distinct, matches_of, points_of
+from eva_data.config import Tournament
+from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.staleness import config_of
+from eva_data.method.signals.tournament import TOURNAMENT, tournament_rewards
+from eva_data.tables.ids import uniform_draw
+from eva_data.tables.schemas import STANDARD_ERROR
+
+MOST_PAIRED = 20_000
+"""Tournaments whose rounds are paired again, drawn by hash; a minute's work. All rewards are computed again."""
+
+NOISE = 1e-9
+"""How far two results of the same sums may differ on two machines."""
+
+_KEY = ("stage", "prompt_id", "response_idx")
+_SHOWN = 3
+
+
+def replay_tournament(manifest: Manifest, tables: Mapping[str, pl.DataFrame]) -> list[str]:
+    """The differences between the tables and what follows from the verdicts, one sentence each.
+
+    A copied response has the verdicts of the stage that it was copied from.
+    """
+    block, comparisons = config_of(manifest).reward, tables["comparisons"]
+    scored = tables["responses"].filter(pl.col("reward_model").str.starts_with(TOURNAMENT))
+    if not isinstance(block, Tournament) or scored.is_empty():
+        return [f"comparisons: {comparisons.height} rows, where no reward compares"] if comparisons.height else []
+    found = _astray(block, scored, comparisons, manifest.iteration)
+    judges = comparisons["judge"].n_unique()
+    if judges not in (0, len(block.judges)):
+        found.append(f"comparisons: verdicts of {judges} judges, where {len(block.judges)} compare")
+    source = pl.when("reused").then(pl.lit("estimate")).otherwise("stage")
+    for (stage,), part in scored.with_columns(source=source).group_by("source", maintain_order=True):
+        one = part.unique(["prompt_id", "response_idx"], maintain_order=True)
+        again = tournament_rewards(one, comparisons.filter(pl.col("stage") == stage))
+        both = part.join(again, on=["prompt_id", "response_idx"], how="left", suffix="_now")
+        wrong = both.filter(pl.any_horizontal(_differ(name) for name in ("reward", *STANDARD_ERROR)))
+        if wrong.height:
+            named = ", ".join(wrong.sort(_KEY).head(_SHOWN).select(pl.concat_str(_KEY, separator="/")).to_series())
+            more = f" and {wrong.height - _SHOWN} more" if wrong.height > _SHOWN else ""
+            found.append(f"responses: {wrong.height} have rewards that the verdicts do not give: {named}{more}")
+    return found
+
+
+def _differ(name: str) -> pl.Expr:
+    one, other = pl.col(name), pl.col(f"{name}_now")
+    return (one.is_null() != other.is_null()) | ((one - other).abs() > NOISE).fill_null(False)
+
+
+def _astray(block: Tournament, scored: pl.DataFrame, comparisons: pl.DataFrame, iteration: int) -> list[str]:
+    """Tournaments in which other responses met than the schedule pairs, or in one order only."""
+    key = ["stage", "prompt_id"]
+    fresh = scored.filter(~pl.col("reused")).group_by(key).agg("response_idx", "response")
+    judges = comparisons.select("judge").unique()
+    played = comparisons.group_by(*key, "judge").agg(pl.struct("round", "first_idx", "second_idx", "verdict"))
+    every = fresh.join(judges, how="cross").join(played, on=[*key, "judge"], how="full", coalesce=True)
+    if every.height > MOST_PAIRED:
+        order = uniform_draw(pl.concat_str(*key, "judge", separator="/"), seed=0, stage="verify", iteration=iteration)
+        every = every.sort(order).head(MOST_PAIRED)
+    wrong = [
+        f"{row['stage']}/{row['prompt_id']}"
+        for row in every.sort(*key, "judge").iter_rows(named=True)
+        if row["response_idx"] is None or not _follows(block, row)
+    ]
+    if not wrong:
+        return []
+    more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+    named = ", ".join(wrong[:_SHOWN])
+    return [f"comparisons: in {len(wrong)} tournaments others met than follows from the verdicts: {named}{more}"]
+
+
+def _follows(block: Tournament, row: Mapping[str, object]) -> bool:
+    indices, texts, verdicts = row["response_idx"], row["response"], row["round"] or []
+    assert isinstance(indices, list)
+    assert isinstance(texts, list)
+    assert isinstance(verdicts, list)
+    players = list(distinct(indices, texts))
+    number, left = 1, len(verdicts)
+    while matches := matches_of(number, block, players, points_of(v for v in verdicts if v["round"] < number)):
+        expected = sorted(order for one, other in matches for order in ((one, other), (other, one)))
+        if expected != sorted((v["first_idx"], v["second_idx"]) for v in verdicts if v["round"] == number):
+            return False
+        left -= len(expected)
+        number += 1
+    return left == 0

@@ -1,0 +1,37 @@
+"""Finds evolved prompts that do not continue their parent by its best answer, where the method adds a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from eva_data.config import Config
+from eva_data.method.responses import best_replies
+
+
+def replay_turns(
+    config: Config, before: pl.DataFrame, counted: pl.DataFrame, tables: Mapping[str, pl.DataFrame]
+) -> list[str]:
+    """One sentence if evolutions of `self_talk` hold other turns than their parent and its best answer.
+
+    `before` are PROMPTS of X_{t-1}, and `counted` are the RESPONSES to them by which prompts were drawn.
+    """
+    if not config.evolve.adds_turn:
+        return []
+    own = [strategy.name for strategy in config.evolve.strategies]
+    added = tables["evolutions"].filter(pl.col("prompt").is_not_null() & ~pl.col("mutation").is_in(own))
+    parents = before.select(parent_id="prompt_id", parent="prompt").join(
+        best_replies(counted).rename({"prompt_id": "parent_id"}), on="parent_id", how="left"
+    )
+    turns = pl.col("prompt").list
+    given = turns.get(-2, null_on_oob=True).struct
+    wrong = added.join(parents, on="parent_id", how="left").filter(
+        (turns.head(turns.len() - 2) != pl.col("parent")).fill_null(True)
+        | (given.field("role") != "assistant").fill_null(True)
+        | (given.field("content") != pl.col("reply")).fill_null(True)
+    )
+    if wrong.is_empty():
+        return []
+    first = wrong.sort("prompt_id")["prompt_id"][0]
+    return [f"evolutions: {wrong.height} prompts do not continue their parent by its best answer: {first} ..."]

@@ -1,0 +1,111 @@
+"""Rewards by tests: the code in a response runs in a sandbox (`rewards.isolated`), and its functions are tested."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from eva_data.calls import Unparsable
+from eva_data.config import Code
+from eva_data.jobs.job import Job, ProgressFile
+from eva_data.ledger import Ledger, Score
+from eva_data.rewards.backends.verifier import answers_id, last_text, read_answers, reward_key
+from eva_data.rewards.isolated.runner import passed, refuse_without_isolation
+from eva_data.rewards.scorers import Scorer, short_hash
+from eva_data.thoughts import without_thoughts
+
+WHILE_TRAINING = False
+"""Its sandboxes are started for a whole job."""
+
+CHUNK_ROWS = 50
+"""Number of prompts whose scores are committed together."""
+
+_BLOCK = re.compile(
+    r"^[ \t]*```[ \t]*(?P<language>[\w+.-]*)[^\n]*\n(?P<code>.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE
+)
+
+_PYTHON = ("", "py", "python", "python3")
+
+
+def scorer_of(block: Code) -> Scorer:
+    """The scorer: its settings, and a hash of the tests."""
+    settings = {key: value for key, value in block.identity().items() if key != "answers"}
+    return Scorer(block, f"code:{short_hash(settings)}+answers:{answers_id(block.answers)}")
+
+
+def code_of(response: str) -> str:
+    """The code of a response: its last block of Python, or of no language, between ``` marks; else the whole text.
+
+    A reasoning model's thoughts are left out. Empty if nothing is left.
+    """
+    spoken = without_thoughts(response)
+    if isinstance(spoken, Unparsable):
+        return ""
+    blocks = [found["code"] for found in _BLOCK.finditer(spoken) if found["language"].lower() in _PYTHON]
+    return blocks[-1] if blocks else spoken
+
+
+def listed_tests(given: object) -> list[str]:
+    """The tests of a prompt: a list of texts, a list written as JSON or as Python, or one text."""
+    if isinstance(given, str) and given.lstrip().startswith("["):
+        given = _listed(given)
+    listed = given if isinstance(given, list | tuple) else [given]
+    return [str(each) for each in listed if each is not None and str(each).strip()]
+
+
+def _listed(text: str) -> object:
+    """The list that a text writes as JSON or as Python; the text itself if it writes none."""
+    readers: tuple[Callable[[str], object], ...] = (json.loads, ast.literal_eval)
+    for read in readers:
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, RecursionError):
+            continue
+    return text
+
+
+def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
+    """One Score per response; without tests of its prompt, its reason is `unverifiable`.
+
+    Raise ConfigError if the code cannot be isolated here, as `refuse_without_isolation` does.
+    """
+    block = job.settings
+    assert isinstance(block, Code)
+    assert job.ledger is not None
+    refuse_without_isolation(block)
+    known = {text: listed_tests(given) for text, given in _answers(block, rows).items()}
+    progress, done, results = ProgressFile(job), 0, []
+    total = sum(len(row["responses"]) for row in rows)
+
+    def score(asked: tuple[str, str]) -> Score:
+        prompt, response = asked
+        tests = known.get(prompt)
+        if not tests:
+            return Score(None, "unverifiable")
+        verdicts = passed(block, code_of(response), tests)
+        return Score(float(all(verdicts)) if block.score == "all" else sum(verdicts) / len(verdicts), None)
+
+    with Ledger(job.ledger) as ledger, ThreadPoolExecutor(block.workers) as pool:
+        for start in range(0, len(rows), CHUNK_ROWS):
+            chunk = rows[start : start + CHUNK_ROWS]
+            keyed = [
+                [(reward_key(job.scorer, last_text(row), text), (last_text(row), text)) for text in row["responses"]]
+                for row in chunk
+            ]
+            kept = ledger.scores([key for keys in keyed for key, _ in keys])
+            open_ones = {key: asked for keys in keyed for key, asked in keys if key not in kept}
+            fresh = dict(zip(open_ones, pool.map(score, open_ones.values()), strict=True))
+            ledger.keep_scores(fresh)
+            kept |= fresh
+            results += [[kept[key] for key, _ in keys] for keys in keyed]
+            done += sum(map(len, keyed))
+            progress(done, total)
+    return results
+
+
+def _answers(block: Code, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return read_answers(block.answers, [last_text(row) for row in rows])

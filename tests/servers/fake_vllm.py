@@ -50,7 +50,9 @@ WORDS = ("red", "blue", "green", "the", "sum", "is", "seven", "nine")
 def write_interpreter(folder: Path) -> Path:
     """Write the executable to `folder`, which must exist."""
     path = folder / "python"
-    path.write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} {folder} "$@"\n')
+    path.write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] && exec {sys.executable} "$@"\nexec {sys.executable} {__file__} {folder} "$@"\n'
+    )
     path.chmod(0o755)
     return path
 

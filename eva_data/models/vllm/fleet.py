@@ -69,6 +69,8 @@ class Fleet:
         """The errors of servers that failed before any was up."""
         self._given_up: dict[int, ModelError] = {}
         self._told: SimpleQueue[str] = SimpleQueue()
+        self._broken: Exception | None = None
+        """What ended a thread that should have gone on."""
         self._last = ""
         self._threads: list[threading.Thread] = []
 
@@ -79,7 +81,7 @@ class Fleet:
         """
         register.write(self._register, {})
         self._threads = [
-            threading.Thread(target=self._keep, args=(number,), daemon=True, name=f"vllm-{number}")
+            threading.Thread(target=self._kept, args=(number,), daemon=True, name=f"vllm-{number}")
             for number in range(self.size)
         ]
         for thread in self._threads:
@@ -89,6 +91,8 @@ class Fleet:
             while not self._was_up:
                 with self._changed:
                     self._changed.wait(POLL_SECONDS)
+                    if self._broken is not None:
+                        raise self._broken
                     if len(self._failed) == self.size:
                         raise self._failed[min(self._failed)]
                 if self._on_wait:
@@ -100,12 +104,14 @@ class Fleet:
     @property
     def given_up(self) -> bool:
         """Whether no server is left."""
-        return len(self._given_up) == self.size
+        return len(self._given_up) == self.size or self._broken is not None
 
     def check(self) -> None:
         """Tell what happened to servers. Raise ModelError if all were given up."""
         while not self._told.empty():
             self._on_note(self._told.get())
+        if self._broken is not None:
+            raise self._broken
         if self.given_up:
             last = self._given_up[max(self._given_up)]
             tried = f"{self.size} servers" if self.size > 1 else "the server"
@@ -126,6 +132,15 @@ class Fleet:
         for thread in self._threads:
             thread.join()
         self._threads = []
+
+    def _kept(self, number: int) -> None:
+        try:
+            self._keep(number)
+        except Exception as error:
+            # This is the edge of the thread: the main thread must learn of it.
+            with self._changed:
+                self._broken = error
+                self._changed.notify_all()
 
     def _keep(self, number: int) -> None:
         """Keep one server running until the fleet is stopped or the server is given up."""

@@ -37,6 +37,7 @@ umask 077
 cd {folder} || exit 1
 export {variable}="$(cat key)"
 port="$({python} -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')"
+[ -n "$port" ] || exit 1
 {command} --host 0.0.0.0 --port "$port" < /dev/null &
 server=$!
 unset {variable}
@@ -122,7 +123,7 @@ class Slurm:
         log = str(order.log.absolute()).replace("%", "%%")
         command = ["sbatch", "--parsable", "--nodes=1", f"--job-name=eva-data-{order.of}-{order.number}"]
         command += [f"--output={log}", "--open-mode=append", *self._launching.options]
-        if not any("gres" in option or "gpus" in option or option.startswith("-G") for option in command):
+        if not any(option.startswith(("--gres", "--gpus", "-G")) for option in self._launching.options):
             command += [f"--gres=gpu:{order.gpus}"]
         done = _run([*command, str(folder / "job.sh")])
         if done.returncode:
@@ -158,10 +159,11 @@ class Slurm:
         self._lease.unlink(missing_ok=True)
 
     def _renew(self) -> None:
-        if self._beats is None:
-            write_text(self._lease, f"{time.time()}\n")
-            self._beats = threading.Thread(target=self._beat, daemon=True, name="slurm-lease")
-            self._beats.start()
+        with self._lock:
+            if self._beats is None:
+                write_text(self._lease, f"{time.time()}\n")
+                self._beats = threading.Thread(target=self._beat, daemon=True, name="slurm-lease")
+                self._beats.start()
 
     def _beat(self) -> None:
         every = min(BEAT_SECONDS, self._launching.lease_minutes * 60 / 4)

@@ -25,12 +25,14 @@ class LocalServers(Replicas):
     """Servers on this machine, which listen on 127.0.0.1 alone."""
 
     launch: Literal["local"]
+    """Child processes of the command."""
 
 
 class SlurmServers(Replicas):
     """Each server is a Slurm job. The dataset's folder and the models are on a file system that all nodes share."""
 
     launch: Literal["slurm"]
+    """Jobs by `sbatch`."""
     options: tuple[str, ...] = Field((), json_schema_extra=Execution)
     """Options of `sbatch`, such as `--partition=gpu` and `--time=12:00:00`. Unless they name GPUs, a job asks for as
     many as its server takes, by `--gres=gpu:N`."""
@@ -65,6 +67,7 @@ class RayServers(Replicas):
     """Each server is an actor on a Ray cluster that runs already. All nodes have eva-data and share a file system."""
 
     launch: Literal["ray"]
+    """Actors."""
     address: str = Field("auto", json_schema_extra=Execution)
     """Address of the cluster: `auto` is the one that this machine is part of, else `host:port` of its head."""
 

@@ -1,12 +1,15 @@
 """Starts servers on a Ray cluster that runs already: each is an actor that holds the GPUs and runs vLLM as its child.
 
 An actor belongs to the process that asked for it. If that process ends or is killed, Ray ends the actor, and the
-supervisor between actor and server ends the server.
+supervisor between actor and server ends the server. An actor whose raylet was killed goes on, and so does one that is
+cut off from the cluster. Therefore an actor also ends itself.
 """
 
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,10 @@ from eva_data.supervise import Supervised
 
 _ANSWER_SECONDS = 10.0
 """An actor that does not answer in so many seconds counts as running: its node may be busy."""
+
+
+_LEASE_SECONDS = 300.0
+"""An actor that nobody has asked for so long ends itself. Its server is looked at several times a second."""
 
 
 class RayCluster:
@@ -61,6 +68,15 @@ class ServerActor:
 
     def __init__(self) -> None:
         self._process: Supervised | None = None
+        self._raylet = os.getppid()
+        self._asked = time.monotonic()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while os.getppid() == self._raylet and time.monotonic() - self._asked < _LEASE_SECONDS:
+            time.sleep(1)
+        self.stop()
+        os._exit(1)
 
     def begin(self, command: list[str], key: str, log: str) -> tuple[str, int]:
         """Start the server, and return its host and port."""
@@ -73,6 +89,7 @@ class ServerActor:
 
     def poll(self) -> int | None:
         """None while the server runs, then its exit status."""
+        self._asked = time.monotonic()
         assert self._process is not None
         return self._process.poll()
 

@@ -142,7 +142,7 @@ def test_a_job_that_slurm_refuses_is_one_sentence(tmp_path: Path, cluster: None)
     launching = SlurmServers(launch="slurm", options=("--partition=nowhere", "--gres=none"))
     with (
         pytest.raises(
-            ModelError, match="`sbatch` refuses a server of `solver`: .*invalid partition.*`servers.options`"
+            ModelError, match=r"`sbatch` refuses a server of `solver`: .*invalid partition.*`servers.options`"
         ),
         Servers(tmp_path / "state", launching) as servers,
     ):

@@ -8,6 +8,7 @@ cut off from the cluster. Therefore an actor also ends itself.
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from pathlib import Path
@@ -54,13 +55,21 @@ def connected(address: str, key: str) -> Any:
         raise MissingExtraError.of("ray", "ray") from None
     if not ray.is_initialized():
         try:
+            _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level="error", namespace="eva-data")
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise ModelError(
                 f"there is no Ray cluster at `{address}` ({' '.join(str(error).split())[:200]}): start one with "
                 f"`ray start --head`, or name its address in `{key}`"
             ) from None
     return ray
+
+
+def _knock(address: str) -> None:
+    """Raise OSError if nobody listens at `host:port`. Ray itself would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
 
 
 class ServerActor:

@@ -200,7 +200,7 @@ class Fleet:
                 elif time.monotonic() - well > UNWELL_SECONDS:
                     raise ModelError(
                         f"vLLM at {server.url} has not been healthy for {UNWELL_SECONDS:.0f} seconds; its log is "
-                        f"{self._log}"
+                        f"{server.log}"
                     )
         raise _Stopped
 

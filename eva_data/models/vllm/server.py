@@ -68,6 +68,11 @@ class VllmServer:
         return self._url
 
     @property
+    def log(self) -> Path:
+        """The file to which the server's output is appended."""
+        return self._log
+
+    @property
     def ended(self) -> bool:
         """Whether the server does not run: it was not started, was stopped, or is dead."""
         host = self._host

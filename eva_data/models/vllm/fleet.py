@@ -181,11 +181,12 @@ class Fleet:
 
     def _watch(self, number: int, server: VllmServer) -> None:
         """Return when the server should be replaced in time. Raise ModelError when it has failed."""
-        well = looked = time.monotonic()
+        began = well = looked = time.monotonic()
         while not self._stopping.wait(POLL_SECONDS):
             server.check()
             left = server.seconds_left
-            if left is not None and left < DRAIN_SECONDS:
+            # A server with little time from its beginning is of use until its end.
+            if left is not None and left < DRAIN_SECONDS < time.monotonic() - began:
                 self._leave(number)
                 self._told.put(
                     f"the time of server {number + 1} of `{self._key}` is over soon: another takes its place"

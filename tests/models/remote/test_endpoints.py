@@ -15,6 +15,7 @@ from eva_data.errors import EndpointError
 from eva_data.models.remote import endpoints
 from eva_data.models.remote.endpoints import Pool, Slot
 from eva_data.models.remote.faults import Outage, Refused, Throttled, Transient
+from eva_data.models.remote.growth import MOST
 
 A, B = "http://a/v1", "http://b/v1"
 
@@ -285,4 +286,4 @@ def test_a_server_that_failed_until_it_left_ends_nothing() -> None:
 
 def test_servers_that_are_still_expected_count_for_the_most_requests() -> None:
     assert Pool([A], 8, give_up_seconds=60, expected=3).most == 24
-    assert Pool([], "auto", give_up_seconds=60, expected=2).most == 2 * endpoints.MOST
+    assert Pool([], "auto", give_up_seconds=60, expected=2).most == 2 * MOST

@@ -79,7 +79,9 @@ def test_a_node_that_dies_takes_its_server_with_it_and_another_follows(tmp_path:
         assert alive(third) == third
     pids = [pid for start in starts(tmp_path) for pid in start["pids"]]
     wait_for(lambda: alive(pids) == [])
-    assert sum("is started again" in note for note in told) == 2
+    # Until Ray knows that a node is dead, it may place the next actor there too.
+    assert sum("is started again" in note for note in told) in (2, 3)
+    assert not any("is given up" in note for note in told)
 
 
 def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:

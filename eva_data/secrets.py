@@ -26,10 +26,14 @@ def watch(names: Iterable[str]) -> None:
     os.environ[WATCHED] = " ".join(sorted({*_watched(), *names}))
 
 
+def secret_names() -> set[str]:
+    """Names of the watched variables, and of the variables that have a secret name."""
+    return {*_watched(), *(name for name in os.environ if name.upper().endswith(_SECRET_ENDS))}
+
+
 def secret_values(names: Iterable[str] = ()) -> list[str]:
     """Values of the named variables, the watched variables, and the variables with secret names; the longest first."""
-    wanted = {*names, *_watched(), *(name for name in os.environ if name.upper().endswith(_SECRET_ENDS))}
-    values = {os.environ.get(name, "") for name in wanted}
+    values = {os.environ.get(name, "") for name in {*names, *secret_names()}}
     return sorted(filter(_is_secret, values), key=lambda value: (-len(value), value))
 
 

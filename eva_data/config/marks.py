@@ -42,7 +42,9 @@ def _block(**keys: str) -> Mapping[str, Mark]:
 MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Config": _block(
         value="name seed stalled_minutes undecided",
-        block="seeds reward estimate sample evolve mix pair train online evaluate publish review score embedding",
+        block=(
+            "seeds reward estimate sample evolve mix pair train online evaluate publish review score embedding servers"
+        ),
         path="folder ledger",
         model="solver creator contrast",
     ),
@@ -126,6 +128,10 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         value="device dimensions batch similar margin alike", model="model revision api", paid="prices"
     ),
     "PromptScorer": _block(value="sample", model="model"),
+    "Replicas": _block(value="replicas restarts"),
+    "LocalServers": _block(value="launch"),
+    "SlurmServers": _block(value="lease_minutes", code="launch options"),
+    "RayServers": _block(code="launch", address="address"),
     "Publish": _block(value="licence licence_reason source_licences", address="repo private"),
     "Review": _block(value="min_submitted markdown", address="api_url workspace publish", paid="api_key_env"),
 }

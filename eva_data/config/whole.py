@@ -12,6 +12,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from eva_data.config.base import Execution, Settings
 from eva_data.config.evaluation import Evaluate, PromptScorer
 from eva_data.config.introduced import RECORDED
+from eva_data.config.machines.launching import Launching
 from eva_data.config.models import AnyModel, Embedding, Model, Solver, TableModel, TransformersModel, VllmModel
 from eva_data.config.rewards import Consensus, Pairwise, Reward, Several, Tournament, Verifier
 from eva_data.config.stages import (
@@ -96,6 +97,9 @@ class Config(Settings):
     """The Argilla server on which people review pairs."""
     score: PromptScorer | None = Field(None, json_schema_extra=Execution)
     """Who rates how complex and how good the prompts of all iterations are, for `eva-data score`."""
+    servers: Launching | None = Field(None, json_schema_extra=Execution)
+    """Where vLLM is started for the models without `base_url`, and how many servers of a model there are; null starts
+    one on this machine."""
     embedding: Embedding = Field(Embedding(), json_schema_extra=Execution)
     """Which model finds texts of the same meaning."""
     undecided: tuple[str, ...] = Field((), json_schema_extra=Execution)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from eva_data.doctor.examined import Examined, tried
+from eva_data.doctor.launches import look_at_launches
 from eva_data.doctor.machine import look_at_machine
 from eva_data.doctor.services import look_at_services
 from eva_data.iteration.ready import refuse_unready
@@ -21,6 +22,7 @@ def examine(run: Run) -> Iterator[Examined]:
     iteration = built[-1] + 1 if built else 1
     yield tried("settings", partial(_ready, run, iteration))
     yield from look_at_machine(run)
+    yield from look_at_launches(run)
     yield from look_at_services(run.config)
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 
 from eva_data.config import Config
-from eva_data.config.models import Endpoint
+from eva_data.config.machines.launching import RayServers, SlurmServers
+from eva_data.config.models import Endpoint, Serving
 from eva_data.doctor.blocks import blocks_of, gpus_of, trains_here
 from eva_data.doctor.examined import Examined, tried
 from eva_data.errors import MissingExtraError
@@ -21,7 +22,7 @@ from eva_data.iteration.run import Run
 
 _GIB = 2**30
 _LEAST_DISK, _ENOUGH_DISK = 1 * _GIB, 20 * _GIB
-_NETWORK = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "9p")
+NETWORK = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "9p")
 """File systems, by the beginnings of their names, on which SQLite's locks are not safe."""
 _SPARE_FILES = 256
 _SECONDS = 30
@@ -50,7 +51,12 @@ def _training_packages() -> str:
 
 
 def _gpus(config: Config) -> Iterator[Examined]:
-    wanted = {key: gpus_of(block) for key, block in blocks_of(config) if gpus_of(block)}
+    elsewhere = isinstance(config.servers, SlurmServers | RayServers)
+    wanted = {
+        key: gpus_of(block)
+        for key, block in blocks_of(config)
+        if gpus_of(block) and not (elsewhere and isinstance(block, Serving))
+    }
     program = shutil.which("nvidia-smi")
     if program is None:
         if wanted:
@@ -118,7 +124,7 @@ def _ledger_place(ledger: Path) -> Examined:
     kind = file_system(ledger)
     if kind is None:
         return Examined("ledger", "unknown", f"{ledger}: the kind of its file system is unknown")
-    if kind.startswith(_NETWORK):
+    if kind.startswith(NETWORK):
         return Examined(
             "ledger",
             "problem",

@@ -368,7 +368,7 @@ def _creator_job(run: Run, start: Player, folder: Path) -> Job:
         folder,
         "evolve",
         model=_creator_fields(run, creator),
-        connection=connection(creator, url=None, budget=run.budget),
+        connection=connection(creator, served=None, budget=run.budget),
         ledger=run.ledger.resolve(),
     )
 

@@ -215,6 +215,9 @@ def _notes(run: Run, iteration: int, works: Sequence[Work | Computed]) -> list[s
     if not works:
         return ["its responses come from a table, so nothing is asked"]
     notes = []
+    if config.servers is not None:
+        number = "one server for each group of GPUs" if config.servers.replicas is None else config.servers.replicas
+        notes.append(f"`servers` starts {number} by `launch: {config.servers.launch}`, and no time here counts that")
     if iteration > 1:
         if before not in run.store.iterations():
             notes.append(f"iteration {before} is not built: `eva-data plan --iter {before}` says what it takes")

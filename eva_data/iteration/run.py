@@ -13,6 +13,7 @@ import polars as pl
 from eva_data.calls import StageProgress
 from eva_data.config import Config, Evolve, Generation, RewardServer, VllmModel
 from eva_data.config.base import Settings
+from eva_data.config.machines.launching import ONE_SERVER
 from eva_data.config.marks import key_variables, own_functions
 from eva_data.dataset.staleness import settled
 from eva_data.dataset.store import Store
@@ -20,7 +21,7 @@ from eva_data.jobs.job import Job, Kind, is_done, name_of, run_job
 from eva_data.jobs.results import Results
 from eva_data.models.player import Player, backend_of, connection, kept_fields, llm_fields
 from eva_data.models.vllm.command import SERVED_NAME
-from eva_data.models.vllm.server import Servers
+from eva_data.models.vllm.fleet import Servers
 from eva_data.own_code import only
 from eva_data.rewards import score_rows
 from eva_data.rewards.scorers import Scorer, scorers_of
@@ -75,7 +76,9 @@ class Run:
     def servers(self) -> Servers:
         """The servers that are started for this run. The caller of the run stops them."""
         waiting = self.reporter.waiting("vLLM starts")
-        return Servers(on_wait=waiting)
+        launching = self.config.servers or ONE_SERVER
+        folder = self.store.state / "servers"
+        return Servers(folder, launching, on_wait=waiting, on_note=self.reporter.note)
 
     @cached_property
     def scorers(self) -> tuple[Scorer, ...]:
@@ -139,11 +142,11 @@ class Run:
         )
         if kept:
             return self._work(replace(job, model=kept_fields(model)), rows, shown or stage)
-        url = None
+        served = None
         if player.started_here:
             assert isinstance(player.block, VllmModel)
-            url = self._server(player.block, player.path, job, rows, key=key)
-        job = replace(job, connection=connection(player, url=url, budget=self.budget))
+            served = self._servers(player.block, player.path, job, rows, key=key)
+        job = replace(job, connection=connection(player, served=served, budget=self.budget))
         return self._work(job, rows, shown or stage)
 
     def score(self, scorer: Scorer, rows: pl.DataFrame, *, iteration: int, folder: str) -> Results:
@@ -161,8 +164,10 @@ class Run:
             function=name_of(score_rows),
         )
         if isinstance(block, RewardServer):
-            urls = list(block.urls) or [self._server(block, scorer.path, job, rows, key="reward")]
-            job = replace(job, connection={"urls": urls})
+            served = (
+                {"urls": list(block.urls)} if block.urls else self._servers(block, scorer.path, job, rows, key="reward")
+            )
+            job = replace(job, connection=served)
         return self._work(job, rows, "reward")
 
     def compute(
@@ -207,12 +212,12 @@ class Run:
             check=self.servers.check,
         )
 
-    def _server(
+    def _servers(
         self, block: VllmModel | RewardServer, path: Path | None, job: Job, rows: pl.DataFrame, *, key: str
-    ) -> str:
-        """URL of the server of a job's model, which is started unless it runs; empty if the job is done already."""
+    ) -> dict[str, Any]:
+        """How the servers of a job's model are reached. They are started unless they run or the job is done."""
         if is_done(job, rows):
-            return ""
+            return {"urls": []}
         assert path is not None
         log = self.store.log(f"server-{job.kind}")
-        return self.servers.url_of(block, path, SERVED_NAME, log=log, key=key)
+        return self.servers.reach(block, path, SERVED_NAME, log=log, key=key)

@@ -26,13 +26,13 @@ def read_key(variable: str | None, model: str) -> str | None:
     return key
 
 
-def redactor(key: str | None) -> Callable[[str], str]:
-    """A function that takes the key, and every other secret of the environment, out of a text.
+def redactor(*keys: str | None) -> Callable[[str], str]:
+    """A function that takes the keys, and every other secret of the environment, out of a text.
 
     Every message of a server or a library goes through it before it is kept or shown, because servers quote keys in
     their answers. A value of letters alone counts as a key only if the variable's name clearly says that it is one.
     """
-    found = {*secret_values(), *([key] if key else [])}
+    found = {*secret_values(), *filter(None, keys)}
     if not found:
         return lambda text: text
     pattern = re.compile("|".join(re.escape(secret) for secret in sorted(found, key=len, reverse=True)))

@@ -55,7 +55,9 @@ class Backend(Protocol):
         `engine` is part of the ledger's key: it holds everything that changes an answer beside what all blocks have.
         """
 
-    def connection(self, player: Player, block: Any, *, url: str | None, budget: float | None) -> dict[str, Any]:
+    def connection(
+        self, player: Player, block: Any, *, served: Mapping[str, Any] | None, budget: float | None
+    ) -> dict[str, Any]:
         """The fields of the LLM class that say how its server is reached; none of them changes an answer."""
 
 
@@ -113,13 +115,13 @@ def llm_fields(
     }
 
 
-def connection(player: Player, *, url: str | None, budget: float | None) -> dict[str, Any]:
+def connection(player: Player, *, served: Mapping[str, Any] | None, budget: float | None) -> dict[str, Any]:
     """The fields of the LLM class that say how its server is reached; none of them changes an answer.
 
-    `url` is the address of a server that was started for the player, else None. Raise ConfigError if a budget is set
+    `served` are the fields of servers that were started for the player, else None. Raise ConfigError if a budget is set
     and the model's price is unknown.
     """
-    return backend_of(player.block).connection(player, player.block, url=url, budget=budget)
+    return backend_of(player.block).connection(player, player.block, served=served, budget=budget)
 
 
 def kept_fields(fields: Mapping[str, Any]) -> dict[str, Any]:

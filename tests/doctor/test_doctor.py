@@ -166,3 +166,34 @@ def test_the_hub_says_who_is_logged_in_and_what_may_be_read(tmp_path: Path) -> N
         hub.repos["acme/questions"] = Repo(private=False)
         there = hub.run(tmp_path, "doctor", "--config", str(other), token=READ)
         assert "ok       hub: the dataset acme/questions is there and may be read" in there.stdout
+
+
+@pytest.mark.parametrize(
+    ("servers", "expected"),
+    [
+        (
+            {"launch": "slurm", "replicas": 16},
+            ("PROBLEM", "there is no `sbatch` on this machine: run the command on a login node of the cluster"),
+        ),
+        (
+            {"launch": "local", "replicas": 3},
+            (
+                "warning",
+                "3 servers of `solver` take 6 GPUs, and there are 4, so servers share them: lower `servers.replicas`, "
+                "or set it to null",
+            ),
+        ),
+    ],
+)
+def test_servers_that_cannot_be_started_as_asked_are_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    program: Path,
+    servers: dict[str, object],
+    expected: tuple[str, str],
+) -> None:
+    monkeypatch.setenv("PATH", str(program))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    solver = {"backend": "vllm", "model": "acme/tiny", "tensor_parallel": 2}
+    found = lines(doctor(project(tmp_path, servers=servers, solver=solver)), "servers")
+    assert found[0] == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from eva_data.config import ApiModel, VllmModel
@@ -21,9 +22,9 @@ def running_player(block: ApiModel | VllmModel) -> Player:
 
 
 def reached(
-    block: ApiModel | VllmModel, *, url: str | None, budget: float | None, key_name: str = NO_KEY
+    block: ApiModel | VllmModel, *, served: Mapping[str, Any] | None, budget: float | None, key_name: str = NO_KEY
 ) -> dict[str, Any]:
-    """The fields that say how a server is reached. `url` is the address of a server that was started here, else None.
+    """The fields that say how a server is reached. `served` are those of servers that were started here, else None.
 
     Raise ConfigError if a budget is set and the model's price is unknown.
     """
@@ -36,14 +37,15 @@ def reached(
             "{input: dollars per million tokens, output: ...}"
         )
     return {
-        "urls": [url] if url else list(block.urls),
-        "key_env": block.api_key_env,
+        **({"urls": list(block.urls)} if served is None else served),
+        # A server that was started here has a key of its own.
+        "key_env": block.api_key_env if served is None else None,
         "key_name": block.api_key_env or key_name,
         "max_in_flight": block.max_in_flight,
         "timeout_seconds": block.timeout_seconds,
         "give_up_minutes": block.give_up_minutes,
         # A model that was started here is known by its files.
-        "canary": block.canary and url is None,
+        "canary": block.canary and served is None,
         "price": price,
         "budget": budget,
     }

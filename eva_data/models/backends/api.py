@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from eva_data.config import ApiModel
@@ -43,17 +44,19 @@ def llm_fields(player: Player, block: ApiModel) -> dict[str, Any]:
     }
 
 
-def connection(player: Player, block: ApiModel, *, url: str | None, budget: float | None) -> dict[str, Any]:
+def connection(
+    player: Player, block: ApiModel, *, served: Mapping[str, Any] | None, budget: float | None
+) -> dict[str, Any]:
     if budget is not None and not _bounded(block):
         raise ConfigError(
             f"`--budget` is set, but nothing bounds the answers of `{block.model}`: send `max_tokens`, or "
             "`max_completion_tokens` in its place"
         )
     if block.urls:
-        return _served.reached(block, url=url, budget=budget)
+        return _served.reached(block, served=served, budget=budget)
     from eva_data.models.remote.litellm_provider import key_variable
 
-    return _served.reached(block, url=url, budget=budget, key_name=block.api_key_env or key_variable(block))
+    return _served.reached(block, served=served, budget=budget, key_name=block.api_key_env or key_variable(block))
 
 
 def _bounded(block: ApiModel) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from eva_data.config import TransformersModel
@@ -29,5 +30,7 @@ def llm_fields(player: Player, block: TransformersModel) -> dict[str, Any]:
     }
 
 
-def connection(player: Player, block: TransformersModel, *, url: str | None, budget: float | None) -> dict[str, Any]:
+def connection(
+    player: Player, block: TransformersModel, *, served: Mapping[str, Any] | None, budget: float | None
+) -> dict[str, Any]:
     return {}

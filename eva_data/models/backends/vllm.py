@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from eva_data.config import VllmModel
@@ -33,5 +34,7 @@ def llm_fields(player: Player, block: VllmModel) -> dict[str, Any]:
     }
 
 
-def connection(player: Player, block: VllmModel, *, url: str | None, budget: float | None) -> dict[str, Any]:
-    return _served.reached(block, url=url, budget=budget)
+def connection(
+    player: Player, block: VllmModel, *, served: Mapping[str, Any] | None, budget: float | None
+) -> dict[str, Any]:
+    return _served.reached(block, served=served, budget=budget)

@@ -77,14 +77,36 @@ class Slot:
 class Pool:
     """The servers of one model. All methods belong to one event loop."""
 
-    def __init__(self, urls: Sequence[str], max_in_flight: int | Literal["auto"], *, give_up_seconds: float) -> None:
-        if max_in_flight == "auto":
-            self.endpoints = [Endpoint(url, MOST, START, growth=Growth()) for url in urls]
-        else:
-            self.endpoints = [Endpoint(url, max_in_flight, max_in_flight) for url in urls]
+    def __init__(
+        self,
+        urls: Sequence[str],
+        max_in_flight: int | Literal["auto"],
+        *,
+        give_up_seconds: float,
+        expected: int = 0,
+    ) -> None:
+        """`expected` is the number of servers that there will be; it counts if there are fewer now."""
+        self._max_in_flight = max_in_flight
+        self._expected = expected
+        self.endpoints = [self._endpoint(url) for url in urls]
         self._give_up_seconds = give_up_seconds
         self._queue: deque[asyncio.Future[Slot]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
+
+    def _endpoint(self, url: str) -> Endpoint:
+        if self._max_in_flight == "auto":
+            return Endpoint(url, MOST, START, growth=Growth())
+        return Endpoint(url, self._max_in_flight, self._max_in_flight)
+
+    def change(self, urls: Sequence[str]) -> None:
+        """Use exactly these servers from now on.
+
+        Requests to a server that is not among them any more go on, and no further request goes there. If there is no
+        server, requests wait for one.
+        """
+        kept = {endpoint.url: endpoint for endpoint in self.endpoints}
+        self.endpoints = [kept.get(url) or self._endpoint(url) for url in urls]
+        self._serve()
 
     @property
     def capacity(self) -> int:
@@ -94,7 +116,9 @@ class Pool:
     @property
     def most(self) -> int:
         """Largest number of requests that can ever be in flight, over all servers."""
-        return sum(endpoint.most for endpoint in self.endpoints)
+        missing = max(0, self._expected - len(self.endpoints))
+        each = MOST if self._max_in_flight == "auto" else self._max_in_flight
+        return sum(endpoint.most for endpoint in self.endpoints) + missing * each
 
     @property
     def answered(self) -> int:
@@ -174,7 +198,7 @@ class Pool:
 
     def _give_up(self, endpoint: Endpoint, now: float) -> None:
         endpoint.given_up = True
-        if all(other.given_up for other in self.endpoints):
+        if endpoint in self.endpoints and all(other.given_up for other in self.endpoints):
             raise EndpointError(
                 f"{endpoint.url} has done nothing but fail for {now - endpoint.failing_since:.0f} seconds, last with: "
                 f"{endpoint.last_error}; what was finished is kept: when the server is well, run the same command again"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, PrivateAttr
@@ -35,6 +37,10 @@ class RemoteLLM(LedgerLLM):
     model: str
     """The model's name at the server, or in litellm."""
     urls: list[str]
+    servers_file: str | None = None
+    """File that says which servers there are, with their keys; None if `urls` says it for good."""
+    replicas: int = 0
+    """Number of servers that the file will name."""
     key_env: str | None = None
     """Environment variable of the key. The key is read in `load` and kept nowhere else."""
     key_name: str = ""
@@ -76,7 +82,7 @@ class RemoteLLM(LedgerLLM):
     async def _drive(self, chains: Sequence[Chain[T]], expected: int) -> list[T]:
         asker = self._asker(expected)
         try:
-            async with asker.keeper:
+            async with asker.keeper, self._followed(asker):
                 if self.canary:
                     await canary.check(self._ledger, self.fingerprint, asker.greedily)
                 results = await asker.run(chains)
@@ -85,10 +91,22 @@ class RemoteLLM(LedgerLLM):
         self.report(expected, expected)
         return results
 
+    def _followed(self, asker: Asker) -> AbstractAsyncContextManager[None]:
+        """A context in which the servers are those of the register, if there is one."""
+        if self.servers_file is None:
+            return nullcontext()
+        from eva_data.models.remote.openai_server import OpenAIServer
+        from eva_data.models.vllm.register import followed
+
+        transport = asker.transport
+        assert isinstance(transport, OpenAIServer)
+        return followed(Path(self.servers_file), asker.retries.pool, transport.use_keys)
+
     def _asker(self, expected: int) -> Asker:
         sampling = Sampling(**self.sampling)
         transport, one_at_a_time = self._connect(sampling)
-        pool = Pool(self.urls or [self.model], self.max_in_flight, give_up_seconds=self.give_up_minutes * 60)
+        urls = [] if self.servers_file else self.urls or [self.model]
+        pool = Pool(urls, self.max_in_flight, give_up_seconds=self.give_up_minutes * 60, expected=self.replicas)
         bill = Bill(self.fingerprint, self.stage, self.iteration, 0, None, None, 0.0, None)
         keeper = Keeper(self._ledger, bill, self.budget)
         return Asker(
@@ -119,7 +137,7 @@ class RemoteLLM(LedgerLLM):
             "fields": self.renamed,
             "likeliest": self.likeliest,
         }
-        if self.urls:
+        if self.urls or self.servers_file:
             from eva_data.models.remote.openai_server import OpenAIServer
 
             return OpenAIServer(self.model, sampling, **fields), False

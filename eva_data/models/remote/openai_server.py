@@ -63,8 +63,8 @@ class OpenAIServer:
             **asking_likelihoods(likeliest),
         } | dict(extra_body)
         self._moved: dict[str, str] = {}
+        self._own_keys: dict[str, str] = {}
         self._session = aiohttp.ClientSession(
-            headers=key_headers(key),
             # The pool bounds the number of requests, so the connector must not.
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
             timeout=aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(30.0, timeout_seconds)),
@@ -77,6 +77,13 @@ class OpenAIServer:
 
     async def close(self) -> None:
         await self._session.close()
+
+    def use_keys(self, keys: Mapping[str, str]) -> None:
+        """Ask each of these URLs with the key of its own, in the place of the one for all."""
+        if keys.keys() - self._own_keys.keys() or any(self._own_keys[url] != key for url, key in keys.items()):
+            # A server that is gone may still be answering.
+            self._own_keys |= keys
+            self._clean = redactor(self._key, *self._own_keys.values())
 
     async def ask(self, url: str, messages: Sequence[Message], n: int, *, greedy: int | None = None) -> Reply:
         """See Transport."""
@@ -111,7 +118,11 @@ class OpenAIServer:
         for _ in range(_MOST_MOVES):
             try:
                 async with self._session.post(
-                    address, json=body, proxy=proxy_of(address), allow_redirects=False
+                    address,
+                    json=body,
+                    headers=key_headers(self._own_keys.get(url, self._key)),
+                    proxy=proxy_of(address),
+                    allow_redirects=False,
                 ) as response:
                     status, headers = response.status, response.headers
                     text = await response.text(errors="replace")

@@ -44,8 +44,8 @@ def interpreter(block: VllmModel | RewardServer, key: str) -> str:
 
 
 def arguments(block: VllmModel | RewardServer, path: Path, name: str) -> list[str]:
-    """The arguments after the interpreter, without the port. Requests call the model `name`."""
-    command = ["-m", MODULE, "--model", str(path.absolute()), "--served-model-name", name, "--host", HOST]
+    """The arguments after the interpreter, without host and port. Requests call the model `name`."""
+    command = ["-m", MODULE, "--model", str(path.absolute()), "--served-model-name", name]
     command += ["--dtype", block.dtype]
     if isinstance(block, RewardServer):
         # `--convert` is left out, because a model without a head for scores would get a random head.

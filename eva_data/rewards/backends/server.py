@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -26,6 +27,7 @@ from eva_data.models.remote.faults import Fault, Refused, Transient
 from eva_data.models.remote.openai_server import OpenAIServer
 from eva_data.models.remote.retries import ChainPlace, Retries
 from eva_data.models.vllm.command import SERVED_NAME
+from eva_data.models.vllm.register import followed
 from eva_data.rewards.backends.classifier import reward_key
 from eva_data.rewards.local.batches import Item
 from eva_data.rewards.local.conversation import CHUNK, items, write
@@ -91,20 +93,21 @@ async def _score(
 ) -> dict[bytes, Score]:
     """A Score for each of `missing`. Final scores are kept in the ledger."""
     block = _block(job)
-    urls: list[str] = job.connection["urls"]
     texts = _Texts(block, job.scorer_path)
-    scorer = _Scorer(block, urls, job.scorer, ledger, report)
+    scorer = _Scorer(block, job.connection, job.scorer, ledger, report)
     try:
-        if block.base_url is not None:
-            await scorer.compare(texts.items(_probes()))
-        await scorer.run(texts.items(missing))
+        async with scorer.followed():
+            if block.base_url is not None:
+                await scorer.compare(texts.items(_probes()))
+            await scorer.run(texts.items(missing))
     except BaseExceptionGroup as group:
         # One request ended the job and all other requests.
         raise next((error for error in group.exceptions if isinstance(error, EvaError)), group.exceptions[0]) from None
     finally:
         await scorer.close()
     if scorer.last_failure and not scorer.answered:
-        raise EndpointError(f"not one response was scored at {urls[0]}: {scorer.last_failure}")
+        where = next(iter(job.connection["urls"]), "the servers of `reward`")
+        raise EndpointError(f"not one response was scored at {where}: {scorer.last_failure}")
     return scorer.found
 
 
@@ -140,11 +143,22 @@ class _Scorer:
     """The requests of one job, in one event loop."""
 
     def __init__(
-        self, block: RewardServer, urls: list[str], fingerprint: str, ledger: Ledger, report: Callable[[int], None]
+        self,
+        block: RewardServer,
+        connection: Mapping[str, Any],
+        fingerprint: str,
+        ledger: Ledger,
+        report: Callable[[int], None],
     ) -> None:
         self._ledger, self._report, self._fingerprint = ledger, report, fingerprint
         self._name = SERVED_NAME if block.base_url is None else block.model
-        pool = Pool(urls, block.max_in_flight, give_up_seconds=block.give_up_minutes * 60)
+        self._servers_file: str | None = connection.get("servers_file")
+        pool = Pool(
+            connection["urls"],
+            block.max_in_flight,
+            give_up_seconds=block.give_up_minutes * 60,
+            expected=connection.get("replicas", 0),
+        )
         self._retries = Retries(pool)
         self._server = OpenAIServer(
             self._name,
@@ -161,6 +175,12 @@ class _Scorer:
 
     async def close(self) -> None:
         await self._server.close()
+
+    def followed(self) -> AbstractAsyncContextManager[None]:
+        """A context in which the servers are those of the register, if there is one."""
+        if self._servers_file is None:
+            return nullcontext()
+        return followed(Path(self._servers_file), self._retries.pool, self._server.use_keys)
 
     async def run(self, texts: Iterator[Item]) -> None:
         """Score all texts. Afterwards `found` holds the scores."""

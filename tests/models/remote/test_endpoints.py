@@ -15,6 +15,7 @@ from eva_data.errors import EndpointError
 from eva_data.models.remote import endpoints
 from eva_data.models.remote.endpoints import Pool, Slot
 from eva_data.models.remote.faults import Outage, Refused, Throttled, Transient
+from eva_data.models.remote.growth import MOST
 
 A, B = "http://a/v1", "http://b/v1"
 
@@ -240,3 +241,49 @@ def test_auto_shrinks_where_the_server_is_busy() -> None:
         return pool.endpoints[0].capacity, pool.endpoints[0].growth is not None
 
     assert in_pool(work, A, bound="auto") == (4, False)
+
+
+def test_a_server_that_joins_gets_the_requests_that_wait() -> None:
+    async def work(pool: Pool) -> list[str]:
+        waiting = asyncio.gather(*(pool.acquire() for _ in range(4)))
+        await asyncio.sleep(0)
+        pool.change([A, B])
+        return sorted(url_of(slot) for slot in await waiting)
+
+    # No server is there at first, so all four requests wait.
+    assert in_pool(work) == [A, A, B, B]
+
+
+def test_a_server_that_leaves_gets_no_further_request_and_its_last_answers_count() -> None:
+    async def work(pool: Pool) -> list[str]:
+        first = await slots(pool, 4)
+        pool.change([B])
+        waiting = asyncio.create_task(pool.acquire())
+        await asyncio.sleep(0)
+        for slot in first[::2]:
+            pool.release(slot, None)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        pool.release(first[1], None)
+        return [url_of(slot) for slot in [*first, await waiting]]
+
+    assert in_pool(work, A, B) == [A, B, A, B, B]
+
+
+def test_a_server_that_failed_until_it_left_ends_nothing() -> None:
+    async def work(pool: Pool) -> int:
+        for number in range(5):
+            pool.endpoints[0].gone, pool.endpoints[0].paused_until = False, 0.0
+            slot = await pool.acquire()
+            if number == 4:
+                pool.change([])
+            pool.release(slot, Outage("cannot connect"))
+        return len(pool.endpoints)
+
+    # The fifth failure in a row would raise EndpointError if the server were still there.
+    assert in_pool(work, A, give_up_seconds=0) == 0
+
+
+def test_servers_that_are_still_expected_count_for_the_most_requests() -> None:
+    assert Pool([A], 8, give_up_seconds=60, expected=3).most == 24
+    assert Pool([], "auto", give_up_seconds=60, expected=2).most == 2 * MOST

@@ -265,7 +265,7 @@ def test_a_budget_needs_a_bound_on_answers() -> None:
         block = ApiModel.model_validate(
             {"backend": "api", "model": "m", "base_url": "http://h/v1", "prices": {"input": 1, "output": 1}} | fields
         )
-        return connection(Player(block, "m", "m@1", None), url=None, budget=1.0)
+        return connection(Player(block, "m", "m@1", None), served=None, budget=1.0)
 
     assert connect(extra_body={"max_tokens": None, "max_completion_tokens": 9})["budget"] == 1.0
     for unbounded in ({"extra_body": {"max_tokens": None}}, {"fields": {"max_tokens": None}}):

@@ -67,8 +67,8 @@ def test_a_budget_for_a_model_without_a_price_is_refused_before_it_is_asked() ->
     block = ApiModel(backend="api", model="tiny", base_url="http://127.0.0.1:1/v1")
     player = Player(block, "tiny", "tiny@unknown", None)
     with pytest.raises(ConfigError, match="`--budget` is set, but the price of `tiny` is unknown"):
-        connection(player, url=None, budget=20.0)
-    assert connection(player, url=None, budget=None)["price"] is None
+        connection(player, served=None, budget=20.0)
+    assert connection(player, served=None, budget=None)["price"] is None
 
 
 # --- money that is set aside -------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ import http.client
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -24,7 +23,9 @@ from fake_vllm import starts, write_interpreter
 from eva_data.config import RewardServer, VllmModel
 from eva_data.errors import ModelError
 from eva_data.models.vllm.command import arguments, first_error, interpreter
-from eva_data.models.vllm.server import Servers, VllmServer
+from eva_data.models.vllm.fleet import Servers
+from eva_data.models.vllm.register import read
+from eva_data.models.vllm.server import VllmServer
 
 pytestmark = pytest.mark.slow
 
@@ -41,9 +42,9 @@ def server(folder: Path, how: str = "", **fields: Any) -> VllmServer:
     return VllmServer(block, Path("/models/tiny"), "tiny", log=folder / "server.log", key="solver")
 
 
-def post(url: str, address: str, body: dict[str, Any]) -> tuple[int, Any]:
+def post(url: str, address: str, body: dict[str, Any], key: str = "") -> tuple[int, Any]:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
-    connection.request("POST", address, json.dumps(body))
+    connection.request("POST", address, json.dumps(body), {"Authorization": f"Bearer {key}"})
     response = connection.getresponse()
     found = response.status, json.loads(response.read())
     connection.close()
@@ -57,7 +58,8 @@ def alive(pids: list[int]) -> list[int]:
 def test_a_server_answers_at_its_url_and_is_gone_with_its_children_after_the_block(tmp_path: Path) -> None:
     with server(tmp_path) as running:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v1", running.url)
-        status, reply = post(running.url, "/v1/chat/completions", {"model": "tiny"})
+        assert post(running.url, "/v1/chat/completions", {"model": "tiny"})[0] == 401
+        status, reply = post(running.url, "/v1/chat/completions", {"model": "tiny"}, running.key)
         assert (status, reply["path"]) == (200, "/v1/chat/completions")
         (start,) = starts(tmp_path)
         assert not running.ended
@@ -93,7 +95,7 @@ def test_a_generating_model_is_called_with_all_that_its_block_says(tmp_path: Pat
     )
     assert arguments(block, Path("/models/tiny"), "tiny") == [
         *("-m", "vllm.entrypoints.openai.api_server"),
-        *("--model", "/models/tiny", "--served-model-name", "tiny", "--host", "127.0.0.1", "--dtype", "bfloat16"),
+        *("--model", "/models/tiny", "--served-model-name", "tiny", "--dtype", "bfloat16"),
         *("--generation-config", "vllm", "--quantization", "fp8", "--max-model-len", "4096"),
         *("--tensor-parallel-size", "2", "--data-parallel-size", "4", "--trust-remote-code"),
         *("--disable-uvicorn-access-log", "--gpu-memory-utilization=0.85"),
@@ -103,7 +105,7 @@ def test_a_generating_model_is_called_with_all_that_its_block_says(tmp_path: Pat
 def test_a_reward_model_is_served_by_the_pooling_runner(tmp_path: Path) -> None:
     assert arguments(RewardServer(backend="server", model="org/rm"), Path("/models/rm"), "rm") == [
         *("-m", "vllm.entrypoints.openai.api_server"),
-        *("--model", "/models/rm", "--served-model-name", "rm", "--host", "127.0.0.1", "--dtype", "auto"),
+        *("--model", "/models/rm", "--served-model-name", "rm", "--dtype", "auto"),
         *("--runner", "pooling", "--disable-uvicorn-access-log"),
     ]
 
@@ -113,14 +115,16 @@ def test_a_path_is_given_as_it_is_seen_from_anywhere() -> None:
     assert arguments(block, Path("model"), "tiny")[3] == str(Path.cwd() / "model")
 
 
-def test_a_key_of_vllm_in_the_environment_does_not_reach_the_server(
+def test_a_server_has_a_key_of_its_own_and_not_that_of_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VLLM_API_KEY", "sk-planted")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    with server(tmp_path):
-        environment = starts(tmp_path)[0]["environment"]
-    assert "VLLM_API_KEY" not in environment
+    with server(tmp_path) as running:
+        (start,) = starts(tmp_path)
+    environment = start["environment"]
+    assert environment["VLLM_API_KEY"] == running.key
+    assert running.key not in " ".join(start["arguments"]) + (tmp_path / "server.log").read_text()
     assert environment["CUDA_VISIBLE_DEVICES"] == "3"
     added = {name for name in environment if name not in os.environ} - {"_", "PWD", "SHLVL", "OLDPWD"}
     assert added == {"PYTHONSAFEPATH"}
@@ -260,46 +264,39 @@ time.sleep(1000)
     assert alive(start["pids"]) == []
 
 
+def reached(servers: Servers, block: VllmModel, path: str, log: Path, key: str = "solver") -> dict[str, str]:
+    """URL -> key of the servers that are up as soon as one is."""
+    register = servers.reach(block, Path(path), "model", log=log, key=key)["servers_file"]
+    return read(Path(str(register)))
+
+
 def test_one_server_runs_at_a_time_and_is_kept_for_the_same_model(tmp_path: Path) -> None:
-    block, log = solver(tmp_path), tmp_path / "server.log"
-    with Servers() as servers:
+    block, log, register = solver(tmp_path), tmp_path / "server.log", tmp_path / "state" / "register.json"
+    with Servers(tmp_path / "state") as servers:
         servers.check()
-        first = servers.url_of(block, Path("/models/a"), "model", log=log, key="solver")
-        again = servers.url_of(block, Path("/models/a"), "model", log=log, key="creator")
+        first = reached(servers, block, "/models/a", log)
+        again = reached(servers, block, "/models/a", log, key="creator")
         assert again == first
+        assert register.stat().st_mode & 0o777 == 0o600
         assert len(starts(tmp_path)) == 1
-        servers.url_of(block, Path("/models/b"), "model", log=log, key="solver")
+        reached(servers, block, "/models/b", log)
         one, other = starts(tmp_path)
         assert alive(one["pids"]) == []
         assert alive(other["pids"]) == other["pids"]
         assert other["arguments"][3] == "/models/b"
     assert alive(other["pids"]) == []
+    assert not register.exists()
     servers.stop()
-
-
-def test_a_server_that_died_is_noticed_and_started_again_when_it_is_needed(tmp_path: Path) -> None:
-    block, log = solver(tmp_path), tmp_path / "server.log"
-    with Servers() as servers:
-        servers.url_of(block, Path("/models/a"), "model", log=log, key="solver")
-        os.kill(starts(tmp_path)[0]["pids"][0], signal.SIGKILL)
-        deadline = time.monotonic() + 60
-        with pytest.raises(ModelError, match="/models/a ended with status 137: serving model; its log"):
-            while time.monotonic() < deadline:
-                servers.check()
-                time.sleep(0.02)
-        url = servers.url_of(block, Path("/models/a"), "model", log=log, key="solver")
-        assert post(url, "/v1/chat/completions", {"model": "model"})[0] == 200
-        servers.check()
-        assert len(starts(tmp_path)) == 2
 
 
 def test_a_failed_start_leaves_nothing_that_would_be_taken_for_a_server(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
-    with Servers() as servers:
+    with Servers(tmp_path / "state") as servers:
         with pytest.raises(ModelError):
-            servers.url_of(solver(tmp_path, "dies"), Path("m"), "model", log=log, key="solver")
+            reached(servers, solver(tmp_path, "dies"), "m", log)
         servers.check()
-        assert servers.url_of(solver(tmp_path), Path("m"), "model", log=log, key="solver").endswith("/v1")
+        assert len(starts(tmp_path)) == 1
+        assert len(reached(servers, solver(tmp_path), "m", log)) == 1
 
 
 @pytest.mark.parametrize(

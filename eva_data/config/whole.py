@@ -14,7 +14,7 @@ from eva_data.config.evaluation import Evaluate, PromptScorer
 from eva_data.config.introduced import RECORDED
 from eva_data.config.machines.launching import Launching
 from eva_data.config.models import AnyModel, Embedding, Model, Solver, TableModel, TransformersModel, VllmModel
-from eva_data.config.rewards import Consensus, Pairwise, Reward, Several, Tournament, Verifier
+from eva_data.config.rewards import Code, Consensus, Pairwise, Reward, Several, Tournament, Verifier
 from eva_data.config.stages import (
     Estimate,
     Evolve,
@@ -185,10 +185,10 @@ class Config(Settings):
         if self.contrast is None:
             return self
         rewards = self.reward.rewards if isinstance(self.reward, Several) else (self.reward,)
-        if any(isinstance(reward, Pairwise | Consensus) for reward in rewards):
+        if any(isinstance(reward, Pairwise | Consensus | Tournament) for reward in rewards):
             raise ValueError(
-                "`contrast` needs a reward that scores a response by itself, and a `pairwise` reward or a consensus is "
-                "about the responses of one model: use another reward, or leave `contrast` out"
+                "`contrast` needs a reward that scores a response by itself, and a `pairwise` reward, a tournament or "
+                "a consensus is about the responses of one model: use another reward, or leave `contrast` out"
             )
         if self.estimate.adjust_length:
             raise ValueError(
@@ -202,7 +202,7 @@ class Config(Settings):
         if not self.estimate.adjust_length:
             return self
         rewards = self.reward.rewards if isinstance(self.reward, Several) else (self.reward,)
-        if any(isinstance(reward, Verifier | Consensus) for reward in rewards):
+        if any(isinstance(reward, Verifier | Code | Consensus) for reward in rewards):
             raise ValueError(
                 "`estimate.adjust_length` takes from a reward what it gives for length, and a verifier or a consensus "
                 "says what is right, long or short: turn it off, or use another reward"

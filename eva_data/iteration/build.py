@@ -253,7 +253,7 @@ def _contrasted(
 ) -> Answered:
     """The weaker model's responses to X_t, whose indices follow the solver's; empty if there is no such model."""
     if weaker is None or solver is None:
-        return Answered(empty(RESPONSES), empty(REJECTS), [], scales, [])
+        return Answered(empty(RESPONSES), empty(REJECTS), [], scales, [], empty(COMPARISONS))
     return contrasted(run, weaker, prompts, iteration=iteration, scales=scales, first=solver.block.responses)
 
 

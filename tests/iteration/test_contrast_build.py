@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from sandbox_runs import SMALL, eva, eva_here, tables
+from sandbox_runs import SMALL, eva, tables
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ SETTINGS = (
 
 def test_the_solver_is_chosen_and_the_weaker_model_rejected_from_plan_to_verify(tmp_path: Path) -> None:
     folder = tmp_path / "contrast"
-    planned = eva_here(folder, "plan", "--iter", "1", "--json", settings=SETTINGS)
+    planned = eva(folder, "plan", "--iter", "1", "--json", settings=SETTINGS)
     assert planned.returncode == 0, planned.stderr
     lines = {line["stage"]: line["completions"] for line in json.loads(planned.stdout)["lines"]}
     assert (lines["respond"], lines["contrast"]) == (20, 30)
@@ -50,6 +50,6 @@ def test_the_solver_is_chosen_and_the_weaker_model_rejected_from_plan_to_verify(
     measured = found["informativeness"].join(own, on="prompt_id")
     assert measured["reward_max"].equals(measured["reward"]) and measured["n_scored"].max() == 2
     assert "only those of a weaker model" in (folder / "README.md").read_text()
-    assert eva_here(folder, "verify", "--iter", "1", settings=SETTINGS).returncode == 0
-    other = eva_here(folder, "build", "--iter", "1", settings=(*SETTINGS, "--set", "contrast.temperature=0.1"))
+    assert eva(folder, "verify", "--iter", "1", settings=SETTINGS).returncode == 0
+    other = eva(folder, "build", "--iter", "1", settings=(*SETTINGS, "--set", "contrast.temperature=0.1"))
     assert other.returncode == 1 and "`contrast.temperature` is 0.1, was 0.7" in other.stderr

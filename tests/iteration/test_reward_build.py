@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from misbehaving import Misbehaving, Seen
-from sandbox_runs import eva, eva_here, tables
+from sandbox_runs import eva, tables
 from tiny import save_reward_model
 
 pytestmark = pytest.mark.slow
@@ -63,7 +63,7 @@ def test_a_judge_and_a_reward_model_are_averaged_by_constants_of_the_first_itera
     # Both stages have an adjustment for length, which their rewards determine.
     assert [sorted(each["lengths"]) for each in (first, second)] == [["respond"], ["estimate", "respond"]]
     for number in (1, 2):
-        verified = eva_here(folder, "verify", "--iter", str(number), settings=("--config", str(tmp_path / "eva.yaml")))
+        verified = eva(folder, "verify", "--iter", str(number), settings=("--config", str(tmp_path / "eva.yaml")))
         assert verified.returncode == 0, verified.stdout
 
 

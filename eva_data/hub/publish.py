@@ -25,7 +25,7 @@ from eva_data.errors import ConfigError, DataError, HubError, MissingExtraError
 from eva_data.files import write_text
 from eva_data.hub.beside import Beside, NewFiles
 from eva_data.hub.evaluated import EVALUATED
-from eva_data.hub.licences import refuse_licence
+from eva_data.hub.licences import LicenceRow, licence_rows, refuse_licence
 from eva_data.hub.rated import RATED
 from eva_data.hub.repo import HubRepo, Snapshot
 from eva_data.hub.scan import look_through, look_through_evaluations, look_through_ratings, refuse_without_packages
@@ -144,9 +144,11 @@ def publish(
                 f"{hub.name} is public, and `publish.private` is true: publish there with `--public`, name another "
                 "repo, or make it private in its settings on the Hub"
             )
+        origins: list[LicenceRow] = []
         if not (found.private if found else private):
             refuse_licence(run, iteration, hub)
-        steps = _plan(run, hub, found, iteration, Path(pages))
+            origins = licence_rows(run, iteration)
+        steps = _plan(run, hub, found, iteration, Path(pages), origins)
         tags = hub.tags() if found else []
         hits = _look_through(run, steps, [name for name in BESIDE if BESIDE[name].new(run.store, hub, found, tags)])
         if hits and not (dry_run or accept_findings):
@@ -159,7 +161,7 @@ def publish(
             head = found.commit
             for step in steps:
                 head = _take(run.store, hub, step, head)
-        sent = {name: _with_beside(run, hub, found, name, dry_run=dry_run) for name in BESIDE}
+        sent = {name: _with_beside(run, hub, found, name, origins, dry_run=dry_run) for name in BESIDE}
         beside = {name: new for name, new in sent.items() if new is not None}
         return Published(hub.name, hub.url, found.private if found else private, tag, beside, tuple(steps))
 
@@ -168,7 +170,9 @@ BESIDE: Mapping[str, Beside[Any]] = {"evaluations": EVALUATED, "ratings of promp
 """What lies beside the iterations, by its name in a sentence."""
 
 
-def _with_beside(run: Run, hub: HubRepo, found: Snapshot | None, name: str, *, dry_run: bool) -> NewFiles | None:
+def _with_beside(
+    run: Run, hub: HubRepo, found: Snapshot | None, name: str, origins: Sequence[LicenceRow], *, dry_run: bool
+) -> NewFiles | None:
     """Commit the files that the repo lacks, with the README that lists them, and give the commit a tag."""
     now = found if dry_run else hub.look()
     new = BESIDE[name].new(run.store, hub, now, hub.tags() if now else [])
@@ -176,7 +180,7 @@ def _with_beside(run: Run, hub: HubRepo, found: Snapshot | None, name: str, *, d
         return new
     with tempfile.TemporaryDirectory() as pages:
         names = now.files.keys() | new.files.keys()
-        _, page = _page(run.store, run, hub, names, "main", Path(pages))
+        _, page = _page(run.store, run, hub, names, "main", Path(pages), origins)
         files = new.files | {path: local for path, local in page.items() if not now.holds(path, local)}
         place = {".parquet": 0, ".png": 1, ".md": 2, ".json": 3}
         ordered = sorted(files, key=lambda path: place[PurePosixPath(path).suffix])
@@ -219,7 +223,9 @@ def _check_built(run: Run, iteration: int) -> None:
             run.note(f"iteration {number} is published as it was built, and since then {'; '.join(since)}")
 
 
-def _plan(run: Run, hub: HubRepo, found: Snapshot | None, iteration: int, pages: Path) -> list[Step]:
+def _plan(
+    run: Run, hub: HubRepo, found: Snapshot | None, iteration: int, pages: Path, origins: Sequence[LicenceRow]
+) -> list[Step]:
     """The missing steps, iteration by iteration, each followed by its revisions.
 
     Raise HubError if the repo has another iteration or revision of the same number.
@@ -241,7 +247,7 @@ def _plan(run: Run, hub: HubRepo, found: Snapshot | None, iteration: int, pages:
         new = {name: path for name, path in local.items() if name not in main.files}
         card = ""
         if new:
-            card, page = _page(seen, run, hub, main.files.keys() | new, tag, pages / tag)
+            card, page = _page(seen, run, hub, main.files.keys() | new, tag, pages / tag, origins)
             new |= {name: path for name, path in page.items() if not main.holds(name, path)}
             main = main.after(new)
         steps.append(Step(number, revision, new, {name: path.stat().st_size for name, path in new.items()}, card))
@@ -300,7 +306,15 @@ def _files(store: Store, iteration: int) -> Files:
     return {name: store.folder / name for name in names}
 
 
-def _page(store: Store, run: Run, hub: HubRepo, names: Set[str], tag: str, folder: Path) -> tuple[str, Files]:
+def _page(
+    store: Store,
+    run: Run,
+    hub: HubRepo,
+    names: Set[str],
+    tag: str,
+    folder: Path,
+    origins: Sequence[LicenceRow],
+) -> tuple[str, Files]:
     """Write the README and the plots of a repo that holds files of these `names` to `folder`, and return them.
 
     Raise HubError if the repo holds an iteration that is not in this folder.
@@ -325,6 +339,7 @@ def _page(store: Store, run: Run, hub: HubRepo, names: Set[str], tag: str, folde
         revision=tag,
         licence=run.config.publish.licence,
         licence_reason=run.config.publish.licence_reason,
+        origins=[(row.role, row.name, row.licence) for row in origins],
         evaluations=evaluations,
         scores=scores,
     )

@@ -78,14 +78,16 @@ def dataset_card(
     revision: str | None,
     licence: str | None,
     licence_reason: str | None = None,
+    origins: Sequence[tuple[str, str, str | None]] = (),
     evaluations: EvaluationRecord | None = None,
     scores: ScoreRecord | None = None,
 ) -> str:
     """The README of one or more iterations, which are in order. This writes nothing.
 
     `repo` and `revision` are loaded by the snippets. Without them the snippets load the folder, and the card has no
-    plots, topics and ratings, which need the extra `publish`. `evaluations` and `scores` are the records of evaluations
-    and of ratings.
+    plots, topics and ratings, which need the extra `publish`. `origins` are what the texts and verdicts come from:
+    role, name, and licence by the Hub's name, which is None if it is not known. `evaluations` and `scores` are the
+    records of evaluations and of ratings.
     """
     manifests = [store.manifest(iteration) for iteration in iterations]
     overview = numbers.overview(store, iterations)
@@ -97,7 +99,7 @@ def dataset_card(
         .get_template("dataset.md.jinja")
         .render(
             front=yaml.safe_dump(
-                _front(store, manifests, overview, licence, evaluations, scores),
+                _front(store, manifests, overview, licence, evaluations, scores) | _grounds(licence_reason, origins),
                 sort_keys=False,
                 allow_unicode=True,
                 width=10**6,
@@ -144,6 +146,7 @@ def dataset_card(
             subjects=subjects(store, iterations) if repo else None,
             licence=licence,
             licence_reason=licence_reason,
+            origins=origins,
             bibtex=BIBTEX,
         )
     )
@@ -300,11 +303,18 @@ def _by_iteration(rejects: pl.DataFrame) -> list[dict[str, Any]]:
     return [{"stage": stage, "reason": reason, "rows": rows} for (stage, reason), rows in found.items()]
 
 
+def _grounds(reason: str | None, origins: Sequence[tuple[str, str, str | None]]) -> dict[str, Any]:
+    """Metadata of ours beside the Hub's: what the chosen licence was compared with, and why it is allowed."""
+    rows = [{"role": role, "name": name, "license": licence} for role, name, licence in origins]
+    said = ({"license_reason": reason} if reason else {}) | ({"sources": rows} if rows else {})
+    return {"eva_data": said} if said else {}
+
+
 def _models(manifests: Sequence[Manifest]) -> list[dict[str, Any]]:
     """One row per model, with its roles, its iterations, and its known licences."""
     found: dict[str, dict[str, Any]] = {}
     for manifest in manifests:
-        for role in ("solver", "creator", "reward"):
+        for role in ("solver", "creator", "reward", "contrast"):
             name = getattr(manifest.models, role)
             if name is None:
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from hub_server import Hub
 from small_store import BASE, SETTINGS, small_store
 
@@ -107,3 +108,16 @@ def test_a_reason_goes_with_the_card_and_a_private_repo_needs_none(tmp_path: Pat
         card = hub.repos["alice/small"].commits[-1].files["README.md"].decode()
         said = next(line for line in card.splitlines() if line.startswith("The publisher says why it is allowed: "))
         assert said.endswith("acme/base is &#42;our own&#42; model")
+        assert [
+            line for line in card.splitlines() if line.startswith(("| `seeds.jsonl`", f"| `{BASE}` | solver | apache"))
+        ] == [
+            "| `seeds.jsonl` | seeds | not known |",
+            f"| `{BASE}` | solver | apache-2.0 |",
+        ]
+        assert yaml.safe_load(card.split("---\n")[1])["eva_data"] == {
+            "license_reason": "acme/base is *our own* model",
+            "sources": [
+                {"role": "seeds", "name": "seeds.jsonl", "license": None},
+                {"role": "solver", "name": BASE, "license": "apache-2.0"},
+            ],
+        }

@@ -220,12 +220,15 @@ def test_a_damaged_ledger_is_one_sentence_with_the_way_out_and_stays_as_it_is(
 
 def test_damage_that_shows_later_is_one_sentence_too(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
-    calls = {str(n).encode(): Completion(f"{n} " * 100, "stop", 1, 1) for n in range(2000)}
+    # Texts of so few bytes are not packed.
+    calls = {str(n).encode(): Completion(f"{n} " * 9, "stop", 1, 1) for n in range(5000)}
     with Ledger(path) as ledger:
         ledger.keep_completions(calls)
     whole = bytearray(path.read_bytes())
-    middle = len(whole) // 2 // 4096 * 4096
-    whole[middle : middle + 40 * 4096] = bytes(40 * 4096)
+    pages = range(len(whole) // 2 // 4096 * 4096, len(whole), 4096)
+    # To open a ledger reads the way to the last key. These are other leaves (10) of the tree.
+    for page in [page for page in pages if whole[page] == 10 and b"999 " not in whole[page : page + 4096]][:40]:
+        whole[page : page + 4096] = bytes(4096)
     path.write_bytes(whole)
     with Ledger(path) as ledger, pytest.raises(DataError, match=r"is damaged \(database disk image is malformed\)"):
         ledger.completions(list(calls))

@@ -55,7 +55,10 @@ def stats(config_path: Path | None, overrides: tuple[str, ...]) -> None:
 @reports("file", "bytes_before", "bytes")
 @config_options
 def vacuum(config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """Give the space that the ledger does not need back to the disk. No job may use it meanwhile."""
+    """Compress the texts that an older version kept plain, and give what the ledger does not need back to the disk.
+
+    No job may use it meanwhile. It is safe to repeat after a kill.
+    """
     from eva_data.errors import DataError
     from eva_data.ledger.owners import living
 

@@ -10,10 +10,14 @@ from pathlib import Path
 
 from eva_data.errors import DataError
 
-VERSION = 5
-"""Versions 1 and 2 had no claims and no owners, 3 neither likelihoods nor designs, 4 no imports; their rows stay."""
+VERSION = 6
+"""Versions 1 and 2 had no claims and no owners, 3 neither likelihoods nor designs, 4 no imports; their rows stay.
+
+Up to version 5 texts were plain. They stay so until `vacuum` packs them, and readers take both forms.
+"""
 
 _SCHEMA = (
+    # The text is as `texts.packed` makes it: a BLOB, or a TEXT where that is shorter.
     """CREATE TABLE IF NOT EXISTS generations (
         key BLOB PRIMARY KEY, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
         prompt_tokens INTEGER, completion_tokens INTEGER, times INTEGER NOT NULL DEFAULT 1

@@ -14,8 +14,11 @@ from typing import Any, NamedTuple
 
 from eva_data.calls import Completion, Used
 from eva_data.ledger.file import connect, what_is_wrong
+from eva_data.ledger.texts import packed, unpacked
 
 _KEYS_PER_QUERY = 500
+_ROWS_PER_STEP = 1000
+"""Number of texts that are packed in one transaction."""
 _BATCHES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "completions": (
         "key, text, finish_reason, prompt_tokens, completion_tokens, tokens",
@@ -94,7 +97,9 @@ class Ledger:
         found = "text, finish_reason, prompt_tokens, completion_tokens, tokens"
         rows = self.select(found, "generations LEFT JOIN likelihoods USING (key)", keys)
         return {
-            key: Completion(text, reason, asked, answered, None, None if likely is None else json.loads(likely))
+            key: Completion(
+                unpacked(text), reason, asked, answered, None, None if likely is None else json.loads(likely)
+            )
             for key, text, reason, asked, answered, likely in rows
         }
 
@@ -108,13 +113,15 @@ class Ledger:
 
     def add(self, completions: Mapping[bytes, Completion], bills: Iterable[Bill]) -> None:
         """Add finished calls and bills to the open transaction."""
-        failed = [completion for completion in completions.values() if completion.text is None]
-        if failed:
-            raise ValueError(f"a failed call cannot be kept: {failed[0].error}")
+        rows = []
+        for key, c in completions.items():
+            if c.text is None:
+                raise ValueError(f"a failed call cannot be kept: {c.error}")
+            rows.append((key, packed(c.text), c.finish_reason, c.prompt_tokens, c.completion_tokens))
         self.many(
             "INSERT INTO generations (key, text, finish_reason, prompt_tokens, completion_tokens)"
             " VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET times = times + 1",
-            ((key, c.text, c.finish_reason, c.prompt_tokens, c.completion_tokens) for key, c in completions.items()),
+            rows,
         )
         likely = [(key, json.dumps(c.first_token)) for key, c in completions.items() if c.first_token]
         if likely:
@@ -206,8 +213,8 @@ class Ledger:
         marks = ", ".join("?" * len(keys))
         statement = f"SELECT {columns} FROM {table} WHERE ({names}) > ({marks}) ORDER BY {names} LIMIT {most}"
         while rows := self.rows(statement, after):
-            yield rows
             after = rows[-1][: len(keys)]
+            yield [(row[0], unpacked(row[1]), *row[2:]) for row in rows] if kind == "completions" else rows
 
     def own_bills(self, *, after: int, most: int) -> list[tuple[Any, ...]]:
         """Rowid and fields of the next bills that are not imported."""
@@ -228,12 +235,13 @@ class Ledger:
             if self.rows("SELECT 1 FROM imports WHERE sha256 = ?", (digest,)):
                 return 0
             if kind == "completions":
-                ours = {key: text for key, text in self.select("text", "generations", [row[0] for row in rows])}
+                kept = self.select("text", "generations", [row[0] for row in rows])
+                ours = {key: unpacked(text) for key, text in kept}
                 conflicting = sum(1 for row in rows if ours.get(row[0], row[1]) != row[1])
                 self.many(
                     "INSERT OR IGNORE INTO generations (key, text, finish_reason, prompt_tokens, completion_tokens)"
                     " VALUES (?, ?, ?, ?, ?)",
-                    (row[:5] for row in rows),
+                    ((row[0], packed(row[1]), *row[2:5]) for row in rows),
                 )
                 likely = ((row[0], row[5]) for row in rows if row[5] is not None and row[0] not in ours)
                 self.many("INSERT OR IGNORE INTO likelihoods VALUES (?, ?)", likely)
@@ -248,11 +256,32 @@ class Ledger:
             self.many("INSERT INTO imports VALUES (?, ?, ?)", [(digest, *bills)])
         return conflicting
 
-    def vacuum(self) -> None:
-        """Give the space of deleted rows back to the disk, which takes as much free space as the ledger has bytes.
+    def pack(self) -> int:
+        """Pack the texts that an older version kept plain, and return how many became shorter.
 
-        Bills are never deleted, so their rowids have no gaps and stay as they are.
+        Each step is one transaction. A process that is killed loses one step, and the next call goes on.
         """
+        last, shorter = b"", 0
+        while True:
+            with self.transaction():
+                found = self.rows(
+                    "SELECT key, text FROM generations WHERE key > ? AND typeof(text) = 'text' ORDER BY key LIMIT ?",
+                    (last, _ROWS_PER_STEP),
+                )
+                rows = [row for row in ((packed(text), key) for key, text in found) if isinstance(row[0], bytes)]
+                self.many("UPDATE generations SET text = ? WHERE key = ?", rows)
+                shorter += len(rows)
+            if not found:
+                return shorter
+            last = found[-1][0]
+
+    def vacuum(self) -> None:
+        """Pack older texts, and give the space of deleted rows back to the disk.
+
+        This takes as much free space as the ledger has bytes. Bills are never deleted, so their rowids have no gaps and
+        stay as they are.
+        """
+        self.pack()
         with what_is_wrong(self.path):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._connection.execute("VACUUM")

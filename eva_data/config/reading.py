@@ -155,11 +155,12 @@ def _sentences(problems: Sequence[Mapping[str, Any]], values: Mapping[str, Any])
         by_key.setdefault(".".join(_path(problem, values)), []).append(problem)
     # Where a block or a word may stand, a wrong block fails as a word too. That failure says nothing new.
     blocks = {key for key in by_key if any(other.startswith(f"{key}.") for other in by_key)}
-    return [_sentence(key, found) for key, found in by_key.items() if key not in blocks or not _is_choice(found)]
+    return [_sentence(key, found) for key, found in by_key.items() if key not in blocks or not _follows(found)]
 
 
-def _is_choice(problems: Sequence[Mapping[str, Any]]) -> bool:
-    return all(problem["type"] == "literal_error" for problem in problems)
+def _follows(problems: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the problems of a key follow from those of the keys in it: a list whose items are wrong is too short."""
+    return all(problem["type"] in ("literal_error", "too_short") for problem in problems)
 
 
 def _path(problem: Mapping[str, Any], values: Any) -> list[str]:
@@ -190,13 +191,19 @@ def _sentence(key: str, problems: Sequence[Mapping[str, Any]]) -> str:
     if kind == "missing":
         return f"the key `{key}` is missing"
     if kind == "union_tag_not_found":
-        return f"the key `{key}.backend` is missing"
+        return f"the key `{key}.{_discriminator(problem)}` is missing"
     if kind == "union_tag_invalid":
-        return f"`{key}.backend` is `{problem['ctx']['tag']}`: expected one of {problem['ctx']['expected_tags']}"
+        context = problem["ctx"]
+        return f"`{key}.{_discriminator(problem)}` is `{context['tag']}`: expected one of {context['expected_tags']}"
     expected = [found["msg"] for found in problems if found["type"] != "model_attributes_type"]
     message = " or ".join(message[0].lower() + message[1:] for message in expected or [problem["msg"]])
     block = " or a block of keys" if len(expected) < len(problems) and expected else ""
     return f"`{key}` is `{problem['input']}`: {message}{block}"
+
+
+def _discriminator(problem: Mapping[str, Any]) -> str:
+    """The key that says which variant of a tagged union a block is; pydantic quotes it."""
+    return str(problem["ctx"]["discriminator"]).strip("'")
 
 
 def _keys_beside(loc: Sequence[Any]) -> list[str]:
@@ -210,14 +217,15 @@ def _keys_beside(loc: Sequence[Any]) -> list[str]:
         if named:
             block = named[0].model_fields[part].annotation
         else:
-            tagged = [m for m in models if part in (m.__name__, _tag(m))]
+            tagged = [m for m in models if part in (m.__name__, *_tags(m))]
             block = tagged[0] if tagged else block
     return sorted({key for model in _models_of(block) for key in model.model_fields})
 
 
-def _tag(model: type[BaseModel]) -> str:
-    field = model.model_fields.get("backend")
-    return str(get_args(field.annotation)[0]) if field else ""
+def _tags(model: type[BaseModel]) -> tuple[str, ...]:
+    """What stands in the keys of a block that can hold one text alone: the block's tag in its union."""
+    choices = (get_args(field.annotation) for field in model.model_fields.values())
+    return tuple(found[0] for found in choices if len(found) == 1 and isinstance(found[0], str))
 
 
 def _models_of(annotation: Any) -> list[type[BaseModel]]:

@@ -43,12 +43,20 @@ def is_set(values: Mapping[str, Any], key: str) -> bool:
     return True
 
 
-def _usual_judges(evaluate: Any) -> dict[str, Any]:
-    """The block `evaluate` with a backend in each judge; empty if there is no such block."""
-    if not isinstance(evaluate, dict) or not isinstance(evaluate.get("judges"), list | tuple):
-        return {}
-    judges = [{"backend": "transformers"} | each if isinstance(each, dict) else each for each in evaluate["judges"]]
-    return {"evaluate": evaluate | {"judges": judges}}
+def _usual_judges(block: Any) -> Any:
+    """A block with `transformers` as the backend of each model in `judge`, `judges` and `rewards` that names none."""
+    if not isinstance(block, dict):
+        return block
+    found = dict(block)
+    for key in ("judge", "judges"):
+        held = block.get(key)
+        if isinstance(held, dict):
+            found[key] = {"backend": "transformers"} | held
+        elif isinstance(held, list | tuple):
+            found[key] = [{"backend": "transformers"} | each if isinstance(each, dict) else each for each in held]
+    if isinstance(block.get("rewards"), list | tuple):
+        found["rewards"] = [_usual_judges(each) for each in block["rewards"]]
+    return found
 
 
 class Config(Settings):
@@ -140,7 +148,8 @@ class Config(Settings):
         solver = found.get("solver", {})
         if isinstance(solver.get("then"), dict):
             found["solver"] = solver | {"then": {"backend": "transformers"} | solver["then"]}
-        return values | found | _usual_judges(values.get("evaluate"))
+        found |= {key: _usual_judges((values | found)[key]) for key in ("reward", "evaluate") if key in values}
+        return values | found
 
     @model_validator(mode="after")
     def _defaults(self) -> Config:
@@ -204,8 +213,8 @@ class Config(Settings):
         rewards = self.reward.rewards if isinstance(self.reward, Several) else (self.reward,)
         if any(isinstance(reward, Verifier | Code | Consensus) for reward in rewards):
             raise ValueError(
-                "`estimate.adjust_length` takes from a reward what it gives for length, and a verifier or a consensus "
-                "says what is right, long or short: turn it off, or use another reward"
+                "`estimate.adjust_length` takes from a reward what it gives for length, and a verifier, tests of "
+                "code or a consensus say what is right, long or short: turn it off, or use another reward"
             )
         if any(isinstance(reward, Pairwise) for reward in rewards):
             raise ValueError(
@@ -271,6 +280,18 @@ class Config(Settings):
             raise ValueError(
                 f"with `{what}` a model writes prompts to which nobody knows the answer, and `reward.answers` is "
                 "carried: use `evolve.method: environment` alone, or another reward"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tests_for_new_prompts(self, info: ValidationInfo) -> Config:
+        rewards = self.reward.rewards if isinstance(self.reward, Several) else (self.reward,)
+        if info.context and (info.context.get(RECORDED) or info.context.get(ONLINE)):
+            return self
+        if self.mix.evolves and not is_own(self.evolve.method) and any(isinstance(each, Code) for each in rewards):
+            raise ValueError(
+                "`reward.backend: code` scores by the tests of a prompt, and a prompt that is evolved has none: use "
+                "`mix: {source: new_seeds}`, or another reward"
             )
         return self
 

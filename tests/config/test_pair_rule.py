@@ -66,7 +66,10 @@ CLASSIFIER = {"backend": "classifier", "model": "r"}
             r"`estimate\.adjust_length` compares",
         ),
         ({"contrast": MODEL, "reward": {"backend": "consensus"}}, r"`contrast` needs a reward that scores a response"),
-        ({"estimate": {"adjust_length": True}}, r"a verifier or a consensus says what is right, long or short"),
+        (
+            {"estimate": {"adjust_length": True}},
+            r"tests of code or a consensus say what is right, long or short",
+        ),
         (
             {"reward": CLASSIFIER, "estimate": {"adjust_length": True}, "pair": {"rewrite": True}},
             r"turn one of the two off",

@@ -111,6 +111,14 @@ def test_paths_and_devices_do_not_count_as_data(tmp_path: Path) -> None:
             ["solver={backend: vlm, model: x}"],
             "`solver.backend` is `vlm`: expected one of 'transformers', 'api', 'vllm', .*'table'",
         ),
+        (["servers={replicas: 2}"], "the key `servers.launch` is missing"),
+        (["servers={launch: slrm}"], "`servers.launch` is `slrm`: expected one of 'local', 'slurm', 'ray'"),
+        (["servers={launch: ray, options: [-p]}"], "`servers.options`; known here are address, launch, replicas"),
+        (["reward={backend: tournament, judges: [{temperature: 0}]}"], "the key `reward.judges.0.model` is missing$"),
+        (
+            ["reward={backend: code, allow: true, answers: {path: mbpp.jsonl}}"],
+            "a prompt that is evolved has none: use `mix: {source: new_seeds}`",
+        ),
         (["solver={modl: x}"], "unknown key `solver.modl`; did you mean `solver.model`?"),
         (["name.x=1"], "`name` is `acme/small`, which holds no keys"),
         (["seed"], "`--set seed` has no value"),
@@ -120,6 +128,20 @@ def test_paths_and_devices_do_not_count_as_data(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said(tmp_path: Path, overrides: list[str], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         load_config(written(tmp_path), overrides)
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [
+        "{backend: tournament, judges: [{model: x}]}",
+        "{backend: judge, judge: {model: x}}",
+        "{backend: consensus, equal: judge, judge: {model: x}, min_votes: 2}",
+        "{backend: several, rewards: [{backend: judge, judge: {model: x}}, {backend: judge, judge: {model: y}}]}",
+    ],
+)
+def test_a_judge_runs_on_transformers_unless_it_says_otherwise(tmp_path: Path, reward: str) -> None:
+    config = load_config(written(tmp_path), [f"reward={reward}"])
+    assert config.reward is not None and "'backend': 'transformers'" in str(config.reward.model_dump())
 
 
 @pytest.mark.parametrize(

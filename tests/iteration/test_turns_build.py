@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from hub_server import WRITE, Hub
 from odd_server import Answer, Asked, OddServer, said
 
+from eva_data.cli.text.build import print_lineages
 from eva_data.dataset.store import Store
 from eva_data.files import sha256
 from eva_data.hub.verify import verify_iteration
@@ -34,7 +36,9 @@ def players(asked: Asked) -> Answer:
     return status, reply
 
 
-def test_pairs_differ_in_the_last_turn_alone_after_the_solvers_best_answer(tmp_path: Path) -> None:
+def test_pairs_differ_in_the_last_turn_alone_after_the_solvers_best_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pl.DataFrame({"prompt": ["Name two rivers.", "Name three lakes.", "Name a few hills."]}).write_csv(
         tmp_path / "seeds.csv"
     )
@@ -74,6 +78,9 @@ def test_pairs_differ_in_the_last_turn_alone_after_the_solvers_best_answer(tmp_p
     assert [[turn["content"] for turn in side] for side in longer["chosen"].to_list()] == [["3 turns, quality 2"]] * 2
     assert [[turn["content"] for turn in side] for side in longer["rejected"].to_list()] == [["3 turns, quality 0"]] * 2
     assert verify_iteration(store, 2).problems == []
+    print_lineages(store, 2, 1)
+    shown = capsys.readouterr().out
+    assert re.search(r"^\[seed\] Name .*\n\[assistant\] 1 turns, quality 2\n\[\w+\] And how is it with", shown, re.M)
     path = store.table_files("responses", 2)[0]
     worse = pl.when(pl.col("response") == "1 turns, quality 2").then(pl.lit("1 turns, quality 7"))
     pl.read_parquet(path).with_columns(response=worse.otherwise("response")).write_parquet(path)

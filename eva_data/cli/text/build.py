@@ -265,9 +265,17 @@ def print_lineages(store: Store, iteration: int, rows: int, *, full: bool = Fals
     print_consensus(console, store, iteration)
     for pair in chosen.to_dicts():
         console.rule(f"pair {pair['pair_id'][:SHORT]}, a_min {pair['a_min']:.3f}")
+        before: list[dict[str, str]] = []
         for each in lineage(pair, known):
-            text = _text(each["prompt"][-1]["content"], full)
-            console.print(f"[{each['mutation'] or 'seed'}] {text}", highlight=False, soft_wrap=True)
+            *earlier, last = each["prompt"]
+            if before and earlier[: len(before)] == before:
+                # The conversation goes on: what the last turn answers was said in between.
+                for turn in earlier[len(before) :]:
+                    console.print(f"[{turn['role']}] {_text(turn['content'], full)}", highlight=False, soft_wrap=True)
+            console.print(
+                f"[{each['mutation'] or 'seed'}] {_text(last['content'], full)}", highlight=False, soft_wrap=True
+            )
+            before = each["prompt"]
         for row in responses.filter(pl.col("prompt_id") == pair["prompt_id"]).sort("stage", "response_idx").to_dicts():
             mark = _mark(pair, row)
             text = "(no response)" if row["response"] is None else _text(row["response"], full)

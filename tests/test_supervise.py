@@ -67,7 +67,14 @@ def wait_for_pids(folder: Path, count: int) -> set[int]:
 
 
 def alive(pids: set[int]) -> set[int]:
-    return {pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"}
+    return {pid for pid in pids if _status(pid) not in (None, psutil.STATUS_ZOMBIE)}
+
+
+def _status(pid: int) -> str | None:
+    try:
+        return psutil.Process(pid).status()
+    except psutil.NoSuchProcess:
+        return None
 
 
 def wait_until_gone(pids: set[int]) -> set[int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from processes import alive
 
 from eva_data.supervise import Supervised, last_lines
 
@@ -66,20 +67,9 @@ def wait_for_pids(folder: Path, count: int) -> set[int]:
     return found
 
 
-def alive(pids: set[int]) -> set[int]:
-    return {pid for pid in pids if _status(pid) not in (None, psutil.STATUS_ZOMBIE)}
-
-
-def _status(pid: int) -> str | None:
-    try:
-        return psutil.Process(pid).status()
-    except psutil.NoSuchProcess:
-        return None
-
-
 def wait_until_gone(pids: set[int]) -> set[int]:
     deadline = time.monotonic() + 60
-    while (left := alive(pids)) and time.monotonic() < deadline:
+    while (left := set(alive(pids))) and time.monotonic() < deadline:
         time.sleep(0.02)
     return left
 
@@ -142,7 +132,7 @@ def test_stop_ends_sessions_daemons_and_those_that_ignore_sigterm(tmp_path: Path
     supervised = Supervised(family(tmp_path / "pids", "stubborn"), log=tmp_path / "log")
     pids = wait_for_pids(tmp_path / "pids", 5)
     supervised.stop()
-    assert alive(pids) == set()
+    assert alive(pids) == []
     assert supervised.poll() == 128 + signal.SIGTERM
     supervised.stop()
 
@@ -150,7 +140,7 @@ def test_stop_ends_sessions_daemons_and_those_that_ignore_sigterm(tmp_path: Path
 def test_what_a_finished_command_left_behind_is_ended_before_its_status_is_known(tmp_path: Path) -> None:
     with Supervised(family(tmp_path / "pids", "leave"), log=tmp_path / "log") as supervised:
         assert supervised.wait(20) == 7
-        assert alive(wait_for_pids(tmp_path / "pids", 4)) == set()
+        assert alive(wait_for_pids(tmp_path / "pids", 4)) == []
 
 
 def test_an_exception_in_the_parent_stops_the_command(tmp_path: Path) -> None:
@@ -160,7 +150,7 @@ def test_an_exception_in_the_parent_stops_the_command(tmp_path: Path) -> None:
     ):
         pids = wait_for_pids(tmp_path / "pids", 4)
         raise KeyboardInterrupt
-    assert alive(pids) == set()
+    assert alive(pids) == []
 
 
 @pytest.mark.parametrize("forked_copy", [False, True])
@@ -194,7 +184,7 @@ def test_a_terminated_supervisor_takes_its_command_with_it(tmp_path: Path) -> No
         pids = wait_for_pids(tmp_path / "pids", 4)
         os.kill(supervised.pid, signal.SIGTERM)
         assert supervised.wait(20) == 128 + signal.SIGTERM
-        assert alive(pids) == set()
+        assert alive(pids) == []
 
 
 def test_of_a_progress_bar_only_the_last_state_is_shown(tmp_path: Path) -> None:

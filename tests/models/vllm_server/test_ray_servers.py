@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from fake_vllm import starts, write_interpreter
+from processes import alive
 
 from eva_data.config import VllmModel
 from eva_data.config.machines.launching import RayServers
@@ -46,10 +47,6 @@ def wait_for(condition: Any, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def alive(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
 
 
 def test_a_node_that_dies_takes_its_server_with_it_and_another_follows(tmp_path: Path, cluster: Any) -> None:

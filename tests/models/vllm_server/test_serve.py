@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import psutil
 import pytest
 from fake_vllm import starts, write_interpreter
+from processes import alive
 
 from eva_data.config import RewardServer, VllmModel
 from eva_data.errors import ModelError
@@ -49,10 +49,6 @@ def post(url: str, address: str, body: dict[str, Any], key: str = "") -> tuple[i
     found = response.status, json.loads(response.read())
     connection.close()
     return found
-
-
-def alive(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
 
 
 def test_a_server_answers_at_its_url_and_is_gone_with_its_children_after_the_block(tmp_path: Path) -> None:

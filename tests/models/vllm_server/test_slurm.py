@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from fake_vllm import answered, starts, write_interpreter
+from processes import alive
 from vllm_builds import build, finished, killed_in_the_middle
 
 from eva_data.config import VllmModel
@@ -91,10 +91,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         os.environ.pop("SLURM_CONF")
         if before is not None:
             os.environ["SLURM_CONF"] = before
-
-
-def alive(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
 
 
 def wait_until_dead(pids: list[int]) -> None:

@@ -31,14 +31,15 @@ def main(responses: Path) -> None:
         said(f"max_length_gap {bound}", _drawn(table, 1, "reward_logit"), max_length_gap=bound)
     for reward, name in REWARDS.items():
         for seed in DRAWS:
-            for adjust in (False, True):
-                how = "adjusted" if adjust else "as given"
-                said(f"{name}, draw {seed}, {how}", _drawn(table, seed, reward), adjust_length=adjust)
+            drawn = _drawn(table, seed, reward)
+            said(f"{name}, draw {seed}, as given", drawn)
+            said(f"{name}, draw {seed}, adjusted", drawn, adjust_length=True)
+            said(f"{name}, draw {seed}, by least squares", drawn, paired=_by_least_squares(drawn))
 
 
-def said(name: str, drawn: pl.DataFrame, **how: Any) -> None:
-    """Print what the pairs by these settings are like."""
-    pairs = ed.pairs(drawn, conversational=False, **how)
+def said(name: str, drawn: pl.DataFrame, paired: pl.DataFrame | None = None, **how: Any) -> None:
+    """Print what the pairs by these settings are like, with the rewards of `drawn`; `paired` has other rewards."""
+    pairs = ed.pairs(drawn if paired is None else paired, conversational=False, **how)
     given = drawn.group_by("prompt", "response").agg(pl.col("reward").mean())
     for side in ("chosen", "rejected"):
         of_side = given.rename({"response": side, "reward": f"given_{side}"})
@@ -55,6 +56,14 @@ def said(name: str, drawn: pl.DataFrame, **how: Any) -> None:
         f"{name}: {pairs.height} prompts, {part.estimate:.0%} longer ({part.low:.0%} to {part.high:.0%}), "
         f"{more:+.0f} words, {gap:.3g} in reward"
     )
+
+
+def _by_least_squares(drawn: pl.DataFrame) -> pl.DataFrame:
+    """Rewards less what a least-squares regression on log length within prompts explains: the plain way."""
+    length = pl.col("response").str.len_chars().clip(lower_bound=1).cast(pl.Float64).log()
+    away = length - length.mean().over("prompt")
+    slope = (away * (pl.col("reward") - pl.col("reward").mean().over("prompt"))).sum() / (away**2).sum()
+    return drawn.with_columns(reward=pl.col("reward") - slope * away)
 
 
 def _drawn(table: pl.DataFrame, seed: int, reward: str) -> pl.DataFrame:

@@ -11,16 +11,12 @@ from eva_data.dataset.manifest import Manifest
 from eva_data.errors import ConfigError
 from eva_data.hub.repo import HubRepo
 from eva_data.iteration.run import Run
-from eva_data.models.licences import strictness
+from eva_data.models.licences import is_function, strictness
 
 _OURS = {"sandbox": "apache-2.0"}
 """Sources of eva-data itself."""
 _PACKAGED = {"reasoning_gym/": "apache-2.0"}
 """Beginnings of the names of environments, with their package's licence."""
-_FUNCTIONS = ("verifier:", "code:", "consensus:", "table:")
-"""Beginnings of the names of rewards that no model gives."""
-_WITH_JUDGE = "consensus:judge@"
-"""The beginning of the name of a consensus on answers that a model compares."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +50,7 @@ def _models(manifest: Manifest) -> Iterator[tuple[str, str]]:
     trained = manifest.models.solver if manifest.theta is not None else None
     for role in ("solver", "creator", "reward", "contrast"):
         name = getattr(manifest.models, role)
-        by_function = name is not None and name.startswith(_FUNCTIONS) and not name.startswith(_WITH_JUDGE)
-        if name is not None and name != trained and not by_function:
+        if name is not None and name != trained and not is_function(name):
             yield role, name
 
 

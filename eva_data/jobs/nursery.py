@@ -212,8 +212,8 @@ def _write_to(log: Path) -> None:
 def _become(order: Mapping[str, Any]) -> NoReturn:
     """Be the job: run its module in a session of its own, without input, and end with its status.
 
-    The end is that of an interpreter, but for the modules, which are not taken down one by one: that takes 2 s after
-    Distilabel, torch and transformers.
+    The end is that of an interpreter, but for the modules, which are not taken down one by one: after Distilabel, torch
+    and transformers, that takes longer than a small job.
     """
     status = 1
     try:

@@ -12,6 +12,17 @@ import yaml
 _FRONT = re.compile(r"\s*---\r?\n(.*?)\r?\n---", re.DOTALL)
 
 
+_FUNCTIONS = ("verifier:", "code:", "consensus:", "table:")
+"""Beginnings of the names of rewards that no model gives."""
+_WITH_JUDGE = "consensus:judge@"
+"""The beginning of the name of a consensus on answers that a model compares."""
+
+
+def is_function(name: str) -> bool:
+    """Whether a name among the models of a manifest is that of a function or a table, which no model is."""
+    return name.startswith(_FUNCTIONS) and not name.startswith(_WITH_JUDGE)
+
+
 def stated_licences(folders: Mapping[str, Path | None]) -> dict[str, str]:
     """Name -> the licence that the card in the folder states. A folder is None if the model runs elsewhere."""
     found = {name: stated_licence(folder) for name, folder in folders.items()}

@@ -24,6 +24,7 @@ from eva_data.dataset.records.prompt_scores import FOLDER as SCORES_FOLDER
 from eva_data.dataset.records.prompt_scores import ScoreRecord, read_score_record, score_splits
 from eva_data.dataset.store import Store
 from eva_data.files import write_text
+from eva_data.models.licences import is_function
 from eva_data.project import cards_dir
 from eva_data.report import markdown, numbers
 from eva_data.report.distributions import shift
@@ -322,7 +323,7 @@ def _models(manifests: Sequence[Manifest]) -> list[dict[str, Any]]:
             stated = [licence for model, licence in manifest.licences.items() if model in name]
             new: dict[str, list[Any]] = {"roles": [role], "iterations": [manifest.iteration], "licences": stated}
             trained = manifest.theta is not None and name == manifest.models.solver
-            row = found.setdefault(name, {"name": name, "trained": trained})
+            row = found.setdefault(name, {"name": name, "trained": trained, "function": is_function(name)})
             for key, values in new.items():
                 before = row.get(key, [])
                 row[key] = before + [value for value in values if value not in before]

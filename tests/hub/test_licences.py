@@ -15,7 +15,7 @@ from eva_data.errors import ConfigError
 from eva_data.hub.licences import licence_rows, refuse_licence
 from eva_data.hub.repo import HubRepo
 from eva_data.iteration.run import Run
-from eva_data.models.licences import strictness
+from eva_data.models.licences import is_function, strictness
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,21 @@ from eva_data.models.licences import strictness
 )
 def test_licences_are_ordered_by_what_they_demand(licence: str, demands: int | None) -> None:
     assert strictness(licence) == demands
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("verifier:exact@1", True),
+        ("code:1+answers:2", True),
+        ("consensus:number@1", True),
+        ("consensus:judge@1(acme/base@2)", False),
+        ("tournament:acme/base@1:2", False),
+        (BASE, False),
+    ],
+)
+def test_what_is_no_model_needs_no_licence(name: str, function: bool) -> None:
+    assert is_function(name) == function
 
 
 def run_of(folder: Path, **publish: object) -> Run:

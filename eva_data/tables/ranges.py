@@ -12,6 +12,9 @@ import polars as pl
 
 _HEX_DIGITS = 8
 
+ROWS_AT_ONCE = 200_000
+"""Rows with texts that are worked on together: about 35,000 prompts with six responses."""
+
 
 @dataclass(frozen=True)
 class IdRange:
@@ -28,6 +31,12 @@ class IdRange:
             table = table.filter(pl.col(column) < self.end)
         return table
 
+    def with_nulls(self, table: pl.LazyFrame, column: str = "prompt_id") -> pl.LazyFrame:
+        """The same, where the last range holds the rows without an id too."""
+        if self.end is not None:
+            return self.of(table, column)
+        return table if self.first is None else table.filter(pl.col(column).is_null() | (pl.col(column) >= self.first))
+
 
 def id_ranges(parts: int) -> list[IdRange]:
     """`parts` ranges in ascending order. Every string lies in exactly one; hexadecimal ids are spread evenly.
@@ -38,3 +47,8 @@ def id_ranges(parts: int) -> list[IdRange]:
     """
     bounds = [f"{part * 16**_HEX_DIGITS // parts:0{_HEX_DIGITS}x}" for part in range(1, parts)]
     return [IdRange(first, end) for first, end in zip([None, *bounds], [*bounds, None], strict=True)]
+
+
+def ranges_for(rows: int, at_once: int = ROWS_AT_ONCE) -> list[IdRange]:
+    """As many ranges as are needed so that about `at_once` of `rows` rows lie in each; one for an empty table."""
+    return id_ranges(max(1, -(-rows // at_once)))

@@ -31,11 +31,12 @@ from eva_data.iteration.stages import (
     estimate_and_sample,
     good_prompts,
     mix_prompts,
+    outcomes_of,
     recorded_fit,
     uses_topics,
 )
 from eva_data.iteration.stale import changes
-from eva_data.method.outcome import bar_online, outcome_of
+from eva_data.method.outcome import bar_online
 from eva_data.method.rewrite import with_rewritten
 from eva_data.method.sample import next_in_line
 from eva_data.method.verdicts import merge
@@ -72,28 +73,29 @@ def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame
     solver = config.model_solver if iteration >= config.first_answered else config.solver
     assert solver is not None
     with_bar = manifest.online is not None and manifest.rules >= UNSOLVED_ONLINE_SINCE
-    paired = outcome_of(
+    paired = outcomes_of(
         config,
         iteration,
-        tables["prompts"],
-        answers,
+        tables["prompts"].lazy(),
+        answers.lazy(),
+        folder=None,
         n=solver.responses,
         on_policy=not isinstance(solver, TableModel),
         lengths=recorded_fit(manifest.lengths.get("respond")),
-        contrast=contrast if manifest.models.contrast is not None else None,
+        contrast=contrast.lazy() if manifest.models.contrast is not None else None,
         bar=bar_online(config, tables["prompts"], answers) if with_bar else None,
         band=config.sample.band if manifest.online is not None else None,
         rules=manifest.rules,
     )
     rewritten = tables["responses"].filter(pl.col("stage") == "rewrite")
-    pairs = with_rewritten(paired.preferences, rewritten, keep=config.pair.rewrite_keep, rules=manifest.rules)
+    pairs = with_rewritten(paired.preferences.collect(), rewritten, keep=config.pair.rewrite_keep, rules=manifest.rules)
     informative = tables["informativeness"].filter(pl.col("stage") == "respond")
     pair_rejects = tables["rejects"].filter(pl.col("stage") == "pair")
     return [
         *found,
-        *compare("informativeness", informative, paired.informativeness),
+        *compare("informativeness", informative, paired.informativeness.collect()),
         *compare("preferences", tables["preferences"], pairs),
-        *compare("rejects", pair_rejects, paired.rejects),
+        *compare("rejects", pair_rejects, paired.rejects.collect()),
         *lengths_again(manifest, config, "respond", answers, paired.lengths),
     ]
 

@@ -64,8 +64,19 @@ class Source:
 
     def collect(self, table: pl.LazyFrame) -> pl.DataFrame:
         """Collect a table that `map` made. Raise DataError, which names the file, if a file cannot be read."""
-        try:
+        with self._read():
             return table.collect(engine="streaming")
+
+    def batches(self, table: pl.LazyFrame, rows: int) -> Iterator[pl.DataFrame]:
+        """A table that `map` made, about so many rows at a time, at least one batch. Raise the errors of `collect`."""
+        with self._read():
+            yield table.head(0).collect(engine="streaming")
+            yield from table.collect_batches(chunk_size=rows, maintain_order=True, engine="streaming")
+
+    @contextmanager
+    def _read(self) -> Iterator[None]:
+        try:
+            yield
         except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
             for name, frame in self.frames:
                 with reading(self.key, name):

@@ -24,8 +24,8 @@ from eva_data.dataset.manifest import (
     Summary,
     Tokens,
 )
+from eva_data.dataset.ordered import Table, height_of
 from eva_data.dataset.staleness import settings_hash, what_counts, without_folders
-from eva_data.dataset.store import Table
 from eva_data.tables.flow import Flow
 from eva_data.tables.metrics import column_of
 from eva_data.tables.ranges import ranges_for
@@ -102,11 +102,6 @@ def _consumed(previous: Manifest) -> Consumed:
     """What the next iteration records about the iteration that it was built from, its revision included."""
     revision = {"revision": previous.revision} if previous.revision else {}
     return Consumed(settings_hash=settings_hash(previous), files=previous.files, **revision)
-
-
-def height_of(table: Table) -> int:
-    """The number of rows of a table."""
-    return int(table.lazy().select(pl.len()).collect(engine="streaming").item())
 
 
 def counts_of(tables: Mapping[str, Table]) -> Counts:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import polars as pl
 
-from eva_data.tables.ranges import ROWS_AT_ONCE, ranges_for
+from eva_data.tables.ranges import ranges_for
 from eva_data.tables.redaction import without_secrets
 from eva_data.tables.schemas import LATER, ORDER, TABLES, check
+
+SORTED_ROWS = 60_000
+"""Rows that are sorted together. Until they are written, there are a few copies of them."""
 
 _IDS = ("prompt_id", "chain_id", "pair_id")
 """Columns of ids, which are content hashes. Each table is ordered by one of them, after columns of few values."""
 
+Table: TypeAlias = pl.DataFrame | pl.LazyFrame
+"""A table in memory, or one that is scanned."""
 
-def in_order(table: pl.LazyFrame, name: str, *, at_once: int = ROWS_AT_ONCE) -> Iterator[pl.DataFrame]:
+
+def in_order(table: pl.LazyFrame, name: str, *, at_once: int = SORTED_ROWS) -> Iterator[pl.DataFrame]:
     """The table's rows in canonical order, without the values of secrets, in parts of about `at_once` rows.
 
     A part may be without rows, and the only part of an empty table is. Rows of equal keys stay in the order of the
@@ -22,6 +29,15 @@ def in_order(table: pl.LazyFrame, name: str, *, at_once: int = ROWS_AT_ONCE) -> 
     type.
     """
     check(table, TABLES[name], name)
+    return _in_order(table, name, at_once)
+
+
+def height_of(table: Table) -> int:
+    """The number of rows of a table."""
+    return int(table.lazy().select(pl.len()).collect(engine="streaming").item())
+
+
+def _in_order(table: pl.LazyFrame, name: str, at_once: int) -> Iterator[pl.DataFrame]:
     absent = unused(table, name)
     for part in _parts(table, name, at_once):
         rows = without_secrets(part.drop(absent).collect(engine="streaming"))
@@ -37,7 +53,7 @@ def unused(table: pl.LazyFrame, name: str) -> list[str]:
 
 def _parts(table: pl.LazyFrame, name: str, at_once: int) -> Iterator[pl.LazyFrame]:
     """The table in parts of about `at_once` rows, of which each comes wholly before the next in canonical order."""
-    height = int(table.select(pl.len()).collect(engine="streaming").item())
+    height = height_of(table)
     if height <= at_once:
         yield table
         return

@@ -27,6 +27,8 @@ from eva_data.tables.shapes.scored import NOT_A_NUMBER, Named, Shape, responses_
 READ_ROWS = 20_000
 """Rows of a source that are read together."""
 
+_FEW = 1_000
+
 _TEXTS = ("reason", "response", "why", "model", "solver", "source", "prompt_id")
 _ROWS = pl.Schema(
     [
@@ -86,7 +88,7 @@ def read_source(source: Source, named: Named, note: Note = unheard) -> TableRows
 def some_prompts(table: TableModel) -> pl.DataFrame:
     """PROMPTS of the first rows that a table of scored responses has."""
     source, named = open_source(table, "solver"), _named(table)
-    rows = source.collect(_read(source, named, *_shaped(source, named)).head(READ_ROWS))
+    rows = source.collect(_read(source, named, *_shaped(source, named)).head(_FEW))
     found = rows.filter(pl.col("reason").is_null()).select("prompt", "reason", "source")
     return as_prompts(judge_prompts(found).distinct, 1)
 

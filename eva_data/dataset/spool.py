@@ -8,7 +8,7 @@ import polars as pl
 
 from eva_data.tables.schemas import empty
 
-SPILL_BYTES = 64 * 2**20
+SPILL_BYTES = 32 * 2**20
 """Parts beyond this size in memory go to a file."""
 SORTED_BYTES = 4 * SPILL_BYTES
 """The same for a table that is sorted by a key. The fewer its files are, the less is read beside what is wanted."""

@@ -14,9 +14,8 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -25,7 +24,7 @@ from filelock import FileLock, Timeout
 from eva_data.dataset.boundary import own_folder, refuse_links_out
 from eva_data.dataset.checked import Checked, remembered
 from eva_data.dataset.manifest import FileEntry, Manifest, read_manifest, refuse_newer
-from eva_data.dataset.ordered import in_order
+from eva_data.dataset.ordered import Table, height_of, in_order
 from eva_data.errors import DataError, LockedError, StaleError
 from eva_data.files import sha256, write_json, write_shards
 from eva_data.secrets import redact_file, redacted
@@ -33,8 +32,6 @@ from eva_data.tables.schemas import TABLES, read_table
 
 SHARD_BYTES = 400_000_000
 """A table beyond this size goes on in another file, as the Hub recommends."""
-
-Table: TypeAlias = pl.DataFrame | pl.LazyFrame
 
 
 @dataclass(frozen=True)
@@ -224,14 +221,12 @@ class Store:
         with self.checked() as checked:
             for name, table in tables.items():
                 parts = in_order(table.lazy(), name)
-                first = next(parts)
                 path = self.folder / name / f"{stem}.parquet"
                 for left in (path, *path.parent.glob(f"{stem}-*-of-*.parquet")):
                     left.unlink(missing_ok=True)
-                if first.is_empty() and (first := next((part for part in parts if part.height), first)).is_empty():
+                if height_of(table) == 0:
                     continue
-                rows = (part.to_arrow() for part in chain([first], parts))
-                for shard in write_shards(path, rows, shard_bytes):
+                for shard in write_shards(path, (part.to_arrow() for part in parts), shard_bytes):
                     files[str(shard.relative_to(self.folder))] = FileEntry(
                         sha256=checked.sha256(shard), rows=pq.read_metadata(shard).num_rows, bytes=shard.stat().st_size
                     )

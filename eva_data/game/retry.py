@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from eva_data.dataset.compose import compose, height_of
+from eva_data.dataset.compose import compose
 from eva_data.dataset.manifest import Manifest, Retried
+from eva_data.dataset.ordered import height_of
 from eva_data.errors import StaleError
 from eva_data.iteration.build import finish_build, play_iteration
 from eva_data.iteration.run import Run

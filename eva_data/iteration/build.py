@@ -14,9 +14,9 @@ from eva_data.config import TableModel
 from eva_data.dataset.compose import Built, compose
 from eva_data.dataset.inputs import hash_of_prompts, pinned
 from eva_data.dataset.manifest import Manifest, Models
+from eva_data.dataset.ordered import Table
 from eva_data.dataset.scored_table import spool_table
 from eva_data.dataset.seeds import seed_block
-from eva_data.dataset.store import Table
 from eva_data.iteration.answer import Answered, answer, carry_over, contrasted
 from eva_data.iteration.create import grow
 from eva_data.iteration.heldout import split_seeds

@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from eva_data.config import Config, Consensus
-from eva_data.dataset.compose import height_of
 from eva_data.dataset.manifest import LengthRecord, PairSides
+from eva_data.dataset.ordered import height_of
 from eva_data.dataset.spool import Spool
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError

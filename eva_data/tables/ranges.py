@@ -12,8 +12,8 @@ import polars as pl
 
 _HEX_DIGITS = 8
 
-ROWS_AT_ONCE = 200_000
-"""Rows with texts that are worked on together: about 35,000 prompts with six responses."""
+ROWS_AT_ONCE = 120_000
+"""Rows with texts that are worked on together: 20,000 prompts with six responses."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,16 @@ def in_order(table: pl.LazyFrame, name: str, *, at_once: int = SORTED_ROWS) -> I
     return _in_order(table, name, at_once)
 
 
+def id_of(name: str) -> str:
+    """The column of a table by whose ids it can be parted."""
+    return next(column for column in ORDER[name] if column in _IDS)
+
+
+def in_memory(table: Table) -> pl.DataFrame:
+    """All rows of a table."""
+    return table.lazy().collect(engine="streaming")
+
+
 def height_of(table: Table) -> int:
     """The number of rows of a table."""
     return int(table.lazy().select(pl.len()).collect(engine="streaming").item())
@@ -57,8 +67,8 @@ def _parts(table: pl.LazyFrame, name: str, at_once: int) -> Iterator[pl.LazyFram
     if height <= at_once:
         yield table
         return
-    place = next(place for place, column in enumerate(ORDER[name]) if column in _IDS)
-    before, ids = list(ORDER[name][:place]), ORDER[name][place]
+    ids = id_of(name)
+    before = list(ORDER[name][: ORDER[name].index(ids)])
     if not before:
         yield from _by_id(table, ids, height, at_once)
         return

@@ -25,7 +25,7 @@ from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.rewrite import rewrite_chosen
 from eva_data.iteration.run import Run
 from eva_data.iteration.score import Scales
-from eva_data.iteration.stages import lengths_record, outcomes_of
+from eva_data.iteration.stages import lengths_record, outcome_parts, outcomes_of
 from eva_data.iteration.stale import inputs_to_record, refuse_stale
 from eva_data.ledger import Ledger
 from eva_data.method.outcome import lengths_of
@@ -144,17 +144,17 @@ def _build_first(run: Run) -> Built:
     if config.contrast is not None and weaker is None:
         begun.notes.append(run.note("the responses of iteration 1 come from a table, so `contrast` is not asked"))
     against = _contrasted(run, weaker, begun.solver, begun.prompts, 1, begun.scales)
-    paired = outcomes_of(
+    parts = outcome_parts(
         config,
         1,
         begun.prompts,
         begun.responses,
-        folder=run.store.work_folder(1),
         n=begun.per_prompt,
         on_policy=table is None,
         lengths=lengths,
         contrast=None if weaker is None else against.responses.lazy(),
     )
+    paired = outcomes_of(parts, run.store.work_folder(1))
     told = [] if weaker is None else contrast_notes(1, begun.responses, against.responses.lazy(), None)
     adjusted = {} if lengths is None else {"respond": lengths_record(lengths, paired.lengths)}
     begun.notes.extend(run.note(note) for note in [*length_notes(1, adjusted), *told])
@@ -200,17 +200,17 @@ def _build_next(run: Run, iteration: int) -> Built:
     lengths = lengths_of(config, responses)
     weaker = contrast_of(run)
     against = _contrasted(run, weaker, solver, grown.prompts.lazy(), iteration, answered.scales)
-    paired = outcomes_of(
+    parts = outcome_parts(
         config,
         iteration,
         grown.prompts.lazy(),
         responses.lazy(),
-        folder=run.store.work_folder(iteration),
         n=solver.block.responses,
         on_policy=True,
         lengths=lengths,
         contrast=None if weaker is None else against.responses.lazy(),
     )
+    paired = outcomes_of(parts, run.store.work_folder(iteration))
     before = run.store.scan("responses", iteration - 1)
     told = [] if weaker is None else contrast_notes(iteration, responses.lazy(), against.responses.lazy(), before)
     notes += [run.note(note) for note in told]

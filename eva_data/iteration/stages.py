@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -9,13 +10,13 @@ import polars as pl
 
 from eva_data.config import Config, Consensus
 from eva_data.dataset.manifest import LengthRecord, PairSides
-from eva_data.dataset.ordered import height_of
+from eva_data.dataset.ordered import height_of, in_memory
 from eva_data.dataset.spool import Spool
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
-from eva_data.method.estimate import informativeness
+from eva_data.method.estimate import informativeness, refuse_unequal
 from eva_data.method.mix import Mixed, mix, surviving
-from eva_data.method.outcome import outcome_of
+from eva_data.method.outcome import Outcome, outcome_of
 from eva_data.method.sample import Sampled, sample
 from eva_data.method.signals.band import band_of, notes_on
 from eva_data.method.signals.lengths import LengthFit, PairLengths, counted_gaps, length_adjusted
@@ -26,7 +27,7 @@ from eva_data.method.topics.assign import TopicModel, fit_topics
 from eva_data.method.verdicts import bad_prompts
 from eva_data.tables.flow import Flow, together
 from eva_data.tables.metrics import column_of
-from eva_data.tables.ranges import ranges_for
+from eva_data.tables.ranges import IdRange, ranges_for
 from eva_data.tables.reasons import MAX_DEPTH
 from eva_data.tables.rules import RULES
 from eva_data.tables.schemas import INFORMATIVENESS, PREFERENCES, REJECTS
@@ -127,13 +128,12 @@ class Outcomes:
     adjusted."""
 
 
-def outcomes_of(
+def outcome_parts(
     config: Config,
     iteration: int,
     prompts: pl.LazyFrame,
     responses: pl.LazyFrame,
     *,
-    folder: Path | None,
     n: int | None,
     on_policy: bool,
     lengths: LengthFit | None = None,
@@ -141,38 +141,50 @@ def outcomes_of(
     bar: Bar | None = None,
     band: tuple[float, float] | None = None,
     rules: int = RULES,
-) -> Outcomes:
-    """What `outcome_of` gives, made range by range of the prompts' ids, so that memory is bounded.
-
-    The tables lie in `folder` if they are large, or in memory if it is None.
-    """
+) -> Iterator[tuple[IdRange, Outcome]]:
+    """What `outcome_of` gives, range by range of the prompts' ids, so that memory is bounded."""
     counts = responses.select(pl.len(), each=pl.col("response_idx").n_unique()).collect(engine="streaming").row(0)
+    if config.estimate.unequal == "refuse":
+        refuse_unequal(responses, prompts.select("prompt_id"), count_truncated=config.estimate.count_truncated)
+    for part in ranges_for(max(counts[0], height_of(prompts))):
+        yield (
+            part,
+            outcome_of(
+                config,
+                iteration,
+                in_memory(part.of(prompts)),
+                in_memory(part.of(responses)),
+                n=counts[1] if n is None else n,
+                on_policy=on_policy,
+                lengths=lengths,
+                contrast=None if contrast is None else in_memory(part.of(contrast)),
+                bar=bar,
+                band=band,
+                rules=rules,
+            ),
+        )
+
+
+def outcomes_of(parts: Iterable[tuple[IdRange, Outcome]], folder: Path | None) -> Outcomes:
+    """All parts together. The tables lie in `folder` if they are large, or in memory if it is None."""
     informative, pairs = Spool(folder, "informativeness", INFORMATIVENESS), Spool(folder, "preferences", PREFERENCES)
     unpaired, flows = Spool(folder, "unpaired", REJECTS), []
-    before, after = [], []
-    for part in ranges_for(max(counts[0], height_of(prompts))):
-        found = outcome_of(
-            config,
-            iteration,
-            part.of(prompts).collect(engine="streaming"),
-            part.of(responses).collect(engine="streaming"),
-            n=counts[1] if n is None else n,
-            on_policy=on_policy,
-            lengths=lengths,
-            contrast=None if contrast is None else part.of(contrast).collect(engine="streaming"),
-            bar=bar,
-            band=band,
-            rules=rules,
-        )
+    gaps: list[tuple[pl.DataFrame, pl.DataFrame]] = []
+    for _, found in parts:
         informative.add(found.informativeness)
         pairs.add(found.preferences)
         unpaired.add(found.rejects)
         flows.append(found.flow)
-        if found.gaps is not None:
-            before.append(found.gaps[0])
-            after.append(found.gaps[1])
-    counted = (counted_gaps(pl.concat(before)), counted_gaps(pl.concat(after))) if before else None
-    return Outcomes(informative.table(), pairs.table(), unpaired.table(), together(flows), counted)
+        gaps += [found.gaps] if found.gaps is not None else []
+    return Outcomes(informative.table(), pairs.table(), unpaired.table(), together(flows), counted_sides(gaps))
+
+
+def counted_sides(gaps: Sequence[tuple[pl.DataFrame, pl.DataFrame]]) -> tuple[PairLengths, PairLengths] | None:
+    """Which responses of the pairs of all parts are longer; None if nothing was adjusted."""
+    if not gaps:
+        return None
+    before, after = (counted_gaps(pl.concat(each)) for each in zip(*gaps, strict=True))
+    return before, after
 
 
 def lengths_record(fit: LengthFit, pairs: tuple[PairLengths, PairLengths] | None = None) -> LengthRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -29,7 +30,7 @@ ROWS = st.lists(
 )
 
 
-def rejects(rows: list[tuple[str, str, str | None, str | None, int]]) -> pl.DataFrame:
+def rejects(rows: Sequence[tuple[str, str, str | None, str | None, int]]) -> pl.DataFrame:
     columns = ["stage", "reason", "prompt_id", "text", "iteration"]
     return conform(
         pl.DataFrame(rows, dict.fromkeys(columns, pl.String) | {"iteration": pl.Int32}, orient="row"), REJECTS

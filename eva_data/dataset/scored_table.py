@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +16,9 @@ from eva_data.errors import DataError
 from eva_data.tables.flow import Flow
 from eva_data.tables.ids import prompt_id
 from eva_data.tables.ranges import ranges_for
-from eva_data.tables.reading import Source
+from eva_data.tables.reading import Schema, Source
 from eva_data.tables.redaction import without_secrets
-from eva_data.tables.schemas import PROMPTS, REJECTS, RESPONSES, conform
+from eva_data.tables.schemas import PROMPTS, REJECTS, RESPONSES, conform, empty
 from eva_data.tables.shapes.completions import is_ranking
 from eva_data.tables.shapes.conversations import is_transcript, transcripts
 from eva_data.tables.shapes.prompts import Prompts, prompts_of
@@ -86,31 +87,39 @@ def read_source(source: Source, named: Named, note: Note = unheard) -> TableRows
 
 
 def some_prompts(table: TableModel) -> pl.DataFrame:
-    """PROMPTS of the first rows that a table of scored responses has."""
+    """PROMPTS of the first rows that a table of scored responses has; none if it has no rows."""
     source, named = open_source(table, "solver"), _named(table)
-    rows = source.collect(_read(source, named, *_shaped(source, named)).head(_FEW))
-    found = rows.filter(pl.col("reason").is_null()).select("prompt", "reason", "source")
+    first = next(source.batches(_reader(source, named, *_shaped(source, named)), _FEW), None)
+    if first is None:
+        return empty(PROMPTS)
+    found = first.filter(pl.col("reason").is_null()).select("prompt", "reason", "source")
     return as_prompts(judge_prompts(found).distinct, 1)
 
 
-def _read(source: Source, named: Named, prompts: Prompts | None, shape: Shape, lower_is_better: bool) -> pl.LazyFrame:
-    """One row per response, in the order of the source."""
+def _reader(
+    source: Source, named: Named, prompts: Prompts | None, shape: Shape, lower_is_better: bool
+) -> Callable[[pl.LazyFrame, Schema], pl.LazyFrame]:
+    """What makes one row per response of the rows of a source."""
     asked = Prompts("", None, None).of if prompts is None else prompts.of
-    return (
-        source.map(lambda frame, schema: responses_in(frame, schema, shape, asked, lower_is_better=lower_is_better))
-        .with_columns(solver=pl.col("model") if named.model else pl.lit(f"table:{source.name}"))
-        .unnest("prompt")
-        .with_columns(transcript=is_transcript(pl.col("prompt").list.first().struct.field("content")))
-        .with_columns(prompt=transcripts(pl.col("prompt")), source=pl.lit(source.name))
-    )
+
+    def read(frame: pl.LazyFrame, schema: Schema) -> pl.LazyFrame:
+        return (
+            responses_in(frame, schema, shape, asked, lower_is_better=lower_is_better)
+            .with_columns(solver=pl.col("model") if named.model else pl.lit(f"table:{source.name}"))
+            .unnest("prompt")
+            .with_columns(transcript=is_transcript(pl.col("prompt").list.first().struct.field("content")))
+            .with_columns(prompt=transcripts(pl.col("prompt")), source=pl.lit(source.name))
+        )
+
+    return read
 
 
 def _spooled(source: Source, named: Named, folder: Path | None, note: Note) -> TableParts:
     prompts, shape, lower_is_better = _shaped(source, named)
-    table = _read(source, named, prompts, shape, lower_is_better)
+    reader = _reader(source, named, prompts, shape, lower_is_better)
     read = Spool(folder, "read", _ROWS, key="prompt_id")
     tally = _Tally()
-    for batch in source.batches(table, READ_ROWS):
+    for batch in source.batches(reader, READ_ROWS):
         # Masked before anything is named or ordered by its content.
         rows = without_secrets(batch).with_columns(prompt_id=prompt_id(pl.col("prompt")))
         tally.count(rows)

@@ -17,6 +17,7 @@ from eva_data.dataset.ordered import height_of, in_order
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.files import sha256, write_shards
+from eva_data.tables.ranges import pieces_of
 from eva_data.tables.schemas import TABLES
 
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError, ValueError)
@@ -42,7 +43,8 @@ def read_as_written(store: Store, iteration: int) -> Found:
         files = {path: entry for path, entry in store.manifest(iteration).files.items() if path.startswith(f"{name}/")}
         try:
             table = as_it_is.scan(name, iteration).select(schema.names())
-            table.select(pl.all().count()).collect(engine="streaming")
+            for path in files:
+                _read(store.folder / path)
         except UNREADABLE as error:
             first = str(error).strip().partition("\n")[0]
             problems += [
@@ -61,10 +63,16 @@ def read_as_written(store: Store, iteration: int) -> Found:
 
 def _readable(path: Path) -> bool:
     try:
-        pl.scan_parquet(path, glob=False).select(pl.all().count()).collect(engine="streaming")
+        _read(path)
     except UNREADABLE:
         return False
     return True
+
+
+def _read(path: Path) -> None:
+    """Read all of a file, a bounded piece at a time."""
+    for piece in pieces_of(path):
+        pl.scan_parquet(path, glob=False).slice(*piece).collect()
 
 
 def _changed(store: Store, name: str, table: pl.LazyFrame, files: Mapping[str, FileEntry]) -> list[str]:

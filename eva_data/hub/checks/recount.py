@@ -12,10 +12,11 @@ from eva_data.config import TableModel
 from eva_data.dataset.compose import counts_of, summary_of, tokens_of
 from eva_data.dataset.inputs import hash_of_prompts
 from eva_data.dataset.manifest import Manifest
-from eva_data.dataset.ordered import Table, height_of
+from eva_data.dataset.ordered import Table, height_of, id_of, in_memory
 from eva_data.dataset.staleness import config_of, what_counts
 from eva_data.secrets import SHOWN
 from eva_data.tables.ids import prompt_id
+from eva_data.tables.ranges import ranges_for
 from eva_data.tables.reasons import RESPONSE_FAILED
 
 Tables = Mapping[str, Table]
@@ -142,9 +143,12 @@ def misnamed_prompts(tables: Tables, unknown: list[str]) -> list[str]:
     masked = pl.col("prompt").list.eval(pl.element().struct.field("content").str.contains(SHOWN, literal=True))
     found, unclear = [], 0
     for name in ("prompts", "evolutions"):
-        rows = tables[name].lazy().filter(pl.col("prompt").is_not_null())
-        wrongly = rows.filter(pl.col("prompt_id") != prompt_id(pl.col("prompt")))
-        others = wrongly.select("prompt_id", masked.list.any()).collect(engine="streaming")
+        wrongly = pl.col("prompt").is_not_null() & (pl.col("prompt_id") != prompt_id(pl.col("prompt")))
+        rows = tables[name].lazy()
+        others = pl.concat(
+            in_memory(part.with_nulls(rows, id_of(name)).filter(wrongly).select("prompt_id", masked.list.any()))
+            for part in ranges_for(height_of(rows))
+        )
         wrong = others.filter(~pl.col("prompt"))["prompt_id"]
         unclear += others.height - wrong.len()
         if wrong.len():

@@ -6,17 +6,14 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from eva_data.errors import DataError
+from eva_data.tables.ranges import pieces_of
 from eva_data.tables.reading.csv_files import read_csv, read_lines
 from eva_data.tables.reading.json_files import read_json
 from eva_data.tables.reading.places import Place, place_of
 from eva_data.tables.reading.source import Source, reading
 from eva_data.tables.reading.unpacked import parquet_bytes
-
-PIECE_ROWS = 20_000
-"""Rows of a parquet file that are read together, at least. A row group is read as a whole."""
 
 _UNTYPED = ("csv", "tsv", "txt")
 
@@ -54,24 +51,11 @@ def open_place(place: Place, name: str, key: str, encoding: str | None = None) -
                     parquet_bytes(file)
                 scan = _scan_arrow(file) if place.format == "arrow" else pl.scan_parquet(file, glob=False)
                 frames.append((str(file), scan))
-                cuts.append(_pieces(file) if place.format == "parquet" else ())
+                cuts.append(pieces_of(file) if place.format == "parquet" else ())
     source = Source(name, key, tuple(frames), tuple(notes), twice, place.format in _UNTYPED, tuple(cuts))
     if not source.schema:
         raise DataError(f"`{key}` is {place.files[0]}, and it holds no rows: expected at least one")
     return source
-
-
-def _pieces(file: Path) -> tuple[tuple[int, int], ...]:
-    """First row and number of rows of the pieces of a parquet file, each of whole row groups, of PIECE_ROWS or more."""
-    metadata = pq.read_metadata(file)
-    pieces: list[tuple[int, int]] = []
-    first = rows = 0
-    for number in range(metadata.num_row_groups):
-        rows += metadata.row_group(number).num_rows
-        if rows >= PIECE_ROWS or number == metadata.num_row_groups - 1:
-            pieces.append((first, rows))
-            first, rows = first + rows, 0
-    return tuple(pieces)
 
 
 def _scan_arrow(file: Path) -> pl.LazyFrame:

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import polars as pl
 
 from eva_data.config import Config, Consensus
 from eva_data.dataset.manifest import LengthRecord, PairSides
+from eva_data.dataset.ordered import height_of, in_memory
+from eva_data.dataset.spool import Spool
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
-from eva_data.method.estimate import informativeness
+from eva_data.method.estimate import informativeness, refuse_unequal
 from eva_data.method.mix import Mixed, mix, surviving
+from eva_data.method.outcome import Outcome, outcome_of
 from eva_data.method.sample import Sampled, sample
 from eva_data.method.signals.band import band_of, notes_on
-from eva_data.method.signals.lengths import LengthFit, PairLengths, length_adjusted
+from eva_data.method.signals.lengths import LengthFit, PairLengths, counted_gaps, length_adjusted
 from eva_data.method.signals.own_metric import own_metric
 from eva_data.method.signals.votes import banded, vote_of, with_votes
-from eva_data.method.solved import bar_of, graded
+from eva_data.method.solved import Bar, bar_of, graded
 from eva_data.method.topics.assign import TopicModel, fit_topics
 from eva_data.method.verdicts import bad_prompts
+from eva_data.tables.flow import Flow, together
 from eva_data.tables.metrics import column_of
+from eva_data.tables.ranges import IdRange, ranges_for
 from eva_data.tables.reasons import MAX_DEPTH
 from eva_data.tables.rules import RULES
+from eva_data.tables.schemas import INFORMATIVENESS, PREFERENCES, REJECTS
 
 
 def good_prompts(store: Store, iteration: int) -> tuple[pl.DataFrame, int]:
@@ -103,6 +111,80 @@ def estimate_and_sample(
     if bounds is not None and band is not None:
         said = notes_on(bounds, band, responses)
     return replace(sampled, notes=(*sampled.notes, *said))
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The tables that follow from the prompts of X_t and their scored responses, in files if they are large."""
+
+    informativeness: pl.LazyFrame
+    """INFORMATIVENESS rows of the respond stage."""
+    preferences: pl.LazyFrame
+    rejects: pl.LazyFrame
+    """REJECTS of the pair stage."""
+    flow: Flow
+    lengths: tuple[PairLengths, PairLengths] | None
+    """Which responses of the pairs are longer, by the given rewards and by the adjusted ones; None if nothing was
+    adjusted."""
+
+
+def outcome_parts(
+    config: Config,
+    iteration: int,
+    prompts: pl.LazyFrame,
+    responses: pl.LazyFrame,
+    *,
+    n: int | None,
+    on_policy: bool,
+    lengths: LengthFit | None = None,
+    contrast: pl.LazyFrame | None = None,
+    bar: Bar | None = None,
+    band: tuple[float, float] | None = None,
+    rules: int = RULES,
+) -> Iterator[tuple[IdRange, Outcome]]:
+    """What `outcome_of` gives, range by range of the prompts' ids, so that memory is bounded."""
+    counts = responses.select(pl.len(), each=pl.col("response_idx").n_unique()).collect(engine="streaming").row(0)
+    if config.estimate.unequal == "refuse":
+        refuse_unequal(responses, prompts.select("prompt_id"), count_truncated=config.estimate.count_truncated)
+    for part in ranges_for(max(counts[0], height_of(prompts))):
+        yield (
+            part,
+            outcome_of(
+                config,
+                iteration,
+                in_memory(part.of(prompts)),
+                in_memory(part.of(responses)),
+                n=counts[1] if n is None else n,
+                on_policy=on_policy,
+                lengths=lengths,
+                contrast=None if contrast is None else in_memory(part.of(contrast)),
+                bar=bar,
+                band=band,
+                rules=rules,
+            ),
+        )
+
+
+def outcomes_of(parts: Iterable[tuple[IdRange, Outcome]], folder: Path | None) -> Outcomes:
+    """All parts together. The tables lie in `folder` if they are large, or in memory if it is None."""
+    informative, pairs = Spool(folder, "informativeness", INFORMATIVENESS), Spool(folder, "preferences", PREFERENCES)
+    unpaired, flows = Spool(folder, "unpaired", REJECTS), []
+    gaps: list[tuple[pl.DataFrame, pl.DataFrame]] = []
+    for _, found in parts:
+        informative.add(found.informativeness)
+        pairs.add(found.preferences)
+        unpaired.add(found.rejects)
+        flows.append(found.flow)
+        gaps += [found.gaps] if found.gaps is not None else []
+    return Outcomes(informative.table(), pairs.table(), unpaired.table(), together(flows), counted_sides(gaps))
+
+
+def counted_sides(gaps: Sequence[tuple[pl.DataFrame, pl.DataFrame]]) -> tuple[PairLengths, PairLengths] | None:
+    """Which responses of the pairs of all parts are longer; None if nothing was adjusted."""
+    if not gaps:
+        return None
+    before, after = (counted_gaps(pl.concat(each)) for each in zip(*gaps, strict=True))
+    return before, after
 
 
 def lengths_record(fit: LengthFit, pairs: tuple[PairLengths, PairLengths] | None = None) -> LengthRecord:

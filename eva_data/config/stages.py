@@ -464,7 +464,8 @@ class Publish(Settings):
     licence: str | None = None
     """The dataset's licence by the Hub's name, such as `cc-by-4.0`. The choice is yours."""
     licence_reason: str | None = None
-    """Why the licence is allowed although a source's is stricter or unknown. The card shows it. `--accept-licence`."""
+    """Why the licence is allowed although a source's is stricter or unknown. It is kept at the tag, and the card shows
+    it. `--accept-licence`."""
     source_licences: dict[str, str] = Field(default_factory=dict)
     """Name of a source of seeds, or of a model -> its licence by the Hub's name, where no card states it."""
 

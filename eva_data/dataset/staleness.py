@@ -17,7 +17,7 @@ from eva_data.ledger import call_key
 UNKNOWN_PATH = "unknown"
 """The text in the place of a file's path in a recorded config."""
 
-_MAY_BE_PATHS = ("model", "recipe", "function", "metric", "method", "dataset", "tokenizer", "revision")
+_MAY_BE_PATHS = ("model", "recipe", "function", "metric", "method", "dataset", "tokenizer", "revision", "environment")
 """Keys whose value is a path, or a name that eva-data, Python or the Hub knows."""
 
 _BLOCKS_OF_FIRST = ("seed", "seeds", "solver", "contrast", "reward", "pair")

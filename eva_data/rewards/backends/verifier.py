@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from eva_data.config.rewards import Answers, Verifier
+from eva_data.environments.task_sets import is_task_set, scorer_of_set
 from eva_data.errors import DataError, EvaError, JobError
 from eva_data.jobs.job import Job, ProgressFile
 from eva_data.ledger import Ledger, Score, call_key
@@ -33,8 +34,12 @@ COMMIT_SECONDS = 1.0
 
 
 def load_verifier(function: str) -> Verify:
-    """The function of that name (see `own_code`). Raise ConfigError if there is none."""
-    return load_function(function, "reward.function")
+    """The function of that name (see `own_code`); of a task set of verifiers, what scores its tasks.
+
+    Raise ConfigError if there is none.
+    """
+    found = load_function(function, "reward.function")
+    return scorer_of_set(found) if is_task_set(found) else found
 
 
 def scorer_of(block: Verifier) -> Scorer:
@@ -47,7 +52,7 @@ def fingerprint(function: str, version: str, answers: Answers | None = None) -> 
 
     It holds the function's name, its version or else a hash of its source file, and a hash of its reference answers.
     """
-    name = f"verifier:{identity(function, load_verifier(function), version)}"
+    name = f"verifier:{identity(function, load_function(function, 'reward.function'), version)}"
     return name if answers is None else f"{name}+answers:{answers_id(answers)}"
 
 

@@ -305,6 +305,12 @@ class Config(Settings):
                 "`reward.backend: code` scores by the tests of a prompt, and a prompt that is evolved has none: use "
                 "`mix: {source: new_seeds}`, or another reward"
             )
+        programs = self.reward.programs if isinstance(self.reward, Consensus) else None
+        if self.mix.evolves and not is_own(self.evolve.method) and programs is not None and not programs.calls:
+            raise ValueError(
+                "`reward.programs.inputs` has no inputs of a prompt that is evolved, so that no program could be run "
+                "for it: list `reward.programs.calls` for such prompts, or use `mix: {source: new_seeds}`"
+            )
         return self
 
     @model_validator(mode="after")

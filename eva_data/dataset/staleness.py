@@ -82,6 +82,8 @@ def config_of(manifest: Manifest) -> Config:
     for verifier in (reward, *_blocks(reward.get("rewards"))):
         if answers := _block(verifier.get("answers")):
             answers["path"] = UNKNOWN_PATH
+    if inputs := _block(_block(reward.get("programs")).get("inputs")):
+        inputs["path"] = UNKNOWN_PATH
     for benchmark in _blocks(evolve.get("benchmarks")):
         benchmark["path"] = UNKNOWN_PATH
     return parse_config(values, f"the manifest of iteration {manifest.iteration}", recorded=True)

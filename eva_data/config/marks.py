@@ -81,9 +81,11 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         value="backend dtype max_tokens", model="model revision tokenizer", code="trust_remote_code"
     ),
     "Judge": _block(value="backend template lowest highest", model="judge"),
-    "Code": _block(value="backend score seconds memory_mb processes workers", code="allow python", block="answers"),
+    "Sandboxed": _block(value="seconds memory_mb processes workers", code="allow python"),
+    "Code": _block(value="backend score", block="answers"),
+    "Programs": _block(code="calls", block="inputs"),
     "Tournament": _block(value="backend schedule rounds template", model="judges"),
-    "Consensus": _block(value="backend equal min_votes min_agreement anchors", block="answers", model="judge"),
+    "Consensus": _block(value="backend equal min_votes min_agreement anchors", block="answers programs", model="judge"),
     "Several": _block(value="backend", block="rewards"),
     "Seeds": _block(
         value="sandbox world column input encoding per_iteration size seed",

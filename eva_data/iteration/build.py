@@ -14,7 +14,7 @@ from eva_data.config import TableModel
 from eva_data.dataset.compose import NOTHING_STATED, Built, Stated, compose
 from eva_data.dataset.inputs import hash_of_prompts, pinned
 from eva_data.dataset.manifest import Manifest, Models
-from eva_data.dataset.ordered import Table
+from eva_data.dataset.ordered import Table, in_memory
 from eva_data.dataset.scored_table import spool_table
 from eva_data.dataset.seeds import seed_block
 from eva_data.iteration.answer import Answered, answer, carry_over, contrasted
@@ -122,8 +122,8 @@ def _from_seeds(run: Run, inputs: Mapping[str, str]) -> _Started:
     answered = answer(run, solver, prompts, stage="respond", iteration=1)
     return _Started(
         prompts.lazy(),
-        answered.responses.lazy(),
-        pl.concat([unusable, answered.rejects]).lazy(),
+        answered.responses,
+        in_turn(unusable, answered.rejects),
         [flow, *answered.flows],
         Models(solver=solver.fingerprint, creator=None, reward=reward_model(run.scorers)),
         solver,
@@ -152,10 +152,10 @@ def _build_first(run: Run) -> Built:
         n=begun.per_prompt,
         on_policy=table is None,
         lengths=lengths,
-        contrast=None if weaker is None else against.responses.lazy(),
+        contrast=None if weaker is None else against.responses,
     )
     paired = outcomes_of(parts, run.store.work_folder(1))
-    told = [] if weaker is None else contrast_notes(1, begun.responses, against.responses.lazy(), None)
+    told = [] if weaker is None else contrast_notes(1, begun.responses, against.responses, None)
     adjusted = {} if lengths is None else {"respond": lengths_record(lengths, paired.lengths)}
     begun.notes.extend(run.note(note) for note in [*length_notes(1, adjusted), *told])
     voted = [run.note(note) for note in notes_of(config, 1, paired.informativeness, None)]
@@ -196,7 +196,9 @@ def _build_next(run: Run, iteration: int) -> Built:
     if not config.mix.draws or config.estimate.source == "previous":
         new, carried = grown.prompts, carried.clear()
     answered = answer(run, solver, new, stage="respond", iteration=iteration, scales=grown.scales)
-    responses = pl.concat([answered.responses, carry_over(grown.responses, carried, iteration=iteration)])
+    folder = run.store.work_folder(iteration)
+    copied = carry_over(grown.responses, carried, iteration=iteration, folder=folder)
+    responses = in_turn(answered.responses, copied)
     lengths = lengths_of(config, responses)
     weaker = contrast_of(run)
     against = _contrasted(run, weaker, solver, grown.prompts.lazy(), iteration, answered.scales)
@@ -204,15 +206,15 @@ def _build_next(run: Run, iteration: int) -> Built:
         config,
         iteration,
         grown.prompts.lazy(),
-        responses.lazy(),
+        responses,
         n=solver.block.responses,
         on_policy=True,
         lengths=lengths,
-        contrast=None if weaker is None else against.responses.lazy(),
+        contrast=None if weaker is None else against.responses,
     )
-    paired = outcomes_of(parts, run.store.work_folder(iteration))
+    paired = outcomes_of(parts, folder)
     before = run.store.scan("responses", iteration - 1)
-    told = [] if weaker is None else contrast_notes(iteration, responses.lazy(), against.responses.lazy(), before)
+    told = [] if weaker is None else contrast_notes(iteration, responses, against.responses, before)
     notes += [run.note(note) for note in told]
     fits = {"estimate": grown.lengths, "respond": lengths}
     adjusted = {
@@ -222,10 +224,10 @@ def _build_next(run: Run, iteration: int) -> Built:
     }
     notes += [run.note(note) for note in length_notes(iteration, adjusted)]
     known = in_turn(grown.informativeness, paired.informativeness)
-    all_rewards = pl.concat([grown.responses["reward"], responses["reward"]])
+    all_rewards = in_memory(in_turn(grown.responses, responses).select("reward")).to_series()
     earlier = run.store.scan("informativeness", iteration - 1)
     notes += [run.note(note) for note in notes_of(config, iteration, known, earlier)]
-    inside = still_inside(config.sample.band, known, responses.lazy(), graded=graded(all_rewards))
+    inside = still_inside(config.sample.band, known, responses, graded=graded(all_rewards))
     if inside is not None:
         notes.append(run.note(inside.sentence))
     rewritten = rewrite_chosen(
@@ -267,9 +269,8 @@ def _contrasted(
 ) -> Answered:
     """The weaker model's responses to X_t, whose indices follow the solver's; empty if there is no such model."""
     if weaker is None or solver is None:
-        return Answered(empty(RESPONSES), empty(REJECTS), [], scales, [], empty(COMPARISONS))
-    asked = prompts.collect(engine="streaming")
-    return contrasted(run, weaker, asked, iteration=iteration, scales=scales, first=solver.block.responses)
+        return Answered(empty(RESPONSES).lazy(), empty(REJECTS).lazy(), [], scales, [], empty(COMPARISONS))
+    return contrasted(run, weaker, in_memory(prompts), iteration=iteration, scales=scales, first=solver.block.responses)
 
 
 def in_turn(*tables: Table) -> pl.LazyFrame:

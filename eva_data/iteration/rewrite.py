@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from eva_data.calls import GAVE_UP
+from eva_data.dataset.ordered import in_memory
 from eva_data.iteration.run import Run
 from eva_data.iteration.score import Scales, score
 from eva_data.jobs.job import Responses
@@ -75,10 +76,9 @@ def rewrite_chosen(
     common = {"stage": "rewrite", "iteration": iteration}
     written = found.with_columns(**{k: pl.lit(v) for k, v in common.items()}, solver=pl.lit(solver.fingerprint))
     answered = conform(written.with_columns(reused=pl.lit(False)), RESPONSES)
-    rated = score(
-        run, answered, prompts.collect(engine="streaming"), stage="rewrite", iteration=iteration, scales=scales
-    )
-    scored, unusable = rated.responses, rated.rejects
+    x_t = in_memory(prompts)
+    rated = score(run, answered.lazy(), x_t, stage="rewrite", iteration=iteration, scales=scales)
+    scored, unusable = in_memory(rated.responses), in_memory(rated.rejects)
     preferences = with_rewritten(given, scored, keep=config.pair.rewrite_keep)
     taken = int(preferences["rewritten"].sum())
     usable = scored["reward"].count()

@@ -10,7 +10,7 @@ import polars as pl
 
 from eva_data.config import Config, Consensus
 from eva_data.dataset.manifest import LengthRecord, PairSides
-from eva_data.dataset.ordered import height_of, in_memory
+from eva_data.dataset.ordered import Table, height_of, in_memory
 from eva_data.dataset.spool import Spool
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
@@ -52,7 +52,7 @@ def estimate_and_sample(
     config: Config,
     iteration: int,
     before: pl.DataFrame,
-    counted: pl.DataFrame,
+    counted: Table,
     responses: int,
     first_best: pl.Series,
     *,
@@ -67,21 +67,15 @@ def estimate_and_sample(
     `first_best` are the best rewards of iteration 1, as `best_rewards` gives them. `topics` are TOPICS of X_{t-1}; they
     are needed with `sample.by_topic`.
     """
-    given, counted = counted["reward"], length_adjusted(counted.lazy(), lengths, seed=config.seed).collect()
-    informative = informativeness(
-        counted.lazy(),
-        prompt_ids=before.lazy().select("prompt_id"),
-        stage="estimate",
-        iteration=iteration,
-        n=responses,
-        seed=config.seed,
-        count_truncated=config.estimate.count_truncated,
-        unequal=config.estimate.unequal,
-        own=own_metric(config.estimate.metric),
-        bar=bar_of(config, given, first_best, responses=responses),
-        rules=rules,
-    ).collect()
-    informative = with_votes(informative, counted, vote_of(config))
+    answers, ids = counted.lazy(), before.lazy().select("prompt_id")
+    given = in_memory(answers.select("reward")).to_series()
+    bar = bar_of(config, given, first_best, responses=responses)
+    if config.estimate.unequal == "refuse":
+        refuse_unequal(answers, ids, count_truncated=config.estimate.count_truncated)
+    informative = pl.concat(
+        _estimated(config, iteration, part.of(answers), part.of(ids), responses, lengths=lengths, bar=bar, rules=rules)
+        for part in ranges_for(max(before.height, given.len()))
+    )
     if (deepest := config.evolve.max_depth) is not None:
         deep = before.filter(pl.col("depth") >= deepest)["prompt_id"]
         reason = pl.when(pl.col("prompt_id").is_in(deep.implode())).then(pl.lit(MAX_DEPTH))
@@ -111,6 +105,36 @@ def estimate_and_sample(
     if bounds is not None and band is not None:
         said = notes_on(bounds, band, responses)
     return replace(sampled, notes=(*sampled.notes, *said))
+
+
+def _estimated(
+    config: Config,
+    iteration: int,
+    answers: pl.LazyFrame,
+    prompt_ids: pl.LazyFrame,
+    responses: int,
+    *,
+    lengths: LengthFit | None,
+    bar: Bar | None,
+    rules: int,
+) -> pl.DataFrame:
+    """INFORMATIVENESS of a range of prompts."""
+    # Texts count by their lengths alone.
+    counted = length_adjusted(answers, lengths, seed=config.seed).drop("response").collect(engine="streaming")
+    informative = informativeness(
+        counted.lazy(),
+        prompt_ids=prompt_ids,
+        stage="estimate",
+        iteration=iteration,
+        n=responses,
+        seed=config.seed,
+        count_truncated=config.estimate.count_truncated,
+        unequal=config.estimate.unequal,
+        own=own_metric(config.estimate.metric),
+        bar=bar,
+        rules=rules,
+    ).collect()
+    return with_votes(informative, counted, vote_of(config))
 
 
 @dataclass(frozen=True)
@@ -269,7 +293,7 @@ def to_mix(before: pl.DataFrame, evolutions: pl.DataFrame, seeds: pl.DataFrame |
     return pl.concat([pool.select("prompt_id", "prompt") for pool in pools]).unique("prompt_id").sort("prompt_id")
 
 
-def answers_to(prompts: pl.DataFrame, store: Store, iteration: int) -> pl.DataFrame:
+def answers_to(prompts: pl.DataFrame, store: Store, iteration: int) -> pl.LazyFrame:
     """RESPONSES to these prompts in an iteration's respond stage."""
     answers = store.scan("responses", iteration).filter(pl.col("stage") == "respond")
-    return answers.join(prompts.lazy().select("prompt_id"), on="prompt_id", how="semi", maintain_order="left").collect()
+    return answers.join(prompts.lazy().select("prompt_id"), on="prompt_id", how="semi", maintain_order="left")

@@ -210,7 +210,7 @@ def _replay_creator(
     if config.estimate.source == "previous":
         counted = answers_to(before, store, iteration - 1)
     else:
-        counted = in_memory(tables["responses"].lazy().filter(pl.col("stage") == "estimate"))
+        counted = tables["responses"].lazy().filter(pl.col("stage") == "estimate")
     assert config.model_solver is not None
     solver = config.model_solver
     sampled = estimate_and_sample(

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from eva_data.config.base import Execution, Settings
+from eva_data.config.introduced import RECORDED
 from eva_data.config.models import Model, Serving
+
+_ROUNDS = 3
+"""Rounds of a tournament by the Swiss system unless the settings say otherwise."""
 
 
 class Answers(Settings):
@@ -209,11 +213,21 @@ class Tournament(Settings):
     """The models that compare: blocks like `solver`. All their verdicts count alike."""
     schedule: Literal["swiss", "round_robin"] = "swiss"
     """Who meets whom. `round_robin`: every two responses. `swiss`: responses with equal points, for `rounds` rounds."""
-    rounds: int = Field(3, ge=1)
+    rounds: int = Field(_ROUNDS, ge=1)
     """Rounds of `swiss`. Each response is compared at most once in a round."""
     template: str | None = None
     """The question to the judges. It holds `{prompt}`, `{first}` and `{second}`. It must ask for `Verdict: first`,
     `Verdict: second` or `Verdict: tie` on the last line. Null takes a general question."""
+
+    @model_validator(mode="after")
+    def _rounds_of_swiss(self, info: ValidationInfo) -> Tournament:
+        recorded = bool(info.context and info.context.get(RECORDED))
+        if self.schedule == "round_robin" and self.rounds != _ROUNDS and not recorded:
+            raise ValueError(
+                f"`rounds` is {self.rounds}, and with `schedule: round_robin` every two responses meet, in as many "
+                "rounds as that takes: leave `rounds` out, or use `schedule: swiss`"
+            )
+        return self
 
     @field_validator("template")
     @classmethod

@@ -30,7 +30,7 @@ from eva_data.project import cards_dir
 from eva_data.report import markdown, numbers
 from eva_data.report.distributions import shift
 from eva_data.report.examples import examples
-from eva_data.report.figures import dollars
+from eva_data.report.figures import dollars, replies
 from eva_data.report.measures.consensus import interval, precision_of, span
 from eva_data.report.measures.contrast import contrasts
 from eva_data.report.measures.evaluated import card_rows
@@ -171,7 +171,7 @@ def environment() -> Environment:
         "model": lambda name: markdown.code(_without_path(name)),
         "count": lambda number: "unknown" if number is None else f"{number:,}",
         "number": _number,
-        "percent": lambda share: "unknown" if share is None else f"{100 * share:.0f} %",
+        "percent": lambda share: "unknown" if share is None else f"{100 * share:z.0f} %",
     }
     return found
 
@@ -184,7 +184,7 @@ def _without_path(name: str) -> str:
 def _number(value: float | None) -> str:
     if value is None:
         return "none"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:z,.0f}" if abs(value) >= 1000 else f"{value:z.4g}"
 
 
 def _config_beside(name: str, splits: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -293,7 +293,7 @@ def _paid(manifest: Manifest) -> str:
     cost, unpriced = sum(bill.cost for bill in bills), sum(bill.unpriced for bill in bills)
     if not unpriced:
         return dollars(cost)
-    return f"{dollars(cost)} and {unpriced:,} replies of unknown price"
+    return f"{dollars(cost)} and {replies(unpriced)} of unknown price"
 
 
 def _by_iteration(rejects: pl.DataFrame) -> list[dict[str, Any]]:

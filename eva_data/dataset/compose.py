@@ -24,7 +24,7 @@ from eva_data.dataset.manifest import (
     Summary,
     Tokens,
 )
-from eva_data.dataset.ordered import Table, height_of
+from eva_data.dataset.ordered import Table, height_of, in_memory
 from eva_data.dataset.staleness import settings_hash, what_counts, without_folders
 from eva_data.tables.flow import Flow
 from eva_data.tables.metrics import column_of
@@ -154,15 +154,14 @@ def summary_of(informativeness: Table, prompts: Table, metric: str) -> tuple[Sum
     rows = informativeness.lazy().filter(pl.col("stage") == "respond").select("prompt_id", value=column_of(metric))
     kinds = prompts.lazy().select("prompt_id", group.alias("prompts"))
     parts = [
-        part.of(rows)
-        .join(part.of(kinds), on="prompt_id", maintain_order="left")
+        in_memory(part.of(rows))
+        .join(in_memory(part.of(kinds)), on="prompt_id", maintain_order="left")
         .select("prompts", "value")
-        .collect(engine="streaming")
         for part in ranges_for(height_of(prompts), JOINED_PROMPTS)
     ]
     value = pl.col("value")
     summary = (
-        pl.concat(parts)
+        pl.concat(parts, rechunk=True)
         .group_by("prompts")
         .agg(
             metric=pl.lit(metric).first(),

@@ -15,7 +15,7 @@ from eva_data.dataset.spool import Spool
 from eva_data.errors import DataError
 from eva_data.tables.flow import Flow
 from eva_data.tables.ids import prompt_id
-from eva_data.tables.ranges import ranges_for
+from eva_data.tables.ranges import ROWS_AT_ONCE, ranges_for
 from eva_data.tables.reading import Schema, Source
 from eva_data.tables.redaction import without_secrets
 from eva_data.tables.schemas import PROMPTS, REJECTS, RESPONSES, conform, empty
@@ -74,9 +74,12 @@ def read_table(table: TableModel, note: Note = unheard) -> TableRows:
     return read_source(open_source(table, "solver"), _named(table), note)
 
 
-def spool_table(table: TableModel, folder: Path, note: Note = unheard) -> TableParts:
-    """The same, of a table of any size: what does not fit into memory lies in `folder`, as long as that is there."""
-    return _spooled(open_source(table, "solver"), _named(table), folder, note)
+def spool_table(table: TableModel, folder: Path, note: Note = unheard, *, at_once: int = ROWS_AT_ONCE) -> TableParts:
+    """The same, of a table of any size, of which about `at_once` rows are worked on together.
+
+    What does not fit into memory lies in `folder`, as long as that is there.
+    """
+    return _spooled(open_source(table, "solver"), _named(table), folder, note, at_once)
 
 
 def read_source(source: Source, named: Named, note: Note = unheard) -> TableRows:
@@ -114,7 +117,7 @@ def _reader(
     return read
 
 
-def _spooled(source: Source, named: Named, folder: Path | None, note: Note) -> TableParts:
+def _spooled(source: Source, named: Named, folder: Path | None, note: Note, at_once: int = ROWS_AT_ONCE) -> TableParts:
     prompts, shape, lower_is_better = _shaped(source, named)
     reader = _reader(source, named, prompts, shape, lower_is_better)
     read = Spool(folder, "read", _ROWS, key="prompt_id")
@@ -135,7 +138,7 @@ def _spooled(source: Source, named: Named, folder: Path | None, note: Note) -> T
     tally.refuse_without_numbers(f"{named.block}reward", shape.reward, source.name)
     tally.refuse_without_prompts(source.name)
     reward = f"-{shape.reward}" if lower_is_better else shape.reward
-    return _judged(read, folder, f"table:{reward}")
+    return _judged(read, folder, f"table:{reward}", at_once)
 
 
 class _Tally:
@@ -166,11 +169,11 @@ class _Tally:
             raise DataError(f"of the prompts of {self.rows} responses in {source} none can be used: {reasons}")
 
 
-def _judged(read: Spool, folder: Path | None, reward_model: str) -> TableParts:
+def _judged(read: Spool, folder: Path | None, reward_model: str, at_once: int) -> TableParts:
     """The tables that follow from the rows, made range by range of the prompts' ids."""
     prompts, responses = Spool(folder, "prompts", PROMPTS), Spool(folder, "responses", RESPONSES)
     rejects, reasons, readable = Spool(folder, "rejects", REJECTS), [], 0
-    for part in ranges_for(read.height):
+    for part in ranges_for(read.height, at_once):
         rows = part.with_nulls(read.table()).collect(engine="streaming")
         found = rows.filter(pl.col("reason").is_null()).unique("prompt_id", keep="any")
         accepted = judge_prompts(found.select("prompt", "reason", "source"))

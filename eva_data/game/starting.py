@@ -18,10 +18,12 @@ from pathlib import Path
 import polars as pl
 
 from eva_data.config import Config, TableModel
+from eva_data.dataset.ordered import height_of, in_memory
 from eva_data.dataset.scored_table import read_table, spool_table
 from eva_data.dataset.seeds import read_seeds, seed_block
 from eva_data.iteration.heldout import heldout_size
 from eva_data.iteration.run import Run
+from eva_data.tables.ranges import ranges_for
 
 CHARACTERS_PER_TOKEN = 4
 UNKNOWN = 1000
@@ -81,8 +83,10 @@ def _measure_first(config: Config) -> tuple[int, int]:
 def measure(prompts: pl.LazyFrame) -> tuple[int, int]:
     """The number of prompts and their mean length in tokens, rounded up."""
     characters = pl.col("prompt").list.eval(pl.element().struct.field("content").str.len_chars()).list.sum()
-    count, mean = prompts.select(pl.len(), mean=characters.mean()).collect(engine="streaming").row(0)
-    return count, math.ceil((mean or 0) / CHARACTERS_PER_TOKEN)
+    count = height_of(prompts)
+    parts = (part.with_nulls(prompts).select(characters.cast(pl.Int64).sum()) for part in ranges_for(count))
+    total = sum(int(in_memory(part).item()) for part in parts)
+    return count, math.ceil(total / max(count, 1) / CHARACTERS_PER_TOKEN)
 
 
 def _read_offline(config: Config) -> tuple[int, int] | None:

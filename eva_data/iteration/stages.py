@@ -27,7 +27,7 @@ from eva_data.method.topics.assign import TopicModel, fit_topics
 from eva_data.method.verdicts import bad_prompts
 from eva_data.tables.flow import Flow, together
 from eva_data.tables.metrics import column_of
-from eva_data.tables.ranges import IdRange, ranges_for
+from eva_data.tables.ranges import ROWS_AT_ONCE, IdRange, ranges_for
 from eva_data.tables.reasons import MAX_DEPTH
 from eva_data.tables.rules import RULES
 from eva_data.tables.schemas import INFORMATIVENESS, PREFERENCES, REJECTS
@@ -165,12 +165,16 @@ def outcome_parts(
     bar: Bar | None = None,
     band: tuple[float, float] | None = None,
     rules: int = RULES,
+    at_once: int = ROWS_AT_ONCE,
 ) -> Iterator[tuple[IdRange, Outcome]]:
-    """What `outcome_of` gives, range by range of the prompts' ids, so that memory is bounded."""
+    """What `outcome_of` gives, range by range of the prompts' ids, of about `at_once` responses each.
+
+    So memory is bounded.
+    """
     counts = responses.select(pl.len(), each=pl.col("response_idx").n_unique()).collect(engine="streaming").row(0)
     if config.estimate.unequal == "refuse":
         refuse_unequal(responses, prompts.select("prompt_id"), count_truncated=config.estimate.count_truncated)
-    for part in ranges_for(max(counts[0], height_of(prompts))):
+    for part in ranges_for(max(counts[0], height_of(prompts)), at_once):
         yield (
             part,
             outcome_of(

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -37,6 +37,7 @@ def rejects(rows: Sequence[tuple[str, str, str | None, str | None, int]]) -> pl.
     )
 
 
+@settings(max_examples=30)
 @given(ROWS, st.integers(1, 40))
 def test_parts_in_canonical_order_are_the_table_sorted_at_once(
     rows: list[tuple[str, str, str | None, str | None, int]], at_once: int

@@ -43,7 +43,11 @@ def read_lines(files: tuple[Path, ...], asked: str | None, key: str) -> Read:
                         return
 
     notes = [note for pair in zip(files, encodings, strict=True) for note in encoding_note(*pair)]
-    return Read(register_io_source(batches, schema={PROMPT: pl.String}), tuple(notes))
+
+    def pieces() -> Iterator[pl.LazyFrame]:
+        return (batch.lazy() for batch in batches(None, None, None, None))
+
+    return Read(register_io_source(batches, schema={PROMPT: pl.String}), tuple(notes), pieces=pieces)
 
 
 def read_csv(file: Path, separator: str, asked: str | None, key: str) -> Read:

@@ -65,7 +65,10 @@ def read_json(files: tuple[Path, ...], asked: str | None, key: str) -> Read:
                 if left == 0:
                     return
 
-    return Read(register_io_source(batches, schema=schema), tuple(notes))
+    def pieces() -> Iterator[pl.LazyFrame]:
+        return (batch.lazy() for batch in batches(None, None, None, None))
+
+    return Read(register_io_source(batches, schema=schema), tuple(notes), pieces=pieces)
 
 
 @lru_cache(maxsize=1024)

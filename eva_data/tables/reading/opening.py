@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +14,7 @@ from eva_data.tables.ranges import pieces_of
 from eva_data.tables.reading.csv_files import read_csv, read_lines
 from eva_data.tables.reading.json_files import read_json
 from eva_data.tables.reading.places import Place, place_of
-from eva_data.tables.reading.source import Source, reading
+from eva_data.tables.reading.source import Pieces, Source, reading
 from eva_data.tables.reading.unpacked import parquet_bytes
 
 _UNTYPED = ("csv", "tsv", "txt")
@@ -34,11 +36,12 @@ def open_place(place: Place, name: str, key: str, encoding: str | None = None) -
     """Open the data files that `place_of` found as one table of this `name`."""
     notes, twice = list(place.notes), frozenset[str]()
     frames: list[tuple[str, pl.LazyFrame]] = []
-    cuts: list[tuple[tuple[int, int], ...]] = []
+    pieces: list[Pieces] = []
     if place.format in ("json", "txt"):
         read = (read_json if place.format == "json" else read_lines)(place.files, encoding, key)
         frames.append((str(place.files[0]), read.frame))
         notes += read.notes
+        pieces += [read.pieces] if read.pieces is not None else []
     for file in place.files:
         if place.format in ("csv", "tsv"):
             read = read_csv(file, "\t" if place.format == "tsv" else ",", encoding, key)
@@ -51,11 +54,15 @@ def open_place(place: Place, name: str, key: str, encoding: str | None = None) -
                     parquet_bytes(file)
                 scan = _scan_arrow(file) if place.format == "arrow" else pl.scan_parquet(file, glob=False)
                 frames.append((str(file), scan))
-                cuts.append(pieces_of(file) if place.format == "parquet" else ())
-    source = Source(name, key, tuple(frames), tuple(notes), twice, place.format in _UNTYPED, tuple(cuts))
+                pieces += [partial(_slices, scan, pieces_of(file))] if place.format == "parquet" else []
+    source = Source(name, key, tuple(frames), tuple(notes), twice, place.format in _UNTYPED, tuple(pieces))
     if not source.schema:
         raise DataError(f"`{key}` is {place.files[0]}, and it holds no rows: expected at least one")
     return source
+
+
+def _slices(scan: pl.LazyFrame, places: tuple[tuple[int, int], ...]) -> Iterator[pl.LazyFrame]:
+    return (scan.slice(*place) for place in places)
 
 
 def _scan_arrow(file: Path) -> pl.LazyFrame:

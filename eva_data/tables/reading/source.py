@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pyarrow as pa
 from eva_data.errors import DataError
 
 Schema = Mapping[str, pl.DataType]
+Pieces: TypeAlias = Callable[[], Iterable[pl.LazyFrame]]
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,8 @@ class Source:
     """Names that more than one column has."""
     untyped: bool = False
     """Whether the format holds only text."""
-    cuts: tuple[tuple[tuple[int, int], ...], ...] = ()
-    """For each frame, the first row and the number of rows of the pieces in which it can be read one by one. A frame
-    that can only be read as a whole has none; empty if all are such."""
+    pieces: tuple[Pieces, ...] = ()
+    """For each frame, its rows in bounded pieces; empty if the frames can only be read as a whole."""
 
     @cached_property
     def schema(self) -> dict[str, pl.DataType]:
@@ -77,15 +78,14 @@ class Source:
     def batches(self, make: Callable[[pl.LazyFrame, Schema], pl.LazyFrame], rows: int) -> Iterator[pl.DataFrame]:
         """What `map` gives, at most so many rows at a time. Raise the errors of `collect`.
 
-        Of a frame with cuts, one piece is in memory, whatever is done with the rows meanwhile. Of another one polars
+        Of a frame in pieces, one piece is in memory, whatever is done with the rows meanwhile. Of another one polars
         reads ahead.
         """
-        cuts = self.cuts or ((),) * len(self.frames)
         with self._read():
-            for (_, frame), own, pieces in zip(self.frames, self._schemas, cuts, strict=True):
-                for piece in pieces:
-                    yield from self._made(frame.slice(*piece), own, make).collect(engine="streaming").iter_slices(rows)
-                if not pieces:
+            for number, ((_, frame), own) in enumerate(zip(self.frames, self._schemas, strict=True)):
+                for piece in self.pieces[number]() if self.pieces else ():
+                    yield from self._made(piece, own, make).collect(engine="streaming").iter_slices(rows)
+                if not self.pieces:
                     whole = self._made(frame, own, make)
                     yield from whole.collect_batches(chunk_size=rows, maintain_order=True, engine="streaming")
 

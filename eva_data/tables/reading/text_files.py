@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,6 +26,8 @@ class Read:
     notes: tuple[str, ...]
     twice: tuple[str, ...] = ()
     """Names that several columns share."""
+    pieces: Callable[[], Iterable[pl.LazyFrame]] | None = None
+    """The rows in bounded pieces; None if the table can only be read as a whole."""
 
 
 def stamp(file: Path) -> tuple[int, int]:

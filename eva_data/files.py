@@ -7,7 +7,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,19 +57,22 @@ def write_parquet(path: Path, table: pa.Table) -> str:
     return sha256(written)
 
 
-def write_shards(path: Path, table: pa.Table, most_bytes: int) -> list[Path]:
+def write_shards(path: Path, table: pa.Table | Iterable[pa.Table], most_bytes: int) -> list[Path]:
     """Write a parquet file, or several if one would grow beyond `most_bytes`, and return their paths in order.
 
-    Each file is whole or absent. A single file is called `path`; several are called `<stem>-00001-of-00003.parquet` and
-    so on. A file ends with the row group that takes it over `most_bytes`. The files have a page index, so that the
-    Hub's viewer reads pages, and content-defined chunks, so that a later upload sends only what changed.
+    `table` may be given in parts, at least one, of which only a few are in memory at a time. The files do not depend on
+    how it is parted. Each file is whole or absent. A single file is called `path`; several are called
+    `<stem>-00001-of-00003.parquet` and so on. A file ends with the row group that takes it over `most_bytes`. The files
+    have a page index, so that the Hub's viewer reads pages, and content-defined chunks, so that a later upload sends
+    only what changed.
     """
+    groups = _row_groups([table] if isinstance(table, pa.Table) else table)
     with ExitStack() as unnamed:
         written: list[Path] = []
-        start = 0
-        while start < max(table.num_rows, 1):
+        group = next(groups, None)
+        while group is not None:
             temporary = unnamed.enter_context(_temporary(path.with_name(f"{path.stem}-{len(written)}{path.suffix}")))
-            start = _write_groups(temporary, table, start, most_bytes)
+            group = _write_groups(temporary, group, groups, most_bytes)
             written.append(temporary)
         paths = [path]
         if len(written) > 1:
@@ -80,25 +83,52 @@ def write_shards(path: Path, table: pa.Table, most_bytes: int) -> list[Path]:
     return paths
 
 
-def _write_groups(path: Path, table: pa.Table, start: int, most_bytes: int) -> int:
-    """Write row groups from row `start` on until the file is large enough, and return the first row that is left."""
-    sink = _Spool()
+def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The rows of these tables in row groups; one group without rows if there are none."""
+    pending: list[pa.Table] = []
+    rows, table, is_empty = 0, None, True
+    for table in tables:
+        start = 0
+        is_empty = is_empty and not table.num_rows
+        while rows + table.num_rows - start >= ROW_GROUP_ROWS:
+            needed = ROW_GROUP_ROWS - rows
+            yield _whole([*pending, table.slice(start, needed)])
+            start += needed
+            pending, rows = [], 0
+        if start < table.num_rows:
+            pending.append(table.slice(start))
+            rows += table.num_rows - start
+    if rows:
+        yield _whole(pending)
+    elif is_empty and table is not None:
+        yield table
+
+
+def _whole(parts: list[pa.Table]) -> pa.Table:
+    """One table in one piece, so that a file does not tell how its rows came."""
+    return parts[0] if len(parts) == 1 else pa.concat_tables(parts).combine_chunks()
+
+
+def _write_groups(path: Path, group: pa.Table, others: Iterator[pa.Table], most_bytes: int) -> pa.Table | None:
+    """Write row groups until the file is large enough, and return the first one that is left; None if none is left."""
+    sink, left = _Spool(), group
     with path.open("wb") as file:
         # With content-defined chunking, Arrow ends the whole process if a write fails (a full disk). So it writes
         # to memory, a row group at a time, and errors of the disk are raised here.
         with pq.ParquetWriter(
-            sink, table.schema, compression="zstd", write_page_index=True, use_content_defined_chunking=True
+            sink, group.schema, compression="zstd", write_page_index=True, use_content_defined_chunking=True
         ) as writer:
-            while start < table.num_rows:
-                writer.write_table(table.slice(start, ROW_GROUP_ROWS))
-                start += ROW_GROUP_ROWS
+            while left is not None:
+                if left.num_rows:
+                    writer.write_table(left)
+                left = next(others, None)
                 file.writelines(sink.taken())
                 if sink.tell() >= most_bytes:
                     break
         file.writelines(sink.taken())
         file.flush()
         os.fsync(file.fileno())
-    return start if table.num_rows else 1
+    return left
 
 
 def sha256(path: Path) -> str:

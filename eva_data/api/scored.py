@@ -72,7 +72,7 @@ def read(
     given, back = opened(frame)
     named = Named(prompt, response, reward, None, lower_is_better=lower_is_better, block="")
     source = Source("the table", "frame", (("the table", given),))
-    tables = read_source(source, named, seed, _log.info)
+    tables = read_source(source, named, _log.info)
     if adjust_length:
         fit = length_fit(tables.responses, seed=seed)
         adjusted = length_adjusted(tables.responses.lazy(), fit, seed=seed).collect()

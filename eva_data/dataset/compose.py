@@ -24,13 +24,18 @@ from eva_data.dataset.manifest import (
     Summary,
     Tokens,
 )
+from eva_data.dataset.ordered import Table, height_of
 from eva_data.dataset.staleness import settings_hash, what_counts, without_folders
 from eva_data.tables.flow import Flow
 from eva_data.tables.metrics import column_of
+from eva_data.tables.ranges import ranges_for
 from eva_data.tables.reasons import kind
 from eva_data.tables.rules import RULES
 
 _LIBRARIES = ("distilabel", "transformers", "torch", "trl", "polars", "pyarrow", "datasets")
+
+JOINED_PROMPTS = 500_000
+"""Prompts whose ids are in memory together."""
 
 TOPICS_BY = "scikit-learn"
 """The package that makes topics. Its version is recorded where there are any."""
@@ -54,8 +59,8 @@ class Built:
     """The result of all stages of an iteration."""
 
     iteration: int
-    tables: Mapping[str, pl.DataFrame]
-    """Name (of `tables.schemas.TABLES`) -> table."""
+    tables: Mapping[str, Table]
+    """Name (of `tables.schemas.TABLES`) -> table. A large one is scanned, and lies in the work folder of the build."""
     flows: Sequence[Flow]
     models: Models
     notes: Sequence[str]
@@ -78,7 +83,7 @@ class Built:
 def compose(config: Config, built: Built) -> Manifest:
     """The manifest of an iteration, still without its files. It holds no time and no path of this machine."""
     tables = built.tables
-    with_topics = "topics" in tables and not tables["topics"].is_empty()
+    with_topics = "topics" in tables and height_of(tables["topics"]) > 0
     libraries = (*_LIBRARIES, *([TOPICS_BY] if with_topics else []))
     optional: dict[str, Any] = {} if built.online is None else {"online": dict(built.online)}
     optional |= {"terms": dict(built.stated.terms)} if built.stated.terms else {}
@@ -114,44 +119,51 @@ def _consumed(previous: Manifest) -> Consumed:
     return Consumed(settings_hash=settings_hash(previous), files=previous.files, **revision)
 
 
-def counts_of(tables: Mapping[str, pl.DataFrame]) -> Counts:
+def counts_of(tables: Mapping[str, Table]) -> Counts:
     """The numbers of rows of the tables."""
     return Counts(
-        prompts=tables["prompts"].height,
-        evolved=tables["prompts"].filter(pl.col("mix_role") == "evolved").height,
-        pairs=tables["preferences"].height,
-        rejects=tables["rejects"].height,
+        prompts=height_of(tables["prompts"]),
+        evolved=height_of(tables["prompts"].lazy().filter(pl.col("mix_role") == "evolved")),
+        pairs=height_of(tables["preferences"]),
+        rejects=height_of(tables["rejects"]),
         rejects_by_reason=rejects_by_reason(tables["rejects"]),
     )
 
 
-def tokens_of(tables: Mapping[str, pl.DataFrame]) -> Tokens:
+def tokens_of(tables: Mapping[str, Table]) -> Tokens:
     """The tokens that were generated in an iteration, as far as they were counted."""
-    fresh = tables["responses"].filter(~pl.col("reused"))
-    return Tokens(
-        responses_prompt=int(fresh["prompt_tokens"].sum()),
-        responses_completion=int(fresh["completion_tokens"].sum()),
-        evolutions_completion=int(tables["evolutions"]["completion_tokens"].sum()),
-    )
+    fresh = tables["responses"].lazy().filter(~pl.col("reused"))
+    prompt, completion = (pl.col(f"{of}_tokens").cast(pl.Int64).sum() for of in ("prompt", "completion"))
+    sums = fresh.select(prompt, completion).collect(engine="streaming").row(0)
+    evolved = tables["evolutions"].lazy().select(completion).collect(engine="streaming").item()
+    return Tokens(responses_prompt=sums[0], responses_completion=sums[1], evolutions_completion=evolved)
 
 
-def rejects_by_reason(rejects: pl.DataFrame) -> dict[str, dict[str, int]]:
+def rejects_by_reason(rejects: Table) -> dict[str, dict[str, int]]:
     """How many rows of REJECTS there are, by stage and kind of reason."""
-    counts = rejects.group_by("stage", kind(pl.col("reason"))).len().sort("stage", "reason")
+    counts = rejects.lazy().group_by("stage", kind(pl.col("reason"))).len().sort("stage", "reason")
     found: dict[str, dict[str, int]] = {}
-    for stage, cause, number in counts.iter_rows():
+    for stage, cause, number in counts.collect(engine="streaming").iter_rows():
         found.setdefault(stage, {})[cause] = number
     return found
 
 
-def summary_of(informativeness: pl.DataFrame, prompts: pl.DataFrame, metric: str) -> tuple[Summary, ...]:
+def summary_of(informativeness: Table, prompts: Table, metric: str) -> tuple[Summary, ...]:
     """Mean and quartiles of the metric that sampling uses, for evolved and other prompts of X_t."""
     group = pl.when(pl.col("mix_role") == "evolved").then(pl.lit("evolved")).otherwise(pl.lit("original"))
-    value = pl.col(column_of(metric))
+    rows = informativeness.lazy().filter(pl.col("stage") == "respond").select("prompt_id", value=column_of(metric))
+    kinds = prompts.lazy().select("prompt_id", group.alias("prompts"))
+    parts = [
+        part.of(rows)
+        .join(part.of(kinds), on="prompt_id", maintain_order="left")
+        .select("prompts", "value")
+        .collect(engine="streaming")
+        for part in ranges_for(height_of(prompts), JOINED_PROMPTS)
+    ]
+    value = pl.col("value")
     summary = (
-        informativeness.filter(pl.col("stage") == "respond")
-        .join(prompts.select("prompt_id", "mix_role"), on="prompt_id")
-        .group_by(group.alias("prompts"))
+        pl.concat(parts)
+        .group_by("prompts")
         .agg(
             metric=pl.lit(metric).first(),
             count=value.count(),

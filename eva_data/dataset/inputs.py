@@ -21,6 +21,8 @@ from eva_data.dataset.checked import Checked
 _COMMIT = 40
 """Number of hex digits of a commit; the hash of a folder has more."""
 
+_IDS_AT_ONCE = 100_000
+
 Block = TypeVar("Block", Seeds, TableModel)
 
 
@@ -93,9 +95,13 @@ def _content(path: Path, checked: Checked) -> str | None:
     return digest.hexdigest() if files else None
 
 
-def hash_of_prompts(prompts: pl.DataFrame) -> str:
+def hash_of_prompts(prompts: pl.DataFrame | pl.LazyFrame) -> str:
     """The hash of the prompts that an iteration started from. It does not depend on their file."""
-    return hashlib.sha256("\n".join(prompts["prompt_id"].sort()).encode()).hexdigest()
+    ids = prompts.lazy().select(pl.col("prompt_id").sort()).collect(engine="streaming")
+    digest = hashlib.sha256()
+    for number, part in enumerate(ids.iter_slices(_IDS_AT_ONCE)):
+        digest.update(("\n" * bool(number) + "\n".join(part["prompt_id"])).encode())
+    return digest.hexdigest()
 
 
 def commit_of(block: Seeds | TableModel) -> str | None:

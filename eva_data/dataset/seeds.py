@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -110,6 +110,26 @@ def accept(table: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     A secret of this machine's environment that a prompt holds is masked first, so that its id is the hash of the text
     that is asked and published.
     """
+    judged = judge_prompts(table)
+    refuse_none(table.height, judged.distinct.height, judged.reasons)
+    draw = uniform_draw(pl.col("prompt_id"), seed=seed, stage="seeds", iteration=0)
+    return judged.distinct.sort(draw, "prompt_id"), judged.rejects
+
+
+@dataclass(frozen=True)
+class JudgedPrompts:
+    """Which prompts of a table are usable."""
+
+    distinct: pl.DataFrame
+    """`prompt_id`, `prompt`, `source` and the carried columns of the usable prompts, one row per prompt."""
+    rejects: pl.DataFrame
+    """REJECTS of stage seeds."""
+    reasons: pl.DataFrame
+    """How many rows have which `reason`; null are the usable ones."""
+
+
+def judge_prompts(table: pl.DataFrame) -> JudgedPrompts:
+    """What `accept` says of the prompts, which depends on the rows of each prompt alone."""
     table = without_secrets(table)
     contents = pl.col("prompt").list.eval(pl.element().struct.field("content"))
     roles = pl.col("prompt").list.eval(pl.element().struct.field("role"))
@@ -146,13 +166,17 @@ def accept(table: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     distinct = usable.sort("prompt_id", contents.list.join("\x1e"), *carried).unique(
         "prompt_id", keep="first", maintain_order=True
     )
-    if table.is_empty():
+    counted = judged.group_by("reason").len().sort("reason")
+    return JudgedPrompts(distinct.select("prompt_id", "prompt", "source", *carried), rejects, counted)
+
+
+def refuse_none(rows: int, usable: int, reasons: pl.DataFrame) -> None:
+    """Raise DataError if there are no rows, or if no prompt of them is usable, by the `reasons` of JudgedPrompts."""
+    if rows == 0:
         raise DataError("there are columns but no rows in what should hold prompts: expected at least one row")
-    if distinct.is_empty():
-        reasons = judged.group_by("reason").len().sort("reason").rows()
-        raise DataError(f"of {table.height} seeds none can be used: {dict(reasons)}")
-    draw = uniform_draw(pl.col("prompt_id"), seed=seed, stage="seeds", iteration=0)
-    return distinct.sort(draw, "prompt_id").select("prompt_id", "prompt", "source", *carried), rejects
+    if usable == 0:
+        counts = reasons.group_by("reason").agg(pl.col("len").sum()).sort("reason").rows()
+        raise DataError(f"of {rows} seeds none can be used: {dict(counts)}")
 
 
 def seed_block(seeds: pl.DataFrame, iteration: int, per_iteration: int | None) -> pl.DataFrame:

@@ -25,11 +25,11 @@ from filelock import FileLock, Timeout
 from eva_data.dataset.boundary import own_folder, refuse_links_out
 from eva_data.dataset.checked import Checked, remembered
 from eva_data.dataset.manifest import FileEntry, Manifest, read_manifest, refuse_newer
+from eva_data.dataset.ordered import Table, height_of, in_order
 from eva_data.errors import DataError, LockedError, StaleError
 from eva_data.files import sha256, write_json, write_shards
 from eva_data.secrets import redact_file, redacted
-from eva_data.tables.redaction import without_secrets
-from eva_data.tables.schemas import ORDER, TABLES, read_table, table_to_write
+from eva_data.tables.schemas import TABLES, read_table
 
 SHARD_BYTES = 400_000_000
 """A table beyond this size goes on in another file, as the Hub recommends."""
@@ -76,6 +76,10 @@ class Store:
 
     def job_folder(self, iteration: int, name: str) -> Path:
         return self.state / "jobs" / f"iter_{iteration}" / name
+
+    def work_folder(self, iteration: int) -> Path:
+        """Where the tables of an iteration lie while it is built, as far as they do not fit into memory."""
+        return self.state / f"tables-iter_{iteration}"
 
     def table_files(self, name: str, iteration: int) -> list[Path]:
         """The files of a table of a finished iteration, in order; none if the table has no rows."""
@@ -163,11 +167,12 @@ class Store:
         )
 
     def write_iteration(
-        self, manifest: Manifest, tables: Mapping[str, pl.DataFrame], *, shard_bytes: int = SHARD_BYTES
+        self, manifest: Manifest, tables: Mapping[str, Table], *, shard_bytes: int = SHARD_BYTES
     ) -> Manifest:
         """Write all tables in canonical order, then the manifest with their hashes. Its rename is the commit.
 
-        A table without rows has no file, since `load_dataset` fails on a split without rows.
+        Of a table that is scanned, a bounded part is in memory. A table without rows has no file, since `load_dataset`
+        fails on a split without rows.
         """
         files = self._write_tables(stem_of(manifest.iteration, 0), tables, shard_bytes)
         return self._seal(manifest, files, revision=0)
@@ -177,7 +182,7 @@ class Store:
         found = (number for number in reversed(self.revisions(iteration)[1:]))
         return next((each for each in found if self.at(iteration, each).manifest(iteration).review is None), 0)
 
-    def write_rebuilt(self, manifest: Manifest, tables: Mapping[str, pl.DataFrame]) -> Manifest:
+    def write_rebuilt(self, manifest: Manifest, tables: Mapping[str, Table]) -> Manifest:
         """Write an iteration that was built again as a revision, and return its manifest.
 
         Tables that are as in the newest build keep their files.
@@ -195,7 +200,7 @@ class Store:
             files |= written
         return self._seal(manifest.model_copy(update={"revision": number}), files, revision=number)
 
-    def write_revision(self, iteration: int, tables: Mapping[str, pl.DataFrame], **changes: Any) -> Manifest:
+    def write_revision(self, iteration: int, tables: Mapping[str, Table], **changes: Any) -> Manifest:
         """Write the tables that differ from the newest build, then the revision's manifest, and return it.
 
         `changes` are the fields in which the manifest differs from the build's. Existing files are not written again.
@@ -211,19 +216,18 @@ class Store:
         write_json(self.at(manifest.iteration, revision).manifest_path(manifest.iteration), redacted(sealed.values()))
         return sealed
 
-    def _write_tables(self, stem: str, tables: Mapping[str, pl.DataFrame], shard_bytes: int) -> dict[str, FileEntry]:
+    def _write_tables(self, stem: str, tables: Mapping[str, Table], shard_bytes: int) -> dict[str, FileEntry]:
         """Write each table under one name, and return what the manifest says about the files."""
         files: dict[str, FileEntry] = {}
         with self.checked() as checked:
             for name, table in tables.items():
-                written = table_to_write(table, name)
+                parts = in_order(table.lazy(), name)
                 path = self.folder / name / f"{stem}.parquet"
                 for left in (path, *path.parent.glob(f"{stem}-*-of-*.parquet")):
                     left.unlink(missing_ok=True)
-                if written.is_empty():
+                if height_of(table) == 0:
                     continue
-                rows = without_secrets(written).sort(ORDER[name], nulls_last=True, maintain_order=True).to_arrow()
-                for shard in write_shards(path, rows, shard_bytes):
+                for shard in write_shards(path, (part.to_arrow() for part in parts), shard_bytes):
                     files[str(shard.relative_to(self.folder))] = FileEntry(
                         sha256=checked.sha256(shard), rows=pq.read_metadata(shard).num_rows, bytes=shard.stat().st_size
                     )

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from eva_data.config import Endpoint
+from eva_data.dataset.ordered import in_memory
 from eva_data.errors import StaleError
 from eva_data.game.ahead import to_train
 from eva_data.game.plan import pilot_ledger
@@ -163,7 +164,7 @@ def preview(run: Run, iteration: int, prompts: int) -> Previewed:
         responses = empty(RESPONSES)
         if new.height:
             answered = answer(aside, solver, new, stage="respond", iteration=iteration, scales=scales)
-            responses = answered.responses
+            responses = in_memory(answered.responses)
     shutil.rmtree(aside.store.state / "jobs", ignore_errors=True)
     cost, unpriced = (now - then for now, then in zip(_spent(aside), before, strict=True))
     return Previewed(iteration, few, attempts, responses, cost, int(unpriced), aside.ledger == run.ledger)

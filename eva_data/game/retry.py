@@ -9,6 +9,7 @@ import polars as pl
 
 from eva_data.dataset.compose import compose
 from eva_data.dataset.manifest import Manifest, Retried
+from eva_data.dataset.ordered import height_of
 from eva_data.errors import StaleError
 from eva_data.iteration.build import finish_build, play_iteration
 from eva_data.iteration.run import Run
@@ -51,14 +52,14 @@ def retry_rejects(run: Run, iteration: int) -> RetryResult:
     asked = sum(_given_up(store.scan(name, iteration)) for name in _WITH_REASONS)
     if not asked:
         return RetryResult(before, 0, 0, {})
-    built = play_iteration(run, iteration)
-    left = sum(_given_up(built.tables[name].lazy()) for name in _WITH_REASONS)
-    rows = {name: store.scan(name, iteration).select(pl.len()).collect().item() for name in built.tables}
-    gained = {name: built.tables[name].height - count for name, count in rows.items()}
-    if left == asked and not any(gained.values()):
-        return RetryResult(before, asked, left, {})
-    retried = Retried(before=before.revision, asked=asked, left=left)
-    manifest = store.write_rebuilt(compose(run.config, built).model_copy(update={"retried": retried}), built.tables)
+    with play_iteration(run, iteration) as built:
+        left = sum(_given_up(built.tables[name].lazy()) for name in _WITH_REASONS)
+        rows = {name: height_of(store.scan(name, iteration)) for name in built.tables}
+        gained = {name: height_of(built.tables[name]) - count for name, count in rows.items()}
+        if left == asked and not any(gained.values()):
+            return RetryResult(before, asked, left, {})
+        retried = Retried(before=before.revision, asked=asked, left=left)
+        manifest = store.write_rebuilt(compose(run.config, built).model_copy(update={"retried": retried}), built.tables)
     finish_build(run, iteration)
     return RetryResult(manifest, asked, left, gained)
 

@@ -11,12 +11,14 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
 from eva_data.config import Config, TableModel
-from eva_data.dataset.scored_table import read_table
+from eva_data.dataset.scored_table import read_table, spool_table
 from eva_data.dataset.seeds import read_seeds, seed_block
 from eva_data.iteration.heldout import heldout_size
 from eva_data.iteration.run import Run
@@ -48,7 +50,7 @@ def starting_prompts(run: Run, iteration: int) -> Start:
     config = run.config
     source = config.solver if isinstance(config.solver, TableModel) else config.seeds
     assert source is not None
-    read = measure(first_prompts(config).lazy()) if source.dataset is None else _read_offline(config)
+    read = _measure_first(config) if source.dataset is None else _read_offline(config)
     name = source.dataset or source.path or "the sandbox's world"
     if read is not None:
         return Start(*read, f"{name}")
@@ -61,11 +63,19 @@ def starting_prompts(run: Run, iteration: int) -> Start:
 def first_prompts(config: Config) -> pl.DataFrame:
     """PROMPTS of X_1, drawn as in the build."""
     if isinstance(config.solver, TableModel):
-        return read_table(config.solver, config.seed).prompts
+        return read_table(config.solver).prompts
     assert config.seeds is not None
     seeds, _ = read_seeds(config.seeds, config.seed)
     training = seeds.height if config.seeds.sandbox else seeds.height - heldout_size(config.evaluate, seeds.height)
     return seed_block(seeds.head(training), 1, config.seeds.per_iteration)
+
+
+def _measure_first(config: Config) -> tuple[int, int]:
+    """The result of `measure` for X_1."""
+    if not isinstance(config.solver, TableModel):
+        return measure(first_prompts(config).lazy())
+    with tempfile.TemporaryDirectory() as folder:
+        return measure(spool_table(config.solver, Path(folder)).prompts)
 
 
 def measure(prompts: pl.LazyFrame) -> tuple[int, int]:
@@ -93,4 +103,4 @@ def _read_offline(config: Config) -> tuple[int, int] | None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(first_prompts(Config.model_validate_json(sys.stdin.read())).lazy())))
+    print(json.dumps(_measure_first(Config.model_validate_json(sys.stdin.read()))))

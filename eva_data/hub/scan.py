@@ -16,8 +16,10 @@ from importlib.util import find_spec
 
 import polars as pl
 
+from eva_data.dataset.ordered import height_of, id_of
 from eva_data.dataset.store import Store
 from eva_data.errors import MissingExtraError
+from eva_data.tables.ranges import ranges_for
 
 SHOWN = 3
 """Number of examples that are named of each kind."""
@@ -60,6 +62,10 @@ class Finding:
     examples: tuple[str, ...]
     """The first findings, masked, with their places."""
 
+    def and_then(self, more: Finding) -> Finding:
+        """These findings and those in further texts."""
+        return Finding(self.kind, self.count + more.count, (*self.examples, *more.examples)[:SHOWN])
+
     def sentence(self) -> str:
         more = ", ..." if self.count > len(self.examples) else ""
         return f"{self.count} {self.kind}: {', '.join(self.examples)}{more}"
@@ -79,8 +85,14 @@ def look_through(store: Store, iteration: int, tables: Sequence[str]) -> list[Fi
     them. Raise MissingExtraError if a package is missing.
     """
     refuse_without_packages()
-    found = [*_findings(_texts(store, iteration, tables)), _unsafe(store, iteration, tables)]
-    return [finding for finding in found if finding.count]
+    doubtful = pl.any_horizontal(pl.col("text").str.contains(each) for each in (_EMAIL, _NUMBER_LIKE, *_key_patterns()))
+    seen, found = pl.Series(dtype=pl.UInt64), _findings(pl.DataFrame(schema=_TEXTS))
+    for part in _texts(store, iteration, tables):
+        texts = part.filter(doubtful).with_columns(hash=pl.col("text").hash())
+        texts = texts.filter(~pl.col("hash").is_in(seen.implode()))
+        seen = seen.append(texts["hash"])
+        found = [one.and_then(more) for one, more in zip(found, _findings(texts.drop("hash")), strict=True)]
+    return [finding for finding in (*found, _unsafe(store, iteration, tables)) if finding.count]
 
 
 def look_through_evaluations(rows: pl.DataFrame) -> list[Finding]:
@@ -111,27 +123,27 @@ def _findings(texts: pl.DataFrame) -> list[Finding]:
     ]
 
 
-def _texts(store: Store, iteration: int, tables: Sequence[str]) -> pl.DataFrame:
-    """One row per distinct text: `place` (the table and id of a row) and `text`."""
+_TEXTS = pl.Schema({"place": pl.String, "text": pl.String})
+"""A text, and the table and id of a row that holds it."""
+
+
+def _texts(store: Store, iteration: int, tables: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """_TEXTS, range by range of the ids of each table. Within a range, the texts are distinct."""
     turns = pl.col("prompt").list.eval(pl.element().struct.field("content")).list.join("\n")
     columns = {
-        "prompts": [("prompt_id", turns)],
-        "evolutions": [("chain_id", turns), ("chain_id", pl.col("raw"))],
-        "responses": [("prompt_id", pl.col("response"))],
-        "rejects": [("prompt_id", pl.col("text"))],
-        "reviews": [("pair_id", pl.col("comment"))],
+        "prompts": [turns],
+        "evolutions": [turns, pl.col("raw")],
+        "responses": [pl.col("response")],
+        "rejects": [pl.col("text")],
+        "reviews": [pl.col("comment")],
     }
-    frames = [
-        store.scan(name, iteration).select(
-            place=pl.format("{} {}", pl.lit(name), pl.col(row).fill_null("?").str.slice(0, 8)), text=text
-        )
-        for name in columns
-        if name in tables
-        for row, text in columns[name]
-    ]
-    if not frames:
-        return pl.DataFrame(schema={"place": pl.String, "text": pl.String})
-    return pl.concat(frames).drop_nulls("text").unique("text", keep="first", maintain_order=True).collect()
+    for name in (name for name in columns if name in tables):
+        table, row = store.scan(name, iteration), id_of(name)
+        place = pl.format("{} {}", pl.lit(name), pl.col(row).fill_null("?").str.slice(0, 8))
+        for part in ranges_for(height_of(table)):
+            rows = part.with_nulls(table, row)
+            texts = pl.concat([rows.select(place=place, text=text) for text in columns[name]])
+            yield texts.drop_nulls("text").unique("text", keep="first", maintain_order=True).collect()
 
 
 Find = Callable[[str], Iterator[str]]

@@ -17,6 +17,7 @@ import polars as pl
 
 from eva_data.config.marks import own_functions
 from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.ordered import height_of
 from eva_data.dataset.staleness import config_of, settings_hash
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, EvaError, ForeignCodeError, StaleError
@@ -229,8 +230,8 @@ def _is_here(manifest: Manifest, run: Run | None) -> bool:
 
 def _review_flow(manifest: Manifest, built: Manifest, written: Found) -> list[str]:
     """The differences between a revision's flow and the build's flow with the review stage after it."""
-    rejected = written.tables["rejects"].filter(pl.col("stage") == "review").height
-    pairs = written.tables["preferences"].height
+    rejected = height_of(written.tables["rejects"].filter(pl.col("stage") == "review"))
+    pairs = height_of(written.tables["preferences"])
     *before, last = manifest.flow
     said = (last.stage, last.rows_in, last.rows_out, last.rejected)
     if tuple(before) == built.flow and said == ("review", pairs + rejected, pairs, rejected):

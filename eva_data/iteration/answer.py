@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import polars as pl
 
 from eva_data.calls import GAVE_UP
+from eva_data.dataset.ordered import height_of, in_memory
+from eva_data.dataset.spool import Spool
 from eva_data.iteration.run import Run
 from eva_data.iteration.score import Scales, score
 from eva_data.jobs.job import Responses
-from eva_data.method.responses import completions_frame, failures, responses
+from eva_data.method.responses import completion_parts, failures, responses
 from eva_data.models.player import Player
 from eva_data.tables.flow import Flow
+from eva_data.tables.ranges import ranges_for
 from eva_data.tables.reasons import RESPONSE_FAILED
+from eva_data.tables.schemas import REJECTS, RESPONSES
 
 
 @dataclass(frozen=True)
 class Answered:
     """The scored responses of a stage."""
 
-    responses: pl.DataFrame
-    """RESPONSES; `reward` is null if there is no usable reward."""
-    rejects: pl.DataFrame
+    responses: pl.LazyFrame
+    """RESPONSES; `reward` is null if there is no usable reward. They lie in the work folder if they are many."""
+    rejects: pl.LazyFrame
     """REJECTS: prompts without a response, failed completions, responses without a reward."""
     flows: list[Flow]
     scales: Scales
@@ -56,31 +61,33 @@ def answer(
         settings=Responses(responses=solver.block.responses),
         key=key,
     )
-    completions = completions_frame(results)
-    answered = responses(completions, stage=stage, iteration=iteration, solver=solver.fingerprint)
-    failed = failures(completions, prompts, stage=stage, iteration=iteration)
-    given_up = completions.filter(pl.col("error").str.starts_with(GAVE_UP)).height
+    folder = run.store.work_folder(iteration)
+    answered, failed = Spool(folder, f"{stage}-answers", RESPONSES), Spool(folder, f"{stage}-failures", REJECTS)
+    given_up = asked = prompts_out = lost = 0
+    for part in completion_parts(results):
+        given = responses(part, stage=stage, iteration=iteration, solver=solver.fingerprint)
+        without = failures(part, prompts, stage=stage, iteration=iteration)
+        answered.add(given)
+        failed.add(without)
+        asked += part.height
+        given_up += part.filter(pl.col("error").str.starts_with(GAVE_UP)).height
+        prompts_out += given["prompt_id"].n_unique()
+        lost += without.filter(~pl.col("reason").str.starts_with(RESPONSE_FAILED)).height
     notes = []
     if given_up:
         note = run.note(
-            f"{given_up} of {completions.height} responses of the {stage} stage were given up after all attempts; "
+            f"{given_up} of {asked} responses of the {stage} stage were given up after all attempts; "
             "they are in `rejects` with the last error"
         )
         notes.append(note)
-    flow = Flow(
-        stage,
-        "prompts",
-        rows.height,
-        answered["prompt_id"].n_unique(),
-        failed.filter(~pl.col("reason").str.starts_with(RESPONSE_FAILED)).height,
-    )
-    scored = score(run, answered, prompts, stage=stage, iteration=iteration, scales=scales)
-    rewards, unusable = scored.responses["reward"], scored.rejects
-    reward_flow = Flow(f"reward ({stage})", "responses", rewards.len(), rewards.count(), unusable.height)
+    flow = Flow(stage, "prompts", rows.height, prompts_out, lost)
+    scored = score(run, answered.table(), prompts, stage=stage, iteration=iteration, scales=scales)
+    counts = in_memory(scored.responses.select(pl.len(), rewards=pl.col("reward").count())).row(0)
+    reward_flow = Flow(f"reward ({stage})", "responses", counts[0], counts[1], height_of(scored.rejects))
     notes += scored.notes
     return Answered(
         scored.responses,
-        pl.concat([failed, unusable]),
+        pl.concat([failed.table(), scored.rejects]),
         [flow, reward_flow],
         scored.scales,
         notes,
@@ -99,8 +106,18 @@ def contrasted(
     return replace(answered, responses=answered.responses.with_columns(pl.col("response_idx") + first))
 
 
-def carry_over(estimated: pl.DataFrame, carried: pl.DataFrame, *, iteration: int) -> pl.DataFrame:
-    """RESPONSES of the respond stage for carried prompts: copies of the same solver's responses in *estimate*."""
-    return estimated.join(carried.select("prompt_id"), on="prompt_id", how="semi").with_columns(
-        stage=pl.lit("respond"), reused=pl.lit(True), iteration=pl.lit(iteration, dtype=pl.Int32)
-    )
+def carry_over(estimated: pl.LazyFrame, carried: pl.DataFrame, *, iteration: int, folder: Path | None) -> pl.LazyFrame:
+    """RESPONSES of the respond stage for carried prompts: copies of the same solver's responses in *estimate*.
+
+    They lie in `folder` if they are many.
+    """
+    copies = Spool(folder, "carried", RESPONSES)
+    ids = carried.lazy().select("prompt_id")
+    for part in ranges_for(height_of(estimated)) if carried.height else []:
+        rows = part.of(estimated).join(part.of(ids), on="prompt_id", how="semi", maintain_order="left")
+        copies.add(
+            in_memory(rows).with_columns(
+                stage=pl.lit("respond"), reused=pl.lit(True), iteration=pl.lit(iteration, dtype=pl.Int32)
+            )
+        )
+    return copies.table()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ from eva_data.config import TableModel
 from eva_data.dataset.compose import NOTHING_STATED, Built, Stated, compose
 from eva_data.dataset.inputs import hash_of_prompts, pinned
 from eva_data.dataset.manifest import Manifest, Models
-from eva_data.dataset.scored_table import read_table
+from eva_data.dataset.ordered import Table, in_memory
+from eva_data.dataset.scored_table import spool_table
 from eva_data.dataset.seeds import seed_block
 from eva_data.iteration.answer import Answered, answer, carry_over, contrasted
 from eva_data.iteration.create import grow
@@ -23,10 +25,10 @@ from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.rewrite import rewrite_chosen
 from eva_data.iteration.run import Run
 from eva_data.iteration.score import Scales
-from eva_data.iteration.stages import lengths_record
+from eva_data.iteration.stages import lengths_record, outcome_parts, outcomes_of
 from eva_data.iteration.stale import inputs_to_record, refuse_stale
 from eva_data.ledger import Ledger
-from eva_data.method.outcome import lengths_of, outcome_of
+from eva_data.method.outcome import lengths_of
 from eva_data.method.signals.band import still_inside
 from eva_data.method.solved import graded
 from eva_data.models.licences import models_in, provider_terms, stated_licences, stated_terms
@@ -53,15 +55,24 @@ def build_iteration(run: Run, iteration: int) -> Manifest:
         write_card(run.store, run.config.publish.licence)
         return run.store.manifest(iteration)
     refuse_unready(run, iteration, download=True)
-    built = play_iteration(run, iteration)
-    manifest = run.store.write_iteration(compose(run.config, built), built.tables)
+    with play_iteration(run, iteration) as built:
+        manifest = run.store.write_iteration(compose(run.config, built), built.tables)
     finish_build(run, iteration)
     return manifest
 
 
-def play_iteration(run: Run, iteration: int) -> Built:
-    """All tables of iteration t, whether it is there already or not. Finished calls come from the ledger."""
-    return _build_first(run) if iteration == 1 else _build_next(run, iteration)
+@contextmanager
+def play_iteration(run: Run, iteration: int) -> Iterator[Built]:
+    """All tables of iteration t, whether it is there already or not. Finished calls come from the ledger.
+
+    Large tables lie in the work folder, which is removed at the end.
+    """
+    folder = run.store.work_folder(iteration)
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield _build_first(run) if iteration == 1 else _build_next(run, iteration)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def finish_build(run: Run, iteration: int) -> None:
@@ -74,9 +85,9 @@ def finish_build(run: Run, iteration: int) -> None:
 class _Started:
     """X_1 with its responses, from a solver or from a table."""
 
-    prompts: pl.DataFrame
-    responses: pl.DataFrame
-    rejects: pl.DataFrame
+    prompts: pl.LazyFrame
+    responses: pl.LazyFrame
+    rejects: pl.LazyFrame
     flows: list[Flow]
     models: Models
     solver: Player | None
@@ -90,10 +101,11 @@ class _Started:
 
 def _from_table(run: Run, table: TableModel, inputs: Mapping[str, str]) -> _Started:
     notes: list[str] = []
-    read = read_table(pinned(table, "solver", inputs), run.config.seed, lambda text: notes.append(run.note(text)))
+    folder = run.store.work_folder(1)
+    read = spool_table(pinned(table, "solver", inputs), folder, lambda text: notes.append(run.note(text)))
     prompts, responses, rejects, flow = read
-    reward = responses["reward_model"][0] if responses.height else f"table:{table.reward}"
-    models = Models(solver=f"table:{prompts['source'][0]}", creator=None, reward=reward)
+    reward = first_value(responses, "reward_model") or f"table:{table.reward}"
+    models = Models(solver=f"table:{first_value(prompts, 'source')}", creator=None, reward=reward)
     return _Started(prompts, responses, rejects, [flow], models, None, table.responses, {}, notes, empty(COMPARISONS))
 
 
@@ -109,9 +121,9 @@ def _from_seeds(run: Run, inputs: Mapping[str, str]) -> _Started:
     flow = Flow("seeds", "prompts", read, prompts.height, rejected, usable - prompts.height)
     answered = answer(run, solver, prompts, stage="respond", iteration=1)
     return _Started(
-        prompts,
+        prompts.lazy(),
         answered.responses,
-        pl.concat([unusable, answered.rejects]),
+        in_turn(unusable, answered.rejects),
         [flow, *answered.flows],
         Models(solver=solver.fingerprint, creator=None, reward=reward_model(run.scorers)),
         solver,
@@ -132,7 +144,7 @@ def _build_first(run: Run) -> Built:
     if config.contrast is not None and weaker is None:
         begun.notes.append(run.note("the responses of iteration 1 come from a table, so `contrast` is not asked"))
     against = _contrasted(run, weaker, begun.solver, begun.prompts, 1, begun.scales)
-    paired = outcome_of(
+    parts = outcome_parts(
         config,
         1,
         begun.prompts,
@@ -142,7 +154,8 @@ def _build_first(run: Run) -> Built:
         lengths=lengths,
         contrast=None if weaker is None else against.responses,
     )
-    told = contrast_notes(1, begun.responses, against.responses, None)
+    paired = outcomes_of(parts, run.store.work_folder(1))
+    told = [] if weaker is None else contrast_notes(1, begun.responses, against.responses, None)
     adjusted = {} if lengths is None else {"respond": lengths_record(lengths, paired.lengths)}
     begun.notes.extend(run.note(note) for note in [*length_notes(1, adjusted), *told])
     voted = [run.note(note) for note in notes_of(config, 1, paired.informativeness, None)]
@@ -154,8 +167,8 @@ def _build_first(run: Run) -> Built:
             "prompts": begun.prompts,
             "evolutions": empty(EVOLUTIONS),
             "informativeness": paired.informativeness,
-            "responses": pl.concat([begun.responses, against.responses, rewritten.responses]),
-            "rejects": pl.concat([begun.rejects, against.rejects, paired.rejects, rewritten.rejects]),
+            "responses": in_turn(begun.responses, against.responses, rewritten.responses),
+            "rejects": in_turn(begun.rejects, against.rejects, paired.rejects, rewritten.rejects),
             "comparisons": begun.comparisons,
         },
         flows=[*begun.flows, *against.flows, paired.flow, *rewritten.flows],
@@ -183,22 +196,26 @@ def _build_next(run: Run, iteration: int) -> Built:
     if not config.mix.draws or config.estimate.source == "previous":
         new, carried = grown.prompts, carried.clear()
     answered = answer(run, solver, new, stage="respond", iteration=iteration, scales=grown.scales)
-    responses = pl.concat([answered.responses, carry_over(grown.responses, carried, iteration=iteration)])
+    folder = run.store.work_folder(iteration)
+    copied = carry_over(grown.responses, carried, iteration=iteration, folder=folder)
+    responses = in_turn(answered.responses, copied)
     lengths = lengths_of(config, responses)
     weaker = contrast_of(run)
-    against = _contrasted(run, weaker, solver, grown.prompts, iteration, answered.scales)
-    paired = outcome_of(
+    against = _contrasted(run, weaker, solver, grown.prompts.lazy(), iteration, answered.scales)
+    parts = outcome_parts(
         config,
         iteration,
-        grown.prompts,
+        grown.prompts.lazy(),
         responses,
         n=solver.block.responses,
         on_policy=True,
         lengths=lengths,
         contrast=None if weaker is None else against.responses,
     )
+    paired = outcomes_of(parts, folder)
     before = run.store.scan("responses", iteration - 1)
-    notes += [run.note(note) for note in contrast_notes(iteration, responses, against.responses, before)]
+    told = [] if weaker is None else contrast_notes(iteration, responses, against.responses, before)
+    notes += [run.note(note) for note in told]
     fits = {"estimate": grown.lengths, "respond": lengths}
     adjusted = {
         stage: lengths_record(fit, paired.lengths if stage == "respond" else None)
@@ -206,16 +223,15 @@ def _build_next(run: Run, iteration: int) -> Built:
         if fit is not None
     }
     notes += [run.note(note) for note in length_notes(iteration, adjusted)]
-    known = pl.concat([grown.informativeness, paired.informativeness]).lazy()
-    all_rewards = pl.concat([grown.responses["reward"], responses["reward"]])
+    known = in_turn(grown.informativeness, paired.informativeness)
+    all_rewards = in_memory(in_turn(grown.responses, responses).select("reward")).to_series()
     earlier = run.store.scan("informativeness", iteration - 1)
-    told = notes_of(config, iteration, pl.concat([grown.informativeness, paired.informativeness]), earlier)
-    notes += [run.note(note) for note in told]
-    inside = still_inside(config.sample.band, known, responses.lazy(), graded=graded(all_rewards))
+    notes += [run.note(note) for note in notes_of(config, iteration, known, earlier)]
+    inside = still_inside(config.sample.band, known, responses, graded=graded(all_rewards))
     if inside is not None:
         notes.append(run.note(inside.sentence))
     rewritten = rewrite_chosen(
-        run, solver, paired.preferences, grown.prompts, iteration=iteration, scales=answered.scales
+        run, solver, paired.preferences, grown.prompts.lazy(), iteration=iteration, scales=answered.scales
     )
     return Built(
         iteration=iteration,
@@ -223,9 +239,9 @@ def _build_next(run: Run, iteration: int) -> Built:
             "preferences": rewritten.preferences,
             "prompts": grown.prompts,
             "evolutions": grown.evolutions,
-            "informativeness": pl.concat([grown.informativeness, paired.informativeness]),
-            "responses": pl.concat([grown.responses, responses, against.responses, rewritten.responses]),
-            "rejects": pl.concat([grown.rejects, answered.rejects, against.rejects, paired.rejects, rewritten.rejects]),
+            "informativeness": known,
+            "responses": in_turn(grown.responses, responses, against.responses, rewritten.responses),
+            "rejects": in_turn(grown.rejects, answered.rejects, against.rejects, paired.rejects, rewritten.rejects),
             "topics": grown.topics,
             "comparisons": pl.concat([grown.comparisons, answered.comparisons]),
         },
@@ -249,12 +265,23 @@ def _build_next(run: Run, iteration: int) -> Built:
 
 
 def _contrasted(
-    run: Run, weaker: Player | None, solver: Player | None, prompts: pl.DataFrame, iteration: int, scales: Scales
+    run: Run, weaker: Player | None, solver: Player | None, prompts: pl.LazyFrame, iteration: int, scales: Scales
 ) -> Answered:
     """The weaker model's responses to X_t, whose indices follow the solver's; empty if there is no such model."""
     if weaker is None or solver is None:
-        return Answered(empty(RESPONSES), empty(REJECTS), [], scales, [], empty(COMPARISONS))
-    return contrasted(run, weaker, prompts, iteration=iteration, scales=scales, first=solver.block.responses)
+        return Answered(empty(RESPONSES).lazy(), empty(REJECTS).lazy(), [], scales, [], empty(COMPARISONS))
+    return contrasted(run, weaker, in_memory(prompts), iteration=iteration, scales=scales, first=solver.block.responses)
+
+
+def in_turn(*tables: Table) -> pl.LazyFrame:
+    """The rows of one table after those of another. A table without rows may be among them."""
+    return pl.concat([table.lazy() for table in tables])
+
+
+def first_value(table: pl.LazyFrame, column: str) -> str | None:
+    """The value of the first row; None for a table without rows."""
+    values = table.select(column).head(1).collect()[column]
+    return None if values.is_empty() else str(values[0])
 
 
 def earlier_scales(run: Run, iteration: int) -> Scales:

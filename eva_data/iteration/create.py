@@ -8,6 +8,7 @@ import polars as pl
 
 from eva_data.config import Config
 from eva_data.dataset.manifest import Evolving
+from eva_data.dataset.ordered import Table, in_memory
 from eva_data.dataset.seeds import as_prompts, seed_block
 from eva_data.dataset.store import Store
 from eva_data.errors import ConfigError, DataError
@@ -63,9 +64,9 @@ class Grown:
     evolutions: pl.DataFrame
     informativeness: pl.DataFrame
     """INFORMATIVENESS: the rows of the estimate stage, with the draw; none if nothing is drawn."""
-    responses: pl.DataFrame
+    responses: pl.LazyFrame
     """RESPONSES: the rows of the estimate stage; none if it used earlier rewards or nothing is drawn."""
-    rejects: pl.DataFrame
+    rejects: pl.LazyFrame
     flows: list[Flow]
     record: Evolving
     """Numbers of prompts that were needed, found and taken, and of eliminated attempts by reason."""
@@ -86,7 +87,7 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
     before, bad = good_prompts(store, iteration - 1)
     if bad:
         notes.append(run.note(f"reviewers judged {bad} prompts of iteration {iteration - 1} bad: they do not go on"))
-    responses, rejects, flows = empty(RESPONSES), empty(REJECTS), []
+    responses, rejects, flows = empty(RESPONSES).lazy(), empty(REJECTS).lazy(), []
     drawn, evolutions, comparisons = empty(INFORMATIVENESS), empty(EVOLUTIONS), empty(COMPARISONS)
     counted = responses
     if config.mix.draws and config.estimate.source == "fresh":
@@ -161,11 +162,11 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
     )
 
 
-def with_replies(config: Config, prompts: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:
+def with_replies(config: Config, prompts: pl.DataFrame, scored: Table) -> pl.DataFrame:
     """The prompts with the column `reply`, their best answer in `scored` (RESPONSES), if the method adds turns."""
     if not config.evolve.adds_turn:
         return prompts
-    return prompts.join(best_replies(scored), on="prompt_id", how="left", maintain_order="left")
+    return prompts.join(best_replies(in_memory(scored)), on="prompt_id", how="left", maintain_order="left")
 
 
 def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:

@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 
 from eva_data.config import Answers, Code, Config, Consensus, OneReward, Several, TableModel, Verifier
-from eva_data.dataset.scored_table import read_table
+from eva_data.dataset.scored_table import some_prompts
 from eva_data.dataset.seeds import read_seeds
 from eva_data.errors import ConfigError, DataError, EvaError
 from eva_data.iteration.run import Run
@@ -103,7 +103,7 @@ def _asked(config: Config, *, first: bool) -> pl.DataFrame:
     )
     if isinstance(config.solver, TableModel):
         if first and config.solver.path is not None:
-            table = read_table(config.solver, config.seed).prompts
+            table = some_prompts(config.solver)
     elif config.seeds is not None and config.seeds.dataset is None:
         table = read_seeds(config.seeds, config.seed)[0]
     text = pl.col("prompt").list.last().struct.field("content")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from eva_data.calls import GAVE_UP
+from eva_data.dataset.ordered import in_memory
 from eva_data.iteration.run import Run
 from eva_data.iteration.score import Scales, score
 from eva_data.jobs.job import Responses
@@ -21,7 +22,7 @@ from eva_data.tables.schemas import PREFERENCES, REJECTS, RESPONSES, conform, em
 class Rewritten:
     """The pairs after their chosen responses were rewritten."""
 
-    preferences: pl.DataFrame
+    preferences: pl.LazyFrame
     """PREFERENCES: one row per given pair."""
     responses: pl.DataFrame
     """RESPONSES of stage rewrite, with rewards."""
@@ -34,8 +35,8 @@ class Rewritten:
 def rewrite_chosen(
     run: Run,
     solver: Player | None,
-    pairs: pl.DataFrame,
-    prompts: pl.DataFrame,
+    pairs: pl.LazyFrame,
+    prompts: pl.LazyFrame,
     *,
     iteration: int,
     scales: Scales | None = None,
@@ -43,7 +44,8 @@ def rewrite_chosen(
     """Rewrite the chosen response of every pair. The rewritten response is chosen as `pair.rewrite_keep` says.
 
     `pairs` are PREFERENCES and `prompts` is X_t. The solver gives one more response for every pair. Nothing is
-    rewritten if `pair.rewrite` is off, or if a table answered (`solver` is None).
+    rewritten if `pair.rewrite` is off, or if a table answered (`solver` is None). Otherwise all of both are read into
+    memory.
     """
     config, notes = run.config, []
     if config.pair.rewrite and solver is None:
@@ -51,8 +53,9 @@ def rewrite_chosen(
         notes.append(note)
     if solver is None or not config.pair.rewrite:
         return Rewritten(pairs, empty(RESPONSES), empty(REJECTS), [], notes)
+    given = pairs.collect(engine="streaming")
     bound = config.pair.rewrite_length
-    chosen = pairs.select("prompt_id", "chosen_idx", "prompt", text=last_text(pl.col("chosen"))).sort("prompt_id")
+    chosen = given.select("prompt_id", "chosen_idx", "prompt", text=last_text(pl.col("chosen"))).sort("prompt_id")
     questions = [ask(prompt, text, bound) for prompt, text in chosen.select("prompt", "text").iter_rows()]
     rows = chosen.select("prompt_id", prompt=pl.Series(questions, dtype=PREFERENCES["prompt"]))
     results = run.ask(
@@ -73,17 +76,18 @@ def rewrite_chosen(
     common = {"stage": "rewrite", "iteration": iteration}
     written = found.with_columns(**{k: pl.lit(v) for k, v in common.items()}, solver=pl.lit(solver.fingerprint))
     answered = conform(written.with_columns(reused=pl.lit(False)), RESPONSES)
-    rated = score(run, answered, prompts, stage="rewrite", iteration=iteration, scales=scales)
-    scored, unusable = rated.responses, rated.rejects
-    preferences = with_rewritten(pairs, scored, keep=config.pair.rewrite_keep)
+    x_t = in_memory(prompts)
+    rated = score(run, answered.lazy(), x_t, stage="rewrite", iteration=iteration, scales=scales)
+    scored, unusable = in_memory(rated.responses), in_memory(rated.rejects)
+    preferences = with_rewritten(given, scored, keep=config.pair.rewrite_keep)
     taken = int(preferences["rewritten"].sum())
     usable = scored["reward"].count()
     return Rewritten(
-        preferences,
+        preferences.lazy(),
         scored,
         pl.concat([conform(failed.with_columns(**{k: pl.lit(v) for k, v in common.items()}), REJECTS), unusable]),
         [
-            Flow("rewrite", "pairs", pairs.height, scored.height, failed.height),
+            Flow("rewrite", "pairs", given.height, scored.height, failed.height),
             Flow("reward (rewrite)", "responses", scored.height, usable, unusable.height),
             Flow("pair (rewrite)", "responses", usable, taken, 0, usable - taken),
         ],

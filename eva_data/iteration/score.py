@@ -9,6 +9,8 @@ import polars as pl
 
 from eva_data.comparing.verdict import VERDICT_FORMAT
 from eva_data.config import Consensus, Judge, LocalReward, Tournament, Verifier
+from eva_data.dataset.ordered import height_of, in_memory
+from eva_data.dataset.spool import Spool
 from eva_data.errors import DataError
 from eva_data.iteration.run import Run
 from eva_data.method.responses import rewarded, unscored
@@ -19,7 +21,8 @@ from eva_data.rewards.backends.consensus import judge_rows, read_rows, with_know
 from eva_data.rewards.backends.tournament import compare_rows, end_of, refuse_without_verdict, told
 from eva_data.rewards.scorers import Scorer, reward_model
 from eva_data.rewards.several import averaged, reward_scales
-from eva_data.tables.schemas import CARRIED, COMPARISONS, ORDER, READ_ANSWERS, empty, frame_of
+from eva_data.tables.ranges import ranges_for
+from eva_data.tables.schemas import CARRIED, COMPARISONS, ORDER, READ_ANSWERS, REJECTS, RESPONSES, empty, frame_of
 
 SCORES = pl.Schema(
     {
@@ -42,9 +45,9 @@ Scales = Mapping[str, Sequence[float]]
 class Scored:
     """The responses after the reward stage."""
 
-    responses: pl.DataFrame
-    """RESPONSES with rewards."""
-    rejects: pl.DataFrame
+    responses: pl.LazyFrame
+    """RESPONSES with rewards. They lie in the work folder if they are many."""
+    rejects: pl.LazyFrame
     """REJECTS: one row per response without a usable reward."""
     scales: Scales
     comparisons: pl.DataFrame = field(default_factory=lambda: empty(COMPARISONS))
@@ -55,7 +58,7 @@ class Scored:
 
 def score(
     run: Run,
-    answered: pl.DataFrame,
+    answered: pl.LazyFrame,
     prompts: pl.DataFrame,
     *,
     stage: str,
@@ -68,18 +71,25 @@ def score(
     responses. Raise DataError if a judge rated no response at all.
     """
     carried = CARRIED if any(reads_carried(scorer) for scorer in run.scorers) else ()
-    rows = (
-        answered.sort("prompt_id", "response_idx")
+    asked = prompts.lazy().select("prompt_id", "prompt", *carried)
+    # The job takes its rows from memory, so that this is the only copy of the texts there.
+    rows = pl.concat(
+        in_memory(part.of(answered).select("prompt_id", "response_idx", "response"))
+        .sort("prompt_id", "response_idx")
         .group_by("prompt_id", maintain_order=True)
         .agg("response_idx", responses=pl.col("response"))
-        .join(prompts.select("prompt_id", "prompt", *carried), on="prompt_id", maintain_order="left")
+        .lazy()
+        .join(part.of(asked), on="prompt_id", maintain_order="left")
         .select("prompt_id", "prompt", "response_idx", "responses", *carried)
+        .collect()
+        for part in ranges_for(height_of(answered))
     )
     for scorer in run.scorers:
-        if isinstance(scorer.block, Consensus):
-            return _by_consensus(run, scorer, scorer.block, answered, rows, stage=stage, iteration=iteration)
-        if isinstance(scorer.block, Tournament):
-            return _by_tournament(run, scorer, scorer.block, answered, rows, stage=stage, iteration=iteration)
+        block = scorer.block
+        if isinstance(block, Consensus):
+            return _by_consensus(run, scorer, block, in_memory(answered), rows, stage=stage, iteration=iteration)
+        if isinstance(block, Tournament):
+            return _by_tournament(run, scorer, block, in_memory(answered), rows, stage=stage, iteration=iteration)
     found = pl.concat(
         [
             scored_by(run, scorer, rows, stage=stage, name=f"reward-{stage}-{number}", iteration=iteration)
@@ -92,10 +102,14 @@ def score(
         raw = found.group_by("prompt_id", "response_idx").agg(raw=pl.col("raw").drop_nulls().first())
         found = averaged(found, scales).join(raw, on=["prompt_id", "response_idx"], how="left")
     name = reward_model(run.scorers)
-    scores = found.with_columns(reward_model=pl.lit(name))
-    return Scored(
-        rewarded(answered, scores, reward_model=name), unscored(answered, scores, iteration=iteration), scales
-    )
+    scores = found.with_columns(reward_model=pl.lit(name)).lazy()
+    folder = run.store.work_folder(iteration)
+    scored, failed = Spool(folder, f"{stage}-scored", RESPONSES), Spool(folder, f"{stage}-unscored", REJECTS)
+    for part in ranges_for(height_of(answered)):
+        given, own = in_memory(part.of(answered)), in_memory(part.of(scores))
+        scored.add(rewarded(given, own, reward_model=name))
+        failed.add(unscored(given, own, iteration=iteration))
+    return Scored(scored.table(), failed.table(), scales)
 
 
 def reads_carried(scorer: Scorer) -> bool:
@@ -161,8 +175,8 @@ def _by_consensus(
     found = in_parts(lambda part: consensus_rewards(part, vote), voters, prompts=rows.height)
     scores = found.with_columns(raw=pl.lit(None, pl.String))
     return Scored(
-        rewarded(voters, scores, reward_model=scorer.fingerprint),
-        unscored(voters, scores, iteration=iteration),
+        rewarded(voters, scores, reward_model=scorer.fingerprint).lazy(),
+        unscored(voters, scores, iteration=iteration).lazy(),
         {},
         notes=tuple(notes),
     )
@@ -208,8 +222,8 @@ def _by_tournament(
     comparisons = pl.concat(verdicts).sort(ORDER["comparisons"])
     scores = tournament_rewards(answered, comparisons).with_columns(raw=pl.lit(None, pl.String))
     return Scored(
-        rewarded(answered, scores, reward_model=scorer.fingerprint),
-        unscored(answered, scores, iteration=iteration),
+        rewarded(answered, scores, reward_model=scorer.fingerprint).lazy(),
+        unscored(answered, scores, iteration=iteration).lazy(),
         {},
         comparisons,
         tuple(run.note(note) for note in told(comparisons, stage)),

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import polars as pl
 
 from eva_data.config import Config, Consensus
 from eva_data.dataset.manifest import LengthRecord, PairSides
+from eva_data.dataset.ordered import Table, height_of, in_memory
+from eva_data.dataset.spool import Spool
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
-from eva_data.method.estimate import informativeness
+from eva_data.method.estimate import informativeness, refuse_unequal
 from eva_data.method.mix import Mixed, mix, surviving
+from eva_data.method.outcome import Outcome, outcome_of
 from eva_data.method.sample import Sampled, sample
 from eva_data.method.signals.band import band_of, notes_on
-from eva_data.method.signals.lengths import LengthFit, PairLengths, length_adjusted
+from eva_data.method.signals.lengths import LengthFit, PairLengths, counted_gaps, length_adjusted
 from eva_data.method.signals.own_metric import own_metric
 from eva_data.method.signals.votes import banded, vote_of, with_votes
-from eva_data.method.solved import bar_of, graded
+from eva_data.method.solved import Bar, bar_of, graded
 from eva_data.method.topics.assign import TopicModel, fit_topics
 from eva_data.method.verdicts import bad_prompts
+from eva_data.tables.flow import Flow, together
 from eva_data.tables.metrics import column_of
+from eva_data.tables.ranges import IdRange, ranges_for
 from eva_data.tables.reasons import MAX_DEPTH
 from eva_data.tables.rules import RULES
+from eva_data.tables.schemas import INFORMATIVENESS, PREFERENCES, REJECTS
 
 
 def good_prompts(store: Store, iteration: int) -> tuple[pl.DataFrame, int]:
@@ -44,7 +52,7 @@ def estimate_and_sample(
     config: Config,
     iteration: int,
     before: pl.DataFrame,
-    counted: pl.DataFrame,
+    counted: Table,
     responses: int,
     first_best: pl.Series,
     *,
@@ -59,21 +67,15 @@ def estimate_and_sample(
     `first_best` are the best rewards of iteration 1, as `best_rewards` gives them. `topics` are TOPICS of X_{t-1}; they
     are needed with `sample.by_topic`.
     """
-    given, counted = counted["reward"], length_adjusted(counted.lazy(), lengths, seed=config.seed).collect()
-    informative = informativeness(
-        counted.lazy(),
-        prompt_ids=before.lazy().select("prompt_id"),
-        stage="estimate",
-        iteration=iteration,
-        n=responses,
-        seed=config.seed,
-        count_truncated=config.estimate.count_truncated,
-        unequal=config.estimate.unequal,
-        own=own_metric(config.estimate.metric),
-        bar=bar_of(config, given, first_best, responses=responses),
-        rules=rules,
-    ).collect()
-    informative = with_votes(informative, counted, vote_of(config))
+    answers, ids = counted.lazy(), before.lazy().select("prompt_id")
+    given = in_memory(answers.select("reward")).to_series()
+    bar = bar_of(config, given, first_best, responses=responses)
+    if config.estimate.unequal == "refuse":
+        refuse_unequal(answers, ids, count_truncated=config.estimate.count_truncated)
+    informative = pl.concat(
+        _estimated(config, iteration, part.of(answers), part.of(ids), responses, lengths=lengths, bar=bar, rules=rules)
+        for part in ranges_for(max(before.height, given.len()))
+    )
     if (deepest := config.evolve.max_depth) is not None:
         deep = before.filter(pl.col("depth") >= deepest)["prompt_id"]
         reason = pl.when(pl.col("prompt_id").is_in(deep.implode())).then(pl.lit(MAX_DEPTH))
@@ -103,6 +105,110 @@ def estimate_and_sample(
     if bounds is not None and band is not None:
         said = notes_on(bounds, band, responses)
     return replace(sampled, notes=(*sampled.notes, *said))
+
+
+def _estimated(
+    config: Config,
+    iteration: int,
+    answers: pl.LazyFrame,
+    prompt_ids: pl.LazyFrame,
+    responses: int,
+    *,
+    lengths: LengthFit | None,
+    bar: Bar | None,
+    rules: int,
+) -> pl.DataFrame:
+    """INFORMATIVENESS of a range of prompts."""
+    # Texts count by their lengths alone.
+    counted = length_adjusted(answers, lengths, seed=config.seed).drop("response").collect(engine="streaming")
+    informative = informativeness(
+        counted.lazy(),
+        prompt_ids=prompt_ids,
+        stage="estimate",
+        iteration=iteration,
+        n=responses,
+        seed=config.seed,
+        count_truncated=config.estimate.count_truncated,
+        unequal=config.estimate.unequal,
+        own=own_metric(config.estimate.metric),
+        bar=bar,
+        rules=rules,
+    ).collect()
+    return with_votes(informative, counted, vote_of(config))
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The tables that follow from the prompts of X_t and their scored responses, in files if they are large."""
+
+    informativeness: pl.LazyFrame
+    """INFORMATIVENESS rows of the respond stage."""
+    preferences: pl.LazyFrame
+    rejects: pl.LazyFrame
+    """REJECTS of the pair stage."""
+    flow: Flow
+    lengths: tuple[PairLengths, PairLengths] | None
+    """Which responses of the pairs are longer, by the given rewards and by the adjusted ones; None if nothing was
+    adjusted."""
+
+
+def outcome_parts(
+    config: Config,
+    iteration: int,
+    prompts: pl.LazyFrame,
+    responses: pl.LazyFrame,
+    *,
+    n: int | None,
+    on_policy: bool,
+    lengths: LengthFit | None = None,
+    contrast: pl.LazyFrame | None = None,
+    bar: Bar | None = None,
+    band: tuple[float, float] | None = None,
+    rules: int = RULES,
+) -> Iterator[tuple[IdRange, Outcome]]:
+    """What `outcome_of` gives, range by range of the prompts' ids, so that memory is bounded."""
+    counts = responses.select(pl.len(), each=pl.col("response_idx").n_unique()).collect(engine="streaming").row(0)
+    if config.estimate.unequal == "refuse":
+        refuse_unequal(responses, prompts.select("prompt_id"), count_truncated=config.estimate.count_truncated)
+    for part in ranges_for(max(counts[0], height_of(prompts))):
+        yield (
+            part,
+            outcome_of(
+                config,
+                iteration,
+                in_memory(part.of(prompts)),
+                in_memory(part.of(responses)),
+                n=counts[1] if n is None else n,
+                on_policy=on_policy,
+                lengths=lengths,
+                contrast=None if contrast is None else in_memory(part.of(contrast)),
+                bar=bar,
+                band=band,
+                rules=rules,
+            ),
+        )
+
+
+def outcomes_of(parts: Iterable[tuple[IdRange, Outcome]], folder: Path | None) -> Outcomes:
+    """All parts together. The tables lie in `folder` if they are large, or in memory if it is None."""
+    informative, pairs = Spool(folder, "informativeness", INFORMATIVENESS), Spool(folder, "preferences", PREFERENCES)
+    unpaired, flows = Spool(folder, "unpaired", REJECTS), []
+    gaps: list[tuple[pl.DataFrame, pl.DataFrame]] = []
+    for _, found in parts:
+        informative.add(found.informativeness)
+        pairs.add(found.preferences)
+        unpaired.add(found.rejects)
+        flows.append(found.flow)
+        gaps += [found.gaps] if found.gaps is not None else []
+    return Outcomes(informative.table(), pairs.table(), unpaired.table(), together(flows), counted_sides(gaps))
+
+
+def counted_sides(gaps: Sequence[tuple[pl.DataFrame, pl.DataFrame]]) -> tuple[PairLengths, PairLengths] | None:
+    """Which responses of the pairs of all parts are longer; None if nothing was adjusted."""
+    if not gaps:
+        return None
+    before, after = (counted_gaps(pl.concat(each)) for each in zip(*gaps, strict=True))
+    return before, after
 
 
 def lengths_record(fit: LengthFit, pairs: tuple[PairLengths, PairLengths] | None = None) -> LengthRecord:
@@ -187,7 +293,7 @@ def to_mix(before: pl.DataFrame, evolutions: pl.DataFrame, seeds: pl.DataFrame |
     return pl.concat([pool.select("prompt_id", "prompt") for pool in pools]).unique("prompt_id").sort("prompt_id")
 
 
-def answers_to(prompts: pl.DataFrame, store: Store, iteration: int) -> pl.DataFrame:
+def answers_to(prompts: pl.DataFrame, store: Store, iteration: int) -> pl.LazyFrame:
     """RESPONSES to these prompts in an iteration's respond stage."""
     answers = store.scan("responses", iteration).filter(pl.col("stage") == "respond")
-    return answers.join(prompts.lazy().select("prompt_id"), on="prompt_id", how="semi", maintain_order="left").collect()
+    return answers.join(prompts.lazy().select("prompt_id"), on="prompt_id", how="semi", maintain_order="left")

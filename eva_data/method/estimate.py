@@ -103,6 +103,11 @@ def _counts(rows: pl.LazyFrame) -> pl.LazyFrame:
     return per_prompt.group_by("n").agg(pl.len().alias("prompts"))
 
 
+def refuse_unequal(responses: pl.LazyFrame, prompt_ids: pl.LazyFrame, *, count_truncated: bool) -> None:
+    """Raise the DataError of `informativeness` for a table that is then made range by range."""
+    _require_equal(_rows(responses, prompt_ids, count_truncated))
+
+
 def _require_equal(rows: pl.LazyFrame) -> None:
     counts = _counts(rows).sort("n").collect(engine="streaming")
     if counts.height > 1:

@@ -10,7 +10,7 @@ from eva_data.config import Config
 from eva_data.method.estimate import informativeness
 from eva_data.method.pair import Paired, pair
 from eva_data.method.signals.band import Band
-from eva_data.method.signals.lengths import LengthFit, PairLengths, length_adjusted, length_fit, pair_lengths
+from eva_data.method.signals.lengths import LengthFit, length_adjusted, length_fit, pair_gaps
 from eva_data.method.signals.own_metric import own_metric
 from eva_data.method.signals.votes import vote_of, with_votes
 from eva_data.method.solved import Bar, bar_of
@@ -28,12 +28,12 @@ class Outcome:
     rejects: pl.DataFrame
     """REJECTS of the pair stage."""
     flow: Flow
-    lengths: tuple[PairLengths, PairLengths] | None = None
-    """Which responses of the pairs are longer, by the given rewards and by the adjusted ones; None if nothing was
+    gaps: tuple[pl.DataFrame, pl.DataFrame] | None = None
+    """What `pair_gaps` gives for the pairs by the given rewards and for those by the adjusted ones; None if nothing was
     adjusted."""
 
 
-def lengths_of(config: Config, responses: pl.DataFrame) -> LengthFit | None:
+def lengths_of(config: Config, responses: pl.DataFrame | pl.LazyFrame) -> LengthFit | None:
     """The regression by which the rewards of RESPONSES of one stage are adjusted; None if they are used as given."""
     return length_fit(responses, seed=config.seed) if config.estimate.adjust_length else None
 
@@ -84,7 +84,7 @@ def outcome_of(
     compared = None
     if lengths is not None:
         before = _paired(config, iteration, prompts, given, informative, on_policy, contrast, rules)
-        compared = pair_lengths(before.preferences, given), pair_lengths(paired.preferences, given)
+        compared = pair_gaps(before.preferences, given), pair_gaps(paired.preferences, given)
     flow = Flow("pair", "prompts", prompts.height, paired.preferences["prompt_id"].n_unique(), paired.rejects.height)
     return Outcome(informative, paired.preferences, paired.rejects, flow, compared)
 

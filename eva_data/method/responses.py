@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import polars as pl
@@ -44,6 +45,15 @@ def completions_frame(results: Iterable[tuple[Row, list[dict[str, Any]]]]) -> pl
         ),
         COMPLETIONS,
     )
+
+
+def completion_parts(
+    results: Iterable[tuple[Row, list[dict[str, Any]]]], *, at_once: int = 2_000
+) -> Iterator[pl.DataFrame]:
+    """COMPLETIONS of `at_once` rows of a job at a time, in order. The completions of a prompt stay together."""
+    left = iter(results)
+    while part := list(islice(left, at_once)):
+        yield completions_frame(part)
 
 
 def responses(completions: pl.DataFrame, *, stage: str, iteration: int, solver: str) -> pl.DataFrame:

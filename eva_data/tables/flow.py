@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -31,3 +32,15 @@ class Flow:
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def together(flows: Sequence[Flow]) -> Flow:
+    """The flow of a stage that was worked on in several parts."""
+    return Flow(
+        flows[0].stage,
+        flows[0].unit,
+        rows_in=sum(flow.rows_in for flow in flows),
+        rows_out=sum(flow.rows_out for flow in flows),
+        rejected=sum(flow.rejected for flow in flows),
+        set_aside=sum(flow.set_aside for flow in flows),
+    )

@@ -7,10 +7,18 @@ order a range is one run of rows, and a scan skips the row groups outside it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 
 _HEX_DIGITS = 8
+
+PIECE_ROWS = 20_000
+"""Rows of a parquet file that are read together, at least. A row group is read as a whole."""
+
+ROWS_AT_ONCE = 120_000
+"""Rows with texts that are worked on together: 20,000 prompts with six responses."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,12 @@ class IdRange:
             table = table.filter(pl.col(column) < self.end)
         return table
 
+    def with_nulls(self, table: pl.LazyFrame, column: str = "prompt_id") -> pl.LazyFrame:
+        """The same, where the last range holds the rows without an id too."""
+        if self.end is not None:
+            return self.of(table, column)
+        return table if self.first is None else table.filter(pl.col(column).is_null() | (pl.col(column) >= self.first))
+
 
 def id_ranges(parts: int) -> list[IdRange]:
     """`parts` ranges in ascending order. Every string lies in exactly one; hexadecimal ids are spread evenly.
@@ -38,3 +52,24 @@ def id_ranges(parts: int) -> list[IdRange]:
     """
     bounds = [f"{part * 16**_HEX_DIGITS // parts:0{_HEX_DIGITS}x}" for part in range(1, parts)]
     return [IdRange(first, end) for first, end in zip([None, *bounds], [*bounds, None], strict=True)]
+
+
+def ranges_for(rows: int, at_once: int = ROWS_AT_ONCE) -> list[IdRange]:
+    """As many ranges as are needed so that about `at_once` of `rows` rows lie in each; one for an empty table."""
+    return id_ranges(max(1, -(-rows // at_once)))
+
+
+def pieces_of(file: Path) -> tuple[tuple[int, int], ...]:
+    """First row and number of rows of the pieces of a parquet file, each of whole row groups, of PIECE_ROWS or more.
+
+    A scan of a whole file reads ahead without bound if what is done with the rows takes longer; of a slice it does not.
+    """
+    metadata = pq.read_metadata(file)
+    pieces: list[tuple[int, int]] = []
+    first = rows = 0
+    for number in range(metadata.num_row_groups):
+        rows += metadata.row_group(number).num_rows
+        if rows >= PIECE_ROWS or number == metadata.num_row_groups - 1:
+            pieces.append((first, rows))
+            first, rows = first + rows, 0
+    return tuple(pieces)

@@ -113,7 +113,7 @@ def test_a_table_of_responses_becomes_iteration_1(tmp_path: Path) -> None:
     ]
     pl.DataFrame(rows, schema=["prompt", "answer", "score", "by"], orient="row").write_parquet(path)
     table = TableModel(backend="table", path=path, response="answer", reward="score", model="by")
-    prompts, responses, rejects, flow = read_table(table, seed=1)
+    prompts, responses, rejects, flow = read_table(table)
     for frame, schema in ((prompts, PROMPTS), (responses, RESPONSES), (rejects, REJECTS)):
         check(frame, schema, "x")
     assert responses.select("response_idx", "response", "reward", "solver").rows() == [
@@ -133,4 +133,4 @@ def test_a_reward_that_is_no_number_is_said(tmp_path: Path) -> None:
     path = tmp_path / "responses.csv"
     path.write_text("prompt,response,reward\na,b,high\n")
     with pytest.raises(DataError, match=r"`solver.reward` is `reward`, of which not one value in .* is a number"):
-        read_table(TableModel(backend="table", path=path), seed=1)
+        read_table(TableModel(backend="table", path=path))

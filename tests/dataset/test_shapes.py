@@ -38,7 +38,7 @@ Scored = tuple[list[tuple[str, str, float, str]], list[tuple[str, str | None]], 
 def scored(path: Path, **keys: Any) -> Scored:
     """(prompt, response, reward, solver) of each response, (reason, text) of each reject, and the notes."""
     notes: list[str] = []
-    prompts, responses, rejects, flow = read_table(TableModel(backend="table", path=path, **keys), 1, notes.append)
+    prompts, responses, rejects, flow = read_table(TableModel(backend="table", path=path, **keys), notes.append)
     asked = prompts.select("prompt_id", said=pl.col("prompt").list.last().struct.field("content"))
     rows = responses.join(asked, on="prompt_id").select("said", "response", "reward", "solver").sort(pl.all())
     assert flow.rows_in == responses.height + rejects.height

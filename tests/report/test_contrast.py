@@ -39,7 +39,7 @@ def test_a_build_warns_if_the_contrast_is_gone_or_certainly_smaller() -> None:
         )
         assert own is not None
         past = None if earlier is None else pl.concat([earlier, zero]).lazy()
-        return list(contrast_notes(2, own, zero, past))
+        return list(contrast_notes(2, own.lazy(), zero.lazy(), past))
 
     ahead = (
         "the solver's responses have on average 2 more reward than those of `contrast` (95 % interval: 1.75 to 2.25)"
@@ -53,4 +53,5 @@ def test_a_build_warns_if_the_contrast_is_gone_or_certainly_smaller() -> None:
     assert notes([-1.0, 0.0, 1.0], [4.9, 5.0, 5.1])[1:] == [
         "`contrast` is not certainly weaker than the solver in iteration 2: name a weaker model"
     ]
-    assert list(contrast_notes(1, _responses("respond", [[1.0]]), _responses("contrast", []), None)) == []
+    alone, nothing = _responses("respond", [[1.0]]).lazy(), _responses("contrast", []).lazy()
+    assert list(contrast_notes(1, alone, nothing, None)) == []

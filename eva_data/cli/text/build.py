@@ -25,7 +25,7 @@ from eva_data.iteration.stale import changes
 from eva_data.iteration.thetas import refuse_damaged
 from eva_data.ledger import Ledger
 from eva_data.report.figures import duration
-from eva_data.report.lineage import lineage, relatives
+from eva_data.report.lineage import lineage, most_informative, relatives
 from eva_data.report.measures.consensus import interval, precision_of, span
 from eva_data.report.sections.funnel import WORDS
 from eva_data.tables.reasons import PAGE, explained
@@ -245,19 +245,14 @@ def print_lineages(store: Store, iteration: int, rows: int, *, full: bool = Fals
     """
     console = Terminal()
     store.manifest(iteration)
-    pairs = (
-        store.scan("preferences", iteration)
-        .sort("a_min", "prompt_id", "pair_id", descending=[True, False, False])
-        .collect()
-    )
-    if pairs.is_empty():
+    chosen, count = most_informative(store, iteration, rows)
+    if not count:
         console.print(f"Iteration {iteration} has no pairs; see its `rejects` for the reasons.")
-    evolved = pairs.filter(pl.col("mix_role") == "evolved")
-    chosen = (evolved if evolved.height else pairs).head(rows)
     known = relatives(store, iteration, chosen["root_id"])
-    responses = store.scan("responses", iteration).filter(pl.col("stage") != "estimate").collect()
+    shown = (pl.col("stage") != "estimate") & pl.col("prompt_id").is_in(chosen["prompt_id"].implode())
+    responses = store.scan("responses", iteration).filter(shown).collect(engine="streaming")
     console.print(
-        f"Iteration {iteration}: {chosen.height} of {pairs.height} pairs, the most informative first. "
+        f"Iteration {iteration}: {chosen.height} of {count} pairs, the most informative first. "
         "a_min is the highest reward of a prompt's responses less the lowest.",
         highlight=False,
         soft_wrap=True,

@@ -15,7 +15,7 @@ from eva_data.evaluation.figures import all_figures
 from eva_data.iteration.run import Run
 from eva_data.iteration.stale import changes
 from eva_data.ledger import Ledger
-from eva_data.report.lineage import lineage, relatives
+from eva_data.report.lineage import lineage, most_informative, relatives
 from eva_data.report.measures.consensus import precision_of
 
 
@@ -104,13 +104,7 @@ def consensus_values(store: Store, iteration: int) -> dict[str, Any] | None:
 def lineage_values(store: Store, iteration: int, rows: int) -> list[dict[str, Any]]:
     """The most informative pairs of an iteration with their ancestors and responses."""
     store.manifest(iteration)
-    pairs = (
-        store.scan("preferences", iteration)
-        .sort("a_min", "prompt_id", "pair_id", descending=[True, False, False])
-        .collect()
-    )
-    evolved = pairs.filter(pl.col("mix_role") == "evolved")
-    chosen = (evolved if evolved.height else pairs).head(rows)
+    chosen, _ = most_informative(store, iteration, rows)
     known = relatives(store, iteration, chosen["root_id"])
     answers = store.scan("responses", iteration).filter(pl.col("stage") != "estimate")
     wanted = answers.filter(pl.col("prompt_id").is_in(chosen["prompt_id"].implode()))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-import polars as pl
-
 from eva_data.config import Config
 from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.ordered import Table
 from eva_data.iteration.stages import lengths_record
 from eva_data.method.outcome import lengths_of
 from eva_data.method.signals.lengths import PairLengths
@@ -21,7 +20,7 @@ def lengths_again(
     manifest: Manifest,
     config: Config,
     stage: Literal["estimate", "respond"],
-    responses: pl.DataFrame,
+    responses: Table,
     pairs: tuple[PairLengths, PairLengths] | None = None,
 ) -> list[str]:
     """The differences between what the manifest records of a stage's adjustment and what follows from `responses`.

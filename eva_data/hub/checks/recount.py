@@ -12,12 +12,14 @@ from eva_data.config import TableModel
 from eva_data.dataset.compose import counts_of, summary_of, tokens_of
 from eva_data.dataset.inputs import hash_of_prompts
 from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.ordered import Table, height_of, id_of, in_memory
 from eva_data.dataset.staleness import config_of, what_counts
 from eva_data.secrets import SHOWN
 from eva_data.tables.ids import prompt_id
+from eva_data.tables.ranges import ranges_for
 from eva_data.tables.reasons import RESPONSE_FAILED
 
-Tables = Mapping[str, pl.DataFrame]
+Tables = Mapping[str, Table]
 
 
 def recount(manifest: Manifest, tables: Tables) -> list[str]:
@@ -40,7 +42,7 @@ def recount(manifest: Manifest, tables: Tables) -> list[str]:
         begun = hash_of_prompts(tables["prompts"])
         found += _differing("inputs.prompts", manifest.inputs["prompts"], begun)
     if manifest.evolving is not None:
-        eliminated = tables["evolutions"].filter(pl.col("status") == "eliminated").height
+        eliminated = height_of(tables["evolutions"].lazy().filter(pl.col("status") == "eliminated"))
         found += _differing("evolving.eliminated", sum(manifest.evolving.eliminated.values()), eliminated)
     return [*found, *_models(manifest, tables)]
 
@@ -56,63 +58,75 @@ def recount_flow(manifest: Manifest, tables: Tables) -> list[str]:
 
 def _flow(stage: str, tables: Tables) -> dict[str, int]:
     """The numbers of a stage's flow that the tables show."""
-    responses, rejects = tables["responses"], tables["rejects"]
-    evolutions, informative = tables["evolutions"], tables["informativeness"]
-    preferences = tables["preferences"]
+    responses, rejects = tables["responses"].lazy(), tables["rejects"].lazy()
+    evolutions, informative = tables["evolutions"].lazy(), tables["informativeness"].lazy()
+    preferences, prompts = tables["preferences"].lazy(), tables["prompts"].lazy()
+
+    def number(table: pl.LazyFrame, value: pl.Expr) -> int:
+        return int(table.select(value).collect(engine="streaming").item())
 
     def rejected(*stages: str) -> int:
         failed = pl.col("reason").str.starts_with(RESPONSE_FAILED).fill_null(False)
-        return rejects.filter(pl.col("stage").is_in(stages) & ~failed).height
+        return height_of(rejects.filter(pl.col("stage").is_in(stages) & ~failed))
 
-    def asked(stage: str) -> pl.DataFrame:
+    def asked(stage: str) -> pl.LazyFrame:
         return responses.filter((pl.col("stage") == stage) & ~pl.col("reused"))
 
+    of_prompts, rewards = pl.col("prompt_id").n_unique(), pl.col("reward").count()
     if stage in ("respond", "estimate", "contrast"):
-        return {"rows_out": asked(stage)["prompt_id"].n_unique(), "rejected": rejected(stage)}
+        return {"rows_out": number(asked(stage), of_prompts), "rejected": rejected(stage)}
     if stage.startswith("reward"):
-        rewards = (asked(stage[8:-1]) if stage.endswith(")") else responses)["reward"]
-        return {"rows_in": rewards.len(), "rows_out": rewards.count()}
+        scored = asked(stage[8:-1]) if stage.endswith(")") else responses
+        return {"rows_in": height_of(scored), "rows_out": number(scored, rewards)}
     if stage == "seeds":
-        seeds = tables["prompts"].filter(pl.col("origin") == "seed").height
-        return {"rows_out": seeds, "rejected": rejected("seeds")}
+        return {"rows_out": height_of(prompts.filter(pl.col("origin") == "seed")), "rejected": rejected("seeds")}
     if stage == "table":
-        return {"rows_out": asked("respond").height, "rejected": rejected("seeds", "reward")}
+        return {"rows_out": height_of(asked("respond")), "rejected": rejected("seeds", "reward")}
     if stage == "sample":
-        drawn = informative.filter(pl.col("stage") == "estimate")["selected"]
-        return {"rows_in": drawn.len(), "rows_out": int(drawn.sum())}
+        drawn = informative.filter(pl.col("stage") == "estimate")
+        return {"rows_in": height_of(drawn), "rows_out": number(drawn, pl.col("selected").sum())}
     if stage == "evolve":
         names = {"rows_out": "mixed", "rejected": "eliminated", "set_aside": "unused"}
-        by_status = {key: evolutions.filter(pl.col("status") == name).height for key, name in names.items()}
-        return {"rows_in": evolutions.height} | by_status
+        by_status = {key: height_of(evolutions.filter(pl.col("status") == name)) for key, name in names.items()}
+        return {"rows_in": height_of(evolutions)} | by_status
     if stage == "pair":
-        paired = preferences["prompt_id"].n_unique()
-        return {"rows_in": tables["prompts"].height, "rows_out": paired, "rejected": rejected("pair")}
+        return {
+            "rows_in": height_of(prompts),
+            "rows_out": number(preferences, of_prompts),
+            "rejected": rejected("pair"),
+        }
     if stage == "rewrite":
-        return {"rows_in": preferences.height, "rows_out": asked(stage).height, "rejected": rejected(stage)}
+        return {
+            "rows_in": height_of(preferences),
+            "rows_out": height_of(asked(stage)),
+            "rejected": rejected(stage),
+        }
     if stage == "pair (rewrite)":
-        return {"rows_in": asked("rewrite")["reward"].count(), "rows_out": int(preferences["rewritten"].sum())}
+        taken = number(preferences, pl.col("rewritten").sum())
+        return {"rows_in": number(asked("rewrite"), rewards), "rows_out": taken}
     return {}
 
 
 def _models(manifest: Manifest, tables: Tables) -> list[str]:
     """The columns of model names that differ from the manifest, one sentence each."""
     models, of_table = manifest.models, isinstance(config_of(manifest).solver, TableModel) and manifest.iteration == 1
-    here = pl.col("created_iteration") == manifest.iteration
+    responses, evolutions, prompts = (tables[name].lazy() for name in ("responses", "evolutions", "prompts"))
+    here, of_contrast = pl.col("created_iteration") == manifest.iteration, pl.col("stage") == "contrast"
     columns = {
-        "responses.reward_model": (tables["responses"]["reward_model"], models.reward),
-        "evolutions.creator": (tables["evolutions"]["creator"], models.creator),
-        "prompts.creator": (tables["prompts"].filter(here)["creator"], models.creator),
+        "responses.reward_model": (responses.select("reward_model"), models.reward),
+        "evolutions.creator": (evolutions.select("creator"), models.creator),
+        "prompts.creator": (prompts.filter(here).select("creator"), models.creator),
+        "responses.solver (contrast)": (responses.filter(of_contrast).select("solver"), models.contrast),
     }
-    of_contrast = pl.col("stage") == "contrast"
-    columns["responses.solver (contrast)"] = (tables["responses"].filter(of_contrast)["solver"], models.contrast)
     if not of_table:
-        solvers = tables["responses"].filter(~of_contrast)["solver"]
+        solver = pl.col("solver")
         # The solver of an online run changes with every step.
-        columns["responses.solver"] = (
-            solvers if manifest.online is None else solvers.str.replace(r"-\d+$", ""),
-            models.solver,
-        )
-    others = {name: values.drop_nulls().unique().sort().to_list() for name, (values, _) in columns.items()}
+        named = solver if manifest.online is None else solver.str.replace(r"-\d+$", "")
+        columns["responses.solver"] = (responses.filter(~of_contrast).select(named), models.solver)
+    others = {
+        name: values.drop_nulls().unique().collect(engine="streaming").to_series().sort().to_list()
+        for name, (values, _) in columns.items()
+    }
     return [
         f"{name}: it holds {', '.join(map(str, found[:3]))}, and the manifest names {columns[name][1]}"
         for name, found in others.items()
@@ -129,8 +143,12 @@ def misnamed_prompts(tables: Tables, unknown: list[str]) -> list[str]:
     masked = pl.col("prompt").list.eval(pl.element().struct.field("content").str.contains(SHOWN, literal=True))
     found, unclear = [], 0
     for name in ("prompts", "evolutions"):
-        rows = tables[name].filter(pl.col("prompt").is_not_null())
-        others = rows.filter(pl.col("prompt_id") != prompt_id(pl.col("prompt"))).select("prompt_id", masked.list.any())
+        wrongly = pl.col("prompt").is_not_null() & (pl.col("prompt_id") != prompt_id(pl.col("prompt")))
+        rows = tables[name].lazy()
+        others = pl.concat(
+            in_memory(part.with_nulls(rows, id_of(name)).filter(wrongly).select("prompt_id", masked.list.any()))
+            for part in ranges_for(height_of(rows))
+        )
         wrong = others.filter(~pl.col("prompt"))["prompt_id"]
         unclear += others.height - wrong.len()
         if wrong.len():

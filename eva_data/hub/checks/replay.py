@@ -15,6 +15,7 @@ import polars as pl
 from eva_data.config import Config, TableModel
 from eva_data.dataset.inputs import hash_of_prompts
 from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.ordered import Table, height_of, id_of, in_memory
 from eva_data.dataset.seeds import read_seeds
 from eva_data.dataset.staleness import config_of
 from eva_data.dataset.store import Store
@@ -28,14 +29,16 @@ from eva_data.iteration.stages import (
     anchors_of,
     answers_to,
     best_rewards,
+    counted_sides,
     estimate_and_sample,
     good_prompts,
     mix_prompts,
+    outcome_parts,
     recorded_fit,
     uses_topics,
 )
 from eva_data.iteration.stale import changes
-from eva_data.method.outcome import bar_online, outcome_of
+from eva_data.method.outcome import bar_online
 from eva_data.method.rewrite import with_rewritten
 from eva_data.method.sample import next_in_line
 from eva_data.method.verdicts import merge
@@ -44,8 +47,9 @@ from eva_data.review.answers import ANSWERS, as_reviews
 from eva_data.review.blind import SLOT_ORDERS
 from eva_data.review.spare import spare_pairs
 from eva_data.tables import metrics
+from eva_data.tables.ranges import IdRange, ranges_for
 from eva_data.tables.reasons import NOT_BEST, TOPIC_CAP
-from eva_data.tables.schemas import ORDER
+from eva_data.tables.schemas import ORDER, TABLES
 
 SHOWN_ROWS = 3
 """Number of rows that are named per table; the others are counted."""
@@ -56,7 +60,7 @@ UNSOLVED_ONLINE_SINCE = 3
 UNDRAWN_SINCE = 3
 """The rules by which nothing is estimated if nothing is drawn."""
 
-Tables = Mapping[str, pl.DataFrame]
+Tables = Mapping[str, Table]
 
 
 def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame | None = None) -> list[str]:
@@ -67,35 +71,42 @@ def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame
     iteration = manifest.iteration
     config = config_of(manifest)
     found = _replay_creator(store, manifest, config, tables, seeds) if iteration > 1 else []
-    answers = tables["responses"].filter(pl.col("stage") == "respond")
-    contrast = tables["responses"].filter(pl.col("stage") == "contrast")
+    prompts, responses = tables["prompts"].lazy(), tables["responses"].lazy()
+    answers = responses.filter(pl.col("stage") == "respond")
     solver = config.model_solver if iteration >= config.first_answered else config.solver
     assert solver is not None
     with_bar = manifest.online is not None and manifest.rules >= UNSOLVED_ONLINE_SINCE
-    paired = outcome_of(
+    parts = outcome_parts(
         config,
         iteration,
-        tables["prompts"],
+        prompts,
         answers,
         n=solver.responses,
         on_policy=not isinstance(solver, TableModel),
         lengths=recorded_fit(manifest.lengths.get("respond")),
-        contrast=contrast if manifest.models.contrast is not None else None,
-        bar=bar_online(config, tables["prompts"], answers) if with_bar else None,
+        contrast=responses.filter(pl.col("stage") == "contrast") if manifest.models.contrast is not None else None,
+        bar=bar_online(config, in_memory(prompts), in_memory(answers)) if with_bar else None,
         band=config.sample.band if manifest.online is not None else None,
         rules=manifest.rules,
     )
-    rewritten = tables["responses"].filter(pl.col("stage") == "rewrite")
-    pairs = with_rewritten(paired.preferences, rewritten, keep=config.pair.rewrite_keep, rules=manifest.rules)
-    informative = tables["informativeness"].filter(pl.col("stage") == "respond")
-    pair_rejects = tables["rejects"].filter(pl.col("stage") == "pair")
-    return [
-        *found,
-        *compare("informativeness", informative, paired.informativeness),
-        *compare("preferences", tables["preferences"], pairs),
-        *compare("rejects", pair_rejects, paired.rejects),
-        *lengths_again(manifest, config, "respond", answers, paired.lengths),
-    ]
+    rewritten = responses.filter(pl.col("stage") == "rewrite")
+    published = {
+        "informativeness": tables["informativeness"].lazy().filter(pl.col("stage") == "respond"),
+        "preferences": tables["preferences"].lazy(),
+        "rejects": tables["rejects"].lazy().filter(pl.col("stage") == "pair"),
+    }
+    compared = {name: Comparison(name, table) for name, table in published.items()}
+    gaps: list[tuple[pl.DataFrame, pl.DataFrame]] = []
+    for part, paired in parts:
+        pairs = with_rewritten(
+            paired.preferences, in_memory(part.of(rewritten)), keep=config.pair.rewrite_keep, rules=manifest.rules
+        )
+        compared["informativeness"].add(part, paired.informativeness)
+        compared["preferences"].add(part, pairs)
+        compared["rejects"].add(part, paired.rejects)
+        gaps += [paired.gaps] if paired.gaps is not None else []
+    found += [problem for each in compared.values() for problem in each.problems()]
+    return [*found, *lengths_again(manifest, config, "respond", answers, counted_sides(gaps))]
 
 
 def replay_review(store: Store, manifest: Manifest, built: Tables, tables: Tables) -> list[str]:
@@ -103,7 +114,7 @@ def replay_review(store: Store, manifest: Manifest, built: Tables, tables: Table
 
     `store` is read at the build.
     """
-    iteration, reviews, pairs = manifest.iteration, tables["reviews"], built["preferences"]
+    iteration, reviews, pairs = manifest.iteration, in_memory(tables["reviews"]), in_memory(built["preferences"])
     spare = spare_pairs(store, config_of(manifest), iteration)
     known = pl.concat([pairs, spare])
     order = (
@@ -112,7 +123,7 @@ def replay_review(store: Store, manifest: Manifest, built: Tables, tables: Table
         .otherwise(pl.lit(SLOT_ORDERS[1]))
     )
     shown = reviews.join(known.select("pair_id", "chosen_idx"), on="pair_id", how="left").with_columns(order=order)
-    merged = merge(pairs, spare, built["rejects"], reviews, iteration=iteration)
+    merged = merge(pairs, spare, in_memory(built["rejects"]), reviews, iteration=iteration)
     # Counts of votes do not say any more who agreed with whom.
     counted = reviews["votes"].null_count() < reviews.height
     metric = config_of(manifest).estimate.metric
@@ -132,7 +143,7 @@ def replay_repetitions(
 
     They are compared by the rules of the manifest. Where they are not at hand, `unknown` is told instead.
     """
-    evolutions = tables["evolutions"]
+    evolutions = in_memory(tables["evolutions"])
     if evolutions.is_empty():
         return []
     what = "which evolutions repeat a prompt or a benchmark"
@@ -191,13 +202,15 @@ def _replay_creator(
     previous = store.manifest(iteration).previous
     store = store.at(iteration - 1, previous.revision if previous else 0)
     before, _ = good_prompts(store, iteration - 1)
-    estimated = tables["informativeness"].filter(pl.col("stage") == "estimate")
+    evolutions = in_memory(tables["evolutions"])
+    estimated = in_memory(tables["informativeness"].lazy().filter(pl.col("stage") == "estimate"))
     if manifest.rules >= UNDRAWN_SINCE and not config.mix.draws:
         problems = compare("informativeness", estimated, estimated.clear())
         return [*problems, *_replay_mix(store, manifest, config, tables, before, estimated, seeds)]
-    counted = tables["responses"].filter(pl.col("stage") == "estimate")
     if config.estimate.source == "previous":
         counted = answers_to(before, store, iteration - 1)
+    else:
+        counted = tables["responses"].lazy().filter(pl.col("stage") == "estimate")
     assert config.model_solver is not None
     solver = config.model_solver
     sampled = estimate_and_sample(
@@ -208,11 +221,11 @@ def _replay_creator(
         solver.responses,
         best_rewards(store, 1),
         lengths=recorded_fit(manifest.lengths.get("estimate")),
-        topics=tables["topics"] if uses_topics(config) else None,
+        topics=in_memory(tables["topics"]) if uses_topics(config) else None,
         rules=manifest.rules,
     )
-    astray_turns = replay_turns(config, before, counted, tables)
-    evolved = tables["evolutions"]["chain_id"].n_unique()
+    astray_turns = replay_turns(config, before, counted, evolutions)
+    evolved = evolutions["chain_id"].n_unique()
     drawn = sampled.informativeness.collect()
     # If too few survived, the build went further down the draw: as far as there are chains.
     if evolved > sampled.selected:
@@ -220,12 +233,12 @@ def _replay_creator(
         drawn = drawn.with_columns(selected=pl.col("prompt_id").is_in(first.implode()))
     problems = [*compare("informativeness", estimated, drawn), *astray_turns]
     problems += lengths_again(manifest, config, "estimate", counted)
-    chains = tables["evolutions"].select("chain_id").unique()
+    chains = evolutions.select("chain_id").unique()
     astray = chains.join(drawn.filter("selected"), left_on="chain_id", right_on="prompt_id", how="anti")
     if astray.height:
         first_astray = astray.sort("chain_id")["chain_id"][0]
         problems.append(f"evolutions: {astray.height} chains start at prompts that were not drawn: {first_astray} ...")
-    lost = wrongly_judged(tables["evolutions"])
+    lost = wrongly_judged(evolutions)
     if lost.height:
         problems.append(
             f"evolutions: of {lost.height} candidates the scores do not say that they lost or went on as they did: "
@@ -246,9 +259,9 @@ def _replay_mix(
     iteration = manifest.iteration
     if mixed_from_seeds(config) and seeds is None:
         return _wrong_status(tables)
-    topics = tables["topics"] if uses_topics(config) else None
+    topics = in_memory(tables["topics"]) if uses_topics(config) else None
     anchors = anchors_of(config, store, iteration)
-    mixed = mix_prompts(config, iteration, before, tables["evolutions"], drawn, seeds, topics, anchors)
+    mixed = mix_prompts(config, iteration, before, in_memory(tables["evolutions"]), drawn, seeds, topics, anchors)
     evolving = manifest.evolving
     result = asdict(mixed.result)
     wrong = [name for name in result if evolving is not None and getattr(evolving, name) != result[name]]
@@ -261,8 +274,8 @@ def _replay_mix(
 
 def _wrong_status(tables: Tables) -> list[str]:
     """Evolutions whose status contradicts their reasons or X_t. This is for a mix that cannot be drawn again."""
-    evolutions, reason = tables["evolutions"], pl.col("reason")
-    taken = tables["prompts"].filter(pl.col("mix_role") == "evolved")["prompt_id"]
+    evolutions, reason = in_memory(tables["evolutions"]), pl.col("reason")
+    taken = in_memory(tables["prompts"].lazy().filter(pl.col("mix_role") == "evolved").select("prompt_id")).to_series()
     status = (
         pl.when(reason.is_not_null() & ~reason.is_in([NOT_BEST, TOPIC_CAP]))
         .then(pl.lit("eliminated"))
@@ -273,31 +286,63 @@ def _wrong_status(tables: Tables) -> list[str]:
     return compare("evolutions", evolutions, evolutions.with_columns(status=status))
 
 
-def compare(name: str, published: pl.DataFrame, computed: pl.DataFrame) -> list[str]:
+def compare(name: str, published: Table, computed: Table) -> list[str]:
     """One sentence if two tables differ: how many rows, which rows, and in which columns."""
-    order = list(ORDER[name])
-    # A metric that is newer than the tables is null in all of them.
-    unknown = [
-        metric
-        for metric in metrics.LATER
-        if metric in published.columns and published[metric].null_count() == published.height
-    ]
-    published, computed = published.drop(unknown), computed.drop(unknown)
-    published, computed = (table.sort(order, nulls_last=True) for table in (published, computed))
-    if published.equals(computed):
-        return []
-    if published.height != computed.height:
-        return [f"{name}: {published.height} rows are published, {computed.height} follow from the other tables"]
-    different = [
-        (column, (published[column].ne_missing(computed[column])).arg_true().to_list())
-        for column in published.columns
-        if not published[column].equals(computed[column])
-    ]
-    rows = sorted({row for _, places in different for row in places})
-    shown = ", ".join(_row_name(published, order, row) for row in rows[:SHOWN_ROWS])
-    more = f" and {len(rows) - SHOWN_ROWS} more" if len(rows) > SHOWN_ROWS else ""
-    columns = ", ".join(column for column, _ in different)
-    return [f"{name}: {len(rows)} rows are not what follows from the other tables, in {columns}: {shown}{more}"]
+    compared = Comparison(name, published.lazy())
+    for part in ranges_for(height_of(published)):
+        compared.add(part, in_memory(part.with_nulls(computed.lazy(), id_of(name))))
+    return compared.problems()
+
+
+class Comparison:
+    """A published table, and the same table computed again range by range of its ids."""
+
+    def __init__(self, name: str, published: pl.LazyFrame) -> None:
+        # A metric that is newer than the tables is null in all of them.
+        later = [metric for metric in metrics.LATER if metric in published.collect_schema()]
+        counts = published.select(pl.col(later).count()).collect(engine="streaming").row(0, named=True) if later else {}
+        self._unknown = [metric for metric in later if not counts[metric]]
+        self._name, self._published, self._order = name, published, list(ORDER[name])
+        self._heights, self._parted_alike = (0, 0), True
+        self._rows, self._columns = 0, set[str]()
+        self._shown: list[pl.DataFrame] = []
+
+    def add(self, part: IdRange, computed: pl.DataFrame) -> None:
+        """Compare the rows of a range of ids. The ranges cover all ids."""
+        published = in_memory(part.with_nulls(self._published, id_of(self._name)))
+        self._heights = self._heights[0] + published.height, self._heights[1] + computed.height
+        published, computed = (
+            table.drop(self._unknown).sort(self._order, nulls_last=True) for table in (published, computed)
+        )
+        if published.height != computed.height:
+            self._parted_alike = False
+            return
+        if published.equals(computed):
+            return
+        different = {
+            column: published[column].ne_missing(computed[column])
+            for column in published.columns
+            if not published[column].equals(computed[column])
+        }
+        wrong = published.filter(pl.DataFrame(different).select(pl.any_horizontal(pl.all())).to_series())
+        self._rows += wrong.height
+        self._columns |= different.keys()
+        self._shown.append(wrong.select(self._order).head(SHOWN_ROWS))
+
+    def problems(self) -> list[str]:
+        """One sentence if the tables differ: how many rows, which rows, and in which columns."""
+        name, (published, computed) = self._name, self._heights
+        if published != computed:
+            return [f"{name}: {published} rows are published, {computed} follow from the other tables"]
+        if not self._parted_alike:
+            return [f"{name}: rows of other ids are published than follow from the other tables"]
+        if not self._rows:
+            return []
+        rows = pl.concat(self._shown).sort(self._order, nulls_last=True)
+        shown = ", ".join(_row_name(rows, self._order, row) for row in range(min(SHOWN_ROWS, rows.height)))
+        more = f" and {self._rows - SHOWN_ROWS} more" if self._rows > SHOWN_ROWS else ""
+        columns = ", ".join(column for column in TABLES[name] if column in self._columns)
+        return [f"{name}: {self._rows} rows are not what follows from the other tables, in {columns}: {shown}{more}"]
 
 
 def _row_name(table: pl.DataFrame, order: list[str], row: int) -> str:

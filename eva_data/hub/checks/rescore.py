@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from eva_data.config import Consensus, LocalReward, Pairwise, RewardServer, Tournament
+from eva_data.dataset.ordered import in_memory
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.iteration.run import Run
@@ -41,12 +42,15 @@ def rescore(store: Store, iteration: int, count: int, run: Run) -> tuple[list[st
     answers = seen.scan("responses", iteration).filter(pl.col("stage") == "respond")
     scored = answers.filter(pl.col("reward").is_not_null())
     key = pl.concat_str("prompt_id", pl.lit("/"), pl.col("response_idx").cast(pl.String))
-    drawn = scored.sort(uniform_draw(key, seed=run.config.seed, stage="rescore", iteration=iteration)).head(count)
+    draw = uniform_draw(key, seed=run.config.seed, stage="rescore", iteration=iteration)
+    ids = ["prompt_id", "response_idx"]
+    first = in_memory(scored.select(ids).sort(draw).head(count)).lazy()
+    drawn = scored.join(first, on=ids, how="semi", maintain_order="left")
     if any(isinstance(scorer.block, Consensus | Tournament) for scorer in run.scorers):
         # A response without a reward may vote on others, or have met them.
-        drawn = answers.join(drawn.select("prompt_id").unique(), on="prompt_id", how="semi")
+        drawn = answers.join(first, on="prompt_id", how="semi")
     elif any(isinstance(scorer.block, Pairwise) for scorer in run.scorers):
-        drawn = scored.join(drawn.select("prompt_id").unique(), on="prompt_id", how="semi")
+        drawn = scored.join(first, on="prompt_id", how="semi")
     rows = drawn.collect()
     with tempfile.TemporaryDirectory() as folder:
         config = run.config.model_copy(update={"folder": Path(folder), "ledger": None})
@@ -54,7 +58,8 @@ def rescore(store: Store, iteration: int, count: int, run: Run) -> tuple[list[st
         with aside.servers:
             prompts = seen.scan("prompts", iteration).collect()
             scales = manifest.reward_scales
-            again = score(aside, rows, prompts, stage="respond", iteration=iteration, scales=scales).responses
+            scored_now = score(aside, rows.lazy(), prompts, stage="respond", iteration=iteration, scales=scales)
+            again = in_memory(scored_now.responses)
     both = rows.join(
         again.select("prompt_id", "response_idx", now="reward"), on=["prompt_id", "response_idx"], how="left"
     ).sort("prompt_id", "response_idx")

@@ -10,6 +10,7 @@ import polars as pl
 
 from eva_data.dataset.compose import TOPICS_BY
 from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.ordered import Table, in_memory
 from eva_data.dataset.staleness import config_of
 from eva_data.dataset.store import Store
 from eva_data.iteration.stages import to_mix, topic_model, uses_topics
@@ -18,14 +19,12 @@ OTHERWISE = 0.01
 """Share of prompts between two topics whose topic may come out otherwise, since another processor rounds otherwise."""
 
 
-def replay_topics(
-    store: Store, manifest: Manifest, tables: Mapping[str, pl.DataFrame], unknown: list[str]
-) -> list[str]:
+def replay_topics(store: Store, manifest: Manifest, tables: Mapping[str, Table], unknown: list[str]) -> list[str]:
     """Prompts whose published topic is not what follows from the prompts of iteration 1.
 
     Topics of seeds that the mix did not take are not checked. `unknown` is told what cannot be computed here.
     """
-    topics, iteration = tables["topics"], manifest.iteration
+    topics, iteration = in_memory(tables["topics"]), manifest.iteration
     if not uses_topics(config_of(manifest)) or iteration == 1:
         return [f"topics: {topics.height} rows, where no setting asks for topics"] if topics.height else []
     if find_spec("sklearn") is None:
@@ -33,9 +32,10 @@ def replay_topics(
         return []
     before = store.at(iteration - 1, manifest.previous.revision if manifest.previous else 0)
     earlier = before.scan("prompts", iteration - 1).collect()
-    again = topic_model(store).of(to_mix(earlier, tables["evolutions"], tables["prompts"]), iteration)
+    evolutions, prompts = in_memory(tables["evolutions"]), in_memory(tables["prompts"])
+    again = topic_model(store).of(to_mix(earlier, evolutions, prompts), iteration)
     both = again.join(topics, on="prompt_id", how="left", suffix="_published")
-    needed = both.join(tables["prompts"], on="prompt_id", how="semi")
+    needed = both.join(prompts, on="prompt_id", how="semi")
     missing = needed.filter(pl.col("iteration_published").is_null()).height
     if missing:
         return [f"topics: {missing} prompts of iteration {iteration} have no row"]

@@ -9,6 +9,7 @@ import polars as pl
 from eva_data.comparing.tournament import distinct, matches_of, points_of
 from eva_data.config import Tournament
 from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.ordered import Table, in_memory
 from eva_data.dataset.staleness import config_of
 from eva_data.method.signals.tournament import TOURNAMENT, tournament_rewards
 from eva_data.tables.ids import uniform_draw
@@ -24,13 +25,16 @@ _KEY = ("stage", "prompt_id", "response_idx")
 _SHOWN = 3
 
 
-def replay_tournament(manifest: Manifest, tables: Mapping[str, pl.DataFrame]) -> list[str]:
+def replay_tournament(manifest: Manifest, tables: Mapping[str, Table]) -> list[str]:
     """The differences between the tables and what follows from the verdicts, one sentence each.
 
     A copied response has the verdicts of the stage that it was copied from.
     """
-    block, comparisons = config_of(manifest).reward, tables["comparisons"]
-    scored = tables["responses"].filter(pl.col("reward_model").str.starts_with(TOURNAMENT))
+    block, comparisons = config_of(manifest).reward, in_memory(tables["comparisons"])
+    by_tournament = pl.col("reward_model").str.starts_with(TOURNAMENT)
+    if not isinstance(block, Tournament):
+        by_tournament = pl.lit(False)
+    scored = in_memory(tables["responses"].lazy().filter(by_tournament))
     if not isinstance(block, Tournament) or scored.is_empty():
         return [f"comparisons: {comparisons.height} rows, where no reward compares"] if comparisons.height else []
     found = _astray(block, scored, comparisons, manifest.iteration)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import polars as pl
 
 from eva_data.config import Config
+from eva_data.dataset.ordered import Table, in_memory
 from eva_data.method.responses import best_replies
 
 
-def replay_turns(
-    config: Config, before: pl.DataFrame, counted: pl.DataFrame, tables: Mapping[str, pl.DataFrame]
-) -> list[str]:
+def replay_turns(config: Config, before: pl.DataFrame, counted: Table, evolutions: pl.DataFrame) -> list[str]:
     """One sentence if evolutions of `self_talk` hold other turns than their parent and its best answer.
 
     `before` are PROMPTS of X_{t-1}, and `counted` are the RESPONSES to them by which prompts were drawn.
@@ -20,9 +17,9 @@ def replay_turns(
     if not config.evolve.adds_turn:
         return []
     own = [strategy.name for strategy in config.evolve.strategies]
-    added = tables["evolutions"].filter(pl.col("prompt").is_not_null() & ~pl.col("mutation").is_in(own))
+    added = evolutions.filter(pl.col("prompt").is_not_null() & ~pl.col("mutation").is_in(own))
     parents = before.select(parent_id="prompt_id", parent="prompt").join(
-        best_replies(counted).rename({"prompt_id": "parent_id"}), on="parent_id", how="left"
+        best_replies(in_memory(counted)).rename({"prompt_id": "parent_id"}), on="parent_id", how="left"
     )
     turns = pl.col("prompt").list
     given = turns.get(-2, null_on_oob=True).struct

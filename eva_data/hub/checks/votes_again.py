@@ -8,6 +8,7 @@ import polars as pl
 
 from eva_data.config import Consensus
 from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.ordered import Table, in_memory
 from eva_data.dataset.staleness import config_of
 from eva_data.method.signals.votes import CONSENSUS, consensus_rewards, vote_of
 from eva_data.rewards.backends.consensus import name_of
@@ -21,7 +22,7 @@ _KEY = ("stage", "prompt_id", "response_idx")
 _SHOWN = 3
 
 
-def replay_votes(manifest: Manifest, tables: Mapping[str, pl.DataFrame], unknown: list[str]) -> list[str]:
+def replay_votes(manifest: Manifest, tables: Mapping[str, Table], unknown: list[str]) -> list[str]:
     """The differences between rewards and votes, one sentence each. `unknown` is told what was not read again.
 
     Nothing is said of rewards that are no consensus. Known answers are in no table but as they were read, so they count
@@ -29,8 +30,10 @@ def replay_votes(manifest: Manifest, tables: Mapping[str, pl.DataFrame], unknown
     """
     config = config_of(manifest)
     vote, block = vote_of(config), config.reward
-    voted = tables["responses"].filter(pl.col("reward_model").str.starts_with(CONSENSUS))
-    if vote is None or not isinstance(block, Consensus) or voted.is_empty():
+    if vote is None or not isinstance(block, Consensus):
+        return []
+    voted = in_memory(tables["responses"].lazy().filter(pl.col("reward_model").str.starts_with(CONSENSUS)))
+    if voted.is_empty():
         return []
     found = []
     for _, stage in voted.group_by("stage", maintain_order=True):

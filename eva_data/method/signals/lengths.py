@@ -55,27 +55,24 @@ class PairLengths:
     """Mean of the chosen response's given reward less the rejected response's; None without pairs."""
 
 
-def length_fit(responses: pl.DataFrame, *, seed: int) -> LengthFit:
+def length_fit(responses: pl.DataFrame | pl.LazyFrame, *, seed: int) -> LengthFit:
     """Fit the rewards of RESPONSES of one stage.
 
     Cut responses do not count, since their length is the limit's, and neither do equal rewards. If there are more than
     MOST_SLOPES slopes, they are those of prompts that are drawn by hash.
     """
-    scored = responses.filter(_is_scored())
-    unit: Unit = "characters" if scored["completion_tokens"].null_count() else "tokens"
+    scored = responses.lazy().filter(_is_scored())
+    unknown = scored.select(pl.col("completion_tokens").null_count()).collect(engine="streaming").item()
+    unit: Unit = "characters" if unknown else "tokens"
     counted = scored.filter(pl.col("finish_reason").ne_missing("length"))
-    points = counted.select(
-        "reward",
-        prompt=pl.col("prompt_id").rank("dense"),
-        length=_log_length(unit),
-        fold=_fold(seed),
-        draw=_draw(seed, 1),
-    )
-    sizes = points.group_by("prompt").len()["len"].cast(pl.Float64)
-    slopes_there = float((sizes * (sizes - 1) / 2).sum())
+    sizes = counted.group_by("prompt_id").len().select(pl.col("len").cast(pl.Float64))
+    slopes_there = sizes.select((pl.col("len") * (pl.col("len") - 1) / 2).sum()).collect(engine="streaming").item()
     if slopes_there > MOST_SLOPES:
-        points = points.filter(pl.col("draw") < MOST_SLOPES / slopes_there)
-    those = points.lazy().drop("draw")
+        counted = counted.filter(_draw(seed, 1) < MOST_SLOPES / slopes_there)
+    points = counted.select("reward", "prompt_id", length=_log_length(unit), fold=_fold(seed)).collect(
+        engine="streaming"
+    )
+    those = points.select(pl.exclude("prompt_id"), prompt=pl.col("prompt_id").rank("dense")).lazy()
     slopes = (
         those.join(those.select("prompt", other="reward", shorter="length"), on="prompt")
         .filter(pl.col("length") > pl.col("shorter"), pl.col("reward") != pl.col("other"))
@@ -111,6 +108,11 @@ def length_adjusted(responses: pl.LazyFrame, fit: LengthFit | None, *, seed: int
 
 def pair_lengths(pairs: pl.DataFrame, responses: pl.DataFrame) -> PairLengths:
     """Count which response is longer in PREFERENCES, with the rewards of RESPONSES of the same stage."""
+    return counted_gaps(pair_gaps(pairs, responses))
+
+
+def pair_gaps(pairs: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFrame:
+    """How much longer the chosen response of each pair is, in `characters`, and how much more `reward` it has."""
     of_side = [
         responses.select(
             "prompt_id",
@@ -123,11 +125,17 @@ def pair_lengths(pairs: pl.DataFrame, responses: pl.DataFrame) -> PairLengths:
     both = pairs.select("prompt_id", "chosen_idx", "rejected_idx")
     for side in of_side:
         both = both.join(side, on=side.columns[:2], how="left", maintain_order="left")
-    more = both["chosen_length"] - both["rejected_length"]
-    gaps = (both["chosen_reward"] - both["rejected_reward"]).to_list()
-    return PairLengths(
-        both.height, int((more > 0).sum()), int((more < 0).sum()), math.fsum(gaps) / len(gaps) if gaps else None
+    return both.select(
+        characters=pl.col("chosen_length") - pl.col("rejected_length"),
+        reward=pl.col("chosen_reward") - pl.col("rejected_reward"),
     )
+
+
+def counted_gaps(gaps: pl.DataFrame) -> PairLengths:
+    """What all `pair_gaps` come to, however many parts they were computed in."""
+    more = gaps["characters"]
+    mean = math.fsum(gaps["reward"]) / gaps.height if gaps.height else None
+    return PairLengths(gaps.height, int((more > 0).sum()), int((more < 0).sum()), mean)
 
 
 def _is_scored() -> pl.Expr:

@@ -81,15 +81,15 @@ def precision_of(store: Store, iterations: Sequence[int]) -> Precision | None:
     return Precision(voted, pl.concat([_by_agreement(store, each) for each in by_vote]), tuple(alarms))
 
 
-def notes_of(config: Config, iteration: int, informativeness: pl.DataFrame, before: pl.LazyFrame | None) -> list[str]:
+def notes_of(config: Config, iteration: int, informativeness: pl.LazyFrame, before: pl.LazyFrame | None) -> list[str]:
     """What the user should know of the consensus of an iteration that was just built, alarms last.
 
     `informativeness` is INFORMATIVENESS of the iteration, and `before` of the iteration before, if there is one.
     """
     block = config.reward
-    if not isinstance(block, Consensus) or not informativeness["votes"].count():
+    if not isinstance(block, Consensus) or not _has_votes(informativeness):
         return []
-    row = voted_on(informativeness.lazy(), iteration).row(0, named=True)
+    row = voted_on(informativeness, iteration).row(0, named=True)
     notes = [f"{row['agreed']} of {row['prompts']} prompts of X_{iteration} have a consensus"]
     if block.answers is None:
         notes.append("no prompt has a known answer, so nobody can say how often it is right: name `reward.answers`")
@@ -101,7 +101,7 @@ def notes_of(config: Config, iteration: int, informativeness: pl.DataFrame, befo
     if row["labelled"]:
         notes.append(f"the consensus is right for {row['right']} of {row['labelled']} anchors that have one")
     alarms = imprecise(row)
-    alarms += drifted(before, informativeness.lazy(), iteration) if before is not None else []
+    alarms += drifted(before, informativeness, iteration) if before is not None else []
     return [*notes, *(f"ALARM: {each}" for each in alarms)]
 
 

@@ -40,14 +40,14 @@ def contrasts(store: Store, iterations: Sequence[int]) -> list[tuple[int, Interv
 
 
 def contrast_notes(
-    iteration: int, responses: pl.DataFrame, contrast: pl.DataFrame, before: pl.LazyFrame | None
+    iteration: int, responses: pl.LazyFrame, contrast: pl.LazyFrame, before: pl.LazyFrame | None
 ) -> Iterator[str]:
     """What the user is told of an iteration's contrast. `before` are RESPONSES of the iteration before.
 
     A sentence warns if the contrast is not certainly above 0, and if it is certainly smaller than it was, which is when
     the two intervals are apart.
     """
-    now = None if contrast.is_empty() else contrast_of(pl.concat([responses, contrast]).lazy())
+    now = contrast_of(pl.concat([responses, contrast]))
     if now is None:
         return
     yield (

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from eva_data.dataset.store import Store
+from eva_data.report.numbers import sample_of
 from eva_data.tables.ids import last_turn
 
 SAMPLED = 300
@@ -23,7 +24,8 @@ _ENOUGH = 20
 def languages(store: Store, iteration: int) -> list[str]:
     """ISO 639-1 codes of the languages in which prompts are written, the most frequent first; empty if none is sure."""
     texts = (
-        store.scan("prompts", iteration)
+        sample_of(store, iteration)
+        .of(store.scan("prompts", iteration))
         .select("prompt_id", text=last_turn(pl.col("prompt")))
         .sort("prompt_id")
         .head(SAMPLED)

@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from eva_data.errors import DataError
+from eva_data.tables.ranges import pieces_of
 from eva_data.tables.reading.csv_files import read_csv, read_lines
 from eva_data.tables.reading.json_files import read_json
 from eva_data.tables.reading.places import Place, place_of
@@ -33,6 +34,7 @@ def open_place(place: Place, name: str, key: str, encoding: str | None = None) -
     """Open the data files that `place_of` found as one table of this `name`."""
     notes, twice = list(place.notes), frozenset[str]()
     frames: list[tuple[str, pl.LazyFrame]] = []
+    cuts: list[tuple[tuple[int, int], ...]] = []
     if place.format in ("json", "txt"):
         read = (read_json if place.format == "json" else read_lines)(place.files, encoding, key)
         frames.append((str(place.files[0]), read.frame))
@@ -49,7 +51,8 @@ def open_place(place: Place, name: str, key: str, encoding: str | None = None) -
                     parquet_bytes(file)
                 scan = _scan_arrow(file) if place.format == "arrow" else pl.scan_parquet(file, glob=False)
                 frames.append((str(file), scan))
-    source = Source(name, key, tuple(frames), tuple(notes), twice, place.format in _UNTYPED)
+                cuts.append(pieces_of(file) if place.format == "parquet" else ())
+    source = Source(name, key, tuple(frames), tuple(notes), twice, place.format in _UNTYPED, tuple(cuts))
     if not source.schema:
         raise DataError(f"`{key}` is {place.files[0]}, and it holds no rows: expected at least one")
     return source

@@ -31,6 +31,9 @@ class Source:
     """Names that more than one column has."""
     untyped: bool = False
     """Whether the format holds only text."""
+    cuts: tuple[tuple[tuple[int, int], ...], ...] = ()
+    """For each frame, the first row and the number of rows of the pieces in which it can be read one by one. A frame
+    that can only be read as a whole has none; empty if all are such."""
 
     @cached_property
     def schema(self) -> dict[str, pl.DataType]:
@@ -55,17 +58,41 @@ class Source:
 
         A column that a frame lacks holds nulls there.
         """
-        made = []
-        for (_, frame), own in zip(self.frames, self._schemas, strict=True):
-            absent = [name for name in self.schema if name not in own]
-            whole = frame.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in absent)
-            made.append(make(whole, dict(own) | dict.fromkeys(absent, pl.String())))
-        return pl.concat(made)
+        return pl.concat(
+            [self._made(frame, own, make) for (_, frame), own in zip(self.frames, self._schemas, strict=True)]
+        )
+
+    def _made(
+        self, frame: pl.LazyFrame, own: Schema, make: Callable[[pl.LazyFrame, Schema], pl.LazyFrame]
+    ) -> pl.LazyFrame:
+        absent = [name for name in self.schema if name not in own]
+        whole = frame.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in absent)
+        return make(whole, dict(own) | dict.fromkeys(absent, pl.String()))
 
     def collect(self, table: pl.LazyFrame) -> pl.DataFrame:
         """Collect a table that `map` made. Raise DataError, which names the file, if a file cannot be read."""
-        try:
+        with self._read():
             return table.collect(engine="streaming")
+
+    def batches(self, make: Callable[[pl.LazyFrame, Schema], pl.LazyFrame], rows: int) -> Iterator[pl.DataFrame]:
+        """What `map` gives, at most so many rows at a time. Raise the errors of `collect`.
+
+        Of a frame with cuts, one piece is in memory, whatever is done with the rows meanwhile. Of another one polars
+        reads ahead.
+        """
+        cuts = self.cuts or ((),) * len(self.frames)
+        with self._read():
+            for (_, frame), own, pieces in zip(self.frames, self._schemas, cuts, strict=True):
+                for piece in pieces:
+                    yield from self._made(frame.slice(*piece), own, make).collect(engine="streaming").iter_slices(rows)
+                if not pieces:
+                    whole = self._made(frame, own, make)
+                    yield from whole.collect_batches(chunk_size=rows, maintain_order=True, engine="streaming")
+
+    @contextmanager
+    def _read(self) -> Iterator[None]:
+        try:
+            yield
         except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
             for name, frame in self.frames:
                 with reading(self.key, name):

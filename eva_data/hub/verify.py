@@ -90,6 +90,8 @@ def _verify_iteration(store: Store, iteration: int, run: Run | None, rescore: in
         found.unknown += unknown
     if rescore and run is not None:
         _rescore(found, store, iteration, rescore, run)
+    # A build and its revisions have the same gaps.
+    found.unknown = list(dict.fromkeys(found.unknown))
     return found
 
 

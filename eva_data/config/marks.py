@@ -43,7 +43,8 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Config": _block(
         value="name seed stalled_minutes undecided",
         block=(
-            "seeds reward estimate sample evolve mix pair train online evaluate publish review score embedding servers"
+            "seeds reward estimate sample evolve mix pair train online evaluate publish review score embedding servers "
+            "execution"
         ),
         path="folder ledger",
         model="solver creator contrast",
@@ -134,6 +135,8 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     "LocalServers": _block(value="launch"),
     "SlurmServers": _block(value="lease_minutes", code="launch options"),
     "RayServers": _block(code="launch", address="address"),
+    "LocalEngine": _block(code="engine"),
+    "RayEngine": _block(value="actors", code="engine", address="address"),
     "Publish": _block(value="licence licence_reason source_licences", address="repo private"),
     "Review": _block(value="min_submitted markdown", address="api_url workspace publish", paid="api_key_env"),
 }

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from eva_data.config.base import Execution, Settings
 from eva_data.config.evaluation import Evaluate, PromptScorer
 from eva_data.config.introduced import RECORDED
+from eva_data.config.machines.computing import Engine, LocalEngine
 from eva_data.config.machines.launching import Launching
 from eva_data.config.models import AnyModel, Embedding, Model, Solver, TableModel, TransformersModel, VllmModel
 from eva_data.config.rewards import Code, Consensus, Pairwise, Reward, Several, Tournament, Verifier
@@ -108,6 +109,8 @@ class Config(Settings):
     servers: Launching | None = Field(None, json_schema_extra=Execution)
     """Where vLLM is started for the models without `base_url`, and how many servers of a model there are; null starts
     one on this machine."""
+    execution: Engine = Field(LocalEngine(), json_schema_extra=Execution)
+    """Where the models compute that are not behind a server: on this machine, or on a Ray cluster."""
     embedding: Embedding = Field(Embedding(), json_schema_extra=Execution)
     """Which model finds texts of the same meaning."""
     undecided: tuple[str, ...] = Field((), json_schema_extra=Execution)

@@ -10,8 +10,9 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 DEMO ?=
 TEST ?=
-# The number of processes for the tests; 0 runs them in pytest's own process.
-WORKERS ?= 2
+# The number of processes for the tests; 0 runs them in pytest's own process. Three on two cores, since Distilabel sleeps
+# two and a half seconds at the start of every pipeline.
+WORKERS ?= 3
 
 BIN := .venv/bin
 READY := .venv/ready

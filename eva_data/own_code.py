@@ -7,6 +7,7 @@ modules in that folder can be imported like installed modules; an installed modu
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -72,11 +73,22 @@ def load_function(name: str, key: str) -> Callable[..., Any]:
 
 def identity(name: str, function: Callable[..., Any], version: str = "") -> str:
     """What a function is: its name without folders, then `@` and its version, else the hash of its source file."""
-    place, _, own_name = name.rpartition(":")
-    shown = f"{Path(place).name}:{own_name}" if place.endswith(".py") else name
-    code = Path(function.__code__.co_filename) if hasattr(function, "__code__") else None
+    code = Path(function.__code__.co_filename) if hasattr(function, "__code__") else _file_of(function)
     source = sha256(code.read_bytes()).hexdigest()[:12] if code and code.exists() else "unknown"
-    return f"{shown}@{version or source}"
+    return f"{shown(name)}@{version or source}"
+
+
+def shown(name: str) -> str:
+    """The name of a function without the folders of its file."""
+    place, _, own_name = name.rpartition(":")
+    return f"{Path(place).name}:{own_name}" if place.endswith(".py") else name
+
+
+def _file_of(function: Callable[..., Any]) -> Path | None:
+    """The file of a class; None for everything else."""
+    module = sys.modules.get(function.__module__) if inspect.isclass(function) else None
+    file = getattr(module, "__file__", None)
+    return None if file is None else Path(file)
 
 
 def _split(name: str, key: str) -> tuple[str, str]:

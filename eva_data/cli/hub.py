@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "--accept-licence",
     "reason",
     metavar="REASON",
-    help="Why a public dataset's licence is allowed although a source's is stricter or unknown; the card shows it.",
+    help="Why a public dataset's licence is allowed although a source's is stricter or unknown; kept at the tag.",
 )
 @config_options
 def publish(

@@ -40,4 +40,4 @@ def _told(row: dict[str, float | None], aspect: str) -> str:
     mean, half, count = (row[f"{aspect}{figure}"] for figure in ("", "_error", "_rated"))
     if mean is None:
         return f"{aspect} unknown (none of {row['prompts']} prompts got a rating)"
-    return f"{aspect} {mean:.2f}{'' if half is None else f' ± {half:.2f}'} ({count} of {row['prompts']} prompts)"
+    return f"{aspect} {mean:z.2f}{'' if half is None else f' ± {half:z.2f}'} ({count} of {row['prompts']} prompts)"

@@ -31,7 +31,7 @@ INTRODUCED: Mapping[str, Mapping[str, Any]] = {
     "Publish": {"licence_reason": None, "source_licences": {}},
     "Review": {"publish": "full"},
     "Train": {"reference": "previous", "replay": 0.0},
-    "Consensus": {"judge": None},
+    "Consensus": {"judge": None, "programs": None},
     "TableModel": {"shape": None, "input": None, "lower_is_better": None},
 }
 """Name of the settings class -> key -> its meaning before it existed, or before its default changed."""

@@ -43,7 +43,8 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     "Config": _block(
         value="name seed stalled_minutes undecided",
         block=(
-            "seeds reward estimate sample evolve mix pair train online evaluate publish review score embedding servers"
+            "seeds reward estimate sample evolve mix pair train online evaluate publish review score embedding servers "
+            "execution"
         ),
         path="folder ledger",
         model="solver creator contrast",
@@ -81,9 +82,11 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
         value="backend dtype max_tokens", model="model revision tokenizer", code="trust_remote_code"
     ),
     "Judge": _block(value="backend template lowest highest", model="judge"),
-    "Code": _block(value="backend score seconds memory_mb processes workers", code="allow python", block="answers"),
+    "Sandboxed": _block(value="seconds memory_mb processes workers", code="allow python"),
+    "Code": _block(value="backend score", block="answers"),
+    "Programs": _block(code="calls", block="inputs"),
     "Tournament": _block(value="backend schedule rounds template", model="judges"),
-    "Consensus": _block(value="backend equal min_votes min_agreement anchors", block="answers", model="judge"),
+    "Consensus": _block(value="backend equal min_votes min_agreement anchors", block="answers programs", model="judge"),
     "Several": _block(value="backend", block="rewards"),
     "Seeds": _block(
         value="sandbox world column input encoding per_iteration size seed",
@@ -132,6 +135,8 @@ MARKS: Mapping[str, Mapping[str, Mark]] = {
     "LocalServers": _block(value="launch"),
     "SlurmServers": _block(value="lease_minutes", code="launch options"),
     "RayServers": _block(code="launch", address="address"),
+    "LocalEngine": _block(code="engine"),
+    "RayEngine": _block(value="actors", code="engine", address="address"),
     "Publish": _block(value="licence licence_reason source_licences", address="repo private"),
     "Review": _block(value="min_submitted markdown", address="api_url workspace publish", paid="api_key_env"),
 }

@@ -40,7 +40,7 @@ class TransformersModel(Generation):
 
     backend: Literal["transformers"] = "transformers"
     model: str
-    """A local folder, a Hub id, or `sandbox` for the model that comes with eva-data."""
+    """A folder, a Hub id, or `sandbox`, `sandbox-steps` or `sandbox-both` for a model that comes with eva-data."""
     revision: str | None = None
     """Commit, tag or branch of a Hub id."""
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"

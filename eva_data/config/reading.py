@@ -170,7 +170,8 @@ def _path(problem: Mapping[str, Any], values: Any) -> list[str]:
     for place, part in enumerate(loc):
         in_list = isinstance(values, list | tuple) and isinstance(part, int)
         if in_list or (isinstance(values, Mapping) and part in values):
-            values = values[part]
+            # A list that is too short lacks the item that the problem names.
+            values = values[part] if not in_list or part < len(values) else None
         elif place < len(loc) - 1 or problem["type"] != "missing":
             continue
         path.append(str(part))
@@ -188,6 +189,9 @@ def _sentence(key: str, problems: Sequence[Mapping[str, Any]]) -> str:
         return f"unknown key `{key}`; known here are {', '.join(_keys_beside(problem['loc']))}"
     if kind == "value_error":
         return str(problem["ctx"]["error"])
+    if kind == "missing" and key.rpartition(".")[2].isdigit():
+        listed, _, place = key.rpartition(".")
+        return f"`{listed}` is a list that is too short: item {int(place) + 1} is missing"
     if kind == "missing":
         return f"the key `{key}` is missing"
     if kind == "union_tag_not_found":
@@ -195,10 +199,24 @@ def _sentence(key: str, problems: Sequence[Mapping[str, Any]]) -> str:
     if kind == "union_tag_invalid":
         context = problem["ctx"]
         return f"`{key}.{_discriminator(problem)}` is `{context['tag']}`: expected one of {context['expected_tags']}"
-    expected = [found["msg"] for found in problems if found["type"] != "model_attributes_type"]
+    if kind in ("too_short", "too_long") and isinstance(problem["input"], list | tuple):
+        bound = "at least" if kind == "too_short" else "at most"
+        most = problem["ctx"]["min_length" if kind == "too_short" else "max_length"]
+        return (
+            f"`{key}` is `{problem['input']}`: expected a list of {bound} {most}, and it holds {len(problem['input'])}"
+        )
+    expected = [
+        _LISTS.get(found["type"], found["msg"]) for found in problems if found["type"] != "model_attributes_type"
+    ]
     message = " or ".join(message[0].lower() + message[1:] for message in expected or [problem["msg"]])
     block = " or a block of keys" if len(expected) < len(problems) and expected else ""
     return f"`{key}` is `{problem['input']}`: {message}{block}"
+
+
+_LISTS: Mapping[str, str] = dict.fromkeys(
+    ("tuple_type", "list_type"), "expected a list, in brackets or as lines that begin with `-`"
+)
+"""What pydantic calls a tuple is a list in YAML."""
 
 
 def _discriminator(problem: Mapping[str, Any]) -> str:
@@ -207,7 +225,7 @@ def _discriminator(problem: Mapping[str, Any]) -> str:
 
 
 def _keys_beside(loc: Sequence[Any]) -> list[str]:
-    """The valid keys of the block in which the last part of `loc` was found."""
+    """The valid keys of the block in which the last part of `loc` was found; `solver.contrast` means `contrast`."""
     block: Any = Config
     for part in loc[:-1]:
         models = _models_of(block)
@@ -219,7 +237,8 @@ def _keys_beside(loc: Sequence[Any]) -> list[str]:
         else:
             tagged = [m for m in models if part in (m.__name__, *_tags(m))]
             block = tagged[0] if tagged else block
-    return sorted({key for model in _models_of(block) for key in model.model_fields})
+    found = {key for model in _models_of(block) for key in model.model_fields}
+    return sorted(found | {"contrast"} if loc[0] == "solver" else found)
 
 
 def _tags(model: type[BaseModel]) -> tuple[str, ...]:

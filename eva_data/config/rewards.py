@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias, get_args
+from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from eva_data.config.base import Execution, Settings
+from eva_data.config.introduced import RECORDED
 from eva_data.config.models import Model, Serving
+
+_ROUNDS = 3
+"""Rounds of a tournament by the Swiss system unless the settings say otherwise."""
 
 
 class Answers(Settings):
@@ -139,19 +143,16 @@ class Judge(Settings):
         return self
 
 
-class Code(Settings):
-    """Tests of the code in a response, which runs in a sandboxed process; the reward is the share of tests passed."""
+class Sandboxed(Settings):
+    """What code that a model wrote may do, and how it is bounded, where it runs in a sandbox."""
 
-    backend: Literal["code"]
+    CALLED: ClassVar[str]
+    """What error messages call the block."""
+
     allow: bool
     """Whether code that a model wrote may run on this machine. Only `true` is accepted; see `SECURITY.md` first."""
-    answers: Answers
-    """The tests: `answer` names a column of Python sources, one text or a list of texts per prompt, such as MBPP's
-    `test_list`. Each text is a test, and it passes if it raises nothing."""
-    score: Literal["share", "all"] = "share"
-    """`share`: the share of the tests that pass. `all`: 1 if all pass, else 0."""
     seconds: float = Field(10, gt=0, le=600)
-    """Seconds for all tests of a response."""
+    """Seconds for all tests, or all inputs, of a response."""
     memory_mb: int = Field(512, ge=64)
     """MiB of each process."""
     processes: int = Field(8, ge=4)
@@ -159,14 +160,48 @@ class Code(Settings):
     python: str = "/usr/bin/python3"
     """The Python that runs the code: one under `/usr`, which is all that the sandbox sees."""
     workers: int = Field(2, ge=1, json_schema_extra=Execution)
-    """Responses whose tests run at the same time."""
+    """Responses whose code runs at the same time."""
 
     @field_validator("allow")
     @classmethod
     def _asked_for(cls, value: bool) -> bool:
         if not value:
-            raise ValueError("`backend: code` runs what a model wrote: set `allow: true` if you want that")
+            raise ValueError(f"{cls.CALLED} runs what a model wrote: set `allow: true` if you want that")
         return value
+
+
+class Code(Sandboxed):
+    """Tests of the code in a response, which runs in a sandboxed process; the reward is the share of tests passed."""
+
+    CALLED = "`backend: code`"
+
+    backend: Literal["code"]
+    answers: Answers
+    """The tests: `answer` names a column of Python sources, one text or a list of texts per prompt, such as MBPP's
+    `test_list`. Each text is a test, and it passes if it raises nothing."""
+    score: Literal["share", "all"] = "share"
+    """`share`: the share of the tests that pass. `all`: 1 if all pass, else 0."""
+
+
+class Programs(Sandboxed):
+    """How programs in responses are run, so that those with the same outputs count as equal answers."""
+
+    CALLED = "`equal: outputs`"
+
+    inputs: Answers | None = None
+    """The inputs of each prompt: `answer` names a column of Python expressions that call a function of the program, one
+    text or a list of texts per prompt, such as `solve([3, 1])`."""
+    calls: tuple[str, ...] = ()
+    """The same for prompts that `inputs` does not have, such as evolved prompts."""
+
+    @model_validator(mode="after")
+    def _some_inputs(self) -> Programs:
+        if self.inputs is None and not self.calls:
+            raise ValueError(
+                "`programs` has neither `inputs` nor `calls`, so that no program can be run: name a file of inputs, or "
+                "list calls such as `solve(3)`"
+            )
+        return self
 
 
 class Tournament(Settings):
@@ -178,11 +213,21 @@ class Tournament(Settings):
     """The models that compare: blocks like `solver`. All their verdicts count alike."""
     schedule: Literal["swiss", "round_robin"] = "swiss"
     """Who meets whom. `round_robin`: every two responses. `swiss`: responses with equal points, for `rounds` rounds."""
-    rounds: int = Field(3, ge=1)
+    rounds: int = Field(_ROUNDS, ge=1)
     """Rounds of `swiss`. Each response is compared at most once in a round."""
     template: str | None = None
     """The question to the judges. It holds `{prompt}`, `{first}` and `{second}`. It must ask for `Verdict: first`,
     `Verdict: second` or `Verdict: tie` on the last line. Null takes a general question."""
+
+    @model_validator(mode="after")
+    def _rounds_of_swiss(self, info: ValidationInfo) -> Tournament:
+        recorded = bool(info.context and info.context.get(RECORDED))
+        if self.schedule == "round_robin" and self.rounds != _ROUNDS and not recorded:
+            raise ValueError(
+                f"`rounds` is {self.rounds}, and with `schedule: round_robin` every two responses meet, in as many "
+                "rounds as that takes: leave `rounds` out, or use `schedule: swiss`"
+            )
+        return self
 
     @field_validator("template")
     @classmethod
@@ -205,12 +250,15 @@ class Consensus(Settings):
     """The answer that most of the prompt's other responses give, for prompts whose right answer nobody knows."""
 
     backend: Literal["consensus"]
-    equal: Literal["number", "math", "text", "judge"] = "number"
+    equal: Literal["number", "math", "text", "judge", "outputs"] = "number"
     """When two answers are equal. `number`: the final numbers are equal; `math`: the final expressions have the same
     value by math-verify; `text`: the final answers are the same text but for case, blanks and marks at their ends;
-    `judge`: that, or `judge` finds that they say the same."""
+    `judge`: that, or `judge` finds that they say the same; `outputs`: the programs give the same outputs on the same
+    inputs, in a sandbox."""
     judge: Model | None = None
     """The model that compares answers with `equal: judge`: a block like `solver`."""
+    programs: Programs | None = None
+    """How programs are run with `equal: outputs`."""
     min_votes: int = Field(4, ge=2)
     """Least number of responses that vote. A response votes if its answer can be read and it is complete."""
     min_agreement: float = Field(0.5, gt=0, le=1)
@@ -226,6 +274,8 @@ class Consensus(Settings):
     def _a_judge_where_one_compares(self) -> Consensus:
         if (self.equal == "judge") != (self.judge is not None):
             raise ValueError("`equal: judge` and `judge`, the model that compares answers, need each other: give both")
+        if (self.equal == "outputs") != (self.programs is not None):
+            raise ValueError("`equal: outputs` and `programs`, which says how they run, need each other: give both")
         return self
 
 

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from eva_data.config.base import Execution, Settings
 from eva_data.config.choices import OneOf, modules_of
+from eva_data.own_code import is_own
 from eva_data.tables.metrics import METRICS
 
 Metric: TypeAlias = Annotated[str, OneOf(tuple(METRICS))]
@@ -38,13 +39,14 @@ class Seeds(Settings):
     word, and theta_0 is careless more than it is ignorant."""
     environment: str | None = None
     """An environment that poses the prompts and knows their answers: `reasoning_gym/<data set>`, such as
-    `reasoning_gym/chain_sum`. Each prompt carries its answer in the columns `answer` and `info`."""
+    `reasoning_gym/chain_sum`, or the class of a task set of verifiers 0.4, `my_tasks.py:Tasks` or
+    `package.module:Tasks`. Each prompt carries its answer in the columns `answer` and `info`."""
     size: int | None = Field(None, gt=0)
     """How many prompts the environment poses; must be given with `environment`."""
     seed: int | None = Field(None, ge=0)
     """The seed of the environment's prompts; null takes the seed of the settings."""
     config: str | dict[str, Any] | None = None
-    """Config name of the Hub dataset, or the settings of the environment's data set."""
+    """Config name of the Hub dataset, or the settings of the environment's data set or task set."""
     split: str = "train"
     """Split of the Hub dataset, or of a folder that holds several."""
     revision: str | None = None
@@ -75,10 +77,15 @@ class Seeds(Settings):
                 raise ValueError(f"`seeds.{(*others, 'config')[0]}` is for `seeds.environment`, which is missing")
             return self
         library, _, name = self.environment.partition("/")
-        if library not in ENVIRONMENTS or not name:
+        if not is_own(self.environment) and (library not in ENVIRONMENTS or not name):
             raise ValueError(
                 f"`seeds.environment` is `{self.environment}`: expected `reasoning_gym/<data set>`, such as "
-                "`reasoning_gym/chain_sum`"
+                "`reasoning_gym/chain_sum`, or a task set of verifiers, such as `my_tasks.py:Tasks`"
+            )
+        if is_own(self.environment) and self.seed is not None:
+            raise ValueError(
+                f"`seeds.seed` is for `{ENVIRONMENTS[0]}`, and the tasks of `{self.environment}` have an order of "
+                "their own: leave it out"
             )
         if self.size is None:
             raise ValueError("`seeds.environment` needs `seeds.size`, the number of prompts that it poses")
@@ -464,7 +471,8 @@ class Publish(Settings):
     licence: str | None = None
     """The dataset's licence by the Hub's name, such as `cc-by-4.0`. The choice is yours."""
     licence_reason: str | None = None
-    """Why the licence is allowed although a source's is stricter or unknown. The card shows it. `--accept-licence`."""
+    """Why the licence is allowed although a source's is stricter or unknown. It is kept at the tag, and the card shows
+    it. `--accept-licence`."""
     source_licences: dict[str, str] = Field(default_factory=dict)
     """Name of a source of seeds, or of a model -> its licence by the Hub's name, where no card states it."""
 

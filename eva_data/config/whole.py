@@ -12,6 +12,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from eva_data.config.base import Execution, Settings
 from eva_data.config.evaluation import Evaluate, PromptScorer
 from eva_data.config.introduced import RECORDED
+from eva_data.config.machines.computing import Engine, LocalEngine
 from eva_data.config.machines.launching import Launching
 from eva_data.config.models import AnyModel, Embedding, Model, Solver, TableModel, TransformersModel, VllmModel
 from eva_data.config.rewards import Code, Consensus, Pairwise, Reward, Several, Tournament, Verifier
@@ -108,6 +109,8 @@ class Config(Settings):
     servers: Launching | None = Field(None, json_schema_extra=Execution)
     """Where vLLM is started for the models without `base_url`, and how many servers of a model there are; null starts
     one on this machine."""
+    execution: Engine = Field(LocalEngine(), json_schema_extra=Execution)
+    """Where the models compute that are not behind a server: on this machine, or on a Ray cluster."""
     embedding: Embedding = Field(Embedding(), json_schema_extra=Execution)
     """Which model finds texts of the same meaning."""
     undecided: tuple[str, ...] = Field((), json_schema_extra=Execution)
@@ -274,6 +277,18 @@ class Config(Settings):
                 "`evolve.method` is environment, which makes harder tasks of the environment in `seeds.environment`, "
                 "and there is none: name one, or use another method"
             )
+        own = self.seeds is not None and self.seeds.environment is not None and is_own(self.seeds.environment)
+        ready = "eva_data.rewards.environment:score_answer"
+        if own and any(isinstance(reward, Verifier) and reward.function == ready for reward in rewards):
+            raise ValueError(
+                f"`reward.function` is `{ready}`, which scores tasks of reasoning-gym, and `seeds.environment` is a "
+                "task set: name the same task set in `reward.function`"
+            )
+        if own and evolves and (carried or self.evolve.method == "environment"):
+            raise ValueError(
+                "`seeds.environment` is a task set, which has no harder tasks to evolve to, and a prompt that a model "
+                "writes has no answer there: use `mix: {source: new_seeds}` with `seeds.per_iteration`"
+            )
         if carried and evolves and (self.evolve.method != "environment" or self.evolve.strategies):
             method = self.evolve.method
             what = "evolve.strategies" if method == "environment" else f"evolve.method: {method}"
@@ -292,6 +307,12 @@ class Config(Settings):
             raise ValueError(
                 "`reward.backend: code` scores by the tests of a prompt, and a prompt that is evolved has none: use "
                 "`mix: {source: new_seeds}`, or another reward"
+            )
+        programs = self.reward.programs if isinstance(self.reward, Consensus) else None
+        if self.mix.evolves and not is_own(self.evolve.method) and programs is not None and not programs.calls:
+            raise ValueError(
+                "`reward.programs.inputs` has no inputs of a prompt that is evolved, so that no program could be run "
+                "for it: list `reward.programs.calls` for such prompts, or use `mix: {source: new_seeds}`"
             )
         return self
 

@@ -42,6 +42,19 @@ TOPICS_BY = "scikit-learn"
 
 
 @dataclass(frozen=True)
+class Stated:
+    """What is known of the licences of models, by their fingerprints."""
+
+    licences: Mapping[str, str]
+    """Licences by the Hub's name, as models' cards state them."""
+    terms: Mapping[str, str]
+    """Where terms are written: a URL, or the provider in words."""
+
+
+NOTHING_STATED = Stated({}, {})
+
+
+@dataclass(frozen=True)
 class Built:
     """The result of all stages of an iteration."""
 
@@ -54,7 +67,8 @@ class Built:
     """What the user was told during the build."""
     theta: int | None = None
     """t - 1 if theta_{t-1} answered; None if another model did."""
-    licences: Mapping[str, str] = field(default_factory=dict)
+    stated: Stated = NOTHING_STATED
+    """What is known of the models' licences."""
     previous: Manifest | None = None
     """The manifest of the iteration that this one was built from; None for the first iteration."""
     inputs: Mapping[str, str] = field(default_factory=dict)
@@ -72,6 +86,7 @@ def compose(config: Config, built: Built) -> Manifest:
     with_topics = "topics" in tables and height_of(tables["topics"]) > 0
     libraries = (*_LIBRARIES, *([TOPICS_BY] if with_topics else []))
     optional: dict[str, Any] = {} if built.online is None else {"online": dict(built.online)}
+    optional |= {"terms": dict(built.stated.terms)} if built.stated.terms else {}
     optional |= {"lengths": dict(built.lengths)} if built.lengths else {}
     return Manifest(
         format=FORMAT,
@@ -82,7 +97,7 @@ def compose(config: Config, built: Built) -> Manifest:
         settings=what_counts(config, built.iteration),
         models=built.models,
         theta=built.theta,
-        licences=dict(built.licences),
+        licences=dict(built.stated.licences),
         previous=_consumed(built.previous) if built.previous else None,
         inputs=dict(built.inputs),
         counts=counts_of(tables),

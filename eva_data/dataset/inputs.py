@@ -54,6 +54,8 @@ def input_files(config: Config, iteration: int) -> dict[str, Path]:
     files |= {f"{key}.answers": of.path for key, block in verifiers(config).items() if (of := block.reference)}
     if isinstance(config.reward, Consensus | Code) and config.reward.answers:
         files["reward.answers"] = config.reward.answers.path
+    if isinstance(config.reward, Consensus) and config.reward.programs and config.reward.programs.inputs:
+        files["reward.programs.inputs"] = config.reward.programs.inputs.path
     if iteration > 1:
         files |= {f"evolve.benchmarks.{each.name}": each.path for each in config.evolve.benchmarks}
     return files

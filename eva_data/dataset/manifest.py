@@ -183,6 +183,9 @@ class Manifest(Record):
     """t - 1 if the solver is the theta_{t-1} that eva-data trained; None if it is another model."""
     licences: dict[str, str] = {}
     """Fingerprint -> licence, as far as the models' cards state one."""
+    terms: dict[str, str] = {}
+    """Fingerprint -> where the terms are written that hold for the model's texts: a URL, or the provider in words. Of
+    models behind a provider, and of models whose card links its licence."""
     previous: Consumed | None = None
     inputs: dict[str, str] = {}
     """Name of an input -> hash of its content."""

@@ -17,7 +17,7 @@ from eva_data.ledger import call_key
 UNKNOWN_PATH = "unknown"
 """The text in the place of a file's path in a recorded config."""
 
-_MAY_BE_PATHS = ("model", "recipe", "function", "metric", "method", "dataset", "tokenizer", "revision")
+_MAY_BE_PATHS = ("model", "recipe", "function", "metric", "method", "dataset", "tokenizer", "revision", "environment")
 """Keys whose value is a path, or a name that eva-data, Python or the Hub knows."""
 
 _BLOCKS_OF_FIRST = ("seed", "seeds", "solver", "contrast", "reward", "pair")
@@ -82,6 +82,8 @@ def config_of(manifest: Manifest) -> Config:
     for verifier in (reward, *_blocks(reward.get("rewards"))):
         if answers := _block(verifier.get("answers")):
             answers["path"] = UNKNOWN_PATH
+    if inputs := _block(_block(reward.get("programs")).get("inputs")):
+        inputs["path"] = UNKNOWN_PATH
     for benchmark in _blocks(evolve.get("benchmarks")):
         benchmark["path"] = UNKNOWN_PATH
     return parse_config(values, f"the manifest of iteration {manifest.iteration}", recorded=True)

@@ -5,6 +5,7 @@
 <folder>/<config>/iter_t.r1.parquet   a table that people's verdicts, or a retry, changed in the first revision
 <folder>/manifests/iter_t.json        what made the iteration, with the SHA-256 of every file; written last
 <folder>/manifests/iter_t.r1.json     the same for a revision; it lists files of the build too
+<folder>/licences/iter_t.json         under which licence it was made public, and why; written by `publish`
 <folder>/.eva/                        ledger, lock, jobs, trained solvers, logs; private to its owner, never published
 """
 

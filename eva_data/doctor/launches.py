@@ -73,7 +73,7 @@ def _slurm(wanted: int, most: str) -> str:
 
 
 def _ray(launching: RayServers, wanted: int, most: str) -> str:
-    from eva_data.models.vllm.ray_cluster import connected
+    from eva_data.models.cluster.connecting import connected
 
     ray = connected(launching.address, "servers.address")
     try:

@@ -10,8 +10,10 @@ from typing import Any
 import polars as pl
 
 from eva_data.environments import reasoning_gym
+from eva_data.environments.task_sets import pose_set, version_of_set
 from eva_data.environments.tasks import PosedTask, read_info
 from eva_data.errors import DataError
+from eva_data.own_code import is_own, shown
 from eva_data.tables.reasons import UNSCORABLE
 from eva_data.tables.schemas import CARRIED, MESSAGES
 
@@ -19,7 +21,9 @@ from eva_data.tables.schemas import CARRIED, MESSAGES
 def posed(environment: str, *, size: int, seed: int, config: Mapping[str, Any]) -> pl.DataFrame:
     """The first `size` tasks of an environment, one row each: `prompt`, `reason`, `source`, `answer` and `info`.
 
-    `reason` is null for a usable task. The prompt begins with the environment's own instruction as a system turn.
+    `reason` is null for a usable task. A prompt of reasoning-gym begins with its instruction as a system turn. An
+    environment with a name of `own_code` is a task set of verifiers, whose order `seed` does not change.
+
     Raise DataError if there is no such environment, or it refuses the settings, and MissingExtraError without its
     package.
     """
@@ -28,23 +32,33 @@ def posed(environment: str, *, size: int, seed: int, config: Mapping[str, Any]) 
 
 @lru_cache(maxsize=2)
 def _posed(environment: str, size: int, seed: int, config: str) -> pl.DataFrame:
-    found = list(reasoning_gym.pose(_dataset(environment), size=size, seed=seed, config=json.loads(config)))
-    system = {"role": "system", "content": reasoning_gym.system_prompt()}
+    settings = json.loads(config)
+    if is_own(environment):
+        found = list(pose_set(environment, size=size, config=settings))
+    else:
+        tasks = list(reasoning_gym.pose(_dataset(environment), size=size, seed=seed, config=settings))
+        system = {"role": "system", "content": reasoning_gym.system_prompt()}
+        found = [([system, {"role": "user", "content": task.text}], task, scorable) for task, scorable in tasks]
     rows = [
         {
-            "prompt": [system, {"role": "user", "content": task.text}],
+            "prompt": turns or None,
             "reason": None if scorable else UNSCORABLE,
             "answer": task.answer,
             "info": task.info,
         }
-        for task, scorable in found
+        for turns, task, scorable in found
     ]
     schema = pl.Schema([("prompt", MESSAGES), *((name, pl.String()) for name in ("reason", *CARRIED))])
-    return pl.DataFrame(rows, schema=schema).with_columns(source=pl.lit(environment))
+    return pl.DataFrame(rows, schema=schema).with_columns(source=pl.lit(shown(environment)))
 
 
 def version_of(environment: str) -> str:
-    """The installed package of an environment, as `reasoning-gym 0.1.25`. Raise MissingExtraError if there is none."""
+    """The installed package of an environment, as `reasoning-gym 0.1.25`. Raise MissingExtraError if there is none.
+
+    Of a task set of verifiers, its source too; raise ConfigError if it cannot be loaded.
+    """
+    if is_own(environment):
+        return version_of_set(environment)
     _dataset(environment)
     return f"reasoning-gym {reasoning_gym.installed()}"
 

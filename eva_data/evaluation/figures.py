@@ -340,7 +340,7 @@ def _warnings(made: Figures) -> list[str]:
         found.append(f"partial: {made.judged} of {compared.prompts} prompts were judged, since {compared.partial}")
     if made.probabilities is not None and made.probabilities < 1:
         found.append(
-            f"the judge gave log-probabilities for {100 * made.probabilities:.0f} % of its verdicts; the others count "
+            f"the judge gave log-probabilities for {100 * made.probabilities:z.0f} % of its verdicts; the others count "
             "as 0, 0.5 or 1"
         )
     for judge in made.orders:
@@ -348,15 +348,15 @@ def _warnings(made: Figures) -> list[str]:
             found.append(f"{judge.judge} always preferred the reply shown {judge.only_place}: its verdicts say nothing")
         elif judge.consistent is not None and judge.consistent < CONSISTENT:
             found.append(
-                f"{judge.judge} said the same in both orders on {100 * judge.consistent:.0f} % of the prompts: this "
+                f"{judge.judge} said the same in both orders on {100 * judge.consistent:z.0f} % of the prompts: this "
                 "judge cannot tell"
             )
     if made.length_controlled is not None and made.estimate is not None:
         apart = made.length_controlled.estimate - made.estimate.estimate
         if abs(apart) >= LENGTHS_APART:
             found.append(
-                f"with length controlled the win rate is {100 * made.length_controlled.estimate:.1f} %, "
-                f"{100 * abs(apart):.0f} points {'above' if apart > 0 else 'below'} the raw one: length explains much"
+                f"with length controlled the win rate is {100 * made.length_controlled.estimate:z.1f} %, "
+                f"{100 * abs(apart):z.0f} points {'above' if apart > 0 else 'below'} the raw one: length explains much"
             )
     if made.overlap is not None and made.overlap < HARDLY_OVERLAP and made.length_controlled is not None:
         found.append(

@@ -17,12 +17,12 @@ ON_A_SCALE = ("rating", "reward")
 
 def percent(interval: Interval) -> str:
     """An interval of shares, such as `57.3 % [52.1, 62.3]`."""
-    return f"{100 * interval.estimate:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    return f"{100 * interval.estimate:z.1f} % [{100 * interval.low:z.1f}, {100 * interval.high:z.1f}]"
 
 
 def rating(interval: Interval) -> str:
     """An interval of ratings, such as `6.41 [6.20, 6.63]`."""
-    return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+    return f"{interval.estimate:z.2f} [{interval.low:z.2f}, {interval.high:z.2f}]"
 
 
 def shown(made: Figures) -> str:
@@ -46,7 +46,7 @@ def sentence_of(made: Figures) -> str:
     unable = [judge for judge in made.orders if not judge.tells]
     if unable and len(unable) * 2 > len(made.orders):
         first = unable[0]
-        why = f"it said the same in both orders on {100 * (first.consistent or 0):.0f} % of the prompts"
+        why = f"it said the same in both orders on {100 * (first.consistent or 0):z.0f} % of the prompts"
         if first.consistent is None:
             why = f"it always preferred the reply shown {first.only_place}"
         return f"This judge cannot tell {compared.solver_name} from {compared.against_name} {where}: {why}."
@@ -69,7 +69,7 @@ def sentence_of(made: Figures) -> str:
 def _of_people(made: Figures, found: Agreement) -> str:
     assert made.estimate is not None
     judges = "the judge" if len(made.compared.judges) == 1 else f"the panel of {len(made.compared.judges)} judges"
-    kappa = "" if found.kappa is None else f"; Cohen's kappa, ties included, is {found.kappa:.2f}"
+    kappa = "" if found.kappa is None else f"; Cohen's kappa, ties included, is {found.kappa:z.2f}"
     left = "" if not found.undecided else f"; of {found.undecided} more {judges} preferred neither"
     return (
         f"On reviewed pairs {judges} agrees with people in {percent(made.estimate)} of {made.estimate.n} on which both "
@@ -91,13 +91,13 @@ def difference_sentence(found: Difference, adjusted_p: float) -> str:
     """The sentence on a difference of two sides that were judged by themselves; `adjusted_p` is Holm's p value."""
     apart = found.estimate
     shape = (
-        f"{apart.estimate:+.2f} [{apart.low:+.2f}, {apart.high:+.2f}]"
+        f"{apart.estimate:+z.2f} [{apart.low:+z.2f}, {apart.high:+z.2f}]"
         if found.unit in ON_A_SCALE
-        else f"{100 * apart.estimate:+.1f} points [{100 * apart.low:+.1f}, {100 * apart.high:+.1f}]"
+        else f"{100 * apart.estimate:+z.1f} points [{100 * apart.low:+z.1f}, {100 * apart.high:+z.1f}]"
     )
     verdict = _verdict(apart, 0.0) if adjusted_p < 0.05 else None
     what = f"{verdict} than" if verdict else "not distinguishable at this size from"
-    size = f"over {apart.n} prompts, p = {adjusted_p:.2g}"
+    size = f"over {apart.n} prompts, p = {adjusted_p:z.2g}"
     return f"{found.solver} is {what} {found.against} on {found.set}: {shape} {size}."
 
 
@@ -111,8 +111,8 @@ def _panel(made: Figures) -> str:
     """Sentences on several judges. With one judge there are none."""
     if made.agreement is None:
         return ""
-    worth = "" if made.effective_judges is None else f", worth {made.effective_judges:.1f} independent ones"
-    return f" by {len(made.compared.judges)} judges{worth}, who agree {100 * made.agreement:.0f} % of the time"
+    worth = "" if made.effective_judges is None else f", worth {made.effective_judges:z.1f} independent ones"
+    return f" by {len(made.compared.judges)} judges{worth}, who agree {100 * made.agreement:z.0f} % of the time"
 
 
 def _styled(made: Figures) -> str:

@@ -245,10 +245,10 @@ def _compared(design: Design, word: Verdict, each: Contrast) -> list[str]:
     interval = each.interval
     return [
         f"{each.first} - {each.second}",
-        "-" if reported is None else f"{reported:+.1f}",
+        "-" if reported is None else f"{reported:+z.1f}",
         points(each.difference, signed=True),
         ends(interval.low, interval.high, signed=True) if interval else "-",
-        "-" if each.p is None else f"{each.p:.4f}",
+        "-" if each.p is None else f"{each.p:z.4f}",
         str(each.seeds),
         word,
     ]
@@ -271,5 +271,5 @@ def _planned(design: Design) -> str:
     smallest = smallest_p(seeds, comparisons)
     many = f"{len(design.arms)} arms, {seeds} seeds and {comparisons} comparison{'s' if comparisons != 1 else ''}"
     if is_descriptive(seeds, comparisons):
-        return f"Of {many}, it would be descriptive only: no p value could be below {smallest:.2g}."
-    return f"With {many}, the smallest p value that it can give is {smallest:.2g}."
+        return f"Of {many}, it would be descriptive only: no p value could be below {smallest:z.2g}."
+    return f"With {many}, the smallest p value that it can give is {smallest:z.2g}."

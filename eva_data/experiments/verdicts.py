@@ -136,8 +136,8 @@ def _sentence(
     first, second = pair
     if difference is None:
         return f"No seed has both {first} and {second} to the end, so nothing is said of them."
-    points = f"{100 * difference:+.1f} points over {n} seed{'s' if n != 1 else ''}"
-    ends = f" (95 %: {100 * interval.low:+.1f} to {100 * interval.high:+.1f})" if interval is not None else ""
+    points = f"{100 * difference:+z.1f} points over {n} seed{'s' if n != 1 else ''}"
+    ends = f" (95 %: {100 * interval.low:+z.1f} to {100 * interval.high:+z.1f})" if interval is not None else ""
     match word:
         case "descriptive only":
             many = f"{comparisons} comparison{'s' if comparisons != 1 else ''}"

@@ -180,7 +180,7 @@ def arm_rows(
     for record in arms:
         mean, low, high, start = (record[name] for name in ("mean", "low", "high", "theta_0"))
         row = [str(record["arm"]), str(record["seeds"]), points(mean), ends(low, high), points(start)]
-        row.append(f"{pairs[record['arm']]:,.0f}" if record["arm"] in pairs else "-")
+        row.append(f"{pairs[record['arm']]:z,.0f}" if record["arm"] in pairs else "-")
         if design.published:
             row.append("-" if record["published"] is None else f"{record['published']:g}")
         rows.append(row)
@@ -199,10 +199,10 @@ def _verdict_rows(verdicts: Sequence[Contrast], spreads: Sequence[Spread | None]
                 str(verdict.seeds),
                 points(verdict.difference, signed=True),
                 ends(interval.low, interval.high, signed=True) if interval else "-",
-                "-" if verdict.p is None else f"{verdict.p:.4f}",
-                "-" if verdict.equivalence is None else f"{verdict.equivalence:.4f}",
+                "-" if verdict.p is None else f"{verdict.p:z.4f}",
+                "-" if verdict.equivalence is None else f"{verdict.equivalence:z.4f}",
                 points(verdict.visible),
-                "-" if found is None else f"{100 * found.seeds:.2f}, {100 * found.prompts:.2f}",
+                "-" if found is None else f"{100 * found.seeds:z.2f}, {100 * found.prompts:z.2f}",
                 verdict.word,
             ]
         )

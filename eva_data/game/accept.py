@@ -149,4 +149,4 @@ def _sentence(run: Run, theta: int, why: tuple[str, ...]) -> str:
 
 
 def _shown(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3g}"
+    return "unknown" if value is None else f"{value:z.3g}"

@@ -18,6 +18,7 @@ from typing import Any
 
 from eva_data.dataset.boundary import refuse_links_out
 from eva_data.dataset.evaluations import RECORD, read_record, read_rows
+from eva_data.dataset.records.licences import LicenceRecord, LicenceRow, record_name
 from eva_data.dataset.records.prompt_scores import RECORD as SCORE_RECORD
 from eva_data.dataset.records.prompt_scores import read_score_record, read_scores
 from eva_data.dataset.store import Store, stem_of
@@ -25,7 +26,7 @@ from eva_data.errors import ConfigError, DataError, HubError, MissingExtraError
 from eva_data.files import write_text
 from eva_data.hub.beside import Beside, NewFiles
 from eva_data.hub.evaluated import EVALUATED
-from eva_data.hub.licences import LicenceRow, licence_rows, refuse_licence
+from eva_data.hub.licences import licence_rows, record_of, refuse_licence, write_record
 from eva_data.hub.rated import RATED
 from eva_data.hub.repo import HubRepo, Snapshot
 from eva_data.hub.scan import look_through, look_through_evaluations, look_through_ratings, refuse_without_packages
@@ -56,6 +57,8 @@ class Step:
     """Sizes of these files, in bytes."""
     card: str
     """The README of the commit."""
+    licence: LicenceRecord | None = None
+    """What its commit records of the licence; None in a private repo, and if only the tag is missing."""
 
     @property
     def tag(self) -> str:
@@ -146,8 +149,8 @@ def publish(
             )
         origins: list[LicenceRow] = []
         if not (found.private if found else private):
-            refuse_licence(run, iteration, hub)
             origins = licence_rows(run, iteration)
+            refuse_licence(run, origins, hub)
         steps = _plan(run, hub, found, iteration, Path(pages), origins)
         tags = hub.tags() if found else []
         hits = _look_through(run, steps, [name for name in BESIDE if BESIDE[name].new(run.store, hub, found, tags)])
@@ -161,6 +164,8 @@ def publish(
             head = found.commit
             for step in steps:
                 head = _take(run.store, hub, step, head)
+                if step.licence is not None:
+                    write_record(run.store.folder, record_name(step.iteration, step.revision), step.licence)
         sent = {name: _with_beside(run, hub, found, name, origins, dry_run=dry_run) for name in BESIDE}
         beside = {name: new for name, new in sent.items() if new is not None}
         return Published(hub.name, hub.url, found.private if found else private, tag, beside, tuple(steps))
@@ -245,12 +250,16 @@ def _plan(
         if tagged is not None:
             continue
         new = {name: path for name, path in local.items() if name not in main.files}
-        card = ""
+        card, licence = "", None
+        if _manifest(number, revision) in new and origins:
+            licence, name = record_of(run, origins, number, revision), record_name(number, revision)
+            new[name] = write_record(pages / tag, name, licence)
         if new:
             card, page = _page(seen, run, hub, main.files.keys() | new, tag, pages / tag, origins)
             new |= {name: path for name, path in page.items() if not main.holds(name, path)}
             main = main.after(new)
-        steps.append(Step(number, revision, new, {name: path.stat().st_size for name, path in new.items()}, card))
+        sizes = {name: path.stat().st_size for name, path in new.items()}
+        steps.append(Step(number, revision, new, sizes, card, licence))
     return steps
 
 
@@ -339,7 +348,7 @@ def _page(
         revision=tag,
         licence=run.config.publish.licence,
         licence_reason=run.config.publish.licence_reason,
-        origins=[(row.role, row.name, row.licence) for row in origins],
+        origins=origins,
         evaluations=evaluations,
         scores=scores,
     )

@@ -18,6 +18,7 @@ from typing import Any
 
 from eva_data.dataset.evaluations import FOLDER
 from eva_data.dataset.manifest import FileEntry, Manifest
+from eva_data.dataset.records.licences import FOLDER as LICENCES_FOLDER
 from eva_data.dataset.records.prompt_scores import FOLDER as SCORES_FOLDER
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, HubError
@@ -37,6 +38,7 @@ from eva_data.hub.claims import (
 )
 from eva_data.hub.consent import settings_text
 from eva_data.hub.evaluated import EVALUATED
+from eva_data.hub.licences import fetch_records
 from eva_data.hub.rated import RATED
 from eva_data.hub.repo import HubRepo, Snapshot
 from eva_data.jobs.job import Progress
@@ -48,7 +50,7 @@ MAX_GB = 10.0
 
 _MANIFEST = re.compile(r"manifests/iter_([1-9]\d{0,8})(?:\.r([1-9]\d{0,8}))?\.json")
 _BESIDE: tuple[Beside[Any], ...] = (EVALUATED, RATED)
-_OURS = {".eva", "README.md", "manifests", "plots", FOLDER, SCORES_FOLDER, *TABLES}
+_OURS = {".eva", "README.md", "manifests", "plots", FOLDER, LICENCES_FOLDER, SCORES_FOLDER, *TABLES}
 """Entries that a dataset folder may have."""
 
 
@@ -105,6 +107,7 @@ def pull(
         downloads = store.pull_folder
         manifests, wanted = _agreed(hub, found, store, downloads, wholes, max_gb)
         beside = _agreed_beside(hub, found, store, downloads, wanted, max_gb)
+        records = fetch_records(hub, found, downloads, wholes)
         unpacked = 0
         for done, (name, entry) in enumerate(wanted.items(), 1):
             hub.download(name, found.commit, downloads)
@@ -126,6 +129,7 @@ def pull(
             waiting -= manifest.files.keys()
             _move(downloads, store, [manifest_name(number, review)])
         _move(downloads, store, [name for each in beside for name in each.names])
+        _move(downloads, store, [name for name in records if not (store.folder / name).exists()])
         write_card(store)
         shutil.rmtree(downloads)
     return pulled

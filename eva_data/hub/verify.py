@@ -31,6 +31,7 @@ from eva_data.hub.checks.topics_again import replay_topics
 from eva_data.hub.checks.tournament_again import replay_tournament
 from eva_data.hub.checks.trained_on import trained_on
 from eva_data.hub.checks.votes_again import replay_votes
+from eva_data.hub.licences import verify_records
 from eva_data.iteration.build import bills_of
 from eva_data.iteration.create import seed_prompts
 from eva_data.iteration.run import Run
@@ -83,11 +84,14 @@ def _verify_iteration(store: Store, iteration: int, run: Run | None, rescore: in
     base = store.at(iteration, 0), manifest, built
     for revision in store.revisions(iteration)[1:]:
         base = _verify_revision(found, store.at(iteration, revision), revision, base, run)
+    found.problems += verify_records(store, iteration)
     for problems, unknown in (verify_evaluations(store), verify_ratings(store)):
         found.problems += problems
         found.unknown += unknown
     if rescore and run is not None:
         _rescore(found, store, iteration, rescore, run)
+    # A build and its revisions have the same gaps.
+    found.unknown = list(dict.fromkeys(found.unknown))
     return found
 
 

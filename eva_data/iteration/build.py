@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from eva_data.config import TableModel
-from eva_data.dataset.compose import Built, compose
+from eva_data.dataset.compose import NOTHING_STATED, Built, Stated, compose
 from eva_data.dataset.inputs import hash_of_prompts, pinned
 from eva_data.dataset.manifest import Manifest, Models
 from eva_data.dataset.ordered import Table, in_memory
@@ -31,7 +31,7 @@ from eva_data.ledger import Ledger
 from eva_data.method.outcome import lengths_of
 from eva_data.method.signals.band import still_inside
 from eva_data.method.solved import graded
-from eva_data.models.licences import stated_licences
+from eva_data.models.licences import models_in, provider_terms, stated_licences, stated_terms
 from eva_data.models.player import Player
 from eva_data.report.card import write_card
 from eva_data.report.measures.consensus import notes_of
@@ -173,7 +173,7 @@ def _build_first(run: Run) -> Built:
         },
         flows=[*begun.flows, *against.flows, paired.flow, *rewritten.flows],
         models=begun.models if weaker is None else begun.models.model_copy(update={"contrast": weaker.fingerprint}),
-        licences=licences_of(run, begun.solver, *([weaker] if weaker else [])) if begun.solver else {},
+        stated=licences_of(run, begun.solver, *([weaker] if weaker else [])) if begun.solver else NOTHING_STATED,
         inputs=inputs | {"prompts": hash_of_prompts(begun.prompts)},
         notes=[*begun.notes, *against.notes, *voted, *rewritten.notes],
         reward_scales=begun.scales,
@@ -253,7 +253,7 @@ def _build_next(run: Run, iteration: int) -> Built:
             **({} if weaker is None else {"contrast": weaker.fingerprint}),
         ),
         theta=solver.theta,
-        licences=licences_of(run, solver, creator, *([weaker] if weaker else [])),
+        stated=licences_of(run, solver, creator, *([weaker] if weaker else [])),
         previous=previous,
         inputs=inputs,
         notes=[*grown.notes, *answered.notes, *against.notes, *notes, *rewritten.notes],
@@ -290,13 +290,16 @@ def earlier_scales(run: Run, iteration: int) -> Scales:
     return next((scales for scales in frozen if scales), {})
 
 
-def licences_of(run: Run, *players: Player) -> dict[str, str]:
-    """The licences that the cards of the models on this machine state."""
-    folders = {player.fingerprint: player.path for player in players}
+def licences_of(run: Run, *players: Player) -> Stated:
+    """What is known of the licences of the players and of the rewards' models."""
+    asked = [*players, *(judge for scorer in run.scorers for judge in scorer.asked)]
+    folders = {player.fingerprint: player.path for player in asked}
     for scorer in run.scorers:
-        folders |= {judge.fingerprint: judge.path for judge in scorer.judges}
-        folders[scorer.fingerprint] = scorer.judge.path if scorer.judge else scorer.path
-    return stated_licences(folders)
+        if scorer.path is not None:
+            folders |= dict.fromkeys(models_in(scorer.fingerprint), scorer.path)
+    terms = {name: stated_terms(folder, name) for name, folder in folders.items()}
+    terms |= {player.fingerprint: provider_terms(player.provider) for player in asked if player.provider is not None}
+    return Stated(stated_licences(folders), {name: place for name, place in terms.items() if place is not None})
 
 
 def bills_of(run: Run, iteration: int) -> list[dict[str, Any]]:

@@ -120,6 +120,10 @@ def _refuse_wrong_function(run: Run, reward: OneReward, asked: pl.DataFrame) -> 
         refuse_missing(reward.equal)
         if reward.answers is not None:
             _first_answer(reward.answers)
+        if reward.programs is not None:
+            refuse_without_isolation(reward.programs)
+            if reward.programs.inputs is not None:
+                _first_answer(reward.programs.inputs, "reward.programs.inputs")
     if isinstance(reward, Code):
         refuse_without_isolation(reward)
         _first_answer(reward.answers)
@@ -148,12 +152,12 @@ def _trial_rows(reward: Verifier, asked: pl.DataFrame) -> list[tuple[Any, ...]]:
     return [(known, str(answer), answer), *more]
 
 
-def _first_answer(answers: Answers) -> tuple[str, Any]:
+def _first_answer(answers: Answers, key: str = "reward.answers") -> tuple[str, Any]:
     """Prompt and answer of the first reference answer. Raise DataError if there is none."""
     if not answers.path.exists():
-        raise DataError(f"`reward.answers.path` is {answers.path}, and there is no such file")
-    read_answers(answers, [])
-    source = open_path(answers.path, "reward.answers.path")
+        raise DataError(f"`{key}.path` is {answers.path}, and there is no such file")
+    read_answers(answers, [], key)
+    source = open_path(answers.path, f"{key}.path")
     given = source.map(
         lambda frame, schema: frame.select(
             prompt=text(pl.col(answers.prompt), schema[answers.prompt]), answer=pl.col(answers.answer)

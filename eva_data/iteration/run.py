@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import polars as pl
 
 from eva_data.calls import StageProgress
-from eva_data.config import Config, Evolve, Generation, RewardServer, VllmModel
+from eva_data.config import Config, Evolve, Generation, LocalReward, RewardServer, VllmModel
 from eva_data.config.base import Settings
+from eva_data.config.machines.computing import RayEngine
 from eva_data.config.machines.launching import ONE_SERVER
 from eva_data.config.marks import key_variables, own_functions
 from eva_data.dataset.staleness import settled
@@ -146,7 +147,8 @@ class Run:
         if player.started_here:
             assert isinstance(player.block, VllmModel)
             served = self._servers(player.block, player.path, job, rows, key=key)
-        job = replace(job, connection=connection(player, served=served, budget=self.budget))
+        reached = connection(player, served=served, budget=self.budget)
+        job = replace(job, connection=reached if backend_of(player.block).REMOTE else reached | self._cluster())
         return self._work(job, rows, shown or stage)
 
     def score(self, scorer: Scorer, rows: pl.DataFrame, *, iteration: int, folder: str) -> Results:
@@ -168,6 +170,8 @@ class Run:
                 {"urls": list(block.urls)} if block.urls else self._servers(block, scorer.path, job, rows, key="reward")
             )
             job = replace(job, connection=served)
+        if isinstance(block, LocalReward):
+            job = replace(job, connection=self._cluster())
         return self._work(job, rows, "reward")
 
     def compute(
@@ -211,6 +215,11 @@ class Run:
             progress=self.reporter.stage(shown, job.iteration),
             check=self.servers.check,
         )
+
+    def _cluster(self) -> dict[str, Any]:
+        """How a job reaches the cluster whose actors compute its batches; empty if it computes them itself."""
+        engine = self.config.execution
+        return {"cluster": engine.model_dump(exclude={"engine"})} if isinstance(engine, RayEngine) else {}
 
     def _servers(
         self, block: VllmModel | RewardServer, path: Path | None, job: Job, rows: pl.DataFrame, *, key: str

@@ -7,9 +7,11 @@ empty batch would have no type. A task's result is JSON text in the column `resu
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,16 @@ import psutil
 import pyarrow.parquet as pq
 from distilabel.steps.base import GeneratorStep, StepInput
 from distilabel.steps.tasks.base import Task
-from pydantic import SerializeAsAny
+from pydantic import PrivateAttr, SerializeAsAny
 
 from eva_data.calls import Chain, Completion, Message, Request, Row
 from eva_data.config.base import Settings
+from eva_data.errors import JobError
 from eva_data.files import write_json
 from eva_data.jobs.job import INPUT, WORKERS, Responses, write_error
+
+PART_ROWS = 500
+"""Rows that are read and made chains at once."""
 
 
 @contextmanager
@@ -51,24 +57,34 @@ class ReadRows(GeneratorStep):  # type: ignore[misc]
         return ["row"]
 
     def process(self, offset: int = 0) -> Iterator[tuple[list[Row], bool]]:
-        with fatal(self.job):
-            file = pq.ParquetFile(Path(self.job) / INPUT)
+        with fatal(self.job), _input(self.job) as file:
             remaining = file.metadata.num_rows
             for batch in file.iter_batches(batch_size=self.batch_size, columns=["row"]):
                 remaining -= batch.num_rows
                 yield batch.to_pylist(), remaining == 0
 
 
-class ChainTask(Task):  # type: ignore[misc]
-    """A Distilabel task that works by chains. A subclass says which chains a batch of rows needs.
+def _input(job: str) -> pq.ParquetFile:
+    return pq.ParquetFile(Path(job) / INPUT)
 
-    Each row gives one row: `result` is the result of the row's chain as JSON.
+
+class ChainTask(Task):  # type: ignore[misc]
+    """A Distilabel task that works by chains. A subclass says which chains some rows need.
+
+    Each row gives one row: `result` is the result of the row's chain as JSON. Distilabel hands a batch over when the
+    batch before is finished. A server must not wait for that, so the task reads the rows of the job itself, and the
+    chains of the next batch begin while the last ones of a batch wait for answers.
     """
 
     job: str
     settings: SerializeAsAny[Settings]
     iteration: int = 0
     seed: int = 0
+
+    _results: Iterator[list[str]] | None = PrivateAttr(None)
+    """The results of each shard, as JSON."""
+    _begun: deque[int] = PrivateAttr(default_factory=deque)
+    """What tells the rows of each shard that has begun, and is not finished, from others."""
 
     @property
     def inputs(self) -> list[str]:
@@ -95,11 +111,39 @@ class ChainTask(Task):  # type: ignore[misc]
 
     def process(self, inputs: StepInput) -> Iterator[list[Row]]:
         with fatal(self.job):
-            rows = [json.loads(item["row"]) for item in inputs]
-            results = self.llm.drive(self.chains(rows), sum(self.completions(row) for row in rows))
-            yield [
-                {"row": item["row"], "result": json.dumps(result)} for item, result in zip(inputs, results, strict=True)
-            ]
+            if self._results is None:
+                self._results = self.llm.drive_shards(self._shards(), self._expected())
+            results: list[str] = next(self._results, [])
+            if not self._begun or self._begun.popleft() != _mark(0, (item["row"] for item in inputs)):
+                raise JobError("the pipeline gave this step other rows than the job's, or in another order")
+            yield [{"row": item["row"], "result": result} for item, result in zip(inputs, results, strict=True)]
+
+    def _expected(self) -> int:
+        """The largest number of completions of the whole job, reckoned from its first rows."""
+        with _input(self.job) as file:
+            batch = next(file.iter_batches(PART_ROWS, columns=["row"]))
+            first = [self.completions(json.loads(text)) for text in batch.column("row").to_pylist()]
+            return sum(first) * int(file.metadata.num_rows) // len(first)
+
+    def _shards(self) -> Iterator[Iterator[Chain[str]]]:
+        """The chains of each batch of the job. A chain is made when it is reached."""
+        with _input(self.job) as file:
+            remaining = file.metadata.num_rows
+            texts = (
+                text
+                for batch in file.iter_batches(PART_ROWS, columns=["row"])
+                for text in batch.column("row").to_pylist()
+            )
+            while remaining > 0:
+                yield self._shard(islice(texts, self.input_batch_size))
+                remaining -= self.input_batch_size
+
+    def _shard(self, texts: Iterator[str]) -> Iterator[Chain[str]]:
+        mark = 0
+        while part := list(islice(texts, PART_ROWS)):
+            mark = _mark(mark, part)
+            yield from map(_as_json, self.chains([json.loads(text) for text in part]))
+        self._begun.append(mark)
 
     def format_input(self, input: Row) -> list[Message]:
         """The conversation of a row, which Distilabel's own `print` shows."""
@@ -108,6 +152,17 @@ class ChainTask(Task):  # type: ignore[misc]
 
     def format_output(self, output: str | None, input: Row | None = None) -> Row:
         return {"result": output}
+
+
+def _mark(mark: int, texts: Iterable[str]) -> int:
+    for text in texts:
+        mark = hash((mark, text))
+    return mark
+
+
+def _as_json(chain: Chain[Any]) -> Chain[str]:
+    """The chain, with its result as JSON."""
+    return json.dumps((yield from chain))
 
 
 class Respond(ChainTask):

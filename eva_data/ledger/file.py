@@ -116,7 +116,8 @@ def what_is_wrong(path: Path) -> Iterator[None]:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+    # A ledger is opened by one thread and used by another one, never by two at once.
+    connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode=WAL")
     # A commit must survive the process, and WAL ensures that. A power cut may lose the last commits, which costs calls.
     connection.execute("PRAGMA synchronous=NORMAL")

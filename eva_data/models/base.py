@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,9 @@ class LedgerLLM(LLM):  # type: ignore[misc]
     """Path of a file with the number of finished completions and the number of all completions."""
 
     _ledger: Ledger = PrivateAttr()
+    _before: int = PrivateAttr(0)
+    """Completions of the shards before, which `drive` does not count."""
+    _reported: int = PrivateAttr(0)
 
     @property
     def model_name(self) -> str:
@@ -59,6 +62,15 @@ class LedgerLLM(LLM):  # type: ignore[misc]
         `expected` is the largest number of completions that they can ask for, for the progress file. A failed request
         gives a Completion with an error. Raise an EvaError only if it makes all further requests pointless.
         """
+
+    def drive_shards(self, shards: Iterator[Iterable[Chain[T]]], expected: int) -> Iterator[list[T]]:
+        """Run the chains of every shard to their end, and yield the results of each shard, in order.
+
+        `expected` is the number of completions in all shards, as in `drive`.
+        """
+        for chains in shards:
+            yield self.drive([*chains], expected)
+            self._before, self._reported = self._before + self._reported, 0
 
     def generate(self, inputs: list[list[Message]], num_generations: int = 1) -> list[dict[str, Any]]:
         """Answer the tasks that come with Distilabel, which call this method."""
@@ -99,7 +111,8 @@ class LedgerLLM(LLM):  # type: ignore[misc]
     def report(self, done: int, total: int) -> None:
         """Tell the parent process the progress of the work."""
         used = self._ledger.used
-        told = {"done": done, "total": total, "tokens": used.tokens, "dollars": used.dollars}
+        self._reported = done
+        told = {"done": self._before + done, "total": total, "tokens": used.tokens, "dollars": used.dollars}
         write_text(Path(self.progress), json.dumps(told))
 
 

@@ -56,8 +56,8 @@ class Policy(TransformersLLM):
         keys = [self.key(request) for request in wave]
         answers = {place: prompt for place, prompt in enumerate(prompts) if isinstance(prompt, Completion)}
         fitting = sorted(set(range(len(wave))) - answers.keys(), key=lambda place: (len(prompts[place]), keys[place]))
-        for start in range(0, len(fitting), self.batch_size):
-            batch = fitting[start : start + self.batch_size]
-            computed = self._compute([prompts[place] for place in batch], [keys[place] for place in batch])
+        batches = [fitting[start : start + self.batch_size] for start in range(0, len(fitting), self.batch_size)]
+        for batch, _, samples in self._computing.map((each, self.batch(prompts, keys, each)) for each in batches):
+            computed = self.completions_of(samples, prompts, keys, batch)
             answers |= {place: computed[keys[place]] for place in batch}
         return [answers[place] for place in range(len(wave))]

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jinja2.exceptions import TemplateError
 from pydantic import PrivateAttr
 
 from eva_data.calls import Chain, Completion, Request, Sampling, T, merge_system
-from eva_data.errors import ModelError
 from eva_data.ledger import Bill, derived_seed
 from eva_data.models.base import LedgerLLM, refused
+from eva_data.models.cluster.computing import Computing, Here, OnRay
 from eva_data.models.rendering import render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from eva_data.models.cluster.sampler import TokenBatch
     from eva_data.models.decode import Decoded
 
 
@@ -37,34 +37,53 @@ class TransformersLLM(LedgerLLM):
     batch_size: int
     threads: int | None
     trust_remote_code: bool
+    cluster: dict[str, Any] | None = None
+    """Address and number of actors of the Ray cluster whose actors compute the batches; None if this process does."""
 
-    _model: PreTrainedModel = PrivateAttr()
+    _computing: Computing = PrivateAttr()
     _tokenizer: PreTrainedTokenizerBase = PrivateAttr()
-    _end_tokens: list[int] = PrivateAttr()
     _longest: int = PrivateAttr()
 
     def load(self) -> None:
         import torch
 
+        from eva_data.models.cluster.sampler import Sampler, load_tokenizer
+
         super().load()
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        self.take(
-            *load_model(self.path, dtype=self.dtype, device=self.device, trust_remote_code=self.trust_remote_code)
+        load = partial(
+            Sampler.loaded,
+            self.path,
+            Sampling(**self.sampling),
+            dtype=self.dtype,
+            device=self.device,
+            trust_remote_code=self.trust_remote_code,
         )
+        if self.cluster is None:
+            sampler = load()
+            self._use(Here(sampler), sampler.tokenizer)
+        else:
+            threads = torch.get_num_threads()
+            self._use(
+                OnRay(load, **self.cluster, device=self.device, threads=threads),
+                load_tokenizer(self.path, trust_remote_code=self.trust_remote_code),
+            )
+
+    def unload(self) -> None:
+        self._computing.close()
+        super().unload()
 
     def take(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         """Use a model that is in memory already."""
-        self._model, self._tokenizer = model, tokenizer
-        # A model that sees images too has a part of its config for text. Some models have no bound.
-        positions = self._model.config.get_text_config().to_dict().get("max_position_embeddings") or sys.maxsize
-        context = positions - Sampling(**self.sampling).max_tokens
+        from eva_data.models.cluster.sampler import Sampler
+
+        self._use(Here(Sampler(model, tokenizer, Sampling(**self.sampling), self.path)), tokenizer)
+
+    def _use(self, computing: Computing, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._computing, self._tokenizer = computing, tokenizer
+        context = computing.facts["positions"] - Sampling(**self.sampling).max_tokens
         self._longest = context if self.max_prompt_tokens is None else self.max_prompt_tokens
-        configured = self._model.generation_config.eos_token_id
-        ends = configured if isinstance(configured, list) else [configured]
-        self._end_tokens = sorted({token for token in [*ends, self._tokenizer.eos_token_id] if token is not None})
-        if not self._end_tokens:
-            raise ModelError(f"the model {self.path} names no end token: set eos_token_id in its generation config")
 
     def drive(self, chains: Sequence[Chain[T]], expected: int) -> list[T]:
         results: dict[int, T] = {}
@@ -99,17 +118,28 @@ class TransformersLLM(LedgerLLM):
         fitting = sorted(
             set(range(len(wave))) - answers.keys(), key=lambda place: (len(prompts[place]), prompts[place], keys[place])
         )
-        for start in range(0, len(fitting), self.batch_size):
-            batch = fitting[start : start + self.batch_size]
-            kept = self._ledger.completions([keys[place] for place in batch])
-            if any(keys[place] not in kept for place in batch):
-                started = time.monotonic()
-                computed = self._compute([prompts[place] for place in batch], [keys[place] for place in batch])
-                missing = {key: completion for key, completion in computed.items() if key not in kept}
-                self._ledger.keep_completions(missing, [self._bill(missing, time.monotonic() - started)])
-                kept |= missing
-            answers |= {place: kept[keys[place]] for place in batch}
+        batches = [fitting[start : start + self.batch_size] for start in range(0, len(fitting), self.batch_size)]
+        kept: dict[bytes, Completion] = {}
+
+        def missing() -> Iterator[tuple[list[int], TokenBatch]]:
+            for batch in batches:
+                found = self._ledger.completions([keys[place] for place in batch])
+                kept.update(found)
+                if all(keys[place] in found for place in batch):
+                    answered(batch)
+                else:
+                    yield batch, self.batch(prompts, keys, batch)
+
+        def answered(batch: Sequence[int]) -> None:
+            answers.update({place: kept[keys[place]] for place in batch})
             self.report(done + len(answers), expected)
+
+        for batch, seconds, samples in self._computing.map(missing()):
+            computed = self.completions_of(samples, prompts, keys, batch)
+            fresh = {key: completion for key, completion in computed.items() if key not in kept}
+            self._ledger.keep_completions(fresh, [self._bill(fresh, seconds)])
+            kept.update(fresh)
+            answered(batch)
         return [answers[place] for place in range(len(wave))]
 
     def _bill(self, computed: Mapping[bytes, Completion], seconds: float) -> Bill:
@@ -124,35 +154,28 @@ class TransformersLLM(LedgerLLM):
             cost=0.0,
         )
 
-    def _compute(self, prompts: Sequence[list[int]], keys: Sequence[bytes]) -> dict[bytes, Completion]:
-        samples = self._sample(prompts, [derived_seed(key) for key in keys])
+    def batch(self, prompts: Sequence[list[int]], keys: Sequence[bytes], places: Sequence[int]) -> TokenBatch:
+        """The batch of the requests at some places of a wave."""
+        from eva_data.models.cluster.sampler import TokenBatch
+
+        return TokenBatch([prompts[place] for place in places], [derived_seed(keys[place]) for place in places])
+
+    def completions_of(
+        self, samples: Sequence[Decoded], prompts: Sequence[list[int]], keys: Sequence[bytes], places: Sequence[int]
+    ) -> dict[bytes, Completion]:
+        """Key -> completion of a batch that is computed."""
         decoded = self._tokenizer.batch_decode(
             [sample.tokens for sample in samples], skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return {
-            key: Completion(
+            keys[place]: Completion(
                 text=text,
                 finish_reason="stop" if sample.ended else "length",
-                prompt_tokens=len(prompt),
+                prompt_tokens=len(prompts[place]),
                 completion_tokens=len(sample.tokens),
             )
-            for key, prompt, sample, text in zip(keys, prompts, samples, decoded, strict=True)
+            for place, sample, text in zip(places, samples, decoded, strict=True)
         }
-
-    def _sample(self, prompts: Sequence[list[int]], seeds: Sequence[int]) -> list[Decoded]:
-        from eva_data.models.decode import sample_batch
-
-        sampling = Sampling(**self.sampling)
-        return sample_batch(
-            self._model,
-            prompts,
-            seeds,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            max_tokens=sampling.max_tokens,
-            end_tokens=self._end_tokens,
-            pad_token=self._tokenizer.pad_token_id or 0,
-        )
 
     def tokenise(self, request: Request) -> Any:
         """The tokens of a request, or a failed Completion if the request cannot be made."""
@@ -169,21 +192,3 @@ class TransformersLLM(LedgerLLM):
         if len(tokens) > self._longest:
             return refused("prompt_too_long", len(tokens))
         return tokens
-
-
-def load_model(
-    path: str, *, dtype: str, device: str, trust_remote_code: bool
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model and tokenizer of a local folder, ready to generate. Raise ModelError if they cannot be loaded."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
-    if tokenizer.chat_template is None:
-        raise ModelError(
-            f"the model {path} has no chat template, so its prompts cannot be rendered: "
-            "use an instruction-tuned model, or put a chat_template.jinja beside its tokenizer"
-        )
-    precision = "auto" if dtype == "auto" else getattr(torch, dtype)
-    model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=precision, trust_remote_code=trust_remote_code)
-    return model.to(device).eval(), tokenizer

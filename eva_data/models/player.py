@@ -31,6 +31,8 @@ class Player:
     """Whether the server accepts vLLM's own sampling parameters."""
     theta: int | None = None
     """t if the model is theta_t and was trained by eva-data; None for every other model."""
+    provider: str | None = None
+    """litellm's name of the provider that is asked; None for a model here or behind a `base_url`."""
 
     @property
     def started_here(self) -> bool:

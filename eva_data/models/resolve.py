@@ -10,7 +10,11 @@ from eva_data.errors import ModelError
 from eva_data.files import sha256
 
 SANDBOX_MODEL = Path(__file__).parent.parent / "sandbox" / "model"
-SANDBOX_MODELS = {"sandbox": SANDBOX_MODEL, "sandbox-steps": SANDBOX_MODEL.with_name("model_steps")}
+SANDBOX_MODELS = {
+    "sandbox": SANDBOX_MODEL,
+    "sandbox-steps": SANDBOX_MODEL.with_name("model_steps"),
+    "sandbox-both": SANDBOX_MODEL.with_name("model_both"),
+}
 """The models that come with eva-data, by the names that the settings use."""
 
 _NOT_THE_MODEL = {"README.md", "training.json", "training_args.bin", ".gitattributes"}
@@ -38,7 +42,7 @@ def resolve(model: str, revision: str | None = None) -> ResolvedModel:
     if model.count("/") != 1 or model.startswith((".", "~", "/")):
         raise ModelError(
             f"there is no model folder {model}: name a folder with config.json and weights, a Hub id such as "
-            "`org/name`, or `sandbox` or `sandbox-steps`"
+            "`org/name`, or `sandbox`, `sandbox-steps` or `sandbox-both`"
         )
     snapshot = _download(model, revision)
     return ResolvedModel(model, snapshot, f"{model}@{snapshot.name}")

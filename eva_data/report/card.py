@@ -20,16 +20,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from eva_data.dataset.evaluations import FOLDER as EVALUATIONS_FOLDER
 from eva_data.dataset.evaluations import EvaluationRecord, read_record, splits
 from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.records.licences import LicenceRow
 from eva_data.dataset.records.prompt_scores import FOLDER as SCORES_FOLDER
 from eva_data.dataset.records.prompt_scores import ScoreRecord, read_score_record, score_splits
 from eva_data.dataset.store import Store
 from eva_data.files import write_text
-from eva_data.models.licences import is_function
+from eva_data.models.licences import is_function, models_in
 from eva_data.project import cards_dir
 from eva_data.report import markdown, numbers
 from eva_data.report.distributions import shift
 from eva_data.report.examples import examples
-from eva_data.report.figures import dollars
+from eva_data.report.figures import dollars, replies
 from eva_data.report.measures.consensus import interval, precision_of, span
 from eva_data.report.measures.contrast import contrasts
 from eva_data.report.measures.evaluated import card_rows
@@ -79,16 +80,15 @@ def dataset_card(
     revision: str | None,
     licence: str | None,
     licence_reason: str | None = None,
-    origins: Sequence[tuple[str, str, str | None]] = (),
+    origins: Sequence[LicenceRow] = (),
     evaluations: EvaluationRecord | None = None,
     scores: ScoreRecord | None = None,
 ) -> str:
     """The README of one or more iterations, which are in order. This writes nothing.
 
     `repo` and `revision` are loaded by the snippets. Without them the snippets load the folder, and the card has no
-    plots, topics and ratings, which need the extra `publish`. `origins` are what the texts and verdicts come from:
-    role, name, and licence by the Hub's name, which is None if it is not known. `evaluations` and `scores` are the
-    records of evaluations and of ratings.
+    plots, topics and ratings, which need the extra `publish`. `origins` are what the texts and verdicts come from.
+    `evaluations` and `scores` are the records of evaluations and of ratings.
     """
     manifests = [store.manifest(iteration) for iteration in iterations]
     overview = numbers.overview(store, iterations)
@@ -171,7 +171,7 @@ def environment() -> Environment:
         "model": lambda name: markdown.code(_without_path(name)),
         "count": lambda number: "unknown" if number is None else f"{number:,}",
         "number": _number,
-        "percent": lambda share: "unknown" if share is None else f"{100 * share:.0f} %",
+        "percent": lambda share: "unknown" if share is None else f"{100 * share:z.0f} %",
     }
     return found
 
@@ -184,7 +184,7 @@ def _without_path(name: str) -> str:
 def _number(value: float | None) -> str:
     if value is None:
         return "none"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:z,.0f}" if abs(value) >= 1000 else f"{value:z.4g}"
 
 
 def _config_beside(name: str, splits: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -293,7 +293,7 @@ def _paid(manifest: Manifest) -> str:
     cost, unpriced = sum(bill.cost for bill in bills), sum(bill.unpriced for bill in bills)
     if not unpriced:
         return dollars(cost)
-    return f"{dollars(cost)} and {unpriced:,} replies of unknown price"
+    return f"{dollars(cost)} and {replies(unpriced)} of unknown price"
 
 
 def _by_iteration(rejects: pl.DataFrame) -> list[dict[str, Any]]:
@@ -304,9 +304,12 @@ def _by_iteration(rejects: pl.DataFrame) -> list[dict[str, Any]]:
     return [{"stage": stage, "reason": reason, "rows": rows} for (stage, reason), rows in found.items()]
 
 
-def _grounds(reason: str | None, origins: Sequence[tuple[str, str, str | None]]) -> dict[str, Any]:
+def _grounds(reason: str | None, origins: Sequence[LicenceRow]) -> dict[str, Any]:
     """Metadata of ours beside the Hub's: what the chosen licence was compared with, and why it is allowed."""
-    rows = [{"role": role, "name": name, "license": licence} for role, name, licence in origins]
+    rows = [
+        {"role": row.role, "name": row.name, "license": row.licence} | ({"terms": row.terms} if row.terms else {})
+        for row in origins
+    ]
     said = ({"license_reason": reason} if reason else {}) | ({"sources": rows} if rows else {})
     return {"eva_data": said} if said else {}
 
@@ -320,7 +323,9 @@ def _models(manifests: Sequence[Manifest]) -> list[dict[str, Any]]:
             if name is None:
                 continue
             # One name may hold several rewards.
-            stated = [licence for model, licence in manifest.licences.items() if model in name]
+            models = models_in(name) if role == "reward" else (name,)
+            known = {model: licence for key, licence in manifest.licences.items() for model in (key, *models_in(key))}
+            stated = [known.get(model, "not known") for model in models] if known.keys() & set(models) else []
             new: dict[str, list[Any]] = {"roles": [role], "iterations": [manifest.iteration], "licences": stated}
             trained = manifest.theta is not None and name == manifest.models.solver
             row = found.setdefault(name, {"name": name, "trained": trained, "function": is_function(name)})

@@ -18,6 +18,11 @@ def rounded(number: int) -> str:
     return f"{digits / size:g} {unit}"
 
 
+def replies(count: int) -> str:
+    """`1 reply`, `2,000 replies`."""
+    return f"{count:,} {'reply' if count == 1 else 'replies'}"
+
+
 def duration(seconds: float) -> str:
     """`1 h 02 min`, `3 min`, `12 s`. A plan is not more precise than two digits."""
     if seconds < 90:

@@ -83,7 +83,7 @@ def agreement(figure: Figure, values: pl.LazyFrame, iteration: int) -> None:
     blues = ListedColormap([colormaps["YlGnBu"](shade / 255) for shade in range(64, 256)])
     most = max(counts["count"].to_list())
     drawn = axes.pcolormesh(x.edges, y.edges, matrix, cmap=blues, norm=LogNorm(1, max(most, 2)))
-    figure.colorbar(drawn, ax=axes, label="prompts", format=StrMethodFormatter("{x:,.0f}"))
+    figure.colorbar(drawn, ax=axes, label="prompts", format=StrMethodFormatter("{x:z,.0f}"))
     axes.set_title(f"{rows:,} prompts by the rewards of their answers")
     axes.set_xlabel(f"a_min: {MEANING['a_min']}")
     axes.set_ylabel(MEANING["var"])
@@ -284,7 +284,7 @@ def shares(axes: Axes, counts: pl.DataFrame, axis: Axis, colour: str, *, fill: b
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     if axis.cut:
-        beyond = f"last bar:\n{axis.edges[-2]:.3g} and above"
+        beyond = f"last bar:\n{axis.edges[-2]:z.3g} and above"
         axes.text(1, 0.85, beyond, transform=axes.transAxes, ha="right", va="top", fontsize=8, color="#404040")
 
 
@@ -357,4 +357,4 @@ def _nothing(axes: Axes) -> None:
 
 
 def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.2f}"
+    return "none" if value is None else f"{value:z.2f}"

@@ -5,14 +5,16 @@
     python -m eva_data.sandbox.make_model --out MORE --start DIR --lesson steps --steps 1000 --batch-size 96
     python -m eva_data.sandbox.make_model --out EVEN --start MORE --lesson steps --steps 800 --seed 1
     python -m eva_data.sandbox.make_model --out STEPS --start EVEN --lesson numbers --steps 600
+    python -m eva_data.sandbox.make_model --out BOTH --start STEPS --lesson both --steps 1200
 
 First, a small Llama learns to answer prompts of depth 1 and 2 (it hardly sees deeper prompts), and to rewrite prompts
 of any depth as Distilabel's evol-instruct templates ask. The second lesson shows all depths, but more than half of the
 answers to deep prompts leave the last operation out, like data from a web of careless people. Then the model can do
 better than it does, which the game is about.
 
-In the last lessons, answers show their steps, and all prompts are of depth 1 or 2. The model learns to take one step or
-two, and at depth 3 it mostly stops too early. It forgets how to rewrite, so its creator is the second model.
+In the lessons after these, answers show their steps, and all prompts are of depth 1 or 2. The model learns to take one
+step or two, and at depth 3 it mostly stops too early. It forgets how to rewrite, so its creator is the second model.
+The last lesson brings the rewriting back, for games in which creator and solver are one model.
 
 The same seed, machine, number of threads and versions give the same
 weights.
@@ -33,9 +35,10 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 from eva_data.sandbox.examples import Example, rewriting, showing_steps, solving
 from eva_data.sandbox.gate import PROMPTS, failure
 from eva_data.sandbox.measure import rewriting_table, solving_table
-from eva_data.sandbox.model_card import write_sandbox_card, write_steps_card
+from eva_data.sandbox.model_card import write_sandbox_card
 from eva_data.sandbox.steps import score as steps_score
 from eva_data.sandbox.tokenizer import END, asked, build_tokenizer
+from eva_data.sandbox.verifier import score as similarity_score
 
 _CONTEXT = 1024
 
@@ -59,6 +62,7 @@ LESSONS = {
     "careless": Lesson({1: 0.28, 2: 0.37, 3: 0.17, 4: 0.12, 5: 0.06}, 0.55, 0.75, 1e-3, 0.04, 0.6),
     "steps": Lesson({1: 0.35, 2: 0.65}, 0.0, 1.0, 2e-3, 0.04, 0.6, shows_steps=True),
     "numbers": Lesson({1: 0.35, 2: 0.65}, 0.0, 1.0, 2e-3, 0.04, 0.6, shows_steps=True, numbers=0.4),
+    "both": Lesson({1: 0.35, 2: 0.65}, 0.0, 0.6, 2e-3, 0.04, 0.6, shows_steps=True, numbers=0.2),
 }
 
 
@@ -223,15 +227,13 @@ def main(
     (out / "training.json").write_text(json.dumps(history, indent=2) + "\n", encoding="utf-8")
     # The model is measured as it will be used, with the rounded weights from the file.
     shipped = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
-    if LESSONS[lesson].shows_steps:
-        solved = solving_table(shipped, tokenizer, PROMPTS, score=steps_score)
-        click.echo(write_steps_card(out, model.num_parameters(), history, solved))
-        if wrong := failure(solved):
-            raise click.ClickException(f"{wrong}: train it for more or fewer steps")
-        return
-    solved = solving_table(shipped, tokenizer, 500)
-    rewritten = rewriting_table(shipped, tokenizer, MUTATION_TEMPLATES, 100)
+    taught = LESSONS[lesson]
+    score = steps_score if taught.shows_steps else similarity_score
+    solved = solving_table(shipped, tokenizer, PROMPTS, score=score)
+    rewritten = rewriting_table(shipped, tokenizer, MUTATION_TEMPLATES, 100) if taught.solving_share < 1 else {}
     click.echo(write_sandbox_card(out, model.num_parameters(), history, solved, rewritten))
+    if taught.shows_steps and (wrong := failure(solved)):
+        raise click.ClickException(f"{wrong}: train it for more or fewer steps")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def write_dataset(run: Run, asked: dict[str, Any], start: Player, inputs: Mappin
             creator=None if asked["static"] else creator_name,
             reward=reward_model(run.scorers),
         ),
-        licences=licences_of(run, start, creator),
+        stated=licences_of(run, start, creator),
         inputs={**inputs, "prompts": hash_of_prompts(block)},
         notes=(),
         evolving=Evolving(eliminated=dict(eliminated["reason"].value_counts(sort=True).iter_rows())),

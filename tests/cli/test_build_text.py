@@ -73,3 +73,13 @@ def test_what_was_spent_has_short_ids_and_in_100_columns_one_line_a_stage(capsys
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     models = [line[2] for line in lines if line[:2] == ["1", "respond"]]
     assert models == ["sandbox-steps@8b04acc4", "gpt-5@unknown", "iter_1@c95d9637"]
+
+
+def test_a_reward_that_rounds_to_zero_has_no_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    built(tmp_path, [{"prompt": "Why?", "response": r, "reward": w} for r, w in (("So.", 0.5), ("No.", -1e-4))])
+    shown = CliRunner().invoke(main, ["show", "--iter", "1"], catch_exceptions=False).output
+    assert sorted(line.split() for line in shown.splitlines() if line.endswith(("So.", "No."))) == [
+        ["chosen", "0.500", "So."],
+        ["rejected", "0.000", "No."],
+    ]

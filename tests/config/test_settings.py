@@ -119,6 +119,21 @@ def test_paths_and_devices_do_not_count_as_data(tmp_path: Path) -> None:
             ["reward={backend: code, allow: true, answers: {path: mbpp.jsonl}}"],
             "a prompt that is evolved has none: use `mix: {source: new_seeds}`",
         ),
+        (
+            ["reward={backend: tournament, judges: []}"],
+            "`reward.judges` is `\\[]`: expected a list of at least 1, and it",
+        ),
+        (
+            ["reward={backend: tournament, judges: {model: x}}"],
+            "`reward.judges` is `{.*}`: expected a list, in brackets or as lines that begin with `-`$",
+        ),
+        (
+            ["reward={backend: tournament, judges: [{model: x}], schedule: round_robin, rounds: 5}"],
+            "`rounds` is 5, and with `schedule: round_robin` every two responses meet",
+        ),
+        (["sample.band=[0.1]"], "`sample.band` is a list that is too short: item 2 is missing"),
+        (["sample.band=[0.1, 0.2, 0.3]"], "`sample.band` is `.*`: expected a list of at most 2, and it holds 3"),
+        (["solver.contrsat={model: x}"], r"unknown key `solver.contrsat`; did you mean `solver.contrast`\?"),
         (["solver={modl: x}"], "unknown key `solver.modl`; did you mean `solver.model`?"),
         (["name.x=1"], "`name` is `acme/small`, which holds no keys"),
         (["seed"], "`--set seed` has no value"),

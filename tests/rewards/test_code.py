@@ -173,6 +173,21 @@ def test_the_code_of_a_response_is_its_last_block_of_python() -> None:
     assert code_of("<think>```python\na\n```</think>") == ""
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```python\ndef f(x):\n    return x\n```\nOutput:\n```\n2\n```",
+        "```python\ndef f(x):\n    return x\n```\nSo:\n```python\nprint(f(3))\n```\nRun:\n```bash\npython f.py\n```",
+        "```\ndef g(x): pass\n```\nBetter:\n```\ndef f(x):\n    return x\n```",
+        "def f(x):\n    return x\n```",
+        "Here:\n```python\ndef f(x):\n    return x\n",
+        "Here:\n```\ndef f(x):\n    return x",
+    ],
+)
+def test_what_stands_behind_a_function_does_not_hide_it(text: str) -> None:
+    assert code_of(text).strip() == "def f(x):\n    return x"
+
+
 def test_tests_are_a_list_or_a_text_that_writes_one() -> None:
     assert listed_tests(["assert 1", "assert 2"]) == ["assert 1", "assert 2"]
     assert listed_tests('["assert 1"]') == listed_tests("['assert 1']") == ["assert 1"]

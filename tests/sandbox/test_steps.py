@@ -10,7 +10,7 @@ from eva_data.dataset.seeds import read_seeds
 from eva_data.models.resolve import SANDBOX_MODELS, folder_fingerprint, resolve
 from eva_data.sandbox.gate import failure
 from eva_data.sandbox.steps import HOPELESS_SHARE, MASTERED, MASTERED_SHARE, crowded_prompts, score, shown
-from eva_data.sandbox.world import depth, is_reserved, parse
+from eva_data.sandbox.world import depth, heldout_prompts, is_reserved, parse
 
 TIGER = "Write the word tiger backwards, then put it in capital letters."
 
@@ -97,10 +97,29 @@ def test_the_gate_names_the_figure_that_is_out_of_bounds(second: float, third: f
     assert failure([row(2, second, 1.0), row(3, 0.1, third)]) == said
 
 
-def test_both_models_are_found_by_their_names() -> None:
+def test_the_models_are_found_by_their_names() -> None:
     for name, path in SANDBOX_MODELS.items():
         found = resolve(name)
         assert (found.path, found.fingerprint) == (path, f"{name}@{folder_fingerprint(path)}")
+
+
+@pytest.mark.slow
+def test_one_model_answers_with_its_steps_and_rewrites() -> None:
+    import torch
+    from distilabel.steps.tasks.evol_instruct.utils import MUTATION_TEMPLATES
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    from eva_data.sandbox.measure import reply
+
+    folder = SANDBOX_MODELS["sandbox-both"]
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    prompts = heldout_prompts(20, (2,))
+    answers = reply(model, tokenizer, prompts, max_tokens=40)
+    assert sum(score(prompt, answer) == 1 for prompt, answer in zip(prompts, answers, strict=True)) >= 16
+    requests = [MUTATION_TEMPLATES["DEEPENING"].replace("<PROMPT>", prompt) for prompt in prompts]
+    rewritten = [parse(text) for text in reply(model, tokenizer, requests, max_tokens=96)]
+    assert sum(task is not None and depth(task) == 3 for task in rewritten) >= 16
 
 
 def test_a_folder_of_the_first_world_goes_on_in_it_without_an_eva_yaml(

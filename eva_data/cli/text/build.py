@@ -123,7 +123,7 @@ def _informativeness_table(manifest: Manifest) -> Table:
     for row in rows:
         figures = (row.mean, row.q25, row.median, row.q75)
         table.add_row(
-            _cell(row.prompts), str(row.count), *("-" if value is None else f"{value:.4g}" for value in figures)
+            _cell(row.prompts), str(row.count), *("-" if value is None else f"{value:z.4g}" for value in figures)
         )
     return table
 
@@ -259,7 +259,7 @@ def print_lineages(store: Store, iteration: int, rows: int, *, full: bool = Fals
     )
     print_consensus(console, store, iteration)
     for pair in chosen.to_dicts():
-        console.rule(f"pair {pair['pair_id'][:SHORT]}, a_min {pair['a_min']:.3f}")
+        console.rule(f"pair {pair['pair_id'][:SHORT]}, a_min {pair['a_min']:z.3f}")
         before: list[dict[str, str]] = []
         for each in lineage(pair, known):
             *earlier, last = each["prompt"]
@@ -274,7 +274,7 @@ def print_lineages(store: Store, iteration: int, rows: int, *, full: bool = Fals
         for row in responses.filter(pl.col("prompt_id") == pair["prompt_id"]).sort("stage", "response_idx").to_dicts():
             mark = _mark(pair, row)
             text = "(no response)" if row["response"] is None else _text(row["response"], full)
-            reward = "null" if row["reward"] is None else f"{row['reward']:.3f}"
+            reward = "null" if row["reward"] is None else f"{row['reward']:z.3f}"
             console.print(f"  {mark} {reward}  {text}", highlight=False, soft_wrap=True)
 
 

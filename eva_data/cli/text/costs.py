@@ -13,7 +13,7 @@ from eva_data.cli.text.terminal import Terminal
 from eva_data.foreign import visible
 from eva_data.game.pilot import Piloted
 from eva_data.game.plan import Plan, PlanLine
-from eva_data.report.figures import dollars, duration, rounded
+from eva_data.report.figures import dollars, duration, replies, rounded
 
 _SOURCES = {
     "ledger": "the means of what the ledger holds of that stage",
@@ -46,7 +46,7 @@ def print_plan(plan: Plan, piloted: Piloted, budget: float | None) -> None:
     if plan.paid and plan.lines:
         say(f"Note: {dollars(plan.paid)} of this iteration are spent already; what they bought is not paid again")
     if piloted.prompts:
-        unknown = f", unknown for {piloted.unpriced} replies" if piloted.unpriced else ""
+        unknown = f", unknown for {replies(piloted.unpriced)}" if piloted.unpriced else ""
         say(f"The pilot of {piloted.prompts} prompts cost {dollars(piloted.cost)}{unknown}")
     else:
         say("Nothing was asked and nothing paid; `--pilot 8` asks a few prompts and plans from what they take")
@@ -168,5 +168,5 @@ def _price(bill: Mapping[str, Any]) -> str:
     """The cost of replies, as far as their prices are known."""
     if not bill["unpriced"]:
         return dollars(bill["cost"])
-    unknown = f"unknown for {bill['unpriced']:,} replies"
+    unknown = f"unknown for {replies(bill['unpriced'])}"
     return f"{unknown} (+ {dollars(bill['cost'])})" if bill["cost"] else unknown

@@ -87,7 +87,7 @@ def _table(name: str, made: Sequence[Figures]) -> Table:
             controlled = figures.length_controlled
             cells.append("-" if controlled is None else percent(controlled))
         cells.append(f"{figures.judged} of {figures.compared.prompts}")
-        cells.append("-" if figures.tokens[0] is None else f"{figures.tokens[0]:.0f}")
+        cells.append("-" if figures.tokens[0] is None else f"{figures.tokens[0]:z.0f}")
         table.add_row(*(Text(visible(cell)) for cell in cells))
     return table
 
@@ -120,4 +120,4 @@ def _category(figures: Figures, category: str) -> str:
     interval = figures.categories.get(category)
     if interval is None:
         return "-"
-    return f"{interval.estimate:.2f}" if figures.unit in ON_A_SCALE else f"{100 * interval.estimate:.1f} %"
+    return f"{interval.estimate:z.2f}" if figures.unit in ON_A_SCALE else f"{100 * interval.estimate:z.1f} %"

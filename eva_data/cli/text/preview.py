@@ -8,7 +8,7 @@ import polars as pl
 
 from eva_data.foreign import cut
 from eva_data.game.pilot import Previewed
-from eva_data.report.figures import dollars
+from eva_data.report.figures import dollars, replies
 
 LONGEST, LINES = 500, 12
 """Characters and lines of a text that are shown."""
@@ -28,7 +28,7 @@ def preview_text(found: Previewed) -> str:
             if attempt["reason"] is None:
                 lines += _answers(found, attempt["prompt_id"])
         lines.append("")
-    unknown = f", unknown for {found.unpriced} replies" if found.unpriced else ""
+    unknown = f", unknown for {replies(found.unpriced)}" if found.unpriced else ""
     again = (
         "the build finds these calls in the ledger, and asks for none of them again"
         if found.kept

@@ -100,14 +100,14 @@ def _quartiles(figures: Mapping[str, Any]) -> Table:
     for column in ("quartile", figures["metric"], "pairs", "agree"):
         table.add_column(column, justify="right")
     for row in figures["quartiles"]:
-        span = f"{row['least']:.4g} to {row['most']:.4g}"
+        span = f"{row['least']:z.4g} to {row['most']:z.4g}"
         table.add_row(str(row["quartile"]), span, str(row["pairs"]), _percent(row["agreement"]))
     return table
 
 
 def _figure(value: float | None) -> str:
-    return "not known yet" if value is None else f"{value:.2f}"
+    return "not known yet" if value is None else f"{value:z.2f}"
 
 
 def _percent(value: float | None) -> str:
-    return "not known yet" if value is None else f"{100 * value:.0f} %"
+    return "not known yet" if value is None else f"{100 * value:z.0f} %"

@@ -33,10 +33,10 @@ def outlook(sweep: Sweep, folder: Path, plays: Sequence[Play]) -> str:
     if is_descriptive(seeds, comparisons):
         lines.append(
             f"Descriptive only: with {seeds} seeds and {comparisons} comparisons no p value can be below "
-            f"{smallest:.3g}; {seeds_needed(comparisons)} seeds could be significant."
+            f"{smallest:z.3g}; {seeds_needed(comparisons)} seeds could be significant."
         )
     else:
-        lines.append(f"The smallest p value that {seeds} seeds and {comparisons} comparisons allow is {smallest:.2g}.")
+        lines.append(f"The smallest p value that {seeds} seeds and {comparisons} comparisons allow is {smallest:z.2g}.")
     return "\n".join(lines)
 
 
@@ -54,11 +54,11 @@ def print_ended(design: Design, folder: Path, plays: int) -> Callable[[Ended], N
         play = ended.play
         head = f"{done}/{plays} {play.arm}, seed {play.seed}"
         if ended.error is not None:
-            told(f"{head}: failed after {ended.seconds:.0f} s: {ended.error} ({play.log(folder)})")
+            told(f"{head}: failed after {ended.seconds:z.0f} s: {ended.error} ({play.log(folder)})")
             return
         value = outcomes_of(design, folder, [play], scores_of(design, folder, [play]))["value"]
-        score = f"{100 * value[0]:.1f} %" if len(value) else "no score"
-        told(f"{head}: {score} after {ended.seconds:.0f} s")
+        score = f"{100 * value[0]:z.1f} %" if len(value) else "no score"
+        told(f"{head}: {score} after {ended.seconds:z.0f} s")
 
     return tell
 
@@ -69,8 +69,8 @@ def print_sweep(result: Result, folder: Path) -> None:
     for name in ("arm", "seeds", measure_in_words(design := result.design), "95 % interval", start_in_words(design)):
         table.add_column(name, justify="left" if name == "arm" else "right")
     for record in result.arms:
-        ends = "-" if record["low"] is None else f"{100 * record['low']:.1f} to {100 * record['high']:.1f}"  # type: ignore[operator]
-        shown = ["-" if record[name] is None else f"{100 * record[name]:.1f}" for name in ("mean", "theta_0")]  # type: ignore[operator]
+        ends = "-" if record["low"] is None else f"{100 * record['low']:z.1f} to {100 * record['high']:z.1f}"  # type: ignore[operator]
+        shown = ["-" if record[name] is None else f"{100 * record[name]:z.1f}" for name in ("mean", "theta_0")]  # type: ignore[operator]
         table.add_row(str(record["arm"]), str(record["seeds"]), shown[0], ends, shown[1])
     Terminal().print(table)
     for verdict in result.verdicts:

@@ -87,12 +87,12 @@ def how_far(moved: Moved | None) -> list[str]:
     found = []
     if moved.chosen_per_token is not None and moved.chosen_per_response is not None:
         found.append(
-            f"chosen responses {moved.chosen_per_token:+.3g} nats per token, {moved.chosen_per_response:+.3g} per "
+            f"chosen responses {moved.chosen_per_token:+z.3g} nats per token, {moved.chosen_per_response:+z.3g} per "
             f"response (n {moved.pairs:,})"
         )
     if moved.kl_per_token is not None and moved.kl_per_answer is not None:
         found.append(
-            f"KL to theta_0 {moved.kl_per_token:.3g} nats per token, {moved.kl_per_answer:.3g} per answer "
+            f"KL to theta_0 {moved.kl_per_token:z.3g} nats per token, {moved.kl_per_answer:z.3g} per answer "
             f"(n {moved.prompts:,})"
         )
     return found

@@ -20,8 +20,8 @@ from eva_data.errors import ModelError
 from eva_data.evaluation.likelihood.measuring import LikelihoodJob
 from eva_data.jobs.job import Progress
 from eva_data.ledger import call_key, derived_seed
+from eva_data.models.cluster.sampler import load_model
 from eva_data.models.decode import sample_batch
-from eva_data.models.local import load_model
 from eva_data.models.rendering import render
 
 if TYPE_CHECKING:

@@ -95,7 +95,7 @@ def replay(store: Store, manifest: Manifest, tables: Tables, seeds: pl.DataFrame
         "preferences": tables["preferences"].lazy(),
         "rejects": tables["rejects"].lazy().filter(pl.col("stage") == "pair"),
     }
-    compared = {name: TableDifferences(name, table) for name, table in published.items()}
+    compared = {name: Recomputed(name, table) for name, table in published.items()}
     gaps: list[tuple[pl.DataFrame, pl.DataFrame]] = []
     for part, paired in parts:
         pairs = with_rewritten(
@@ -288,13 +288,13 @@ def _wrong_status(tables: Tables) -> list[str]:
 
 def compare(name: str, published: Table, computed: Table) -> list[str]:
     """One sentence if two tables differ: how many rows, which rows, and in which columns."""
-    compared = TableDifferences(name, published.lazy())
+    compared = Recomputed(name, published.lazy())
     for part in ranges_for(height_of(published)):
         compared.add(part, in_memory(part.with_nulls(computed.lazy(), id_of(name))))
     return compared.problems()
 
 
-class TableDifferences:
+class Recomputed:
     """A published table, and the same table computed again range by range of its ids."""
 
     def __init__(self, name: str, published: pl.LazyFrame) -> None:

@@ -56,6 +56,9 @@ def _read_again(manifest: Manifest, block: Consensus, voted: pl.DataFrame, unkno
     if block.equal == "judge":
         unknown.append("which answers the judge found equal")
         return []
+    if block.equal == "outputs":
+        unknown.append("what the programs in the responses give, which runs no code here")
+        return []
     if block.equal == "math":
         unknown.append("the answers that math-verify read, within a time limit")
         return []

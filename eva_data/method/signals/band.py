@@ -75,7 +75,7 @@ def notes_on(bounds: tuple[float, float], band: Band, responses: int) -> tuple[s
     if band.relative:
         return (
             f"rewards are not only 0 and 1, so `sample.band` {bounds[0]:g} to {bounds[1]:g} are quantiles of the mean "
-            f"reward, here {band.low:.4g} to {band.high:.4g}: the band is relative to these prompts, and as many are "
+            f"reward, here {band.low:z.4g} to {band.high:z.4g}: the band is relative to these prompts, and as many are "
             "outside it however good the solver is",
         )
     if responses < ENOUGH:

@@ -19,13 +19,14 @@ REMOTE = True
 def player_of(block: ApiModel) -> Player:
     if block.urls:
         return _served.running_player(block)
-    from eva_data.models.remote.litellm_provider import key_variable
+    from eva_data.models.remote.litellm_provider import key_variable, provider_of
 
     if (sentence := misplaced(block.extra_body)) is not None:
         raise ConfigError(sentence)
     # This raises ConfigError if litellm does not know the provider.
     key_variable(block)
-    return Player(block, block.model, f"{block.model}@{block.revision or 'unknown'}", None)
+    name = f"{block.model}@{block.revision or 'unknown'}"
+    return Player(block, block.model, name, None, provider=provider_of(block.model))
 
 
 def llm_fields(player: Player, block: ApiModel) -> dict[str, Any]:

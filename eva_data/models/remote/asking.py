@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -24,8 +24,27 @@ SINGLE_REPLIES = 3
 SHORTEST_LOOK, LONGEST_LOOK = 0.1, 2.0
 """Seconds until the ledger is read again for a call that another process makes: at first, and at most."""
 
+OPEN_SHARDS = 2
+"""Shards that are under way or not yet taken: one that still waits for its last answers, and the next one."""
+
 Found = dict[bytes, Completion]
 """Completions by their ledger key."""
+
+
+@dataclass
+class _Shard:
+    """What became of the requests of a shard."""
+
+    answered: int = 0
+    failure: str = ""
+    """Why the last unanswered request was given up, or was refused as a bad one; empty if there is none."""
+
+    def note(self, answers: Sequence[Completion]) -> None:
+        for answer in answers:
+            if answer.text is not None:
+                self.answered += 1
+            elif answer.error and answer.error.startswith((GAVE_UP, "bad_request")):
+                self.failure = answer.error.removeprefix(GAVE_UP)
 
 
 @dataclass
@@ -50,31 +69,56 @@ class Asker:
     too_long: Callable[[Sequence[Message]], Completion | None]
     done: Callable[[int], None]
     """Called with the number of further requests that were answered."""
-    finished: int = 0
-    """Number of completions so far."""
     refusals: Refusals = field(default_factory=Refusals)
     _asking: dict[bytes, asyncio.Future[Completion]] = field(default_factory=dict)
     """Calls under way in this process."""
     _several_seen: bool = False
     _single_replies: int = 0
 
-    async def run(self, chains: Sequence[Chain[T]]) -> list[T]:
-        """Drive all chains to their end at once, and return their results in order.
+    async def run(self, shards: Iterator[Iterable[Chain[T]]], deliver: Callable[[list[T]], Awaitable[None]]) -> None:
+        """Drive the chains of all shards to their end, and deliver the results of each shard, in order.
 
-        Raise EndpointError or BudgetError if no further request makes sense.
+        The chains of the next shard begin while the last ones of a shard wait for answers. At most OPEN_SHARDS shards
+        have begun and are not delivered. Raise EndpointError or BudgetError if no further request makes sense.
         """
         # There are twice as many chains as requests in flight, so that a free slot never waits for a chain.
         places = asyncio.Semaphore(2 * self.retries.pool.most + 16)
-        tasks: list[asyncio.Task[T]] = []
+        room = asyncio.Semaphore(OPEN_SHARDS)
+        before: asyncio.Task[None] | None = None
         async with asyncio.TaskGroup() as group:
-            with self.retries.at_work():
-                for chain in chains:
-                    await places.acquire()
-                    tasks.append(group.create_task(self._follow(chain, ChainPlace(places))))
-        self._refuse_a_stage_of_failures()
-        return [task.result() for task in tasks]
+            while True:
+                await room.acquire()
+                chains = next(shards, None)
+                if chains is None:
+                    return
+                shard, tasks = _Shard(), list[asyncio.Task[T]]()
+                with self.retries.at_work():
+                    for chain in chains:
+                        await places.acquire()
+                        tasks.append(group.create_task(self._follow(chain, ChainPlace(places), shard)))
+                before = group.create_task(self._deliver(tasks, shard, before, deliver, room))
 
-    async def _follow(self, chain: Chain[T], place: ChainPlace) -> T:
+    async def _deliver(
+        self,
+        tasks: list[asyncio.Task[T]],
+        shard: _Shard,
+        before: asyncio.Task[None] | None,
+        deliver: Callable[[list[T]], Awaitable[None]],
+        room: asyncio.Semaphore,
+    ) -> None:
+        """Deliver the results of a shard once they are there and the shard `before` is delivered."""
+        results = [await task for task in tasks]
+        tasks.clear()
+        if not shard.answered and shard.failure:
+            raise EndpointError(
+                f"not one request to `{self.transport.model}` was answered, the last failed with: {shard.failure}"
+            )
+        if before is not None:
+            await before
+        await deliver(results)
+        room.release()
+
+    async def _follow(self, chain: Chain[T], place: ChainPlace, shard: _Shard) -> T:
         """Drive one chain to its end."""
         answers: list[Completion] | None = None
         while True:
@@ -86,13 +130,13 @@ class Asker:
                 result: T = finished.value
                 return result
             answers = await self._answer(requests, place)
+            shard.note(answers)
             self.done(len(requests))
 
     async def _answer(self, requests: Sequence[Request], place: ChainPlace) -> list[Completion]:
         """One completion per request, in order, from the ledger if it has them."""
         keys = [self.key(request) for request in requests]
         answers = self.ledger.completions(keys)
-        self.finished += len(answers)
         under_way: dict[bytes, asyncio.Future[Completion]] = {}
         missing: dict[bytes, Request] = {}
         for request, key in zip(requests, keys, strict=True):
@@ -121,7 +165,6 @@ class Asker:
     async def _ask_or_find(self, missing: Mapping[bytes, Request], place: ChainPlace, again: bool) -> Found:
         """Make the calls that no other process makes. Return their completions and those that are finished by now."""
         found, mine = await self.keeper.claim([*missing], again=again)
-        self.finished += len(found)
         # Samples of the same messages share a request. The same messages are the same object.
         groups: dict[tuple[int, str], list[bytes]] = {}
         for key, request in missing.items():
@@ -183,7 +226,6 @@ class Asker:
             for key, choice in zip(keys, reply.choices, strict=False)
         }
         await self.keeper.keep(completions, bill, reserved)
-        self.finished += len(completions)
         self.refusals.in_a_row = 0
         # Find out if the server knows `n`: some servers accept it and still give one choice.
         self._several_seen |= len(reply.choices) > 1
@@ -207,15 +249,6 @@ class Asker:
             return None
         except Fault as found:
             raise EndpointError(f"`{self.transport.model}` does not answer a first short question: {found}") from None
-
-    def _refuse_a_stage_of_failures(self) -> None:
-        """Raise EndpointError if not one request of the stage was answered."""
-        unwell = self.retries.pool.last_error
-        last = unwell or self.refusals.last
-        if not self.finished and (unwell or last.startswith("bad_request")):
-            raise EndpointError(
-                f"not one request to `{self.transport.model}` was answered, the last failed with: {last}"
-            )
 
 
 async def _all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

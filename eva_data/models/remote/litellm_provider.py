@@ -149,19 +149,27 @@ def key_variable(block: ApiModel) -> str:
     if block.api_key_env is not None:
         read_key(block.api_key_env, block.model)
         return block.api_key_env
-    litellm = import_litellm()
-    try:
-        _, provider, _, _ = litellm.get_llm_provider(block.model)
-    except litellm.exceptions.BadRequestError:
+    if (provider := provider_of(block.model)) is None:
         raise ConfigError(
             f"litellm knows no provider of the model `{block.model}`: write it as `provider/model`, such as "
             "`gemini/gemini-2.5-flash`, or give the server's `base_url`"
-        ) from None
+        )
+    litellm = import_litellm()
     found = litellm.validate_environment(block.model)
     if not found["keys_in_environment"] and found["missing_keys"]:
         names = " or ".join(found["missing_keys"])
         raise ConfigError(f"the key of `{block.model}` is not set: export {names}, or name another in `api_key_env`")
     return f"{provider.upper()}_API_KEY"
+
+
+def provider_of(model: str) -> str | None:
+    """litellm's name of a model's provider, such as `gemini`; None if litellm knows none."""
+    litellm = import_litellm()
+    try:
+        _, provider, _, _ = litellm.get_llm_provider(model)
+    except litellm.exceptions.BadRequestError:
+        return None
+    return str(provider)
 
 
 def import_litellm() -> ModuleType:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from pydantic import Field, PrivateAttr
 
@@ -74,22 +76,35 @@ class RemoteLLM(LedgerLLM):
             self._counter = AutoTokenizer.from_pretrained(self.tokenizer)
 
     def drive(self, chains: Sequence[Chain[T]], expected: int) -> list[T]:
+        results: list[T] = []
+
+        async def deliver(found: list[T]) -> None:
+            results.extend(found)
+
         try:
-            return asyncio.run(self._drive(chains, expected))
+            shards: Iterator[Iterable[Chain[T]]] = iter([chains])
+            asyncio.run(self._drive(shards, expected, deliver))
         except BaseExceptionGroup as group:
             raise _first(group) from None
+        return results
 
-    async def _drive(self, chains: Sequence[Chain[T]], expected: int) -> list[T]:
+    def drive_shards(self, shards: Iterator[Iterable[Chain[T]]], expected: int) -> Iterator[list[T]]:
+        """See LedgerLLM. Requests go out while the caller holds a shard; `shards` is iterated in another thread."""
+        work: _Shards[T] = _Shards(lambda deliver: self._drive(shards, expected, deliver))
+        return work.results()
+
+    async def _drive(
+        self, shards: Iterator[Iterable[Chain[T]]], expected: int, deliver: Callable[[list[T]], Awaitable[None]]
+    ) -> None:
         asker = self._asker(expected)
         try:
             async with asker.keeper, self._followed(asker):
                 if self.canary:
                     await canary.check(self._ledger, self.fingerprint, asker.greedily)
-                results = await asker.run(chains)
+                await asker.run(shards, deliver)
         finally:
             await asker.transport.close()
         self.report(expected, expected)
-        return results
 
     def _followed(self, asker: Asker) -> AbstractAsyncContextManager[None]:
         """A context in which the servers are those of the register, if there is one."""
@@ -174,6 +189,65 @@ class _Done:
         if time.monotonic() - self._reported > REPORT_SECONDS:
             self._reported = time.monotonic()
             self._llm.report(self._done, self._expected)
+
+
+class _Shards(Generic[T]):
+    """Runs an event loop in a thread of its own, and hands over what it delivers."""
+
+    def __init__(self, work: Callable[[Callable[[list[T]], Awaitable[None]]], Coroutine[Any, Any, None]]) -> None:
+        """`work` is called with the function to which it delivers the results of each shard."""
+        self._work = work
+        self._queue: SimpleQueue[tuple[list[T], asyncio.Event] | BaseException | None] = SimpleQueue()
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def results(self) -> Iterator[list[T]]:
+        """The results of each shard. A shard counts as delivered once it is taken from here.
+
+        If it is left before its end, the requests under way are cancelled.
+        """
+        thread = threading.Thread(target=self._run, name="requests", daemon=True)
+        thread.start()
+        try:
+            while (found := self._queue.get()) is not None:
+                if isinstance(found, BaseException):
+                    raise found
+                results, taken = found
+                self._tell(taken.set)
+                del found
+                yield results
+                del results
+        finally:
+            if self._task is not None:
+                self._tell(self._task.cancel)
+            thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._drive())
+        except BaseExceptionGroup as group:
+            self._queue.put(_first(group))
+        except BaseException as error:
+            # This is the edge of the thread: any exception must reach the other one.
+            self._queue.put(error)
+        else:
+            self._queue.put(None)
+
+    async def _drive(self) -> None:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        await self._work(self._deliver)
+
+    async def _deliver(self, results: list[T]) -> None:
+        taken = asyncio.Event()
+        self._queue.put((results, taken))
+        await taken.wait()
+
+    def _tell(self, what: Callable[[], object]) -> None:
+        """Call a function in the other thread, unless its work is over."""
+        with suppress(RuntimeError):
+            # The loop is closed.
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(what)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

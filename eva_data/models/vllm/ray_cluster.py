@@ -8,20 +8,15 @@ cut off from the cluster. Therefore an actor also ends itself.
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from eva_data.config.machines.launching import RayServers
-from eva_data.errors import MissingExtraError, ModelError
+from eva_data.models.cluster.connecting import ANSWER_SECONDS, connected
 from eva_data.models.vllm.hosts import KEY, Host, Order, environment, free_port
 from eva_data.supervise import Supervised
-
-_ANSWER_SECONDS = 10.0
-"""An actor that does not answer in so many seconds counts as running: its node may be busy."""
-
 
 _LEASE_SECONDS = 300.0
 """An actor that nobody has asked for so long ends itself. Its server is looked at several times a second."""
@@ -45,31 +40,6 @@ class RayCluster:
 
     def close(self) -> None:
         self._ray.shutdown()
-
-
-def connected(address: str, key: str) -> Any:
-    """The module `ray`, connected to the cluster at the address. `key` is the address's place in the settings."""
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise MissingExtraError.of("ray", "ray") from None
-    if not ray.is_initialized():
-        try:
-            _knock(address)
-            ray.init(address=address, log_to_driver=False, logging_level="error", namespace="eva-data")
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ModelError(
-                f"there is no Ray cluster at `{address}` ({' '.join(str(error).split())[:200]}): start one with "
-                f"`ray start --head`, or name its address in `{key}`"
-            ) from None
-    return ray
-
-
-def _knock(address: str) -> None:
-    """Raise OSError if nobody listens at `host:port`. Ray itself would try for minutes."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if host and port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
 
 
 class ServerActor:
@@ -149,8 +119,9 @@ class _Actor:
     def _asked(self, answer: Any) -> int | None:
         """An actor's answer; None if it gives none in time, and 1 if it or its node is gone."""
         try:
-            found: int | None = self._ray.get(answer, timeout=_ANSWER_SECONDS)
+            found: int | None = self._ray.get(answer, timeout=ANSWER_SECONDS)
         except self._ray.exceptions.GetTimeoutError:
+            # Its node may be busy.
             return None
         except self._ray.exceptions.RayError:
             return 1

@@ -51,14 +51,14 @@ def contrast_notes(
     if now is None:
         return
     yield (
-        f"the solver's responses have on average {now.estimate:.3g} more reward than those of `contrast` (95 % "
-        f"interval: {now.low:.3g} to {now.high:.3g})"
+        f"the solver's responses have on average {now.estimate:z.3g} more reward than those of `contrast` (95 % "
+        f"interval: {now.low:z.3g} to {now.high:z.3g})"
     )
     earlier = None if before is None else contrast_of(before)
     if now.low <= 0:
         yield f"`contrast` is not certainly weaker than the solver in iteration {iteration}: name a weaker model"
     elif earlier is not None and now.high < earlier.low:
         yield (
-            f"the contrast shrinks: it was {earlier.estimate:.3g} in iteration {iteration - 1}, so the pairs of "
+            f"the contrast shrinks: it was {earlier.estimate:z.3g} in iteration {iteration - 1}, so the pairs of "
             f"iteration {iteration} teach less"
         )

@@ -31,8 +31,8 @@ def shown(ends: Ends | None, unit: str) -> str | None:
     if ends is None:
         return None
     if unit in NO_SHARES:
-        return f"{ends[0]:.2f} [{ends[1]:.2f}, {ends[2]:.2f}]"
-    return f"{100 * ends[0]:.1f} % [{100 * ends[1]:.1f}, {100 * ends[2]:.1f}]"
+        return f"{ends[0]:z.2f} [{ends[1]:z.2f}, {ends[2]:z.2f}]"
+    return f"{100 * ends[0]:z.1f} % [{100 * ends[1]:z.1f}, {100 * ends[2]:z.1f}]"
 
 
 def warnings_of(each: Compared) -> list[str]:

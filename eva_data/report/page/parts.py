@@ -85,7 +85,7 @@ class Stack:
     def spoken(self, shares: tuple[float, ...]) -> str:
         """A bar in words, for screen readers."""
         named = zip(self.names, shares, strict=True)
-        return ", ".join(f"{name} {100 * share:.0f} %" for name, share in named if share)
+        return ", ".join(f"{name} {100 * share:z.0f} %" for name, share in named if share)
 
 
 @dataclass(frozen=True)
@@ -133,5 +133,5 @@ def number(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return "-"
     if isinstance(value, int) or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
+        return f"{value:z,.0f}"
+    return f"{value:z.4g}"

@@ -62,7 +62,7 @@ def _picture(name: str, pictured: Sequence[Compared], scores: Scores, names: Seq
     series = [[ends[0] for category in names if (ends := ends_of(scores[each.key][category]))] for each in pictured]
     against = f" against {pictured[0].against_name}" if pictured[0].against else ""
     spoken = "; ".join(
-        f"{each.solver_name}: {', '.join(f'{place} {value:.2f}' for place, value in enumerate(values, 1))}"
+        f"{each.solver_name}: {', '.join(f'{place} {value:z.2f}' for place, value in enumerate(values, 1))}"
         for each, values in zip(pictured, series, strict=True)
     )
     caption = f"{unit} on {name}{against} by {what}, numbered as in the table"

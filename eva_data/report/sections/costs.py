@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eva_data.dataset.store import Store
-from eva_data.report.figures import dollars, rounded
+from eva_data.report.figures import dollars, replies, rounded
 from eva_data.report.page.parts import Cell, Figure, Section, Table
 
 
@@ -22,6 +22,6 @@ def costs(store: Store) -> Section | None:
         return None
     lead = f"In all {rounded(tokens)} tokens were read and written, for {dollars(paid)}."
     if unpriced:
-        lead += f" The price of {unpriced:,} replies is not known, so more may have been paid."
+        lead += f" The price of {replies(unpriced)} is not known, so more may have been paid."
     columns = ("iteration", "stage", "model", "completions", "prompt tokens", "written tokens", "paid")
     return Section("costs", "Tokens and costs", lead, (Table(columns, tuple(rows)),))

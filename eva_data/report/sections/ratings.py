@@ -41,4 +41,4 @@ def _figure(row: dict[str, float | None], aspect: str) -> Figure | None:
     mean, half, count = (row[f"{aspect}{figure}"] for figure in ("", "_error", "_rated"))
     if mean is None:
         return None
-    return Figure(f"{mean:.2f}{'' if half is None else f' ± {half:.2f}'} (n {count:,})")
+    return Figure(f"{mean:z.2f}{'' if half is None else f' ± {half:z.2f}'} (n {count:,})")

@@ -55,7 +55,7 @@ def rewards(store: Store) -> Section | None:
 
 
 def _share(part: int, whole: int) -> Figure | None:
-    return Figure(f"{100 * part / whole:.0f} %") if whole else None
+    return Figure(f"{100 * part / whole:z.0f} %") if whole else None
 
 
 def _boxes(table: pl.DataFrame, name: str, caption: str, series: dict[str, str]) -> Chart:
@@ -70,15 +70,15 @@ def _length_of(store: Store, iteration: int) -> list[Part]:
         parts.append(
             Words(
                 f"In iteration {iteration} the rank correlation of reward and length among answers to the same prompt "
-                f"is {found.correlation:+.2f} ({found.answers:,} answers); the chosen answer is the longer one in "
-                f"{100 * (found.chosen_longer or 0):.0f} % of the pairs and the shorter one in "
-                f"{100 * (found.rejected_longer or 0):.0f} %."
+                f"is {found.correlation:+z.2f} ({found.answers:,} answers); the chosen answer is the longer one in "
+                f"{100 * (found.chosen_longer or 0):z.0f} % of the pairs and the shorter one in "
+                f"{100 * (found.rejected_longer or 0):z.0f} %."
             )
         )
     if found.chosen_longer is not None and found.chosen_longer >= LONGER:
         parts.append(
             Alarm(
-                f"The chosen answer is the longer one in {100 * found.chosen_longer:.0f} % of the pairs of iteration "
+                f"The chosen answer is the longer one in {100 * found.chosen_longer:z.0f} % of the pairs of iteration "
                 f"{iteration}: what is trained on them may learn length rather than quality. "
                 "`estimate.adjust_length` takes off what the reward gives for length, and `pair.max_length_gap` takes "
                 "pairs of similar length."

@@ -30,7 +30,7 @@ def topics(store: Store, embeddings: str | None = None) -> Section | None:
         (
             *(f"{each.iteration}", each.prompts, each.lineages, _with_error(each.novelty, each.novelty_error)),
             each.nearest,
-            *(None if each.near_duplicates is None else Figure(f"{100 * each.near_duplicates:.1f} %"), each.effective),
+            *(None if each.near_duplicates is None else Figure(f"{100 * each.near_duplicates:z.1f} %"), each.effective),
         )
         for each in found.diversity
     )
@@ -72,4 +72,4 @@ def _ends(value: float, error: float | None) -> tuple[float | None, float | None
 def _with_error(value: float | None, error: float | None) -> Figure | None:
     if value is None:
         return None
-    return Figure(f"{value:.3f}" if error is None else f"{value:.3f} ± {Z * error:.3f}")
+    return Figure(f"{value:z.3f}" if error is None else f"{value:z.3f} ± {Z * error:z.3f}")

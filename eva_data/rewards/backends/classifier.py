@@ -56,6 +56,7 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
         items(tokenizer, wanted, text_of, longest_input(model.block.max_tokens, config)),
         lambda: load(model, config, tokenizer),
         responses=sum(len(keys) for keys in keys_R),
+        elsewhere=load_elsewhere,
     )
     return [[found[key] for key in keys] for keys in keys_R]
 
@@ -64,6 +65,12 @@ def reward_key(fingerprint: str, prompt: Sequence[Message], response: str) -> by
     """The ledger's key of a reward."""
     turns = [[message["role"], message["content"]] for message in prompt]
     return call_key({"reward_model": fingerprint, "prompt": turns, "response": response})
+
+
+def load_elsewhere(local: LocalModel) -> Loaded:
+    """Load the model in a process that has read nothing of it yet. Raise the errors of `load`."""
+    tokenizer = load_tokenizer(local.path, trust_remote_code=local.block.trust_remote_code)
+    return load(local, read_config(local.path), tokenizer)
 
 
 def load(local: LocalModel, config: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Loaded:

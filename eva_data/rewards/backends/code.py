@@ -28,6 +28,8 @@ _BLOCK = re.compile(
     r"^[ \t]*```[ \t]*(?P<language>[\w+.-]*)[^\n]*\n(?P<code>.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE
 )
 
+_MARK = re.compile(r"^[ \t]*```[ \t]*(?P<language>[\w+.-]*)[^\n]*$", re.MULTILINE)
+_DEFINES = re.compile(r"^\s*(?:async\s+def|def|class)\s+\w|^\w+\s*=\s*lambda\b", re.MULTILINE)
 _PYTHON = ("", "py", "python", "python3")
 
 
@@ -38,15 +40,23 @@ def scorer_of(block: Code) -> Scorer:
 
 
 def code_of(response: str) -> str:
-    """The code of a response: its last block of Python, or of no language, between ``` marks; else the whole text.
+    """The code of a response: of its blocks of Python, or of no language, between ``` marks, the last one that defines
+    a function or a class, else the last one. Without such a block it is the whole text.
 
-    A reasoning model's thoughts are left out. Empty if nothing is left.
+    Models show the output, or a call, in a block behind the function. A block that is not closed goes on to the end,
+    and one that is not opened begins at the beginning. A reasoning model's thoughts are left out. Empty if nothing is
+    left.
     """
     spoken = without_thoughts(response)
     if isinstance(spoken, Unparsable):
         return ""
+    marks = list(_MARK.finditer(spoken))
+    if len(marks) % 2:
+        closes = len(marks) == 1 and not marks[0]["language"] and _DEFINES.search(spoken[: marks[0].start()])
+        spoken = f"```\n{spoken}" if closes else f"{spoken}\n```"
     blocks = [found["code"] for found in _BLOCK.finditer(spoken) if found["language"].lower() in _PYTHON]
-    return blocks[-1] if blocks else spoken
+    defining = [code for code in blocks if _DEFINES.search(code)]
+    return (defining or blocks or [spoken])[-1]
 
 
 def listed_tests(given: object) -> list[str]:

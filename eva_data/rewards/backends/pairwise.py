@@ -12,7 +12,7 @@ from eva_data.config import Pairwise
 from eva_data.jobs.job import Job
 from eva_data.ledger import Score, call_key
 from eva_data.rewards.local.comparisons import Comparison, Read
-from eva_data.rewards.local.loading import local_model
+from eva_data.rewards.local.loading import LocalModel, local_model
 from eva_data.rewards.local.scoring import Loaded, scores
 from eva_data.rewards.scorers import model_here
 
@@ -38,9 +38,9 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
         for row, keys in zip(rows, keys_R, strict=True)
         for pair, key in keys.items()
     }
-    read, load = _model_of(job)
+    read, load = _model_of(local_model(job))
     responses = sum(len(row["responses"]) for row in rows)
-    found = scores(job, [*wanted], read(wanted), load, responses=responses)
+    found = scores(job, [*wanted], read(wanted), load, responses=responses, elsewhere=load_elsewhere)
     return [
         mean_wins(row["responses"], {pair: found[key] for pair, key in keys.items()})
         for row, keys in zip(rows, keys_R, strict=True)
@@ -54,15 +54,20 @@ def comparison_key(fingerprint: str, prompt: Sequence[Message], response: str, o
     return call_key(parts | {"order": "response_first"})
 
 
-def _model_of(job: Job) -> tuple[Read, Callable[[], Loaded]]:
-    assert isinstance(job.settings, Pairwise)
-    if job.settings.kind == "pairrm":
+def load_elsewhere(local: LocalModel) -> Loaded:
+    """Load the model in a process that has read nothing of it yet."""
+    return _model_of(local)[1]()
+
+
+def _model_of(local: LocalModel) -> tuple[Read, Callable[[], Loaded]]:
+    assert isinstance(local.block, Pairwise)
+    if local.block.kind == "pairrm":
         from eva_data.rewards.local.pairrm import reader
 
-        return reader(local_model(job))
+        return reader(local)
     from eva_data.rewards.local.causal import reader as causal_reader
 
-    return causal_reader(local_model(job))
+    return causal_reader(local)
 
 
 def mean_wins(responses: Sequence[str], first_wins: Mapping[tuple[str, str], Score]) -> list[Score]:

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from eva_data.config.rewards import Answers, Verifier
+from eva_data.environments.task_sets import is_task_set, scorer_of_set
 from eva_data.errors import DataError, EvaError, JobError
 from eva_data.jobs.job import Job, ProgressFile
 from eva_data.ledger import Ledger, Score, call_key
@@ -33,8 +34,12 @@ COMMIT_SECONDS = 1.0
 
 
 def load_verifier(function: str) -> Verify:
-    """The function of that name (see `own_code`). Raise ConfigError if there is none."""
-    return load_function(function, "reward.function")
+    """The function of that name (see `own_code`); of a task set of verifiers, what scores its tasks.
+
+    Raise ConfigError if there is none.
+    """
+    found = load_function(function, "reward.function")
+    return scorer_of_set(found) if is_task_set(found) else found
 
 
 def scorer_of(block: Verifier) -> Scorer:
@@ -47,7 +52,7 @@ def fingerprint(function: str, version: str, answers: Answers | None = None) -> 
 
     It holds the function's name, its version or else a hash of its source file, and a hash of its reference answers.
     """
-    name = f"verifier:{identity(function, load_verifier(function), version)}"
+    name = f"verifier:{identity(function, load_function(function, 'reward.function'), version)}"
     return name if answers is None else f"{name}+answers:{answers_id(answers)}"
 
 
@@ -180,8 +185,10 @@ def known_answers(block: Verifier, store: Store, iteration: int) -> pl.DataFrame
     return pl.DataFrame(named, schema=schema).drop_nulls("answer")
 
 
-def read_answers(answers: Answers, prompts: Sequence[str]) -> dict[str, Any]:
+def read_answers(answers: Answers, prompts: Sequence[str], key: str = "reward.answers") -> dict[str, Any]:
     """Prompt -> reference answer, for each of `prompts` that has one. Prompts are equal if their ids are.
+
+    `key` is what error messages call the block.
 
     Raise DataError if there is no such file or column, or if a prompt has two different answers.
     """
@@ -191,9 +198,9 @@ def read_answers(answers: Answers, prompts: Sequence[str]) -> dict[str, Any]:
     from eva_data.tables.reading import open_path
     from eva_data.tables.shapes.values import column, plain, text
 
-    source = open_path(answers.path, "reward.answers.path")
-    for key, name in (("prompt", answers.prompt), ("answer", answers.answer)):
-        column(name, source.schema, source.twice, f"reward.answers.{key}", source.name)
+    source = open_path(answers.path, f"{key}.path")
+    for field, name in (("prompt", answers.prompt), ("answer", answers.answer)):
+        column(name, source.schema, source.twice, f"{key}.{field}", source.name)
     wanted = pl.LazyFrame({"prompt": prompts}, schema={"prompt": pl.String}).unique()
     given = source.map(
         lambda frame, schema: frame.select(
@@ -214,10 +221,10 @@ def read_answers(answers: Answers, prompts: Sequence[str]) -> dict[str, Any]:
     return dict(found.iter_rows())
 
 
-def answers_id(answers: Answers) -> str:
+def answers_id(answers: Answers, key: str = "reward.answers") -> str:
     """A short hash of reference answers and of the columns that hold them. Raise DataError if there is no such file."""
     if not answers.path.is_file():
-        raise DataError(f"`reward.answers.path` is {answers.path}, and there is no such file")
+        raise DataError(f"`{key}.path` is {answers.path}, and there is no such file")
     digest = sha256(answers.path.read_bytes())
     digest.update(f"\n{answers.prompt}\n{answers.answer}".encode())
     return digest.hexdigest()[:12]

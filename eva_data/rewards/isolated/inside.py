@@ -74,6 +74,33 @@ def unpacked(value: Any, depth: int = 0) -> Any:
     return kinds[kind](unpacked(item, depth + 1) for item in own)
 
 
+def canonical(value: Any) -> str:
+    """A plain value as text, the same for values that Python finds equal: 1, 1.0 and True, and sets in any order.
+
+    Floats have 12 digits. A list and a tuple differ. Raise Unsupported for a value that is not plain.
+    """
+    if value is None or isinstance(value, str):
+        return repr(value)
+    if isinstance(value, (bytes, bytearray)):
+        return repr(bytes(value))
+    if isinstance(value, float) and value == value // 1 and abs(value) < 1e12:
+        value = int(value)
+    if isinstance(value, int):
+        return hex(value) if value.bit_length() > 10_000 else repr(int(value))
+    if isinstance(value, float):
+        return format(value, ".12g")
+    if isinstance(value, complex):
+        return format(value, ".12g")
+    if isinstance(value, dict):
+        return "{" + ", ".join(sorted(f"{canonical(key)}: {canonical(own)}" for key, own in value.items())) + "}"
+    if isinstance(value, (set, frozenset)):
+        return "set(" + ", ".join(sorted(map(canonical, value))) + ")"
+    if isinstance(value, (list, tuple)):
+        inner = ", ".join(map(canonical, value))
+        return f"[{inner}]" if isinstance(value, list) else f"({inner},)"
+    raise Unsupported(f"a {type(value).__name__} is no plain value")
+
+
 def limit(limits: Mapping[str, int]) -> None:
     """Lower every limit of this process and of those that it starts, for good."""
     for name, most in limits.items():
@@ -117,7 +144,11 @@ def missing() -> None:
 
 
 def test(limits: Mapping[str, int], to_code: int, from_code: int, verdicts: int) -> None:
-    """Run the tests of the job at the standard input, and write `r`, then `1` or `0` per test to `verdicts`."""
+    """Run the tests of the job at the standard input, and write `r`, then `1` or `0` per test to `verdicts`.
+
+    After them comes one line of JSON per call of the job: `value`, the `canonical` text of what it gives, or `error`,
+    the name of what it raises; null if it gives nothing that can be told.
+    """
     job = json.loads(sys.stdin.buffer.read())
     limit(limits)
     requests, replies, results = os.fdopen(to_code, "wb"), os.fdopen(from_code, "rb"), os.fdopen(verdicts, "wb")
@@ -125,8 +156,11 @@ def test(limits: Mapping[str, int], to_code: int, from_code: int, verdicts: int)
     def ask(line: bytes) -> Any:
         if len(line) > LONGEST_LINE:
             raise Unsupported("the arguments are too long")
-        requests.write(line + b"\n")
-        requests.flush()
+        try:
+            requests.write(line + b"\n")
+            requests.flush()
+        except BrokenPipeError:
+            raise Unsupported("the code has ended") from None
         said = replies.readline(LONGEST_LINE)
         if not said.endswith(b"\n"):
             raise Unsupported("there is no reply")
@@ -154,6 +188,17 @@ def test(limits: Mapping[str, int], to_code: int, from_code: int, verdicts: int)
             return False
         return True
 
+    def output(source: str) -> Any:
+        try:
+            tree = ast.parse(source.strip(), mode="eval")
+            names: dict[str, Any] = {"__name__": "inputs"}
+            names |= {name: function(name) for name in unknown(tree)}
+            return {"value": canonical(eval(compile(tree, "inputs.py", "eval"), names))}
+        except Unsupported:
+            return None
+        except BaseException as error:
+            return {"error": type(error).__name__}
+
     results.write(b"r")
     results.flush()
     try:
@@ -163,6 +208,10 @@ def test(limits: Mapping[str, int], to_code: int, from_code: int, verdicts: int)
         runs = False
     for source in job["tests"]:
         results.write(b"1" if runs and passes(source) else b"0")
+        results.flush()
+    for source in job["calls"]:
+        line = json.dumps(output(source) if runs else None).encode()
+        results.write((line if len(line) < LONGEST_LINE else b"null") + b"\n")
         results.flush()
 
 

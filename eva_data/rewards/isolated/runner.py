@@ -13,13 +13,14 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import getsource
 from pathlib import Path
 from typing import Any
 
-from eva_data.config import Code
+from eva_data.config.rewards import Sandboxed
 from eva_data.errors import ConfigError
 from eva_data.rewards.isolated import inside
 
@@ -41,22 +42,23 @@ class Sandbox:
     python: str
 
 
-def sandbox_of(block: Code) -> Sandbox:
+def sandbox_of(block: Sandboxed) -> Sandbox:
     """The programs of a sandbox. Raise ConfigError if there is no bubblewrap or no Python under `/usr`."""
     bwrap = shutil.which("bwrap")
     if bwrap is None:
         raise ConfigError(
-            "`reward.backend: code` runs what a model wrote, and there is no `bwrap` (bubblewrap) to isolate it: "
+            f"{block.CALLED} runs what a model wrote, and there is no `bwrap` (bubblewrap) to isolate it: "
             "install it, such as with `apt-get install bubblewrap`, on Linux; without it no code is run"
         )
     if not block.python.startswith("/usr/") or not Path(block.python).exists():
         raise ConfigError(
-            f"`reward.python` is {block.python}, which has to be a Python under /usr, all that a sandbox sees: name one"
+            f"`python` of {block.CALLED} is {block.python}, which has to be a Python under /usr, all that a sandbox "
+            "sees: name one"
         )
     return Sandbox(bwrap, block.python)
 
 
-def limits_of(block: Code) -> dict[str, int]:
+def limits_of(block: Sandboxed) -> dict[str, int]:
     """The limits of each process of a sandbox, by their names in `resource`."""
     return {
         "RLIMIT_AS": block.memory_mb * MEBIBYTE,
@@ -68,11 +70,32 @@ def limits_of(block: Code) -> dict[str, int]:
     }
 
 
-def passed(block: Code, code: str, tests: Sequence[str]) -> list[bool]:
+def passed(block: Sandboxed, code: str, tests: Sequence[str]) -> list[bool]:
     """Whether the functions of `code` pass each test. What has not passed when the time is over has failed.
 
     Raise ConfigError if a sandbox cannot be started.
     """
+    with _started(block, code, {"tests": list(tests), "calls": []}) as results:
+        verdicts = _read(results, len(tests), block.seconds)
+    return [verdict == ord("1") for verdict in verdicts.ljust(len(tests), b"0")]
+
+
+def outputs(block: Sandboxed, code: str, calls: Sequence[str]) -> list[str | None]:
+    """What each call gives with the functions of `code`: the value as text (`inside.canonical`), or `raises NAME`.
+
+    It is None if the code gives no plain value, and for all calls that are not done when the time is over. Raise
+    ConfigError if a sandbox cannot be started.
+    """
+    with _started(block, code, {"tests": [], "calls": list(calls)}) as results:
+        lines = _read(results, len(calls) * inside.LONGEST_LINE, block.seconds, lines=len(calls)).split(b"\n")[:-1]
+    said = [json.loads(line) or {} for line in lines[: len(calls)]]
+    found = [each.get("value", f"raises {each['error']}" if "error" in each else None) for each in said]
+    return [*found, *[None] * (len(calls) - len(found))]
+
+
+@contextmanager
+def _started(block: Sandboxed, code: str, job: Mapping[str, Any]) -> Iterator[int]:
+    """Start the two sandboxes of some code with a job, and give the descriptor at which the results come."""
     sandbox, limits = sandbox_of(block), limits_of(block)
     requests, replies, results = os.pipe(), os.pipe(), os.pipe()
     started: list[subprocess.Popen[bytes]] = []
@@ -84,8 +107,8 @@ def passed(block: Code, code: str, tests: Sequence[str]) -> list[bool]:
         )
         for descriptor in (requests[0], replies[1], *given):
             os.close(descriptor)
-        job = json.dumps({"code": code, "tests": list(tests)}).encode()
-        verdicts = _verdicts(started[1], job, results[0], len(tests), block.seconds)
+        _begin(block, started[1], json.dumps({"code": code} | dict(job)).encode(), results[0])
+        yield results[0]
     finally:
         for process in started:
             process.kill()
@@ -95,10 +118,10 @@ def passed(block: Code, code: str, tests: Sequence[str]) -> list[bool]:
                 if stream is not None:
                     stream.close()
         os.close(results[0])
-    return [verdict == ord("1") for verdict in verdicts.ljust(len(tests), b"0")]
 
 
-def _verdicts(process: subprocess.Popen[bytes], job: bytes, results: int, count: int, seconds: float) -> bytes:
+def _begin(block: Sandboxed, process: subprocess.Popen[bytes], job: bytes, results: int) -> None:
+    """Hand over a job, and wait until it begins. Raise ConfigError if it does not."""
     assert process.stdin is not None
     try:
         process.stdin.write(job)
@@ -107,20 +130,20 @@ def _verdicts(process: subprocess.Popen[bytes], job: bytes, results: int, count:
         pass
     if _read(results, 1, START_SECONDS) != b"r":
         process.kill()
-        raise ConfigError(f"the sandbox of `reward.backend: code` did not start: {_error(process)}")
-    return _read(results, count, seconds)
+        raise ConfigError(f"the sandbox of {block.CALLED} did not start: {_error(process)}")
 
 
-def _read(descriptor: int, count: int, seconds: float) -> bytes:
-    """Up to `count` bytes, as far as they come within the time."""
-    deadline, found = time.monotonic() + seconds, b""
-    while len(found) < count:
+def _read(descriptor: int, count: int, seconds: float, *, lines: int | None = None) -> bytes:
+    """Up to `count` bytes, or so many lines, as far as they come within the time."""
+    deadline, found, ended = time.monotonic() + seconds, bytearray(), 0
+    while len(found) < count and (lines is None or ended < lines):
         ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-        part = os.read(descriptor, count - len(found)) if ready else b""
+        part = os.read(descriptor, min(count - len(found), MEBIBYTE)) if ready else b""
         if not part:
             break
         found += part
-    return found
+        ended += part.count(b"\n")
+    return bytes(found)
 
 
 def _error(process: subprocess.Popen[bytes]) -> str:
@@ -168,13 +191,13 @@ def probe():
 """
 
 
-def refuse_without_isolation(block: Code) -> None:
+def refuse_without_isolation(block: Sandboxed) -> None:
     """Raise ConfigError unless a sandbox can be started here and its probe finds no way out that it knows."""
     probe = _PROBE.replace("(LIMITS)", repr(tuple(limits_of(block))))
     verdicts = passed(block, probe, ["assert isinstance(probe(), list)", "assert probe() == []"])
     if verdicts != [True, True]:
         what = "its probe did not run" if not verdicts[0] else "its probe found a way out"
         raise ConfigError(
-            f"`reward.backend: code` runs what a model wrote, and the sandbox does not isolate it here ({what}): allow "
+            f"{block.CALLED} runs what a model wrote, and the sandbox does not isolate it here ({what}): allow "
             "unprivileged user namespaces to bubblewrap, or score elsewhere; no code was run"
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from eva_data.errors import ModelError
-from eva_data.rewards.local.batches import Halving, Item
+from eva_data.rewards.local.batches import Item
 
 BOUNDS = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.02}
 """Dtype -> largest difference of two scores; relative to the score if that is above 1, as rounding is."""
@@ -15,7 +15,14 @@ MIXED_TOKENS = 4096
 """Most tokens of the mixed batch, if there are short enough texts: the check costs no more than a batch."""
 
 
-def check(compute: Halving, items: Sequence[Item], *, batch_tokens: int, bound: float, model: str) -> None:
+def check(
+    compute: Callable[[Sequence[Item]], list[float | None]],
+    items: Sequence[Item],
+    *,
+    batch_tokens: int,
+    bound: float,
+    model: str,
+) -> None:
     """Score some texts alone and together. Raise ModelError if that makes a difference.
 
     The lengths of the texts are as different as the budget allows, so the shorter texts are padded. If the budget

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from eva_data.calls import GAVE_UP
 from eva_data.errors import ModelError
 from eva_data.jobs.job import Job, ProgressFile
 from eva_data.ledger import Ledger, Score
+from eva_data.models.cluster.computing import Computing, Here, OnRay
 from eva_data.rewards.local.batches import Compute, Halving, Item, cut
 from eva_data.rewards.local.invariance import BOUNDS, check
-from eva_data.rewards.local.loading import local_model
+from eva_data.rewards.local.loading import LocalModel, local_model
 
 WINDOW_TOKENS = 2**23
 """Number of tokens that are sorted and cut into batches together. They take 32 MiB of memory."""
@@ -34,6 +36,7 @@ def scores(
     load: Callable[[], Loaded],
     *,
     responses: int,
+    elsewhere: Callable[[LocalModel], Loaded] | None = None,
     window_tokens: int = WINDOW_TOKENS,
 ) -> dict[bytes, Score]:
     """The Score of each of the distinct `keys`. `items` are their texts, in any order.
@@ -41,6 +44,9 @@ def scores(
     If the ledger lacks a score of a batch, the whole batch is computed, and only the missing scores are kept. So a
     repeated run has the same bits. When the first score is missing, the model is loaded and checked for batch
     invariance. `responses` is the total for the progress. Raise ModelError if not a single text fits in memory.
+
+    `elsewhere` is a function of a module that loads the model in another process. With it, and with a cluster in the
+    job's connection, actors of the cluster compute the batches.
     """
     assert job.ledger is not None
     progress = ProgressFile(job)
@@ -49,18 +55,25 @@ def scores(
         if len(kept) == len(keys):
             progress(responses, responses)
             return kept
-        model = _Model(job, load)
         found: dict[bytes, Score] = {}
-        for window in _windows(items, window_tokens, found):
-            for batch in cut(window, local_model(job).block.batch_tokens):
-                missing = [item.key for item in batch if item.key not in kept]
-                if missing:
-                    computed = model.score(batch, window)
-                    fresh = {key: computed[key] for key in missing}
+
+        def done(batch: Sequence[Item]) -> None:
+            found.update({item.key: kept[item.key] for item in batch})
+            progress(responses * len(found) // len(keys), responses)
+
+        with _Model(job, load, elsewhere) as model:
+            for window in _windows(items, window_tokens, found):
+                missing = []
+                for batch in cut(window, local_model(job).block.batch_tokens):
+                    if all(item.key in kept for item in batch):
+                        done(batch)
+                    else:
+                        missing.append(batch)
+                for batch, computed in model.score(missing, window):
+                    fresh = {key: score for key, score in computed.items() if key not in kept}
                     ledger.keep_scores({key: score for key, score in fresh.items() if _is_final(score)})
                     kept |= fresh
-                found |= {item.key: kept[item.key] for item in batch}
-                progress(responses * len(found) // len(keys), responses)
+                    done(batch)
     if found and all(not _is_final(score) for score in found.values()):
         raise ModelError(
             f"not one text fits in memory beside the reward model {job.scorer_path}: use another "
@@ -94,24 +107,67 @@ def _is_final(score: Score) -> bool:
 class _Model:
     """The model of a job. It is loaded and checked when it is first needed."""
 
-    def __init__(self, job: Job, load: Callable[[], Loaded]) -> None:
+    def __init__(self, job: Job, load: Callable[[], Loaded], elsewhere: Callable[[LocalModel], Loaded] | None) -> None:
         self._model = local_model(job)
         self._load = load
-        self._compute: Halving | None = None
+        self._elsewhere = elsewhere
+        self._cluster = job.connection.get("cluster")
+        self._computing: Computing | None = None
 
-    def score(self, batch: Sequence[Item], window: Sequence[Item]) -> dict[bytes, Score]:
-        """The scores of a batch. The check of the model takes its texts from the whole window."""
-        if self._compute is None:
-            loaded = self._load()
-            self._compute = Halving(loaded.compute)
+    def __enter__(self) -> _Model:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._computing is not None:
+            self._computing.close()
+
+    def score(
+        self, batches: Sequence[list[Item]], window: Sequence[Item]
+    ) -> Iterator[tuple[list[Item], dict[bytes, Score]]]:
+        """The scores of every batch, as they are finished. The check of the model takes texts of the whole window."""
+        if not batches:
+            return
+        if self._computing is None:
+            self._computing = self._begun()
             check(
-                self._compute,
+                self._computed,
                 window,
                 batch_tokens=self._model.block.batch_tokens,
-                bound=self._model.block.invariance or BOUNDS.get(loaded.dtype, BOUNDS["float32"]),
+                bound=self._model.block.invariance or BOUNDS.get(self._computing.facts["dtype"], BOUNDS["float32"]),
                 model=self._model.path,
             )
-        return {item.key: _score(item, value) for item, value in zip(batch, self._compute(batch), strict=True)}
+        for batch, _, values in self._computing.map((batch, batch) for batch in batches):
+            yield batch, {item.key: _score(item, value) for item, value in zip(batch, values, strict=True)}
+
+    def _begun(self) -> Computing:
+        if self._cluster is None or self._elsewhere is None:
+            return Here(Halved(self._load()))
+        import torch
+
+        block = self._model.block
+        threads = block.threads or torch.get_num_threads()
+        load = partial(_halved, self._elsewhere, self._model)
+        return OnRay(load, **self._cluster, device=block.device, threads=threads)
+
+    def _computed(self, batch: Sequence[Item]) -> list[float | None]:
+        assert self._computing is not None
+        [(_, _, values)] = self._computing.map([(None, [*batch])])
+        return values  # type: ignore[no-any-return]
+
+
+class Halved:
+    """A reward model in memory, whose batches are halved if memory runs out."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._compute = Halving(loaded.compute)
+        self.facts = {"dtype": loaded.dtype}
+
+    def __call__(self, batch: Sequence[Item]) -> list[float | None]:
+        return self._compute(batch)
+
+
+def _halved(load: Callable[[LocalModel], Loaded], model: LocalModel) -> Halved:
+    return Halved(load(model))
 
 
 def _score(item: Item, value: float | None) -> Score:

@@ -1,4 +1,4 @@
-# make demo | test | test-fast | test-long | notebook | check | lint | docs | wheel-test | venv | argilla | real-model | clean
+# make demo | test | test-fast | test-long | notebook | check | lint | docs | wheel-test | venv | argilla | ray | real-model | clean
 #
 # Needs CPython >= 3.11 with venv, git and make, and nothing else.
 #
@@ -17,12 +17,13 @@ WORKERS ?= 3
 BIN := .venv/bin
 READY := .venv/ready
 ARGILLA := .venv-argilla/ready
+RAY := .venv-ray/ready
 # pip keeps a torch that is installed already. torch's dependencies come later, with those of eva-data: an index of torch
 # builds holds other versions of them than constraints.txt.
 PIP := -m pip --disable-pip-version-check -qq
 TORCH := --no-deps torch==2.13.0 $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)")
 
-.PHONY: demo test test-fast test-long notebook check lint docs wheel-test venv argilla real-model clean
+.PHONY: demo test test-fast test-long notebook check lint docs wheel-test venv argilla ray real-model clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -34,7 +35,7 @@ test: $(READY)
 
 # The quick tests, which run no model: a minute and a half of one processor.
 test-fast: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not long and not argilla" $(TEST)
+	$(BIN)/python -m pytest -m "not slow and not long and not argilla and not ray" $(TEST)
 
 # The tests that take more than a minute each.
 test-long: $(READY)
@@ -78,6 +79,18 @@ $(ARGILLA): tests/servers/argilla-constraints.txt
 	@.venv-argilla/bin/python $(PIP) install -c $< argilla-server==2.8.0
 	@touch $@
 
+# The tests on a small Ray cluster: a minute of two processors. Their environment is .venv with Ray beside it.
+ray: $(RAY)
+	.venv-ray/bin/python -m pytest -m "ray and not long" tests/models/test_ray_engine.py $(TEST)
+
+$(RAY): $(READY)
+	@echo "environment .venv-ray: installing Ray"
+	@$(PYTHON) -m venv .venv-ray
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(" + repr(sysconfig.get_path("purelib")) + ")")' \
+	  > $$(.venv-ray/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth
+	@.venv-ray/bin/python $(PIP) install -c constraints.txt ray
+	@touch $@
+
 # A real model of 135 million parameters for one of the long tests, in the user's cache (540 MB).
 real-model: $(READY)
 	$(BIN)/python tests/servers/smollm2.py
@@ -87,4 +100,4 @@ wheel-test: $(READY)
 	.ci/wheel-test
 
 clean:
-	rm -rf .venv .venv-argilla .venv-lowest build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-argilla .venv-ray .venv-lowest build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -183,6 +183,8 @@ def _sentence(key: str, problems: Sequence[Mapping[str, Any]]) -> str:
     kind = problem["type"]
     if kind == "extra_forbidden":
         name = key.rpartition(".")[2]
+        if others := _variants_with(problem["loc"]):
+            return f"`{key}` does not go with {others[0]}, but with {' or '.join(others[1:])}"
         near = difflib.get_close_matches(name, _keys_beside(problem["loc"]), n=1, cutoff=0.5)
         if near:
             return f"unknown key `{key}`; did you mean `{key.removesuffix(name)}{near[0]}`?"
@@ -226,25 +228,43 @@ def _discriminator(problem: Mapping[str, Any]) -> str:
 
 def _keys_beside(loc: Sequence[Any]) -> list[str]:
     """The valid keys of the block in which the last part of `loc` was found; `solver.contrast` means `contrast`."""
+    found = {key for model in _blocks_at(loc)[0] for key in model.model_fields}
+    return sorted(found | {"contrast"} if loc[0] == "solver" else found)
+
+
+def _variants_with(loc: Sequence[Any]) -> list[str]:
+    """Tags as `key: tag`: of the block in which a key was found that it does not have, then of those that have it.
+
+    Empty if no other variant of the block has the key.
+    """
+    here, variants = _blocks_at(loc)
+    others = [_tags(model) for model in variants if loc[-1] in model.model_fields]
+    if len(here) != 1 or not others or not all(map(len, [_tags(here[0]), *others])):
+        return []
+    return [next(f"`{key}: {tag}`" for key, tag in tags.items()) for tags in (_tags(here[0]), *others)]
+
+
+def _blocks_at(loc: Sequence[Any]) -> tuple[list[type[BaseModel]], list[type[BaseModel]]]:
+    """The possible blocks in which the last part of `loc` was found, and the variants of the last tagged union there."""
     block: Any = Config
+    variants: list[type[BaseModel]] = []
     for part in loc[:-1]:
         models = _models_of(block)
         if isinstance(part, int):
             continue
         named = [model for model in models if part in model.model_fields]
         if named:
-            block = named[0].model_fields[part].annotation
+            block, variants = named[0].model_fields[part].annotation, []
         else:
-            tagged = [m for m in models if part in (m.__name__, *_tags(m))]
-            block = tagged[0] if tagged else block
-    found = {key for model in _models_of(block) for key in model.model_fields}
-    return sorted(found | {"contrast"} if loc[0] == "solver" else found)
+            tagged = [m for m in models if part in (m.__name__, *_tags(m).values())]
+            block, variants = (tagged[0], models) if tagged else (block, variants)
+    return _models_of(block), variants
 
 
-def _tags(model: type[BaseModel]) -> tuple[str, ...]:
-    """What stands in the keys of a block that can hold one text alone: the block's tag in its union."""
-    choices = (get_args(field.annotation) for field in model.model_fields.values())
-    return tuple(found[0] for found in choices if len(found) == 1 and isinstance(found[0], str))
+def _tags(model: type[BaseModel]) -> dict[str, str]:
+    """The keys of a block that can hold one text alone, with that text: the block's tag in its union."""
+    choices = {key: get_args(field.annotation) for key, field in model.model_fields.items()}
+    return {key: found[0] for key, found in choices.items() if len(found) == 1 and isinstance(found[0], str)}
 
 
 def _models_of(annotation: Any) -> list[type[BaseModel]]:

@@ -11,7 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from eva_data.config import Endpoint, Judge, Several, Tournament
+from eva_data.config import Config, Endpoint, Judge, Several, Tournament
+from eva_data.config.machines.computing import RayEngine
+from eva_data.config.machines.launching import LocalServers
+from eva_data.config.models import AnyModel, Serving
 from eva_data.game.ahead import to_train
 from eva_data.game.measuring import measuring
 from eva_data.game.starting import Start, starting_prompts
@@ -22,6 +25,7 @@ from eva_data.iteration.stale import refuse_stale
 from eva_data.ledger import Ledger
 from eva_data.models.remote.budget import Price, cost
 from eva_data.models.remote.litellm_provider import price_of
+from eva_data.models.vllm.hosts import gpus_here
 
 _SIBLINGS = {"estimate": "respond", "judge (estimate)": "judge (respond)"}
 _SIBLINGS |= {sibling: stage for stage, sibling in _SIBLINGS.items()}
@@ -120,12 +124,12 @@ def plan_iteration(run: Run, iteration: int) -> Plan:
     spent = sum(bill["cost"] for bill in bills)
     paid = sum(bill["cost"] for bill in bills if bill["iteration"] == iteration)
     found = measuring(run, iteration, start)
-    after = tuple(_of_set(_either(work, bills), name) for name, work in found.works)
+    after = tuple(_of_set(_either(work, bills, run.config), name) for name, work in found.works)
     if iteration in run.store.iterations():
         done = f"iteration {iteration} is built, and building it again asks nothing: `eva-data status` has what it took"
         return Plan(iteration, start, (), (done,), spent, paid, after, found.notes)
     works = workload(run, iteration, start)
-    lines = tuple(_either(work, bills) for work in works)
+    lines = tuple(_either(work, bills, run.config) for work in works)
     return Plan(iteration, start, lines, tuple(_notes(run, iteration, works)), spent, paid, after, found.notes)
 
 
@@ -134,8 +138,31 @@ def _bills(path: Path) -> list[dict[str, Any]]:
         return ledger.bills()
 
 
-def _either(work: Work | Computed, bills: Sequence[Billed]) -> PlanLine:
-    return _computed(work) if isinstance(work, Computed) else _line(work, bills)
+def _either(work: Work | Computed, bills: Sequence[Billed], config: Config) -> PlanLine:
+    return _computed(work) if isinstance(work, Computed) else _line(_shared(work, config), bills)
+
+
+def _shared(work: Work, config: Config) -> Work:
+    """The work, done by all servers or actors that hold its model at the same time."""
+    at_once = min(work.at_once * copies(config, work.player.block), max(1, work.calls))
+    return replace(work, at_once=at_once)
+
+
+def copies(config: Config, block: AnyModel) -> int:
+    """How many servers or actors that eva-data starts hold a model at the same time, as far as the settings tell.
+
+    A number that the settings leave to the cluster counts as 1.
+    """
+    if isinstance(block, Serving):
+        if block.urls or config.servers is None:
+            return 1
+        # A server takes all GPUs of its group, however many: they make it faster, and do not make it more.
+        group = block.tensor_parallel * block.data_parallel
+        here = len(gpus_here()) // group if isinstance(config.servers, LocalServers) else 1
+        return config.servers.replicas or max(1, here)
+    if not isinstance(block, Endpoint) and isinstance(config.execution, RayEngine):
+        return config.execution.actors or 1
+    return 1
 
 
 def _of_set(line: PlanLine, name: str) -> PlanLine:
@@ -217,7 +244,12 @@ def _notes(run: Run, iteration: int, works: Sequence[Work | Computed]) -> list[s
     notes = []
     if config.servers is not None:
         number = "one server for each group of GPUs" if config.servers.replicas is None else config.servers.replicas
-        notes.append(f"`servers` starts {number} by `launch: {config.servers.launch}`, and no time here counts that")
+        notes.append(
+            f"`servers` starts {number} by `launch: {config.servers.launch}`: the times count on all of them at work, "
+            "and leave out their start"
+        )
+    if isinstance(config.execution, RayEngine) and config.execution.actors is None:
+        notes.append("the times count one actor of the Ray cluster: `execution.actors` says how many there will be")
     if iteration > 1:
         if before not in run.store.iterations():
             notes.append(f"iteration {before} is not built: `eva-data plan --iter {before}` says what it takes")

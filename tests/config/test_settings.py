@@ -113,7 +113,16 @@ def test_paths_and_devices_do_not_count_as_data(tmp_path: Path) -> None:
         ),
         (["servers={replicas: 2}"], "the key `servers.launch` is missing"),
         (["servers={launch: slrm}"], "`servers.launch` is `slrm`: expected one of 'local', 'slurm', 'ray'"),
-        (["servers={launch: ray, options: [-p]}"], "`servers.options`; known here are address, launch, replicas"),
+        (
+            ["servers={launch: ray, options: [-p]}"],
+            "`servers.options` does not go with `launch: ray`, but with `launch: slurm`$",
+        ),
+        (
+            ["servers={launch: local, address: auto}"],
+            "`servers.address` does not go with `launch: local`, but with `launch: ray`$",
+        ),
+        (["execution={engine: local, actors: 2}"], "`execution.actors` does not go with `engine: local`, but with"),
+        (["execution={actors: 2}"], "the key `execution.engine` is missing"),
         (["reward={backend: tournament, judges: [{temperature: 0}]}"], "the key `reward.judges.0.model` is missing$"),
         (
             ["reward={backend: code, allow: true, answers: {path: mbpp.jsonl}}"],

@@ -49,6 +49,8 @@ API: dict[str, Any] = {
     "prices": {"input": 1, "output": 2},
 }
 VERIFIER = {"backend": "verifier", "function": "eva_data.sandbox.verifier:score"}
+SERVED = {"backend": "vllm", "model": "tiny", "tensor_parallel": 2, "responses": 6, "max_in_flight": 2}
+HERE = {"backend": "transformers", "model": "tiny", "responses": 6, "batch_size": 4}
 UNKNOWN = {"backend": "api", "model": "unheard-of", "base_url": "http://127.0.0.1:9/v1", "max_tokens": 50}
 
 
@@ -690,3 +692,28 @@ def test_a_pilot_is_paid_once_and_keeps_to_the_budget(tmp_path: Path) -> None:
         ["1", "respond", "tiny@unknown", "6", "12", status.stdout.split("tiny@unknown")[1].split()[2]],
         ["2", "evolve", "tiny@unknown", "8", "8", status.stdout.split("tiny@unknown")[2].split()[2]],
     ]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "at_once"),
+    [
+        ({"solver": SERVED, "servers": {"launch": "slurm", "replicas": 5}}, 10),
+        ({"solver": SERVED, "servers": {"launch": "slurm", "replicas": 500}}, 10),
+        ({"solver": SERVED, "servers": {"launch": "local"}}, 6),
+        ({"solver": SERVED | {"tensor_parallel": 1}, "servers": {"launch": "local"}}, 10),
+        ({"solver": SERVED, "servers": {"launch": "ray"}}, 2),
+        ({"solver": SERVED | {"base_url": "http://127.0.0.1:9/v1"}, "servers": {"launch": "slurm", "replicas": 5}}, 2),
+        ({"solver": HERE, "execution": {"engine": "ray", "actors": 3}}, 3),
+        ({"solver": HERE, "execution": {"engine": "ray"}}, 1),
+        ({"solver": HERE}, 1),
+    ],
+)
+def test_times_count_on_all_servers_and_actors_that_hold_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: dict[str, Any], at_once: int
+) -> None:
+    """Sixty answers of 3 / 12 s each, by ten requests, of which a server gets 2 at once."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5")
+    run = run_of(tmp_path, **blocks)
+    keep(run, bill("respond"))
+    respond, *_ = plan_iteration(run, 1).lines
+    assert respond.seconds == pytest.approx(60 * 0.25 / at_once)

@@ -136,6 +136,7 @@ class OnRay:
         self._ray = ray = connected(address, "execution.address")
         self._head: str = ray.get_runtime_context().gcs_address
         self._seen = self._looked = time.monotonic()
+        self._gone = False
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         gpus = sum(int(node.get("GPU", 0)) for node in nodes)
         self._gpus = 0 if device == "cpu" else 1
@@ -172,6 +173,9 @@ class OnRay:
                 yield finished
 
     def close(self) -> None:
+        if self._gone:
+            # Ray would wait for the head. The actors end with this process.
+            return
         for actor in self._actors:
             self._ray.kill(actor.handle, no_restart=True)
         self._actors = []
@@ -264,6 +268,7 @@ class OnRay:
             knock(self._head)
         except OSError as error:
             if now - self._seen > GONE_SECONDS:
+                self._gone = True
                 raise ModelError(
                     f"the head of the Ray cluster, {self._head}, is out of reach ({error}); what was finished is kept: "
                     "start the cluster again, then repeat the command"

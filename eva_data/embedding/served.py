@@ -97,9 +97,8 @@ class ServedModel:
         """The vectors of some texts, each from the ledger if it is there by now."""
         keys = {vector_key(self.fingerprint, text): text for text in texts}
         done: dict[bytes, Completion] = {}
-        again = False
         while missing := [key for key in keys if key not in done]:
-            found, mine = await keeper.claim(missing, again=again)
+            found, mine = await keeper.claim(missing)
             done |= found
             ours = [key for key in missing if key in mine]
             if ours:
@@ -118,7 +117,6 @@ class ServedModel:
             elif not found:
                 # Another process asks for them.
                 await asyncio.sleep(_LOOK_SECONDS)
-            again = True
         return [unpacked(done[vector_key(self.fingerprint, text)].text or "") for text in texts]
 
     async def _request(

@@ -25,12 +25,11 @@ LOOK_SECONDS = 0.2
 class _Turn:
     """What came up in one turn of the event loop. It is written in one transaction."""
 
-    committed: asyncio.Future[None]
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    """Those who wait for the commit. Each has a future of its own, so that one that is cancelled stops no other."""
     completions: dict[bytes, Completion] = field(default_factory=dict)
     bills: list[Bill] = field(default_factory=list)
     released: list[bytes] = field(default_factory=list)
-    again: bool = False
-    """Whether some of the wanted calls were asked for before."""
     wanted: list[bytes] = field(default_factory=list)
     found: dict[bytes, Completion] = field(default_factory=dict)
     mine: set[bytes] = field(default_factory=set)
@@ -68,16 +67,14 @@ class Keeper:
             await asyncio.sleep(BEAT_SECONDS)
             self._owners.beat()
 
-    async def claim(self, keys: Sequence[bytes], *, again: bool = False) -> tuple[dict[bytes, Completion], set[bytes]]:
+    async def claim(self, keys: Sequence[bytes]) -> tuple[dict[bytes, Completion], set[bytes]]:
         """The calls that are finished by now, with their completions, and the calls that this job shall make.
 
-        The other calls are under way in other processes and may be claimed `again` after a while. At the first claim,
-        the caller has just looked the calls up in the ledger and not found them.
+        The other calls are under way in other processes and may be claimed again after a while.
         """
         turn = self._this_turn()
-        turn.again |= again
         turn.wanted += keys
-        await asyncio.shield(turn.committed)
+        await self._committed(turn)
         found = {key: turn.found[key] for key in keys if key in turn.found}
         return found, {key for key in keys if key in turn.mine}
 
@@ -108,7 +105,7 @@ class Keeper:
         turn.bills.append(bill)
         if reserved is not None:
             self.settle(reserved)
-        await asyncio.shield(turn.committed)
+        await self._committed(turn)
 
     def settle(self, reserved: float) -> None:
         """Give back dollars that were set aside and are not needed any more."""
@@ -118,10 +115,14 @@ class Keeper:
 
     def _this_turn(self) -> _Turn:
         if self._turn is None:
-            loop = asyncio.get_running_loop()
-            self._turn = _Turn(loop.create_future())
-            loop.call_soon(self._commit)
+            self._turn = _Turn()
+            asyncio.get_running_loop().call_soon(self._commit)
         return self._turn
+
+    def _committed(self, turn: _Turn) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        turn.waiting.append(future)
+        return future
 
     def _commit(self) -> None:
         turn, self._turn = self._turn, None
@@ -130,26 +131,30 @@ class Keeper:
         granted: list[asyncio.Future[None]] = []
         refusal: BudgetError | None = None
         try:
+            if turn.wanted:
+                turn.found = self._ledger.completions(turn.wanted)
+                if len(turn.found) == len(set(turn.wanted)):
+                    turn.wanted = []
+            if not (turn.wanted or turn.completions or turn.bills or turn.released or self._budget is not None):
+                # Everything was found, so nothing is written.
+                _end(turn.waiting)
+                return
             with self._ledger.transaction():
                 self._ledger.add(turn.completions, turn.bills)
-                over = [*turn.completions, *turn.released]
-                self._ledger.many(
-                    "DELETE FROM claims WHERE key = ? AND owner = ?", ((key, self._owners.me) for key in over)
-                )
+                if over := [(key, self._owners.me) for key in (*turn.completions, *turn.released)]:
+                    self._ledger.many("DELETE FROM claims WHERE key = ? AND owner = ?", over)
                 if turn.wanted:
                     self._claim(turn)
                 if self._budget is not None:
                     granted, refusal = self._grant(self._budget)
         except Exception as error:
             # Whatever the exception is, it goes to the tasks that wait for this commit.
-            for future in (turn.committed, *(future for _, future in self._queue), *granted):
+            for future in (*turn.waiting, *(future for _, future in self._queue), *granted):
                 if not future.done():
                     future.set_exception(error)
             self._queue.clear()
-            # Mark the exception as seen, since perhaps no task waits for it any more.
-            turn.committed.exception()
             return
-        turn.committed.set_result(None)
+        _end(turn.waiting)
         for future in granted:
             future.set_result(None)
         if refusal is not None:
@@ -161,13 +166,13 @@ class Keeper:
     def _claim(self, turn: _Turn) -> None:
         """Sort the wanted calls into finished calls, our own and calls of others, within the open transaction."""
         self._owners.join()
-        wanted, me = turn.wanted, self._owners.me
+        me = self._owners.me
         [(version,)] = self._ledger.rows("PRAGMA data_version")
-        if version != self._version or turn.again:
+        if version != self._version:
             # Another process may have written to the ledger since these calls were looked up.
             self._version = version
-            turn.found = self._ledger.completions(wanted)
-            wanted = [key for key in wanted if key not in turn.found]
+            turn.found = self._ledger.completions(turn.wanted)
+        wanted = [key for key in turn.wanted if key not in turn.found]
         claims = [(key, me) for key in wanted]
         if self._ledger.many("INSERT OR IGNORE INTO claims VALUES (?, ?)", claims) == len(claims):
             turn.mine.update(wanted)
@@ -217,3 +222,9 @@ class Keeper:
     def _look(self) -> None:
         self._looking = False
         self._this_turn()
+
+
+def _end(waiting: Sequence[asyncio.Future[None]]) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_result(None)

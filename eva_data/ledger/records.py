@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -63,8 +63,16 @@ class Score(NamedTuple):
 
 def call_key(parts: Mapping[str, Any]) -> bytes:
     """The SHA-256 of the canonical JSON of everything that determines an answer."""
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashed(canonical(parts))
+
+
+def hashed(text: str) -> bytes:
+    """The SHA-256 of a text, which may hold lone surrogates."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+canonical: Callable[[Any], str] = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
+"""The one JSON text of a value: sorted keys, no spaces, characters as they are."""
 
 
 def derived_seed(key: bytes) -> int:
@@ -118,16 +126,19 @@ class Ledger:
             if c.text is None:
                 raise ValueError(f"a failed call cannot be kept: {c.error}")
             rows.append((key, packed(c.text), c.finish_reason, c.prompt_tokens, c.completion_tokens))
-        self.many(
-            "INSERT INTO generations (key, text, finish_reason, prompt_tokens, completion_tokens)"
-            " VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET times = times + 1",
-            rows,
-        )
+        if rows:
+            self.many(
+                "INSERT INTO generations (key, text, finish_reason, prompt_tokens, completion_tokens)"
+                " VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET times = times + 1",
+                rows,
+            )
         likely = [(key, json.dumps(c.first_token)) for key, c in completions.items() if c.first_token]
         if likely:
             self.many("INSERT OR IGNORE INTO likelihoods VALUES (?, ?)", likely)
         added = list(bills)
-        self.many("INSERT INTO bills VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (bill.row() for bill in added))
+        if not added:
+            return
+        self.many("INSERT INTO bills VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [bill.row() for bill in added])
         self.used = Used(
             self.used.tokens + sum(bill.completion_tokens or 0 for bill in added),
             self.used.dollars + sum(bill.cost or 0.0 for bill in added),

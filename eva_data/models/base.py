@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from distilabel.models.llms.base import LLM
 from pydantic import PrivateAttr
 
 from eva_data.calls import Chain, Completion, Message, Request, Sampling, T
-from eva_data.files import write_text
-from eva_data.ledger import Ledger, call_key
+from eva_data.ledger import Ledger
+from eva_data.ledger.records import canonical, hashed
 
 
 class LedgerLLM(LLM):  # type: ignore[misc]
@@ -92,28 +93,45 @@ class LedgerLLM(LLM):  # type: ignore[misc]
 
     def key(self, request: Request) -> bytes:
         """The ledger's key of a request: the hash of everything that determines its answer, and of nothing else."""
+        return self.keyed()(request)
+
+    def keyed(self) -> Callable[[Request], bytes]:
+        """The function `key` for many requests. The JSON of what they share is made once."""
         sampling = Sampling(**self.sampling)
-        return call_key(
-            {
-                "model": self.fingerprint,
-                "engine": self.engine,
-                "messages": [[message["role"], message["content"]] for message in request.messages],
-                "system": self.system,
-                "temperature": sampling.temperature,
-                "top_p": sampling.top_p,
-                "max_tokens": sampling.max_tokens,
-                "seed": self.seed,
-                "salt": request.salt,
-                "index": request.index,
-            }
+        engine, longest, model, last = (
+            canonical(part)[1:-1]
+            for part in (
+                {"engine": self.engine},
+                {"max_tokens": sampling.max_tokens},
+                {"model": self.fingerprint},
+                {
+                    "seed": self.seed,
+                    "system": self.system,
+                    "temperature": sampling.temperature,
+                    "top_p": sampling.top_p,
+                },
+            )
         )
+
+        def key(request: Request) -> bytes:
+            messages = canonical([[message["role"], message["content"]] for message in request.messages])
+            return hashed(
+                f'{{{engine},"index":{request.index},{longest},"messages":{messages},{model},'
+                f'"salt":{canonical(request.salt)},{last}}}'
+            )
+
+        return key
 
     def report(self, done: int, total: int) -> None:
         """Tell the parent process the progress of the work."""
         used = self._ledger.used
         self._reported = done
         told = {"done": self._before + done, "total": total, "tokens": used.tokens, "dollars": used.dollars}
-        write_text(Path(self.progress), json.dumps(told))
+        # Not flushed: that would hold requests up, and nobody misses a report that a power cut loses.
+        path = Path(self.progress)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(told), encoding="utf-8")
+        temporary.replace(path)
 
 
 def refused(error: str, prompt_tokens: int | None = None) -> Completion:

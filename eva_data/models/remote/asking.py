@@ -10,7 +10,7 @@ from typing import Any
 
 from eva_data.calls import GAVE_UP, Chain, Completion, Message, Request, T, merge_system
 from eva_data.errors import EndpointError
-from eva_data.ledger import Keeper, Ledger
+from eva_data.ledger import Keeper
 from eva_data.models.base import refused
 from eva_data.models.remote import canary
 from eva_data.models.remote.budget import Purse
@@ -56,7 +56,6 @@ class Asker:
     `_request` is one request to one server; its answers are paid for and committed before they are used.
     """
 
-    ledger: Ledger
     transport: Transport
     retries: Retries
     keeper: Keeper
@@ -136,19 +135,19 @@ class Asker:
     async def _answer(self, requests: Sequence[Request], place: ChainPlace) -> list[Completion]:
         """One completion per request, in order, from the ledger if it has them."""
         keys = [self.key(request) for request in requests]
-        answers = self.ledger.completions(keys)
+        answers: Found = {}
         under_way: dict[bytes, asyncio.Future[Completion]] = {}
         missing: dict[bytes, Request] = {}
         for request, key in zip(requests, keys, strict=True):
             if key in self._asking:
                 # Another chain makes this call, or this chain makes it twice.
                 under_way[key] = self._asking[key]
-            elif key not in answers:
+            else:
                 self._asking[key] = asyncio.get_running_loop().create_future()
                 missing[key] = request
-        pause, again = SHORTEST_LOOK, False
+        pause = SHORTEST_LOOK
         while missing:
-            found = await self._ask_or_find(missing, place, again)
+            found = await self._ask_or_find(missing, place)
             for key, completion in found.items():
                 del missing[key]
                 self._asking.pop(key).set_result(completion)
@@ -157,14 +156,16 @@ class Asker:
                 # Another process makes these calls.
                 place.leave()
                 await asyncio.sleep(pause)
-                pause, again = min(2 * pause, LONGEST_LOOK), True
+                pause = min(2 * pause, LONGEST_LOOK)
         for key, future in under_way.items():
             answers[key] = await future
         return [answers[key] for key in keys]
 
-    async def _ask_or_find(self, missing: Mapping[bytes, Request], place: ChainPlace, again: bool) -> Found:
+    async def _ask_or_find(self, missing: Mapping[bytes, Request], place: ChainPlace) -> Found:
         """Make the calls that no other process makes. Return their completions and those that are finished by now."""
-        found, mine = await self.keeper.claim([*missing], again=again)
+        found, mine = await self.keeper.claim([*missing])
+        if not mine:
+            return found
         # Samples of the same messages share a request. The same messages are the same object.
         groups: dict[tuple[int, str], list[bytes]] = {}
         for key, request in missing.items():

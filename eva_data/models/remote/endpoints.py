@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from eva_data.errors import EndpointError
 from eva_data.models.remote.faults import Fault, Outage, Refused, Throttled
@@ -64,8 +64,7 @@ class Endpoint:
         return not self.looking if self.gone else self.in_flight < self.capacity
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(NamedTuple):
     """The right to have one request in flight at an endpoint."""
 
     endpoint: Endpoint
@@ -206,6 +205,9 @@ class Pool:
 
     def _freest(self) -> Endpoint | None:
         now = time.monotonic()
+        if len(self.endpoints) == 1:
+            [only] = self.endpoints
+            return only if not only.given_up and only.free and only.paused_until <= now else None
         ready = [
             endpoint
             for endpoint in self.endpoints

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+import orjson
 
 from eva_data.calls import Message, Sampling
 from eva_data.errors import EndpointError
@@ -29,6 +30,7 @@ WITH_TOKEN_IDS = {"return_token_ids": True}
 """Lets vLLM return the tokens of each choice, and so its length; `usage` has only the sum."""
 
 _LONGEST_HEADER = 1 << 18
+_JSON = {"Content-Type": "application/json"}
 _MOVED = (301, 302, 303, 307, 308)
 _FOR_GOOD = (301, 308)
 _MOST_MOVES = 5
@@ -103,7 +105,14 @@ class OpenAIServer:
 
     async def post(self, address: str, body: Mapping[str, Any], url: str) -> Any:
         """The JSON of a reply with status 200. Raise a Fault or an EndpointError for any other reply."""
-        status, text, headers = await self._post(address, body, url)
+        status, content, charset, headers = await self._post(address, body, url)
+        if status == 200 and charset == "utf-8":
+            try:
+                return orjson.loads(content)
+            except orjson.JSONDecodeError:
+                # It is stricter than the reader below: some servers send NaN, or half of a surrogate pair.
+                pass
+        text = content.decode(charset, "replace")
         if status != 200:
             raise self._fault(status, text, headers, url)
         try:
@@ -111,21 +120,23 @@ class OpenAIServer:
         except ValueError:
             raise Transient(f"the reply is no JSON: {self._clean(' '.join(text.split()))[:80]!r}") from None
 
-    async def _post(self, address: str, body: Mapping[str, Any], url: str) -> tuple[int, str, Mapping[str, str]]:
-        """Status, text and headers of the reply. A POST stays a POST if the server redirects it."""
+    async def _post(self, address: str, body: Mapping[str, Any], url: str) -> tuple[int, bytes, str, Mapping[str, str]]:
+        """Status, content, its encoding, and headers of the reply. A POST stays a POST if the server redirects it."""
+        content, signed = _json(body), _JSON | key_headers(self._own_keys.get(url, self._key))
         address = self._moved.get(address, address)
         first = address
         for _ in range(_MOST_MOVES):
             try:
                 async with self._session.post(
                     address,
-                    json=body,
-                    headers=key_headers(self._own_keys.get(url, self._key)),
+                    data=content,
+                    headers=signed,
                     proxy=proxy_of(address),
                     allow_redirects=False,
                 ) as response:
                     status, headers = response.status, response.headers
-                    text = await response.text(errors="replace")
+                    received = await response.read()
+                    charset = response.get_encoding()
             except TimeoutError:
                 raise Transient(f"no reply within {self._session.timeout.total:g} seconds") from None
             except aiohttp.ClientConnectorError as error:
@@ -135,7 +146,7 @@ class OpenAIServer:
             except aiohttp.ClientError as error:
                 raise Transient(f"the reply was cut: {type(error).__name__}") from None
             if status not in _MOVED or "Location" not in headers:
-                return status, text, headers
+                return status, received, charset, headers
             new = urljoin(address, headers["Location"])
             if not _may_follow(address, new):
                 raise EndpointError(
@@ -151,6 +162,14 @@ class OpenAIServer:
         # Servers quote a wrong key in their answers.
         said = self._clean(text)
         return fault_of(status, said, headers, key_name=self._key_name, model=self.model, url=url)
+
+
+def _json(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        # It refuses half of a surrogate pair and numbers of more than 64 bits.
+        return json.dumps(body).encode()
 
 
 def _may_follow(old: str, new: str) -> bool:

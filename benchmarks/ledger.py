@@ -1,32 +1,53 @@
-"""Measures the bytes and the time of completions in the ledger, packed against plain, on texts of a parquet file.
+"""Measures the ledger: what packing saves on texts of a parquet file, and what a ledger of a given size takes.
 
     python benchmarks/ledger.py responses.parquet --column response
+    python benchmarks/ledger.py --completions 1_000_000 --folder /a/disk/with/room
 
-Each way writes all texts to a ledger of its own in batches, and reads them again. Both ways run in turn in one process.
+With a file, each way writes all texts to a ledger of its own in batches, and reads them again. Both ways run in turn in
+one process. With `--completions`, drawn texts of 900 to 1,100 bytes are written as a stage writes them, a transaction
+for every 64 replies, and the ledger is measured at four sizes on the way. Then it is made one of version 6, opened,
+which upgrades it, and counted. Microseconds are those of the processor, and of the clock in brackets.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import random
+import sqlite3
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
 import polars as pl
 
 from eva_data.calls import Completion
-from eva_data.ledger import Ledger, call_key
+from eva_data.ledger import Bill, Ledger, call_key
 
 BATCH = 1000
+TURN = 64
+"""Replies that are written together."""
+LOOKED_UP = 20_000
+ASKED_FOR = 60_000_000
+"""The size to which the measured ones are drawn out."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, help="a parquet file with texts")
+    parser.add_argument("file", type=Path, nargs="?", help="a parquet file with texts")
+    parser.add_argument("--completions", type=int, help="measure a ledger of so many completions")
+    parser.add_argument("--folder", type=Path, help="where that ledger is made; it is removed at the end")
     parser.add_argument("--column", default="response", help="the column of the texts")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
+    if arguments.completions:
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            grow(Path(folder) / "ledger.sqlite", arguments.completions)
+        return
+    if arguments.file is None:
+        parser.error("name a parquet file, or a number of `--completions`")
     texts = pl.read_parquet(arguments.file)[arguments.column].drop_nulls().to_list()
     calls = {call_key({"number": number}): Completion(text, "stop", 1, 1) for number, text in enumerate(texts)}
     length = sum(len(text.encode()) for text in texts) / len(texts)
@@ -59,6 +80,79 @@ def measure(calls: dict[bytes, Completion]) -> tuple[float, float, float]:
             done = time.process_time()
         size = path.stat().st_size
     return size / len(keys), (written - began) / len(keys) * 1e6, (done - written) / len(keys) * 1e6
+
+
+def grow(path: Path, completions: int) -> None:
+    """Write so many completions, and print what the ledger takes at a quarter, a half, three quarters and in all."""
+    draw = random.Random(0)
+    words = ["".join(draw.choices("etaoinshrdlu", k=draw.randint(2, 9))) for _ in range(5000)]
+    texts = [" ".join(draw.choices(words, k=200))[: draw.randint(900, 1100)] for _ in range(5000)]
+    bill = Bill("org/model@0123456789abcdef", "respond", 1, 1, 60, 180, 1.0, 0.001)
+    keys: list[bytes] = []
+    written = (0.0, 0.0)
+    print(f"{'completions':>12}{'bytes each':>12}{'write':>18}{'find':>18}{'miss':>18}{'totals':>10}{'bills':>10}")
+    with Ledger(path) as ledger:
+        for quarter in range(1, 5):
+            new = completions * quarter // 4 - completions * (quarter - 1) // 4
+            began = time.process_time(), time.monotonic()
+            for first in range(0, new, TURN):
+                turn = {
+                    os.urandom(32): Completion(draw.choice(texts), "stop", 60, 180)
+                    for _ in range(min(TURN, new - first))
+                }
+                ledger.keep_completions(turn, [bill] * len(turn))
+                # A sample is enough to look up.
+                keys += list(turn)[:4]
+            written = _each(began, new)
+            there = draw.choices(keys, k=LOOKED_UP)
+            found = timed(lambda keys=there: look_up(ledger, keys, LOOKED_UP))  # type: ignore[misc]
+            missing = [os.urandom(32) for _ in range(LOOKED_UP)]
+            missed = timed(lambda keys=missing: look_up(ledger, keys, 0))  # type: ignore[misc]
+            totals, bills = timed(ledger.totals)[1], timed(ledger.bills)[1]
+            assert ledger.totals()["generations"] == completions * quarter // 4
+            ledger.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+            count, size = completions * quarter // 4, path.stat().st_size
+            said = [
+                f"{a:.1f} ({b:.1f}) us"
+                for a, b in (written, *((x / LOOKED_UP * 1e6, y / LOOKED_UP * 1e6) for x, y in (found, missed)))
+            ]
+            times = "".join(f"{each:>18}" for each in said)
+            print(f"{count:>12,}{size / count:>12,.0f}{times}{totals:>8.3f} s{bills:>8.2f} s", flush=True)
+    connection = sqlite3.connect(path, isolation_level=None)
+    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        connection.execute(f"DROP TRIGGER {name}")
+    connection.execute("DROP TABLE counts")
+    connection.execute("PRAGMA user_version=6")
+    connection.close()
+    opened = timed(lambda: Ledger(path).close())[1]
+    with Ledger(path) as ledger:
+        once, again = timed(ledger.totals)[1], timed(ledger.totals)[1]
+        assert ledger.totals()["generations"] == completions
+        packing = timed(ledger.pack)[1]
+    more = ASKED_FOR / completions
+    print(f"upgrade of version 6: {opened:.3f} s to open, {once:.2f} s to count once, then {again:.4f} s")
+    print(f"a look for plain texts, as `vacuum` begins: {packing:.1f} s")
+    print(f"drawn out to {ASKED_FOR:,}: {size * more / 2**30:,.0f} GiB, {once * more:,.0f} s to count once, ", end="")
+    print(f"{bills * more:,.0f} s for the bills, {packing * more:,.0f} s to look for plain texts")
+
+
+def look_up(ledger: Ledger, keys: list[bytes], expected: int) -> None:
+    found = 0
+    for first in range(0, len(keys), TURN):
+        found += len(ledger.completions(keys[first : first + TURN]))
+    assert found <= expected and (found > 0.9 * expected or not expected)
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of the processor, and of the clock."""
+    began = time.process_time(), time.monotonic()
+    work()
+    return time.process_time() - began[0], time.monotonic() - began[1]
+
+
+def _each(began: tuple[float, float], number: int) -> tuple[float, float]:
+    """Microseconds of the processor, and of the clock, for each of so many."""
+    return (time.process_time() - began[0]) / number * 1e6, (time.monotonic() - began[1]) / number * 1e6
 
 
 if __name__ == "__main__":

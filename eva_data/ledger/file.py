@@ -10,11 +10,32 @@ from pathlib import Path
 
 from eva_data.errors import DataError
 
-VERSION = 6
+VERSION = 7
 """Versions 1 and 2 had no claims and no owners, 3 neither likelihoods nor designs, 4 no imports; their rows stay.
 
-Up to version 5 texts were plain. They stay so until `vacuum` packs them, and readers take both forms.
+Up to version 5 texts were plain. They stay so until `vacuum` packs them, and readers take both forms. Up to version 6
+rows were not counted as they came; they are counted when their number is first asked for.
 """
+
+COUNTS = ("generations", "rewards", "repeated", "prompt_tokens", "completion_tokens")
+"""The columns of `counts`."""
+
+
+def _triggers() -> Iterator[str]:
+    """What keeps the second row of `counts`."""
+    changes = {"INSERT": [("new", "+")], "DELETE": [("old", "-")], "UPDATE": [("new", "+"), ("old", "-")]}
+    for event, rows in changes.items():
+        for table, tokens in (("generations", ("prompt_tokens", "completion_tokens")), ("rewards", ())):
+            terms = {name: [f"{sign} coalesce({row}.{name}, 0)" for row, sign in rows] for name in tokens}
+            terms["repeated"] = [f"{sign} ({row}.times - 1)" for row, sign in rows]
+            terms[table] = [f"{sign} 1" for _, sign in rows]
+            changed = ", ".join(f"{name} = {name} {' '.join(each)}" for name, each in terms.items())
+            columns = f" OF {', '.join(('times', *tokens))}" if event == "UPDATE" else ""
+            yield (
+                f"CREATE TRIGGER IF NOT EXISTS {table}_{event.lower()} AFTER {event}{columns} ON {table}"
+                f" BEGIN UPDATE counts SET {changed} WHERE part = 1; END"
+            )
+
 
 _SCHEMA = (
     # The text is as `texts.packed` makes it: a BLOB, or a TEXT where that is shorter.
@@ -51,6 +72,14 @@ _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS imports (
         sha256 TEXT PRIMARY KEY, first_bill INTEGER, last_bill INTEGER
     ) WITHOUT ROWID""",
+    # Part 1 counts the rows since this table is there, and part 0 those that were there before, once they are counted.
+    # To count the rows themselves, one would read the whole file.
+    "CREATE TABLE IF NOT EXISTS counts (part INTEGER PRIMARY KEY, "
+    f"{', '.join(f'{name} INTEGER NOT NULL' for name in COUNTS)})",
+    "INSERT OR IGNORE INTO counts VALUES (1, 0, 0, 0, 0, 0)",
+    """INSERT OR IGNORE INTO counts SELECT 0, 0, 0, 0, 0, 0
+        WHERE NOT EXISTS (SELECT 1 FROM generations) AND NOT EXISTS (SELECT 1 FROM rewards)""",
+    *_triggers(),
     "CREATE TABLE IF NOT EXISTS identity (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL)",
     "INSERT OR IGNORE INTO identity VALUES (1, lower(hex(randomblob(16))))",
 )
@@ -121,6 +150,10 @@ def _open(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode=WAL")
     # A commit must survive the process, and WAL ensures that. A power cut may lose the last commits, which costs calls.
     connection.execute("PRAGMA synchronous=NORMAL")
+    # Keys are hashes, so every completion of a large ledger lies in another page. With the small journal and cache that
+    # SQLite takes by default, most pages are written and flushed once for each of their rows.
+    connection.execute("PRAGMA wal_autocheckpoint=16384")
+    connection.execute("PRAGMA cache_size=-65536")
     return connection
 
 

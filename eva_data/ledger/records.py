@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from eva_data.calls import Completion, Used
-from eva_data.ledger.file import connect, what_is_wrong
+from eva_data.ledger.file import COUNTS, connect, what_is_wrong
 from eva_data.ledger.texts import packed, unpacked
 
 _KEYS_PER_QUERY = 500
@@ -199,18 +199,27 @@ class Ledger:
 
     def totals(self) -> dict[str, int]:
         """Numbers of finished `generations` and `rewards`, how many of them were `repeated`, and sums of tokens."""
-        [(generations, again, prompt, completion)] = self.rows(
-            "SELECT count(*), coalesce(sum(times - 1), 0), coalesce(sum(prompt_tokens), 0),"
-            " coalesce(sum(completion_tokens), 0) FROM generations"
-        )
-        [(rewards, rewards_again)] = self.rows("SELECT count(*), coalesce(sum(times - 1), 0) FROM rewards")
-        return {
-            "generations": generations,
-            "rewards": rewards,
-            "repeated": again + rewards_again,
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-        }
+        if not self.rows("SELECT 1 FROM counts WHERE part = 0"):
+            self._count_before()
+        [found] = self.rows(f"SELECT {', '.join(f'sum({name})' for name in COUNTS)} FROM counts")
+        return dict(zip(COUNTS, found, strict=True))
+
+    def _count_before(self) -> None:
+        """Count the rows that an older version wrote. Others may write meanwhile: this reads one state of the file."""
+        self.rows("BEGIN")
+        try:
+            [since] = self.rows(f"SELECT {', '.join(COUNTS)} FROM counts WHERE part = 1")
+            [(generations, again, *tokens)] = self.rows(
+                "SELECT count(*), coalesce(sum(times - 1), 0), coalesce(sum(prompt_tokens), 0),"
+                " coalesce(sum(completion_tokens), 0) FROM generations"
+            )
+            [(rewards, rewards_again)] = self.rows("SELECT count(*), coalesce(sum(times - 1), 0) FROM rewards")
+        finally:
+            self.rows("COMMIT")
+        now = (generations, rewards, again + rewards_again, *tokens)
+        before = [whole - part for whole, part in zip(now, since, strict=True)]
+        with self.transaction():
+            self.many("INSERT OR IGNORE INTO counts VALUES (0, ?, ?, ?, ?, ?)", [before])
 
     def identity(self) -> str:
         """The ledger's own name: 32 hexadecimal digits, drawn when it was made."""

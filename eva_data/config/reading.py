@@ -245,7 +245,7 @@ def _variants_with(loc: Sequence[Any]) -> list[str]:
 
 
 def _blocks_at(loc: Sequence[Any]) -> tuple[list[type[BaseModel]], list[type[BaseModel]]]:
-    """The possible blocks in which the last part of `loc` was found, and the variants of the last tagged union."""
+    """The possible blocks in which the last part of `loc` was found, and the variants of the last union there."""
     block: Any = Config
     variants: list[type[BaseModel]] = []
     for part in loc[:-1]:

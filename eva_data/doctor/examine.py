@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from eva_data.doctor.cluster import look_at_cluster
 from eva_data.doctor.examined import Examined, tried
 from eva_data.doctor.launches import look_at_launches
 from eva_data.doctor.machine import look_at_machine
@@ -23,6 +24,7 @@ def examine(run: Run) -> Iterator[Examined]:
     yield tried("settings", partial(_ready, run, iteration))
     yield from look_at_machine(run)
     yield from look_at_launches(run)
+    yield from look_at_cluster(run)
     yield from look_at_services(run.config)
 
 

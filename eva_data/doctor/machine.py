@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from eva_data.config import Config
+from eva_data.config.machines.computing import RayEngine
 from eva_data.config.machines.launching import RayServers, SlurmServers
 from eva_data.config.models import Endpoint, Serving
 from eva_data.doctor.blocks import blocks_of, gpus_of, trains_here
@@ -52,10 +53,15 @@ def _training_packages() -> str:
 
 def _gpus(config: Config) -> Iterator[Examined]:
     elsewhere = isinstance(config.servers, SlurmServers | RayServers)
+    spread = isinstance(config.execution, RayEngine)
+
+    def trained(key: str) -> bool:
+        return key == "solver" and trains_here(config)
+
     wanted = {
         key: gpus_of(block)
         for key, block in blocks_of(config)
-        if gpus_of(block) and not (elsewhere and isinstance(block, Serving))
+        if gpus_of(block) and not (elsewhere if isinstance(block, Serving) else spread and not trained(key))
     }
     program = shutil.which("nvidia-smi")
     if program is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,14 @@ class Doubles:
         if batch < 0:
             raise ModelError("there is no number below 0")
         return 2 * batch
+
+
+class Slow(Doubles):
+    """The same in a second."""
+
+    def __call__(self, batch: float) -> float:
+        time.sleep(1)
+        return super().__call__(batch)
 
 
 @contextmanager

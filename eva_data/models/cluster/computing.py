@@ -137,7 +137,8 @@ class OnRay:
         self._head: str = ray.get_runtime_context().gcs_address
         self._seen = self._looked = time.monotonic()
         self._gone = False
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        # A head often has no place for anything else.
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         gpus = sum(int(node.get("GPU", 0)) for node in nodes)
         self._gpus = 0 if device == "cpu" else 1
         if self._gpus and not gpus:

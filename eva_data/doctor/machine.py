@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from eva_data.config import Config
 from eva_data.config.machines.computing import RayEngine
 from eva_data.config.machines.launching import RayServers, SlurmServers
 from eva_data.config.models import Endpoint, Serving
+from eva_data.config.rewards import Sandboxed
 from eva_data.doctor.blocks import blocks_of, gpus_of, trains_here
 from eva_data.doctor.examined import Examined, tried
 from eva_data.errors import MissingExtraError
 from eva_data.iteration.run import Run
+from eva_data.rewards.isolated.runner import refuse_without_isolation
 
 _GIB = 2**30
 _LEAST_DISK, _ENOUGH_DISK = 1 * _GIB, 20 * _GIB
@@ -34,6 +37,9 @@ def look_at_machine(run: Run) -> Iterator[Examined]:
     config = run.config
     if trains_here(config):
         yield tried("packages", _training_packages)
+    for key, block in blocks_of(config):
+        if isinstance(block, Sandboxed):
+            yield tried(key, partial(_isolated, block))
     yield from _gpus(config)
     yield _memory()
     hub = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
@@ -49,6 +55,11 @@ def _training_packages() -> str:
         if find_spec(package) is None:
             raise MissingExtraError.of(package, "train")
     return "trl, accelerate and peft are installed"
+
+
+def _isolated(block: Sandboxed) -> str:
+    refuse_without_isolation(block)
+    return "bubblewrap isolates what a model wrote"
 
 
 def _gpus(config: Config) -> Iterator[Examined]:

@@ -91,7 +91,7 @@ PROVIDERS: Mapping[str, str] = {
     "vertex_ai": "https://cloud.google.com/terms/service-terms",
     "xai": "https://x.ai/legal/terms-of-service-enterprise",
 }
-"""litellm's name of a provider -> the page of its terms in November 2026."""
+"""litellm's name of a provider -> the page of its terms, as public repositories linked it in November 2026."""
 
 
 def provider_terms(provider: str) -> str:

@@ -135,6 +135,30 @@ def test_keys_and_servers_are_looked_at_before_they_are_paid(tmp_path: Path, mon
     assert gone[0] == "PROBLEM" and gone[1].startswith(f"no server answers at {server.url}: start it")
 
 
+@pytest.mark.parametrize(
+    ("reward", "topic"),
+    [
+        ({"backend": "code"}, "reward"),
+        ({"backend": "consensus", "equal": "outputs"}, "reward.programs"),
+    ],
+)
+def test_what_isolates_code_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reward: dict[str, object], topic: str
+) -> None:
+    tests = tmp_path / "tests.jsonl"
+    tests.write_text('{"prompt": "Name a tree.", "answer": "assert f() == 1"}\n')
+    runs = {"allow": True, "answers": {"path": str(tests), "answer": "answer"}}
+    if topic == "reward.programs":
+        runs = {"programs": {"allow": True, "calls": ["f()"]}, "anchors": 0}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    solver = {"backend": "transformers", "model": "sandbox"}
+    mix = {"source": "new_seeds"}
+    result = doctor(project(tmp_path, solver=solver, mix=mix, reward=reward | runs))
+    assert lines(result, topic), result.output
+    [(state, found)] = lines(result, topic)
+    assert state == "PROBLEM" and "there is no `bwrap` (bubblewrap) to isolate it: install it" in found
+
+
 def test_a_ledger_on_a_network_disk_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import psutil
 

@@ -24,6 +24,9 @@ WHILE_TRAINING = False
 CHUNK_ROWS = 50
 """Number of prompts whose scores are committed together."""
 
+_RULES = 2
+"""Version of the rules by which code is found in a response and run. A score by other rules is another score."""
+
 _BLOCK = re.compile(
     r"^[ \t]*```[ \t]*(?P<language>[\w+.-]*)[^\n]*\n(?P<code>.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE
 )
@@ -34,8 +37,8 @@ _PYTHON = ("", "py", "python", "python3")
 
 
 def scorer_of(block: Code) -> Scorer:
-    """The scorer: its settings, and a hash of the tests."""
-    settings = {key: value for key, value in block.identity().items() if key != "answers"}
+    """The scorer: its settings with the version of the rules, and a hash of the tests."""
+    settings = {key: value for key, value in block.identity().items() if key != "answers"} | {"rules": _RULES}
     return Scorer(block, f"code:{short_hash(settings)}+answers:{answers_id(block.answers)}")
 
 

@@ -32,6 +32,8 @@ _MORE_THAN_A_SPACE = rf" *[[{_WHITE}]--[ ]][{_WHITE}]*|  +"
 """White space to replace by one space, so that one space is left between words. Single spaces do not match."""
 _COUNTED = ".bkv"
 """Letters that are frequent enough to differ from text to text, and rare enough to be counted quickly."""
+_COUNTS_APART = 4096
+"""The counts of so many letters differ in the number of a group; only longer texts may share one."""
 _OTHER_WHITE = ("\t", "\r", "\x0b", "\x0c")
 """White space of ASCII beside spaces and line ends."""
 
@@ -209,16 +211,21 @@ def _alike(answers: pl.DataFrame) -> pl.Series:
     """The rows of texts that may differ from another text of their prompt in white space alone.
 
     Such texts have equally many of every letter. Each letter is counted only in texts that the letters before it did
-    not tell apart.
+    not tell apart, by one number for a prompt and its counts. Two groups may share a number; the last line compares the
+    counts themselves.
     """
-    draw, keys = pl.col("draw"), ["prompt"]
-    left = answers.select("draw", prompt=pl.col("prompt_id").rle_id(), row=pl.int_range(pl.len(), dtype=pl.UInt32))
+    draw, number = pl.col("draw"), pl.col("number")
+    left = answers.select(
+        "draw",
+        prompt=pl.col("prompt_id").rle_id(),
+        row=pl.int_range(pl.len(), dtype=pl.UInt32),
+        number=pl.col("prompt_id").rle_id().cast(pl.UInt64),
+    )
     for letter in _COUNTED:
-        left = left.filter((draw.min() != draw.max()).over(keys))
         text = answers["response"].gather(left["row"])
-        left = left.with_columns(text.str.count_matches(letter, literal=True).alias(letter))
-        keys.append(letter)
-    return left.filter((draw.min() != draw.max()).over(keys))["row"]
+        counted = text.str.count_matches(letter, literal=True).alias(letter)
+        left = left.with_columns(counted, number=number * _COUNTS_APART + counted).filter(number.is_duplicated())
+    return left.filter((draw.min() != draw.max()).over("prompt", *_COUNTED))["row"]
 
 
 def _ranked(answers: pl.DataFrame, draws: _Draws, rules: int) -> pl.DataFrame:

@@ -137,23 +137,23 @@ class OnRay:
         self._head: str = ray.get_runtime_context().gcs_address
         self._seen = self._looked = time.monotonic()
         self._gone = False
-        # A head often has no place for anything else.
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-        gpus = sum(int(node.get("GPU", 0)) for node in nodes)
-        self._gpus = 0 if device == "cpu" else 1
-        if self._gpus and not gpus:
-            raise ModelError(
-                f"the Ray cluster at `{address}` has no GPU for a model whose `device` is {device}: add nodes with "
-                "GPUs, or set `device: cpu`"
-            )
-        self._load = ray.put(load)
         self._threads = threads
         self._deaths = 0
         """Actors that died before they had their model, since the last that did not."""
-        self._size = actors or (gpus if self._gpus else len(nodes))
         self._actors: list[_Actor] = []
         self.facts: Mapping[str, Any] = {}
         try:
+            # A head often has no place for anything else.
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+            gpus = sum(int(node.get("GPU", 0)) for node in nodes)
+            self._gpus = 0 if device == "cpu" else 1
+            if self._gpus and not gpus:
+                raise ModelError(
+                    f"the Ray cluster at `{address}` has no GPU for a model whose `device` is {device}: add nodes with "
+                    "GPUs, or set `device: cpu`"
+                )
+            self._load = ray.put(load)
+            self._size = actors or (gpus if self._gpus else len(nodes)) or 1
             for _ in range(self._size):
                 self._begin()
             while all(actor.loading is not None for actor in self._actors):

@@ -4,9 +4,14 @@
 
 The script writes six scored responses per prompt, the prompts and as many evolutions to a temporary folder; this is not
 counted. Then it makes the tables in fresh processes, so that the peak memory is the memory of the work alone. First it
-uses eva-data, range by range. Then it uses plain pandas, group by group in Python, for 100 000 of the prompts. Both
-read parquet files and write lz4-compressed files. Other work of the machine changes the wall times, and the processor
-times much less. pandas uses one core here, so only eva-data's wall times gain from idle cores.
+calls the stages that `build` calls, with the default settings. Then it uses plain pandas, group by group in Python, for
+100 000 of the prompts, and DuckDB's SQL for all, if DuckDB is installed (`pip install duckdb`). All read parquet files
+and write lz4-compressed files. The pairs of DuckDB must be those of eva-data, or the script fails. SQL says what the
+formulas alone cost: it gives no reason for a prompt without a pair, and nobody can replay its draw.
+
+Informativeness is computed twice by each, before the draw and for the pairs, as an iteration does. Other work of the
+machine changes the wall times, and the processor times much less. pandas uses one core here, so only the wall times of
+the others gain from idle cores.
 """
 
 from __future__ import annotations
@@ -19,7 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,36 +36,41 @@ if TYPE_CHECKING:  # The parent must stay small: on Linux, a child's peak memory
 RESPONSES_PER_PROMPT = 6
 PANDAS_PROMPTS = 100_000
 SHARD_PROMPTS = 100_000
-RANGE_PROMPTS = 500_000
 SEED = 42
+THREADS = 2
+"""Threads of DuckDB, whose default is the number of cores."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=1_000_000, help="number of prompts")
-    parser.add_argument("--range", type=int, default=RANGE_PROMPTS, help="prompts that are worked on at a time")
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made")
-    parser.add_argument("--step", choices=["prepare", "eva", "pandas"], help=argparse.SUPPRESS)
+    parser.add_argument("--step", choices=["prepare", "eva", "pandas", "duckdb"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step == "prepare":
         prepare(arguments.folder, arguments.prompts)
     elif arguments.step == "eva":
-        _report(measure_eva(arguments.folder, -(-arguments.prompts // arguments.range)))
+        _report(measure_eva(arguments.folder))
     elif arguments.step == "pandas":
         _report(measure_pandas(arguments.folder, min(arguments.prompts, PANDAS_PROMPTS)))
+    elif arguments.step == "duckdb":
+        _report(measure_duckdb(arguments.folder))
     else:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-            compare(Path(folder), arguments.prompts, arguments.range)
+            compare(Path(folder), arguments.prompts)
 
 
-def compare(folder: Path, prompts: int, range_prompts: int) -> None:
-    """Prepare, measure both in processes of their own, and print the results."""
-    run = [sys.executable, __file__, "--prompts", str(prompts), "--range", str(range_prompts), "--folder", str(folder)]
+def compare(folder: Path, prompts: int) -> None:
+    """Prepare, measure each way in a process of its own, and print the results."""
+    run = [sys.executable, __file__, "--prompts", str(prompts), "--folder", str(folder)]
     subprocess.run([*run, "--step", "prepare"], check=True)
     size = sum(file.stat().st_size for file in folder.rglob("*.parquet")) / 2**20
     print(f"{prompts:,} prompts x {RESPONSES_PER_PROMPT} responses, {size:,.0f} MiB of parquet")
     per_prompt = {}
-    for step, count in (("eva", prompts), ("pandas", min(prompts, PANDAS_PROMPTS))):
+    counts = {"eva": prompts, "pandas": min(prompts, PANDAS_PROMPTS)}
+    if find_spec("duckdb") is not None:
+        counts["duckdb"] = prompts
+    for step, count in counts.items():
         done = subprocess.run([*run, "--step", step], check=True, stdout=subprocess.PIPE, text=True)
         found = json.loads(done.stdout)
         wall, processor = (sum(seconds[kind] for seconds in found["stages"].values()) for kind in (0, 1))
@@ -67,9 +78,12 @@ def compare(folder: Path, prompts: int, range_prompts: int) -> None:
         print(f"{step}: {count:,} prompts in {wall:,.1f} s ({processor:,.1f} s of processor), ", end="")
         print(f"peak {found['peak_mib']:,.0f} MiB; microseconds per prompt, wall and processor:", flush=True)
         for stage, seconds in found["stages"].items():
-            print(f"  {stage:16}{seconds[0] / count * 1e6:10.2f}{seconds[1] / count * 1e6:10.2f}", flush=True)
-    wall, processor = (per_prompt["pandas"][kind] / per_prompt["eva"][kind] for kind in (0, 1))
-    print(f"pandas / eva per prompt: {wall:.0f} by wall time, {processor:.0f} by processor time")
+            print(f"  {stage:28}{seconds[0] / count * 1e6:10.2f}{seconds[1] / count * 1e6:10.2f}", flush=True)
+    if "duckdb" in counts:
+        refuse_other_pairs(folder)
+    for other in per_prompt.keys() - {"eva"}:
+        wall, processor = (per_prompt[other][kind] / per_prompt["eva"][kind] for kind in (0, 1))
+        print(f"{other} / eva per prompt: {wall:.2g} by wall time, {processor:.2g} by processor time")
 
 
 def _report(stages: dict[str, tuple[float, float]]) -> None:
@@ -90,62 +104,135 @@ def _timed(stages: dict[str, Callable[[], None]]) -> dict[str, tuple[float, floa
 # --- the work --------------------------------------------------------------------------------------------------
 
 
-def measure_eva(folder: Path, parts: int) -> dict[str, tuple[float, float]]:
-    """Make the tables with eva-data. Each stage reads the files of earlier stages and writes one file per range."""
+def measure_eva(folder: Path) -> dict[str, tuple[float, float]]:
+    """Make the tables by the stages of `build`. Large ones lie in files of the folder."""
     import polars as pl
 
-    from eva_data.method.estimate import informativeness
-    from eva_data.method.mix import mix
-    from eva_data.method.pair import pair
-    from eva_data.method.sample import sample
-    from eva_data.tables.ranges import id_ranges
+    from eva_data.config.reading import load_config
+    from eva_data.iteration.stages import estimate_and_sample, mix_prompts, outcome_parts, outcomes_of
 
-    ranges = id_ranges(parts)
-    # An evolved prompt may lie in any range, so each range scans all evolutions. A quarter of the ranges is enough.
-    wide_ranges = id_ranges(-(-parts // 4))
+    path = folder / "eva.yaml"
+    path.write_text(SETTINGS, encoding="utf-8")
+    config = load_config(path)
 
     def scan(table: str) -> pl.LazyFrame:
         return pl.scan_parquet(folder / table / "*.parquet")
 
-    def write(table: str, pieces: Iterator[pl.LazyFrame]) -> None:
-        (folder / table).mkdir()
-        for number, piece in enumerate(pieces):
-            piece.sink_parquet(folder / table / f"{number:04}.parquet", compression="lz4")
-
-    def estimate() -> None:
-        responses, prompts = scan("responses"), scan("prompts")
-        pieces = (
-            informativeness(
-                r.of(responses),
-                prompt_ids=r.of(prompts),
-                stage="respond",
-                iteration=1,
-                n=RESPONSES_PER_PROMPT,
-                seed=SEED,
-            )
-            for r in ranges
-        )
-        write("respond", pieces)
-
-    def draw() -> None:
-        estimated = scan("respond").with_columns(stage=pl.lit("estimate"))
-        drawn = sample(estimated, metric="a_min", fraction=0.25, seed=SEED, iteration=2)
-        write("drawn", (r.of(drawn.informativeness) for r in ranges))
-
-    def mixing() -> None:
-        mixed = mix(scan("prompts"), scan("evolutions"), evolved=0.8, seed=SEED, iteration=2)
-        write("mixed", (r.of(mixed.prompts) for r in wide_ranges))
-        write("judged", (r.of(mixed.evolutions, "chain_id") for r in ranges))
+    def write(name: str, table: pl.LazyFrame) -> None:
+        (folder / name).mkdir()
+        table.sink_parquet(folder / name / "0000.parquet", compression="lz4")
 
     def pairing() -> None:
-        prompts, responses, estimated = scan("prompts"), scan("responses"), scan("respond")
-        paired = (
-            pair(r.of(prompts), r.of(responses), r.of(estimated), seed=SEED, iteration=1, on_policy=True)
-            for r in ranges
-        )
-        write("preferences", (piece.preferences.lazy() for piece in paired))
+        parts = outcome_parts(config, 1, scan("prompts"), scan("responses"), n=RESPONSES_PER_PROMPT, on_policy=True)
+        found = outcomes_of(parts, folder / "parts")
+        write("respond", found.informativeness)
+        write("preferences", found.preferences)
+        write("rejects", found.rejects)
 
-    return _timed({"informativeness": estimate, "sample": draw, "mix": mixing, "pair": pairing})
+    def draw() -> None:
+        before, best = scan("prompts").collect(), scan("respond").select("reward_max").collect().to_series()
+        drawn = estimate_and_sample(config, 2, before, scan("responses"), RESPONSES_PER_PROMPT, best)
+        write("drawn", drawn.informativeness)
+
+    def mixing() -> None:
+        before, evolutions = scan("prompts").collect(), scan("evolutions").collect()
+        mixed = mix_prompts(config, 2, before, evolutions, scan("drawn").collect(), None)
+        write("mixed", mixed.prompts)
+        write("judged", mixed.evolutions)
+
+    return _timed({"informativeness and pair": pairing, "informativeness and sample": draw, "mix": mixing})
+
+
+SETTINGS = f"""\
+name: tables
+seed: {SEED}
+seeds: {{path: prompts.txt}}
+solver: {{backend: transformers, model: sandbox}}
+reward: {{backend: verifier, function: "eva_data.sandbox.steps:score"}}
+"""
+
+_METRICS = """
+    SELECT prompt_id, count(*) AS n_scored, max(reward) AS reward_max, min(reward) AS reward_min,
+      max(reward) - min(reward) AS a_min, max(reward) - avg(reward) AS a_avg,
+      max(reward) - max(reward, 2)[2] AS a_dis, var_pop(reward) AS var, avg(reward) AS avg,
+      1 / nullif(avg(reward), 0) AS inv_avg, 1 / nullif(max(reward) - min(reward), 0) AS inv_a_min, 1.0 AS uniform
+    FROM responses WHERE isfinite(reward) AND finish_reason IS DISTINCT FROM 'length' GROUP BY prompt_id
+"""
+_PAIRS = """
+    WITH answers AS (
+      SELECT prompt_id, trim(regexp_replace(response, '\\s+', ' ', 'g')) AS spaced, avg(reward) AS reward,
+        arg_min(struct_pack(i := response_idx, t := response), response_idx) AS first,
+        bool_and(finish_reason IS NULL OR finish_reason = 'stop') AS complete
+      FROM responses WHERE isfinite(reward) AND finish_reason IS DISTINCT FROM 'error' GROUP BY ALL),
+    ranked AS (
+      SELECT prompt_id, arg_max(first, reward) FILTER (complete) AS chosen, arg_min(first, reward) AS rejected,
+        max(reward) FILTER (complete) AS score_chosen, min(reward) AS score_rejected
+      FROM answers GROUP BY prompt_id HAVING score_chosen > score_rejected)
+    SELECT ranked.prompt_id, prompts.prompt, [{'role': 'assistant', 'content': chosen.t}] AS chosen,
+      [{'role': 'assistant', 'content': rejected.t}] AS rejected, score_chosen, score_rejected,
+      chosen.i AS chosen_idx, rejected.i AS rejected_idx,
+      sha256(concat_ws('|', ranked.prompt_id, least(chosen.t, rejected.t), greatest(chosen.t, rejected.t))) AS pair_id,
+      metrics.* EXCLUDE (prompt_id)
+    FROM ranked JOIN prompts USING (prompt_id) JOIN metrics USING (prompt_id) ORDER BY ranked.prompt_id
+"""
+_DRAWN = """
+    WITH keyed AS (
+      SELECT *, CASE WHEN a_min > 0 THEN -ln((hash(prompt_id, 42) + 1) / 18446744073709551616.0) / a_min END AS draw
+      FROM metrics)
+    SELECT *, coalesce(row_number() OVER (ORDER BY draw) <= (SELECT count(*) // 4 FROM metrics), false) AS selected
+    FROM keyed ORDER BY prompt_id
+"""
+_MIXED = """
+    WITH evolved AS (
+      SELECT * FROM evolutions WHERE reason IS NULL ORDER BY hash(prompt_id, 42)
+      LIMIT (SELECT count(*) * 8 // 10 FROM prompts)),
+    kept AS (SELECT * FROM prompts ORDER BY hash(prompt_id, 43) LIMIT (SELECT count(*) // 4 FROM evolved))
+    SELECT prompt_id, prompt, root_id, depth FROM evolved UNION ALL SELECT prompt_id, prompt, root_id, depth FROM kept
+    ORDER BY prompt_id
+"""
+
+
+def measure_duckdb(folder: Path) -> dict[str, tuple[float, float]]:
+    """Make the same tables by SQL."""
+    import duckdb
+
+    base = duckdb.connect()
+    base.execute(f"SET threads = {THREADS}; SET temp_directory = '{folder / 'spilled'}'")
+    for table in ("responses", "prompts", "evolutions"):
+        base.execute(f"CREATE VIEW {table} AS FROM read_parquet('{folder / table}/*.parquet')")
+
+    def write(name: str, query: str) -> None:
+        base.execute(f"COPY ({query}) TO '{folder / f'duckdb_{name}.parquet'}' (FORMAT parquet, COMPRESSION lz4)")
+
+    def estimate() -> None:
+        base.execute(f"CREATE OR REPLACE TABLE metrics AS {_METRICS}")
+
+    def pairing() -> None:
+        estimate()
+        write("preferences", _PAIRS)
+
+    def draw() -> None:
+        estimate()
+        write("drawn", _DRAWN)
+
+    stages = {"informativeness and pair": pairing, "informativeness and sample": draw}
+    return _timed(stages | {"mix": lambda: write("mixed", _MIXED)})
+
+
+def refuse_other_pairs(folder: Path) -> None:
+    """Fail if eva-data and DuckDB pair other prompts, or with other rewards."""
+    import polars as pl
+
+    keys = "prompt_id", "score_chosen", "score_rejected"
+    ours, others = (
+        pl.scan_parquet(folder / file).select(keys).sort("prompt_id").collect()
+        for file in ("preferences/*.parquet", "duckdb_preferences.parquet")
+    )
+    if not ours["prompt_id"].equals(others["prompt_id"]):
+        raise SystemExit(f"eva-data has {ours.height} pairs, and DuckDB {others.height}, or those of other prompts")
+    far = (ours.select(keys[1:]) - others.select(keys[1:])).select(pl.all().abs().max()).row(0)
+    if max(far) > 1e-9:
+        raise SystemExit(f"the rewards of the pairs differ by up to {max(far)}")
 
 
 def measure_pandas(folder: Path, prompts: int) -> dict[str, tuple[float, float]]:
@@ -218,7 +305,21 @@ def measure_pandas(folder: Path, prompts: int) -> dict[str, tuple[float, float]]
         joined = pd.DataFrame(pairs).merge(tables["prompts"], on="prompt_id").merge(tables["metrics"], on="prompt_id")
         write("preferences", joined)
 
-    return _timed({"read": read, "informativeness": estimate, "sample": draw, "mix": mixing, "pair": pairing})
+    def estimated(stage: Callable[[], None]) -> Callable[[], None]:
+        def work() -> None:
+            estimate()
+            stage()
+
+        return work
+
+    return _timed(
+        {
+            "read": read,
+            "informativeness and pair": estimated(pairing),
+            "informativeness and sample": estimated(draw),
+            "mix": mixing,
+        }
+    )
 
 
 def _head(table: Path, rows: int) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from typing import Any
 
@@ -42,11 +43,15 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             say("\nInterrupted: what was finished is kept; repeat the command, and it goes on from there.", err=True)
             sys.exit(INTERRUPTED)
-        except OSError as error:
+        except Exception as error:
+            of_machine = _of_machine(error)
+            if of_machine is None:
+                raise
             raised = error
             # The machine is at fault (no space, no permission, a file-size limit). Everything finished is kept.
-            where = f" ({error.filename})" if error.filename else ""
-            message = f"{error.strerror or error}{where}; what was finished is kept: make room or mend it, then repeat"
+            where = f" ({of_machine.filename})" if of_machine.filename else ""
+            what = of_machine.strerror or of_machine
+            message = f"{what}{where}; what was finished is kept: make room or mend it, then repeat"
         finally:
             end_displays()
         if ctx.params.get("debug"):
@@ -59,6 +64,17 @@ class Commands(click.Group):
         commands = [(name, self.commands[name].get_short_help_str(limit=300)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(commands)
+
+
+def _of_machine(error: Exception) -> OSError | None:
+    """The error of the operating system behind an error; None if it is another one.
+
+    Polars writes files by itself, and its errors name the system's by number alone.
+    """
+    if isinstance(error, OSError):
+        return error
+    number = re.search(r"\(os error (\d+)\)", str(error)) if type(error).__module__.startswith("polars.") else None
+    return None if number is None else OSError(int(number[1]), os.strerror(int(number[1])))
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

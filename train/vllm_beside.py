@@ -7,15 +7,16 @@ ones, asks the same engine. It asks after the step, so it gets the weights first
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Any
 
-from pydantic import PrivateAttr
 from training import fail
 
 from eva_data.calls import Sampling
+from eva_data.models.cluster.computing import Here
+from eva_data.models.cluster.sampler import TokenBatch
 from eva_data.models.decode import Decoded
 from eva_data.models.in_training import Policy
 
@@ -59,23 +60,27 @@ def take_present_weights(trainer: Any) -> None:
 class VllmPolicy(Policy):
     """The policy, whose completions vLLM samples. Each has a seed of its own."""
 
-    _trainer: Any = PrivateAttr()
-
     def beside(self, trainer: Any) -> VllmPolicy:
-        self._trainer = trainer
+        self._computing = Here(_Engine(trainer, Sampling(**self.sampling), self._computing.facts))
         return self
 
-    def _sample(self, prompts: Sequence[list[int]], seeds: Sequence[int]) -> list[Decoded]:
+
+class _Engine:
+    """Samples one completion for each prompt of a batch by the trainer's vLLM."""
+
+    def __init__(self, trainer: Any, sampling: Sampling, facts: Mapping[str, Any]) -> None:
+        self._trainer, self._sampling, self.facts = trainer, sampling, facts
+
+    def __call__(self, batch: TokenBatch) -> list[Decoded]:
         engine = vars(self._trainer).get("vllm_generation", self._trainer)
-        sampling = Sampling(**self.sampling)
         if self._trainer.args.vllm_mode == "server":
-            found = _by_server(engine.vllm_client, prompts, seeds, sampling)
+            found = _by_server(engine.vllm_client, batch.prompts, batch.seeds, self._sampling)
         else:
-            found = _in_process(engine.llm, prompts, seeds, sampling)
+            found = _in_process(engine.llm, batch.prompts, batch.seeds, self._sampling)
         return [self._decoded(tokens) for tokens in found]
 
     def _decoded(self, tokens: list[int]) -> Decoded:
-        place = next((place for place, token in enumerate(tokens) if token in self._end_tokens), None)
+        place = next((place for place, token in enumerate(tokens) if token in self.facts["ends"]), None)
         return Decoded(tokens[:place], place is not None)
 
 

@@ -32,12 +32,12 @@ class Sampler:
         self._model, self.tokenizer, self._sampling = model, tokenizer, sampling
         # A model that sees images too has a part of its config for text. Some models have no bound.
         positions = model.config.get_text_config().to_dict().get("max_position_embeddings") or sys.maxsize
-        self.facts = {"positions": positions}
         configured = model.generation_config.eos_token_id
         ends = configured if isinstance(configured, list) else [configured]
         self._ends = sorted({token for token in [*ends, tokenizer.eos_token_id] if token is not None})
         if not self._ends:
             raise ModelError(f"the model {path} names no end token: set eos_token_id in its generation config")
+        self.facts: dict[str, Any] = {"positions": positions, "ends": self._ends}
 
     @classmethod
     def loaded(cls, path: str, sampling: Sampling, *, dtype: str, device: str, trust_remote_code: bool) -> Sampler:

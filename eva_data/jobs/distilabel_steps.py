@@ -118,6 +118,13 @@ class ChainTask(Task):  # type: ignore[misc]
                 raise JobError("the pipeline gave this step other rows than the job's, or in another order")
             yield [{"row": item["row"], "result": result} for item, result in zip(inputs, results, strict=True)]
 
+    def unload(self) -> None:
+        with fatal(self.job):
+            if self._results is not None:
+                # What asks may still be writing to the ledger, which is closed next.
+                deque(self._results, maxlen=0)
+        super().unload()
+
     def _expected(self) -> int:
         """The largest number of completions of the whole job, reckoned from its first rows."""
         with _input(self.job) as file:

@@ -651,7 +651,7 @@ def test_what_was_spent_is_told_by_stage_and_in_all(tmp_path: Path) -> None:
     assert rows == [
         ("1", "respond", "tiny@unknown", "2", "24", "80", "1,200", "unknown for 1 reply (+ $0.5000)"),
         ("2", "canary", "tiny@unknown", "1", "1", "40", "600", "$0.00"),
-        ("2", "evolve", "big@1", "1", "1", "40", "600", "unknown for 1 replies"),
+        ("2", "evolve", "big@1", "1", "1", "40", "600", "unknown for 1 reply"),
         ("total", "", "", "4", "26", "160", "2,400", "unknown for 2 replies (+ $0.5000)"),
     ]
 

@@ -8,7 +8,7 @@ import json
 import os
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
@@ -81,8 +81,10 @@ class ChainTask(Task):  # type: ignore[misc]
     iteration: int = 0
     seed: int = 0
 
-    _results: Iterator[list[str]] | None = PrivateAttr(None)
+    _results: Generator[list[str], None, None] | None = PrivateAttr(None)
     """The results of each shard, as JSON."""
+    _left: int = PrivateAttr(0)
+    """Rows that are not finished."""
     _begun: deque[int] = PrivateAttr(default_factory=deque)
     """What tells the rows of each shard that has begun, and is not finished, from others."""
 
@@ -113,16 +115,21 @@ class ChainTask(Task):  # type: ignore[misc]
         with fatal(self.job):
             if self._results is None:
                 self._results = self.llm.drive_shards(self._shards(), self._expected())
+                with _input(self.job) as file:
+                    self._left = int(file.metadata.num_rows)
             results: list[str] = next(self._results, [])
             if not self._begun or self._begun.popleft() != _mark(0, (item["row"] for item in inputs)):
                 raise JobError("the pipeline gave this step other rows than the job's, or in another order")
+            self._left -= len(inputs)
             yield [{"row": item["row"], "result": result} for item, result in zip(inputs, results, strict=True)]
 
     def unload(self) -> None:
         with fatal(self.job):
             if self._results is not None:
-                # What asks may still be writing to the ledger, which is closed next.
-                deque(self._results, maxlen=0)
+                # What asks may still be writing to the ledger, which is closed next. A job that ends early asks no more.
+                if not self._left:
+                    next(self._results, None)
+                self._results.close()
         super().unload()
 
     def _expected(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ class LedgerLLM(LLM):  # type: ignore[misc]
         gives a Completion with an error. Raise an EvaError only if it makes all further requests pointless.
         """
 
-    def drive_shards(self, shards: Iterator[Iterable[Chain[T]]], expected: int) -> Iterator[list[T]]:
+    def drive_shards(self, shards: Iterator[Iterable[Chain[T]]], expected: int) -> Generator[list[T], None, None]:
         """Run the chains of every shard to their end, and yield the results of each shard, in order.
 
         `expected` is the number of completions in all shards, as in `drive`.

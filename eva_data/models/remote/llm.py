@@ -6,7 +6,7 @@ import asyncio
 import gc
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -90,7 +90,7 @@ class RemoteLLM(LedgerLLM):
             raise _first(group) from None
         return results
 
-    def drive_shards(self, shards: Iterator[Iterable[Chain[T]]], expected: int) -> Iterator[list[T]]:
+    def drive_shards(self, shards: Iterator[Iterable[Chain[T]]], expected: int) -> Generator[list[T], None, None]:
         """See LedgerLLM. Requests go out while the caller holds a shard; `shards` is iterated in another thread."""
         work: _Shards[T] = _Shards(lambda deliver: self._drive(shards, expected, deliver))
         return work.results()
@@ -202,7 +202,7 @@ class _Shards(Generic[T]):
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def results(self) -> Iterator[list[T]]:
+    def results(self) -> Generator[list[T], None, None]:
         """The results of each shard. A shard counts as delivered once it is taken from here.
 
         If it is left before its end, the requests under way are cancelled.

@@ -126,7 +126,7 @@ class ChainTask(Task):  # type: ignore[misc]
     def unload(self) -> None:
         with fatal(self.job):
             if self._results is not None:
-                # What asks may still be writing to the ledger, which is closed next. A job that ends early asks no more.
+                # What asks may still write to the ledger, which is closed next. A job that ends early asks no more.
                 if not self._left:
                     next(self._results, None)
                 self._results.close()

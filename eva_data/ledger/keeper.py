@@ -214,8 +214,8 @@ class Keeper:
                 asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
             return granted, None
         return granted, BudgetError(
-            f"the budget of ${budget:.2f} is used up: ${self._spent:.2f} are spent, and the next call could cost "
-            f"${waiting[0][0]:.4f}; everything paid for is kept: to go on, repeat the command with a higher "
+            f"the budget of {_dollars(budget)} is used up: {_dollars(self._spent)} are spent, and the next call could "
+            f"cost ${waiting[0][0]:.4f}; everything paid for is kept: to go on, repeat the command with a higher "
             "`--budget`"
         )
 
@@ -228,3 +228,8 @@ def _end(waiting: Sequence[asyncio.Future[None]]) -> None:
     for future in waiting:
         if not future.done():
             future.set_result(None)
+
+
+def _dollars(amount: float) -> str:
+    """`$0.30`; six decimals for an amount below ten cents."""
+    return f"${amount:.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.6f}"

@@ -674,7 +674,7 @@ def test_a_pilot_is_paid_once_and_keeps_to_the_budget(tmp_path: Path) -> None:
         settings = [f"--set=solver={json.dumps(solver)}", "--set=seeds.sandbox=6", "--set=train.heldout=0"]
         stopped = eva(tmp_path / "data", "plan", "--iter=2", "--pilot=2", "--budget=0.000001", settings=settings)
         assert stopped.returncode == 1
-        assert "the budget of $0.00 is used up" in stopped.stderr
+        assert "the budget of $0.000001 is used up: $0.00 are spent" in stopped.stderr
         assert server.seen == []
         done = eva(tmp_path / "data", "plan", "--iter=2", "--pilot=2", settings=settings)
         assert done.returncode == 0, done.stderr

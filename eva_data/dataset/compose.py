@@ -26,6 +26,7 @@ from eva_data.dataset.manifest import (
 )
 from eva_data.dataset.ordered import Table, height_of, in_memory
 from eva_data.dataset.staleness import settings_hash, what_counts, without_folders
+from eva_data.errors import DataError
 from eva_data.tables.flow import Flow
 from eva_data.tables.metrics import column_of
 from eva_data.tables.ranges import ranges_for
@@ -149,7 +150,10 @@ def rejects_by_reason(rejects: Table) -> dict[str, dict[str, int]]:
 
 
 def summary_of(informativeness: Table, prompts: Table, metric: str) -> tuple[Summary, ...]:
-    """Mean and quartiles of the metric that sampling uses, for evolved and other prompts of X_t."""
+    """Mean and quartiles of the metric that sampling uses, for evolved and other prompts of X_t.
+
+    Raise DataError if one of them is not a finite number, as with rewards near the largest number.
+    """
     group = pl.when(pl.col("mix_role") == "evolved").then(pl.lit("evolved")).otherwise(pl.lit("original"))
     rows = informativeness.lazy().filter(pl.col("stage") == "respond").select("prompt_id", value=column_of(metric))
     kinds = prompts.lazy().select("prompt_id", group.alias("prompts"))
@@ -171,6 +175,12 @@ def summary_of(informativeness: Table, prompts: Table, metric: str) -> tuple[Sum
         )
         .sort("prompts")
     )
+    figures = summary.select("mean", "q25", "median", "q75")
+    if not figures.select(pl.all_horizontal(pl.all().is_finite().fill_null(True).all())).item():
+        raise DataError(
+            f"the rewards are so large that the mean or a quartile of `{metric}` is not a finite number: "
+            "divide the rewards by a constant"
+        )
     return tuple(Summary(**row) for row in summary.to_dicts())
 
 

@@ -30,10 +30,14 @@ from heapq import heapreplace
 from math import exp, log
 from pathlib import Path
 from statistics import NormalDist, median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 import click
+
+if TYPE_CHECKING:
+    from eva_data.calls import Chain
+    from eva_data.models.remote.llm import RemoteLLM
 
 BATCH = 50
 """The batch size of Distilabel."""
@@ -162,13 +166,18 @@ def prompt(number: int) -> str:
     return f"Request {number}: write three sentences about the number {number}, the second one with a comma in it."
 
 
-def run_ours(server: str, requests: int, in_flight: int) -> dict[str, Any]:
-    from eva_data.calls import Chain, Request
-    from eva_data.models.remote.llm import RemoteLLM
+def chain(number: int) -> Chain[str | None]:
+    """A chain of one request."""
+    from eva_data.calls import Request
 
-    def chain(number: int) -> Chain[str | None]:
-        (completion,) = yield [Request(({"role": "user", "content": prompt(number)},))]
-        return completion.text
+    (completion,) = yield [Request(({"role": "user", "content": prompt(number)},))]
+    return completion.text
+
+
+@contextmanager
+def waiting_model(server: str, in_flight: int) -> Iterator[RemoteLLM]:
+    """The model behind a server that only waits, with a new ledger."""
+    from eva_data.models.remote.llm import RemoteLLM
 
     with tempfile.TemporaryDirectory() as folder:
         llm = RemoteLLM(
@@ -186,11 +195,16 @@ def run_ours(server: str, requests: int, in_flight: int) -> dict[str, Any]:
             canary=False,
         )
         llm.load()
+        yield llm
+        llm.unload()
+
+
+def run_ours(server: str, requests: int, in_flight: int) -> dict[str, Any]:
+    with waiting_model(server, in_flight) as llm:
         chains = [chain(number) for number in range(requests)]
         before, started = peak_mib(), time.process_time()
         texts = llm.drive(chains, requests)
         processor = (time.process_time() - started) / requests
-        llm.unload()
     assert all(texts)
     return clock(server) | {"processor": processor, "mib_before": before, "mib": peak_mib()}
 

@@ -16,15 +16,13 @@ import json
 import random
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from statistics import median
 
 import click
-from generation import clock, ideal, prompt, serving
+from generation import chain, clock, ideal, serving, waiting_model
 
-from eva_data.calls import Chain, Request
-from eva_data.models.remote.llm import RemoteLLM
+from eva_data.calls import Chain
 
 USUAL = 0.2
 WAYS = ("in turn", "overlapping")
@@ -72,37 +70,17 @@ def main(
 def ask(way: str, server: str, shards: int, rows: int, in_flight: int) -> dict[str, float]:
     """What the server saw while all shards were asked."""
 
-    def chain(number: int) -> Chain[str | None]:
-        (completion,) = yield [Request(({"role": "user", "content": prompt(number)},))]
-        return completion.text
-
     def chains() -> Iterator[list[Chain[str | None]]]:
         for first in range(0, shards * rows, rows):
             yield [chain(number) for number in range(first, first + rows)]
 
-    with tempfile.TemporaryDirectory() as folder:
-        llm = RemoteLLM(
-            fingerprint="waiting",
-            engine={},
-            sampling={"temperature": 0.7, "top_p": 0.9, "max_tokens": 256},
-            max_prompt_tokens=1024,
-            system="keep",
-            seed=0,
-            ledger=f"{folder}/ledger.sqlite",
-            progress=f"{folder}/progress.json",
-            model="waiting",
-            urls=[f"{server}/v1"],
-            max_in_flight=in_flight,
-            canary=False,
-        )
-        llm.load()
+    with waiting_model(server, in_flight) as llm:
         results: Iterator[list[str | None]]
         if way == "in turn":
             results = (llm.drive(shard, rows) for shard in chains())
         else:
             results = llm.drive_shards(iter(chains()), shards * rows)
         assert sum(len(texts) for texts in results if all(texts)) == shards * rows
-        llm.unload()
     seen: dict[str, float] = clock(server)
     return seen
 

@@ -25,8 +25,7 @@ def in_order(table: pl.LazyFrame, name: str, *, at_once: int = SORTED_ROWS) -> I
     """The table's rows in canonical order, without the values of secrets, in parts of about `at_once` rows.
 
     A part may be without rows, and the only part of an empty table is. Rows of equal keys stay in the order of the
-    table. Raise DataError if a column is missing, unknown or of another
-    type.
+    table. Raise DataError if a column is missing, unknown or of another type.
     """
     check(table, TABLES[name], name)
     return _in_order(table, name, at_once)

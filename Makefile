@@ -79,7 +79,7 @@ $(ARGILLA): tests/servers/argilla-constraints.txt
 	@.venv-argilla/bin/python $(PIP) install -c $< argilla-server==2.8.0
 	@touch $@
 
-# The tests on a small Ray cluster: a minute of two processors. Their environment is .venv with Ray beside it.
+# The tests on a small Ray cluster: two minutes of two processors. Their environment is .venv with Ray beside it.
 ray: $(RAY)
 	.venv-ray/bin/python -m pytest -m "ray and not long" tests/models/test_ray_engine.py $(TEST)
 

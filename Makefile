@@ -18,6 +18,7 @@ BIN := .venv/bin
 READY := .venv/ready
 ARGILLA := .venv-argilla/ready
 RAY := .venv-ray/ready
+LOWEST := .venv-lowest/ready
 # pip keeps a torch that is installed already. torch's dependencies come later, with those of eva-data: an index of torch
 # builds holds other versions of them than constraints.txt.
 PIP := -m pip --disable-pip-version-check -qq
@@ -89,6 +90,16 @@ $(RAY): $(READY)
 	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(" + repr(sysconfig.get_path("purelib")) + ")")' \
 	  > $$(.venv-ray/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth
 	@.venv-ray/bin/python $(PIP) install -c constraints.txt ray
+	@touch $@
+
+# For .ci/lowest: the oldest versions that pyproject.toml admits. Most of 20,000 modules are never imported, so none is
+# compiled ahead.
+$(LOWEST): constraints-lowest.txt pyproject.toml
+	@echo "environment .venv-lowest: installing the oldest versions"
+	@rm -rf .venv-lowest
+	@$(PYTHON) -m venv .venv-lowest
+	@.venv-lowest/bin/python $(PIP) install --no-compile $(TORCH)
+	@.venv-lowest/bin/python $(PIP) install --no-compile -c $< -e '.[train,dev]'
 	@touch $@
 
 # A real model of 135 million parameters for one of the long tests, in the user's cache (540 MB).

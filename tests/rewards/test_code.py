@@ -47,6 +47,73 @@ def test_functions_are_called_with_plain_values_and_tests_pass_or_fail_by_themse
     assert passed(block(), code, tests) == [True, False, True, True, False, True, True, False]
 
 
+@isolated
+def test_classes_of_the_code_are_used_through_handles() -> None:
+    code = (
+        "class Solution:\n    def twoSum(self, numbers, target):\n        return [0, 1]\n"
+        "class Stack:\n    def __init__(self, *items):\n        self.items = list(items)\n"
+        "    def push(self, item):\n        self.items.append(item)\n        return self\n"
+        "    def __len__(self):\n        return len(self.items)\n"
+        "    def __str__(self):\n        return f'Stack{self.items}'\n"
+        "    def __getitem__(self, place):\n        return self.items[place]\n"
+        "class Node:\n    def __init__(self, value, next=None):\n        self.value, self.next = value, next\n"
+        "def reverse(node):\n    before = None\n    while node:\n"
+        "        node.next, before, node = before, node, node.next\n    return before\n"
+        "def squares():\n    n = 0\n    while True:\n        yield n * n\n        n += 1\n"
+        "def counter():\n    held = []\n    def count():\n        held.append(1)\n        return len(held)\n"
+        "    return count\n"
+        "import math\nLIMIT = 7\n"
+    )
+    tests = [
+        "assert Solution().twoSum([2, 7], 9) == [0, 1]",
+        "s = Stack(1)\nassert s.push(2) is s and s.push(3).items == [1, 2, 3]",
+        "s = Stack()\nassert not s\ns.items = [4, 5]\nassert len(s) == 2 and s[-1] == 5 and str(s) == 'Stack[4, 5]'",
+        "assert list(Stack(1, 2)) == [1, 2]",
+        "head = reverse(Node(1, Node(2)))\nassert (head.value, head.next.value, head.next.next) == (2, 1, None)",
+        "found = squares()\nassert [next(found) for _ in range(4)] == [0, 1, 4, 9]",
+        "count = counter()\nassert (count(), count()) == (1, 2)",
+        "assert Stack(1).pop() == 1",
+        "assert Stack(1) == Stack(1)",
+        "assert LIMIT == 7",
+        "assert math.sqrt(4) == 2",
+    ]
+    assert passed(block(), code, tests) == [True] * 7 + [False] * 4
+
+
+@isolated
+def test_arguments_that_a_function_changes_are_changed_for_the_test() -> None:
+    code = (
+        "def order(items):\n    items.sort()\n"
+        "def turn(matrix):\n    matrix[:] = [list(row) for row in zip(*matrix[::-1])]\n"
+        "def add(counts, seen, *, key):\n    counts[key] = counts.get(key, 0) + 1\n    seen.add(key)\n"
+        "def rename(t):\n    t = (1,)\n"
+    )
+    tests = [
+        "x = [3, 1, 2]\nassert order(x) is None and x == [1, 2, 3]",
+        "m = [[1, 2], [3, 4]]\nturn(m)\nassert m == [[3, 1], [4, 2]]",
+        "c, s = {'a': 1}, set()\nadd(c, s, key='a')\nadd(c, s, key='b')\n"
+        "assert c == {'a': 2, 'b': 1} and s == {'a', 'b'}",
+        "t = (3,)\nrename(t)\nassert t == (3,)",
+    ]
+    assert passed(block(), code, tests) == [True] * 4
+
+
+@isolated
+def test_an_object_that_lies_about_itself_is_not_believed() -> None:
+    yes = ("eq", "ne", "lt", "gt", "le", "ge", "contains", "instancecheck", "sub", "abs", "hash")
+    code = (
+        "class Meta(type):\n    def __instancecheck__(self, other):\n        return True\n"
+        "class Yes(metaclass=Meta):\n"
+        + "".join(f"    def __{name}__(self, *others):\n        return True\n" for name in yes)
+        + "def f(x):\n    return Yes()\n"
+    )
+    tests = [
+        *("assert f(1) == 3", "assert 3 in f(1)", "assert f(1) > 3", "assert abs(f(1) - 2.5) < 1e-6"),
+        *("assert isinstance(f(1), int)", "assert f(1) in [1, 2]", "assert f(1) is True", "assert {f(1): 2}[3]"),
+    ]
+    assert passed(block(), code, tests) == [False] * 8
+
+
 FORGED = {
     "exit": "import os\ndef f(x):\n    os._exit(0)",
     "exit_at_once": "import os\nos._exit(0)",

@@ -24,7 +24,7 @@ WHILE_TRAINING = False
 CHUNK_ROWS = 50
 """Number of prompts whose scores are committed together."""
 
-_RULES = 2
+_RULES = 3
 """Version of the rules by which code is found in a response and run. A score by other rules is another score."""
 
 _BLOCK = re.compile(

@@ -1,7 +1,8 @@
 """The two programs that run inside sandboxes: one holds a model's code, the other the tests.
 
-The tests call the code's functions through pipes, and only plain values come back, so that the code has no part in the
-verdict: it cannot end the process of the tests, nor print a result, nor return an object that equals everything.
+The tests call the code's functions through pipes. Plain values come back as copies, and other objects as handles, each
+of which equals itself alone. So the code has no part in the verdict: it cannot end the process of the tests, nor print
+a result, nor return an object that equals everything.
 
 This module is the source of both. It needs the standard library alone, and runs as `python -I -c SOURCE hold|test ...`.
 """
@@ -11,22 +12,48 @@ from __future__ import annotations
 import ast
 import builtins
 import json
+import operator
 import os
 import resource
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import suppress
+from types import ModuleType
 from typing import Any
 
 LONGEST_LINE = 1_000_000
 """Most bytes of a request or a reply."""
 
 
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "call": lambda what, *arguments, **named: what(*arguments, **named),
+    "attribute": getattr,
+    "set_attribute": setattr,
+    "item": operator.getitem,
+    "set_item": operator.setitem,
+    "length": len,
+    "iterator": iter,
+    "next": next,
+    "text": str,
+    "truth": bool,
+}
+"""What tests can do with an object of the code. Nothing here compares or computes: the tests would believe the code."""
+
+
 class Unsupported(Exception):
-    """A value that is not plain, or a reply that cannot be read."""
+    """A value that cannot be handed over, or a reply that cannot be read."""
 
 
-def packed(value: Any, depth: int = 0) -> Any:
-    """A plain value as JSON: None, booleans, numbers, texts, bytes, lists, tuples, sets and dictionaries of these."""
+def no_object(value: Any) -> Any:
+    """Refuse what is no plain value."""
+    raise Unsupported(f"a {type(value).__name__} is no plain value")
+
+
+def packed(value: Any, handle: Callable[[Any], int] = no_object, depth: int = 0) -> Any:
+    """A plain value as JSON: None, booleans, numbers, texts, bytes, lists, tuples, sets and dictionaries of these.
+
+    Any other object is its `handle`.
+    """
     if depth > 50:
         raise Unsupported("a value is nested too deep")
     if value is None or isinstance(value, bool):
@@ -42,15 +69,16 @@ def packed(value: Any, depth: int = 0) -> Any:
     if isinstance(value, (bytes, bytearray)):
         return {"bytes": bytes(value).hex()}
     if isinstance(value, dict):
-        return {"dict": [[packed(key, depth + 1), packed(own, depth + 1)] for key, own in value.items()]}
+        pairs = [[packed(key, handle, depth + 1), packed(own, handle, depth + 1)] for key, own in value.items()]
+        return {"dict": pairs}
     for kind in (list, tuple, set, frozenset):
         if isinstance(value, kind):
-            return {kind.__name__: [packed(item, depth + 1) for item in value]}
-    raise Unsupported(f"a {type(value).__name__} is no plain value")
+            return {kind.__name__: [packed(item, handle, depth + 1) for item in value]}
+    return {"object": handle(value)}
 
 
-def unpacked(value: Any, depth: int = 0) -> Any:
-    """The plain value of `packed`."""
+def unpacked(value: Any, found: Callable[[Any], Any] = no_object, depth: int = 0) -> Any:
+    """The value of `packed`. `found` gives the object of a handle."""
     if depth > 50:
         raise Unsupported("a value is nested too deep")
     if value is None or isinstance(value, (bool, str)):
@@ -66,12 +94,14 @@ def unpacked(value: Any, depth: int = 0) -> Any:
         return complex(*map(float.fromhex, own))
     if kind == "bytes":
         return bytes.fromhex(own)
+    if kind == "object":
+        return found(own)
     if kind == "dict":
-        return {unpacked(key, depth + 1): unpacked(each, depth + 1) for key, each in own}
+        return {unpacked(key, found, depth + 1): unpacked(each, found, depth + 1) for key, each in own}
     kinds: dict[str, Callable[..., Any]] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
     if kind not in kinds:
         raise Unsupported("a reply is no packed value")
-    return kinds[kind](unpacked(item, depth + 1) for item in own)
+    return kinds[kind](unpacked(item, found, depth + 1) for item in own)
 
 
 def canonical(value: Any) -> str:
@@ -108,7 +138,7 @@ def limit(limits: Mapping[str, int]) -> None:
 
 
 def hold(limits: Mapping[str, int]) -> None:
-    """Hold the code of the first request, and answer calls of its functions."""
+    """Hold the code of the first request, and do what is asked with its functions, classes and objects."""
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open("/dev/null", os.O_RDWR)
     for descriptor in (0, 1, 2):
@@ -116,31 +146,92 @@ def hold(limits: Mapping[str, int]) -> None:
     code = json.loads(requests.readline(LONGEST_LINE))
     limit(limits)
     names: dict[str, Any] = {"__name__": "solution"}
+    objects: list[Any] = []
+    handles: dict[int, int] = {}
 
-    def reply(call: Callable[..., Any], *arguments: Any, **named: Any) -> None:
+    def handle(value: Any) -> int:
+        if isinstance(value, ModuleType):
+            raise Unsupported("a module is not handed over")
+        if id(value) not in handles:
+            handles[id(value)] = len(objects)
+            objects.append(value)
+        return handles[id(value)]
+
+    def run() -> None:
+        exec(compile(code, "solution.py", "exec"), names)
+
+    def named(name: str) -> Any:
+        if not callable(names.get(name)):
+            raise NameError(f"the code has no function or class {name}")
+        return names[name]
+
+    def reply(do: Callable[..., Any], given: Any) -> None:
         try:
-            said = {"value": packed(call(*arguments, **named))}
+            arguments, options = unpacked(given, objects.__getitem__)
+            said = {"value": packed(do(*arguments, **options), handle)}
+            after = packed([arguments, options], handle)
+            if after != given:
+                said["changed"] = after
         except BaseException as error:
             said = {"error": type(error).__name__, "message": str(error)[:1000]}
         replies.write(json.dumps(said).encode() + b"\n")
         replies.flush()
 
-    def run() -> None:
-        exec(compile(code, "solution.py", "exec"), names)
-
-    reply(run)
+    reply(run, packed([[], {}]))
     for line in requests:
         asked = json.loads(line)
-        function = names.get(asked["name"])
-        if function is None:
-            reply(missing)
-        else:
-            reply(function, *unpacked(asked["arguments"]), **unpacked(asked["named"]))
+        reply(named if asked["do"] == "named" else OPERATIONS[asked["do"]], asked["given"])
 
 
-def missing() -> None:
-    """What is called in the place of a function that the code does not have."""
-    raise NameError("the code has no such function")
+class Remote:
+    """An object of the code, as the tests see it. It equals itself alone, whatever the code says."""
+
+    __slots__ = ("_ask", "_number")
+
+    def __init__(self, ask: Callable[..., Any], number: int) -> None:
+        object.__setattr__(self, "_ask", ask)
+        object.__setattr__(self, "_number", number)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._ask("attribute", self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._ask("set_attribute", self, name, value)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self._ask("call", self, *arguments, **named)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._ask("item", self, key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._ask("set_item", self, key, value)
+
+    def __len__(self) -> Any:
+        return self._ask("length", self)
+
+    def __iter__(self) -> Any:
+        return self._ask("iterator", self)
+
+    def __next__(self) -> Any:
+        return self._ask("next", self)
+
+    def __str__(self) -> Any:
+        return self._ask("text", self)
+
+    def __bool__(self) -> Any:
+        return self._ask("truth", self)
+
+
+def take_over(mine: Any, theirs: Any) -> None:
+    """Change a list, a dictionary or a set of the tests into what the code has made of it."""
+    if isinstance(mine, (list, bytearray)):
+        mine[:] = theirs
+    elif isinstance(mine, (MutableMapping, set)):
+        mine.clear()
+        mine.update(theirs)
 
 
 def test(limits: Mapping[str, int], to_code: int, from_code: int, verdicts: int) -> None:
@@ -153,7 +244,16 @@ def test(limits: Mapping[str, int], to_code: int, from_code: int, verdicts: int)
     limit(limits)
     requests, replies, results = os.fdopen(to_code, "wb"), os.fdopen(from_code, "rb"), os.fdopen(verdicts, "wb")
 
-    def ask(line: bytes) -> Any:
+    remotes: dict[int, Remote] = {}
+
+    def number(value: Any) -> int:
+        return int(object.__getattribute__(value, "_number") if type(value) is Remote else no_object(value))
+
+    def remote(handle: Any) -> Remote:
+        return remotes.setdefault(int(handle), Remote(ask, int(handle)))
+
+    def said(request: Any) -> Any:
+        line = json.dumps(request).encode()
         if len(line) > LONGEST_LINE:
             raise Unsupported("the arguments are too long")
         try:
@@ -161,28 +261,35 @@ def test(limits: Mapping[str, int], to_code: int, from_code: int, verdicts: int)
             requests.flush()
         except BrokenPipeError:
             raise Unsupported("the code has ended") from None
-        said = replies.readline(LONGEST_LINE)
-        if not said.endswith(b"\n"):
+        reply = replies.readline(LONGEST_LINE)
+        if not reply.endswith(b"\n"):
             raise Unsupported("there is no reply")
-        found = json.loads(said)
+        found = json.loads(reply)
         if "error" in found:
             kind: Any = getattr(builtins, str(found["error"]), None)
-            known = isinstance(kind, type) and issubclass(kind, Exception)
-            raise (kind if known else RuntimeError)(str(found.get("message")))
-        return unpacked(found["value"])
+            own = isinstance(kind, type) and issubclass(kind, Exception)
+            raise (kind if own else RuntimeError)(str(found.get("message")))
+        return found
 
-    def function(name: str) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:
-            asked = {"name": name, "arguments": packed(arguments), "named": packed(named)}
-            return ask(json.dumps(asked).encode())
+    def ask(do: str, *arguments: Any, **named: Any) -> Any:
+        found = said({"do": do, "given": packed([[*arguments], named], number)})
+        if "changed" in found:
+            places, options = unpacked(found["changed"], remote)
+            for mine, theirs in zip([*arguments, *named.values()], [*places, *options.values()], strict=True):
+                take_over(mine, theirs)
+        return unpacked(found["value"], remote)
 
-        return call
+    def known(tree: ast.AST) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name in unknown(tree):
+            with suppress(NameError):
+                found[name] = ask("named", name)
+        return found
 
     def passes(source: str) -> bool:
         try:
             tree = ast.parse(source)
-            names: dict[str, Any] = {"__name__": "tests"}
-            names |= {name: function(name) for name in unknown(tree)}
+            names = {"__name__": "tests"} | known(tree)
             exec(compile(tree, "tests.py", "exec"), names)
         except BaseException:
             return False
@@ -191,8 +298,7 @@ def test(limits: Mapping[str, int], to_code: int, from_code: int, verdicts: int)
     def output(source: str) -> Any:
         try:
             tree = ast.parse(source.strip(), mode="eval")
-            names: dict[str, Any] = {"__name__": "inputs"}
-            names |= {name: function(name) for name in unknown(tree)}
+            names = {"__name__": "inputs"} | known(tree)
             return {"value": canonical(eval(compile(tree, "inputs.py", "eval"), names))}
         except Unsupported:
             return None
@@ -202,7 +308,7 @@ def test(limits: Mapping[str, int], to_code: int, from_code: int, verdicts: int)
     results.write(b"r")
     results.flush()
     try:
-        ask(json.dumps(job["code"]).encode())
+        said(job["code"])
         runs = True
     except BaseException:
         runs = False
@@ -216,7 +322,7 @@ def test(limits: Mapping[str, int], to_code: int, from_code: int, verdicts: int)
 
 
 def unknown(tree: ast.AST) -> set[str]:
-    """The names that a test reads and neither sets nor has from Python: the functions of the code."""
+    """The names that a test reads and neither sets nor has from Python: the functions and classes of the code."""
     read: set[str] = set()
     own: set[str] = set()
     for node in ast.walk(tree):

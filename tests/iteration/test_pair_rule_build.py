@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 from datasets import load_dataset
 
 from eva_data.cli import main
+from eva_data.dataset.store import Store
 
 SCORED = [
     ("Name a river.", "The Nile.", 0.1),
@@ -112,3 +114,32 @@ def test_verify_fits_the_lengths_again(ranked: Path, tmp_path: Path) -> None:
         path.write_text(whole, encoding="utf-8")
     assert found.exit_code == 1
     assert "`lengths.respond.coefficients` is" in found.output and "`lengths.respond.after` is" in found.output
+
+
+@pytest.mark.slow
+def test_several_pairs_of_a_prompt_are_reviewed_in_label_studio(ranked: Path, tmp_path: Path) -> None:
+    shutil.copytree(ranked, tmp_path / "copy")
+    data, config = (
+        tmp_path / "copy/data",
+        ["--config", str(tmp_path / "copy/eva.yaml"), "--set", f"folder={tmp_path}/copy/data"],
+    )
+    tasks, exported = tmp_path / "tasks.json", tmp_path / "export.json"
+    written = CliRunner().invoke(
+        main, ["review", "export", "--iter", "1", "--output", str(tasks), "--limit", "100", *config]
+    )
+    assert written.exit_code == 0, written.output
+    said = {"from_name": "verdict", "to_name": "prompt", "type": "choices", "value": {"choices": ["first"]}}
+    answer = {"completed_by": 1, "result": [said], "updated_at": "2026-01-02T03:04:05.000006Z"}
+    given = json.loads(tasks.read_text())
+    exported.write_text(json.dumps([task | {"annotations": [answer]} for task in given]))
+    before = pl.read_parquet(data / "preferences/iter_1.parquet")
+    assert sorted(task["data"]["pair_id"] for task in given) == before["pair_id"].sort().to_list()
+    pulled = CliRunner().invoke(main, ["review", "pull", "--iter", "1", "--label-studio", str(exported), *config])
+    assert pulled.exit_code == 0, pulled.output
+    # The reviewer always liked the first response, whichever that was: each pair got the verdict on its own texts.
+    first = {task["data"]["pair_id"]: task["data"]["first"] for task in given}
+    pairs = Store(data).scan("preferences", 1).collect()
+    chosen = dict(pairs.select("pair_id", pl.col("chosen").list.last().struct.field("content")).iter_rows())
+    assert pairs.height == 20 and chosen == first
+    verified = CliRunner().invoke(main, ["verify", "--iter", "1", *config])
+    assert verified.exit_code == 0, verified.output

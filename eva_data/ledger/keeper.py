@@ -13,10 +13,9 @@ from types import TracebackType
 
 from eva_data.calls import Completion
 from eva_data.errors import BudgetError
-from eva_data.ledger.owners import Owners
+from eva_data.ledger.owners import BEAT_SECONDS, Owners
 from eva_data.ledger.records import Bill, Ledger
 
-BEAT_SECONDS = 2.0
 LOOK_SECONDS = 0.2
 """Seconds after which a request that waits for another process's money looks again."""
 
@@ -141,8 +140,7 @@ class Keeper:
                 return
             with self._ledger.transaction():
                 self._ledger.add(turn.completions, turn.bills)
-                if over := [(key, self._owners.me) for key in (*turn.completions, *turn.released)]:
-                    self._ledger.many("DELETE FROM claims WHERE key = ? AND owner = ?", over)
+                self._owners.release((*turn.completions, *turn.released))
                 if turn.wanted:
                     self._claim(turn)
                 if self._budget is not None:
@@ -166,22 +164,12 @@ class Keeper:
     def _claim(self, turn: _Turn) -> None:
         """Sort the wanted calls into finished calls, our own and calls of others, within the open transaction."""
         self._owners.join()
-        me = self._owners.me
         [(version,)] = self._ledger.rows("PRAGMA data_version")
         if version != self._version:
             # Another process may have written to the ledger since these calls were looked up.
             self._version = version
             turn.found = self._ledger.completions(turn.wanted)
-        wanted = [key for key in turn.wanted if key not in turn.found]
-        claims = [(key, me) for key in wanted]
-        if self._ledger.many("INSERT OR IGNORE INTO claims VALUES (?, ?)", claims) == len(claims):
-            turn.mine.update(wanted)
-            return
-        owner_of = dict(self._ledger.select("owner", "claims", wanted))
-        dead = self._owners.bury(set(owner_of.values()))
-        free = [key for key in wanted if owner_of[key] in dead]
-        self._ledger.many("INSERT INTO claims VALUES (?, ?)", [(key, me) for key in free])
-        turn.mine.update(free, (key for key in wanted if owner_of[key] == me))
+        turn.mine |= self._owners.claim([key for key in dict.fromkeys(turn.wanted) if key not in turn.found])
 
     def _grant(self, budget: float) -> tuple[list[asyncio.Future[None]], BudgetError | None]:
         """Grant the waiting requests that can be paid for, within the open transaction."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 from eva_data.ledger.records import Bill, Ledger
 
+BEAT_SECONDS = 2.0
 LOOK_SECONDS = 5.0
 """Seconds in which the beat of a job that is alive goes on at least once."""
 DEAD_SECONDS = 60.0
@@ -50,10 +51,28 @@ class Owners:
             with self._ledger.transaction():
                 self._clear(self.me)
 
-    def beat(self) -> None:
-        """Count up, so that others see that this job is alive."""
+    def claim(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Claim calls that are not finished. Return those that are this job's; others are under way elsewhere."""
+        self.join()
+        if self._ledger.many("INSERT OR IGNORE INTO claims VALUES (?, ?)", self._claims(keys)) == len(keys):
+            return set(keys)
+        owner_of = dict(self._ledger.select("owner", "claims", keys))
+        dead = self.bury(set(owner_of.values()))
+        free = [key for key in keys if owner_of[key] in dead]
+        self._ledger.many("INSERT INTO claims VALUES (?, ?)", self._claims(free))
+        return {*free, *(key for key in keys if owner_of[key] == self.me)}
+
+    def release(self, keys: Iterable[bytes]) -> None:
+        """Give up this job's claims on these calls."""
+        self._ledger.many("DELETE FROM claims WHERE key = ? AND owner = ?", self._claims(keys))
+
+    def _claims(self, keys: Iterable[bytes]) -> list[tuple[bytes, str]]:
+        return [(key, self.me) for key in keys]
+
+    def beat(self, ledger: Ledger | None = None) -> None:
+        """Count up, so that others see that this job is alive. A thread of its own brings its own `ledger`."""
         if self._joined:
-            self._ledger.rows("UPDATE owners SET beat = beat + 1 WHERE owner = ?", (self.me,))
+            (ledger or self._ledger).rows("UPDATE owners SET beat = beat + 1 WHERE owner = ?", (self.me,))
 
     def reserve(self, amount: float) -> None:
         """Record how many dollars this job's open requests can cost in all."""

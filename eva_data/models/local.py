@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from jinja2.exceptions import TemplateError
 from pydantic import PrivateAttr
 
 from eva_data.calls import Chain, Completion, Request, Sampling, T, merge_system
-from eva_data.ledger import Bill, derived_seed
+from eva_data.ledger import Bill, Claims, derived_seed
 from eva_data.models.base import LedgerLLM, refused
 from eva_data.models.cluster.computing import Computing, Here, OnRay
 from eva_data.models.rendering import render
@@ -21,13 +22,17 @@ if TYPE_CHECKING:
     from eva_data.models.cluster.sampler import TokenBatch
     from eva_data.models.decode import Decoded
 
+LOOK_SECONDS = 0.2
+"""Seconds after which a job that waits for other processes looks into the ledger again."""
+
 
 class TransformersLLM(LedgerLLM):
     """A causal language model that transformers runs on one device.
 
     A *wave* is the set of all requests that the running chains wait for. It is sorted by prompt length and cut into
     batches before the ledger is asked. A batch with any missing answer is computed whole. So the content of a batch
-    depends on the inputs alone, and a killed run that is repeated computes exactly the same logits.
+    depends on the inputs alone, and a killed run that is repeated computes exactly the same logits. What another
+    process is computing is taken from the ledger when it is there; other batches are computed meanwhile.
     """
 
     path: str
@@ -40,6 +45,7 @@ class TransformersLLM(LedgerLLM):
     cluster: dict[str, Any] | None = None
     """Address and number of actors of the Ray cluster whose actors compute the batches; None if this process does."""
 
+    _claims: Claims = PrivateAttr()
     _computing: Computing = PrivateAttr()
     _tokenizer: PreTrainedTokenizerBase = PrivateAttr()
     _longest: int = PrivateAttr()
@@ -50,6 +56,7 @@ class TransformersLLM(LedgerLLM):
         from eva_data.models.cluster.sampler import Sampler, load_tokenizer
 
         super().load()
+        self._claims = Claims(self._ledger, self._bill({}, 0.0))
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         load = partial(
@@ -72,6 +79,7 @@ class TransformersLLM(LedgerLLM):
 
     def unload(self) -> None:
         self._computing.close()
+        self._claims.close()
         super().unload()
 
     def take(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -120,26 +128,35 @@ class TransformersLLM(LedgerLLM):
         )
         batches = [fitting[start : start + self.batch_size] for start in range(0, len(fitting), self.batch_size)]
         kept: dict[bytes, Completion] = {}
+        elsewhere: list[list[int]] = []
+        """Batches of which another process computes some answers."""
 
-        def missing() -> Iterator[tuple[list[int], TokenBatch]]:
-            for batch in batches:
-                found = self._ledger.completions([keys[place] for place in batch])
+        def missing(wanted: Iterable[list[int]]) -> Iterator[tuple[tuple[list[int], set[bytes]], TokenBatch]]:
+            for batch in wanted:
+                found, mine = self._claims.take([keys[place] for place in batch])
                 kept.update(found)
-                if all(keys[place] in found for place in batch):
-                    answered(batch)
+                if mine:
+                    yield (batch, mine), self.batch(prompts, keys, batch)
                 else:
-                    yield batch, self.batch(prompts, keys, batch)
+                    answered(batch)
 
-        def answered(batch: Sequence[int]) -> None:
-            answers.update({place: kept[keys[place]] for place in batch})
-            self.report(done + len(answers), expected)
+        def answered(batch: list[int]) -> None:
+            if all(keys[place] in kept for place in batch):
+                answers.update({place: kept[keys[place]] for place in batch})
+                self.report(done + len(answers), expected)
+            else:
+                elsewhere.append(batch)
 
-        for batch, seconds, samples in self._computing.map(missing()):
-            computed = self.completions_of(samples, prompts, keys, batch)
-            fresh = {key: completion for key, completion in computed.items() if key not in kept}
-            self._ledger.keep_completions(fresh, [self._bill(fresh, seconds)])
-            kept.update(fresh)
-            answered(batch)
+        while batches:
+            for (batch, mine), seconds, samples in self._computing.map(missing(batches)):
+                computed = self.completions_of(samples, prompts, keys, batch)
+                fresh = {key: completion for key, completion in computed.items() if key in mine}
+                self._claims.keep(fresh, [self._bill(fresh, seconds)])
+                kept.update(fresh)
+                answered(batch)
+            if len(elsewhere) == len(batches):
+                time.sleep(LOOK_SECONDS)
+            batches, elsewhere = elsewhere, []
         return [answers[place] for place in range(len(wave))]
 
     def _bill(self, computed: Mapping[bytes, Completion], seconds: float) -> Bill:

@@ -8,6 +8,7 @@ OpenAI (preference fine-tuning) and verifiers 0.4 (`TaskData`, the rows of a tas
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -17,6 +18,7 @@ from eva_data.dataset.store import Store
 from eva_data.errors import DataError
 from eva_data.files import replacing
 from eva_data.method.signals.lengths import LengthFit, length_adjusted
+from eva_data.tables.ranges import IdRange, ranges_for
 from eva_data.tables.schemas import CARRIED
 
 TrainerForm: TypeAlias = Literal["kto", "sft", "nemo_rl", "llama_factory", "axolotl", "openai", "verifiers"]
@@ -30,43 +32,56 @@ def write_for_trainer(path: Path, store: Store, iteration: int, form: TrainerFor
     """Write one JSON object per line, and return the number of lines.
 
     `kto` has two lines per pair, `llama_factory`, `axolotl` and `openai` have one. `sft` has one line per prompt, with
-    the chosen response of the highest score. `nemo_rl` has one line per
-    prompt with two different rewards, with all its scored responses by rank; equal rewards share a rank, and 0 is the
-    best. `verifiers` has one line per prompt of the iteration that carries its answer. Raise DataError if the file is
-    not called .jsonl, if a table was changed, if there is nothing to write, or if the form cannot hold what is there.
+    the chosen response of the highest score. `nemo_rl` has one line per prompt with two different rewards, with all its
+    scored responses by rank; equal rewards share a rank, and 0 is the best. `verifiers` has one line per prompt of the
+    iteration that carries its answer. The lines are written by ranges of prompts, so memory does not grow with them.
+    Raise DataError if the file is not called .jsonl, if a table was changed, if there is nothing to write, or if the
+    form cannot hold what is there.
     """
     if path.suffix != ".jsonl":
         raise DataError(f"`--output` is {path.name}, and {form} is written as JSON lines: call it {path.stem}.jsonl")
+    rows = sum(entry.rows for entry in store.manifest(iteration).files.values())
+    lines = 0
     with replacing(path) as temporary:
-        _FORMS[form](store, iteration).sink_ndjson(temporary, maintain_order=True)
-        with temporary.open("rb") as file:
-            lines = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+        with temporary.open("wb") as file:
+            for ids in ranges_for(rows):
+                part = _FORMS[form](_Part(store, iteration, ids)).collect(engine="streaming")
+                part.write_ndjson(file)
+                lines += part.height
         if not lines:
             lacking = "that carries its answer" if form == "verifiers" else "with two rewards that differ"
             raise DataError(f"iteration {iteration} has no prompt {lacking}, so there is nothing for {form}")
     return lines
 
 
-def _pairs(store: Store, iteration: int) -> pl.LazyFrame:
-    return store.scan("preferences", iteration)
+@dataclass(frozen=True)
+class _Part:
+    """The tables of an iteration, as far as they belong to a range of prompts."""
+
+    store: Store
+    iteration: int
+    ids: IdRange
+
+    def scan(self, table: str) -> pl.LazyFrame:
+        return self.ids.of(self.store.scan(table, self.iteration))
 
 
-def _kto(store: Store, iteration: int) -> pl.LazyFrame:
+def _kto(part: _Part) -> pl.LazyFrame:
     both = [
-        _pairs(store, iteration).select("prompt", completion=side, label=pl.lit(side == "chosen"))
+        part.scan("preferences").select("prompt", completion=side, label=pl.lit(side == "chosen"))
         for side in ("chosen", "rejected")
     ]
     return pl.concat(both)
 
 
-def _sft(store: Store, iteration: int) -> pl.LazyFrame:
-    best = _pairs(store, iteration).sort("prompt_id", "score_chosen", "pair_id", descending=[False, True, False])
+def _sft(part: _Part) -> pl.LazyFrame:
+    best = part.scan("preferences").sort("prompt_id", "score_chosen", "pair_id", descending=[False, True, False])
     return best.unique("prompt_id", keep="first", maintain_order=True).select("prompt", completion="chosen")
 
 
-def _nemo_rl(store: Store, iteration: int) -> pl.LazyFrame:
-    reward, manifest = pl.col("reward"), store.manifest(iteration)
-    given = store.scan("responses", iteration).filter(pl.col("stage") == "respond")
+def _nemo_rl(part: _Part) -> pl.LazyFrame:
+    reward, manifest = pl.col("reward"), part.store.manifest(part.iteration)
+    given = part.scan("responses").filter(pl.col("stage") == "respond")
     if (found := manifest.lengths.get("respond")) is not None:
         # The ranks are by the rewards by which the pairs were made.
         fit = LengthFit(found.unit, found.coefficients, found.prompts, found.slopes)
@@ -87,42 +102,44 @@ def _nemo_rl(store: Store, iteration: int) -> pl.LazyFrame:
         .filter(pl.col("ranks") > 1)
     )
     return (
-        store.scan("prompts", iteration)
+        part.scan("prompts")
         .select("prompt_id", context="prompt")
         .join(ranked, on="prompt_id", how="inner", maintain_order="left")
         .select("context", "completions")
     )
 
 
-def _llama_factory(store: Store, iteration: int) -> pl.LazyFrame:
+def _llama_factory(part: _Part) -> pl.LazyFrame:
     turn = pl.element().struct
     named = pl.struct(turn.field("role").replace(_ROLES).alias("from"), turn.field("content").alias("value"))
     answers = [
         pl.struct(pl.lit("gpt").alias("from"), pl.col(side).list.first().struct.field("content").alias("value"))
         for side in ("chosen", "rejected")
     ]
-    return _pairs(store, iteration).select(
+    return part.scan("preferences").select(
         pl.col("prompt").list.eval(named).alias("conversations"),
         answers[0].alias("chosen"),
         answers[1].alias("rejected"),
     )
 
 
-def _axolotl(store: Store, iteration: int) -> pl.LazyFrame:
-    return _pairs(store, iteration).select(
+def _axolotl(part: _Part) -> pl.LazyFrame:
+    return part.scan("preferences").select(
         messages="prompt", chosen=pl.col("chosen").list.first(), rejected=pl.col("rejected").list.first()
     )
 
 
-def _openai(store: Store, iteration: int) -> pl.LazyFrame:
+def _openai(part: _Part) -> pl.LazyFrame:
     turns = pl.col("prompt").list.eval(pl.element().struct.field("role") == "assistant").list.any()
-    several = int(_pairs(store, iteration).filter(turns).select(pl.len()).collect(engine="streaming").item())
-    if several:
+    found = part.scan("preferences").filter(turns).select(pl.len())
+    if found.collect(engine="streaming").item():
+        pairs = part.store.scan("preferences", part.iteration).filter(turns).select(pl.len())
+        several = pairs.collect(engine="streaming").item()
         raise DataError(
-            f"the pairs of iteration {iteration} whose prompts have several turns: {several}; OpenAI's preference "
+            f"the pairs of iteration {part.iteration} whose prompts have several turns: {several}; OpenAI's preference "
             "fine-tuning takes one turn: leave such seeds out, or use another form"
         )
-    return _pairs(store, iteration).select(
+    return part.scan("preferences").select(
         input=pl.struct(
             messages="prompt",
             tools=pl.lit([], dtype=pl.List(pl.String)),
@@ -133,11 +150,11 @@ def _openai(store: Store, iteration: int) -> pl.LazyFrame:
     )
 
 
-def _verifiers(store: Store, iteration: int) -> pl.LazyFrame:
+def _verifiers(part: _Part) -> pl.LazyFrame:
     turns, role = pl.col("prompt"), pl.element().struct.field("role")
     system = turns.list.eval(pl.element().filter(role == "system").struct.field("content")).list.first()
     return (
-        store.scan("prompts", iteration)
+        part.scan("prompts")
         .filter(pl.any_horizontal(pl.col(column).is_not_null() for column in CARRIED))
         .select(
             turns.list.eval(pl.element().filter(role != "system")).alias("prompt"),
@@ -151,7 +168,7 @@ def _verifiers(store: Store, iteration: int) -> pl.LazyFrame:
     )
 
 
-_FORMS: Mapping[TrainerForm, Callable[[Store, int], pl.LazyFrame]] = {
+_FORMS: Mapping[TrainerForm, Callable[[_Part], pl.LazyFrame]] = {
     "kto": _kto,
     "sft": _sft,
     "nemo_rl": _nemo_rl,

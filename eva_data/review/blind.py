@@ -37,7 +37,7 @@ Order: TypeAlias = Literal["informativeness", "gap", "random", "rejects"]
 
 
 def choose(
-    pairs: pl.DataFrame, spare: pl.DataFrame, order: Order, limit: int, *, metric: str, seed: int
+    pairs: pl.LazyFrame, spare: pl.LazyFrame, order: Order, limit: int, *, metric: str, seed: int
 ) -> pl.DataFrame:
     """At most `limit` rows of `pairs`, in the order in which reviewers see them.
 
@@ -53,4 +53,5 @@ def choose(
         "random": by_lot,
     }
     table = spare if order == "rejects" else pairs
-    return table.sort(first[order], by_lot, "pair_id", nulls_last=True).head(limit)
+    chosen = table.sort(first[order], by_lot, "pair_id", nulls_last=True).head(limit)
+    return chosen.collect(engine="streaming")

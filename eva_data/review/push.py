@@ -107,8 +107,8 @@ def chosen_pairs(run: Run, iteration: int, limit: int, order: Order) -> pl.DataF
             f"{', '.join(changed)} in {store.folder} was changed or lost since iteration {iteration} was built, so it "
             "is not reviewed: restore it"
         )
-    pairs = built.scan("preferences", iteration).collect()
-    spare = spare_pairs(built, settings, iteration) if order == "rejects" else pairs.clear()
+    pairs = built.scan("preferences", iteration)
+    spare = spare_pairs(built, settings, iteration).lazy() if order == "rejects" else pairs.clear()
     chosen = choose(pairs, spare, order, limit, metric=column_of(settings.estimate.metric), seed=settings.seed)
     if chosen.is_empty():
         what = "rejected pairs with two different responses" if order == "rejects" else "pairs"

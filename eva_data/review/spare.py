@@ -23,12 +23,13 @@ def spare_pairs(built: Store, config: Config, iteration: int) -> pl.DataFrame:
     higher reward is chosen; of answers with equal rewards, two are drawn by keyed hash. Only a text that a build could
     choose is chosen, and a prompt without such a text is left out.
     """
-    rejects = built.scan("rejects", iteration).filter(pl.col("stage") == "pair").collect()
+    rejects = built.scan("rejects", iteration).filter(pl.col("stage") == "pair").select("prompt_id", "reason").collect()
     fit = recorded_fit(built.manifest(iteration).lengths.get("respond"))
     given = built.scan("responses", iteration).filter(pl.col("stage").is_in(["respond", "contrast"]))
-    answers = length_adjusted(given, fit, seed=config.seed).collect()
     low = rejects.filter(pl.col("reason").is_in([BELOW_MARGIN, BEST_TOO_LOW])).select("prompt_id")
     equal = rejects.filter(pl.col("reason") == ALL_EQUAL).select("prompt_id")
+    open_ids = pl.concat([low, equal]).lazy()
+    answers = length_adjusted(given, fit, seed=config.seed).join(open_ids, on="prompt_id", how="semi").collect()
     drawn = uniform_draw(pl.col("response"), seed=config.seed, stage="review", iteration=iteration)
     finite = pl.col("reward").is_finite()
     found = [

@@ -240,7 +240,7 @@ def test_pairs_are_chosen_by_what_was_asked_for() -> None:
     )
 
     def chosen(order: Any, limit: int) -> list[str]:
-        return choose(known, known.head(1), order, limit, metric="a_min", seed=1)["pair_id"].to_list()
+        return choose(known.lazy(), known.head(1).lazy(), order, limit, metric="a_min", seed=1)["pair_id"].to_list()
 
     assert chosen("informativeness", 2) == ["r", "p"]
     assert set(chosen("informativeness", 9)[2:]) == {"q", "s"}

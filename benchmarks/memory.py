@@ -9,14 +9,16 @@ makes a dataset, which the other commands read. With `--evolve`, `build --iter 2
 answers at once, with words drawn by the request, is solver and creator.
 
 The memory of a command is the largest sum over its processes at any time. PSS counts a page that several processes
-share once; RSS counts it once for each. Of several sizes, the line through the smallest and the largest says what 10
-million prompts would need.
+share once; RSS counts it once for each. With `--stages`, each job of a build has a line of its own: the most memory
+while the job ran or while its results were worked on, and how much of it each process had. Of several sizes, the line
+through the smallest and the largest says what 10 million prompts would need.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import random
 import subprocess
@@ -26,7 +28,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
@@ -58,6 +60,19 @@ class Measured:
     anonymous: int
     """The part of `pss` that no file backs."""
     rss: int
+    stages: dict[str, Sample] = field(default_factory=dict)
+    """The largest sample while each job of a build was the newest."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the processes of a command have at one moment, in bytes."""
+
+    pss: int = 0
+    anonymous: int = 0
+    rss: int = 0
+    processes: tuple[tuple[str, int], ...] = ()
+    """What each process is, and its PSS."""
 
 
 def main() -> None:
@@ -68,6 +83,7 @@ def main() -> None:
     parser.add_argument(
         "--commands", nargs="+", default=["verify --iter 1", "show --iter 1", "status"], help="after the build"
     )
+    parser.add_argument("--stages", action="store_true", help="print the peak of each job of a build too")
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made")
     if "--serve" in sys.argv:
         asyncio.run(serve())
@@ -75,7 +91,10 @@ def main() -> None:
     found: list[Measured] = []
     for prompts in arguments.prompts:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-            found += measure(Path(folder), arguments.rows, prompts, arguments.commands, evolve=arguments.evolve)
+            for measured in measure(Path(folder), arguments.rows, prompts, arguments.commands, evolve=arguments.evolve):
+                found.append(measured)
+                if arguments.stages:
+                    _print_stages(measured)
     if len(arguments.prompts) > 1:
         _extrapolate(found)
 
@@ -160,10 +179,16 @@ async def serve() -> None:
 
     async def answer(request: web.Request) -> web.Response:
         body = await request.read()
-        words = random.Random(zlib.crc32(body) + next(number)).choices(WORDS, k=WORDS_PER_REPLY)
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": " ".join(words)}}
-        usage = {"prompt_tokens": 60, "completion_tokens": WORDS_PER_REPLY, "total_tokens": 60 + WORDS_PER_REPLY}
-        return web.json_response({"id": "1", "object": "chat.completion", "choices": [choice], "usage": usage})
+        draw = random.Random(zlib.crc32(body) + next(number))
+        asked = json.loads(body).get("n", 1)
+        texts = [" ".join(draw.choices(WORDS, k=WORDS_PER_REPLY)) for _ in range(asked)]
+        choices = [
+            {"index": index, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+            for index, text in enumerate(texts)
+        ]
+        spent = asked * WORDS_PER_REPLY
+        usage = {"prompt_tokens": 60, "completion_tokens": spent, "total_tokens": 60 + spent}
+        return web.json_response({"id": "1", "object": "chat.completion", "choices": choices, "usage": usage})
 
     async def models(_: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": "words", "object": "model", "root": "words"}]})
@@ -188,33 +213,62 @@ def _run(command: str, config: Path, prompts: int) -> Measured:
         process = subprocess.Popen(
             arguments, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONPATH": imports}
         )
-        most = (0, 0, 0)
+        most = Sample()
+        stages: dict[str, Sample] = {}
         while process.poll() is None:
-            now = _memory(process.pid)
-            most = (max(most[0], now[0]), max(most[1], now[1]), max(most[2], now[2]))
+            now, stage = _memory(process.pid), _stage(config.parent / "data")
+            most = Sample(max(most.pss, now.pss), max(most.anonymous, now.anonymous), max(most.rss, now.rss))
+            stages[stage] = max(stages.get(stage, now), now, key=lambda sample: sample.pss)
             time.sleep(SECONDS)
         if process.returncode:
             output.seek(0)
             sys.exit(f"`{command}` ended with {process.returncode}: {output.read()[-3000:]}")
-    return Measured(command, prompts, time.perf_counter() - start, *most)
+    seconds = time.perf_counter() - start
+    return Measured(command, prompts, seconds, most.pss, most.anonymous, most.rss, stages)
 
 
-def _memory(pid: int) -> tuple[int, int, int]:
-    """PSS, its anonymous part, and RSS of a process and of all that it started, in bytes."""
+def _memory(pid: int) -> Sample:
+    """PSS, its anonymous part, and RSS of a process and of all that it started."""
     try:
         processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
-        return 0, 0, 0
+        return Sample()
     total = {"Pss": 0, "Pss_Anon": 0, "Rss": 0}
+    each: list[tuple[str, int]] = []
     for process in processes:
         try:
             lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
-        except (OSError, ProcessLookupError):
+            called = _called(process, pid)
+        except (OSError, psutil.NoSuchProcess):
             continue
         sizes = {line.partition(":")[0]: int(line.split()[1]) * 1024 for line in lines}
         for name in total:
             total[name] += sizes.get(name, 0)
-    return total["Pss"], total["Pss_Anon"], total["Rss"]
+        each.append((called, sizes.get("Pss", 0)))
+    return Sample(total["Pss"], total["Pss_Anon"], total["Rss"], tuple(each))
+
+
+def _called(process: psutil.Process, command: int) -> str:
+    """`command`, or how deep below it the process is, with the module that its interpreter began with."""
+    depth = [parent.pid for parent in (process, *process.parents())].index(command)
+    words = process.cmdline()
+    module = words[words.index("-m") + 1].removeprefix("eva_data.") if "-m" in words else Path(words[0]).name
+    return "command" if depth == 0 else f"{module}/{depth}"
+
+
+def _stage(folder: Path) -> str:
+    """The newest job, and whether it works or has ended."""
+    jobs = {path: path.stat().st_mtime for path in folder.glob(".eva/jobs/iter_*/*/job.json")}
+    if not jobs:
+        return "no job"
+    newest = max(jobs, key=lambda path: jobs[path]).parent
+    return f"after {newest.name}" if (newest / "output.parquet").exists() else newest.name
+
+
+def _print_stages(measured: Measured) -> None:
+    for stage, sample in measured.stages.items():
+        each = ", ".join(f"{name} {pss / 2**20:,.0f}" for name, pss in sample.processes)
+        print(f"    {stage:28}{sample.pss / 2**20:8,.0f} MiB PSS: {each}", flush=True)
 
 
 def _extrapolate(found: Sequence[Measured]) -> None:

@@ -7,7 +7,7 @@ and a local model works in waves; neither the task nor the ledger has to know wh
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -59,6 +59,14 @@ Chain: TypeAlias = Generator[list[Request], list[Completion], T]
 
 Row: TypeAlias = dict[str, Any]
 """A row that Distilabel passes between steps."""
+
+
+class Rows(Protocol):
+    """The rows of a job, in order. They can be read any number of times, and need not be in memory together."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Row]: ...
 
 
 def merge_system(messages: Sequence[Message]) -> list[Message]:

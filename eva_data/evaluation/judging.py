@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from eva_data.calls import conversation_text
+from eva_data.calls import Rows, conversation_text
 from eva_data.comparing.orders import FIRST, SECOND, by_likelihood, for_solver, in_both_orders
 from eva_data.comparing.question import asked, fill, reference_block
 from eva_data.comparing.verdict import Judged, judge_once, no_verdict
@@ -45,7 +45,7 @@ def question_of(template: str, row: dict[str, Any], first: str | None, second: s
     return fill(template, texts)
 
 
-def judge_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[Judged]:
+def judge_rows(job: Job, rows: Rows) -> list[Judged]:
     """One Judged per row {question}. This runs in a child process."""
     assert isinstance(job.settings, Judging)
     rule = rule_called(job.settings.rule)

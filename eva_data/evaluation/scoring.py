@@ -108,9 +108,9 @@ def scored(run: Run, block: EvaluationSet, faced: pl.DataFrame, name: str) -> pl
     grouped = _by_prompt(run, scorers, open_rows)
     key = "reward" if block.rule == "reward" else "evaluate.second_reward"
     found = pl.concat(
-        scored_by(run, scorer, grouped, stage="evaluate", name=f"{name}-{number}", iteration=0, key=key)
+        scored_by(run, scorer, grouped, None, stage="evaluate", name=f"{name}-{number}", iteration=0, key=key)
         for number, scorer in enumerate(scorers)
-    )
+    ).collect()
     raw = found.group_by("prompt_id", "response_idx").agg(raw=pl.col("raw").drop_nulls().first())
     if len(scorers) > 1:
         found = averaged(found, _scales(run, found))

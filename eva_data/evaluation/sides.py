@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import polars as pl
 
-from eva_data.calls import Chain, Completion, Message, Request
+from eva_data.calls import Chain, Completion, Message, Request, Rows
 from eva_data.config import Evaluate, EvaluationSet
 from eva_data.config.base import Settings
 from eva_data.errors import ConfigError, StaleError
@@ -136,7 +135,7 @@ def answers_of(
     return frame_of(table, ANSWERS)
 
 
-def answer_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[list[dict[str, Any]]]]:
+def answer_rows(job: Job, rows: Rows) -> list[list[list[dict[str, Any]]]]:
     """For each row {prompt, turn_2}, the answers of each sample, one per turn. This runs in a child process."""
     assert isinstance(job.settings, Answering)
     samples = job.settings.samples

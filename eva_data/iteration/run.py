@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-import polars as pl
-
 from eva_data.calls import StageProgress
 from eva_data.config import Config, Evolve, Generation, LocalReward, RewardServer, VllmModel
 from eva_data.config.base import Settings
@@ -18,13 +16,13 @@ from eva_data.config.machines.launching import ONE_SERVER
 from eva_data.config.marks import key_variables, own_functions
 from eva_data.dataset.staleness import settled
 from eva_data.dataset.store import Store
-from eva_data.jobs.job import Job, Kind, is_done, name_of, run_job
-from eva_data.jobs.results import Results
+from eva_data.jobs.job import Function, Job, Kind, is_done, name_of, run_job
+from eva_data.jobs.results import ForJob, Results
 from eva_data.models.player import Player, backend_of, connection, kept_fields, llm_fields
 from eva_data.models.vllm.command import SERVED_NAME
 from eva_data.models.vllm.fleet import Servers
 from eva_data.own_code import only
-from eva_data.rewards import score_rows
+from eva_data.rewards import iter_scores
 from eva_data.rewards.scorers import Scorer, scorers_of
 from eva_data.secrets import watch
 
@@ -91,7 +89,7 @@ class Run:
         self,
         player: Player,
         kind: Kind,
-        rows: pl.DataFrame,
+        rows: ForJob,
         *,
         iteration: int,
         stage: str,
@@ -103,7 +101,7 @@ class Run:
         framed: bool = False,
         guide: Mapping[str, Any] | None = None,
         likeliest: int = 0,
-        function: Callable[[Job, list[dict[str, Any]]], list[Any]] | None = None,
+        function: Function | None = None,
         kept: bool = False,
         **overrides: Any,
     ) -> Results:
@@ -151,7 +149,7 @@ class Run:
         job = replace(job, connection=reached if backend_of(player.block).REMOTE else reached | self._cluster())
         return self._work(job, rows, shown or stage)
 
-    def score(self, scorer: Scorer, rows: pl.DataFrame, *, iteration: int, folder: str) -> Results:
+    def score(self, scorer: Scorer, rows: ForJob, *, iteration: int, folder: str) -> Results:
         """Score every response of the rows by a reward that is not a judge, in a process of its own."""
         block = scorer.block
         job = Job(
@@ -163,7 +161,7 @@ class Run:
             scorer=scorer.fingerprint,
             scorer_path=scorer.path,
             shard_rows=LOCAL_SHARD,
-            function=name_of(score_rows),
+            function=name_of(iter_scores),
         )
         if isinstance(block, RewardServer):
             served = (
@@ -177,11 +175,11 @@ class Run:
     def compute(
         self,
         kind: Kind,
-        rows: pl.DataFrame,
+        rows: ForJob,
         *,
         iteration: int,
         settings: Settings,
-        function: Callable[[Job, list[dict[str, Any]]], list[Any]],
+        function: Function,
         folder: str,
         shown: str,
         scorer: str = "",
@@ -206,7 +204,7 @@ class Run:
         self.reporter.note(text)
         return text
 
-    def _work(self, job: Job, rows: pl.DataFrame, shown: str) -> Results:
+    def _work(self, job: Job, rows: ForJob, shown: str) -> Results:
         return run_job(
             job,
             rows,
@@ -222,7 +220,7 @@ class Run:
         return {"cluster": engine.model_dump(exclude={"engine"})} if isinstance(engine, RayEngine) else {}
 
     def _servers(
-        self, block: VllmModel | RewardServer, path: Path | None, job: Job, rows: pl.DataFrame, *, key: str
+        self, block: VllmModel | RewardServer, path: Path | None, job: Job, rows: ForJob, *, key: str
     ) -> dict[str, Any]:
         """How the servers of a job's model are reached. They are started unless they run or the job is done."""
         if is_done(job, rows):

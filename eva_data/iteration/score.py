@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
 
 import polars as pl
 
@@ -13,6 +15,7 @@ from eva_data.dataset.ordered import height_of, in_memory
 from eva_data.dataset.spool import Spool
 from eva_data.errors import DataError
 from eva_data.iteration.run import Run
+from eva_data.jobs.results import ForJob, Parted
 from eva_data.method.responses import rewarded, unscored
 from eva_data.method.signals.tournament import tournament_rewards
 from eva_data.method.signals.votes import Vote, consensus_rewards, in_parts
@@ -36,6 +39,9 @@ SCORES = pl.Schema(
 )
 """One row per response and reward model. `reason` says why `reward` is null; `raw` is the judge's reply then."""
 
+
+JOB_ROWS = 30_000
+"""Responses that are in memory at once while they are written for a job."""
 
 Scales = Mapping[str, Sequence[float]]
 """Reward model -> mean and deviation by which the model's rewards are standardised."""
@@ -72,44 +78,54 @@ def score(
     """
     carried = CARRIED if any(reads_carried(scorer) for scorer in run.scorers) else ()
     asked = prompts.lazy().select("prompt_id", "prompt", *carried)
-    # The job takes its rows from memory, so that this is the only copy of the texts there.
-    rows = pl.concat(
-        in_memory(part.of(answered).select("prompt_id", "response_idx", "response"))
-        .sort("prompt_id", "response_idx")
-        .group_by("prompt_id", maintain_order=True)
-        .agg("response_idx", responses=pl.col("response"))
-        .lazy()
-        .join(part.of(asked), on="prompt_id", maintain_order="left")
-        .select("prompt_id", "prompt", "response_idx", "responses", *carried)
-        .collect()
-        for part in ranges_for(height_of(answered))
-    )
+    rows = _by_prompt(answered, asked)
     for scorer in run.scorers:
         block = scorer.block
         if isinstance(block, Consensus):
-            return _by_consensus(run, scorer, block, in_memory(answered), rows, stage=stage, iteration=iteration)
+            whole = pl.concat(rows.parts())
+            return _by_consensus(run, scorer, block, in_memory(answered), whole, stage=stage, iteration=iteration)
         if isinstance(block, Tournament):
             return _by_tournament(run, scorer, block, in_memory(answered), rows, stage=stage, iteration=iteration)
-    found = pl.concat(
-        [
-            scored_by(run, scorer, rows, stage=stage, name=f"reward-{stage}-{number}", iteration=iteration)
-            for number, scorer in enumerate(run.scorers)
-        ]
-    )
-    scales = scales or {}
-    if len(run.scorers) > 1:
+    folder = run.store.work_folder(iteration)
+    each = [
+        scored_by(run, scorer, rows, folder, stage=stage, name=f"reward-{stage}-{number}", iteration=iteration)
+        for number, scorer in enumerate(run.scorers)
+    ]
+    scores, scales = each[0], scales or {}
+    if len(each) > 1:
+        found = in_memory(pl.concat(each))
         scales = scales or reward_scales(found)
         raw = found.group_by("prompt_id", "response_idx").agg(raw=pl.col("raw").drop_nulls().first())
-        found = averaged(found, scales).join(raw, on=["prompt_id", "response_idx"], how="left")
+        scores = averaged(found, scales).join(raw, on=["prompt_id", "response_idx"], how="left").lazy()
     name = reward_model(run.scorers)
-    scores = found.with_columns(reward_model=pl.lit(name)).lazy()
-    folder = run.store.work_folder(iteration)
     scored, failed = Spool(folder, f"{stage}-scored", RESPONSES), Spool(folder, f"{stage}-unscored", REJECTS)
     for part in ranges_for(height_of(answered)):
         given, own = in_memory(part.of(answered)), in_memory(part.of(scores))
         scored.add(rewarded(given, own, reward_model=name))
         failed.add(unscored(given, own, iteration=iteration))
     return Scored(scored.table(), failed.table(), scales)
+
+
+def _by_prompt(answered: pl.LazyFrame, asked: pl.LazyFrame) -> Parted:
+    """One row per prompt with all its responses, in the order of their ids. Texts of a range of ids are in memory."""
+    ids = answered.select("prompt_id").unique().join(asked.select("prompt_id"), on="prompt_id", how="semi")
+    carried = [column for column in asked.collect_schema() if column not in ("prompt_id", "prompt")]
+    ranges = ranges_for(height_of(answered), JOB_ROWS)
+
+    def parts() -> Iterator[pl.DataFrame]:
+        for part in ranges:
+            yield (
+                in_memory(part.of(answered).select("prompt_id", "response_idx", "response"))
+                .sort("prompt_id", "response_idx")
+                .group_by("prompt_id", maintain_order=True)
+                .agg("response_idx", responses=pl.col("response"))
+                .lazy()
+                .join(part.of(asked), on="prompt_id", maintain_order="left")
+                .select("prompt_id", "prompt", "response_idx", "responses", *carried)
+                .collect()
+            )
+
+    return Parted(height_of(ids), parts)
 
 
 def reads_carried(scorer: Scorer) -> bool:
@@ -187,7 +203,7 @@ def _by_tournament(
     scorer: Scorer,
     block: Tournament,
     answered: pl.DataFrame,
-    rows: pl.DataFrame,
+    rows: Parted,
     *,
     stage: str,
     iteration: int,
@@ -230,25 +246,36 @@ def _by_tournament(
     )
 
 
-def _refuse_unreadable(scores: pl.DataFrame) -> None:
+def _refuse_unreadable(scores: pl.LazyFrame) -> None:
     """Raise DataError if a judge rated nothing at all (SCORES) because its replies held no rating."""
     unreadable = (pl.col("raw") != "") & pl.col("reason").str.starts_with(UNPARSABLE)
-    replies = scores.filter(unreadable)["raw"]
-    if replies.is_empty() or scores["reward"].count():
+    replies = in_memory(scores.filter(unreadable).select("raw")).to_series()
+    if replies.is_empty() or in_memory(scores.select(pl.col("reward").count())).item():
         return
     raise DataError(
-        f"the judge rated none of {scores.height} responses: {len(replies)} of its replies hold no rating that can be "
-        f"read, such as `{end_of(replies[0])}`; it must end with a line `Rating: <number>` on the scale from `lowest` "
-        "to `highest`: "
+        f"the judge rated none of {height_of(scores)} responses: {len(replies)} of its replies hold no rating that can "
+        f"be read, such as `{end_of(replies[0])}`; it must end with a line `Rating: <number>` on the scale from "
+        "`lowest` to `highest`: "
         "ask for that in `reward.template`, raise `reward.judge.max_tokens` where the reply was cut, or take another "
         "`reward.judge`"
     )
 
 
 def scored_by(
-    run: Run, scorer: Scorer, rows: pl.DataFrame, *, stage: str, name: str, iteration: int, key: str = "reward"
-) -> pl.DataFrame:
-    """SCORES of one reward, whose block is at `key` in the settings: one row per response."""
+    run: Run,
+    scorer: Scorer,
+    rows: ForJob,
+    folder: Path | None,
+    *,
+    stage: str,
+    name: str,
+    iteration: int,
+    key: str = "reward",
+) -> pl.LazyFrame:
+    """SCORES of one reward, whose block is at `key` in the settings: one row per response.
+
+    They lie in `folder` if they are many, or in memory if it is None.
+    """
     block = scorer.block
     if isinstance(block, LocalReward):
         # The reward may need the memory that a server holds.
@@ -273,14 +300,15 @@ def scored_by(
     else:
         results = run.score(scorer, rows, iteration=iteration, folder=name)
         verdicts = ((row, [(reward, reason, None) for reward, reason in scores]) for row, scores in results)
-    found = frame_of(
-        (
-            (row["prompt_id"], index, scorer.fingerprint, *verdict)
-            for row, scores in verdicts
-            for index, verdict in zip(row["response_idx"], scores, strict=True)
-        ),
-        SCORES,
+    found = Spool(folder, f"{name}-scores", SCORES)
+    remaining = (
+        (row["prompt_id"], index, scorer.fingerprint, *verdict)
+        for row, scores in verdicts
+        for index, verdict in zip(row["response_idx"], scores, strict=True)
     )
+    while part := [*islice(remaining, JOB_ROWS)]:
+        found.add(pl.DataFrame(part, schema=SCORES, orient="row"))
+    scores = found.table()
     if isinstance(block, Judge) and stage != "rewrite":
-        _refuse_unreadable(found)
-    return found
+        _refuse_unreadable(scores)
+    return scores

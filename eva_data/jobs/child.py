@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from eva_data.errors import JobError
 from eva_data.files import write_parquet
 from eva_data.jobs.job import ENDING, INPUT, OUTPUT, Job, named, write_error
+from eva_data.jobs.results import InputRows, write_results
 
 
 def run_pipeline(job: Job) -> None:
@@ -40,11 +37,9 @@ def run_pipeline(job: Job) -> None:
 
 
 def run_function(job: Job, name: str) -> None:
-    """Call the function `module:name` with the job and its rows. It returns one result per row."""
-    texts = pq.read_table(job.folder / INPUT)["row"]
-    results = named(name)(job, [json.loads(text) for text in texts.to_pylist()])
-    table = pa.table({"row": texts, "result": [json.dumps(result) for result in results]})
-    write_parquet(job.folder / OUTPUT, table)
+    """Call the function `module:name` with the job and its rows, and write one result per row as the results come."""
+    rows = InputRows(job.folder / INPUT)
+    write_results(job.folder / OUTPUT, rows, named(name)(job, rows))
 
 
 def main() -> int:

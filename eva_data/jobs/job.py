@@ -14,26 +14,24 @@ import shutil
 import subprocess
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import psutil
 
-from eva_data.calls import StageProgress, Used
+from eva_data.calls import Rows, StageProgress, Used
 from eva_data.config.base import Settings
 from eva_data.errors import EvaError, JobError
 from eva_data.files import write_text
 from eva_data.jobs.nursery import Child, child_process
-from eva_data.jobs.results import Results, write_rows
+from eva_data.jobs.results import ForJob, Results, write_rows
 from eva_data.secrets import redacted
 from eva_data.supervise import last_lines
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from eva_data.models.base import LedgerLLM
 
 INPUT, OUTPUT, ERROR, PROGRESS, WORKERS, ENDING, JOB = (
@@ -128,7 +126,7 @@ def named(name: str) -> Any:
 
 def run_job(
     job: Job,
-    rows: pl.DataFrame,
+    rows: ForJob,
     *,
     log: Path,
     stalled_seconds: float,
@@ -163,7 +161,7 @@ def run_job(
         status = _wait(child, job, stalled_seconds, progress, check)
     _raise_error(job, log, status, started)
     results = _results(job)
-    if not results.are_of(rows):
+    if not results.are_of_file(job.folder / INPUT):
         raise JobError(f"the {job.kind} stage returned other rows than the {rows.height} it was given; see {log}")
     return results
 
@@ -180,12 +178,16 @@ def _imports(job: Job) -> list[str] | None:
     return [*pipeline, *local, "eva_data.models.local", "eva_data.models.decode"] if device == "cpu" else None
 
 
-def name_of(function: Callable[[Job, list[dict[str, Any]]], list[Any]]) -> str:
+Function: TypeAlias = Callable[[Job, Rows], Iterable[Any]]
+"""A job's own function. It gives one result per row, in order, best as a generator that reads the rows in turn."""
+
+
+def name_of(function: Function) -> str:
     """The function's name for `Job.function`, by which it can be imported."""
     return f"{function.__module__}:{function.__qualname__}"
 
 
-def is_done(job: Job, rows: pl.DataFrame) -> bool:
+def is_done(job: Job, rows: ForJob) -> bool:
     """Whether the folder holds the result of exactly this job on exactly these rows, and no call in it was given up."""
     if rows.height == 0:
         return True

@@ -5,10 +5,11 @@ A row is one prompt with its responses: `{"prompt_id", "prompt": messages, "resp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
+from eva_data.calls import Rows
 from eva_data.config import AnyReward
 from eva_data.jobs.job import Job
 from eva_data.ledger import Score
@@ -20,7 +21,7 @@ class Backend(Protocol):
     WHILE_TRAINING: bool
     """Whether it can score while a model trains: each response by itself, in the process of the training."""
 
-    def score_rows(self, job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
+    def score_rows(self, job: Job, rows: Rows) -> Iterable[list[Score]]:
         """One Score per response of each row, from the ledger if it has them, else computed and kept there.
 
         The judge has no such function: its questions go through the pipeline `judge`, like questions to other models.
@@ -40,6 +41,11 @@ def backend_of(job: Job) -> str:
     return job.settings.backend
 
 
-def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
-    """One Score per response, in order. Scores in the ledger are not computed again. This runs in a child process."""
+def score_rows(job: Job, rows: Rows) -> list[list[Score]]:
+    """One Score per response, in order. Scores in the ledger are not computed again."""
+    return [*iter_scores(job, rows)]
+
+
+def iter_scores(job: Job, rows: Rows) -> Iterable[list[Score]]:
+    """The scores of `score_rows`, row by row as far as the backend can. This runs in a child process."""
     return backend_called(backend_of(job)).score_rows(job, rows)

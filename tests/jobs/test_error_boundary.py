@@ -20,7 +20,8 @@ RAISES = """
 from eva_data import errors
 
 def raise_it(job, rows):
-    raise getattr(errors, rows[0]["kind"])(f"what was found; what to do: {rows[0]['kind']}")
+    [row] = rows
+    raise getattr(errors, row["kind"])(f"what was found; what to do: {row['kind']}")
 """
 
 

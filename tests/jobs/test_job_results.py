@@ -11,7 +11,7 @@ import pytest
 
 from eva_data.errors import JobError
 from eva_data.jobs.job import INPUT, OUTPUT, Job, is_done, run_job
-from eva_data.jobs.results import READ_ROWS, Results, write_rows
+from eva_data.jobs.results import READ_ROWS, InputRows, Parted, Results, write_results, write_rows
 
 ROWS = pl.DataFrame(
     {"prompt_id": [f"{number:05}" for number in range(2 * READ_ROWS + 1)], "text": '"\u00e9\U0001f600\n'}
@@ -86,3 +86,26 @@ def test_a_job_without_rows_has_no_results() -> None:
     results = Results(None)
     assert (len(results), list(results), results.are_of(ROWS.clear())) == (0, [], True)
     assert (results.given_up(), results.unanswered()) == (False, 0)
+
+
+def test_rows_made_in_parts_are_the_same_rows(tmp_path: Path) -> None:
+    parted = Parted(ROWS.height, lambda: iter([ROWS.head(3), ROWS.head(0), ROWS.slice(3)]))
+    write_rows(tmp_path / "parted", parted)
+    write_rows(tmp_path / "whole", ROWS)
+    assert pl.read_parquet(tmp_path / "parted").equals(pl.read_parquet(tmp_path / "whole"))
+    results = Results(written(tmp_path, ["1"] * ROWS.height))
+    assert results.are_of(parted)
+    assert results.are_of_file(tmp_path / "parted")
+    assert not results.are_of(Parted(ROWS.height, lambda: iter([ROWS.slice(3), ROWS.head(3)])))
+
+
+def test_results_are_written_as_they_come_and_not_at_all_if_one_is_missing(tmp_path: Path) -> None:
+    write_rows(tmp_path / INPUT, ROWS)
+    rows = InputRows(tmp_path / INPUT)
+    assert len(rows) == ROWS.height
+    assert [*rows] == [*rows] == ROWS.to_dicts()
+    write_results(tmp_path / OUTPUT, rows, (int(row["prompt_id"]) for row in rows))
+    assert [result for _, result in Results(tmp_path / OUTPUT)] == [*range(ROWS.height)]
+    with pytest.raises(ValueError, match="zip"):
+        write_results(tmp_path / "other", rows, iter([1, 2]))
+    assert not (tmp_path / "other").exists()

@@ -284,13 +284,13 @@ def test_rewards_are_shares_of_tests_and_are_kept(tmp_path: Path) -> None:
         scorer = scorer_of(settings)
         job = Job(tmp_path / "job", "reward", settings, ledger=tmp_path / "ledger", scorer=scorer.fingerprint)
         job.folder.mkdir(exist_ok=True)
-        found = score_rows(job, rows)
+        found = [*score_rows(job, rows)]
         assert found == [
             [Score(1.0, None), Score(0.0, None), Score(0.0, None)],
             [Score(None, "unverifiable")],
             [Score(half, None)],
         ]
-        assert score_rows(job, rows) == found
+        assert [*score_rows(job, rows)] == found
 
 
 def test_nothing_runs_unless_asked_for_and_without_isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

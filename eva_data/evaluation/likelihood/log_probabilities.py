@@ -16,6 +16,7 @@ from jinja2.exceptions import TemplateError
 from torch import Tensor
 from torch.nn import functional
 
+from eva_data.calls import Rows
 from eva_data.errors import ModelError
 from eva_data.evaluation.likelihood.measuring import LikelihoodJob
 from eva_data.jobs.job import Progress
@@ -36,7 +37,7 @@ Sequenced: TypeAlias = tuple[list[int], int]
 """Tokens of a prompt with its answer, and the number of places, counted from the end, at which a token is predicted."""
 
 
-def measured(settings: LikelihoodJob, rows: Sequence[Row], seed: int, progress: Progress) -> list[Row | None]:
+def measured(settings: LikelihoodJob, rows: Rows, seed: int, progress: Progress) -> list[Row | None]:
     """The results of `moved.measure_rows`."""
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)

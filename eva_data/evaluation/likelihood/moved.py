@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from eva_data.calls import Rows
 from eva_data.config import TransformersModel, VllmModel
 from eva_data.dataset.records.acceptance import Moved
 from eva_data.errors import ConfigError
@@ -59,7 +60,7 @@ def measure(run: Run, theta: int) -> Moved:
     return summed(results, before=before.fingerprint, initial=initial.fingerprint, asked=asked)
 
 
-def measure_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any] | None]:
+def measure_rows(job: Job, rows: Rows) -> list[dict[str, Any] | None]:
     """For each row {prompt_id, prompt, chosen}, what was measured; None if it does not fit the model.
 
     With a chosen response: {tokens, before, after}, the log-probabilities of its tokens, summed, under the model

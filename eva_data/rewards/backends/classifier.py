@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from eva_data.calls import Message
+from eva_data.calls import Message, Rows
 from eva_data.errors import ModelError
 from eva_data.jobs.job import Job
 from eva_data.ledger import Score, call_key
@@ -35,7 +35,7 @@ WHILE_TRAINING = True
 scorer_of = model_here
 
 
-def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
+def score_rows(job: Job, rows: Rows) -> list[list[Score]]:
     """One Score per response. Reasons without a reward: not_finite, too_long, not_unicode, chat_template_refuses."""
     model = local_model(job)
     config = read_config(model.path)

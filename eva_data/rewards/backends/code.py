@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
-from eva_data.calls import Unparsable
+from eva_data.calls import Rows, Unparsable
 from eva_data.config import Code
 from eva_data.jobs.job import Job, ProgressFile
 from eva_data.ledger import Ledger, Score
@@ -81,7 +82,7 @@ def _listed(text: str) -> object:
     return text
 
 
-def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
+def score_rows(job: Job, rows: Rows) -> Iterator[list[Score]]:
     """One Score per response; without tests of its prompt, its reason is `unverifiable`.
 
     Raise ConfigError if the code cannot be isolated here, as `refuse_without_isolation` does.
@@ -91,7 +92,7 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
     assert job.ledger is not None
     refuse_without_isolation(block)
     known = {text: listed_tests(given) for text, given in _answers(block, rows).items()}
-    progress, done, results = ProgressFile(job), 0, []
+    progress, done, remaining = ProgressFile(job), 0, iter(rows)
     total = sum(len(row["responses"]) for row in rows)
 
     def score(asked: tuple[str, str]) -> Score:
@@ -103,8 +104,7 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
         return Score(float(all(verdicts)) if block.score == "all" else sum(verdicts) / len(verdicts), None)
 
     with Ledger(job.ledger) as ledger, ThreadPoolExecutor(block.workers) as pool:
-        for start in range(0, len(rows), CHUNK_ROWS):
-            chunk = rows[start : start + CHUNK_ROWS]
+        while chunk := [*islice(remaining, CHUNK_ROWS)]:
             keyed = [
                 [(reward_key(job.scorer, last_text(row), text), (last_text(row), text)) for text in row["responses"]]
                 for row in chunk
@@ -114,11 +114,10 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
             fresh = dict(zip(open_ones, pool.map(score, open_ones.values()), strict=True))
             ledger.keep_scores(fresh)
             kept |= fresh
-            results += [[kept[key] for key, _ in keys] for keys in keyed]
             done += sum(map(len, keyed))
             progress(done, total)
-    return results
+            yield from ([kept[key] for key, _ in keys] for keys in keyed)
 
 
-def _answers(block: Code, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _answers(block: Code, rows: Rows) -> dict[str, Any]:
     return read_answers(block.answers, [last_text(row) for row in rows])

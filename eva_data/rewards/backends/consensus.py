@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from eva_data.calls import Rows
 from eva_data.config import Consensus
 from eva_data.jobs.job import Job, ProgressFile
 from eva_data.method.signals.votes import CONSENSUS
@@ -65,7 +66,7 @@ def with_known(block: Consensus, rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(known=pl.Series(redacted(found), dtype=pl.String))
 
 
-def judge_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def judge_rows(job: Job, rows: Rows) -> list[dict[str, Any]]:
     """What `read_rows` gives, with the judge's equality, for rows of `with_known`. The ledger keeps every reply."""
     llm = job.llm()
     llm.load()
@@ -75,7 +76,7 @@ def judge_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]
     return found
 
 
-def read_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def read_rows(job: Job, rows: Rows) -> list[dict[str, Any]]:
     """`answers`, one text or None per response of a row, and `known`, the known answer of its prompt or None.
 
     Equal answers of a row, the known one included, are the same text. Nothing is kept in the ledger, since nothing is
@@ -94,7 +95,7 @@ def read_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _reader(block: Consensus, rows: Sequence[dict[str, Any]]) -> Callable[..., equality.Read]:
+def _reader(block: Consensus, rows: Rows) -> Callable[..., equality.Read]:
     """What reads the answers of a row, as (row, responses, known answer).
 
     Raise ConfigError if programs cannot be isolated here, as `refuse_without_isolation` does.

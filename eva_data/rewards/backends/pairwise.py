@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import permutations
-from typing import Any
 
-from eva_data.calls import Message
+from eva_data.calls import Message, Rows
 from eva_data.config import Pairwise
 from eva_data.jobs.job import Job
 from eva_data.ledger import Score, call_key
@@ -21,7 +20,7 @@ WHILE_TRAINING = False
 scorer_of = model_here
 
 
-def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
+def score_rows(job: Job, rows: Rows) -> list[list[Score]]:
     """One Score per response. Its reason is nothing_to_compare if it is the prompt's only response.
 
     The ledger keeps the probability that the first response wins, one entry per ordered comparison.

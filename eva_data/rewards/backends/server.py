@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from eva_data.calls import GAVE_UP, Message, Sampling
+from eva_data.calls import GAVE_UP, Message, Rows, Sampling
 from eva_data.config import RewardServer
 from eva_data.errors import EndpointError, EvaError, ModelError
 from eva_data.jobs.job import Job, ProgressFile
@@ -54,7 +54,7 @@ def scorer_of(block: RewardServer) -> Scorer:
     return Scorer(block, f"server:{look(block).fingerprint}:{short_hash({'tokenizer': block.tokenizer})}")
 
 
-def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
+def score_rows(job: Job, rows: Rows) -> list[list[Score]]:
     """One Score per response.
 
     Reasons without a reward are not_finite, too_long, not_unicode, chat_template_refuses, bad_request and gave_up.

@@ -6,11 +6,11 @@ they can be computed again from published tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import polars as pl
 
+from eva_data.calls import Rows
 from eva_data.comparing.orders import FIRST, SECOND, flips
 from eva_data.comparing.tournament import MatchVerdict, most_matches, play
 from eva_data.comparing.verdict import SCORES
@@ -36,7 +36,7 @@ def scorer_of(block: Tournament) -> Scorer:
     return Scorer(block, f"{TOURNAMENT}{names}:{asked}", judges=judges)
 
 
-def compare_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[MatchVerdict]]:
+def compare_rows(job: Job, rows: Rows) -> list[list[MatchVerdict]]:
     """The verdicts of one judge on each row. This runs in a child process; the ledger keeps every reply."""
     block = job.settings
     assert isinstance(block, Tournament)

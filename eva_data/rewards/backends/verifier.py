@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from eva_data.calls import Rows
 from eva_data.config.rewards import Answers, Verifier
 from eva_data.environments.task_sets import is_task_set, scorer_of_set
 from eva_data.errors import DataError, EvaError, JobError
@@ -61,17 +63,15 @@ def reward_key(fingerprint: str, prompt: str, response: str, carried: Mapping[st
     return call_key({"reward_model": fingerprint, "prompt": prompt, "response": response} | dict(carried or {}))
 
 
-def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
+def score_rows(job: Job, rows: Rows) -> Iterator[list[Score]]:
     """One Score per response. Raise JobError if the function raises on every response."""
     verdicts = _Verdicts(job, rows)
     progress = ProgressFile(job)
     total = sum(len(row["responses"]) for row in rows)
-    results: list[list[Score]] = []
-    done = 0
+    done, remaining = 0, iter(rows)
     assert job.ledger is not None
     with Ledger(job.ledger) as ledger:
-        for start in range(0, len(rows), CHUNK_ROWS):
-            chunk = rows[start : start + CHUNK_ROWS]
+        while chunk := [*islice(remaining, CHUNK_ROWS)]:
             keys_R = [[verdicts.key(row, response) for response in row["responses"]] for row in chunk]
             kept = ledger.scores([key for keys in keys_R for key in keys])
             with _Committed(ledger) as fresh:
@@ -83,9 +83,10 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
                                 fresh.add(key, kept[key])
                         done += 1
                         progress(done, total)
-                    results.append([kept[key] for key in keys])
-    verdicts.refuse_if_it_only_raises(score for scores in results for score in scores)
-    return results
+            found = [[kept[key] for key in keys] for keys in keys_R]
+            verdicts.note(score for scores in found for score in scores)
+            yield from found
+    verdicts.refuse_if_it_only_raised()
 
 
 class _Committed:
@@ -116,7 +117,7 @@ class _Committed:
 class _Verdicts:
     """The function of a job, with its answers and the first error that it raised."""
 
-    def __init__(self, job: Job, rows: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, job: Job, rows: Rows) -> None:
         assert isinstance(job.settings, Verifier)
         self._function = job.settings.function
         self._verify = load_verifier(self._function)
@@ -125,6 +126,7 @@ class _Verdicts:
         self._carried = job.settings.carried
         self._answers = None if answers is None else read_answers(answers, [last_text(row) for row in rows])
         self._raised: Exception | None = None
+        self._only_raised = True
 
     def key(self, row: Mapping[str, Any], response: str) -> bytes:
         carried = {column: row.get(column) for column in CARRIED} if self._carried else None
@@ -156,8 +158,14 @@ class _Verdicts:
             return Score(None, "unverifiable"), True
         return (Score(reward, None) if math.isfinite(reward) else Score(None, "not_finite")), True
 
-    def refuse_if_it_only_raises(self, scores: Iterable[Score]) -> None:
-        if self._raised and all(score.reason and score.reason.startswith("verifier_raised") for score in scores):
+    def note(self, scores: Iterable[Score]) -> None:
+        """Look at finished scores, also at those that were in the ledger."""
+        raised = (score.reason is not None and score.reason.startswith("verifier_raised") for score in scores)
+        self._only_raised = self._only_raised and all(raised)
+
+    def refuse_if_it_only_raised(self) -> None:
+        """Raise JobError if the function raised on every response that was looked at."""
+        if self._raised and self._only_raised:
             raise JobError(
                 f"the verifier `{self._function}` raised on every response, first "
                 f"{type(self._raised).__name__}: {self._raised}"

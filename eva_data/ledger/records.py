@@ -151,11 +151,15 @@ class Ledger:
     def keep_scores(self, scores: Mapping[bytes, Score]) -> None:
         """Commit rewards in one transaction."""
         with self.transaction():
-            self.many(
-                "INSERT INTO rewards (key, reward, reason) VALUES (?, ?, ?)"
-                " ON CONFLICT (key) DO UPDATE SET times = times + 1",
-                ((key, score.reward, score.reason) for key, score in scores.items()),
-            )
+            self.add_scores(scores)
+
+    def add_scores(self, scores: Mapping[bytes, Score]) -> None:
+        """Add rewards to the open transaction."""
+        self.many(
+            "INSERT INTO rewards (key, reward, reason) VALUES (?, ?, ?)"
+            " ON CONFLICT (key) DO UPDATE SET times = times + 1",
+            ((key, score.reward, score.reason) for key, score in scores.items()),
+        )
 
     def spent(self) -> tuple[float, int]:
         """The dollars of all replies, and the number of replies without a known price."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from pydantic import PrivateAttr
 
 from eva_data.calls import Chain, Completion, Request, Sampling, T, merge_system
 from eva_data.ledger import Bill, Claims, derived_seed
+from eva_data.ledger.claims import each_once
 from eva_data.models.base import LedgerLLM, refused
 from eva_data.models.cluster.computing import Computing, Here, OnRay
 from eva_data.models.rendering import render
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from eva_data.models.cluster.sampler import TokenBatch
     from eva_data.models.decode import Decoded
-
-LOOK_SECONDS = 0.2
-"""Seconds after which a job that waits for other processes looks into the ledger again."""
 
 
 class TransformersLLM(LedgerLLM):
@@ -56,7 +53,7 @@ class TransformersLLM(LedgerLLM):
         from eva_data.models.cluster.sampler import Sampler, load_tokenizer
 
         super().load()
-        self._claims = Claims(self._ledger, self._bill({}, 0.0))
+        self._claims = Claims(self._ledger, self.fingerprint, self.stage, self.iteration)
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         load = partial(
@@ -128,35 +125,22 @@ class TransformersLLM(LedgerLLM):
         )
         batches = [fitting[start : start + self.batch_size] for start in range(0, len(fitting), self.batch_size)]
         kept: dict[bytes, Completion] = {}
-        elsewhere: list[list[int]] = []
-        """Batches of which another process computes some answers."""
-
-        def missing(wanted: Iterable[list[int]]) -> Iterator[tuple[tuple[list[int], set[bytes]], TokenBatch]]:
-            for batch in wanted:
-                found, mine = self._claims.take([keys[place] for place in batch])
-                kept.update(found)
-                if mine:
-                    yield (batch, mine), self.batch(prompts, keys, batch)
-                else:
-                    answered(batch)
 
         def answered(batch: list[int]) -> None:
-            if all(keys[place] in kept for place in batch):
-                answers.update({place: kept[keys[place]] for place in batch})
-                self.report(done + len(answers), expected)
-            else:
-                elsewhere.append(batch)
+            answers.update({place: kept[keys[place]] for place in batch})
+            self.report(done + len(answers), expected)
 
-        while batches:
-            for (batch, mine), seconds, samples in self._computing.map(missing(batches)):
-                computed = self.completions_of(samples, prompts, keys, batch)
-                fresh = {key: completion for key, completion in computed.items() if key in mine}
+        def computed(
+            open_ones: Iterator[tuple[list[int], set[bytes]]],
+        ) -> Iterator[tuple[list[int], dict[bytes, Completion]]]:
+            given = ((each, self.batch(prompts, keys, each[0])) for each in open_ones)
+            for (batch, mine), seconds, samples in self._computing.map(given):
+                found = self.completions_of(samples, prompts, keys, batch)
+                fresh = {key: completion for key, completion in found.items() if key in mine}
                 self._claims.keep(fresh, [self._bill(fresh, seconds)])
-                kept.update(fresh)
-                answered(batch)
-            if len(elsewhere) == len(batches):
-                time.sleep(LOOK_SECONDS)
-            batches, elsewhere = elsewhere, []
+                yield batch, fresh
+
+        each_once(batches, lambda batch: [keys[place] for place in batch], self._claims.take, computed, kept, answered)
         return [answers[place] for place in range(len(wave))]
 
     def _bill(self, computed: Mapping[bytes, Completion], seconds: float) -> Bill:

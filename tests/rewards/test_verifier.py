@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ from eva_data.rewards.backends.verifier import fingerprint
 
 CODE = """
 import pathlib
+import time
+import time
 
 CALLS = pathlib.Path(__file__).with_name("calls.txt")
 
@@ -34,6 +39,16 @@ def equal(prompt, response, answer):
 
 def broken(prompt, response):
     raise ZeroDivisionError("no such verdict")
+
+
+def slow(prompt, response):
+    time.sleep(0.005)
+    return length(prompt, response)
+
+
+def slow(prompt, response):
+    time.sleep(0.005)
+    return length(prompt, response)
 
 
 def slow_then_interrupted(prompt, response):
@@ -114,6 +129,23 @@ def test_what_was_judged_before_an_interruption_is_kept(tmp_path: Path) -> None:
         score_rows(job_of(tmp_path / "job", "slow_then_interrupted"), [row("Why?", "a", "b", "interrupt")])
     with Ledger(tmp_path / "job" / "ledger.sqlite") as ledger:
         assert ledger.totals()["rewards"] == 2
+
+
+def test_two_jobs_with_one_ledger_judge_each_response_once_and_ask_both_for_what_raises(
+    tmp_path: Path, _own_verifiers: Path
+) -> None:
+    (_own_verifiers / "calls.txt").unlink(missing_ok=True)
+    rows = [row("Why?", *(f"{number:03}" for number in range(60)), "bad")]
+    jobs = [replace(job_of(tmp_path / name, "slow"), ledger=tmp_path / "ledger.sqlite") for name in ("a", "b")]
+    Ledger(tmp_path / "ledger.sqlite").close()
+    with ThreadPoolExecutor() as pool:
+        found = [*pool.map(score_rows, jobs, [rows, rows])]
+    assert found[0] == found[1] and found[0][0][:60] == [Score(3.0, None)] * 60
+    calls = Counter((_own_verifiers / "calls.txt").read_text().split())
+    assert calls == {f"Why?|{number:03}": 1 for number in range(60)} | {"Why?|bad": 2}
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert (ledger.totals()["rewards"], ledger.totals()["repeated"]) == (60, 0)
+        assert ledger.rows("SELECT (SELECT count(*) FROM claims), (SELECT count(*) FROM owners)") == [(0, 0)]
 
 
 # --- reference answers -------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -13,7 +14,8 @@ from typing import Any
 from eva_data.calls import Rows, Unparsable
 from eva_data.config import Code
 from eva_data.jobs.job import Job, ProgressFile
-from eva_data.ledger import Ledger, Score
+from eva_data.ledger import Claims, Ledger, Score
+from eva_data.ledger.claims import LOOK_SECONDS
 from eva_data.rewards.backends.verifier import answers_id, last_text, read_answers, reward_key
 from eva_data.rewards.isolated.runner import passed, refuse_without_isolation
 from eva_data.rewards.scorers import Scorer, short_hash
@@ -103,17 +105,26 @@ def score_rows(job: Job, rows: Rows) -> Iterator[list[Score]]:
         verdicts = passed(block, code_of(response), tests)
         return Score(float(all(verdicts)) if block.score == "all" else sum(verdicts) / len(verdicts), None)
 
-    with Ledger(job.ledger) as ledger, ThreadPoolExecutor(block.workers) as pool:
+    with (
+        Ledger(job.ledger) as ledger,
+        Claims(ledger, job.scorer, job.kind, job.iteration) as claims,
+        ThreadPoolExecutor(block.workers) as pool,
+    ):
         while chunk := [*islice(remaining, CHUNK_ROWS)]:
             keyed = [
                 [(reward_key(job.scorer, last_text(row), text), (last_text(row), text)) for text in row["responses"]]
                 for row in chunk
             ]
-            kept = ledger.scores([key for keys in keyed for key, _ in keys])
-            open_ones = {key: asked for keys in keyed for key, asked in keys if key not in kept}
-            fresh = dict(zip(open_ones, pool.map(score, open_ones.values()), strict=True))
-            ledger.keep_scores(fresh)
-            kept |= fresh
+            wanted = {key: asked for keys in keyed for key, asked in keys}
+            kept: dict[bytes, Score] = {}
+            while missing := [key for key in wanted if key not in kept]:
+                found, mine = claims.take_scores(missing)
+                fresh = dict(zip(mine, pool.map(score, [wanted[key] for key in mine]), strict=True))
+                if fresh:
+                    claims.keep_scores(fresh)
+                elif not found:
+                    time.sleep(LOOK_SECONDS)
+                kept |= found | fresh
             done += sum(map(len, keyed))
             progress(done, total)
             yield from ([kept[key] for key, _ in keys] for keys in keyed)

@@ -19,7 +19,8 @@ from eva_data.calls import GAVE_UP, Message, Rows, Sampling
 from eva_data.config import RewardServer
 from eva_data.errors import EndpointError, EvaError, ModelError
 from eva_data.jobs.job import Job, ProgressFile
-from eva_data.ledger import Ledger, Score
+from eva_data.ledger import Claims, Ledger, Score
+from eva_data.ledger.claims import LOOK_SECONDS
 from eva_data.models.keys import read_key
 from eva_data.models.listing import look
 from eva_data.models.remote.endpoints import Pool
@@ -94,7 +95,8 @@ async def _score(
     """A Score for each of `missing`. Final scores are kept in the ledger."""
     block = _block(job)
     texts = _Texts(block, job.scorer_path)
-    scorer = _Scorer(block, job.connection, job.scorer, ledger, report)
+    claims = Claims(ledger, job.scorer, job.kind, job.iteration)
+    scorer = _Scorer(block, job.connection, job.scorer, ledger, claims, report)
     try:
         async with scorer.followed():
             if block.base_url is not None:
@@ -105,6 +107,7 @@ async def _score(
         raise next((error for error in group.exceptions if isinstance(error, EvaError)), group.exceptions[0]) from None
     finally:
         await scorer.close()
+        claims.close()
     if scorer.last_failure and not scorer.answered:
         where = next(iter(job.connection["urls"]), "the servers of `reward`")
         raise EndpointError(f"not one response was scored at {where}: {scorer.last_failure}")
@@ -148,9 +151,10 @@ class _Scorer:
         connection: Mapping[str, Any],
         fingerprint: str,
         ledger: Ledger,
+        claims: Claims,
         report: Callable[[int], None],
     ) -> None:
-        self._ledger, self._report, self._fingerprint = ledger, report, fingerprint
+        self._ledger, self._claims, self._report, self._fingerprint = ledger, claims, report, fingerprint
         self._name = SERVED_NAME if block.base_url is None else block.model
         self._servers_file: str | None = connection.get("servers_file")
         pool = Pool(
@@ -183,16 +187,29 @@ class _Scorer:
         return followed(Path(self._servers_file), self._retries.pool, self._server.use_keys)
 
     async def run(self, texts: Iterator[Item]) -> None:
-        """Score all texts. Afterwards `found` holds the scores."""
+        """Score all texts. Afterwards `found` holds the scores, also those that other processes asked for meanwhile."""
+        while elsewhere := await self._run(texts):
+            await asyncio.sleep(LOOK_SECONDS)
+            texts = iter(elsewhere)
+
+    async def _run(self, texts: Iterator[Item]) -> list[Item]:
+        """Score the texts that no other process is scoring, and return the others."""
+        elsewhere: list[Item] = []
         # There are twice as many texts as requests in flight, so that a free place at a server never waits for a text.
         places = asyncio.Semaphore(2 * self._retries.pool.most + CHUNK)
         async with asyncio.TaskGroup() as group:
             with self._retries.at_work():
                 # Tokenising takes time, and answers come meanwhile.
                 while chunk := await asyncio.to_thread(_take, texts):
+                    found, mine = self._claims.take_scores([item.key for item in chunk if item.refused is None])
+                    self.found |= found
                     for item in chunk:
-                        await places.acquire()
-                        group.create_task(self._follow(item, ChainPlace(places)))
+                        if item.key in mine or item.refused is not None:
+                            await places.acquire()
+                            group.create_task(self._follow(item, ChainPlace(places)))
+                        elif item.key not in found:
+                            elsewhere.append(item)
+        return elsewhere
 
     async def _follow(self, item: Item, place: ChainPlace) -> None:
         self.found[item.key] = await self._scored(item, place)
@@ -205,11 +222,12 @@ class _Scorer:
         try:
             score = await self._retries.ask(partial(self._ask, item), place)
         except Fault as fault:
+            self._claims.release([item.key])
             if str(fault).startswith("context_length_exceeded"):
                 return Score(None, "too_long")
             self.last_failure = str(fault)
             return Score(None, str(fault) if isinstance(fault, Refused) else f"{GAVE_UP}{fault}")
-        self._ledger.keep_scores({item.key: score})
+        self._claims.keep_scores({item.key: score})
         self.answered += 1
         return score
 

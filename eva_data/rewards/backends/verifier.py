@@ -14,7 +14,8 @@ from eva_data.config.rewards import Answers, Verifier
 from eva_data.environments.task_sets import is_task_set, scorer_of_set
 from eva_data.errors import DataError, EvaError, JobError
 from eva_data.jobs.job import Job, ProgressFile
-from eva_data.ledger import Ledger, Score, call_key
+from eva_data.ledger import Claims, Ledger, Score, call_key
+from eva_data.ledger.claims import LOOK_SECONDS
 from eva_data.own_code import identity, load_function
 from eva_data.rewards.scorers import Scorer
 from eva_data.tables.schemas import CARRIED
@@ -70,31 +71,41 @@ def score_rows(job: Job, rows: Rows) -> Iterator[list[Score]]:
     total = sum(len(row["responses"]) for row in rows)
     done, remaining = 0, iter(rows)
     assert job.ledger is not None
-    with Ledger(job.ledger) as ledger:
+    with Ledger(job.ledger) as ledger, Claims(ledger, job.scorer, job.kind, job.iteration) as claims:
         while chunk := [*islice(remaining, CHUNK_ROWS)]:
             keys_R = [[verdicts.key(row, response) for response in row["responses"]] for row in chunk]
-            kept = ledger.scores([key for keys in keys_R for key in keys])
-            with _Committed(ledger) as fresh:
-                for row, keys in zip(chunk, keys_R, strict=True):
-                    for key, response in zip(keys, row["responses"], strict=True):
-                        if key not in kept:
-                            kept[key], final = verdicts.score(row, response)
-                            if final:
-                                fresh.add(key, kept[key])
-                        done += 1
-                        progress(done, total)
-            found = [[kept[key] for key in keys] for keys in keys_R]
-            verdicts.note(score for scores in found for score in scores)
-            yield from found
+            wanted = {
+                key: (row, response)
+                for row, keys in zip(chunk, keys_R, strict=True)
+                for key, response in zip(keys, row["responses"], strict=True)
+            }
+            responses = sum(map(len, keys_R))
+            kept: dict[bytes, Score] = {}
+            while missing := [key for key in wanted if key not in kept]:
+                found, mine = claims.take_scores(missing)
+                kept |= found
+                with _Committed(claims) as fresh:
+                    for key in (key for key in missing if key in mine):
+                        kept[key], final = verdicts.score(*wanted[key])
+                        fresh.add(key, kept[key], final=final)
+                        progress(done + responses * len(kept) // len(wanted), total)
+                if not found and not mine:
+                    time.sleep(LOOK_SECONDS)
+            done += responses
+            progress(done, total)
+            scores = [[kept[key] for key in keys] for keys in keys_R]
+            verdicts.note(score for each in scores for score in each)
+            yield from scores
     verdicts.refuse_if_it_only_raised()
 
 
 class _Committed:
-    """Keeps verdicts, and commits them from time to time and at the end."""
+    """Keeps verdicts, and commits them from time to time and at the end. The others are given up."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, claims: Claims) -> None:
+        self._claims = claims
         self._fresh: dict[bytes, Score] = {}
+        self._given_up: list[bytes] = []
         self._since = time.monotonic()
 
     def __enter__(self) -> _Committed:
@@ -104,14 +115,19 @@ class _Committed:
         # This runs after an exception too, so that the verdicts before it are kept.
         self._commit()
 
-    def add(self, key: bytes, score: Score) -> None:
-        self._fresh[key] = score
+    def add(self, key: bytes, score: Score, *, final: bool) -> None:
+        if final:
+            self._fresh[key] = score
+        else:
+            self._given_up.append(key)
         if time.monotonic() - self._since >= COMMIT_SECONDS:
             self._commit()
 
     def _commit(self) -> None:
-        self._ledger.keep_scores(self._fresh)
-        self._fresh, self._since = {}, time.monotonic()
+        if self._fresh:
+            self._claims.keep_scores(self._fresh)
+        self._claims.release(self._given_up)
+        self._fresh, self._given_up, self._since = {}, [], time.monotonic()
 
 
 class _Verdicts:

@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 from eva_data.calls import GAVE_UP
 from eva_data.errors import ModelError
 from eva_data.jobs.job import Job, ProgressFile
-from eva_data.ledger import Ledger, Score
+from eva_data.ledger import Claims, Ledger, Score
+from eva_data.ledger.claims import each_once
 from eva_data.models.cluster.computing import Computing, Here, OnRay
 from eva_data.rewards.local.batches import Compute, Halving, Item, cut
 from eva_data.rewards.local.invariance import BOUNDS, check
@@ -61,19 +63,29 @@ def scores(
             found.update({item.key: kept[item.key] for item in batch})
             progress(responses * len(found) // len(keys), responses)
 
-        with _Model(job, load, elsewhere) as model:
+        with (
+            Claims(ledger, job.scorer, job.kind, job.iteration) as claims,
+            _Model(job, load, elsewhere) as model,
+        ):
+
+            def computed(
+                open_ones: Iterator[tuple[list[Item], set[bytes]]], window: Sequence[Item]
+            ) -> Iterator[tuple[list[Item], dict[bytes, Score]]]:
+                for batch, mine, values in model.score(open_ones, window):
+                    fresh = {key: score for key, score in values.items() if key in mine}
+                    claims.keep_scores({key: score for key, score in fresh.items() if _is_final(score)})
+                    claims.release([key for key, score in fresh.items() if not _is_final(score)])
+                    yield batch, fresh
+
             for window in _windows(items, window_tokens, found):
-                missing = []
-                for batch in cut(window, local_model(job).block.batch_tokens):
-                    if all(item.key in kept for item in batch):
-                        done(batch)
-                    else:
-                        missing.append(batch)
-                for batch, computed in model.score(missing, window):
-                    fresh = {key: score for key, score in computed.items() if key not in kept}
-                    ledger.keep_scores({key: score for key, score in fresh.items() if _is_final(score)})
-                    kept |= fresh
-                    done(batch)
+                each_once(
+                    [*cut(window, local_model(job).block.batch_tokens)],
+                    lambda batch: [item.key for item in batch],
+                    claims.take_scores,
+                    partial(computed, window=window),
+                    kept,
+                    done,
+                )
     if found and all(not _is_final(score) for score in found.values()):
         raise ModelError(
             f"not one text fits in memory beside the reward model {job.scorer_path}: use another "
@@ -122,10 +134,11 @@ class _Model:
             self._computing.close()
 
     def score(
-        self, batches: Sequence[list[Item]], window: Sequence[Item]
-    ) -> Iterator[tuple[list[Item], dict[bytes, Score]]]:
+        self, batches: Iterator[tuple[list[Item], set[bytes]]], window: Sequence[Item]
+    ) -> Iterator[tuple[list[Item], set[bytes], dict[bytes, Score]]]:
         """The scores of every batch, as they are finished. The check of the model takes texts of the whole window."""
-        if not batches:
+        first = next(batches, None)
+        if first is None:
             return
         if self._computing is None:
             self._computing = self._begun()
@@ -136,8 +149,8 @@ class _Model:
                 bound=self._model.block.invariance or BOUNDS.get(self._computing.facts["dtype"], BOUNDS["float32"]),
                 model=self._model.path,
             )
-        for batch, _, values in self._computing.map((batch, batch) for batch in batches):
-            yield batch, {item.key: _score(item, value) for item, value in zip(batch, values, strict=True)}
+        for (batch, mine), _, values in self._computing.map((each, each[0]) for each in chain([first], batches)):
+            yield batch, mine, {item.key: _score(item, value) for item, value in zip(batch, values, strict=True)}
 
     def _begun(self) -> Computing:
         if self._cluster is None or self._elsewhere is None:

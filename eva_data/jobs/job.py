@@ -206,18 +206,29 @@ def _is_same(job: Job) -> bool:
 def _wait(
     child: Child, job: Job, stalled_seconds: float, progress: StageProgress | None, check: Callable[[], None]
 ) -> int:
-    seen, since = (0, 0), time.monotonic()
+    seen, since, told = (0, 0), time.monotonic(), ""
+
+    def tell() -> None:
+        """Pass a new count on, and what the job waits for."""
+        nonlocal seen, since, told
+        now = _read(job.folder / PROGRESS) or {"done": 0, "total": 0}
+        count, used = (now["done"], now["total"]), _used(now)
+        if progress and (count, used.waits) != (seen, told):
+            progress(*count, used)
+        told = used.waits
+        if count != seen:
+            seen, since = count, time.monotonic()
+
     while True:
         try:
             status = child.wait(POLL_SECONDS)
         except subprocess.TimeoutExpired:
             pass
         else:
-            last = _read(job.folder / PROGRESS)
-            if progress and last and (last["done"], last["total"]) != seen:
-                progress(last["done"], last["total"], _used(last))
+            tell()
             return status
         if (job.folder / ERROR).exists():
+            tell()
             return -1
         check()
         dead = _dead_workers(job)
@@ -226,12 +237,7 @@ def _wait(
                 f"a worker process of the {job.kind} stage died (pid {', '.join(map(str, dead))}), perhaps for want "
                 "of memory; what was finished is kept: run the same command again"
             )
-        now = _read(job.folder / PROGRESS)
-        current = (now["done"], now["total"]) if now else (0, 0)
-        if current != seen:
-            seen, since = current, time.monotonic()
-            if progress:
-                progress(current[0], current[1], _used(now or {}))
+        tell()
         if time.monotonic() - since > stalled_seconds:
             raise JobError(
                 f"the {job.kind} stage made no progress for {stalled_seconds:.0f} s at {seen[0]} of {seen[1]}; "
@@ -240,7 +246,7 @@ def _wait(
 
 
 def _used(told: Mapping[str, Any]) -> Used:
-    return Used(told.get("tokens", 0), told.get("dollars", 0.0))
+    return Used(told.get("tokens", 0), told.get("dollars", 0.0), told.get("waits", ""))
 
 
 def _dead_workers(job: Job) -> list[int]:
@@ -320,7 +326,7 @@ class ProgressFile:
         self._path = job.folder / PROGRESS
         self._written = -PROGRESS_SECONDS
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int, waits: str = "") -> None:
         if done == total or time.monotonic() - self._written >= PROGRESS_SECONDS:
-            write_text(self._path, json.dumps({"done": done, "total": total}))
+            write_text(self._path, json.dumps({"done": done, "total": total, "waits": waits}))
             self._written = time.monotonic()

@@ -25,7 +25,7 @@ from eva_data.models.listing import look
 from eva_data.models.remote.endpoints import Pool
 from eva_data.models.remote.faults import Fault, Refused, Transient
 from eva_data.models.remote.openai_server import OpenAIServer
-from eva_data.models.remote.retries import ChainPlace, Retries
+from eva_data.models.remote.retries import ChainPlace, Retries, reporting
 from eva_data.models.vllm.command import SERVED_NAME
 from eva_data.models.vllm.register import followed
 from eva_data.rewards.backends.classifier import reward_key
@@ -73,9 +73,9 @@ def score_rows(job: Job, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
         kept = ledger.scores([*wanted])
         missing = {key: conversation for key, conversation in wanted.items() if key not in kept}
 
-        def report(done: int) -> None:
+        def report(done: int, waits: str = "") -> None:
             # Equal responses to a prompt count as one text.
-            progress(total * (len(kept) + done) // len(wanted), total)
+            progress(total * (len(kept) + done) // len(wanted), total, waits)
 
         fresh = asyncio.run(_score(job, ledger, missing, report)) if missing else {}
     progress(total, total)
@@ -89,14 +89,14 @@ def _block(job: Job) -> RewardServer:
 
 
 async def _score(
-    job: Job, ledger: Ledger, missing: Mapping[bytes, Turns], report: Callable[[int], None]
+    job: Job, ledger: Ledger, missing: Mapping[bytes, Turns], report: Callable[[int, str], None]
 ) -> dict[bytes, Score]:
     """A Score for each of `missing`. Final scores are kept in the ledger."""
     block = _block(job)
     texts = _Texts(block, job.scorer_path)
-    scorer = _Scorer(block, job.connection, job.scorer, ledger, report)
+    scorer = _Scorer(block, job.connection, job.scorer, ledger)
     try:
-        async with scorer.followed():
+        async with scorer.followed(), reporting(lambda: report(len(scorer.found), scorer.waits())):
             if block.base_url is not None:
                 await scorer.compare(texts.items(_probes()))
             await scorer.run(texts.items(missing))
@@ -148,9 +148,8 @@ class _Scorer:
         connection: Mapping[str, Any],
         fingerprint: str,
         ledger: Ledger,
-        report: Callable[[int], None],
     ) -> None:
-        self._ledger, self._report, self._fingerprint = ledger, report, fingerprint
+        self._ledger, self._fingerprint = ledger, fingerprint
         self._name = SERVED_NAME if block.base_url is None else block.model
         self._servers_file: str | None = connection.get("servers_file")
         pool = Pool(
@@ -182,6 +181,10 @@ class _Scorer:
             return nullcontext()
         return followed(Path(self._servers_file), self._retries.pool, self._server.use_keys)
 
+    def waits(self) -> str:
+        """See Retries.waits."""
+        return self._retries.waits()
+
     async def run(self, texts: Iterator[Item]) -> None:
         """Score all texts. Afterwards `found` holds the scores."""
         # There are twice as many texts as requests in flight, so that a free place at a server never waits for a text.
@@ -197,7 +200,6 @@ class _Scorer:
     async def _follow(self, item: Item, place: ChainPlace) -> None:
         self.found[item.key] = await self._scored(item, place)
         place.leave()
-        self._report(len(self.found))
 
     async def _scored(self, item: Item, place: ChainPlace) -> Score:
         if item.refused is not None:

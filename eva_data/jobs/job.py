@@ -47,6 +47,9 @@ INPUT, OUTPUT, ERROR, PROGRESS, WORKERS, ENDING, JOB = (
 )
 """The files of a job folder."""
 
+PROBE, PROBE_BYTES = ".room", 1 << 20
+"""A file that is written after a failure to see whether the disk is full."""
+
 POLL_SECONDS = 0.2
 
 
@@ -276,10 +279,30 @@ def _raise_error(job: Job, log: Path, status: int, started: int) -> None:
     if error is not None:
         if error["expected"]:
             raise _error_class(error["kind"])(error["message"])
+        _refuse_full_disk(job)
         raise JobError(f"the {job.kind} stage failed: {error['kind']}: {error['message']}; the whole story is in {log}")
     if status != 0 or not (job.folder / OUTPUT).exists():
+        _refuse_full_disk(job)
         tail = last_lines(log, 3).replace("\n", " | ") if log.stat().st_size > started else "nothing in its log"
         raise JobError(f"the {job.kind} stage ended with status {status} and no result ({tail}); see {log}")
+
+
+def _refuse_full_disk(job: Job) -> None:
+    """Raise JobError if the job's files cannot grow any more. Its own words about that may have found no room."""
+    for folder in {job.folder, *([] if job.ledger is None else [job.ledger.parent])}:
+        probe = folder / PROBE
+        try:
+            with probe.open("wb") as file:
+                file.write(bytes(PROBE_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise JobError(
+                f"the {job.kind} stage failed, and nothing more can be written to {folder}: {error.strerror}; what was "
+                "finished is kept: make room, then run the same command again"
+            ) from None
+        finally:
+            probe.unlink(missing_ok=True)
 
 
 def _error_class(name: str) -> type[EvaError]:

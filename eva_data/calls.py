@@ -103,6 +103,8 @@ class Used(NamedTuple):
     """Tokens that models wrote, as far as their servers say."""
     dollars: float = 0.0
     """As far as prices are known."""
+    waits: str = ""
+    """For how long no server has answered, and why, on one line; empty while answers come."""
 
 
 class StageProgress(Protocol):

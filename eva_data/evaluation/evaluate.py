@@ -75,7 +75,11 @@ def sets_of(run: Run) -> tuple[EvaluationSet, ...]:
 
     With `evaluate.second_reward` the held-out prompts are there again, for the reward and for the second one.
     """
-    config = run.config
+    return configured_sets(run.config)
+
+
+def configured_sets(config: Config) -> tuple[EvaluationSet, ...]:
+    """See sets_of."""
     named, usual = settings_of(config).sets, _usual_set(config)
     if usual is None:
         held = tuple(block for block in named if block.name == HELDOUT)

@@ -14,8 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serial
 from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
 from eva_data.config import Config
+from eva_data.config.evaluation import HELDOUT
 from eva_data.config.reading import RECIPES, SANDBOX_CONFIG, load_config
 from eva_data.errors import ConfigError
+from eva_data.evaluation.evaluate import configured_sets
 from eva_data.training.modes import refuse_unknown_online
 
 SWEEPS = RECIPES / "sweeps"
@@ -232,8 +234,29 @@ def read_sweep(named: str) -> Sweep:
         raise ConfigError(f"{path} is no sweep: {said}") from None
     sweep = Sweep(design=design, config=_settings_of(design.config, path), place=place)
     for arm in design.arms:
-        sweep.load(arm)
+        _refuse_unmeasurable(sweep, arm)
     return sweep
+
+
+def _refuse_unmeasurable(sweep: Sweep, arm: str) -> None:
+    """Raise ConfigError if the outcome that decides cannot be measured of the arm, or if its settings are wrong."""
+    design, config = sweep.design, sweep.load(arm)
+    if design.primary.measure != "score":
+        return
+    of = f"the arm `{arm}` of the sweep {design.name}: `primary` measures the score of theta_{design.last_theta(arm)}"
+    if not config.trains:
+        raise ConfigError(
+            f"{of}, and a solver of the backend {config.solver.backend} cannot be trained here: name a solver of the "
+            "backend transformers or vllm, or another `primary.measure`"
+        )
+    names = [block.name for block in configured_sets(config)]
+    wanted = design.primary.set
+    if wanted in names or (wanted != HELDOUT and (sweep.place / wanted).is_file()):
+        return
+    raise ConfigError(
+        f"{of} on the set `{wanted}`, and the settings have {'the sets ' + ', '.join(names) if names else 'no sets'}: "
+        f"name one of `evaluate.sets`, or a file, in `primary.set`, or set `evaluate.heldout` for the set `{HELDOUT}`"
+    )
 
 
 def _settings_of(named: str, sweep_file: Path) -> Path:

@@ -45,6 +45,9 @@ INPUT, OUTPUT, ERROR, PROGRESS, WORKERS, ENDING, JOB = (
 )
 """The files of a job folder."""
 
+PROBE, PROBE_BYTES = ".room", 1 << 20
+"""A file that is written after a failure to see whether the disk is full."""
+
 POLL_SECONDS = 0.2
 
 
@@ -208,18 +211,29 @@ def _is_same(job: Job) -> bool:
 def _wait(
     child: Child, job: Job, stalled_seconds: float, progress: StageProgress | None, check: Callable[[], None]
 ) -> int:
-    seen, since = (0, 0), time.monotonic()
+    seen, since, told = (0, 0), time.monotonic(), ""
+
+    def tell() -> None:
+        """Pass a new count on, and what the job waits for."""
+        nonlocal seen, since, told
+        now = _read(job.folder / PROGRESS) or {"done": 0, "total": 0}
+        count, used = (now["done"], now["total"]), _used(now)
+        if progress and (count, used.waits) != (seen, told):
+            progress(*count, used)
+        told = used.waits
+        if count != seen:
+            seen, since = count, time.monotonic()
+
     while True:
         try:
             status = child.wait(POLL_SECONDS)
         except subprocess.TimeoutExpired:
             pass
         else:
-            last = _read(job.folder / PROGRESS)
-            if progress and last and (last["done"], last["total"]) != seen:
-                progress(last["done"], last["total"], _used(last))
+            tell()
             return status
         if (job.folder / ERROR).exists():
+            tell()
             return -1
         check()
         dead = _dead_workers(job)
@@ -228,12 +242,7 @@ def _wait(
                 f"a worker process of the {job.kind} stage died (pid {', '.join(map(str, dead))}), perhaps for want "
                 "of memory; what was finished is kept: run the same command again"
             )
-        now = _read(job.folder / PROGRESS)
-        current = (now["done"], now["total"]) if now else (0, 0)
-        if current != seen:
-            seen, since = current, time.monotonic()
-            if progress:
-                progress(current[0], current[1], _used(now or {}))
+        tell()
         if time.monotonic() - since > stalled_seconds:
             raise JobError(
                 f"the {job.kind} stage made no progress for {stalled_seconds:.0f} s at {seen[0]} of {seen[1]}; "
@@ -242,7 +251,7 @@ def _wait(
 
 
 def _used(told: Mapping[str, Any]) -> Used:
-    return Used(told.get("tokens", 0), told.get("dollars", 0.0))
+    return Used(told.get("tokens", 0), told.get("dollars", 0.0), told.get("waits", ""))
 
 
 def _dead_workers(job: Job) -> list[int]:
@@ -272,10 +281,30 @@ def _raise_error(job: Job, log: Path, status: int, started: int) -> None:
     if error is not None:
         if error["expected"]:
             raise _error_class(error["kind"])(error["message"])
+        _refuse_full_disk(job)
         raise JobError(f"the {job.kind} stage failed: {error['kind']}: {error['message']}; the whole story is in {log}")
     if status != 0 or not (job.folder / OUTPUT).exists():
+        _refuse_full_disk(job)
         tail = last_lines(log, 3).replace("\n", " | ") if log.stat().st_size > started else "nothing in its log"
         raise JobError(f"the {job.kind} stage ended with status {status} and no result ({tail}); see {log}")
+
+
+def _refuse_full_disk(job: Job) -> None:
+    """Raise JobError if the job's files cannot grow any more. Its own words about that may have found no room."""
+    for folder in {job.folder, *([] if job.ledger is None else [job.ledger.parent])}:
+        probe = folder / PROBE
+        try:
+            with probe.open("wb") as file:
+                file.write(bytes(PROBE_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise JobError(
+                f"the {job.kind} stage failed, and nothing more can be written to {folder}: {error.strerror}; what was "
+                "finished is kept: make room, then run the same command again"
+            ) from None
+        finally:
+            probe.unlink(missing_ok=True)
 
 
 def _error_class(name: str) -> type[EvaError]:
@@ -322,7 +351,7 @@ class ProgressFile:
         self._path = job.folder / PROGRESS
         self._written = -PROGRESS_SECONDS
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int, waits: str = "") -> None:
         if done == total or time.monotonic() - self._written >= PROGRESS_SECONDS:
-            write_text(self._path, json.dumps({"done": done, "total": total}))
+            write_text(self._path, json.dumps({"done": done, "total": total, "waits": waits}))
             self._written = time.monotonic()

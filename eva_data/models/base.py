@@ -122,11 +122,17 @@ class LedgerLLM(LLM):  # type: ignore[misc]
 
         return key
 
-    def report(self, done: int, total: int) -> None:
-        """Tell the parent process the progress of the work."""
+    def report(self, done: int, total: int, waits: str = "") -> None:
+        """Tell the parent process the progress of the work, and what it waits for."""
         used = self._ledger.used
         self._reported = done
-        told = {"done": self._before + done, "total": total, "tokens": used.tokens, "dollars": used.dollars}
+        told = {
+            "done": self._before + done,
+            "total": total,
+            "tokens": used.tokens,
+            "dollars": used.dollars,
+            "waits": waits,
+        }
         # Not flushed: that would hold requests up, and nobody misses a report that a power cut loses.
         path = Path(self.progress)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -65,9 +65,11 @@ class StageUnderway:
         return min(self.done / self.total, 1.0) if self.done and self.total else 0.0
 
     def figures(self, now: float) -> dict[str, str]:
-        """`rate`, `tokens`, `dollars` and `left` in words, as far as they are known."""
+        """`rate`, `tokens`, `dollars` and `left` in words, as far as known, or only what the stage `waits` for."""
         if self.done is None:
             return {}
+        if self.used.waits:
+            return {"waits": self.used.waits}
         said = {"rate": rate(self.done, self.seconds(now))} if self.done else {}
         if self.used.tokens:
             said["tokens"] = f"{self.used.tokens / self.seconds(now):,.0f} tokens/s"

@@ -80,6 +80,18 @@ def test_every_arm_is_played_with_every_seed_seed_by_seed(tmp_path: Path) -> Non
             {"arms": {"quarter": [], "half": ["sample.fraction=0.5"]}, "online": {"half": {}}},
             "the arm `half` of the sweep fraction: `sample.fraction` is 0.5, and online, the most informative share",
         ),
+        (
+            {"primary": {"set": "heldout"}},
+            "the arm `quarter` of the sweep fraction: `primary` measures the score of theta_2 on the set `heldout`, "
+            "and the settings have the sets sandbox: name one of `evaluate.sets`, or a file, in `primary.set`, or set "
+            "`evaluate.heldout` for the set `heldout`",
+        ),
+        (
+            {"set": ["solver={backend: api, model: m, base_url: 'http://127.0.0.1:9/v1'}"]},
+            "the arm `quarter` of the sweep fraction: `primary` measures the score of theta_2, and a solver of the "
+            "backend api cannot be trained here: name a solver of the backend transformers or vllm, or another "
+            "`primary.measure`",
+        ),
         ({"config": "nothing.yaml"}, "there is no such file beside it, and no such ready recipe"),
         (
             {"arms": {"quarter": ["sample.fractoin=0.25"], "half": []}},

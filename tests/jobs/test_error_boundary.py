@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import polars as pl
@@ -56,6 +57,27 @@ def test_an_unexpected_error_is_told_with_its_class_and_the_log(
     job = Job(tmp_path / "job", "evaluate", function="raises_for_test:raise_it")
     with pytest.raises(errors.JobError, match="the evaluate stage failed: KeyError: 'a defect'; the whole"):
         run_job(job, pl.DataFrame({"kind": ["x"]}), log=tmp_path / "log", stalled_seconds=60)
+
+
+@pytest.mark.slow
+def test_a_child_that_cannot_write_its_error_is_told_by_the_disk_that_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "raises_for_test.py").write_text("def raise_it(job, rows):\n    raise KeyError('a defect')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    job = Job(tmp_path / "job", "evaluate", function="raises_for_test:raise_it")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        with pytest.raises(errors.JobError) as raised:
+            run_job(job, pl.DataFrame({"kind": ["x"]}), log=tmp_path / "log", stalled_seconds=60)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(raised.value) == (
+        f"the evaluate stage failed, and nothing more can be written to {tmp_path / 'job'}: File too large; what was "
+        "finished is kept: make room, then run the same command again"
+    )
+    assert not (tmp_path / "job" / ".room").exists()
 
 
 def test_a_function_is_named_as_it_is_imported() -> None:

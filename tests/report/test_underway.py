@@ -84,3 +84,21 @@ def test_lines_come_at_the_beginning_and_at_the_end_and_every_15_seconds() -> No
         "iteration 1: respond: 30/40, 1.0/s, 10 s left",
         "iteration 1: respond: 40/40, 1.0/s",
     ]
+
+
+def test_a_stage_says_what_it_waits_for_in_the_place_of_its_rate() -> None:
+    clock, said = Clock(), list[str]()
+    tell = lines_of(Underway(clock), "respond", 1, said.append)
+    clock.now += 5
+    tell(10, 40, Used(50))
+    for seconds in range(6, 26):
+        clock.now += 1
+        tell(10, 40, Used(50, 0.0, f"no answer for {seconds} s (HTTP 503: busy)"))
+    clock.now += 15
+    tell(30, 40, Used(150))
+    # 20 answers in the 35 s since the first count, so 17.5 s for the last 10.
+    assert said == [
+        "iteration 1: respond",
+        "iteration 1: respond: 10/40, no answer for 15 s (HTTP 503: busy)",
+        "iteration 1: respond: 30/40, 1.3 s each, 4 tokens/s, 18 s left",
+    ]

@@ -66,8 +66,8 @@ class Asker:
     """Whether the server gives only one choice per request. If it is not known, it is found out."""
     key: Callable[[Request], bytes]
     too_long: Callable[[Sequence[Message]], Completion | None]
-    done: Callable[[int], None]
-    """Called with the number of further requests that were answered."""
+    done: int = 0
+    """Number of requests that were answered or given up so far."""
     refusals: Refusals = field(default_factory=Refusals)
     _asking: dict[bytes, asyncio.Future[Completion]] = field(default_factory=dict)
     """Calls under way in this process."""
@@ -130,7 +130,7 @@ class Asker:
                 return result
             answers = await self._answer(requests, place)
             shard.note(answers)
-            self.done(len(requests))
+            self.done += len(requests)
 
     async def _answer(self, requests: Sequence[Request], place: ChainPlace) -> list[Completion]:
         """One completion per request, in order, from the ledger if it has them."""

@@ -73,6 +73,17 @@ class Slot(NamedTuple):
     """Whether this request tries if the server is back."""
 
 
+class Trouble(NamedTuple):
+    """What keeps all servers from answering."""
+
+    seconds: float
+    """Since the first failure after the last answer."""
+    error: str
+    """The last failure, in the server's words."""
+    pause: float
+    """Seconds until a server is asked again."""
+
+
 class Pool:
     """The servers of one model. All methods belong to one event loop."""
 
@@ -124,10 +135,14 @@ class Pool:
         """Number of answers so far, over all servers."""
         return sum(endpoint.answered for endpoint in self.endpoints)
 
-    @property
-    def last_error(self) -> str:
-        """The last error, for a person to read; empty if there was none."""
-        return next((endpoint.last_error for endpoint in self.endpoints if endpoint.last_error), "")
+    def trouble(self) -> Trouble | None:
+        """What keeps every server from answering; None if one has not failed since its last answer, or none is left."""
+        used = [endpoint for endpoint in self.endpoints if not endpoint.given_up]
+        if not used or not all(endpoint.failures for endpoint in used):
+            return None
+        now, last = time.monotonic(), max(used, key=lambda endpoint: endpoint.failing_since)
+        pause = min(endpoint.paused_until for endpoint in used) - now
+        return Trouble(now - last.failing_since, last.last_error, max(pause, 0.0))
 
     async def acquire(self) -> Slot:
         """Wait until a request may be made: first come, first served, at the server with the smallest load."""

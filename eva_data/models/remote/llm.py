@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, Literal
@@ -24,13 +24,12 @@ from eva_data.models.remote.asking import Asker
 from eva_data.models.remote.budget import Price, Purse
 from eva_data.models.remote.endpoints import Pool
 from eva_data.models.remote.fields import LENGTH
-from eva_data.models.remote.retries import PAUSES, Retries
+from eva_data.models.remote.retries import PAUSES, Retries, reporting
 from eva_data.models.remote.transport import Transport
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-REPORT_SECONDS = 1.0
 CHARACTERS_PER_TOKEN = 4
 _OBJECTS_PER_COLLECTION = 50_000
 
@@ -98,9 +97,9 @@ class RemoteLLM(LedgerLLM):
     async def _drive(
         self, shards: Iterator[Iterable[Chain[T]]], expected: int, deliver: Callable[[list[T]], Awaitable[None]]
     ) -> None:
-        asker = self._asker(expected)
+        asker = self._asker()
         try:
-            async with asker.keeper, self._followed(asker):
+            async with asker.keeper, self._followed(asker), reporting(partial(self._tell, asker, expected)):
                 if self.canary:
                     await canary.check(self._ledger, self.fingerprint, asker.greedily)
                 await asker.run(shards, deliver)
@@ -119,7 +118,12 @@ class RemoteLLM(LedgerLLM):
         assert isinstance(transport, OpenAIServer)
         return followed(Path(self.servers_file), asker.retries.pool, transport.use_keys)
 
-    def _asker(self, expected: int) -> Asker:
+    def _tell(self, asker: Asker, expected: int) -> None:
+        waits = asker.retries.waits()
+        if asker.done or waits:
+            self.report(asker.done, expected, waits)
+
+    def _asker(self) -> Asker:
         sampling = Sampling(**self.sampling)
         transport, one_at_a_time = self._connect(sampling)
         urls = [] if self.servers_file else self.urls or [self.model]
@@ -135,7 +139,6 @@ class RemoteLLM(LedgerLLM):
             one_at_a_time=one_at_a_time,
             key=self.keyed(),
             too_long=self.too_long,
-            done=_Done(self, expected),
         )
 
     def _longest_answer(self) -> int:
@@ -176,20 +179,6 @@ class RemoteLLM(LedgerLLM):
         text = "".join(message["content"] for message in messages)
         tokens = len(self._counter(text, add_special_tokens=False)["input_ids"])
         return refused("prompt_too_long", tokens) if tokens > self.max_prompt_tokens else None
-
-
-class _Done:
-    """Reports the number of answered requests, at most once a second."""
-
-    def __init__(self, llm: RemoteLLM, expected: int) -> None:
-        self._llm, self._expected = llm, expected
-        self._done, self._reported = 0, 0.0
-
-    def __call__(self, more: int) -> None:
-        self._done += more
-        if time.monotonic() - self._reported > REPORT_SECONDS:
-            self._reported = time.monotonic()
-            self._llm.report(self._done, self._expected)
 
 
 class _Shards(Generic[T]):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeVar
 
+from eva_data.foreign import shown_in_line
 from eva_data.models.remote.endpoints import Pool
 from eva_data.models.remote.faults import Fault, Outage, Throttled, Transient
 
@@ -19,8 +20,31 @@ PATIENCE = 20
 """How often a request may find its server busy or gone before that counts as a failure."""
 PAUSES = (10.0, 60.0)
 """Seconds before each further round: a server that fails for a minute may work after that."""
+REPORT_SECONDS = 1.0
+"""Seconds between two reports of the progress."""
+UNTOLD_SECONDS = 5.0
+"""Servers that answer again within so many seconds are not spoken of."""
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.5, 30.0
 """Most seconds between two attempts: at first, and in all. The time doubles with each attempt."""
+
+
+@asynccontextmanager
+async def reporting(report: Callable[[], None]) -> AsyncIterator[None]:
+    """A context in which `report` is called every REPORT_SECONDS, also while nothing is answered, and at the end."""
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            report()
+
+    task = asyncio.create_task(repeat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        report()
 
 
 class ChainPlace:
@@ -48,6 +72,16 @@ class Retries:
         self._at_work = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._timer: asyncio.TimerHandle | None = None
+
+    def waits(self) -> str:
+        """For how long no server has answered, why, and when one is asked again; empty if an answer came lately."""
+        trouble = self.pool.trouble()
+        if trouble is None or trouble.seconds < UNTOLD_SECONDS:
+            return ""
+        round_in = 0.0 if self._timer is None else self._timer.when() - asyncio.get_running_loop().time()
+        pause = max(trouble.pause, round_in)
+        again = f", asks again in {pause:.0f} s" if pause >= 1 else ""
+        return f"no answer for {trouble.seconds:.0f} s ({shown_in_line(trouble.error)}){again}"
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

@@ -26,7 +26,7 @@ from eva_data.models.listing import look
 from eva_data.models.remote.endpoints import Pool
 from eva_data.models.remote.faults import Fault, Refused, Transient
 from eva_data.models.remote.openai_server import OpenAIServer
-from eva_data.models.remote.retries import ChainPlace, Retries
+from eva_data.models.remote.retries import ChainPlace, Retries, reporting
 from eva_data.models.vllm.command import SERVED_NAME
 from eva_data.models.vllm.register import followed
 from eva_data.rewards.backends.classifier import reward_key
@@ -74,9 +74,9 @@ def score_rows(job: Job, rows: Rows) -> list[list[Score]]:
         kept = ledger.scores([*wanted])
         missing = {key: conversation for key, conversation in wanted.items() if key not in kept}
 
-        def report(done: int) -> None:
+        def report(done: int, waits: str = "") -> None:
             # Equal responses to a prompt count as one text.
-            progress(total * (len(kept) + done) // len(wanted), total)
+            progress(total * (len(kept) + done) // len(wanted), total, waits)
 
         fresh = asyncio.run(_score(job, ledger, missing, report)) if missing else {}
     progress(total, total)
@@ -90,15 +90,15 @@ def _block(job: Job) -> RewardServer:
 
 
 async def _score(
-    job: Job, ledger: Ledger, missing: Mapping[bytes, Turns], report: Callable[[int], None]
+    job: Job, ledger: Ledger, missing: Mapping[bytes, Turns], report: Callable[[int, str], None]
 ) -> dict[bytes, Score]:
     """A Score for each of `missing`. Final scores are kept in the ledger."""
     block = _block(job)
     texts = _Texts(block, job.scorer_path)
     claims = Claims(ledger, job.scorer, job.kind, job.iteration)
-    scorer = _Scorer(block, job.connection, job.scorer, ledger, claims, report)
+    scorer = _Scorer(block, job.connection, job.scorer, ledger, claims)
     try:
-        async with scorer.followed():
+        async with scorer.followed(), reporting(lambda: report(len(scorer.found), scorer.waits())):
             if block.base_url is not None:
                 await scorer.compare(texts.items(_probes()))
             await scorer.run(texts.items(missing))
@@ -152,9 +152,8 @@ class _Scorer:
         fingerprint: str,
         ledger: Ledger,
         claims: Claims,
-        report: Callable[[int], None],
     ) -> None:
-        self._ledger, self._claims, self._report, self._fingerprint = ledger, claims, report, fingerprint
+        self._ledger, self._claims, self._fingerprint = ledger, claims, fingerprint
         self._name = SERVED_NAME if block.base_url is None else block.model
         self._servers_file: str | None = connection.get("servers_file")
         pool = Pool(
@@ -186,6 +185,10 @@ class _Scorer:
             return nullcontext()
         return followed(Path(self._servers_file), self._retries.pool, self._server.use_keys)
 
+    def waits(self) -> str:
+        """See Retries.waits."""
+        return self._retries.waits()
+
     async def run(self, texts: Iterator[Item]) -> None:
         """Score all texts. Afterwards `found` holds the scores, also those that other processes asked for meanwhile."""
         while elsewhere := await self._run(texts):
@@ -214,7 +217,6 @@ class _Scorer:
     async def _follow(self, item: Item, place: ChainPlace) -> None:
         self.found[item.key] = await self._scored(item, place)
         place.leave()
-        self._report(len(self.found))
 
     async def _scored(self, item: Item, place: ChainPlace) -> Score:
         if item.refused is not None:

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import remote_asking
 from misbehaving import Misbehaving, Seen
+from odd_server import Answer, Asked, OddServer, said
 from remote_asking import ask, errors, remote, texts
 
 from eva_data.calls import Chain, Request
 from eva_data.errors import BudgetError, ConfigError, EndpointError, ModelError
 from eva_data.ledger import Ledger
+from eva_data.models.remote import retries
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +51,25 @@ def test_what_passes_is_asked_again_and_takes_nothing_else_with_it(tmp_path: Pat
     assert Counter(requests(server)) == {(prompt, 2): 2 for prompt in troubled} | {(prompt, 2): 1 for prompt in well}
     assert sorted(server.answered) == sorted([*troubled, *well])
     assert kept(tmp_path) == {"generations": 2 * (13 + 30), "repeated": 0}
+
+
+def test_a_model_tells_while_it_waits_for_a_server_that_is_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "UNTOLD_SECONDS", 0.5)
+    told: list[dict[str, object]] = []
+
+    def answer(asked: Asked) -> Answer:
+        if asked.time == 1:
+            return 503, {"error": {"message": "full\x1b[2J"}}, {"Retry-After": "1.8"}
+        told.append(json.loads((tmp_path / "progress.json").read_text()))
+        return said(asked)
+
+    with OddServer(answer) as server:
+        ask(remote(tmp_path, server.url), ["A"])
+    waits = {"waits": r"no answer for 1 s (HTTP 503: full\x1b[2J)"}
+    assert told == [{"done": 0, "total": 1, "tokens": 0, "dollars": 0.0} | waits]
+    assert json.loads((tmp_path / "progress.json").read_text())["waits"] == ""
 
 
 @pytest.mark.slow
@@ -84,7 +105,7 @@ def test_work_of_several_steps_goes_on_when_one_needed_a_further_round(tmp_path:
         llm.unload()
     assert results == [[f"v1: {name}, time 6, choice 0", f"v1: after {name}, time 1, choice 0"] for name in "ABC"]
     found = json.loads((tmp_path / "progress.json").read_text())
-    assert found == {"done": 6, "total": 6, "tokens": 39, "dollars": 0.0}
+    assert found == {"done": 6, "total": 6, "tokens": 39, "dollars": 0.0, "waits": ""}
 
 
 def test_a_prompt_that_no_server_takes_is_refused_at_once_with_its_words(tmp_path: Path) -> None:

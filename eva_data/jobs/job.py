@@ -353,5 +353,6 @@ class ProgressFile:
 
     def __call__(self, done: int, total: int, waits: str = "") -> None:
         if done == total or time.monotonic() - self._written >= PROGRESS_SECONDS:
-            write_text(self._path, json.dumps({"done": done, "total": total, "waits": waits}))
+            told = {"done": done, "total": total} | ({"waits": waits} if waits else {})
+            write_text(self._path, json.dumps(told))
             self._written = time.monotonic()

@@ -6,7 +6,8 @@
 With a file, each way writes all texts to a ledger of its own in batches, and reads them again. Both ways run in turn in
 one process. With `--completions`, drawn texts of 900 to 1,100 bytes are written as a stage writes them, a transaction
 for every 64 replies, and the ledger is measured at four sizes on the way. Then it is made one of version 6, opened,
-which upgrades it, and counted. Microseconds are those of the processor, and of the clock in brackets.
+which upgrades it, and counted, and its bills are summed up. Microseconds are those of the processor, and of the clock
+in brackets.
 """
 
 from __future__ import annotations
@@ -121,19 +122,23 @@ def grow(path: Path, completions: int) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
         connection.execute(f"DROP TRIGGER {name}")
-    connection.execute("DROP TABLE counts")
+    for table in ("counts", "bill_sums"):
+        connection.execute(f"DROP TABLE {table}")
     connection.execute("PRAGMA user_version=6")
     connection.close()
     opened = timed(lambda: Ledger(path).close())[1]
     with Ledger(path) as ledger:
         once, again = timed(ledger.totals)[1], timed(ledger.totals)[1]
+        summing, sums = timed(ledger.bills)[1], timed(ledger.bills)[1]
+        assert [bill["replies"] for bill in ledger.bills()] == [completions]
         assert ledger.totals()["generations"] == completions
         packing = timed(ledger.pack)[1]
     more = ASKED_FOR / completions
     print(f"upgrade of version 6: {opened:.3f} s to open, {once:.2f} s to count once, then {again:.4f} s")
+    print(f"{summing:.2f} s to sum up the bills once, then {sums:.4f} s")
     print(f"a look for plain texts, as `vacuum` begins: {packing:.1f} s")
     print(f"drawn out to {ASKED_FOR:,}: {size * more / 2**30:,.0f} GiB, {once * more:,.0f} s to count once, ", end="")
-    print(f"{bills * more:,.0f} s for the bills, {packing * more:,.0f} s to look for plain texts")
+    print(f"{summing * more:,.0f} s to sum up the bills once, {packing * more:,.0f} s to look for plain texts")
 
 
 def look_up(ledger: Ledger, keys: list[bytes], expected: int) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pytest import approx
 
 from eva_data.calls import Completion
 from eva_data.errors import DataError
@@ -78,6 +85,80 @@ def test_the_totals_are_those_of_the_rows_whoever_wrote_and_removed_them(tmp_pat
         }  # fmt: skip
 
 
+_BILLS = st.builds(
+    Bill,
+    model=st.sampled_from(["m@1", "n@2"]),
+    stage=st.sampled_from(["respond", "evolve"]),
+    iteration=st.integers(1, 2),
+    completions=st.integers(0, 6),
+    prompt_tokens=st.none() | st.integers(0, 2**40),
+    completion_tokens=st.none() | st.integers(0, 2**40),
+    seconds=st.floats(0, 1e6),
+    cost=st.none() | st.floats(0, 1e3),
+)
+_BATCHES = st.lists(st.tuples(st.booleans(), st.lists(_BILLS, max_size=6), st.integers(0, 3)), max_size=8)
+
+
+def scanned(ledger: Ledger) -> list[dict[str, Any]]:
+    """What `bills` says, from all rows of the table."""
+    groups = defaultdict(list)
+    for model, stage, iteration, *numbers in ledger.rows("SELECT * FROM bills"):
+        groups[iteration, stage, model].append(numbers)
+    sums = []
+    for (iteration, stage, model), rows in sorted(groups.items()):
+        completions, asked, answered, seconds, costs = zip(*rows, strict=True)
+        known = [cost for cost in costs if cost is not None]
+        sums.append(
+            {
+                "iteration": iteration, "stage": stage, "model": model, "replies": len(rows),
+                "completions": sum(completions), "prompt_tokens": sum(filter(None, asked)),
+                "completion_tokens": sum(filter(None, answered)), "seconds": approx(math.fsum(seconds), rel=1e-12),
+                "cost": approx(math.fsum(known), rel=1e-12), "unpriced": len(costs) - len(known),
+            }
+        )  # fmt: skip
+    return sums
+
+
+@settings(max_examples=15, deadline=None)
+@given(_BATCHES)
+def test_the_sums_are_those_of_all_bills_whoever_wrote_them_and_summed_them_up(
+    batches: list[tuple[bool, list[Bill], int]],
+) -> None:
+    with TemporaryDirectory() as folder, Ledger(Path(folder) / "a") as one, Ledger(Path(folder) / "a") as other:
+        for number, (imported, bills, at_once) in enumerate(batches):
+            if imported:
+                one.add_segment("bills", f"{number:064}", [bill.row() for bill in bills])
+            else:
+                other.keep_completions({}, bills)
+            if at_once:
+                (one if number % 2 else other).sum_up(at_once)
+                assert one.rows("SELECT count(*) FROM bills WHERE rowid > ?", (one.summed()[1],))[0][0] < at_once
+            assert one.bills() == other.bills() == scanned(one)
+        expected = scanned(one)
+        cost, unpriced = one.spent()
+        assert cost == approx(math.fsum(row["cost"].expected for row in expected), rel=1e-12)
+        assert unpriced == sum(row["unpriced"] for row in expected)
+
+
+def test_a_ledger_of_version_7_is_summed_up_and_its_unused_index_goes_with_the_next_vacuum(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    bill = Bill("m@1", "respond", 1, 1, 5, 2, 0.5, 0.25)
+    with Ledger(path) as ledger:
+        ledger.keep_completions({}, [bill] * 3)
+        ledger.rows("DROP TABLE bill_sums")
+        ledger.rows("CREATE INDEX bills_by_stage ON bills (stage, model)")
+        ledger.rows("PRAGMA user_version=7")
+    with Ledger(path) as ledger:
+        assert (ledger.summed(), ledger.spent()) == ((0, 0), (0.75, 0))
+        ledger.sum_up(2)
+        assert (ledger.summed(), ledger.spent()) == ((0.5, 2), (0.75, 0))
+        ledger.vacuum()
+        assert (ledger.summed(), ledger.spent()) == ((0.5, 2), (0.75, 0))
+        ledger.keep_completions({}, [bill])
+        assert ledger.spent() == (1.0, 0)
+        assert ledger.rows("SELECT name FROM sqlite_master WHERE name LIKE 'bills%'") == [("bills",)]
+
+
 def test_a_failed_call_is_not_a_finished_one(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         with pytest.raises(ValueError, match="429"):
@@ -121,13 +202,15 @@ def test_two_writers_killed_in_the_middle_lose_nothing_that_was_committed(tmp_pa
         subprocess.Popen([sys.executable, "-c", _WRITER, str(path), name], stdout=subprocess.PIPE, text=True)
         for name in ("a", "b")
     ]
-    time.sleep(1.5)
+    outputs = [writer.stdout for writer in writers if writer.stdout is not None]
+    first = [output.readline() for output in outputs]
+    time.sleep(0.3)
     for writer in writers:
         os.kill(writer.pid, signal.SIGKILL)
     committed = [
         (name, int(line))
-        for name, writer in zip("ab", writers, strict=True)
-        for line in writer.communicate()[0].split()
+        for name, line, writer in zip("ab", first, writers, strict=True)
+        for line in (line, *writer.communicate()[0].split())
     ]
     assert len(committed) > 2
     with Ledger(path) as ledger:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from eva_data.errors import DataError
 
-VERSION = 7
+VERSION = 8
 """Versions 1 and 2 had no claims and no owners, 3 neither likelihoods nor designs, 4 no imports; their rows stay.
 
 Up to version 5 texts were plain. They stay so until `vacuum` packs them, and readers take both forms. Up to version 6
-rows were not counted as they came; they are counted when their number is first asked for.
+rows were not counted as they came; they are counted when their number is first asked for. Up to version 7 bills were
+not summed up; they are summed up when a sum is first asked for.
 """
 
 COUNTS = ("generations", "rewards", "repeated", "prompt_tokens", "completion_tokens")
@@ -53,7 +54,13 @@ _SCHEMA = (
         model TEXT NOT NULL, stage TEXT NOT NULL, iteration INTEGER NOT NULL, completions INTEGER NOT NULL,
         prompt_tokens INTEGER, completion_tokens INTEGER, seconds REAL NOT NULL, cost REAL
     )""",
-    "CREATE INDEX IF NOT EXISTS bills_by_stage ON bills (stage, model)",
+    # The sums of all bills up to the largest `last_bill`, a rowid. Bills are only ever added, so these sums stay true.
+    """CREATE TABLE IF NOT EXISTS bill_sums (
+        iteration INTEGER NOT NULL, stage TEXT NOT NULL, model TEXT NOT NULL, replies INTEGER NOT NULL,
+        completions INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+        seconds REAL NOT NULL, cost REAL NOT NULL, unpriced INTEGER NOT NULL, last_bill INTEGER NOT NULL,
+        PRIMARY KEY (iteration, stage, model)
+    ) WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS canaries (
         model TEXT NOT NULL, probe TEXT NOT NULL, answers TEXT NOT NULL, PRIMARY KEY (model, probe)
     ) WITHOUT ROWID""",

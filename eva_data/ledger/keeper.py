@@ -45,6 +45,9 @@ class Keeper:
         self._reserved, self._open = 0.0, 0
         self._queue: list[tuple[float, asyncio.Future[None]]] = []
         self._spent, self._last_bill = 0.0, 0
+        if budget is not None:
+            ledger.sum_up()
+            self._spent, self._last_bill = ledger.summed()
         self._version = -1
         self._looking = False
 

@@ -19,6 +19,22 @@ from eva_data.ledger.texts import packed, unpacked
 _KEYS_PER_QUERY = 500
 _ROWS_PER_STEP = 1000
 """Number of texts that are packed in one transaction."""
+BILLS_AT_ONCE = 20_000
+"""Number of bills that are summed up in one transaction. Fewer are added whenever a sum is asked for."""
+_SUMS = """
+    SELECT iteration, stage, model, sum(replies) AS replies, sum(completions) AS completions,
+        sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens, total(seconds) AS seconds,
+        total(cost) AS cost, sum(unpriced) AS unpriced, max(last_bill) AS last_bill
+    FROM (
+        SELECT * FROM bill_sums UNION ALL
+        SELECT iteration, stage, model, 1, completions, coalesce(prompt_tokens, 0), coalesce(completion_tokens, 0),
+            seconds, coalesce(cost, 0), cost IS NULL, rowid
+        FROM bills WHERE rowid > (SELECT coalesce(max(last_bill), 0) FROM bill_sums) AND rowid <= ?
+    ) GROUP BY iteration, stage, model ORDER BY iteration, stage, model
+"""
+"""The rows of `bill_sums`, if they held the bills up to a rowid."""
+_ALL = 2**63 - 1
+"""A rowid above all others."""
 _BATCHES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "completions": (
         "key, text, finish_reason, prompt_tokens, completion_tokens, tokens",
@@ -163,23 +179,40 @@ class Ledger:
 
     def spent(self) -> tuple[float, int]:
         """The dollars of all replies, and the number of replies without a known price."""
-        [(cost, unknown)] = self.rows("SELECT coalesce(sum(cost), 0), coalesce(sum(cost IS NULL), 0) FROM bills")
-        return cost, unknown
+        bills = self.bills()
+        return sum(bill["cost"] for bill in bills), sum(bill["unpriced"] for bill in bills)
 
     def bills(self) -> list[dict[str, Any]]:
         """What was used: one row per (iteration, stage, model), in that order.
 
         The other columns are `replies`, `completions`, `prompt_tokens`, `completion_tokens`, `seconds` (the sum over
         all replies), `cost` in dollars (of the replies with a known price) and `unpriced` (the number of replies
-        without a known price).
+        without a known price). The last digits of `seconds` and `cost` depend on the order of addition.
         """
-        found = self.rows(
-            "SELECT iteration, stage, model, count(*), sum(completions), coalesce(sum(prompt_tokens), 0),"
-            " coalesce(sum(completion_tokens), 0), sum(seconds), coalesce(sum(cost), 0), sum(cost IS NULL)"
-            " FROM bills GROUP BY iteration, stage, model ORDER BY iteration, stage, model"
-        )
+        self.sum_up()
         names = ("iteration", "stage", "model", "replies", "completions", "prompt_tokens", "completion_tokens")
-        return [dict(zip((*names, "seconds", "cost", "unpriced"), row, strict=True)) for row in found]
+        found = self.rows(_SUMS, (_ALL,))
+        return [dict(zip((*names, "seconds", "cost", "unpriced"), row[:-1], strict=True)) for row in found]
+
+    def sum_up(self, at_once: int = BILLS_AT_ONCE) -> None:
+        """Keep the sums of the bills, so that later only newer bills are read; fewer than `at_once` are left.
+
+        Each step is one transaction. A process that is killed loses one step, and others may sum up meanwhile.
+        """
+        later = (
+            "SELECT rowid FROM bills WHERE rowid > (SELECT coalesce(max(last_bill), 0) FROM bill_sums)"
+            " ORDER BY rowid LIMIT 1 OFFSET ?"
+        )
+        while self.rows(later, (at_once - 1,)):
+            with self.transaction():
+                # Another process may have summed up these bills just now.
+                if until := self.rows(later, (at_once - 1,)):
+                    self.rows(f"INSERT OR REPLACE INTO bill_sums {_SUMS}", until[0])
+
+    def summed(self) -> tuple[float, int]:
+        """The dollars of the bills that are summed up, and the rowid of the last of them; 0 if none is."""
+        [(cost, last)] = self.rows("SELECT total(cost), coalesce(max(last_bill), 0) FROM bill_sums")
+        return cost, last
 
     def canary(self, model: str) -> dict[str, list[str]]:
         """The first answers of a server's model to each probe; empty if the model was never asked."""
@@ -300,13 +333,15 @@ class Ledger:
             last = found[-1][0]
 
     def vacuum(self) -> None:
-        """Pack older texts, and give the space of deleted rows back to the disk.
+        """Pack older texts, and give the space of deleted rows and of an unused index back to the disk.
 
         This takes as much free space as the ledger has bytes. Bills are never deleted, so their rowids have no gaps and
         stay as they are.
         """
         self.pack()
         with what_is_wrong(self.path):
+            # Up to version 7 bills had an index.
+            self._connection.execute("DROP INDEX IF EXISTS bills_by_stage")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._connection.execute("VACUUM")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -100,9 +100,11 @@ def pair(
     draws = _Draws(seed, iteration)
     answers = _answers(responses, draws, rules, contrast)
     choice = PairChoice(rule, below, per_prompt, margin, min_chosen, max_length_gap, max_similarity)
-    ranked = _ranked(answers, draws, rules)
+    candidates = _candidates(answers)
+    ranked = _ranked(candidates, answers, draws, rules)
     if not choice.is_plain:
-        candidates = _candidates(answers)
+        # By version 1 of the rules texts that differ in white space have equal draws, and this order decides.
+        candidates = candidates.sort("merged", "prompt", "draw")
         length = answers["response"].str.len_chars().gather(candidates["row"])
         candidates = candidates.with_columns(length=length, draw=draws.spaced(answers, candidates["row"]))
         chosen = choose(candidates, ranked, answers["response"], choice, partial(noise, rules=rules))
@@ -132,11 +134,21 @@ def in_single_spaces(text: pl.Expr) -> pl.Expr:
     Most texts of one line are so already. That is found out ten times as fast as anything is replaced, and what is
     null is passed by.
     """
-    is_to_do = text.str.len_bytes() != text.str.len_chars()
-    for white in ("\n", "  ", *_OTHER_WHITE):
-        is_to_do |= text.str.contains(white, literal=True)
-    replaced = pl.when(is_to_do).then(text).str.replace_all(_MORE_THAN_A_SPACE, " ")
+    replaced = pl.when(~_has_spaces_only(text)).then(text).str.replace_all(_MORE_THAN_A_SPACE, " ")
     return replaced.fill_null(text).str.strip_chars(" ")
+
+
+def _has_spaces_only(text: pl.Expr) -> pl.Expr:
+    """Whether a text of ASCII has no white space but single spaces. They may be at its ends, too."""
+    found = text.str.len_bytes() == text.str.len_chars()
+    for white in ("\n", "  ", *_OTHER_WHITE):
+        found &= ~text.str.contains(white, literal=True)
+    return found
+
+
+def _is_in_single_spaces(text: pl.Expr) -> pl.Expr:
+    """Whether `in_single_spaces` surely leaves a text as it is. Of a text beyond ASCII it is not said."""
+    return _has_spaces_only(text) & ~text.str.starts_with(" ") & ~text.str.ends_with(" ")
 
 
 @dataclass(frozen=True)
@@ -152,15 +164,19 @@ class _Draws:
 
     def spaced(self, answers: pl.DataFrame, rows: pl.Series) -> pl.Series:
         """The draws of some of the answers, in which white space does not count beyond one space between words."""
-        text, texts = pl.col("response"), answers.select(pl.col("response").gather(rows))
+        found = answers["draw"].gather(rows)
+        texts = answers.select(pl.col("response").gather(rows))
+        to_do = texts.select(~_is_in_single_spaces(pl.col("response"))).to_series().arg_true()
+        if to_do.is_empty():
+            return found
+        text, texts = pl.col("response"), texts[to_do]
         is_other = text.str.len_bytes() != text.str.len_chars()
         for white in _OTHER_WHITE:
             is_other |= text.str.contains(white, literal=True)
         others = texts.select(is_other).to_series()
-        found = pl.zeros(texts.height, pl.Float64, eager=True)
         for places, spaced in ((~others, _lines_in_single_spaces), (others, in_single_spaces)):
             draw = texts.filter(places).select(text=spaced(text)).select(self.exact(pl.col("text")))
-            found = found.scatter(places.arg_true(), draw.to_series())
+            found = found.scatter(to_do.filter(places), draw.to_series())
         return found
 
 
@@ -210,9 +226,9 @@ def _answers(responses: pl.LazyFrame, draws: _Draws, rules: int, contrast: bool)
 def _alike(answers: pl.DataFrame) -> pl.Series:
     """The rows of texts that may differ from another text of their prompt in white space alone.
 
-    Such texts have equally many of every letter. Each letter is counted only in texts that the letters before it did
-    not tell apart, by one number for a prompt and its counts. Two groups may share a number; the last line compares the
-    counts themselves.
+    Such texts have equally many of every letter, and one of them has more white space than single spaces. Each letter
+    is counted only in texts that the letters before it did not tell apart, by one number for a prompt and its counts.
+    Two groups may share a number; the last line compares the counts themselves.
     """
     draw, number = pl.col("draw"), pl.col("number")
     left = answers.select(
@@ -225,48 +241,80 @@ def _alike(answers: pl.DataFrame) -> pl.Series:
         text = answers["response"].gather(left["row"])
         counted = text.str.count_matches(letter, literal=True).alias(letter)
         left = left.with_columns(counted, number=number * _COUNTS_APART + counted).filter(number.is_duplicated())
+        if letter == _COUNTED[0]:
+            left = _with_more_than_spaces(left, answers["response"])
     return left.filter((draw.min() != draw.max()).over("prompt", *_COUNTED))["row"]
 
 
-def _ranked(answers: pl.DataFrame, draws: _Draws, rules: int) -> pl.DataFrame:
+def _with_more_than_spaces(rows: pl.DataFrame, texts: pl.Series) -> pl.DataFrame:
+    """The rows of every `number` under which one text has more white space than single spaces."""
+    text = texts.gather(rows["row"]).to_frame("text").select(more=~_is_in_single_spaces(pl.col("text")))
+    numbers = rows["number"].filter(text["more"]).unique()
+    return rows.filter(pl.col("number").is_in(numbers.implode()))
+
+
+def _ranked(candidates: pl.DataFrame, answers: pl.DataFrame, draws: _Draws, rules: int) -> pl.DataFrame:
     """One row per prompt that has a candidate. Responses are named by their rows in `answers`.
 
     Columns: `texts` (the number of distinct texts), `best` (the highest reward, complete or not), `chosen` and
     `score_chosen` (the best complete candidate; null if there is none), `rejected` and `score_rejected`.
     """
-    reward, highest, lowest = pl.col("reward"), pl.col("highest"), pl.col("lowest")
-    complete, other = pl.col("complete"), pl.col("other")
-    of_prompt = _candidates(answers).with_columns(
-        highest=reward.filter(complete).max().over("prompt"), lowest=reward.filter(other).min().over("prompt")
+    reward, complete, other = pl.col("reward"), pl.col("complete"), pl.col("other")
+    rewards = candidates.select(
+        "prompt",
+        "row",
+        best=pl.when("own").then(reward),
+        highest=pl.when(complete).then(reward),
+        lowest=pl.when(other).then(reward),
     )
+    # The candidates are in the order of their prompts, so each prompt is one run of rows.
+    of_prompt = rewards.group_by(pl.col("prompt").set_sorted(), maintain_order=True).agg(
+        pl.len().alias("texts"), pl.col("row").first(), pl.col("best", "highest").max(), pl.col("lowest").min()
+    )
+    highest, lowest = (of_prompt[name].gather(candidates["prompt"]) for name in ("highest", "lowest"))
+    candidates = candidates.with_columns(highest=highest, lowest=lowest)
     # By version 1 the noise is 0, and the first of equal candidates is chosen.
-    is_best = complete & (highest - reward <= noise(highest, reward, rules))
-    is_worst = other & (reward - lowest <= noise(lowest, reward, rules))
-    ranking = of_prompt.with_columns(is_best=is_best.fill_null(False), is_worst=is_worst.fill_null(False))
-    if rules >= 2:
-        ranking = _with_draws_of_ties(ranking, answers, draws)
-    ranking = ranking.sort("prompt", "draw")
-    return ranking.group_by("prompt", maintain_order=True).agg(
-        texts=pl.len(),
-        row=pl.col("row").first(),
-        best=reward.filter("own").max(),
-        chosen=pl.col("row").filter("is_best").first(),
-        score_chosen=reward.filter(pl.col("is_best")).first(),
-        rejected=pl.col("row").filter("is_worst").last(),
-        score_rejected=reward.filter(pl.col("is_worst")).last(),
+    is_best = complete & (pl.col("highest") - reward <= noise(pl.col("highest"), reward, rules))
+    is_worst = other & (reward - pl.col("lowest") <= noise(pl.col("lowest"), reward, rules))
+    chosen = _first_of_ties(candidates.filter(is_best), answers, draws, rules, descending=False)
+    rejected = _first_of_ties(candidates.filter(is_worst), answers, draws, rules, descending=True)
+    return (
+        of_prompt.select("prompt", "texts", "row", "best")
+        .join(
+            chosen.select("prompt", chosen="row", score_chosen="reward"), on="prompt", how="left", maintain_order="left"
+        )
+        .join(
+            rejected.select("prompt", rejected="row", score_rejected="reward"),
+            on="prompt",
+            how="left",
+            maintain_order="left",
+        )
     )
 
 
-def _with_draws_of_ties(ranking: pl.DataFrame, answers: pl.DataFrame, draws: _Draws) -> pl.DataFrame:
-    """The candidates with draws in which white space does not count, wherever a draw decides between two of them."""
-    ties = [pl.col(name) & (pl.col(name).sum().over("prompt") > 1) for name in ("is_best", "is_worst")]
-    places = ranking.select(pl.any_horizontal(ties)).to_series().arg_true()
-    rows = ranking["row"].gather(places)
-    return ranking.with_columns(ranking["draw"].scatter(places, draws.spaced(answers, rows)))
+def _first_of_ties(
+    candidates: pl.DataFrame, answers: pl.DataFrame, draws: _Draws, rules: int, *, descending: bool
+) -> pl.DataFrame:
+    """One of the candidates of each prompt, which are in the order of the prompts: the first by its draw.
+
+    White space does not count in these draws, from version 2 of the rules on.
+    """
+    as_before = (pl.col("prompt") == pl.col("prompt").shift()).fill_null(False)
+    tied = as_before | as_before.shift(-1, fill_value=False)
+    ties = candidates.filter(tied)
+    if ties.is_empty():
+        return candidates
+    if rules >= 2:
+        ties = ties.with_columns(draw=draws.spaced(answers, ties["row"]))
+    firsts = ties.sort("prompt", "draw", descending=[False, descending]).filter(~as_before)
+    return pl.concat([candidates.filter(~tied), firsts])
 
 
 def _candidates(answers: pl.DataFrame) -> pl.DataFrame:
     """One row per distinct text of a prompt: `prompt`, `draw`, `row` in answers, `reward`, `own`, `other`, `complete`.
+
+    `merged` says that several responses gave the text. The rows are in the order of `answers`, in which the first
+    response stands for the text.
 
     Numbers stand for prompts and texts, since numbers sort and group ten times as fast as strings. Equal draws mean
     equal texts. Two different texts of one prompt share a 53-bit draw once in 10^14 prompts, and then count as one.
@@ -280,24 +328,24 @@ def _candidates(answers: pl.DataFrame) -> pl.DataFrame:
         "complete",
         row=pl.int_range(pl.len(), dtype=pl.UInt32),
         prompt=pl.col("prompt_id").rle_id(),
-    ).sort("prompt", "draw", "response_idx")
-    as_before = (pl.col("prompt") == pl.col("prompt").shift()) & (pl.col("draw") == pl.col("draw").shift())
-    rows = rows.with_columns(as_before=as_before.fill_null(False))
-    repeated = pl.col("as_before") | pl.col("as_before").shift(-1, fill_value=False)
-    lowest = pl.col("reward").min()
-    merged = (
-        rows.with_columns(text=(~pl.col("as_before")).cum_sum())
-        .filter(repeated)
-        .group_by("text", maintain_order=True)
-        .agg(
-            pl.col("prompt", "draw", "row").first(),
-            pl.col("own", "other", "complete").all(),
-            # A plain mean of equal rewards can differ from them in the last bit, which would turn a tie into a pair.
-            reward=lowest + (pl.col("reward") - lowest).mean(),
-        )
     )
-    columns = ("prompt", "draw", "row", "reward", "own", "other", "complete")
-    return pl.concat([rows.filter(~repeated).select(columns), merged.select(columns)])
+    # The sum tells most texts apart, and only rows that share one are compared.
+    suspects = rows.filter((pl.col("prompt") + pl.col("draw")).is_duplicated()).sort("prompt", "draw", "response_idx")
+    text = pl.struct("prompt", "draw").rle_id()
+    repeated = suspects.with_columns(text=text).filter(pl.col("text").is_duplicated())
+    lowest = pl.col("reward").min()
+    merged = repeated.group_by("text", maintain_order=True).agg(
+        pl.col("row").first(),
+        pl.col("own", "other", "complete").all(),
+        # A plain mean of equal rewards can differ from them in the last bit, which would turn a tie into a pair.
+        reward=lowest + (pl.col("reward") - lowest).mean(),
+    )
+    values = [rows[name].scatter(merged["row"], merged[name]) for name in ("reward", "own", "other", "complete")]
+    is_merged, is_repeated = (
+        pl.repeat(False, rows.height, eager=True).scatter(table["row"], True) for table in (merged, repeated)
+    )
+    columns = ("prompt", "draw", "row", "reward", "own", "other", "complete", "merged")
+    return rows.with_columns(*values, merged=is_merged).filter(is_merged | ~is_repeated).select(columns)
 
 
 def _verdicts(

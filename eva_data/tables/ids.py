@@ -46,10 +46,12 @@ def prompt_id(prompt: pl.Expr) -> pl.Expr:
 
 def pair_id(prompt_id: pl.Expr, response_a: pl.Expr, response_b: pl.Expr) -> pl.Expr:
     """Hash of the prompt and its two responses; swapping the responses gives the same id."""
-    a, b = _digest(response_a), _digest(response_b)
-    return _digest(
-        pl.concat_str(prompt_id, pl.lit(_UNIT), pl.min_horizontal(a, b), pl.lit(_UNIT), pl.max_horizontal(a, b))
-    )
+    # In a struct, each response is hashed once, and not once for the smaller and once for the larger hash.
+    hashes = pl.field("a"), pl.field("b")
+    first, second = pl.min_horizontal(hashes), pl.max_horizontal(hashes)
+    whole = _digest(pl.concat_str(pl.field("prompt"), pl.lit(_UNIT), first, pl.lit(_UNIT), second))
+    parts = pl.struct(prompt=prompt_id, a=_digest(response_a), b=_digest(response_b))
+    return parts.struct.with_fields(whole=whole).struct.field("whole")
 
 
 def uniform_draw(key: pl.Expr, *, seed: int, stage: str, iteration: int) -> pl.Expr:

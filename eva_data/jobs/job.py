@@ -351,5 +351,5 @@ class ProgressFile:
 
     def __call__(self, done: int, total: int, waits: str = "") -> None:
         if done == total or time.monotonic() - self._written >= PROGRESS_SECONDS:
-            write_text(self._path, json.dumps({"done": done, "total": total, "waits": waits}))
+            write_text(self._path, json.dumps({"done": done, "total": total} | ({"waits": waits} if waits else {})))
             self._written = time.monotonic()

@@ -116,6 +116,7 @@ def test_the_same_texts_give_the_same_vectors_and_topics() -> None:
         ["the of and", "the of and"],
         ["数学の問題", "数学の問題を解く"],
         ["ab cd"] * 30,
+        ["red green"] * 3,
     ],
 )
 def test_texts_of_few_words_none_or_without_blanks_have_topics_too(texts: list[str]) -> None:

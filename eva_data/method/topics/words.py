@@ -59,7 +59,7 @@ def fit_words(texts: Sequence[str], dimensions: int = DIMENSIONS) -> WordSpace:
     if kept < 1:
         return WordSpace(counting, None)
     # Equal texts have no variance, of which scikit-learn then takes shares that nobody reads.
-    with np.errstate(invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return WordSpace(counting, TruncatedSVD(kept, random_state=0).fit(weights))
 
 

@@ -8,17 +8,21 @@ from pathlib import Path
 import polars as pl
 
 from eva_data.calls import GAVE_UP
-from eva_data.dataset.ordered import height_of, in_memory
+from eva_data.dataset.ordered import Table, height_of, in_memory
 from eva_data.dataset.spool import Spool
 from eva_data.iteration.run import Run
 from eva_data.iteration.score import Scales, score
 from eva_data.jobs.job import Responses
+from eva_data.jobs.results import Parted
 from eva_data.method.responses import completion_parts, failures, responses
 from eva_data.models.player import Player
 from eva_data.tables.flow import Flow
 from eva_data.tables.ranges import ranges_for
 from eva_data.tables.reasons import RESPONSE_FAILED
 from eva_data.tables.schemas import REJECTS, RESPONSES
+
+PROMPTS_AT_ONCE = 20_000
+"""Prompts whose texts are in memory at once while they are written for a job."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Answered:
 def answer(
     run: Run,
     solver: Player,
-    prompts: pl.DataFrame,
+    prompts: Table,
     *,
     stage: str,
     iteration: int,
@@ -51,7 +55,7 @@ def answer(
 
     `scales` are the constants by which several rewards are standardised; None computes them from these responses.
     """
-    rows = prompts.select("prompt_id", "prompt").sort("prompt_id")
+    rows = _asked(prompts)
     results = run.ask(
         solver,
         "respond",
@@ -95,9 +99,15 @@ def answer(
     )
 
 
-def contrasted(
-    run: Run, contrast: Player, prompts: pl.DataFrame, *, iteration: int, scales: Scales, first: int
-) -> Answered:
+def _asked(prompts: Table) -> Parted:
+    """`prompt_id` and `prompt` of all prompts, in the order of their ids."""
+    rows = prompts.lazy().select("prompt_id", "prompt")
+    height = height_of(rows)
+    ranges = ranges_for(height, PROMPTS_AT_ONCE)
+    return Parted(height, lambda: (in_memory(part.of(rows)).sort("prompt_id") for part in ranges))
+
+
+def contrasted(run: Run, contrast: Player, prompts: Table, *, iteration: int, scales: Scales, first: int) -> Answered:
     """The responses of the weaker model to X_t, in stage contrast.
 
     Their `response_idx` begins at `first`, so that the index of a response names it among those of both models.
@@ -106,14 +116,14 @@ def contrasted(
     return replace(answered, responses=answered.responses.with_columns(pl.col("response_idx") + first))
 
 
-def carry_over(estimated: pl.LazyFrame, carried: pl.DataFrame, *, iteration: int, folder: Path | None) -> pl.LazyFrame:
+def carry_over(estimated: pl.LazyFrame, carried: pl.LazyFrame, *, iteration: int, folder: Path | None) -> pl.LazyFrame:
     """RESPONSES of the respond stage for carried prompts: copies of the same solver's responses in *estimate*.
 
     They lie in `folder` if they are many.
     """
     copies = Spool(folder, "carried", RESPONSES)
-    ids = carried.lazy().select("prompt_id")
-    for part in ranges_for(height_of(estimated)) if carried.height else []:
+    ids = carried.select("prompt_id")
+    for part in ranges_for(height_of(estimated)) if height_of(ids) else []:
         rows = part.of(estimated).join(part.of(ids), on="prompt_id", how="semi", maintain_order="left")
         copies.add(
             in_memory(rows).with_columns(

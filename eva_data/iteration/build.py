@@ -201,11 +201,11 @@ def _build_next(run: Run, iteration: int) -> Built:
     responses = in_turn(answered.responses, copied)
     lengths = lengths_of(config, responses)
     weaker = contrast_of(run)
-    against = _contrasted(run, weaker, solver, grown.prompts.lazy(), iteration, answered.scales)
+    against = _contrasted(run, weaker, solver, grown.prompts, iteration, answered.scales)
     parts = outcome_parts(
         config,
         iteration,
-        grown.prompts.lazy(),
+        grown.prompts,
         responses,
         n=solver.block.responses,
         on_policy=True,
@@ -231,7 +231,7 @@ def _build_next(run: Run, iteration: int) -> Built:
     if inside is not None:
         notes.append(run.note(inside.sentence))
     rewritten = rewrite_chosen(
-        run, solver, paired.preferences, grown.prompts.lazy(), iteration=iteration, scales=answered.scales
+        run, solver, paired.preferences, grown.prompts, iteration=iteration, scales=answered.scales
     )
     return Built(
         iteration=iteration,
@@ -270,7 +270,7 @@ def _contrasted(
     """The weaker model's responses to X_t, whose indices follow the solver's; empty if there is no such model."""
     if weaker is None or solver is None:
         return Answered(empty(RESPONSES).lazy(), empty(REJECTS).lazy(), [], scales, [], empty(COMPARISONS))
-    return contrasted(run, weaker, in_memory(prompts), iteration=iteration, scales=scales, first=solver.block.responses)
+    return contrasted(run, weaker, prompts, iteration=iteration, scales=scales, first=solver.block.responses)
 
 
 def in_turn(*tables: Table) -> pl.LazyFrame:

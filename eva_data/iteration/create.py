@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import TypedDict
 
 import polars as pl
 
 from eva_data.config import Config
 from eva_data.dataset.manifest import Evolving
-from eva_data.dataset.ordered import Table, in_memory
+from eva_data.dataset.ordered import Table, height_of, id_of, in_memory
 from eva_data.dataset.seeds import as_prompts, seed_block
+from eva_data.dataset.spool import SPILL_BYTES, Spool
 from eva_data.dataset.store import Store
 from eva_data.errors import ConfigError, DataError
 from eva_data.evolve.candidates import unrated
-from eva_data.evolve.elimination.contamination import read_reference_set
-from eva_data.evolve.elimination.eliminate import eliminate
+from eva_data.evolve.elimination.contamination import ReferenceSet, read_reference_set
+from eva_data.evolve.elimination.eliminate import TEXTS_AT_ONCE, eliminate, repetitions, with_verdicts
 from eva_data.evolve.reply_form import guide_of
 from eva_data.iteration.answer import answer
 from eva_data.iteration.heldout import split_seeds
@@ -39,6 +43,7 @@ from eva_data.method.signals.lengths import LengthFit
 from eva_data.method.solved import QUANTILE, threshold
 from eva_data.models.player import Player
 from eva_data.tables.flow import Flow
+from eva_data.tables.ranges import ranges_for
 from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, HELD_OUT, NEAR_DUPLICATE, TOPIC_CAP, kind
 from eva_data.tables.rules import RULES
 from eva_data.tables.schemas import (
@@ -48,20 +53,24 @@ from eva_data.tables.schemas import (
     INFORMATIVENESS,
     REJECTS,
     RESPONSES,
+    TABLES,
     TOPICS,
     empty,
-    frame_of,
 )
 
 _KNOWN = ("prompt_id", "prompt", "root_id", "depth")
+
+ATTEMPTS_AT_ONCE = 5_000
+"""Attempts that are Python objects at once."""
 
 
 @dataclass(frozen=True)
 class Grown:
     """X_t and the tables of its making."""
 
-    prompts: pl.DataFrame
-    evolutions: pl.DataFrame
+    prompts: pl.LazyFrame
+    """PROMPTS: X_t. It lies in the work folder if it is large, and so do the evolutions."""
+    evolutions: pl.LazyFrame
     informativeness: pl.DataFrame
     """INFORMATIVENESS: the rows of the estimate stage, with the draw; none if nothing is drawn."""
     responses: pl.LazyFrame
@@ -88,7 +97,7 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
     if bad:
         notes.append(run.note(f"reviewers judged {bad} prompts of iteration {iteration - 1} bad: they do not go on"))
     responses, rejects, flows = empty(RESPONSES).lazy(), empty(REJECTS).lazy(), []
-    drawn, evolutions, comparisons = empty(INFORMATIVENESS), empty(EVOLUTIONS), empty(COMPARISONS)
+    drawn, evolutions, comparisons = empty(INFORMATIVENESS), empty(EVOLUTIONS).lazy(), empty(COMPARISONS)
     counted = responses
     if config.mix.draws and config.estimate.source == "fresh":
         answered = answer(run, solver, before, stage="estimate", iteration=iteration, scales=scales)
@@ -120,22 +129,23 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
     needs_seeds = config.mix.source == "new_seeds" or config.mix.original == "seeds"
     seeds = seed_prompts(run, iteration) if needs_seeds else None
     if model is not None:
-        topics = model.of(to_mix(before, evolutions, seeds), iteration)
+        topics = model.of(to_mix(before, in_memory(evolutions), seeds), iteration)
     anchors = anchors_of(config, store, iteration)
     mixed = mix_prompts(config, iteration, before, evolutions, drawn, seeds, topics, anchors)
-    final = mixed.evolutions.collect()
-    status = final["status"]
+    final = _spooled(run, iteration, "evolutions", mixed.evolutions, height_of(evolutions))
+    decided = in_memory(final.select("status", "reason", "complexity", "quality", "unscored"))
+    status = decided["status"]
     flows += [
         Flow(
             "evolve",
             "evolutions",
-            final.height,
+            decided.height,
             int((status == "mixed").sum()),
             int((status == "eliminated").sum()),
             int((status == "unused").sum()),
         )
     ]
-    if unscored := unrated(final):
+    if unscored := unrated(decided):
         notes.append(run.note(unscored))
     result = mixed.result
     if config.mix.source == "sampled" and config.mix.draws:
@@ -154,12 +164,20 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
         )
         notes.append(note)
     counted_ones = {name: value for name, value in asdict(result).items() if name != "capped" or config.mix.topic_cap}
-    record = Evolving(**counted_ones, shrunk=result.shrunk, eliminated=_eliminated(final))
-    prompts = mixed.prompts.collect()
+    record = Evolving(**counted_ones, shrunk=result.shrunk, eliminated=_eliminated(decided))
+    prompts = _spooled(run, iteration, "prompts", mixed.prompts, result.taken + result.originals)
     known = empty(TOPICS) if topics is None else topics
     return Grown(
         prompts, final, drawn, responses, rejects, flows, record, scales or {}, notes, known, comparisons, lengths
     )
+
+
+def _spooled(run: Run, iteration: int, name: str, table: pl.LazyFrame, height: int) -> pl.LazyFrame:
+    """A table that is computed range by range. It lies in the work folder if it is large."""
+    rows = Spool(run.store.work_folder(iteration), name, TABLES[name])
+    for part in ranges_for(height, TEXTS_AT_ONCE):
+        rows.add(in_memory(part.of(table, id_of(name))))
+    return rows.table()
 
 
 def with_replies(config: Config, prompts: pl.DataFrame, scored: Table) -> pl.DataFrame:
@@ -183,31 +201,36 @@ def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
 
 def _evolve_enough(
     run: Run, iteration: int, creator: Player, before: pl.DataFrame, drawn: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+) -> tuple[pl.DataFrame, pl.LazyFrame]:
     """Evolve the selected prompts, and further prompts in the order of the draw while too few evolutions survive.
 
-    Return the informativeness with all evolved prompts `selected`, and all attempts with their elimination.
+    Return the informativeness with all evolved prompts `selected`, and all attempts with their elimination. Many
+    attempts lie in the work folder.
     """
-    attempts, done, found = empty(EVOLUTIONS), 0, empty(EVOLUTIONS)
+    made = Spool(run.store.work_folder(iteration), "attempts", EVOLUTIONS, key="chain_id", most_bytes=SPILL_BYTES)
+    done, found = 0, made.table()
     count = int(drawn["selected"].sum())
     while True:
         chosen = next_in_line(drawn.lazy(), after=done, count=count)
         if chosen.is_empty():
             break
         rows = before.join(chosen.select("prompt_id"), on="prompt_id", how="semi")
-        attempts = pl.concat([attempts, evolve_prompts(run, iteration, creator, rows, f"evolve-{done}")])
+        for part in _attempts(run, iteration, creator, rows, f"evolve-{done}"):
+            made.add(part)
         done += chosen.height
-        found = judged(run.config, run.store, iteration, attempts)
-        missing = shortage(found.lazy(), previous=before.height, evolved=run.config.mix.evolved)
+        attempts = made.table()
+        found = with_verdicts(attempts, repetitions(attempts, **_repeated(run.config, run.store, iteration)))
+        missing = shortage(found, previous=before.height, evolved=run.config.mix.evolved)
         if not missing:
             break
         # Evolve as many more as are needed at the rate of survival so far, at least one.
-        survived = found["status"].null_count()
+        survived = height_of(found.filter(pl.col("status").is_null()))
         count = max(1, round(missing * done / max(survived, 1)))
-    if not found["status"].null_count():
-        reasons = ", ".join(f"{reason} {count}" for reason, count in _eliminated(found).items())
+    decided = in_memory(found.select("status", "reason"))
+    if not decided["status"].null_count():
+        reasons = ", ".join(f"{reason} {count}" for reason, count in _eliminated(decided).items())
         raise DataError(
-            f"none of {found.height} evolutions survived ({reasons}), so there is no next prompt set: use another "
+            f"none of {decided.height} evolutions survived ({reasons}), so there is no next prompt set: use another "
             "`creator` or `evolve.method`, or raise `evolve.max_tokens` where they were truncated"
         )
     extended = next_in_line(drawn.lazy(), after=0, count=done)["prompt_id"]
@@ -216,6 +239,11 @@ def _evolve_enough(
 
 def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, name: str) -> pl.DataFrame:
     """EVOLUTIONS of the chains that start at `rows`. Only what a chain itself can tell is eliminated so far."""
+    return pl.concat([empty(EVOLUTIONS), *_attempts(run, iteration, creator, rows, name)])
+
+
+def _attempts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, name: str) -> Iterator[pl.DataFrame]:
+    """What `evolve_prompts` gives, in parts, in the order of the chains' ids."""
     settings = run.config.evolve
     carried = [column for column in CARRIED if column in rows.columns and rows[column].count()]
     carried += ["reply"] if "reply" in rows.columns else []
@@ -233,29 +261,43 @@ def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame
         framed=True,
         guide=guide_of(settings.reply),
     )
-    return frame_of((attempt for _, attempts in results for attempt in attempts), EVOLUTIONS)
+    remaining = (attempt for _, attempts in results for attempt in attempts)
+    while part := [*islice(remaining, ATTEMPTS_AT_ONCE)]:
+        yield pl.DataFrame(part, schema=EVOLUTIONS, orient="row")
 
 
 def judged(config: Config, store: Store, iteration: int, attempts: pl.DataFrame, *, rules: int = RULES) -> pl.DataFrame:
     """The attempts after elimination by all seeds, all earlier prompts and the benchmark sets of the settings."""
+    return eliminate(attempts, rules=rules, **_repeated(config, store, iteration))
+
+
+class _Repeated(TypedDict):
+    """What attempts may not repeat, as arguments of `eliminate`."""
+
+    known: pl.LazyFrame
+    near_duplicate: float | None
+    benchmarks: list[ReferenceSet]
+    ngram: int
+    heldout: pl.LazyFrame | None
+
+
+def _repeated(config: Config, store: Store, iteration: int) -> _Repeated:
     known = [store.scan_until("prompts", iteration - 1).select(_KNOWN)]
     heldout = None
     if config.seeds is not None:
         seeds = split_seeds(config, store, store.manifest(1).inputs)
         known.append(as_prompts(seeds.training, 1).lazy().select(_KNOWN))
         heldout = as_prompts(seeds.heldout, 1).lazy().select(_KNOWN) if seeds.heldout.height else None
-    return eliminate(
-        attempts,
-        known=pl.concat(known),
-        near_duplicate=config.evolve.near_duplicate,
-        benchmarks=[
+    return {
+        "known": pl.concat(known),
+        "near_duplicate": config.evolve.near_duplicate,
+        "benchmarks": [
             read_reference_set(benchmark.name, benchmark.path, column=benchmark.column)
             for benchmark in config.evolve.benchmarks
         ],
-        ngram=config.evolve.ngram,
-        heldout=heldout,
-        rules=rules,
-    )
+        "ngram": config.evolve.ngram,
+        "heldout": heldout,
+    }
 
 
 def judged_again(config: Config, store: Store, iteration: int, evolutions: pl.DataFrame, *, rules: int) -> pl.DataFrame:

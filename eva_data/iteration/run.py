@@ -26,8 +26,8 @@ from eva_data.rewards import iter_scores
 from eva_data.rewards.scorers import Scorer, scorers_of
 from eva_data.secrets import watch
 
-LOCAL_SHARD, REMOTE_SHARD = 5_000, 20_000
-"""Rows of a shard. A server waits for the slowest request of every shard, so its shards are large."""
+SHARD_ROWS = 5_000
+"""Rows of a shard. The results of a few shards are in memory at once, in each process that they pass through."""
 
 
 class Reporter(Protocol):
@@ -136,7 +136,7 @@ class Run:
             ledger=self.ledger.resolve(),
             iteration=iteration,
             seed=self.config.seed,
-            shard_rows=REMOTE_SHARD if backend_of(player.block).REMOTE else LOCAL_SHARD,
+            shard_rows=SHARD_ROWS,
             function=name_of(function) if function else None,
         )
         if kept:
@@ -160,7 +160,7 @@ class Run:
             iteration=iteration,
             scorer=scorer.fingerprint,
             scorer_path=scorer.path,
-            shard_rows=LOCAL_SHARD,
+            shard_rows=SHARD_ROWS,
             function=name_of(iter_scores),
         )
         if isinstance(block, RewardServer):

@@ -11,7 +11,7 @@ import polars as pl
 
 from eva_data.comparing.verdict import VERDICT_FORMAT
 from eva_data.config import Consensus, Judge, LocalReward, Tournament, Verifier
-from eva_data.dataset.ordered import height_of, in_memory
+from eva_data.dataset.ordered import Table, height_of, in_memory
 from eva_data.dataset.spool import Spool
 from eva_data.errors import DataError
 from eva_data.iteration.run import Run
@@ -65,7 +65,7 @@ class Scored:
 def score(
     run: Run,
     answered: pl.LazyFrame,
-    prompts: pl.DataFrame,
+    prompts: Table,
     *,
     stage: str,
     iteration: int,

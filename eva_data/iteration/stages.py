@@ -238,7 +238,7 @@ def mix_prompts(
     config: Config,
     iteration: int,
     before: pl.DataFrame,
-    evolutions: pl.DataFrame,
+    evolutions: Table,
     drawn: pl.DataFrame,
     seeds: pl.DataFrame | None,
     topics: pl.DataFrame | None = None,

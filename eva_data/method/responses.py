@@ -11,7 +11,7 @@ import polars as pl
 from eva_data.calls import Row
 from eva_data.tables.ids import last_turn
 from eva_data.tables.reasons import RESPONSE_FAILED
-from eva_data.tables.schemas import REJECTS, RESPONSES, STANDARD_ERROR, conform, frame_of
+from eva_data.tables.schemas import REJECTS, RESPONSES, STANDARD_ERROR, conform, empty, frame_of
 
 COMPLETIONS = pl.Schema(
     {
@@ -64,7 +64,9 @@ def responses(completions: pl.DataFrame, *, stage: str, iteration: int, solver: 
     return conform(answered, RESPONSES)
 
 
-def failures(completions: pl.DataFrame, prompts: pl.DataFrame, *, stage: str, iteration: int) -> pl.DataFrame:
+def failures(
+    completions: pl.DataFrame, prompts: pl.DataFrame | pl.LazyFrame, *, stage: str, iteration: int
+) -> pl.DataFrame:
     """REJECTS of a stage: prompts and completions that failed.
 
     If every completion of a prompt failed, the prompt has one row with the first error. Otherwise each failed
@@ -81,7 +83,10 @@ def failures(completions: pl.DataFrame, prompts: pl.DataFrame, *, stage: str, it
             failed.filter(~pl.col("wholly")).with_columns(error=pl.lit(RESPONSE_FAILED) + pl.col("error")),
         ]
     ).select("prompt_id", reason="error", stage=pl.lit(stage), iteration=pl.lit(iteration))
-    texts = prompts.select("prompt_id", text=last_turn(pl.col("prompt")))
+    if reasons.is_empty():
+        return empty(REJECTS)
+    asked = prompts.lazy().join(reasons.lazy().select("prompt_id"), on="prompt_id", how="semi")
+    texts = asked.select("prompt_id", text=last_turn(pl.col("prompt"))).collect(engine="streaming")
     return conform(reasons.join(texts, on="prompt_id", how="left"), REJECTS)
 
 

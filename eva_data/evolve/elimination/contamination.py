@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def read_reference_set(name: str, path: Path, *, column: str) -> ReferenceSet:
 
 
 def contaminated(
-    prompts: pl.DataFrame, sets: Sequence[ReferenceSet], *, words: int = 13, rules: int = RULES
+    prompts: pl.DataFrame | Iterable[pl.DataFrame], sets: Sequence[ReferenceSet], *, words: int = 13, rules: int = RULES
 ) -> pl.DataFrame:
     """Find prompts with a user turn that shares a run of `words` words with a text of `sets`, or holds a whole text.
 
@@ -59,9 +59,9 @@ def contaminated(
     than SHORTEST words only matches a turn of exactly the same words. By `rules` 1 this holds for every text of fewer
     than `words` words, and each letter of a script without spaces is a word.
 
-    `prompts` has `prompt_id` and `prompt`. The result has one row per contaminated prompt: `prompt_id`, and the name of
-    the first matching `set` in the given order. Raise ConfigError if `words` is below 1 or a name of a set is used
-    twice.
+    `prompts` has `prompt_id` and `prompt`, and may be given in parts. The result has one row per contaminated prompt:
+    `prompt_id`, and the name of the first matching `set` in the given order. Raise ConfigError if `words` is below 1 or
+    a name of a set is used twice.
     """
     names = [reference.name for reference in sets]
     if len(set(names)) < len(names):
@@ -71,13 +71,15 @@ def contaminated(
     empty = pl.DataFrame(schema={"prompt_id": pl.String, "set": pl.String})
     if not sets:
         return empty
+    parts = [prompts] if isinstance(prompts, pl.DataFrame) else prompts
+    batches = (batch for part in parts for batch in part.iter_slices(_BATCH))
     if rules < 2:
         grams = _Grams.of(sets, words)
-        found = [grams.met_by(batch) for batch in prompts.iter_slices(_BATCH)]
+        found = [grams.met_by(batch) for batch in batches]
     else:
         texts = [each.texts.select("text", pl.lit(place, pl.UInt32).alias("set")) for place, each in enumerate(sets)]
         references = SharedRuns.of(pl.concat(texts), words)
-        found = [_first_met(references, batch) for batch in prompts.iter_slices(_BATCH)]
+        found = [_first_met(references, batch) for batch in batches]
     name = pl.col("set").replace_strict(dict(enumerate(names)), return_dtype=pl.String)
     return pl.concat([empty, *(batch.with_columns(name) for batch in found)])
 

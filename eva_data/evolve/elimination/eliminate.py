@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
+from eva_data.dataset.ordered import in_memory
 from eva_data.evolve.elimination.contamination import ReferenceSet, contaminated
-from eva_data.evolve.elimination.near_duplicates import near_duplicates
+from eva_data.evolve.elimination.near_duplicates import near_duplicates_by_parts
 from eva_data.tables import schemas
+from eva_data.tables.ranges import ranges_for
 from eva_data.tables.reasons import CONTAMINATION, DUPLICATE, HELD_OUT, NEAR_DUPLICATE
 from eva_data.tables.rules import RULES
 
 _KEY = ("chain_id", "step", "candidate")
+
+TEXTS_AT_ONCE = 20_000
+"""Attempts whose texts are in memory at once."""
 
 
 def eliminate(
@@ -48,24 +53,59 @@ def eliminate(
     for other columns, and ConfigError for settings out of range.
     """
     schemas.check(evolutions, schemas.EVOLUTIONS, "evolutions")
-    open_rows = evolutions.filter(pl.col("status").is_null()).sort("step", "prompt_id", "chain_id")
+    verdicts = repetitions(
+        evolutions.lazy(),
+        known=known,
+        near_duplicate=near_duplicate,
+        benchmarks=benchmarks,
+        ngram=ngram,
+        heldout=heldout,
+        rules=rules,
+    )
+    return with_verdicts(evolutions.lazy(), verdicts).sort(_KEY).collect()
+
+
+def repetitions(
+    evolutions: pl.LazyFrame,
+    *,
+    known: pl.LazyFrame,
+    near_duplicate: float | None,
+    benchmarks: Sequence[ReferenceSet] = (),
+    ngram: int = 13,
+    heldout: pl.LazyFrame | None = None,
+    rules: int = RULES,
+) -> pl.DataFrame:
+    """The verdicts of `eliminate`: one row per eliminated attempt, with `chain_id`, `step`, `candidate`, `reason` and
+    `duplicate_of`.
+
+    Of the attempts, all ids and signatures are in memory, and the texts of TEXTS_AT_ONCE of them.
+    """
+    unjudged = evolutions.filter(pl.col("status").is_null())
+    ids = in_memory(unjudged.select(*_KEY, "prompt_id"))
+    open_rows = ids.sort("step", "prompt_id", "chain_id")
+
+    def texts(wanted: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        for part in ranges_for(ids.height, TEXTS_AT_ONCE):
+            rows = in_memory(part.of(unjudged, "chain_id").select(*_KEY, "prompt_id", "prompt", "root_id", "depth"))
+            yield rows.join(wanted, on=_KEY, how="semi", maintain_order="left")
+
     if heldout is not None:
         known = pl.concat([known, heldout])
     fresh, repeated = _split_duplicates(open_rows, known)
-    met = contaminated(fresh, benchmarks, words=ngram, rules=rules).select(
+    met = contaminated(texts(fresh), benchmarks, words=ngram, rules=rules).select(
         "prompt_id", reason=pl.lit(f"{CONTAMINATION}:") + pl.col("set"), duplicate_of=pl.lit(None, pl.String)
     )
     found = [met]
     if near_duplicate is not None:
         clean = fresh.join(met, on="prompt_id", how="anti", maintain_order="left")
-        near = near_duplicates(clean, known, threshold=near_duplicate)
+        near = near_duplicates_by_parts(texts(clean), clean["prompt_id"], known, threshold=near_duplicate)
         found.append(near.select("prompt_id", pl.lit(NEAR_DUPLICATE).alias("reason"), "duplicate_of"))
     judged = fresh.select(*_KEY, "prompt_id").join(pl.concat(found), on="prompt_id").drop("prompt_id")
     verdicts = pl.concat([repeated, judged])
     if heldout is not None:
         kept = pl.col("duplicate_of").is_in(heldout.select("prompt_id").collect().to_series().implode())
         verdicts = verdicts.with_columns(reason=pl.when(kept).then(pl.lit(HELD_OUT)).otherwise("reason"))
-    return _with_verdicts(evolutions, verdicts)
+    return verdicts
 
 
 def _split_duplicates(open_rows: pl.DataFrame, known: pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -78,16 +118,12 @@ def _split_duplicates(open_rows: pl.DataFrame, known: pl.LazyFrame) -> tuple[pl.
     return fresh, others.select(*_KEY, reason=pl.lit(DUPLICATE), duplicate_of=pl.col("prompt_id"))
 
 
-def _with_verdicts(evolutions: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
-    """The evolutions in canonical order, with the verdicts on some rows filled in."""
-    joined = evolutions.join(verdicts, on=_KEY, how="left", suffix="_found")
+def with_verdicts(evolutions: pl.LazyFrame, verdicts: pl.DataFrame) -> pl.LazyFrame:
+    """The evolutions with the verdicts of `repetitions` on some rows filled in."""
+    joined = evolutions.join(verdicts.lazy(), on=_KEY, how="left", suffix="_found", maintain_order="left")
     found = pl.col("reason_found").is_not_null()
-    return (
-        joined.with_columns(
-            status=pl.when(found).then(pl.lit("eliminated")).otherwise("status"),
-            reason=pl.coalesce("reason_found", "reason"),
-            duplicate_of=pl.coalesce("duplicate_of_found", "duplicate_of"),
-        )
-        .select(schemas.EVOLUTIONS.names())
-        .sort(_KEY)
-    )
+    return joined.with_columns(
+        status=pl.when(found).then(pl.lit("eliminated")).otherwise("status"),
+        reason=pl.coalesce("reason_found", "reason"),
+        duplicate_of=pl.coalesce("duplicate_of_found", "duplicate_of"),
+    ).select(schemas.EVOLUTIONS.names())

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import polars as pl
 import polars_hash as plh
 from rensa import RMinHash, RMinHashLSH
 
+from eva_data.dataset.ordered import height_of, in_memory
 from eva_data.errors import ConfigError
 from eva_data.evolve.elimination.ngrams import TOKENS, ngram_hashes
 from eva_data.tables.ids import prompt_id
+from eva_data.tables.ranges import ranges_for
 
 SHINGLE = 3
 """Tokens per shingle."""
 PERMUTATIONS = 128
 _SEED = 42
-_BATCH = 20_000
+_BATCH = 2_000
+"""Prompts whose shingles are in memory at once: a few hundred for each, as texts of hashes."""
+_KNOWN_AT_ONCE = 40_000
 _RECALL = 0.9
+_COLUMNS = ("prompt_id", "prompt", "root_id", "depth")
 
 
 def near_duplicates(prompts: pl.DataFrame, known: pl.LazyFrame, *, threshold: float) -> pl.DataFrame:
@@ -37,24 +42,36 @@ def near_duplicates(prompts: pl.DataFrame, known: pl.LazyFrame, *, threshold: fl
     Return one row per near-duplicate: `prompt_id`, and in `duplicate_of` the first prompt that it repeats; known
     prompts go first. Raise ConfigError unless 0 < threshold <= 1.
     """
+    return near_duplicates_by_parts([prompts], prompts["prompt_id"], known, threshold=threshold)
+
+
+def near_duplicates_by_parts(
+    parts: Iterable[pl.DataFrame], order: pl.Series, known: pl.LazyFrame, *, threshold: float
+) -> pl.DataFrame:
+    """What `near_duplicates` finds among prompts that are given in parts, in any order.
+
+    `order` has their ids in the order in which they are compared. The texts of one part, and of 40,000 known prompts,
+    are in memory at once.
+    """
     if not 0 < threshold <= 1:
         raise ConfigError(f"evolve.near_duplicate is {threshold}; it is a Jaccard similarity in (0, 1]")
     index = _Index(threshold)
-    columns = ("prompt_id", "prompt", "root_id", "depth")
-    by_id = known.select(columns).sort("prompt_id", "depth", "root_id")
-    earlier = by_id.unique("prompt_id", keep="first", maintain_order=True)
-    for batch in earlier.collect_batches(chunk_size=_BATCH):
-        for sketch in _sketches(batch):
+    for part in ranges_for(height_of(known), _KNOWN_AT_ONCE):
+        by_id = in_memory(part.of(known.select(_COLUMNS))).sort("prompt_id", "depth", "root_id")
+        for sketch in _sketches(by_id.unique("prompt_id", keep="first", maintain_order=True)):
             index.add(sketch)
+    sketches = {sketch.prompt_id: sketch for rows in parts for sketch in _sketches(rows.select(_COLUMNS))}
     repeats = []
     # Prompts are compared one after the other, since the verdict on a prompt depends on the verdicts before it.
-    for batch in prompts.select(columns).iter_slices(_BATCH):
-        for sketch in _sketches(batch):
-            match = index.first_match(sketch)
-            if match is None:
-                index.add(sketch)
-            else:
-                repeats.append((sketch.prompt_id, match))
+    for prompt in order:
+        # A prompt without a token has no sketch.
+        if (new := sketches.pop(prompt, None)) is None:
+            continue
+        match = index.first_match(new)
+        if match is None:
+            index.add(new)
+        else:
+            repeats.append((new.prompt_id, match))
     return pl.DataFrame(repeats, schema={"prompt_id": pl.String, "duplicate_of": pl.String}, orient="row")
 
 
@@ -90,6 +107,11 @@ class _Index:
 
 def _sketches(prompts: pl.DataFrame) -> Iterator[_Sketch]:
     """The sketch of each prompt with at least one token. The preceding messages are part of every shingle."""
+    for batch in prompts.iter_slices(_BATCH):
+        yield from _sketched(batch)
+
+
+def _sketched(prompts: pl.DataFrame) -> Iterator[_Sketch]:
     rows = prompts.with_row_index("row").lazy()
     preceding = prompt_id(pl.col("prompt").list.head(pl.col("prompt").list.len() - 1))
     text = rows.select("row", text=pl.col("prompt").list.last().struct.field("content"))

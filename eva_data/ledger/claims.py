@@ -82,13 +82,16 @@ class Claims:
         self, keys: Sequence[bytes], finished: Callable[[Sequence[bytes]], dict[bytes, V]]
     ) -> tuple[dict[bytes, V], set[bytes]]:
         wanted = list(dict.fromkeys(keys))
+        before = self._ledger.version_of_others()
         found = finished(wanted)
-        if len(found) == len(wanted):
+        missing = [key for key in wanted if key not in found]
+        if not missing:
             return found, set()
         with self._ledger.transaction():
-            # Another process may have finished some of them since.
-            found |= finished([key for key in wanted if key not in found])
-            mine = self._owners.claim([key for key in wanted if key not in found])
+            if self._ledger.version_of_others() != before:
+                # Another process may have finished some of them since.
+                found |= finished(missing)
+            mine = self._owners.claim([key for key in missing if key not in found])
         if mine and self._heart is None:
             self._heart = Thread(target=self._beat, name="heart of the claims", daemon=True)
             self._heart.start()

@@ -167,7 +167,7 @@ class Keeper:
     def _claim(self, turn: _Turn) -> None:
         """Sort the wanted calls into finished calls, our own and calls of others, within the open transaction."""
         self._owners.join()
-        [(version,)] = self._ledger.rows("PRAGMA data_version")
+        version = self._ledger.version_of_others()
         if version != self._version:
             # Another process may have written to the ledger since these calls were looked up.
             self._version = version

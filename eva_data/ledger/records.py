@@ -351,6 +351,11 @@ class Ledger:
         with what_is_wrong(self.path):
             return self._connection.execute(statement, values).fetchall()
 
+    def version_of_others(self) -> int:
+        """A number that changes if another connection has written to the ledger."""
+        [(version,)] = self.rows("PRAGMA data_version")
+        return int(version)
+
     def many(self, statement: str, rows: Iterable[Sequence[Any]]) -> int:
         """Execute a statement with each row's values, and return the number of changed rows."""
         with what_is_wrong(self.path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
@@ -29,25 +30,27 @@ def asking(prompts: str) -> Chain[Completion]:
 
 
 class Shards:
-    """Shards of prompts, and how many of them were at most under way and not taken."""
+    """Shards of prompts, and how many of them were at most begun beyond the one that is waited for, or used."""
 
     def __init__(self, llm: RemoteLLM, *shards: list[str]) -> None:
         self.llm, self.shards = llm, shards
-        self.begun = self.taken = self.most = 0
+        self.begun = self.wanted = self.most = 0
 
     def __iter__(self) -> Iterator[list[str | None]]:
         self.llm.load()
         try:
-            for results in self.llm.drive_shards(self._chains(), sum(map(len, self.shards))):
-                self.taken += 1
-                yield [each.text or each.error for each in results]
+            with closing(self.llm.drive_shards(self._chains(), sum(map(len, self.shards)))) as found:
+                for _ in self.shards:
+                    self.wanted += 1
+                    yield [each.text or each.error for each in next(found)]
+                assert next(found, None) is None
         finally:
             self.llm.unload()
 
     def _chains(self) -> Iterator[Chains]:
         for shard in self.shards:
             self.begun += 1
-            self.most = max(self.most, self.begun - self.taken)
+            self.most = max(self.most, self.begun - self.wanted)
             yield map(asking, shard)
 
 
@@ -60,7 +63,7 @@ def test_the_next_shard_begins_while_a_shard_waits_and_the_third_does_not(tmp_pa
         shards = Shards(remote(tmp_path, server), ["[late 0.6] A", "B"], ["C", "D"], ["E"])
         found = list(shards)
     assert found == [said("A", "B"), said("C", "D"), said("E")]
-    assert shards.most == 2
+    assert shards.most == 1
     arrived = {seen.prompt: seen.arrived - server.seen[0].arrived for seen in server.seen}
     assert max(arrived[prompt] for prompt in "BCD") < 0.5
     assert arrived["E"] > 0.6

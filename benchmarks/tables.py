@@ -118,9 +118,14 @@ def measure_eva(folder: Path) -> dict[str, tuple[float, float]]:
     def scan(table: str) -> pl.LazyFrame:
         return pl.scan_parquet(folder / table / "*.parquet")
 
-    def write(name: str, table: pl.LazyFrame) -> None:
+    def write(name: str, table: pl.LazyFrame, *, at_once: bool = False) -> None:
+        """Write a table that `build` never holds as a whole, or `at_once` one that it does."""
         (folder / name).mkdir()
-        table.sink_parquet(folder / name / "0000.parquet", compression="lz4")
+        file = folder / name / "0000.parquet"
+        if at_once:
+            table.collect().write_parquet(file, compression="lz4")
+        else:
+            table.sink_parquet(file, compression="lz4")
 
     def pairing() -> None:
         parts = outcome_parts(config, 1, scan("prompts"), scan("responses"), n=RESPONSES_PER_PROMPT, on_policy=True)
@@ -132,13 +137,13 @@ def measure_eva(folder: Path) -> dict[str, tuple[float, float]]:
     def draw() -> None:
         before, best = scan("prompts").collect(), scan("respond").select("reward_max").collect().to_series()
         drawn = estimate_and_sample(config, 2, before, scan("responses"), RESPONSES_PER_PROMPT, best)
-        write("drawn", drawn.informativeness)
+        write("drawn", drawn.informativeness, at_once=True)
 
     def mixing() -> None:
         before, evolutions = scan("prompts").collect(), scan("evolutions").collect()
         mixed = mix_prompts(config, 2, before, evolutions, scan("drawn").collect(), None)
-        write("mixed", mixed.prompts)
-        write("judged", mixed.evolutions)
+        write("mixed", mixed.prompts, at_once=True)
+        write("judged", mixed.evolutions, at_once=True)
 
     return _timed({"informativeness and pair": pairing, "informativeness and sample": draw, "mix": mixing})
 

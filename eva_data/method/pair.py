@@ -146,9 +146,9 @@ def _has_spaces_only(text: pl.Expr) -> pl.Expr:
     return found
 
 
-def _is_in_single_spaces(text: pl.Expr) -> pl.Expr:
-    """Whether `in_single_spaces` surely leaves a text as it is. Of a text beyond ASCII it is not said."""
-    return _has_spaces_only(text) & ~text.str.starts_with(" ") & ~text.str.ends_with(" ")
+def _may_change(text: pl.Expr) -> pl.Expr:
+    """Whether `in_single_spaces` may change a text. It leaves all others as they are."""
+    return ~_has_spaces_only(text) | text.str.starts_with(" ") | text.str.ends_with(" ")
 
 
 @dataclass(frozen=True)
@@ -165,11 +165,10 @@ class _Draws:
     def spaced(self, answers: pl.DataFrame, rows: pl.Series) -> pl.Series:
         """The draws of some of the answers, in which white space does not count beyond one space between words."""
         found = answers["draw"].gather(rows)
-        texts = answers.select(pl.col("response").gather(rows))
-        to_do = texts.select(~_is_in_single_spaces(pl.col("response"))).to_series().arg_true()
+        to_do = answers["may_change"].gather(rows).arg_true()
         if to_do.is_empty():
             return found
-        text, texts = pl.col("response"), texts[to_do]
+        text, texts = pl.col("response"), answers.select(pl.col("response").gather(rows.gather(to_do)))
         is_other = text.str.len_bytes() != text.str.len_chars()
         for white in _OTHER_WHITE:
             is_other |= text.str.contains(white, literal=True)
@@ -189,7 +188,8 @@ def _lines_in_single_spaces(text: pl.Expr) -> pl.Expr:
 def _answers(responses: pl.LazyFrame, draws: _Draws, rules: int, contrast: bool) -> pl.DataFrame:
     """One row per response that can be a candidate, grouped by prompt. Equal `draw` means one candidate.
 
-    `own` says that it may be chosen as far as its model tells, and `other` that it may be rejected.
+    `own` says that it may be chosen as far as its model tells, and `other` that it may be rejected. `may_change` says
+    that the text may not be in single spaces.
 
     Rows whose white space cannot matter here have the draw of the exact text, since to replace white space takes ten
     times as long as to hash a text.
@@ -213,6 +213,7 @@ def _answers(responses: pl.LazyFrame, draws: _Draws, rules: int, contrast: bool)
             other=~own if contrast else pl.lit(True),
             complete=stopped & ~blank & own,
             draw=draws.exact(text),
+            may_change=_may_change(text),
         )
         .collect(engine="streaming")
     )
@@ -226,9 +227,9 @@ def _answers(responses: pl.LazyFrame, draws: _Draws, rules: int, contrast: bool)
 def _alike(answers: pl.DataFrame) -> pl.Series:
     """The rows of texts that may differ from another text of their prompt in white space alone.
 
-    Such texts have equally many of every letter, and one of them has more white space than single spaces. Each letter
-    is counted only in texts that the letters before it did not tell apart, by one number for a prompt and its counts.
-    Two groups may share a number; the last line compares the counts themselves.
+    Such texts have equally many of every letter, and one of them is not in single spaces. Each letter is counted only
+    in texts that the letters before it did not tell apart, by one number for a prompt and its counts. Two groups may
+    share a number; the last line compares the counts themselves.
     """
     draw, number = pl.col("draw"), pl.col("number")
     left = answers.select(
@@ -237,20 +238,14 @@ def _alike(answers: pl.DataFrame) -> pl.Series:
         row=pl.int_range(pl.len(), dtype=pl.UInt32),
         number=pl.col("prompt_id").rle_id().cast(pl.UInt64),
     )
+    changing = left["prompt"].filter(answers["may_change"])
+    has_change = pl.repeat(False, left["prompt"].n_unique(), eager=True).scatter(changing, True)
+    left = left.filter(has_change.gather(left["prompt"]))
     for letter in _COUNTED:
         text = answers["response"].gather(left["row"])
         counted = text.str.count_matches(letter, literal=True).alias(letter)
         left = left.with_columns(counted, number=number * _COUNTS_APART + counted).filter(number.is_duplicated())
-        if letter == _COUNTED[0]:
-            left = _with_more_than_spaces(left, answers["response"])
     return left.filter((draw.min() != draw.max()).over("prompt", *_COUNTED))["row"]
-
-
-def _with_more_than_spaces(rows: pl.DataFrame, texts: pl.Series) -> pl.DataFrame:
-    """The rows of every `number` under which one text has more white space than single spaces."""
-    text = texts.gather(rows["row"]).to_frame("text").select(more=~_is_in_single_spaces(pl.col("text")))
-    numbers = rows["number"].filter(text["more"]).unique()
-    return rows.filter(pl.col("number").is_in(numbers.implode()))
 
 
 def _ranked(candidates: pl.DataFrame, answers: pl.DataFrame, draws: _Draws, rules: int) -> pl.DataFrame:

@@ -57,7 +57,9 @@ def write_parquet(path: Path, table: pa.Table) -> str:
     return sha256(written)
 
 
-def write_shards(path: Path, table: pa.Table | Iterable[pa.Table], most_bytes: int) -> list[Path]:
+def write_shards(
+    path: Path, table: pa.Table | Iterable[pa.Table], most_bytes: int, *, group_rows: int | None = None
+) -> list[Path]:
     """Write a parquet file, or several if one would grow beyond `most_bytes`, and return their paths in order.
 
     `table` may be given in parts, at least one, of which only a few are in memory at a time. The files do not depend on
@@ -65,8 +67,10 @@ def write_shards(path: Path, table: pa.Table | Iterable[pa.Table], most_bytes: i
     `<stem>-00001-of-00003.parquet` and so on. A file ends with the row group that takes it over `most_bytes`. The files
     have a page index, so that the Hub's viewer reads pages, and content-defined chunks, so that a later upload sends
     only what changed.
+
+    A row group has `group_rows` rows, ROW_GROUP_ROWS by default. It is in memory as a whole while it is written.
     """
-    groups = _row_groups([table] if isinstance(table, pa.Table) else table)
+    groups = _row_groups([table] if isinstance(table, pa.Table) else table, group_rows or ROW_GROUP_ROWS)
     with ExitStack() as unnamed:
         written: list[Path] = []
         group = next(groups, None)
@@ -83,15 +87,15 @@ def write_shards(path: Path, table: pa.Table | Iterable[pa.Table], most_bytes: i
     return paths
 
 
-def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def _row_groups(tables: Iterable[pa.Table], group_rows: int) -> Iterator[pa.Table]:
     """The rows of these tables in row groups; one group without rows if there are none."""
     pending: list[pa.Table] = []
     rows, table, is_empty = 0, None, True
     for table in tables:
         start = 0
         is_empty = is_empty and not table.num_rows
-        while rows + table.num_rows - start >= ROW_GROUP_ROWS:
-            needed = ROW_GROUP_ROWS - rows
+        while rows + table.num_rows - start >= group_rows:
+            needed = group_rows - rows
             yield _whole([*pending, table.slice(start, needed)])
             start += needed
             pending, rows = [], 0

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from eva_data.errors import JobError
-from eva_data.files import write_parquet
+from eva_data.files import write_shards
 from eva_data.jobs.job import ENDING, INPUT, OUTPUT, Job, named, write_error
-from eva_data.jobs.results import InputRows, write_results
+from eva_data.jobs.results import READ_ROWS, InputRows, write_results
 
 
 def run_pipeline(job: Job) -> None:
@@ -33,7 +33,7 @@ def run_pipeline(job: Job) -> None:
         # Distilabel logs an error of writing and goes on.
         raise JobError("the pipeline wrote no rows, most often because no space is left: make room, then repeat")
     table = distiset["default"]["train"].data.table.select(["row", "result"])
-    write_parquet(job.folder / OUTPUT, table)
+    write_shards(job.folder / OUTPUT, table, sys.maxsize, group_rows=READ_ROWS)
 
 
 def run_function(job: Job, name: str) -> None:

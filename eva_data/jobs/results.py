@@ -127,7 +127,7 @@ def write_results(path: Path, rows: InputRows, results: Iterable[Any]) -> None:
             texts, found = zip(*part, strict=True)
             yield pa.table([texts, found], schema=schema)
 
-    write_shards(path, tables(), sys.maxsize)
+    write_shards(path, tables(), sys.maxsize, group_rows=READ_ROWS)
 
 
 def write_rows(path: Path, rows: ForJob) -> None:

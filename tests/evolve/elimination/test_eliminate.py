@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import polars as pl
@@ -232,3 +233,29 @@ def test_the_result_does_not_depend_on_row_order(drawn: list[tuple[str, str | No
     # Each exact duplicate has a row that stands for it: a survivor, a known prompt or another's repetition.
     repeats = result.filter(pl.col("reason") == "duplicate")
     assert repeats["duplicate_of"].equals(repeats["prompt_id"])
+
+
+def test_verdicts_do_not_depend_on_how_many_texts_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = evolutions(
+        attempt(name_of("5"), 1, f"{LETTERS} one"),
+        attempt(name_of("1"), 1, f"{LETTERS} two"),
+        attempt(name_of("2"), 1, "a known text"),
+        attempt(name_of("3"), 2, "say the secret of the benchmark"),
+        attempt(name_of("4"), 2, f"{LETTERS} three"),
+        attempt(name_of("4"), 3, None, status="eliminated", reason="no_prompt"),
+    )
+    benchmark = ReferenceSet("bench", pl.DataFrame({"text": ["the secret of the benchmark"]}))
+
+    def judged() -> pl.DataFrame:
+        return eliminate(table, known=known("a known text"), near_duplicate=0.6, benchmarks=[benchmark])
+
+    whole = judged()
+    assert sorted(whole["reason"].drop_nulls()) == [
+        "contamination:bench",
+        "duplicate",
+        "near_duplicate",
+        "near_duplicate",
+        "no_prompt",
+    ]
+    monkeypatch.setattr(import_module("eva_data.evolve.elimination.eliminate"), "TEXTS_AT_ONCE", 1)
+    assert_frame_equal(judged(), whole)

@@ -199,15 +199,11 @@ class Ledger:
 
         Each step is one transaction. A process that is killed loses one step, and others may sum up meanwhile.
         """
-        later = (
-            "SELECT rowid FROM bills WHERE rowid > (SELECT coalesce(max(last_bill), 0) FROM bill_sums)"
-            " ORDER BY rowid LIMIT 1 OFFSET ?"
-        )
-        while self.rows(later, (at_once - 1,)):
+        later = "SELECT min(rowid) FROM bills WHERE rowid >= ? + (SELECT coalesce(max(last_bill), 0) FROM bill_sums)"
+        while (until := self.rows(later, (at_once,))[0][0]) is not None:
             with self.transaction():
-                # Another process may have summed up these bills just now.
-                if until := self.rows(later, (at_once - 1,)):
-                    self.rows(f"INSERT OR REPLACE INTO bill_sums {_SUMS}", until[0])
+                # If another process has summed up these bills just now, this changes nothing.
+                self.rows(f"INSERT OR REPLACE INTO bill_sums {_SUMS}", (until,))
 
     def summed(self) -> tuple[float, int]:
         """The dollars of the bills that are summed up, and the rowid of the last of them; 0 if none is."""

@@ -29,8 +29,8 @@ from eva_data.iteration.stages import (
     answers_to,
     best_rewards,
     estimate_and_sample,
-    good_prompts,
     mix_prompts,
+    scan_good_prompts,
     to_mix,
     topic_model,
     uses_topics,
@@ -93,7 +93,7 @@ class Grown:
 def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: Scales | None = None) -> Grown:
     """Make X_t from X_{t-1}. The tables of iteration t - 1 must be there."""
     config, store, notes = run.config, run.store, []
-    before, bad = good_prompts(store, iteration - 1)
+    before, bad = scan_good_prompts(store, iteration - 1)
     if bad:
         notes.append(run.note(f"reviewers judged {bad} prompts of iteration {iteration - 1} bad: they do not go on"))
     responses, rejects, flows = empty(RESPONSES).lazy(), empty(REJECTS).lazy(), []
@@ -107,7 +107,7 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
     elif config.mix.draws:
         counted = answers_to(before, store, iteration - 1)
     model = topic_model(store) if uses_topics(config) else None
-    topics = model.of(before, iteration) if model else None
+    topics = model.of(in_memory(before), iteration) if model else None
     lengths = lengths_of(config, counted) if config.mix.draws else None
     if config.mix.draws:
         first_best = best_rewards(store, 1)
@@ -117,19 +117,27 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
             notes.append(run.note(said))
         responses_each = solver.block.responses
         sampled = estimate_and_sample(
-            config, iteration, before, counted, responses_each, first_best, lengths=lengths, topics=topics
+            config,
+            iteration,
+            in_memory(before.select("prompt_id", "depth")),
+            counted,
+            responses_each,
+            first_best,
+            lengths=lengths,
+            topics=topics,
         )
         notes += [run.note(note) for note in sampled.notes]
         drawn = sampled.informativeness.collect()
     if config.mix.evolves:
-        drawn, evolutions = _evolve_enough(run, iteration, creator, with_replies(config, before, counted), drawn)
+        rows = with_replies(config, in_memory(before), counted).lazy() if config.evolve.adds_turn else before
+        drawn, evolutions = _evolve_enough(run, iteration, creator, rows, drawn)
     if config.mix.draws:
         selected = int(drawn["selected"].sum())
         flows = [*flows, Flow("sample", "prompts", drawn.height, selected, 0, drawn.height - selected)]
     needs_seeds = config.mix.source == "new_seeds" or config.mix.original == "seeds"
     seeds = seed_prompts(run, iteration) if needs_seeds else None
     if model is not None:
-        topics = model.of(to_mix(before, in_memory(evolutions), seeds), iteration)
+        topics = model.of(to_mix(in_memory(before), in_memory(evolutions), seeds), iteration)
     anchors = anchors_of(config, store, iteration)
     mixed = mix_prompts(config, iteration, before, evolutions, drawn, seeds, topics, anchors)
     final = _spooled(run, iteration, "evolutions", mixed.evolutions, height_of(evolutions))
@@ -200,7 +208,7 @@ def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
 
 
 def _evolve_enough(
-    run: Run, iteration: int, creator: Player, before: pl.DataFrame, drawn: pl.DataFrame
+    run: Run, iteration: int, creator: Player, before: pl.LazyFrame, drawn: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.LazyFrame]:
     """Evolve the selected prompts, and further prompts in the order of the draw while too few evolutions survive.
 
@@ -208,19 +216,19 @@ def _evolve_enough(
     attempts lie in the work folder.
     """
     made = Spool(run.store.work_folder(iteration), "attempts", EVOLUTIONS, key="chain_id", most_bytes=SPILL_BYTES)
-    done, found = 0, made.table()
+    done, found, previous = 0, made.table(), height_of(before)
     count = int(drawn["selected"].sum())
     while True:
         chosen = next_in_line(drawn.lazy(), after=done, count=count)
         if chosen.is_empty():
             break
-        rows = before.join(chosen.select("prompt_id"), on="prompt_id", how="semi")
+        rows = in_memory(before.join(chosen.lazy().select("prompt_id"), on="prompt_id", how="semi"))
         for part in _attempts(run, iteration, creator, rows, f"evolve-{done}"):
             made.add(part)
         done += chosen.height
         attempts = made.table()
         found = with_verdicts(attempts, repetitions(attempts, **_repeated(run.config, run.store, iteration)))
-        missing = shortage(found, previous=before.height, evolved=run.config.mix.evolved)
+        missing = shortage(found, previous=previous, evolved=run.config.mix.evolved)
         if not missing:
             break
         # Evolve as many more as are needed at the rate of survival so far, at least one.

@@ -38,14 +38,21 @@ def good_prompts(store: Store, iteration: int) -> tuple[pl.DataFrame, int]:
 
     Raise DataError if no prompt is left.
     """
-    prompts = store.scan("prompts", iteration).collect()
+    good, bad = scan_good_prompts(store, iteration)
+    return good.collect(), bad
+
+
+def scan_good_prompts(store: Store, iteration: int) -> tuple[pl.LazyFrame, int]:
+    """What `good_prompts` gives, as a table that is scanned."""
+    prompts = store.scan("prompts", iteration)
     bad = bad_prompts(store.scan("reviews", iteration).collect())
-    good = prompts.filter(~pl.col("prompt_id").is_in(bad.implode()))
-    if good.is_empty():
+    good = prompts.filter(~pl.col("prompt_id").is_in(bad.implode())) if bad.len() else prompts
+    height, left = height_of(prompts), height_of(good)
+    if not left:
         raise DataError(
-            f"reviewers judged all {prompts.height} prompts of iteration {iteration} bad, so none is left to go on from"
+            f"reviewers judged all {height} prompts of iteration {iteration} bad, so none is left to go on from"
         )
-    return good, prompts.height - good.height
+    return good, height - left
 
 
 def estimate_and_sample(
@@ -62,7 +69,7 @@ def estimate_and_sample(
 ) -> Sampled:
     """Informativeness of X_{t-1} by the rewards in `counted` (RESPONSES), and the draw, by these `rules`.
 
-    `lengths` is what `lengths_of` gives for `counted`.
+    `lengths` is what `lengths_of` gives for `counted`. Of `before`, `prompt_id` and `depth` are read.
 
     `first_best` are the best rewards of iteration 1, as `best_rewards` gives them. `topics` are TOPICS of X_{t-1}; they
     are needed with `sample.by_topic`.
@@ -237,7 +244,7 @@ def best_rewards(store: Store, iteration: int) -> pl.Series:
 def mix_prompts(
     config: Config,
     iteration: int,
-    before: pl.DataFrame,
+    before: Table,
     evolutions: Table,
     drawn: pl.DataFrame,
     seeds: pl.DataFrame | None,
@@ -297,7 +304,7 @@ def to_mix(before: pl.DataFrame, evolutions: pl.DataFrame, seeds: pl.DataFrame |
     return pl.concat([pool.select("prompt_id", "prompt") for pool in pools]).unique("prompt_id").sort("prompt_id")
 
 
-def answers_to(prompts: pl.DataFrame, store: Store, iteration: int) -> pl.LazyFrame:
+def answers_to(prompts: Table, store: Store, iteration: int) -> pl.LazyFrame:
     """RESPONSES to these prompts in an iteration's respond stage."""
     answers = store.scan("responses", iteration).filter(pl.col("stage") == "respond")
     return answers.join(prompts.lazy().select("prompt_id"), on="prompt_id", how="semi", maintain_order="left")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import select
 import sys
 from typing import Any
 
@@ -45,7 +46,8 @@ class Commands(click.Group):
             sys.exit(INTERRUPTED)
         except Exception as error:
             of_machine = _of_machine(error)
-            if of_machine is None:
+            if of_machine is None or _nobody_reads():
+                # Click ends a command without a word when its reader, such as `head`, has ended.
                 raise
             raised = error
             # The machine is at fault (no space, no permission, a file-size limit). Everything finished is kept.
@@ -64,6 +66,17 @@ class Commands(click.Group):
         commands = [(name, self.commands[name].get_short_help_str(limit=300)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(commands)
+
+
+def _nobody_reads() -> bool:
+    """Whether the standard output is a pipe whose reader has ended."""
+    try:
+        look = select.poll()
+        look.register(sys.stdout.fileno(), 0)
+    except (OSError, ValueError):
+        # It is no file, as in a test or a notebook.
+        return False
+    return any(event & select.POLLERR for _, event in look.poll(0))
 
 
 def _of_machine(error: Exception) -> OSError | None:

@@ -253,3 +253,13 @@ def test_every_command_prints_through_the_two_that_make_text_inert() -> None:
                 if name in ("print", "click.echo", "click.secho", "Console", "Text.from_markup"):
                     found.append((path.name, name))
     assert found == [("say.py", "click.echo")]
+
+
+@pytest.mark.slow
+def test_a_reader_that_has_ended_ends_the_command_without_a_word(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "eva_data.cli", "explain"]
+    done = subprocess.run(command, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")

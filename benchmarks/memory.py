@@ -251,7 +251,8 @@ def _memory(pid: int) -> Sample:
 def _called(process: psutil.Process, command: int) -> str:
     """`command`, or how deep below it the process is, with the module that its interpreter began with."""
     depth = [parent.pid for parent in (process, *process.parents())].index(command)
-    words = process.cmdline()
+    # A process that has just ended has no words any more.
+    words = process.cmdline() or ["ended"]
     module = words[words.index("-m") + 1].removeprefix("eva_data.") if "-m" in words else Path(words[0]).name
     return "command" if depth == 0 else f"{module}/{depth}"
 

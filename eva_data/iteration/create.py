@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import TypedDict
 
 import polars as pl
 
@@ -17,8 +16,8 @@ from eva_data.dataset.spool import SPILL_BYTES, Spool
 from eva_data.dataset.store import Store
 from eva_data.errors import ConfigError, DataError
 from eva_data.evolve.candidates import unrated
-from eva_data.evolve.elimination.contamination import ReferenceSet, read_reference_set
-from eva_data.evolve.elimination.eliminate import TEXTS_AT_ONCE, eliminate, repetitions, with_verdicts
+from eva_data.evolve.elimination.contamination import read_reference_set
+from eva_data.evolve.elimination.eliminate import TEXTS_AT_ONCE, Against, eliminate, repetitions, with_verdicts
 from eva_data.evolve.reply_form import guide_of
 from eva_data.iteration.answer import answer
 from eva_data.iteration.heldout import split_seeds
@@ -276,20 +275,11 @@ def _attempts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, nam
 
 def judged(config: Config, store: Store, iteration: int, attempts: pl.DataFrame, *, rules: int = RULES) -> pl.DataFrame:
     """The attempts after elimination by all seeds, all earlier prompts and the benchmark sets of the settings."""
-    return eliminate(attempts, rules=rules, **_repeated(config, store, iteration))
+    return eliminate(attempts, **_repeated(config, store, iteration, rules=rules))
 
 
-class _Repeated(TypedDict):
-    """What attempts may not repeat, as arguments of `eliminate`."""
-
-    known: pl.LazyFrame
-    near_duplicate: float | None
-    benchmarks: list[ReferenceSet]
-    ngram: int
-    heldout: pl.LazyFrame | None
-
-
-def _repeated(config: Config, store: Store, iteration: int) -> _Repeated:
+def _repeated(config: Config, store: Store, iteration: int, *, rules: int = RULES) -> Against:
+    """What the attempts of an iteration may not repeat."""
     known = [store.scan_until("prompts", iteration - 1).select(_KNOWN)]
     heldout = None
     if config.seeds is not None:
@@ -305,6 +295,7 @@ def _repeated(config: Config, store: Store, iteration: int) -> _Repeated:
         ],
         "ngram": config.evolve.ngram,
         "heldout": heldout,
+        "rules": rules,
     }
 
 

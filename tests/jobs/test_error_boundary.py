@@ -48,29 +48,27 @@ def test_a_missing_extra_names_the_extra() -> None:
     )
 
 
-@pytest.mark.slow
-def test_an_unexpected_error_is_told_with_its_class_and_the_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def defective(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A job whose function raises KeyError."""
     (tmp_path / "raises_for_test.py").write_text("def raise_it(job, rows):\n    raise KeyError('a defect')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    job = Job(tmp_path / "job", "evaluate", function="raises_for_test:raise_it")
+    return Job(tmp_path / "job", "evaluate", function="raises_for_test:raise_it")
+
+
+@pytest.mark.slow
+def test_an_unexpected_error_is_told_with_its_class_and_the_log(tmp_path: Path, defective: Job) -> None:
     with pytest.raises(errors.JobError, match="the evaluate stage failed: KeyError: 'a defect'; the whole"):
-        run_job(job, pl.DataFrame({"kind": ["x"]}), log=tmp_path / "log", stalled_seconds=60)
+        run_job(defective, pl.DataFrame({"kind": ["x"]}), log=tmp_path / "log", stalled_seconds=60)
 
 
 @pytest.mark.slow
-def test_a_child_that_cannot_write_its_error_is_told_by_the_disk_that_is_full(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "raises_for_test.py").write_text("def raise_it(job, rows):\n    raise KeyError('a defect')\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    job = Job(tmp_path / "job", "evaluate", function="raises_for_test:raise_it")
+def test_a_child_that_cannot_write_its_error_is_told_by_the_disk_that_is_full(tmp_path: Path, defective: Job) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
     try:
         with pytest.raises(errors.JobError) as raised:
-            run_job(job, pl.DataFrame({"kind": ["x"]}), log=tmp_path / "log", stalled_seconds=60)
+            run_job(defective, pl.DataFrame({"kind": ["x"]}), log=tmp_path / "log", stalled_seconds=60)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert str(raised.value) == (

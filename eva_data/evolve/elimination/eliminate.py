@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NotRequired, TypedDict, Unpack
 
 import polars as pl
 
@@ -20,16 +21,19 @@ TEXTS_AT_ONCE = 20_000
 """Attempts whose texts are in memory at once."""
 
 
-def eliminate(
-    evolutions: pl.DataFrame,
-    *,
-    known: pl.LazyFrame,
-    near_duplicate: float | None,
-    benchmarks: Sequence[ReferenceSet] = (),
-    ngram: int = 13,
-    heldout: pl.LazyFrame | None = None,
-    rules: int = RULES,
-) -> pl.DataFrame:
+class Against(TypedDict):
+    """What attempts may not repeat, and how it is found out, in the words of `eliminate`."""
+
+    known: pl.LazyFrame
+    near_duplicate: float | None
+    benchmarks: NotRequired[Sequence[ReferenceSet]]
+    ngram: NotRequired[int]
+    """13 by default."""
+    heldout: NotRequired[pl.LazyFrame | None]
+    rules: NotRequired[int]
+
+
+def eliminate(evolutions: pl.DataFrame, **against: Unpack[Against]) -> pl.DataFrame:
     """All rows of `evolutions` (EVOLUTIONS), in canonical order, with repetitions `eliminated`.
 
     Rows whose status is null are checked, for these reasons in this order:
@@ -53,15 +57,7 @@ def eliminate(
     for other columns, and ConfigError for settings out of range.
     """
     schemas.check(evolutions, schemas.EVOLUTIONS, "evolutions")
-    verdicts = repetitions(
-        evolutions.lazy(),
-        known=known,
-        near_duplicate=near_duplicate,
-        benchmarks=benchmarks,
-        ngram=ngram,
-        heldout=heldout,
-        rules=rules,
-    )
+    verdicts = repetitions(evolutions.lazy(), **against)
     return with_verdicts(evolutions.lazy(), verdicts).sort(_KEY).collect()
 
 

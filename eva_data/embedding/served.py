@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,9 @@ from eva_data.models.remote.transport import Choice, Reply
 
 _LOOK_SECONDS = 0.5
 """Seconds after which a text that another process asks for is looked up again."""
+_TOLD_SECONDS = 30.0
+"""Seconds between two lines that say why no vectors come."""
+_LOG = logging.getLogger("eva_data")
 
 
 class EmbeddingTransport(Protocol):
@@ -84,12 +88,21 @@ class ServedModel:
         )
         retries, transport = Retries(pool), self._transport()
         parts = [texts[start : start + self.block.batch] for start in range(0, len(texts), self.block.batch)]
+        telling = asyncio.create_task(self._tell(retries))
         try:
             async with keeper, asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._part(part, keeper, purse, retries, transport)) for part in parts]
         finally:
+            telling.cancel()
             await transport.close()
         return np.stack([row for task in tasks for row in task.result()])
+
+    async def _tell(self, retries: Retries) -> None:
+        """Says again and again why no vectors come, while that is so."""
+        while True:
+            await asyncio.sleep(_TOLD_SECONDS)
+            if waits := retries.waits():
+                _LOG.warning("`%s` gives no vectors: %s", self.model, waits)
 
     async def _part(
         self, texts: Sequence[str], keeper: Keeper, purse: Purse, retries: Retries, transport: EmbeddingTransport

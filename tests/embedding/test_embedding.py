@@ -12,12 +12,14 @@ import pytest
 from odd_server import Answer, Asked, OddServer, refused
 
 from eva_data.config import Embedding
+from eva_data.embedding import served as embedding_served
 from eva_data.embedding.embedder import Embedder, embedders_of
 from eva_data.embedding.packaged import PACKAGED, Similarity
 from eva_data.embedding.served import read_vectors
 from eva_data.embedding.vectors import Make, Vectors, packed, unpacked
 from eva_data.errors import BudgetError, ConfigError, EndpointError, MissingExtraError
 from eva_data.ledger import Ledger
+from eva_data.models.remote import retries
 from eva_data.models.remote.faults import Transient
 
 BOUNDS = {"similar": 0.6, "margin": 0.2, "alike": 0.9}
@@ -85,6 +87,23 @@ def test_a_served_model_is_asked_in_batches_and_for_no_text_twice(tmp_path: Path
     with Ledger(tmp_path / "l.sqlite") as ledger:
         assert ledger.spent() == (3.0, 0)
         assert [(bill["stage"], bill["prompt_tokens"]) for bill in ledger.bills()] == [("embed", 3)]
+
+
+def test_a_model_tells_while_it_waits_for_a_server_that_is_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(retries, "UNTOLD_SECONDS", 0.5)
+    monkeypatch.setattr(embedding_served, "_TOLD_SECONDS", 1.0)
+
+    def answer(asked: Asked) -> Answer:
+        if asked.time == 1:
+            return 503, {"error": {"message": "full"}}, {"Retry-After": "1.8"}
+        return vectors_of(asked)
+
+    with OddServer(answer) as server:
+        (model,) = embedders_of(served(server.url), tmp_path / "l.sqlite")
+        assert np.allclose(model.vectors(["a"]), [[1, 0, 0]], atol=1e-3)
+    assert caplog.messages == ["`tiny` gives no vectors: no answer for 1 s (HTTP 503: full)"]
 
 
 def test_a_budget_ends_the_asking_and_what_was_paid_is_kept(tmp_path: Path) -> None:

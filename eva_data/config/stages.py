@@ -39,8 +39,9 @@ class Seeds(Settings):
     word, and theta_0 is careless more than it is ignorant."""
     environment: str | None = None
     """An environment that poses the prompts and knows their answers: `reasoning_gym/<data set>`, such as
-    `reasoning_gym/chain_sum`, or the class of a task set of verifiers 0.4, `my_tasks.py:Tasks` or
-    `package.module:Tasks`. Each prompt carries its answer in the columns `answer` and `info`."""
+    `reasoning_gym/chain_sum`, or what verifiers has: the class of a task set of 0.4, `my_tasks.py:Tasks` or
+    `package.module:Tasks`, or the function `my_env:load_environment` of an environment of 0.1 to 0.3. Each prompt
+    carries its answer in the columns `answer` and `info`."""
     size: int | None = Field(None, gt=0)
     """How many prompts the environment poses; must be given with `environment`."""
     seed: int | None = Field(None, ge=0)
@@ -80,7 +81,8 @@ class Seeds(Settings):
         if not is_own(self.environment) and (library not in ENVIRONMENTS or not name):
             raise ValueError(
                 f"`seeds.environment` is `{self.environment}`: expected `reasoning_gym/<data set>`, such as "
-                "`reasoning_gym/chain_sum`, or a task set of verifiers, such as `my_tasks.py:Tasks`"
+                "`reasoning_gym/chain_sum`, a task set of verifiers, such as `my_tasks.py:Tasks`, or an older "
+                "environment of verifiers, `my_env:load_environment`"
             )
         if is_own(self.environment) and self.seed is not None:
             raise ValueError(

@@ -10,10 +10,11 @@ from typing import Any
 import polars as pl
 
 from eva_data.environments import reasoning_gym
-from eva_data.environments.task_sets import pose_set, version_of_set
+from eva_data.environments.single_turn import is_loader, pose_rows, version_of_loader
+from eva_data.environments.task_sets import KEY, pose_set, version_of_set
 from eva_data.environments.tasks import PosedTask, read_info
 from eva_data.errors import DataError
-from eva_data.own_code import is_own, shown
+from eva_data.own_code import is_own, load_function, shown
 from eva_data.tables.reasons import UNSCORABLE
 from eva_data.tables.schemas import CARRIED, MESSAGES
 
@@ -22,7 +23,8 @@ def posed(environment: str, *, size: int, seed: int, config: Mapping[str, Any]) 
     """The first `size` tasks of an environment, one row each: `prompt`, `reason`, `source`, `answer` and `info`.
 
     `reason` is null for a usable task. A prompt of reasoning-gym begins with its instruction as a system turn. An
-    environment with a name of `own_code` is a task set of verifiers, whose order `seed` does not change.
+    environment with a name of `own_code` is a task set of verifiers, or a function that makes an environment of
+    verifiers 0.1 to 0.3. `seed` does not change its order.
 
     Raise DataError if there is no such environment, or it refuses the settings, and MissingExtraError without its
     package.
@@ -34,7 +36,11 @@ def posed(environment: str, *, size: int, seed: int, config: Mapping[str, Any]) 
 def _posed(environment: str, size: int, seed: int, config: str) -> pl.DataFrame:
     settings = json.loads(config)
     if is_own(environment):
-        found = list(pose_set(environment, size=size, config=settings))
+        own = load_function(environment, KEY)
+        if is_loader(own):
+            found = list(pose_rows(environment, own, size=size, config=settings))
+        else:
+            found = list(pose_set(environment, size=size, config=settings))
     else:
         tasks = list(reasoning_gym.pose(_dataset(environment), size=size, seed=seed, config=settings))
         system = {"role": "system", "content": reasoning_gym.system_prompt()}
@@ -55,10 +61,11 @@ def _posed(environment: str, size: int, seed: int, config: str) -> pl.DataFrame:
 def version_of(environment: str) -> str:
     """The installed package of an environment, as `reasoning-gym 0.1.25`. Raise MissingExtraError if there is none.
 
-    Of a task set of verifiers, its source too; raise ConfigError if it cannot be loaded.
+    Of what verifiers has, its source too; raise ConfigError if it cannot be loaded.
     """
     if is_own(environment):
-        return version_of_set(environment)
+        own = load_function(environment, KEY)
+        return version_of_loader(environment, own) if is_loader(own) else version_of_set(environment)
     _dataset(environment)
     return f"reasoning-gym {reasoning_gym.installed()}"
 

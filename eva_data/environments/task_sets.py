@@ -20,7 +20,7 @@ from eva_data.thoughts import without_thoughts
 
 Turns = list[dict[str, str]]
 
-_KEY = "seeds.environment"
+KEY = "seeds.environment"
 _HOOKS = ("setup", "finalize", "stage_verifier")
 """Methods of a task that prepare a container before it is scored."""
 _ROLES = ("system", "user", "assistant")
@@ -106,10 +106,16 @@ def scorer_of_set(found: Any) -> Callable[[str, str, str | None, str | None], fl
 
 
 def _loaded(name: str) -> Any:
-    found = load_function(name, _KEY)
+    found = load_function(name, KEY)
     if not is_task_set(found):
         raise ConfigError(
-            f"`{_KEY}` is `{name}`, which is no task set of verifiers 0.4: name a subclass of `verifiers.v1.Taskset`"
+            f"`{KEY}` is `{name}`, which is no task set of verifiers 0.4: name a subclass of `verifiers.v1.Taskset`, "
+            "or the function `load_environment` of an environment of verifiers 0.1 to 0.3"
+        )
+    if not hasattr(found, "take"):
+        raise ConfigError(
+            f"`{KEY}` is `{name}`, a task set of verifiers {version('verifiers')}: task sets are read from 0.4 on "
+            "(`pip install 'verifiers>=0.4'`)"
         )
     return found
 

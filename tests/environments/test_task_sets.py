@@ -68,7 +68,7 @@ def test_something_else_is_no_task_set_and_nothing_is_loaded_that_the_settings_d
 
 
 def test_a_task_set_poses_prompts_and_scores_replies(sets: Path) -> None:
-    pytest.importorskip("verifiers")
+    pytest.importorskip("verifiers", "0.4", reason="task sets are read from verifiers 0.4 on")
     found = posed(f"{sets}:Sums", size=2, seed=0, config={"largest": 3})
     assert found.select("prompt", "reason", "answer", "source").to_dicts() == [
         {
@@ -90,7 +90,7 @@ def test_a_task_set_poses_prompts_and_scores_replies(sets: Path) -> None:
 
 
 def test_a_task_set_that_cannot_be_used_says_why(sets: Path) -> None:
-    pytest.importorskip("verifiers")
+    pytest.importorskip("verifiers", "0.4", reason="task sets are read from verifiers 0.4 on")
     with pytest.raises(DataError, match=r"`sums_tasks.py:Sums` has 3 tasks, and `seeds.size` is 4"):
         posed(f"{sets}:Sums", size=4, seed=0, config={"largest": 3})
     with pytest.raises(DataError, match=r"refuses `seeds.config` \(`wrong`: .*\): it takes system_prompt, largest"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from eva_data.calls import Rows
 from eva_data.config.rewards import Answers, Verifier
+from eva_data.environments.single_turn import is_loader, scorer_of_rows
 from eva_data.environments.task_sets import is_task_set, scorer_of_set
 from eva_data.errors import DataError, EvaError, JobError
 from eva_data.jobs.job import Job, ProgressFile
@@ -37,11 +38,13 @@ COMMIT_SECONDS = 1.0
 
 
 def load_verifier(function: str) -> Verify:
-    """The function of that name (see `own_code`); of a task set of verifiers, what scores its tasks.
+    """The function of that name (see `own_code`); of what poses tasks by verifiers, what scores them.
 
     Raise ConfigError if there is none.
     """
     found = load_function(function, "reward.function")
+    if is_loader(found):
+        return scorer_of_rows(function, found)
     return scorer_of_set(found) if is_task_set(found) else found
 
 

@@ -22,6 +22,7 @@ A reason is a word; some reasons continue with a colon and particulars:
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -120,7 +121,10 @@ def _has_template_word(text: str, word: str, parent: str) -> bool:
 
 def _width(text: str) -> int:
     """Characters, those of wide writings counted twice: a question of eight Han characters is a whole one."""
-    return len(text) + sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    if text.isascii():
+        return len(text)
+    wide = (number for c, number in Counter(text).items() if unicodedata.east_asian_width(c) in "WF")
+    return len(text) + sum(wide)
 
 
 def _squeezed(text: str) -> str:

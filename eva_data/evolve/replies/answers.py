@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from eva_data.evolve.replies.layout import ITEM, Layout, is_noun_phrase, shape_of
+from eva_data.evolve.replies.possible import has
 from eva_data.evolve.replies.requests import (
     MASK,
     asking,
@@ -28,10 +29,8 @@ _opening = compiled(lambda: rf"\W*(?:{patterns('opening')})")
 _labelled_task = compiled(lambda: patterns("tasks"), re.IGNORECASE | re.MULTILINE)
 _letter = compiled(lambda: patterns("letters"), re.IGNORECASE | re.DOTALL)
 _code = compiled(lambda: patterns("code"))
-_wants_advice = compiled(lambda: patterns("wants_advice"))
 _EQUATION = re.compile(r"\W*[\d.,]+ ?[^\n=≈]{0,20}[=≈] ?[\d.,]+")
 _you_can = compiled(lambda: rf"\W*(?:{patterns('you_can')})")
-_undecided = compiled(lambda: patterns("undecided"))
 _SHELL = re.compile(
     r"(?:\$ )?(?:sudo )?(?:find|grep|awk|sed|ls|cat|git|docker|pip|npm|curl|tar|chmod|kubectl|"
     r"ssh|du|df|sort|xargs|echo)"
@@ -72,7 +71,6 @@ _MANY_WORDS = 20
 _USERS_OWN = re.compile(r"\b(?:i|my|me)\b", re.IGNORECASE)
 _NUMBERED_NAME = re.compile(r"\b[A-Z]\w+ [A-Z]\w+ I\b(?!')|\b[A-Z]\w+ I(?=[.,;:?!)]|'s\b|\Z)")
 """The numeral in "World War I" and "Elizabeth I's reign", which is no pronoun."""
-_opinion = compiled(lambda: patterns("opinions"))
 _FIRST, _LAST = 4, 3
 """A long prompt asks in one of its first `_FIRST` or its last `_LAST` sentences."""
 _FEW_WORDS = 3
@@ -115,7 +113,7 @@ def is_answer(text: str, parent: str) -> bool:
     if shape.questions and shape.questions * 3 >= shape.items:
         return False
     if not shape.prose:
-        return shape.items > 1 and not (_wants_advice().search(parent) is None and _begins_asking(hidden))
+        return shape.items > 1 and (has("wants_advice", parent) or not _begins_asking(hidden))
     if _code().match(hidden):
         said = [
             each
@@ -188,7 +186,7 @@ def _asks_after_opening(shape: Layout, hidden: str) -> bool:
 
 def _is_way_to_do_it(shape: Layout, hidden: str, parent: str) -> bool:
     """Whether the text gives steps or advice, and the parent asked how to do something."""
-    if not _wants_advice().search(parent) or _is_users_own(shape.prose[0]):
+    if not has("wants_advice", parent) or _is_users_own(shape.prose[0]):
         return False
     if _first_step().match(hidden) and not any(map(is_question, shape.prose)):
         return True
@@ -272,9 +270,9 @@ def _has_a_labelled_answer(text: str) -> bool:
 
 def _is_users_own(sentence: str) -> bool:
     """Whether a user speaks in the first person. An assistant's opinion does not count."""
-    if _undecided().search(sentence):
+    if has("undecided", sentence):
         return True
-    return _USERS_OWN.search(_NUMBERED_NAME.sub("", sentence)) is not None and _opinion().search(sentence) is None
+    return _USERS_OWN.search(_NUMBERED_NAME.sub("", sentence)) is not None and not has("opinions", sentence)
 
 
 def _could_answer(hidden: str, shape: Layout, asked: bool) -> bool:

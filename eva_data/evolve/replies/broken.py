@@ -15,7 +15,11 @@ from eva_data.evolve.replies.chatter import is_placeholder
 from eva_data.evolve.replies.requests import asking, asks, masked, sentences
 from eva_data.evolve.replies.words import compiled, patterns
 
-_REPEATED = re.compile(r"(?=(\S.{0,39}?)\s*(?:\1\s*){7})(?P<all>\1\s*(?:\1\s*)+)", re.DOTALL)
+_LONGEST_PIECE, _TIMES = 40, 8
+"""Characters of a piece that is repeated, and how often it stands in a row."""
+_REPEATED = re.compile(
+    rf"(?=(\S.{{0,{_LONGEST_PIECE - 1}}}?)\s*(?:\1\s*){{{_TIMES - 1}}})(?P<all>\1\s*(?:\1\s*)+)", re.DOTALL
+)
 _HALF = 0.5
 """A text is a repetition if at least this share of its letters and digits stands in one repetition."""
 _SPOILT = 0.1
@@ -73,9 +77,22 @@ def what_is_broken(text: str, parent: str) -> str | None:
 
 def _repeats(text: str) -> bool:
     """Whether at least half of the text is one piece of up to 40 characters, repeated 8 times or more in a row."""
-    whole = sum(map(str.isalnum, text))
+    said = "".join(filter(str.isalnum, text))
+    if not _may_repeat(said):
+        return False
     longest = max((sum(map(str.isalnum, found["all"])) for found in _REPEATED.finditer(text)), default=0)
-    return longest > 0 and longest >= _HALF * whole
+    return longest > 0 and longest >= _HALF * len(said)
+
+
+def _may_repeat(said: str) -> bool:
+    """Whether letters and digits can hold eight times a piece of up to 40 in a row that is half of them.
+
+    Such a row reaches from the middle a quarter of the way to one side at least, and there repeats itself.
+    """
+    middle, quarter = len(said) // 2, len(said) // 4
+    sides = (said[middle - quarter : middle], said[middle : middle + quarter])
+    lengths = range(1, min(_LONGEST_PIECE, len(said) // _TIMES) + 1)
+    return any(side[length:] == side[:-length] for length in lengths for side in sides)
 
 
 def _repeats_a_sentence(text: str) -> bool:
@@ -107,9 +124,9 @@ def _is_spoilt(text: str) -> bool:
     """Whether a text has many characters or marks without a meaning."""
     if _UNKNOWN.search(text) or len(_MARKUP.findall(masked(text))) >= 3:
         return True
-    shown = [character for character in text if not character.isspace()]
-    none = sum(c == "\ufffd" or unicodedata.category(c) in ("Cc", "Cn", "Co") for c in shown)
-    return none > 1 and none >= _SPOILT * len(shown)
+    spoilt = (c for c in set(text) if c == "\ufffd" or unicodedata.category(c) in ("Cc", "Cn", "Co"))
+    none = sum(text.count(character) for character in spoilt if not character.isspace())
+    return none > 1 and none >= _SPOILT * len("".join(text.split()))
 
 
 def _asks_more(sentence: str) -> bool:

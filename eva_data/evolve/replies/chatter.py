@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from eva_data.evolve.replies.possible import has
 from eva_data.evolve.replies.requests import is_command, is_offer, masked, sentences
 from eva_data.evolve.replies.words import compiled, patterns, straight
 
@@ -52,7 +53,7 @@ _announcing = compiled(lambda: rf"\W*(?:{patterns('announces')})")
 _names_a_prompt = compiled(lambda: rf"(?:{_renewed_noun()}|\b(?:{patterns('nouns')}))")
 _renewing = compiled(lambda: rf"(?:{patterns('renewed')})")
 _remark = compiled(lambda: rf"\A[#*_\s>(\[（【※＊-]{{0,8}}(?P<heading>(?:{patterns('remarks')}))")
-_speaks_of_rewriting = compiled(lambda: rf"{_renewed_noun()}|{patterns('speaks_of_rewriting')}")
+_names_the_new_prompt = compiled(_renewed_noun)
 _agreement = compiled(
     lambda: (
         rf"\W*(?:{patterns('agreements')})[,!.。！、 ]*"
@@ -60,7 +61,6 @@ _agreement = compiled(
     )
 )
 _bare_agreement = compiled(lambda: rf"\W*(?:{patterns('agreements')})\W*")
-_follows = compiled(lambda: patterns("follows"))
 _LEADING_RULE = re.compile(r"\s*(?:-{3,}|\*{3,}|_{3,}|={3,}|—{2,})[ \t]*\n")
 _this_follows = compiled(lambda: rf"\W*(?:{patterns('how_about_this')})\W*")
 _PROMISE = re.compile(
@@ -79,7 +79,7 @@ _OWN = re.compile(r"\b(?:i|my|me|we|our)\b", re.IGNORECASE)
 def is_placeholder(text: str) -> bool:
     """Whether the text is a name of the new prompt in brackets: "[insert the new prompt here]"."""
     words = text.strip().replace("_", " ")
-    return _BRACKETS.fullmatch(words) is not None and re.search(_renewed_noun(), words, re.IGNORECASE) is not None
+    return _BRACKETS.fullmatch(words) is not None and _names_the_new_prompt().search(words) is not None
 
 
 def without_chatter(text: str) -> str:
@@ -145,9 +145,9 @@ def _is_announcement(line: str, *, inline: bool = False, alone: bool = False) ->
 
 def _says_that_it_follows(line: str, announces: bool) -> bool:
     """Whether a separate line without a colon says that the new prompt follows."""
-    if re.search(_renewed_noun(), line, re.IGNORECASE) is None or is_command(re.split(r"[!.]\s", line)[-1]):
+    if _names_the_new_prompt().search(line) is None or is_command(re.split(r"[!.]\s", line)[-1]):
         return False
-    return announces or _follows().search(line) is not None
+    return announces or has("follows", line)
 
 
 def _only_agrees(line: str) -> bool:
@@ -175,8 +175,7 @@ def _without_remarks(text: str) -> str:
             return text[: part.start()]
     lines = text.rstrip().split("\n")
     if len(lines) > 1 and (
-        _is_remark(lines[-1])
-        or (lines[-1].startswith(("(", "（", "*(")) and _speaks_of_rewriting().search(straight(lines[-1])) is not None)
+        _is_remark(lines[-1]) or (lines[-1].startswith(("(", "（", "*(")) and _speaks_of_rewriting(straight(lines[-1])))
     ):
         return "\n".join(lines[:-1])
     return text
@@ -197,4 +196,8 @@ def _is_remark(rest: str) -> bool:
         if len(heading) < 60 and heading.rstrip("*_ ").endswith((":", "："))
         else straightened.split("\n\n")[0]
     )
-    return _speaks_of_rewriting().search(near[:1200]) is not None
+    return _speaks_of_rewriting(near[:1200])
+
+
+def _speaks_of_rewriting(text: str) -> bool:
+    return has("speaks_of_rewriting", text) or _names_the_new_prompt().search(text) is not None

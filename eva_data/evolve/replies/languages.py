@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import cache
+from collections import Counter
+from functools import cache, lru_cache
 from typing import Any
 
 from eva_data.evolve.replies.requests import MASK, masked, sentences
@@ -23,6 +24,8 @@ _POSSIBLE = 0.3
 _ENOUGH = 18
 """A text in Latin script needs so many letters. Texts in other scripts need `_FEW`."""
 _FEW = 4
+_TEXTS = 16
+"""The probabilities of so many texts are remembered: a parent is looked at several times."""
 _SCRIPTS = {
     "LATIN": "latin",
     "CYRILLIC": "cyrillic",
@@ -149,11 +152,11 @@ def _is_told(text: str, likeliest: str, known: str) -> bool:
 def _script(text: str, least: int = _ENOUGH) -> str | None:
     """The script of most letters, or None without a clear majority. Han with some kana counts as kana (Japanese)."""
     counts: dict[str, int] = {}
-    for character in text:
+    for character, number in Counter(text).items():
         if unicodedata.category(character)[0] in "LM" and character != MASK:
             name = unicodedata.name(character, "").split(" ")[0].split("-")[0]
             script = _SCRIPTS.get(name, "other")
-            counts[script] = counts.get(script, 0) + 1
+            counts[script] = counts.get(script, 0) + number
     if not counts:
         return None
     if counts.get("kana", 0) * 10 >= sum(counts.values()):
@@ -187,6 +190,7 @@ def _language(text: str, script: str) -> str | None:
     return name if found[name] >= _LIKELY else None
 
 
+@lru_cache(_TEXTS)
 def _probabilities(text: str, script: str) -> dict[str, float] | None:
     plain = re.sub(r"[^\w\s.,;:!?'’¿¡-]|[\d_]|https?://\S+", " ", text.replace(MASK, " "))
     if sum(map(str.isalpha, plain)) < _ENOUGH:

@@ -9,12 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+from eva_data.evolve.replies.possible import SENTENCES, has
 from eva_data.evolve.replies.words import compiled, patterns, straight, words
 
 MASK = "\ue000"
 """Replaces code and quotations, whose words are not the writer's own."""
 
+_TEXTS = 16
+"""The last so many texts are remembered masked, since several rules look at each of them."""
 _FENCED = re.compile(r"(?:```|~~~).*?(?:```|~~~|\Z)", re.DOTALL)
 _INLINE = re.compile(r"`[^`\n]+`")
 _QUOTED = re.compile(
@@ -22,6 +26,7 @@ _QUOTED = re.compile(
     r"|(?<![\w'])'(?=\S)[^'\n]{2,400}(?<=\S)'(?!\w)|(?<!\w)‘[^’\n]{3,400}’(?!\w)"
 )
 _SENTENCE = re.compile(r"(?<=[.!?…؟।])[\"”»)*_]*\s+|(?<=[。！？])|\n+")
+_SAID = re.compile(rf"[^\W_]|{MASK}")
 _NUMBER = re.compile(r"^([^\S\n]*(?:\d{1,2}|[a-zA-Z])[.)])\s+", re.MULTILINE)
 
 _LEAD = (
@@ -50,14 +55,10 @@ _STATEMENT = re.compile(
     re.IGNORECASE,
 )
 """A statement, which may continue as a list: "One way is to mix it, let it stand"."""
-_requests = compiled(lambda: patterns("requests"))
-_offers = compiled(lambda: patterns("offers"))
-_asked_without_mark = compiled(lambda: patterns("without_mark"))
 _doing = compiled(lambda: words("doing"))
 """Verbs that begin advice as often as a request."""
 _rhetorical = compiled(lambda: patterns("rhetorical"))
 _OF_HIS_OWN = re.compile(r"\b(?:my|our|i (?:need|want|have|would like))\b|\bi'd like\b", re.IGNORECASE)
-_casting = compiled(lambda: patterns("casting"))
 _salutation = compiled(lambda: rf"\W*(?:{patterns('salutations')}|{patterns('greetings')})")
 _interjection = compiled(lambda: rf"\W*(?:{patterns('interjections')})")
 _STAGE = re.compile(r"(?:[（(][^()（）\n]{2,40}[)）]|\*[^*\n]{2,60}\*)\s*\S")
@@ -70,6 +71,7 @@ _openers = compiled(
 )
 
 
+@lru_cache(_TEXTS)
 def masked(text: str) -> str:
     """The text with MASK in the place of each piece of code and each quotation within a line."""
     for pattern in (_FENCED, _INLINE, _QUOTED):
@@ -77,10 +79,11 @@ def masked(text: str) -> str:
     return straight(text)
 
 
-def sentences(text: str) -> list[str]:
+@lru_cache(_TEXTS)
+def sentences(text: str) -> tuple[str, ...]:
     """The sentences and lines of a masked text. Parts without a letter, a digit or MASK are left out."""
     joined = _NUMBER.sub(lambda found: found[1].replace(".", ")") + " ", text)
-    return [part.strip() for part in _SENTENCE.split(joined) if any(c.isalnum() or c == MASK for c in part)]
+    return tuple(part.strip() for part in _SENTENCE.split(joined) if _SAID.search(part))
 
 
 def is_question(sentence: str) -> bool:
@@ -90,7 +93,7 @@ def is_question(sentence: str) -> bool:
 
 def is_offer(sentence: str) -> bool:
     """Whether an assistant speaks of its own task: it offers, invites, or asks for instructions."""
-    return _offers().search(sentence) is not None
+    return has("offers", sentence)
 
 
 def begins_with_command(sentence: str) -> bool:
@@ -129,15 +132,12 @@ class Asking:
         return self.clearly or self.advising
 
 
+@lru_cache(SENTENCES)
 def asking(sentence: str) -> Asking:
     """The kind of request in a sentence. An assistant's offer is no request."""
     if is_offer(sentence):
         return Asking(False, False)
-    clearly: bool = (
-        is_question(sentence)
-        or _requests().search(sentence) is not None
-        or _asked_without_mark().search(sentence) is not None
-    )
+    clearly: bool = is_question(sentence) or has("requests", sentence) or has("without_mark", sentence)
     if not clearly:
         command = _command().match(sentence)
         if command is None or _part().match(sentence) is not None:
@@ -148,7 +148,7 @@ def asking(sentence: str) -> Asking:
 
 def plays_a_part(prose: Sequence[str], parent: str) -> bool:
     """Whether a text acts the part that its parent assigns: it greets or exclaims, and assigns no part itself."""
-    if _casting().search(parent) is None or any(_casting().search(each) for each in prose):
+    if not has("casting", parent) or any(has("casting", each) for each in prose):
         return False
     if any(_OF_HIS_OWN.search(each) for each in prose) and any(asking(each).clearly for each in prose):
         return False

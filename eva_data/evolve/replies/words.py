@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 Key: TypeAlias = Literal[
     "requests",
@@ -62,9 +62,14 @@ _SIGNED = "(?:\\g<0>[\u064b-\u0652]*)"
 _ACCENTED = {plain: f"[{plain}{accented}]" for plain, accented in zip("aeiouáéíóú", "áéíóúaeiou", strict=True)}
 _SHORT = 3
 """A verb of so few letters gets no accent: "hazlo"."""
+_FEW = 4
+"""Words are tried one by one if they are so few."""
+_FOLDED = {ord("İ"): "i", ord("ı"): "i", ord("ſ"): "s"} | dict(zip(range(0x1C80, 0x1C87), "вдосттъ", strict=True))
+_FOLDED |= dict.fromkeys(range(0x064B, 0x0653), "")
+_ODD = re.compile(f"[{''.join(map(chr, _FOLDED))}]")
 _WORDS = ("clitics", "commands", "openers", "doing", "noun_commands")
 # Typed and typeset apostrophes are the same to a pattern.
-_APOSTROPHES = str.maketrans("\u2019\u02bc\u2018", "'''")
+_APOSTROPHES = "\u2019\u02bc\u2018"
 
 
 @cache
@@ -84,6 +89,12 @@ def languages() -> dict[str, dict[str, list[str]]]:
     return found
 
 
+class _Word(NamedTuple):
+    letters: tuple[str, ...]
+    """At each place the folded letters that may stand there."""
+    pattern: str
+
+
 @cache
 def words(key: Literal["commands", "openers", "doing", "noun_commands"]) -> str:
     """One alternation of the words of all languages, longest first."""
@@ -92,29 +103,62 @@ def words(key: Literal["commands", "openers", "doing", "noun_commands"]) -> str:
         for language in languages().values():
             objects = "|".join(language.get("clitics", ()))
             found |= {word: f"(?:{objects})" for word in language.get(key, ()) if objects}
-    longest = sorted(found, key=lambda word: (-len(word), word))
-    return "|".join(_stressed(word, found[word]) if found[word] else re.escape(word) for word in longest)
+    longest = [
+        form for word in sorted(found, key=lambda word: (-len(word), word)) for form in _forms_of(word, found[word])
+    ]
+    latin = [word for word in longest if any(map(str.isascii, word.letters[0]))]
+    others = [word for word in longest if not all(map(str.isascii, word.letters[0]))]
+    return f"(?=[a-z])(?:{_by_letters(latin)})|(?![a-z])(?:{_by_letters(others)})"
 
 
-def _stressed(word: str, ending: str) -> str:
-    """The pattern of a word, alone or with an ending that shifts the accent: "escribe", "escríbela"."""
+def _forms_of(word: str, ending: str) -> list[_Word]:
+    """A word, alone and with an ending that shifts the accent: "escribe", "escríbela"."""
+    alone = _Word(tuple(map(folded, word)), re.escape(word))
+    if not ending:
+        return [alone]
     bent = "".join(_ACCENTED.get(letter, re.escape(letter)) for letter in word)
     accented = "" if len(word) <= _SHORT or ending.startswith("(?:-") else r"(?=\w*[áéíóú])"
-    with_ending = f"{accented}{bent}{ending}"
-    return f"{re.escape(word)}|{with_ending}"
+    letters = tuple(folded(_ACCENTED.get(letter, letter).strip("[]")) for letter in word)
+    return [alone, _Word(letters, f"{accented}{bent}{ending}")]
+
+
+def _by_letters(words: Sequence[_Word], before: str = "") -> str:
+    """One alternation of the words in their order. Only those with the first letters of a text are tried on it."""
+    if len(words) <= _FEW or any(len(word.letters) == len(before) for word in words):
+        return "|".join(word.pattern for word in words)
+    groups: dict[str, list[_Word]] = {}
+    for word in words:
+        for letter in word.letters[len(before)]:
+            groups.setdefault(before + letter, []).append(word)
+    return "|".join(f"(?={re.escape(first)})(?:{_by_letters(group, first)})" for first, group in groups.items())
 
 
 @cache
 def patterns(key: Key) -> str:
     """One alternation of the patterns of all languages."""
+    return "|".join(f"(?:{pattern})" for pattern in alternatives(key))
+
+
+@cache
+def alternatives(key: Key) -> tuple[str, ...]:
+    """The patterns of all languages."""
     found = [pattern for language in languages().values() for pattern in language.get(key, ())]
     # Arabic is written with or without vowel signs.
-    return "|".join(f"(?:{_ARABIC.sub(_SIGNED, pattern)})" for pattern in found)
+    return tuple(_ARABIC.sub(_SIGNED, pattern) for pattern in found)
+
+
+def folded(text: str) -> str:
+    """The text in lower case and without Arabic vowel signs. What `re.IGNORECASE` takes for equal is equal in it."""
+    if not text.isascii() and _ODD.search(text):
+        text = text.translate(_FOLDED)
+    return text.lower()
 
 
 def straight(text: str) -> str:
     """The text with straight apostrophes. Its length does not change."""
-    return text.translate(_APOSTROPHES)
+    for apostrophe in _APOSTROPHES:
+        text = text.replace(apostrophe, "'")
+    return text
 
 
 def compiled(build: Callable[[], str], flags: re.RegexFlag = re.IGNORECASE) -> Callable[[], re.Pattern[str]]:

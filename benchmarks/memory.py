@@ -6,7 +6,7 @@
 The file holds real scored responses: `prompt`, `response` and `reward`. Its rows are repeated, with a number before
 each text, until there are as many prompts as are asked for, with six responses each. Of this table `build --iter 1`
 makes a dataset, which the other commands read. With `--evolve`, `build --iter 2` goes on from there: a server that
-answers at once, with words drawn by the request, is solver and creator.
+answers at once, with sentences of words drawn by the request, is solver and creator.
 
 The memory of a command is the largest sum over its processes at any time. PSS counts a page that several processes
 share once; RSS counts it once for each. With `--stages`, each job of a build has a line of its own: the most memory
@@ -42,7 +42,9 @@ RESPONSES_PER_PROMPT = 6
 AT_ONCE = 50_000
 """Rows of the table that are written at once."""
 WORDS = [f"{first}{second}{third}" for first in "bdfgklmnprst" for second in "aeiou" for third in "lmnrst"]
-WORDS_PER_REPLY = 180
+VERBS = ("Explain", "Describe", "Compare", "Summarize", "List")
+SENTENCES_PER_REPLY, WORDS_PER_SENTENCE = 15, 12
+"""A reply is a prompt of such sentences, each with a verb in front."""
 EXTRAPOLATED = 10_000_000
 SECONDS = 0.2
 """Between two looks at the processes."""
@@ -181,12 +183,12 @@ async def serve() -> None:
         body = await request.read()
         draw = random.Random(zlib.crc32(body) + next(number))
         asked = json.loads(body).get("n", 1)
-        texts = [" ".join(draw.choices(WORDS, k=WORDS_PER_REPLY)) for _ in range(asked)]
+        texts = [" ".join(_sentence(draw) for _ in range(SENTENCES_PER_REPLY)) for _ in range(asked)]
         choices = [
             {"index": index, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
             for index, text in enumerate(texts)
         ]
-        spent = asked * WORDS_PER_REPLY
+        spent = asked * SENTENCES_PER_REPLY * (WORDS_PER_SENTENCE + 1)
         usage = {"prompt_tokens": 60, "completion_tokens": spent, "total_tokens": 60 + spent}
         return web.json_response({"id": "1", "object": "chat.completion", "choices": choices, "usage": usage})
 
@@ -202,6 +204,10 @@ async def serve() -> None:
     await site.start()
     print(runner.addresses[0][1], flush=True)
     await asyncio.Event().wait()
+
+
+def _sentence(draw: random.Random) -> str:
+    return f"{draw.choice(VERBS)} {' '.join(draw.choices(WORDS, k=WORDS_PER_SENTENCE))}."
 
 
 def _run(command: str, config: Path, prompts: int) -> Measured:

@@ -1,6 +1,7 @@
 """Measures how well a creator's replies are read: precision and recall of every rule on labelled sets, with intervals.
 
     python benchmarks/replies.py [SET.jsonl ...] [--wrong] [--data FOLDER]
+    python benchmarks/replies.py --speed RESPONSES.parquet
 
 A row of a set has `method`, `parent`, `reply`, `good` and, where good, `expected`, the text of the prompt. A good row
 is kept if no rule ends the attempt, and exact if the text is also the expected one. A bad row is caught if some rule
@@ -21,24 +22,35 @@ among those that it ended, its recall the share of rows of its kinds that some r
 
 `--data` names a folder of parquet files with a column `prompt`. Every prompt is made a reply in the form of each
 method, with the prompt's first half as its parent. The script counts how many survive, and how many are unchanged.
+
+`--speed` names a parquet file with the columns `prompt` and `response`. Of its responses, SPEED_TEXTS are read as
+replies to their prompts. The script prints the processor's time for each character, in all and for the search for the
+patterns of each key in each sentence. It compares that with the plain way, one alternation of all patterns, and ends
+if the two ways find something else.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
+import time
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import click
 import polars as pl
 
 from eva_data.calls import Completion
 from eva_data.evolve import Strategy, build_method, user_strategy
+from eva_data.evolve.replies.possible import Searched, first_match
+from eva_data.evolve.replies.requests import masked, sentences
+from eva_data.evolve.replies.words import patterns
 from eva_data.evolve.rules import Ancestor, Limits, Verdict, judge, read_reply
 
 SETS = Path(__file__).parents[1] / "tests"
@@ -53,6 +65,7 @@ RULES = {
     "unchanged": ("unchanged",),
 }
 """Rule -> the kinds of bad rows that it is for; other kinds count only in the total."""
+SPEED_TEXTS = 300
 FORMS = {
     "evol_instruct": "{}",
     "evol_complexity": "#Rewritten Prompt#:\n{}",
@@ -164,11 +177,58 @@ def survival(folder: Path, wrong: bool) -> None:
     print(f"{'all':49} {wilson(total, of)}")
 
 
+Result = TypeVar("Result")
+
+
+def timed(work: Callable[[], Result]) -> tuple[float, Result]:
+    """Seconds of processor time that some work takes, and its result."""
+    begin = time.process_time()
+    result = work()
+    return time.process_time() - begin, result
+
+
+def speed(path: Path) -> None:
+    """Print what a character costs, and the ratio against one alternation of all patterns of a key."""
+    table = pl.read_parquet(path, columns=["prompt", "response"]).sample(2 * SPEED_TEXTS, seed=0)
+    warm, rows = table.head(SPEED_TEXTS).rows(), table.tail(SPEED_TEXTS).rows()
+    # The first texts compile the patterns.
+    for prompt, response in warm:
+        fate("evol_instruct", prompt, response)
+    characters = sum(map(len, table.tail(SPEED_TEXTS)["response"]))
+    read, _ = timed(lambda: [fate("evol_instruct", prompt, response) for prompt, response in rows])
+    print(f"{len(rows)} replies of {characters / len(rows):.0f} characters are read in {_each(read, characters)}")
+    said = [sentence for _, response in rows for sentence in sentences(masked(response))]
+    length, keys = sum(map(len, said)), get_args(Searched)
+    quick, found = timed(lambda: [_spans(first_match(key, sentence) for key in keys) for sentence in said])
+    slow, plainly = 0.0, list[list[tuple[int, int] | None]]()
+    for key in keys:
+        pattern = re.compile(patterns(key), re.IGNORECASE)
+        seconds, expected = timed(partial(_spans, map(pattern.search, said)))
+        slow += seconds
+        plainly.append(expected)
+        print(f"  {key:22} plainly {_each(seconds, length)}")
+    if list(map(list, zip(*plainly, strict=True))) != found:
+        sys.exit("the two ways find something else")
+    print(f"{len(said)} sentences, all keys: {_each(quick, length)}, plainly {_each(slow, length)}")
+    print(f"{slow / quick:.0f} times as fast, with the same {sum(map(len, found)):,} results")
+
+
+def _spans(matches: Iterable[re.Match[str] | None]) -> list[tuple[int, int] | None]:
+    return [match and match.span() for match in matches]
+
+
+def _each(seconds: float, characters: int) -> str:
+    return f"{seconds / characters * 1e6:.3f} us a character"
+
+
 @click.command()
 @click.argument("sets", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--wrong", is_flag=True, help="Print every row that was read wrongly.")
+@click.option("--speed", "timed_on", type=click.Path(exists=True, path_type=Path), help="Measure the cost of reading.")
 @click.option("--data", type=click.Path(exists=True, path_type=Path), help="Measure survival of these prompts.")
-def main(sets: tuple[Path, ...], wrong: bool, data: Path | None) -> None:
+def main(sets: tuple[Path, ...], wrong: bool, timed_on: Path | None, data: Path | None) -> None:
+    if timed_on is not None:
+        return speed(timed_on)
     for path in sets or tuple(sorted(SETS.rglob("replies_*.jsonl"))):
         found = read_set(path)
         print(f"{path.name}: {len(found)} replies")

@@ -235,7 +235,7 @@ def tokenised(settings: dict[str, Any], rows: list[Row]) -> list[Item]:
     from eva_data.rewards.local.loading import load_tokenizer
 
     tokenizer = load_tokenizer(settings["path"], trust_remote_code=False)
-    wanted = {str(place).encode(): conversation(row) for place, row in enumerate(rows)}
+    wanted = ((str(place).encode(), conversation(row)) for place, row in enumerate(rows))
     found = [*items(tokenizer, wanted, lambda messages: write(tokenizer, messages), MAX_TOKENS)]
     rows[:] = [row for row, item in zip(rows, found, strict=True) if item.refused is None]
     return [item for item in found if item.refused is None]

@@ -25,9 +25,10 @@ from eva_data.iteration.run import Run
 from eva_data.iteration.stages import uses_topics
 from eva_data.iteration.stale import refuse_unreadable
 from eva_data.method.topics.words import require_sklearn
-from eva_data.rewards.backends.verifier import load_verifier, read_answers
+from eva_data.rewards.backends.verifier import load_verifier
 from eva_data.rewards.equality import refuse_missing
 from eva_data.rewards.isolated.runner import refuse_without_isolation
+from eva_data.rewards.known import read_answers
 from eva_data.tables.reading import open_path
 from eva_data.tables.schemas import CARRIED
 from eva_data.tables.shapes.values import plain, text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import polars as pl
@@ -36,14 +37,12 @@ def preferred() -> pl.Expr:
 Order: TypeAlias = Literal["informativeness", "gap", "random", "rejects"]
 
 
-def choose(
-    pairs: pl.LazyFrame, spare: pl.LazyFrame, order: Order, limit: int, *, metric: str, seed: int
-) -> pl.DataFrame:
-    """At most `limit` rows of `pairs`, in the order in which reviewers see them.
+def choose(pairs: Iterable[pl.DataFrame], order: Order, limit: int, *, metric: str, seed: int) -> pl.DataFrame:
+    """At most `limit` rows of the tables `pairs`, one or more, in the order in which reviewers see them.
 
-    `informativeness`: the largest `metric` goes first. `gap`: the smallest difference of the scores goes first, where
-    the reward is least sure. `random`: by keyed hash, so that a larger limit only adds pairs. `rejects`: the pairs that
-    the build rejected (`spare`), the largest `metric` first. Ties are in the order of the hash.
+    `informativeness`, and `rejects` for pairs that the build rejected: the largest `metric` goes first. `gap`: the
+    smallest difference of the scores goes first, where the reward is least sure. `random`: by keyed hash, so that a
+    larger limit only adds pairs. Ties are in the order of the hash. One table and the rows chosen so far are in memory.
     """
     by_lot = uniform_draw(pl.col("pair_id"), seed=seed, stage="review", iteration=0)
     first = {
@@ -52,6 +51,9 @@ def choose(
         "gap": pl.col("score_chosen") - pl.col("score_rejected"),
         "random": by_lot,
     }
-    table = spare if order == "rejects" else pairs
-    chosen = table.sort(first[order], by_lot, "pair_id", nulls_last=True).head(limit)
-    return chosen.collect(engine="streaming")
+    chosen: pl.DataFrame | None = None
+    for part in pairs:
+        known = part if chosen is None else pl.concat([chosen, part])
+        chosen = known.sort(first[order], by_lot, "pair_id", nulls_last=True).head(limit)
+    assert chosen is not None
+    return chosen

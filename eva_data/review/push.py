@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from eva_data.dataset.ordered import height_of, id_of, in_memory
 from eva_data.dataset.staleness import config_of
 from eva_data.errors import DataError, ReviewError
 from eva_data.iteration.run import Run
@@ -21,8 +22,13 @@ from eva_data.review.blind import Order, blind_order, choose
 from eva_data.review.connection import Argilla, connect
 from eva_data.review.dataset import dataset_name, ensure_dataset
 from eva_data.review.record import Record, Sheet, change_of, records_by_pair
-from eva_data.review.spare import spare_pairs
+from eva_data.review.spare import spare_parts
 from eva_data.tables.metrics import column_of
+from eva_data.tables.ranges import ranges_for
+from eva_data.tables.schemas import PREFERENCES
+
+AT_ONCE = 20_000
+"""Rows among which the texts of some are looked up together."""
 
 BATCH_RECORDS = 100
 BATCH_CHARACTERS = 2_000_000
@@ -107,13 +113,25 @@ def chosen_pairs(run: Run, iteration: int, limit: int, order: Order) -> pl.DataF
             f"{', '.join(changed)} in {store.folder} was changed or lost since iteration {iteration} was built, so it "
             "is not reviewed: restore it"
         )
-    pairs = built.scan("preferences", iteration)
-    spare = spare_pairs(built, settings, iteration).lazy() if order == "rejects" else pairs.clear()
-    chosen = choose(pairs, spare, order, limit, metric=column_of(settings.estimate.metric), seed=settings.seed)
+    metric, seed = column_of(settings.estimate.metric), settings.seed
+    if order == "rejects":
+        chosen = choose(spare_parts(built, settings, iteration), order, limit, metric=metric, seed=seed)
+    else:
+        pairs = built.scan("preferences", iteration)
+        numbers = in_memory(pairs.select("pair_id", "score_chosen", "score_rejected", metric))
+        first = choose([numbers], order, limit, metric=metric, seed=seed).select("pair_id")
+        chosen = first.join(_rows_of(pairs, first), on="pair_id", how="left", maintain_order="left")
+        chosen = chosen.select(PREFERENCES.names())
     if chosen.is_empty():
         what = "rejected pairs with two different responses" if order == "rejects" else "pairs"
         raise DataError(f"iteration {iteration} has no {what}, so there is nothing to review")
     return chosen.with_columns(order=blind_order(settings.seed))
+
+
+def _rows_of(pairs: pl.LazyFrame, wanted: pl.DataFrame) -> pl.DataFrame:
+    """The rows of some pairs, of which a scan finds a range of prompts at a time."""
+    is_wanted = pl.col("pair_id").is_in(wanted["pair_id"].implode())
+    return pl.concat([in_memory(part.of(pairs).filter(is_wanted)) for part in ranges_for(height_of(pairs), AT_ONCE)])
 
 
 def _agent(model: str) -> str:
@@ -124,15 +142,17 @@ def _agent(model: str) -> str:
 def parents_of(run: Run, iteration: int, pairs: pl.DataFrame) -> dict[str, list[dict[str, str]]]:
     """Id of a parent prompt -> its turns."""
     ids = pairs["parent_id"].drop_nulls().unique()
-    tables = [run.store.scan_until(name, iteration) for name in ("prompts", "evolutions")]
-    rows = [
-        table.filter(pl.col("prompt_id").is_in(ids.implode()) & pl.col("prompt").is_not_null()).select(
-            "prompt_id", "prompt"
-        )
-        for table in tables
-    ]
-    found = pl.concat(rows).unique("prompt_id", keep="first", maintain_order=True).collect()
-    return {row["prompt_id"]: row["prompt"] for row in found.to_dicts()}
+    found: dict[str, list[dict[str, str]]] = {}
+    if ids.is_empty():
+        return found
+    for name in ("prompts", "evolutions"):
+        for earlier in (each for each in run.store.iterations() if each <= iteration):
+            table = run.store.scan(name, earlier)
+            for part in ranges_for(height_of(table), AT_ONCE):
+                named = part.of(table, id_of(name)).select("prompt_id", "prompt").drop_nulls("prompt")
+                rows = in_memory(named.filter(pl.col("prompt_id").is_in(ids.implode())))
+                found = dict(rows.unique("prompt_id", keep="first", maintain_order=True).iter_rows()) | found
+    return found
 
 
 def _withdraw_suggestions(argilla: Argilla, records: Sequence[Record]) -> None:

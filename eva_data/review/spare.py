@@ -5,15 +5,22 @@ Pairing rejects such pairs because the rewards are equal or too close, or becaus
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import polars as pl
 
 from eva_data.config import Config, TableModel
+from eva_data.dataset.ordered import height_of, in_memory
 from eva_data.dataset.store import Store
 from eva_data.iteration.stages import recorded_fit
 from eva_data.method.pair import ALL_EQUAL, BELOW_MARGIN, BEST_TOO_LOW, pair
 from eva_data.method.signals.lengths import length_adjusted
 from eva_data.tables.ids import uniform_draw
+from eva_data.tables.ranges import IdRange, ranges_for
 from eva_data.tables.schemas import PREFERENCES, conform
+
+PROMPTS_AT_ONCE = 10_000
+"""Prompts whose pairs are made together."""
 
 
 def spare_pairs(built: Store, config: Config, iteration: int) -> pl.DataFrame:
@@ -23,22 +30,41 @@ def spare_pairs(built: Store, config: Config, iteration: int) -> pl.DataFrame:
     higher reward is chosen; of answers with equal rewards, two are drawn by keyed hash. Only a text that a build could
     choose is chosen, and a prompt without such a text is left out.
     """
+    return pl.concat([*spare_parts(built, config, iteration)])
+
+
+def spare_parts(built: Store, config: Config, iteration: int) -> Iterator[pl.DataFrame]:
+    """What `spare_pairs` gives, range by range of the prompts' ids, at least one part."""
     rejects = built.scan("rejects", iteration).filter(pl.col("stage") == "pair").select("prompt_id", "reason").collect()
     fit = recorded_fit(built.manifest(iteration).lengths.get("respond"))
     given = built.scan("responses", iteration).filter(pl.col("stage").is_in(["respond", "contrast"]))
     low = rejects.filter(pl.col("reason").is_in([BELOW_MARGIN, BEST_TOO_LOW])).select("prompt_id")
     equal = rejects.filter(pl.col("reason") == ALL_EQUAL).select("prompt_id")
     open_ids = pl.concat([low, equal]).lazy()
-    answers = length_adjusted(given, fit, seed=config.seed).join(open_ids, on="prompt_id", how="semi").collect()
+    for part in ranges_for(height_of(built.scan("prompts", iteration)), PROMPTS_AT_ONCE):
+        answers = length_adjusted(part.of(given), fit, seed=config.seed).join(open_ids, on="prompt_id", how="semi")
+        yield _spare(built, config, iteration, part, in_memory(answers), low, equal)
+
+
+def _spare(
+    built: Store,
+    config: Config,
+    iteration: int,
+    part: IdRange,
+    answers: pl.DataFrame,
+    low: pl.DataFrame,
+    equal: pl.DataFrame,
+) -> pl.DataFrame:
     drawn = uniform_draw(pl.col("response"), seed=config.seed, stage="review", iteration=iteration)
     finite = pl.col("reward").is_finite()
     found = [
-        _pairs(built, config, iteration, answers.join(low, on="prompt_id", how="semi")),
+        _pairs(built, config, iteration, part, answers.join(low, on="prompt_id", how="semi")),
         _with_scores(
             _pairs(
                 built,
                 config,
                 iteration,
+                part,
                 answers.join(equal, on="prompt_id", how="semi").with_columns(reward=pl.when(finite).then(drawn)),
             ),
             answers,
@@ -47,12 +73,12 @@ def spare_pairs(built: Store, config: Config, iteration: int) -> pl.DataFrame:
     return pl.concat(found).sort("prompt_id")
 
 
-def _pairs(built: Store, config: Config, iteration: int, answers: pl.DataFrame) -> pl.DataFrame:
+def _pairs(built: Store, config: Config, iteration: int, part: IdRange, answers: pl.DataFrame) -> pl.DataFrame:
     ids = answers.select("prompt_id").unique().lazy()
     return pair(
-        built.scan("prompts", iteration).join(ids, on="prompt_id", how="semi"),
+        part.of(built.scan("prompts", iteration)).join(ids, on="prompt_id", how="semi"),
         answers.lazy(),
-        built.scan("informativeness", iteration),
+        part.of(built.scan("informativeness", iteration)),
         seed=config.seed,
         iteration=iteration,
         on_policy=not (isinstance(config.solver, TableModel) and iteration < config.first_answered),

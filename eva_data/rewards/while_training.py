@@ -53,16 +53,17 @@ class LiveReward:
     def _classified(self, rows: Sequence[dict[str, Any]]) -> list[list[Score]]:
         """The same as `classifier.score_rows`, which would load the model each time."""
         tokenizer, config, loaded = self._loaded
-        block = local_model(self._job).block
-        keys = [classifier.reward_key(self._job.scorer, row["prompt"], row["responses"][0]) for row in rows]
-        wanted = {
-            key: [*row["prompt"], {"role": "assistant", "content": row["responses"][0]}]
-            for key, row in zip(keys, rows, strict=True)
-        }
+        longest = longest_input(local_model(self._job).block.max_tokens, config)
 
         def text_of(conversation: Sequence[Message]) -> str:
             return write(tokenizer, conversation)
 
-        texts = items(tokenizer, wanted, text_of, longest_input(block.max_tokens, config))
-        found = scores(self._job, [*wanted], texts, lambda: loaded, responses=len(rows))
-        return [[found[key]] for key in keys]
+        return [
+            *scores(
+                self._job,
+                rows,
+                classifier.conversations(self._job.scorer),
+                lambda wanted: items(tokenizer, wanted, text_of, longest),
+                lambda: loaded,
+            )
+        ]

@@ -240,13 +240,16 @@ def test_pairs_are_chosen_by_what_was_asked_for() -> None:
     )
 
     def chosen(order: Any, limit: int) -> list[str]:
-        return choose(known.lazy(), known.head(1).lazy(), order, limit, metric="a_min", seed=1)["pair_id"].to_list()
+        whole = choose([known], order, limit, metric="a_min", seed=1)
+        for rows in (1, 3):
+            assert choose(known.iter_slices(rows), order, limit, metric="a_min", seed=1).equals(whole)
+        return whole["pair_id"].to_list()
 
     assert chosen("informativeness", 2) == ["r", "p"]
     assert set(chosen("informativeness", 9)[2:]) == {"q", "s"}
     assert chosen("gap", 3) == ["q", "s", "r"]
     assert chosen("random", 9)[:2] == chosen("random", 2)
-    assert chosen("rejects", 9) == ["p"]
+    assert chosen("rejects", 9) == chosen("informativeness", 9)
 
 
 @pytest.fixture
@@ -275,9 +278,13 @@ def near_misses(tmp_path: Path) -> tuple[Store, Config]:
     return store, config
 
 
-def test_pairs_that_the_build_rejected_can_be_rescued_by_people(near_misses: tuple[Store, Config]) -> None:
+def test_pairs_that_the_build_rejected_can_be_rescued_by_people(
+    near_misses: tuple[Store, Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
     store, config = near_misses
     spare = spare_pairs(store, config, 1)
+    monkeypatch.setattr("eva_data.review.spare.PROMPTS_AT_ONCE", 1)
+    assert spare_pairs(store, config, 1).equals(spare)
     assert spare["prompt_id"].to_list() == ["bb", "cc"]
     assert spare["chosen"].list.first().struct.field("content")[0] == "a bit"
     assert spare.select("score_chosen", "score_rejected").rows() == [(0.6, 0.4), (0.5, 0.5)]

@@ -57,15 +57,16 @@ def test_scores_by_actors_are_bit_for_bit_those_of_one_process(tmp_path: Path, c
         job = reward_job(folder, "classifier", model, batch_tokens=64)
         job.connection.update(reached)
         local = local_model(job)
-        found = scores(
+        [values] = scores(
             job,
-            [item.key for item in texts],
-            items,
+            [{"responses": [""] * 60}],
+            lambda row: [(item.key, item) for item in texts],
+            lambda wanted: items,
             lambda: load_elsewhere(local),
-            responses=60,
             elsewhere=load_elsewhere,
             window_tokens=200,
         )
+        found = {item.key: value for item, value in zip(texts, values, strict=True)}
         with Ledger(folder / "ledger.sqlite") as ledger:
             assert ledger.scores([item.key for item in texts]) == found
             return found, ledger.totals()

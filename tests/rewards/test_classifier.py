@@ -290,19 +290,27 @@ def test_texts_that_come_in_several_windows_are_all_scored(tmp_path: Path) -> No
         batches.append(len(batch))
         return [float(len(item.tokens)) for item in batch]
 
+    def given(*found: Item) -> dict[str, Any]:
+        return {"responses": ["" for _ in found], "items": found}
+
+    refused = Item(b"refused", refused="too_long")
+    # Two texts are in several rows, far apart. Each is scored once.
+    rows = [given(*items[:3]), given(*items[3:], refused), given(), given(refused, items[0], items[7])]
     found = scores(
         reward_job(tmp_path / "job", "classifier", tmp_path, batch_tokens=1),
-        [*(item.key for item in items), b"refused"],
-        [*items, Item(b"refused", refused="too_long")],
+        rows,
+        lambda row: [(item.key, item) for item in row["items"]],
+        lambda wanted: (item for _, item in wanted),
         lambda: Loaded(compute, "float32"),
-        responses=9,
         window_tokens=8,
     )
-    assert found == {
+    by_key = {
         **{item.key: Score(float(len(item.tokens)), None) for item in items},
         b"refused": Score(None, "too_long"),
     }
+    assert [*found] == [[by_key[item.key] for item in row["items"]] for row in rows]
     assert batches == [1] * 8
+    assert (tmp_path / "job" / "progress.json").read_text() == '{"done": 12, "total": 12}'
 
 
 def test_other_errors_of_a_model_are_not_taken_for_want_of_memory() -> None:

@@ -67,7 +67,7 @@ def test_a_job_reads_the_answers_of_its_rows_and_the_known_ones(tmp_path: Path) 
     rows = [
         {"prompt": [{"role": "user", "content": text}], "responses": ["It is 4.", "five"]} for text in ("2 + 2?", "new")
     ]
-    assert read_rows(job, rows) == [{"answers": ["4", None], "known": "4"}, {"answers": ["4", None], "known": None}]
+    assert [*read_rows(job, rows)] == [{"answers": ["4", None], "known": "4"}, {"answers": ["4", None], "known": None}]
 
 
 def test_the_rewards_name_changes_with_the_vote_and_the_known_answers_and_not_with_the_anchors(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_secret_that_a_response_quotes_is_masked_before_its_answer_is_normalis
     monkeypatch.setenv("MY_API_KEY", "Sk-AbCdEf123456")
     job = Job(tmp_path, "reward", Consensus(backend="consensus", equal="text"))
     row = {"prompt": [{"role": "user", "content": "Which key?"}], "responses": ["Answer: use Sk-AbCdEf123456 now"]}
-    assert read_rows(job, [row]) == [{"answers": ["use *** now"], "known": None}]
+    assert [*read_rows(job, [row])] == [{"answers": ["use *** now"], "known": None}]
 
 
 PROMPTS, ANCHORS, N = 2000, 400, 8

@@ -65,7 +65,7 @@ def test_programs_vote_by_what_they_give_and_those_that_fail_everywhere_do_not(t
     rows = [{"prompt_id": "11", "prompt": asked, "response_idx": [*range(10)], "responses": responses}]
     job = Job(tmp_path, "reward", reward, scorer=scorer_of(reward).fingerprint)
     twice, partly = "6; 'abab'; [1, 1]", "6; raises ZeroDivisionError; raises ZeroDivisionError"
-    assert read_rows(job, rows) == [
+    assert [*read_rows(job, rows)] == [
         {
             "answers": [
                 *[twice] * 3,
@@ -80,7 +80,7 @@ def test_programs_vote_by_what_they_give_and_those_that_fail_everywhere_do_not(t
         {
             "prompt_id": "11",
             "response_idx": [*range(5)],
-            "answer": read_rows(job, rows)[0]["answers"][:5],
+            "answer": next(read_rows(job, rows))["answers"][:5],
             "finish_reason": "stop",
             "reward_model": "consensus:outputs@1",
             "known_answer": pl.Series([None] * 5, dtype=pl.String),
@@ -152,4 +152,4 @@ def test_without_isolation_no_program_runs(monkeypatch: pytest.MonkeyPatch, tmp_
     job = Job(tmp_path, "reward", reward, scorer="consensus:outputs@1")
     row = {"prompt": [{"role": "user", "content": "?"}], "responses": ["x"]}
     with pytest.raises(ConfigError, match="`equal: outputs` runs what a model wrote, and there is no `bwrap`"):
-        read_rows(job, [row])
+        [*read_rows(job, [row])]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from eva_data.calls import Message, Rows
+from eva_data.calls import Message, Row, Rows
 from eva_data.errors import ModelError
 from eva_data.jobs.job import Job
 from eva_data.ledger import Score, call_key
+from eva_data.rewards.keyed import TextsOf
 from eva_data.rewards.local.batches import Item, padded
 from eva_data.rewards.local.conversation import items, write
 from eva_data.rewards.local.loading import (
@@ -35,30 +36,39 @@ WHILE_TRAINING = True
 scorer_of = model_here
 
 
-def score_rows(job: Job, rows: Rows) -> list[list[Score]]:
+def score_rows(job: Job, rows: Rows) -> Iterator[list[Score]]:
     """One Score per response. Reasons without a reward: not_finite, too_long, not_unicode, chat_template_refuses."""
     model = local_model(job)
     config = read_config(model.path)
     tokenizer = load_tokenizer(model.path, trust_remote_code=model.block.trust_remote_code)
-    keys_R = [[reward_key(job.scorer, row["prompt"], response) for response in row["responses"]] for row in rows]
-    wanted = {
-        key: [*row["prompt"], {"role": "assistant", "content": response}]
-        for row, keys in zip(rows, keys_R, strict=True)
-        for key, response in zip(keys, row["responses"], strict=True)
-    }
+    longest = longest_input(model.block.max_tokens, config)
 
     def text_of(conversation: Sequence[Message]) -> str:
         return write(tokenizer, conversation)
 
-    found = scores(
+    yield from scores(
         job,
-        [*wanted],
-        items(tokenizer, wanted, text_of, longest_input(model.block.max_tokens, config)),
+        rows,
+        conversations(job.scorer),
+        lambda wanted: items(tokenizer, wanted, text_of, longest),
         lambda: load(model, config, tokenizer),
-        responses=sum(len(keys) for keys in keys_R),
         elsewhere=load_elsewhere,
     )
-    return [[found[key] for key in keys] for keys in keys_R]
+
+
+def conversations(fingerprint: str) -> TextsOf[list[Message]]:
+    """What gives a row's responses: each with the ledger's key of its reward, and the prompt before it."""
+
+    def texts_of(row: Row) -> list[tuple[bytes, list[Message]]]:
+        return [
+            (
+                reward_key(fingerprint, row["prompt"], response),
+                [*row["prompt"], {"role": "assistant", "content": response}],
+            )
+            for response in row["responses"]
+        ]
+
+    return texts_of
 
 
 def reward_key(fingerprint: str, prompt: Sequence[Message], response: str) -> bytes:

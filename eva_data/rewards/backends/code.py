@@ -9,15 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any
 
 from eva_data.calls import Rows, Unparsable
 from eva_data.config import Code
 from eva_data.jobs.job import Job, ProgressFile
 from eva_data.ledger import Claims, Ledger, Score
 from eva_data.ledger.claims import LOOK_SECONDS
-from eva_data.rewards.backends.verifier import answers_id, last_text, read_answers, reward_key
+from eva_data.rewards.backends.verifier import last_text, reward_key
 from eva_data.rewards.isolated.runner import passed, refuse_without_isolation
+from eva_data.rewards.known import KnownAnswers, answers_id
 from eva_data.rewards.scorers import Scorer, short_hash
 from eva_data.thoughts import without_thoughts
 
@@ -93,13 +93,14 @@ def score_rows(job: Job, rows: Rows) -> Iterator[list[Score]]:
     assert isinstance(block, Code)
     assert job.ledger is not None
     refuse_without_isolation(block)
-    known = {text: listed_tests(given) for text, given in _answers(block, rows).items()}
+    known = KnownAnswers(block.answers, lambda: map(last_text, rows))
+    tests_of: dict[str, list[str]] = {}
     progress, done, remaining = ProgressFile(job), 0, iter(rows)
     total = sum(len(row["responses"]) for row in rows)
 
     def score(asked: tuple[str, str]) -> Score:
         prompt, response = asked
-        tests = known.get(prompt)
+        tests = tests_of.get(prompt)
         if not tests:
             return Score(None, "unverifiable")
         verdicts = passed(block, code_of(response), tests)
@@ -111,6 +112,9 @@ def score_rows(job: Job, rows: Rows) -> Iterator[list[Score]]:
         ThreadPoolExecutor(block.workers) as pool,
     ):
         while chunk := [*islice(remaining, CHUNK_ROWS)]:
+            tests_of = {
+                text: listed_tests(given) for text, given in known.of([last_text(row) for row in chunk]).items()
+            }
             keyed = [
                 [(reward_key(job.scorer, last_text(row), text), (last_text(row), text)) for text in row["responses"]]
                 for row in chunk
@@ -128,7 +132,3 @@ def score_rows(job: Job, rows: Rows) -> Iterator[list[Score]]:
             done += sum(map(len, keyed))
             progress(done, total)
             yield from ([kept[key] for key, _ in keys] for keys in keyed)
-
-
-def _answers(block: Code, rows: Rows) -> dict[str, Any]:
-    return read_answers(block.answers, [last_text(row) for row in rows])

@@ -6,30 +6,36 @@ published tables alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from hashlib import sha256
 from inspect import getsourcefile
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import polars as pl
 
-from eva_data.calls import Rows
+from eva_data.calls import Row, Rows
 from eva_data.config import Consensus
 from eva_data.jobs.job import Job, ProgressFile
 from eva_data.method.signals.votes import CONSENSUS
 from eva_data.models.player import player_of
 from eva_data.rewards import equality, final_numbers, same_answer
 from eva_data.rewards.backends.code import code_of, listed_tests
-from eva_data.rewards.backends.verifier import answers_id, last_text, read_answers
+from eva_data.rewards.backends.verifier import last_text
 from eva_data.rewards.isolated import inside
 from eva_data.rewards.isolated import outputs as isolated_outputs
 from eva_data.rewards.isolated.runner import refuse_without_isolation
+from eva_data.rewards.known import KnownAnswers, answers_id, read_answers
 from eva_data.rewards.scorers import Scorer, short_hash
 from eva_data.secrets import redacted
 
 WHILE_TRAINING = False
 """A batch of a training has too few responses to a prompt, and no ledger of known answers."""
+
+CHUNK_ROWS = 200
+"""Number of prompts whose known answers are looked up together."""
 
 
 def scorer_of(block: Consensus) -> Scorer:
@@ -76,7 +82,7 @@ def judge_rows(job: Job, rows: Rows) -> list[dict[str, Any]]:
     return found
 
 
-def read_rows(job: Job, rows: Rows) -> list[dict[str, Any]]:
+def read_rows(job: Job, rows: Rows) -> Iterator[dict[str, Any]]:
     """`answers`, one text or None per response of a row, and `known`, the known answer of its prompt or None.
 
     Equal answers of a row, the known one included, are the same text. Nothing is kept in the ledger, since nothing is
@@ -84,32 +90,49 @@ def read_rows(job: Job, rows: Rows) -> list[dict[str, Any]]:
     """
     block = job.settings
     assert isinstance(block, Consensus)
-    known = {} if block.answers is None else read_answers(block.answers, [last_text(row) for row in rows])
-    read, progress = _reader(block, rows), ProgressFile(job)
-    found = []
-    for done, row in enumerate(rows, 1):
-        # An answer is normalised, so that a secret in it would not be recognised when the tables are written.
-        answers, reference = read(row, *redacted((row["responses"], known.get(last_text(row)))))
-        found.append({"answers": answers, "known": reference})
-        progress(done, len(rows))
-    return found
+
+    def texts() -> Iterator[str]:
+        return map(last_text, rows)
+
+    known = None if block.answers is None else KnownAnswers(block.answers, texts)
+    read, progress, remaining = _reader(block, texts), ProgressFile(job), iter(rows)
+    done = 0
+    while chunk := [*islice(remaining, CHUNK_ROWS)]:
+        asked = [last_text(row) for row in chunk]
+        answer_to = {} if known is None else known.of(asked)
+        for text, (row, read_one) in zip(asked, read(chunk), strict=True):
+            # An answer is normalised, so that a secret in it would not be recognised when the tables are written.
+            answers, reference = read_one(*redacted((row["responses"], answer_to.get(text))))
+            done += 1
+            progress(done, len(rows))
+            yield {"answers": answers, "known": reference}
 
 
-def _reader(block: Consensus, rows: Rows) -> Callable[..., equality.Read]:
-    """What reads the answers of a row, as (row, responses, known answer).
+ReadOne: TypeAlias = Callable[[Sequence[str], object], equality.Read]
+"""Reads the answers of a row, as (responses, known answer)."""
+
+
+def _reader(
+    block: Consensus, texts: Callable[[], Iterator[str]]
+) -> Callable[[Sequence[Row]], Iterator[tuple[Row, ReadOne]]]:
+    """What gives each of some rows with what reads its answers. `texts` gives the texts of all rows.
 
     Raise ConfigError if programs cannot be isolated here, as `refuse_without_isolation` does.
     """
     programs = block.programs
     if programs is None:
-        return lambda row, responses, known: equality.READERS[block.equal](responses, known)
+        return lambda rows: ((row, equality.READERS[block.equal]) for row in rows)
     refuse_without_isolation(programs)
-    texts = [last_text(row) for row in rows]
-    given = {} if programs.inputs is None else read_answers(programs.inputs, texts, "reward.programs.inputs")
-    calls = {text: listed_tests(given[text]) if text in given else list(programs.calls) for text in texts}
+    inputs = None if programs.inputs is None else KnownAnswers(programs.inputs, texts, "reward.programs.inputs")
 
-    def read(row: dict[str, Any], responses: Sequence[str], known: object) -> equality.Read:
+    def read(calls: list[str], responses: Sequence[str], known: object) -> equality.Read:
         reference = None if known is None else str(known)
-        return isolated_outputs.read_programs(programs, calls[last_text(row)], responses, reference, code_of)
+        return isolated_outputs.read_programs(programs, calls, responses, reference, code_of)
 
-    return read
+    def each(rows: Sequence[Row]) -> Iterator[tuple[Row, ReadOne]]:
+        given = {} if inputs is None else inputs.of([last_text(row) for row in rows])
+        for row in rows:
+            text = last_text(row)
+            yield row, partial(read, listed_tests(given[text]) if text in given else list(programs.calls))
+
+    return each

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import permutations
 
-from eva_data.calls import Message, Rows
+from eva_data.calls import Message, Row, Rows
 from eva_data.config import Pairwise
 from eva_data.jobs.job import Job
 from eva_data.ledger import Score, call_key
@@ -20,30 +20,27 @@ WHILE_TRAINING = False
 scorer_of = model_here
 
 
-def score_rows(job: Job, rows: Rows) -> list[list[Score]]:
+def score_rows(job: Job, rows: Rows) -> Iterator[list[Score]]:
     """One Score per response. Its reason is nothing_to_compare if it is the prompt's only response.
 
     The ledger keeps the probability that the first response wins, one entry per ordered comparison.
     """
-    keys_R = [
-        {
-            pair: comparison_key(job.scorer, row["prompt"], *pair)
-            for pair in permutations(dict.fromkeys(row["responses"]), 2)
-        }
-        for row in rows
-    ]
-    wanted = {
-        key: Comparison(row["prompt"], *pair)
-        for row, keys in zip(rows, keys_R, strict=True)
-        for pair, key in keys.items()
-    }
+
+    def texts_of(row: Row) -> list[tuple[bytes, Comparison]]:
+        return [
+            (comparison_key(job.scorer, row["prompt"], *pair), Comparison(row["prompt"], *pair))
+            for pair in _ordered(row["responses"])
+        ]
+
     read, load = _model_of(local_model(job))
-    responses = sum(len(row["responses"]) for row in rows)
-    found = scores(job, [*wanted], read(wanted), load, responses=responses, elsewhere=load_elsewhere)
-    return [
-        mean_wins(row["responses"], {pair: found[key] for pair, key in keys.items()})
-        for row, keys in zip(rows, keys_R, strict=True)
-    ]
+    found = scores(job, rows, texts_of, read, load, elsewhere=load_elsewhere)
+    for row, wins in zip(rows, found, strict=True):
+        yield mean_wins(row["responses"], dict(zip(_ordered(row["responses"]), wins, strict=True)))
+
+
+def _ordered(responses: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """All ordered pairs of different texts."""
+    return permutations(dict.fromkeys(responses), 2)
 
 
 def comparison_key(fingerprint: str, prompt: Sequence[Message], response: str, other: str) -> bytes:

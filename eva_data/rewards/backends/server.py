@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from itertools import islice
@@ -29,7 +29,8 @@ from eva_data.models.remote.openai_server import OpenAIServer
 from eva_data.models.remote.retries import ChainPlace, Retries, reporting
 from eva_data.models.vllm.command import SERVED_NAME
 from eva_data.models.vllm.register import followed
-from eva_data.rewards.backends.classifier import reward_key
+from eva_data.rewards.backends.classifier import conversations
+from eva_data.rewards.keyed import KeyedRows
 from eva_data.rewards.local.batches import Item
 from eva_data.rewards.local.conversation import CHUNK, items, write
 from eva_data.rewards.local.invariance import BOUNDS
@@ -55,33 +56,27 @@ def scorer_of(block: RewardServer) -> Scorer:
     return Scorer(block, f"server:{look(block).fingerprint}:{short_hash({'tokenizer': block.tokenizer})}")
 
 
-def score_rows(job: Job, rows: Rows) -> list[list[Score]]:
+def score_rows(job: Job, rows: Rows) -> Iterator[list[Score]]:
     """One Score per response.
 
     Reasons without a reward are not_finite, too_long, not_unicode, chat_template_refuses, bad_request and gave_up.
     Raise EndpointError if the server refuses the key or the model, only fails, or scores not a single response. Raise
     ModelError if its model gives more than one number, or has changed.
     """
-    keys_R = [[reward_key(job.scorer, row["prompt"], response) for response in row["responses"]] for row in rows]
-    wanted: dict[bytes, Turns] = {
-        key: [*row["prompt"], {"role": "assistant", "content": response}]
-        for row, keys in zip(rows, keys_R, strict=True)
-        for key, response in zip(keys, row["responses"], strict=True)
-    }
     assert job.ledger is not None
-    progress, total = ProgressFile(job), sum(len(keys) for keys in keys_R)
-    with Ledger(job.ledger) as ledger:
-        kept = ledger.scores([*wanted])
-        missing = {key: conversation for key, conversation in wanted.items() if key not in kept}
+    wanted = KeyedRows(rows, conversations(job.scorer), job.ledger)
+    progress, total = ProgressFile(job), wanted.responses
+    failed: dict[bytes, Score] = {}
+    if wanted.missing:
 
         def report(done: int, waits: str = "") -> None:
             # Equal responses to a prompt count as one text.
-            progress(total * (len(kept) + done) // len(wanted), total, waits)
+            progress(total * (wanted.distinct - wanted.missing + done) // wanted.distinct, total, waits)
 
-        fresh = asyncio.run(_score(job, ledger, missing, report)) if missing else {}
+        with Ledger(job.ledger) as ledger:
+            failed = asyncio.run(_score(job, ledger, wanted.open(), report))
     progress(total, total)
-    found = kept | fresh
-    return [[found[key] for key in keys] for keys in keys_R]
+    yield from wanted.scores(failed)
 
 
 def _block(job: Job) -> RewardServer:
@@ -90,15 +85,15 @@ def _block(job: Job) -> RewardServer:
 
 
 async def _score(
-    job: Job, ledger: Ledger, missing: Mapping[bytes, Turns], report: Callable[[int, str], None]
+    job: Job, ledger: Ledger, missing: Iterable[tuple[bytes, Turns]], report: Callable[[int, str], None]
 ) -> dict[bytes, Score]:
-    """A Score for each of `missing`. Final scores are kept in the ledger."""
+    """Bring a score of each of `missing` into the ledger, and return those that it does not keep."""
     block = _block(job)
     texts = _Texts(block, job.scorer_path)
     claims = Claims(ledger, job.scorer, job.kind, job.iteration)
     scorer = _Scorer(block, job.connection, job.scorer, ledger, claims)
     try:
-        async with scorer.followed(), reporting(lambda: report(len(scorer.found), scorer.waits())):
+        async with scorer.followed(), reporting(lambda: report(scorer.done, scorer.waits())):
             if block.base_url is not None:
                 await scorer.compare(texts.items(_probes()))
             await scorer.run(texts.items(missing))
@@ -111,14 +106,14 @@ async def _score(
     if scorer.last_failure and not scorer.answered:
         where = next(iter(job.connection["urls"]), "the servers of `reward`")
         raise EndpointError(f"not one response was scored at {where}: {scorer.last_failure}")
-    return scorer.found
+    return scorer.failed
 
 
-def _probes() -> dict[bytes, Turns]:
-    return {
-        name.encode(): [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+def _probes() -> list[tuple[bytes, Turns]]:
+    return [
+        (name.encode(), [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}])
         for name, (prompt, response) in PROBES.items()
-    }
+    ]
 
 
 class _Texts:
@@ -138,8 +133,8 @@ class _Texts:
         most = block.max_tokens
         self._longest = most if path is None else longest_input(most, read_config(str(path)))
 
-    def items(self, conversations: Mapping[bytes, Turns]) -> Iterator[Item]:
-        return items(self._tokenizer, conversations, partial(write, self._tokenizer), self._longest)
+    def items(self, wanted: Iterable[tuple[bytes, Turns]]) -> Iterator[Item]:
+        return items(self._tokenizer, wanted, partial(write, self._tokenizer), self._longest)
 
 
 class _Scorer:
@@ -172,7 +167,10 @@ class _Scorer:
             extra_body={},
             timeout_seconds=block.timeout_seconds,
         )
-        self.found: dict[bytes, Score] = {}
+        self.done = 0
+        """The number of texts that have a score, or a reason for none."""
+        self.failed: dict[bytes, Score] = {}
+        """The scores that the ledger does not keep."""
         self.answered = 0
         self.last_failure = ""
 
@@ -190,7 +188,7 @@ class _Scorer:
         return self._retries.waits()
 
     async def run(self, texts: Iterator[Item]) -> None:
-        """Score all texts. Afterwards `found` holds the scores, also those that other processes asked for meanwhile."""
+        """Score all texts, and wait for those that other processes ask for meanwhile."""
         while elsewhere := await self._run(texts):
             await asyncio.sleep(LOOK_SECONDS)
             texts = iter(elsewhere)
@@ -205,7 +203,7 @@ class _Scorer:
                 # Tokenising takes time, and answers come meanwhile.
                 while chunk := await asyncio.to_thread(_take, texts):
                     found, mine = self._claims.take_scores([item.key for item in chunk if item.refused is None])
-                    self.found |= found
+                    self.done += len(found)
                     for item in chunk:
                         if item.key in mine or item.refused is not None:
                             await places.acquire()
@@ -215,23 +213,27 @@ class _Scorer:
         return elsewhere
 
     async def _follow(self, item: Item, place: ChainPlace) -> None:
-        self.found[item.key] = await self._scored(item, place)
+        score, is_kept = await self._scored(item, place)
+        if not is_kept:
+            self.failed[item.key] = score
+        self.done += 1
         place.leave()
 
-    async def _scored(self, item: Item, place: ChainPlace) -> Score:
+    async def _scored(self, item: Item, place: ChainPlace) -> tuple[Score, bool]:
+        """The score of a text, and whether the ledger keeps it."""
         if item.refused is not None:
-            return Score(None, item.refused)
+            return Score(None, item.refused), False
         try:
             score = await self._retries.ask(partial(self._ask, item), place)
         except Fault as fault:
             self._claims.release([item.key])
             if str(fault).startswith("context_length_exceeded"):
-                return Score(None, "too_long")
+                return Score(None, "too_long"), False
             self.last_failure = str(fault)
-            return Score(None, str(fault) if isinstance(fault, Refused) else f"{GAVE_UP}{fault}")
+            return Score(None, str(fault) if isinstance(fault, Refused) else f"{GAVE_UP}{fault}"), False
         self._claims.keep_scores({item.key: score})
         self.answered += 1
-        return score
+        return score, True
 
     async def _ask(self, item: Item, url: str) -> Score:
         body = {"model": self._name, "input": item.tokens.tolist(), "use_activation": False}

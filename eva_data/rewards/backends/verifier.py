@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from hashlib import sha256
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +12,12 @@ from eva_data.calls import Rows
 from eva_data.config.rewards import Answers, Verifier
 from eva_data.environments.single_turn import is_loader, scorer_of_rows
 from eva_data.environments.task_sets import is_task_set, scorer_of_set
-from eva_data.errors import DataError, EvaError, JobError
+from eva_data.errors import EvaError, JobError
 from eva_data.jobs.job import Job, ProgressFile
 from eva_data.ledger import Claims, Ledger, Score, call_key
 from eva_data.ledger.claims import LOOK_SECONDS
 from eva_data.own_code import identity, load_function
+from eva_data.rewards.known import KnownAnswers, answers_id, read_answers
 from eva_data.rewards.scorers import Scorer
 from eva_data.tables.schemas import CARRIED
 
@@ -76,6 +76,7 @@ def score_rows(job: Job, rows: Rows) -> Iterator[list[Score]]:
     assert job.ledger is not None
     with Ledger(job.ledger) as ledger, Claims(ledger, job.scorer, job.kind, job.iteration) as claims:
         while chunk := [*islice(remaining, CHUNK_ROWS)]:
+            verdicts.look_up(chunk)
             keys_R = [[verdicts.key(row, response) for response in row["responses"]] for row in chunk]
             wanted = {
                 key: (row, response)
@@ -143,9 +144,15 @@ class _Verdicts:
         self._fingerprint = job.scorer
         answers = job.settings.reference
         self._carried = job.settings.carried
-        self._answers = None if answers is None else read_answers(answers, [last_text(row) for row in rows])
+        self._known = None if answers is None else KnownAnswers(answers, lambda: map(last_text, rows))
+        self._answers: dict[str, Any] = {}
         self._raised: Exception | None = None
         self._only_raised = True
+
+    def look_up(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Find the reference answers to the prompts of the rows that are scored next."""
+        if self._known is not None:
+            self._answers = self._known.of([last_text(row) for row in rows])
 
     def key(self, row: Mapping[str, Any], response: str) -> bytes:
         carried = {column: row.get(column) for column in CARRIED} if self._carried else None
@@ -154,7 +161,7 @@ class _Verdicts:
     def score(self, row: Mapping[str, Any], response: str) -> tuple[Score, bool]:
         """The Score, and whether to keep it. After an exception, a rerun asks the function again."""
         arguments: tuple[Any, ...] = (last_text(row), response)
-        if self._answers is not None:
+        if self._known is not None:
             if self._answers.get(last_text(row)) is None:
                 return Score(None, "unverifiable"), True
             arguments = (*arguments, self._answers[last_text(row)])
@@ -210,51 +217,6 @@ def known_answers(block: Verifier, store: Store, iteration: int) -> pl.DataFrame
     answers = [found.get(text) for text in rows["text"]]
     named = {"prompt_id": rows["prompt_id"], "answer": [None if each is None else str(each) for each in answers]}
     return pl.DataFrame(named, schema=schema).drop_nulls("answer")
-
-
-def read_answers(answers: Answers, prompts: Sequence[str], key: str = "reward.answers") -> dict[str, Any]:
-    """Prompt -> reference answer, for each of `prompts` that has one. Prompts are equal if their ids are.
-
-    `key` is what error messages call the block.
-
-    Raise DataError if there is no such file or column, or if a prompt has two different answers.
-    """
-    import polars as pl
-
-    from eva_data.tables.ids import normalise
-    from eva_data.tables.reading import open_path
-    from eva_data.tables.shapes.values import column, plain, text
-
-    source = open_path(answers.path, f"{key}.path")
-    for field, name in (("prompt", answers.prompt), ("answer", answers.answer)):
-        column(name, source.schema, source.twice, f"{key}.{field}", source.name)
-    wanted = pl.LazyFrame({"prompt": prompts}, schema={"prompt": pl.String}).unique()
-    given = source.map(
-        lambda frame, schema: frame.select(
-            id=normalise(text(pl.col(answers.prompt), schema[answers.prompt])), answer=pl.col(answers.answer)
-        )
-    )
-    found = source.collect(
-        wanted.with_columns(id=normalise(pl.col("prompt")))
-        .join(given.filter(pl.col("answer").is_not_null()).unique(), on="id")
-        .select("prompt", "answer")
-    )
-    found = found.with_columns(plain(found["answer"], untyped=source.untyped))
-    twice = found.filter(pl.col("prompt").is_duplicated())["prompt"]
-    if len(twice):
-        raise DataError(
-            f"{answers.path.name} has two different answers to the prompt `{twice.sort()[0][:80]}`: keep one of them"
-        )
-    return dict(found.iter_rows())
-
-
-def answers_id(answers: Answers, key: str = "reward.answers") -> str:
-    """A short hash of reference answers and of the columns that hold them. Raise DataError if there is no such file."""
-    if not answers.path.is_file():
-        raise DataError(f"`{key}.path` is {answers.path}, and there is no such file")
-    digest = sha256(answers.path.read_bytes())
-    digest.update(f"\n{answers.prompt}\n{answers.answer}".encode())
-    return digest.hexdigest()[:12]
 
 
 def last_text(row: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from eva_data.calls import Message
@@ -17,5 +17,5 @@ class Comparison(NamedTuple):
     second: str
 
 
-Read: TypeAlias = Callable[[Mapping[bytes, Comparison]], Iterator[Item]]
-"""Writes comparisons for the model, one Item per key."""
+Read: TypeAlias = Callable[[Iterable[tuple[bytes, Comparison]]], Iterator[Item]]
+"""Writes comparisons for the model, one Item for each pair of a key and a comparison."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,15 +37,18 @@ def write(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, as
 
 
 def items(
-    tokenizer: PreTrainedTokenizerBase, wanted: Mapping[bytes, W], text_of: Callable[[W], str], longest: int
+    tokenizer: PreTrainedTokenizerBase, wanted: Iterable[tuple[bytes, W]], text_of: Callable[[W], str], longest: int
 ) -> Iterator[Item]:
-    """One Item per key of `wanted`. The template writes its special tokens itself, so none are added."""
+    """One Item per key of `wanted`, pairs of a key and what `text_of` writes, in which no key occurs twice.
+
+    The template writes its special tokens itself, so none are added.
+    """
     remaining = iter(wanted)
-    while keys := list(islice(remaining, CHUNK)):
+    while chunk := list(islice(remaining, CHUNK)):
         texts: dict[bytes, str] = {}
-        for key in keys:
+        for key, given in chunk:
             try:
-                texts[key] = encodable(text_of(wanted[key]))
+                texts[key] = encodable(text_of(given))
             except TemplateError as error:
                 yield Item(key, refused=f"chat_template_refuses: {error}")
             except UnicodeEncodeError:

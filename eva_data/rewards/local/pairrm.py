@@ -6,7 +6,7 @@ llm-blender/PairRM or llm-blender/PairRM-hf, are loaded into a model of our own,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -100,8 +100,8 @@ def reader(local: LocalModel) -> tuple[Read, Callable[[], Loaded]]:
         found: list[int] = tokenizer(mark + encodable(text), add_special_tokens=False)["input_ids"]
         return [begin, *found, end]
 
-    def read(wanted: Mapping[bytes, Comparison]) -> Iterator[Item]:
-        for key, (prompt, *responses) in wanted.items():
+    def read(wanted: Iterable[tuple[bytes, Comparison]]) -> Iterator[Item]:
+        for key, (prompt, *responses) in wanted:
             source, answers = texts_of(prompt, responses)
             try:
                 parts = [

@@ -7,19 +7,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from typing import TypeVar
 
-from eva_data.calls import GAVE_UP
+from eva_data.calls import GAVE_UP, Rows
 from eva_data.errors import ModelError
 from eva_data.jobs.job import Job, ProgressFile
 from eva_data.ledger import Claims, Ledger, Score
 from eva_data.ledger.claims import each_once
 from eva_data.models.cluster.computing import Computing, Here, OnRay
+from eva_data.rewards.keyed import KeyedRows, TextsOf
 from eva_data.rewards.local.batches import Compute, Halving, Item, cut
 from eva_data.rewards.local.invariance import BOUNDS, check
 from eva_data.rewards.local.loading import LocalModel, local_model
 
 WINDOW_TOKENS = 2**23
 """Number of tokens that are sorted and cut into batches together. They take 32 MiB of memory."""
+
+W = TypeVar("W")
 
 
 @dataclass(frozen=True)
@@ -33,71 +37,88 @@ class Loaded:
 
 def scores(
     job: Job,
-    keys: Sequence[bytes],
-    items: Iterable[Item],
+    rows: Rows,
+    texts_of: TextsOf[W],
+    read: Callable[[Iterable[tuple[bytes, W]]], Iterator[Item]],
     load: Callable[[], Loaded],
     *,
-    responses: int,
     elsewhere: Callable[[LocalModel], Loaded] | None = None,
     window_tokens: int = WINDOW_TOKENS,
-) -> dict[bytes, Score]:
-    """The Score of each of the distinct `keys`. `items` are their texts, in any order.
+) -> Iterator[list[Score]]:
+    """One list per row: the Score of each of its texts. `read` tokenises texts, one Item per key, in any order.
 
     If the ledger lacks a score of a batch, the whole batch is computed, and only the missing scores are kept. So a
     repeated run has the same bits. When the first score is missing, the model is loaded and checked for batch
-    invariance. `responses` is the total for the progress. Raise ModelError if not a single text fits in memory.
+    invariance. Texts of one window are in memory. Raise ModelError if not a single text fits in memory.
 
     `elsewhere` is a function of a module that loads the model in another process. With it, and with a cluster in the
     job's connection, actors of the cluster compute the batches.
     """
     assert job.ledger is not None
     progress = ProgressFile(job)
-    with Ledger(job.ledger) as ledger:
-        kept = ledger.scores(keys)
-        if len(kept) == len(keys):
-            progress(responses, responses)
-            return kept
-        found: dict[bytes, Score] = {}
+    wanted = KeyedRows(rows, texts_of, job.ledger)
+    failed: dict[bytes, Score] = {}
+    if wanted.missing:
+        failed = _computed(job, wanted, read, _Model(job, load, elsewhere), window_tokens, progress)
+    progress(wanted.responses, wanted.responses)
+    yield from wanted.scores(failed)
 
-        def done(batch: Sequence[Item]) -> None:
-            found.update({item.key: kept[item.key] for item in batch})
-            progress(responses * len(found) // len(keys), responses)
 
-        with (
-            Claims(ledger, job.scorer, job.kind, job.iteration) as claims,
-            _Model(job, load, elsewhere) as model,
-        ):
+def _computed(
+    job: Job,
+    wanted: KeyedRows[W],
+    read: Callable[[Iterable[tuple[bytes, W]]], Iterator[Item]],
+    model: _Model,
+    window_tokens: int,
+    progress: ProgressFile,
+) -> dict[bytes, Score]:
+    """Bring the scores of all texts into the ledger, and return those that it does not keep."""
+    assert job.ledger is not None
+    failed: dict[bytes, Score] = {}
+    done, is_any_final = 0, False
+    with Ledger(job.ledger) as ledger, Claims(ledger, job.scorer, job.kind, job.iteration) as claims, model:
 
-            def computed(
-                open_ones: Iterator[tuple[list[Item], set[bytes]]], window: Sequence[Item]
-            ) -> Iterator[tuple[list[Item], dict[bytes, Score]]]:
-                for batch, mine, values in model.score(open_ones, window):
-                    fresh = {key: score for key, score in values.items() if key in mine}
-                    claims.keep_scores({key: score for key, score in fresh.items() if _is_final(score)})
-                    claims.release([key for key, score in fresh.items() if not _is_final(score)])
-                    yield batch, fresh
+        def computed(
+            open_ones: Iterator[tuple[list[Item], set[bytes]]], window: Sequence[Item]
+        ) -> Iterator[tuple[list[Item], dict[bytes, Score]]]:
+            for batch, mine, values in model.score(open_ones, window):
+                fresh = {key: score for key, score in values.items() if key in mine}
+                claims.keep_scores({key: score for key, score in fresh.items() if _is_final(score)})
+                claims.release([key for key, score in fresh.items() if not _is_final(score)])
+                yield batch, fresh
 
-            for window in _windows(items, window_tokens, found):
-                each_once(
-                    [*cut(window, local_model(job).block.batch_tokens)],
-                    lambda batch: [item.key for item in batch],
-                    claims.take_scores,
-                    partial(computed, window=window),
-                    kept,
-                    done,
-                )
-    if found and all(not _is_final(score) for score in found.values()):
+        for window, refused in _windows(read(wanted.once()), window_tokens):
+            kept: dict[bytes, Score] = {}
+
+            def ended(batch: Sequence[Item]) -> None:
+                nonlocal done
+                done += len(batch)
+                progress(wanted.responses * done // wanted.distinct, wanted.responses)
+
+            done += len(refused)
+            each_once(
+                [*cut(window, local_model(job).block.batch_tokens)],
+                lambda batch: [item.key for item in batch],
+                claims.take_scores,
+                partial(computed, window=window),
+                kept,
+                ended,
+            )
+            lost = {key: score for key, score in kept.items() if not _is_final(score)}
+            is_any_final = is_any_final or bool(refused) or len(lost) < len(kept)
+            failed |= refused | lost
+    if not is_any_final:
         raise ModelError(
             f"not one text fits in memory beside the reward model {job.scorer_path}: use another "
             "`reward.device` or `reward.dtype`"
         )
-    progress(responses, responses)
-    return found
+    return failed
 
 
-def _windows(items: Iterable[Item], window_tokens: int, refused: dict[bytes, Score]) -> Iterator[list[Item]]:
-    """The items in pieces that fit in memory. Items that the model cannot read go to `refused`."""
+def _windows(items: Iterable[Item], window_tokens: int) -> Iterator[tuple[list[Item], dict[bytes, Score]]]:
+    """The items in pieces that fit in memory, each with the scores of those that the model cannot read."""
     window: list[Item] = []
+    refused: dict[bytes, Score] = {}
     tokens = 0
     for item in items:
         if item.refused is not None:
@@ -106,10 +127,10 @@ def _windows(items: Iterable[Item], window_tokens: int, refused: dict[bytes, Sco
         window.append(item)
         tokens += len(item.tokens)
         if tokens >= window_tokens:
-            yield window
-            window, tokens = [], 0
-    if window:
-        yield window
+            yield window, refused
+            window, refused, tokens = [], {}, 0
+    if window or refused:
+        yield window, refused
 
 
 def _is_final(score: Score) -> bool:

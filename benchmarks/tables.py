@@ -4,10 +4,14 @@
 
 The script writes six scored responses per prompt, the prompts and as many evolutions to a temporary folder; this is not
 counted. Then it makes the tables in fresh processes, so that the peak memory is the memory of the work alone. First it
-calls the stages that `build` calls, with the default settings. Then it uses plain pandas, group by group in Python, for
-100 000 of the prompts, and DuckDB's SQL for all, if DuckDB is installed (`pip install duckdb`). All read parquet files
-and write lz4-compressed files. The pairs of DuckDB must be those of eva-data, or the script fails. SQL says what the
+calls the stages that `build` calls, with the default settings. Then it uses pandas for 100 000 of the prompts, and
+DuckDB's SQL for all, if DuckDB is installed (`pip install duckdb`). All read parquet files as `build` writes them, and
+write lz4-compressed files. The pairs of DuckDB must be those of eva-data, or the script fails. SQL says what the
 formulas alone cost: it gives no reason for a prompt without a pair, and nobody can replay its draw.
+
+pandas is used in two ways. `pandas` goes group by group in Python, which is the shortest to write, and the slowest.
+`columns` uses pandas as who knows it well does, with its own functions of whole columns. Neither takes texts that
+differ in white space for one, nor gives reasons.
 
 Informativeness is computed twice by each, before the draw and for the pairs, as an iteration does. Other work of the
 machine changes the wall times, and the processor times much less. pandas uses one core here, so only the wall times of
@@ -27,7 +31,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # The parent must stay small: on Linux, a child's peak memory begins with its parent's.
     import pandas as pd
@@ -45,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=1_000_000, help="number of prompts")
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made")
-    parser.add_argument("--step", choices=["prepare", "eva", "pandas", "duckdb"], help=argparse.SUPPRESS)
+    parser.add_argument("--step", choices=["prepare", "eva", "pandas", "columns", "duckdb"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step == "prepare":
         prepare(arguments.folder, arguments.prompts)
@@ -53,6 +57,8 @@ def main() -> None:
         _report(measure_eva(arguments.folder))
     elif arguments.step == "pandas":
         _report(measure_pandas(arguments.folder, min(arguments.prompts, PANDAS_PROMPTS)))
+    elif arguments.step == "columns":
+        _report(measure_pandas(arguments.folder, min(arguments.prompts, PANDAS_PROMPTS), by_columns=True))
     elif arguments.step == "duckdb":
         _report(measure_duckdb(arguments.folder))
     else:
@@ -67,7 +73,7 @@ def compare(folder: Path, prompts: int) -> None:
     size = sum(file.stat().st_size for file in folder.rglob("*.parquet")) / 2**20
     print(f"{prompts:,} prompts x {RESPONSES_PER_PROMPT} responses, {size:,.0f} MiB of parquet")
     per_prompt = {}
-    counts = {"eva": prompts, "pandas": min(prompts, PANDAS_PROMPTS)}
+    counts = {"eva": prompts} | dict.fromkeys(("pandas", "columns"), min(prompts, PANDAS_PROMPTS))
     if find_spec("duckdb") is not None:
         counts["duckdb"] = prompts
     for step, count in counts.items():
@@ -81,7 +87,7 @@ def compare(folder: Path, prompts: int) -> None:
             print(f"  {stage:28}{seconds[0] / count * 1e6:10.2f}{seconds[1] / count * 1e6:10.2f}", flush=True)
     if "duckdb" in counts:
         refuse_other_pairs(folder)
-    for other in per_prompt.keys() - {"eva"}:
+    for other in list(counts)[1:]:
         wall, processor = (per_prompt[other][kind] / per_prompt["eva"][kind] for kind in (0, 1))
         print(f"{other} / eva per prompt: {wall:.2g} by wall time, {processor:.2g} by processor time")
 
@@ -240,7 +246,7 @@ def refuse_other_pairs(folder: Path) -> None:
         raise SystemExit(f"the rewards of the pairs differ by up to {max(far)}")
 
 
-def measure_pandas(folder: Path, prompts: int) -> dict[str, tuple[float, float]]:
+def measure_pandas(folder: Path, prompts: int, *, by_columns: bool = False) -> dict[str, tuple[float, float]]:
     """Make the same tables of the first `prompts` prompts with pandas, without regard for size."""
     import pandas as pd
 
@@ -257,22 +263,9 @@ def measure_pandas(folder: Path, prompts: int) -> dict[str, tuple[float, float]]
     def estimate() -> None:
         complete = tables["responses"].dropna(subset=["reward"]).query("finish_reason != 'length'")
         rewards = complete.groupby("prompt_id")["reward"]
-        metrics = pd.DataFrame(
-            {
-                "n_scored": rewards.count(),
-                "reward_max": rewards.max(),
-                "reward_min": rewards.min(),
-                "a_min": rewards.apply(lambda r: r.max() - r.min()),
-                "a_avg": rewards.apply(lambda r: r.max() - r.mean()),
-                "a_dis": rewards.apply(lambda r: r.max() - sorted(r)[-2] if len(r) > 1 else None),
-                "var": rewards.apply(lambda r: r.var(ddof=0)),
-                "avg": rewards.apply(lambda r: r.mean()),
-                "inv_avg": rewards.apply(lambda r: 1 / r.mean()),
-                "inv_a_min": rewards.apply(lambda r: 1 / (r.max() - r.min()) if r.max() > r.min() else None),
-                "uniform": rewards.apply(lambda r: 1.0),
-            }
-        )
-        tables["metrics"] = metrics.reset_index()
+        found = _metrics_by_columns(complete) if by_columns else _metrics_by_groups(rewards)
+        basic = {"n_scored": rewards.count(), "reward_max": rewards.max(), "reward_min": rewards.min()}
+        tables["metrics"] = pd.DataFrame(basic | found).reset_index()
 
     def draw() -> None:
         metrics = tables["metrics"]
@@ -289,25 +282,9 @@ def measure_pandas(folder: Path, prompts: int) -> dict[str, tuple[float, float]]
         write("judged", evolutions.assign(mixed=evolutions["prompt_id"].isin(evolved["prompt_id"])))
 
     def pairing() -> None:
-        pairs = []
         scored = tables["responses"].dropna(subset=["reward"]).query("finish_reason != 'length'")
-        for prompt_id, group in scored.groupby("prompt_id"):
-            chosen, rejected = group.loc[group["reward"].idxmax()], group.loc[group["reward"].idxmin()]
-            texts = chosen["response"], rejected["response"]
-            if texts[0] != texts[1] and chosen["reward"] > rejected["reward"]:
-                pairs.append(
-                    {
-                        "prompt_id": prompt_id,
-                        "chosen": [{"role": "assistant", "content": texts[0]}],
-                        "rejected": [{"role": "assistant", "content": texts[1]}],
-                        "score_chosen": chosen["reward"],
-                        "score_rejected": rejected["reward"],
-                        "pair_id": hashlib.sha256("".join([str(prompt_id), *sorted(texts)]).encode()).hexdigest(),
-                        "chosen_idx": chosen["response_idx"],
-                        "rejected_idx": rejected["response_idx"],
-                    }
-                )
-        joined = pd.DataFrame(pairs).merge(tables["prompts"], on="prompt_id").merge(tables["metrics"], on="prompt_id")
+        pairs = _pairs_by_columns(scored) if by_columns else _pairs_by_groups(scored)
+        joined = pairs.merge(tables["prompts"], on="prompt_id").merge(tables["metrics"], on="prompt_id")
         write("preferences", joined)
 
     def estimated(stage: Callable[[], None]) -> Callable[[], None]:
@@ -327,6 +304,82 @@ def measure_pandas(folder: Path, prompts: int) -> dict[str, tuple[float, float]]
     )
 
 
+def _metrics_by_groups(rewards: Any) -> dict[str, pd.Series]:
+    """One call of Python for each metric of each prompt; `rewards` are grouped by prompt."""
+    return {
+        "a_min": rewards.apply(lambda r: r.max() - r.min()),
+        "a_avg": rewards.apply(lambda r: r.max() - r.mean()),
+        "a_dis": rewards.apply(lambda r: r.max() - sorted(r)[-2] if len(r) > 1 else None),
+        "var": rewards.apply(lambda r: r.var(ddof=0)),
+        "avg": rewards.apply(lambda r: r.mean()),
+        "inv_avg": rewards.apply(lambda r: 1 / r.mean()),
+        "inv_a_min": rewards.apply(lambda r: 1 / (r.max() - r.min()) if r.max() > r.min() else None),
+        "uniform": rewards.apply(lambda r: 1.0),
+    }
+
+
+def _metrics_by_columns(complete: pd.DataFrame) -> dict[str, pd.Series]:
+    """The same by functions that pandas has for whole columns."""
+    rewards = complete.groupby("prompt_id")["reward"]
+    highest, lowest, mean = rewards.max(), rewards.min(), rewards.mean()
+    ordered = complete.sort_values("reward", ascending=False)
+    second = ordered[ordered.groupby("prompt_id").cumcount() == 1].set_index("prompt_id")["reward"]
+    return {
+        "a_min": highest - lowest,
+        "a_avg": highest - mean,
+        "a_dis": highest - second,
+        "var": rewards.var(ddof=0),
+        "avg": mean,
+        "inv_avg": 1 / mean,
+        "inv_a_min": (1 / (highest - lowest)).where(highest > lowest),
+        "uniform": mean * 0 + 1,
+    }
+
+
+def _pairs_by_groups(scored: pd.DataFrame) -> pd.DataFrame:
+    """The pairs of each prompt by a loop over the prompts."""
+    import pandas as pd
+
+    pairs = []
+    for prompt_id, group in scored.groupby("prompt_id"):
+        chosen, rejected = group.loc[group["reward"].idxmax()], group.loc[group["reward"].idxmin()]
+        texts = chosen["response"], rejected["response"]
+        if texts[0] != texts[1] and chosen["reward"] > rejected["reward"]:
+            pairs.append(
+                {
+                    "prompt_id": prompt_id,
+                    "chosen": [{"role": "assistant", "content": texts[0]}],
+                    "rejected": [{"role": "assistant", "content": texts[1]}],
+                    "score_chosen": chosen["reward"],
+                    "score_rejected": rejected["reward"],
+                    "pair_id": hashlib.sha256("".join([str(prompt_id), *sorted(texts)]).encode()).hexdigest(),
+                    "chosen_idx": chosen["response_idx"],
+                    "rejected_idx": rejected["response_idx"],
+                }
+            )
+    return pd.DataFrame(pairs)
+
+
+def _pairs_by_columns(scored: pd.DataFrame) -> pd.DataFrame:
+    """The same pairs, with Python only for the hashes and the conversations."""
+    rewards = scored.reset_index(drop=True).groupby("prompt_id")["reward"]
+    sides = [scored.iloc[rows.to_numpy()].reset_index(drop=True) for rows in (rewards.idxmax(), rewards.idxmin())]
+    both = sides[0].merge(sides[1], on="prompt_id", suffixes=("_best", "_worst"))
+    unequal = both["response_best"] != both["response_worst"]
+    both = both[unequal & (both["reward_best"] > both["reward_worst"])].reset_index(drop=True)
+    pairs = both[["prompt_id"]].copy()
+    texts = both["response_best"].tolist(), both["response_worst"].tolist()
+    for name, side in zip(("chosen", "rejected"), texts, strict=True):
+        pairs[name] = [[{"role": "assistant", "content": text}] for text in side]
+    pairs[["score_chosen", "score_rejected"]] = both[["reward_best", "reward_worst"]]
+    pairs["pair_id"] = [
+        hashlib.sha256("".join([prompt_id, *sorted(two)]).encode()).hexdigest()
+        for prompt_id, *two in zip(both["prompt_id"].tolist(), *texts, strict=True)
+    ]
+    pairs[["chosen_idx", "rejected_idx"]] = both[["response_idx_best", "response_idx_worst"]]
+    return pairs
+
+
 def _head(table: Path, rows: int) -> pd.DataFrame:
     import pandas as pd
 
@@ -344,12 +397,14 @@ def _head(table: Path, rows: int) -> pd.DataFrame:
 
 def prepare(folder: Path, prompts: int) -> None:
     """Write `responses`, `prompts` and `evolutions`, in canonical order, in shards of SHARD_PROMPTS prompts."""
+    from eva_data.files import write_parquet
+
     for table in ("responses", "prompts", "evolutions"):
         (folder / table).mkdir()
     for number, first in enumerate(range(0, prompts, SHARD_PROMPTS)):
         ids = _ids(first, min(first + SHARD_PROMPTS, prompts), prompts)
         for table, rows in (("responses", _responses), ("prompts", _prompts), ("evolutions", _evolutions)):
-            rows(ids, number).write_parquet(folder / table / f"{number:04}.parquet")
+            write_parquet(folder / table / f"{number:04}.parquet", rows(ids, number).to_arrow())
 
 
 def _ids(first: int, end: int, of: int) -> pl.Series:

@@ -13,8 +13,10 @@ SPILL_BYTES = 32 * 2**20
 SORTED_BYTES = 4 * SPILL_BYTES
 """The same for a table that is sorted by a key. The fewer its files are, the less is read beside what is wanted."""
 
-_GROUP_ROWS = 2_000
-"""Rows of a row group, which is read or skipped as a whole."""
+_GROUP_ROWS = 2_000, 20_000
+"""The least and the most rows of a row group, which is read or skipped as a whole."""
+_GROUP_BYTES = 8 * 2**20
+"""The size in memory of a row group in between. Each costs as much as thousands of short rows, so there are few."""
 
 
 class Spool:
@@ -65,5 +67,14 @@ class Spool:
         self._parts, self._size = [], 0
         if self._key is not None:
             rows = rows.sort(self._key, nulls_last=True, maintain_order=True)
-        rows.write_parquet(path, compression="zstd", compression_level=1, row_group_size=_GROUP_ROWS, statistics=True)
+        rows.write_parquet(
+            path, compression="zstd", compression_level=1, row_group_size=self._group_rows(rows), statistics=True
+        )
         self._files.append(path)
+
+    def _group_rows(self, rows: pl.DataFrame) -> int:
+        """How many rows a row group has. Of many files that are sorted each, a range of ids is a short run in each."""
+        least, most = _GROUP_ROWS
+        if self._key is not None:
+            return least
+        return min(most, max(least, int(rows.height * _GROUP_BYTES / rows.estimated_size())))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,6 +88,21 @@ def test_a_spool_gives_its_rows_back_in_order_or_sorted_by_a_key(tmp_path: Path,
     assert_frame_equal(kept.table().collect(), shuffled)
     assert_frame_equal(keyed.table().sort("prompt_id").collect(), rows)
     assert len(list(tmp_path.glob("keyed-*.parquet"))) == {1: 5, 10_000: 1, 10**9: 0}[most_bytes]
+
+
+@pytest.mark.parametrize(
+    ("key", "length", "groups"),
+    [(None, 10, [20_000, 10_000]), (None, 1000, [8_388] * 3 + [4_836]), ("text", 10, [2_000] * 15)],
+)
+def test_rows_are_read_or_skipped_in_groups_that_are_small_for_long_texts_and_for_sorted_files(
+    tmp_path: Path, key: str | None, length: int, groups: list[int]
+) -> None:
+    texts = pl.DataFrame({"text": [f"{number:0{length}}" for number in range(30_000)]})
+    spool = Spool(tmp_path, "texts", texts.schema, key=key, most_bytes=1)
+    spool.add(texts)
+    metadata = pq.read_metadata(tmp_path / "texts-000000.parquet")
+    assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == groups
+    assert_frame_equal(spool.table().collect(), texts)
 
 
 @pytest.mark.parametrize("most_bytes", [1, 10**9])

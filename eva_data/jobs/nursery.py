@@ -250,6 +250,8 @@ def _run(order: Mapping[str, Any]) -> None:
         sys.path.insert(0, str(Path(program).parent))
         runpy.run_path(program, run_name="__main__")
     else:
+        # It may be there already, imported for all that it imports. It runs anew, as the main module.
+        sys.modules.pop(program, None)
         runpy.run_module(program, run_name="__main__", alter_sys=True)
 
 

@@ -43,8 +43,10 @@ AT_ONCE = 50_000
 """Rows of the table that are written at once."""
 WORDS = [f"{first}{second}{third}" for first in "bdfgklmnprst" for second in "aeiou" for third in "lmnrst"]
 VERBS = ("Explain", "Describe", "Compare", "Summarize", "List")
-SENTENCES_PER_REPLY, WORDS_PER_SENTENCE = 15, 12
+SENTENCES_PER_REPLY, WORDS_PER_SENTENCE = 8, 12
 """A reply is a prompt of such sentences, each with a verb in front."""
+SENTENCES = 20_000
+"""So many sentences are drawn once, and each reply is drawn from them."""
 EXTRAPOLATED = 10_000_000
 SECONDS = 0.2
 """Between two looks at the processes."""
@@ -82,6 +84,7 @@ def main() -> None:
     parser.add_argument("rows", type=Path, help="parquet or JSON lines: `prompt`, `response`, `reward`")
     parser.add_argument("--prompts", type=int, nargs="+", default=[20_000, 50_000, 100_000])
     parser.add_argument("--evolve", action="store_true", help="measure `build --iter 2` too")
+    parser.add_argument("--responses", type=int, default=RESPONSES_PER_PROMPT, help="the solver's, from iteration 2 on")
     parser.add_argument(
         "--commands", nargs="+", default=["verify --iter 1", "show --iter 1", "status"], help="after the build"
     )
@@ -93,7 +96,8 @@ def main() -> None:
     found: list[Measured] = []
     for prompts in arguments.prompts:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-            for measured in measure(Path(folder), arguments.rows, prompts, arguments.commands, evolve=arguments.evolve):
+            commands = ["build --iter 1", *(["build --iter 2"] if arguments.evolve else []), *arguments.commands]
+            for measured in measure(Path(folder), arguments.rows, prompts, commands, arguments.responses):
                 found.append(measured)
                 if arguments.stages:
                     _print_stages(measured)
@@ -101,14 +105,14 @@ def main() -> None:
         _extrapolate(found)
 
 
-def measure(folder: Path, rows: Path, prompts: int, commands: Sequence[str], *, evolve: bool) -> Iterator[Measured]:
+def measure(folder: Path, rows: Path, prompts: int, commands: Sequence[str], responses: int) -> Iterator[Measured]:
     """Run the commands on a table of so many prompts, and print what each took."""
     size = write_rows(folder / "table.parquet", rows, prompts)
     print(f"{prompts:,} prompts x {RESPONSES_PER_PROMPT}, {size / 2**20:,.0f} MiB of texts", flush=True)
     path = folder / "eva.yaml"
     with _server() as url:
-        path.write_text(yaml.safe_dump(_settings(folder, url)), encoding="utf-8")
-        for command in ["build --iter 1", *(["build --iter 2"] if evolve else []), *commands]:
+        path.write_text(yaml.safe_dump(_settings(folder, url, responses)), encoding="utf-8")
+        for command in commands:
             measured = _run(command, path, prompts)
             print(
                 f"  {command:16}{measured.seconds:8.1f} s{measured.pss / 2**20:10,.0f} MiB PSS, of them "
@@ -150,9 +154,16 @@ def write_rows(path: Path, rows: Path, prompts: int) -> int:
     return size
 
 
-def _settings(folder: Path, url: str) -> dict[str, object]:
+def _settings(folder: Path, url: str, responses: int) -> dict[str, object]:
     columns = {name: name for name in ("prompt", "response", "reward")}
-    model = {"backend": "api", "base_url": url, "model": "words", "canary": False, "max_prompt_tokens": 100_000}
+    model = {
+        "backend": "api",
+        "base_url": url,
+        "model": "words",
+        "responses": responses,
+        "canary": False,
+        "max_prompt_tokens": 100_000,
+    }
     solver = {"backend": "table", "path": str(folder / "table.parquet"), **columns, "then": model}
     reward = {"backend": "verifier", "function": "memory:reward"}
     return {"name": "memory", "folder": str(folder / "data"), "solver": solver, "reward": reward}
@@ -183,7 +194,7 @@ async def serve() -> None:
         body = await request.read()
         draw = random.Random(zlib.crc32(body) + next(number))
         asked = json.loads(body).get("n", 1)
-        texts = [" ".join(_sentence(draw) for _ in range(SENTENCES_PER_REPLY)) for _ in range(asked)]
+        texts = [" ".join(draw.choices(sentences, k=SENTENCES_PER_REPLY)) for _ in range(asked)]
         choices = [
             {"index": index, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
             for index, text in enumerate(texts)
@@ -195,7 +206,10 @@ async def serve() -> None:
     async def models(_: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": "words", "object": "model", "root": "words"}]})
 
-    number = count()
+    number, drawn = count(), random.Random(0)
+    sentences = [
+        f"{drawn.choice(VERBS)} {' '.join(drawn.choices(WORDS, k=WORDS_PER_SENTENCE))}." for _ in range(SENTENCES)
+    ]
     app = web.Application()
     app.add_routes([web.post("/v1/chat/completions", answer), web.get("/v1/models", models)])
     runner = web.AppRunner(app, access_log=None)
@@ -204,10 +218,6 @@ async def serve() -> None:
     await site.start()
     print(runner.addresses[0][1], flush=True)
     await asyncio.Event().wait()
-
-
-def _sentence(draw: random.Random) -> str:
-    return f"{draw.choice(VERBS)} {' '.join(draw.choices(WORDS, k=WORDS_PER_SENTENCE))}."
 
 
 def _run(command: str, config: Path, prompts: int) -> Measured:

@@ -171,9 +171,9 @@ def _script(text: str, least: int = _ENOUGH) -> str | None:
 
 def _by_words(text: str) -> str | None:
     """The language with the most request words in a text that is too short for probabilities. None for a draw."""
-    said = re.findall(r"\w+", text.lower())
+    said = Counter(re.findall(r"\w+", text.lower()))
     hits = {
-        name: sum(said.count(word) for word in (*words.get("openers", ()), *words.get("commands", ())))
+        name: sum(said[word] for word in (*words.get("openers", ()), *words.get("commands", ())))
         for name, words in languages().items()
         if "openers" in words or "commands" in words
     }

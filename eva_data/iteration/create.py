@@ -83,7 +83,7 @@ class Grown:
     notes: list[str]
     topics: pl.DataFrame
     """TOPICS of X_{t-1} and of everything that the mix could take; no rows if no setting needs them."""
-    comparisons: pl.DataFrame
+    comparisons: pl.LazyFrame
     """COMPARISONS of the estimate stage; no rows without a tournament."""
     lengths: LengthFit | None = None
     """How the rewards of the estimate stage were adjusted for length; None if they were not."""
@@ -96,7 +96,7 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
     if bad:
         notes.append(run.note(f"reviewers judged {bad} prompts of iteration {iteration - 1} bad: they do not go on"))
     responses, rejects, flows = empty(RESPONSES).lazy(), empty(REJECTS).lazy(), []
-    drawn, evolutions, comparisons = empty(INFORMATIVENESS), empty(EVOLUTIONS).lazy(), empty(COMPARISONS)
+    drawn, evolutions, comparisons = empty(INFORMATIVENESS), empty(EVOLUTIONS).lazy(), empty(COMPARISONS).lazy()
     counted = responses
     if config.mix.draws and config.estimate.source == "fresh":
         answered = answer(run, solver, before, stage="estimate", iteration=iteration, scales=scales)

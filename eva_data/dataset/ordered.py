@@ -41,6 +41,13 @@ def in_memory(table: Table) -> pl.DataFrame:
     return table.lazy().collect(engine="streaming")
 
 
+def by_themselves(few: pl.DataFrame) -> pl.DataFrame:
+    """A copy of a few rows of a table. Polars keeps all texts of a table in memory as long as a row of it is there."""
+    copied = pl.from_arrow(few.to_arrow())
+    assert isinstance(copied, pl.DataFrame)
+    return copied.cast(few.schema)
+
+
 def height_of(table: Table) -> int:
     """The number of rows of a table."""
     return int(table.lazy().select(pl.len()).collect(engine="streaming").item())

@@ -38,7 +38,8 @@ class Spool:
         The parts come in the order of their ids, or else `key` names the column of ids by which each file is sorted, so
         that a range of ids is a run of rows in each.
         """
-        self._folder, self._name, self._schema, self._key = folder, name, schema, key
+        self._folder, self._name, self._key = folder, name, key
+        self.schema = schema
         self._most = most_bytes or (SPILL_BYTES if key is None else SORTED_BYTES)
         self._parts: list[pl.DataFrame] = []
         self._size = 0
@@ -57,7 +58,7 @@ class Spool:
 
     def table(self) -> pl.LazyFrame:
         """All rows. They are in the order in which they came, unless they are sorted by a key and lie in files."""
-        rest = pl.concat([empty(self._schema), *self._parts]).lazy()
+        rest = pl.concat([empty(self.schema), *self._parts]).lazy()
         return pl.concat([pl.scan_parquet(self._files, glob=False), rest]) if self._files else rest
 
     def _spill(self, folder: Path) -> None:

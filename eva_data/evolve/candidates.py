@@ -68,6 +68,10 @@ def unrated(evolutions: pl.DataFrame) -> str | None:
     )
 
 
+JUDGED = ("chain_id", "step", "candidate", "prompt_id", "reason", "complexity", "quality")
+"""The columns of EVOLUTIONS that `wrongly_judged` reads."""
+
+
 def wrongly_judged(evolutions: pl.DataFrame) -> pl.DataFrame:
     """Rows of EVOLUTIONS whose status contradicts their scores, by the rules of `one_goes_on`."""
     reason = pl.col("reason")

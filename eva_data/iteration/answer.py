@@ -37,7 +37,7 @@ class Answered:
     scales: Scales
     """The constants by which several rewards were standardised; empty with one reward."""
     notes: list[str]
-    comparisons: pl.DataFrame
+    comparisons: pl.LazyFrame
     """COMPARISONS: the verdicts of a tournament; no rows with other rewards."""
 
 

@@ -96,7 +96,7 @@ class _Started:
     """Responses per prompt; None takes all that a prompt has."""
     scales: Scales
     notes: list[str]
-    comparisons: pl.DataFrame
+    comparisons: pl.LazyFrame
 
 
 def _from_table(run: Run, table: TableModel, inputs: Mapping[str, str]) -> _Started:
@@ -106,7 +106,9 @@ def _from_table(run: Run, table: TableModel, inputs: Mapping[str, str]) -> _Star
     prompts, responses, rejects, flow = read
     reward = first_value(responses, "reward_model") or f"table:{table.reward}"
     models = Models(solver=f"table:{first_value(prompts, 'source')}", creator=None, reward=reward)
-    return _Started(prompts, responses, rejects, [flow], models, None, table.responses, {}, notes, empty(COMPARISONS))
+    return _Started(
+        prompts, responses, rejects, [flow], models, None, table.responses, {}, notes, empty(COMPARISONS).lazy()
+    )
 
 
 def _from_seeds(run: Run, inputs: Mapping[str, str]) -> _Started:
@@ -269,7 +271,7 @@ def _contrasted(
 ) -> Answered:
     """The weaker model's responses to X_t, whose indices follow the solver's; empty if there is no such model."""
     if weaker is None or solver is None:
-        return Answered(empty(RESPONSES).lazy(), empty(REJECTS).lazy(), [], scales, [], empty(COMPARISONS))
+        return Answered(empty(RESPONSES).lazy(), empty(REJECTS).lazy(), [], scales, [], empty(COMPARISONS).lazy())
     return contrasted(run, weaker, prompts, iteration=iteration, scales=scales, first=solver.block.responses)
 
 

@@ -83,7 +83,7 @@ class Grown:
     notes: list[str]
     topics: pl.DataFrame
     """TOPICS of X_{t-1} and of everything that the mix could take; no rows if no setting needs them."""
-    comparisons: pl.DataFrame
+    comparisons: pl.LazyFrame
     """COMPARISONS of the estimate stage; no rows without a tournament."""
     lengths: LengthFit | None = None
     """How the rewards of the estimate stage were adjusted for length; None if they were not."""
@@ -96,7 +96,7 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
     if bad:
         notes.append(run.note(f"reviewers judged {bad} prompts of iteration {iteration - 1} bad: they do not go on"))
     responses, rejects, flows = empty(RESPONSES).lazy(), empty(REJECTS).lazy(), []
-    drawn, evolutions, comparisons = empty(INFORMATIVENESS), empty(EVOLUTIONS).lazy(), empty(COMPARISONS)
+    drawn, evolutions, comparisons = empty(INFORMATIVENESS), empty(EVOLUTIONS).lazy(), empty(COMPARISONS).lazy()
     counted = responses
     if config.mix.draws and config.estimate.source == "fresh":
         answered = answer(run, solver, before, stage="estimate", iteration=iteration, scales=scales)
@@ -299,25 +299,32 @@ def _repeated(config: Config, store: Store, iteration: int, *, rules: int = RULE
     }
 
 
-def judged_again(config: Config, store: Store, iteration: int, evolutions: pl.DataFrame, *, rules: int) -> pl.DataFrame:
+def judged_again(config: Config, store: Store, iteration: int, evolutions: pl.LazyFrame, *, rules: int) -> pl.LazyFrame:
     """The finished evolutions with the verdicts on repetitions as they follow from all prompts and benchmarks.
 
-    `status` tells those apart that go on, which is null, and the others; what a chain itself eliminated stays.
+    What a chain itself eliminated stays, and so does `status`.
     """
     # What a mix left out is judged like a survivor, and keeps its reason.
     capped = pl.col("reason").eq_missing(TOPIC_CAP)
     alone = capped | kind(pl.col("reason")).is_in([DUPLICATE, NEAR_DUPLICATE, CONTAMINATION, HELD_OUT])
     was_open = pl.col("reason").is_null() | alone
     columns = ("status", "reason", "duplicate_of")
-    attempts = evolutions.with_columns(pl.when(~was_open).then(pl.col(name)).alias(name) for name in columns)
     # The first tables had one candidate and no column for it.
-    numbered = attempts.with_columns(pl.col("candidate").fill_null(0))
-    as_published = evolutions.sort("chain_id", "step", "candidate")
-    again = judged(config, store, iteration, numbered, rules=rules).with_columns(
-        candidate=as_published["candidate"], capped=as_published.select(capped).to_series()
+    number = pl.col("candidate").fill_null(0)
+    undecided = [pl.when(~was_open).then(pl.col(name)).alias(name) for name in columns]
+    verdicts = repetitions(
+        evolutions.with_columns(*undecided, candidate=number), **_repeated(config, store, iteration, rules=rules)
     )
+    marked = evolutions.with_columns(
+        *undecided, candidate=number, capped=capped, status_published="status", candidate_published="candidate"
+    )
+    found = with_verdicts(marked, verdicts)
     survived = pl.col("capped") & pl.col("reason").is_null()
-    return again.with_columns(reason=pl.when(survived).then(pl.lit(TOPIC_CAP)).otherwise("reason")).drop("capped")
+    return found.with_columns(
+        reason=pl.when(survived).then(pl.lit(TOPIC_CAP)).otherwise("reason"),
+        status="status_published",
+        candidate="candidate_published",
+    ).select(EVOLUTIONS.names())
 
 
 def _eliminated(evolutions: pl.DataFrame) -> dict[str, int]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -18,13 +19,13 @@ from eva_data.iteration.run import Run
 from eva_data.jobs.results import ForJob, Parted
 from eva_data.method.responses import rewarded, unscored
 from eva_data.method.signals.tournament import tournament_rewards
-from eva_data.method.signals.votes import Vote, consensus_rewards, in_parts
+from eva_data.method.signals.votes import Vote, consensus_rewards
 from eva_data.models.ratings.rating import UNPARSABLE
 from eva_data.rewards.backends.consensus import judge_rows, read_rows, with_known
 from eva_data.rewards.backends.tournament import compare_rows, end_of, refuse_without_verdict, told
 from eva_data.rewards.scorers import Scorer, reward_model
 from eva_data.rewards.several import averaged, reward_scales
-from eva_data.tables.ranges import ranges_for
+from eva_data.tables.ranges import IdRange, ranges_for
 from eva_data.tables.schemas import CARRIED, COMPARISONS, ORDER, READ_ANSWERS, REJECTS, RESPONSES, empty, frame_of
 
 SCORES = pl.Schema(
@@ -39,6 +40,7 @@ SCORES = pl.Schema(
 )
 """One row per response and reward model. `reason` says why `reward` is null; `raw` is the judge's reply then."""
 
+_READ = pl.Schema({"prompt_id": pl.String, "response_idx": pl.Int32, **READ_ANSWERS})
 
 JOB_ROWS = 30_000
 """Responses that are in memory at once while they are written for a job."""
@@ -56,8 +58,8 @@ class Scored:
     rejects: pl.LazyFrame
     """REJECTS: one row per response without a usable reward."""
     scales: Scales
-    comparisons: pl.DataFrame = field(default_factory=lambda: empty(COMPARISONS))
-    """COMPARISONS: the verdicts of a tournament; no rows with other rewards."""
+    comparisons: pl.LazyFrame = field(default_factory=lambda: empty(COMPARISONS).lazy())
+    """COMPARISONS: the verdicts of a tournament; no rows with other rewards. They lie in the work folder if many."""
     notes: tuple[str, ...] = ()
     """What the user was told about judges that compare."""
 
@@ -82,10 +84,9 @@ def score(
     for scorer in run.scorers:
         block = scorer.block
         if isinstance(block, Consensus):
-            whole = pl.concat(rows.parts())
-            return _by_consensus(run, scorer, block, in_memory(answered), whole, stage=stage, iteration=iteration)
+            return _by_consensus(run, scorer, block, answered, rows, stage=stage, iteration=iteration)
         if isinstance(block, Tournament):
-            return _by_tournament(run, scorer, block, in_memory(answered), rows, stage=stage, iteration=iteration)
+            return _by_tournament(run, scorer, block, answered, rows, stage=stage, iteration=iteration)
     folder = run.store.work_folder(iteration)
     each = [
         scored_by(run, scorer, rows, folder, stage=stage, name=f"reward-{stage}-{number}", iteration=iteration)
@@ -97,13 +98,29 @@ def score(
         scales = scales or reward_scales(found)
         raw = found.group_by("prompt_id", "response_idx").agg(raw=pl.col("raw").drop_nulls().first())
         scores = averaged(found, scales).join(raw, on=["prompt_id", "response_idx"], how="left").lazy()
-    name = reward_model(run.scorers)
+
+    def found_in(part: IdRange) -> tuple[pl.DataFrame, pl.DataFrame]:
+        return in_memory(part.of(answered)), in_memory(part.of(scores))
+
+    return replace(_by_ranges(run, answered, found_in, stage=stage, iteration=iteration), scales=scales)
+
+
+def _by_ranges(
+    run: Run,
+    answered: pl.LazyFrame,
+    found_in: Callable[[IdRange], tuple[pl.DataFrame, pl.DataFrame]],
+    *,
+    stage: str,
+    iteration: int,
+) -> Scored:
+    """The responses with rewards, range by range. `found_in` gives the responses of a range of prompts and scores."""
+    folder, name = run.store.work_folder(iteration), reward_model(run.scorers)
     scored, failed = Spool(folder, f"{stage}-scored", RESPONSES), Spool(folder, f"{stage}-unscored", REJECTS)
     for part in ranges_for(height_of(answered)):
-        given, own = in_memory(part.of(answered)), in_memory(part.of(scores))
-        scored.add(rewarded(given, own, reward_model=name))
-        failed.add(unscored(given, own, iteration=iteration))
-    return Scored(scored.table(), failed.table(), scales)
+        given, scores = found_in(part)
+        scored.add(rewarded(given, scores, reward_model=name))
+        failed.add(unscored(given, scores, iteration=iteration))
+    return Scored(scored.table(), failed.table(), {})
 
 
 def _by_prompt(answered: pl.LazyFrame, asked: pl.LazyFrame) -> Parted:
@@ -137,8 +154,8 @@ def _by_consensus(
     run: Run,
     scorer: Scorer,
     block: Consensus,
-    answered: pl.DataFrame,
-    rows: pl.DataFrame,
+    answered: pl.LazyFrame,
+    rows: Parted,
     *,
     stage: str,
     iteration: int,
@@ -174,42 +191,39 @@ def _by_consensus(
             notes.append(
                 run.note(f"{stage}: {unjudged} comparisons of answers have no verdict, and count as different")
             )
-    read = frame_of(
-        (
-            (row["prompt_id"], index, answer, result["known"])
-            for row, result in results
-            for index, answer in zip(row["response_idx"], result["answers"], strict=True)
-        ),
-        pl.Schema({"prompt_id": pl.String, "response_idx": pl.Int32, **READ_ANSWERS}),
+    remaining = (
+        (row["prompt_id"], index, answer, result["known"])
+        for row, result in results
+        for index, answer in zip(row["response_idx"], result["answers"], strict=True)
     )
-    voters = (
-        answered.drop(READ_ANSWERS)
-        .join(read, on=["prompt_id", "response_idx"], how="left")
-        .with_columns(reward_model=pl.lit(scorer.fingerprint))
-    )
+    read = _spooled(remaining, Spool(run.store.work_folder(iteration), f"{folder}-read", _READ))
     vote = Vote(block.min_votes, block.min_agreement)
-    found = in_parts(lambda part: consensus_rewards(part, vote), voters, prompts=rows.height)
-    scores = found.with_columns(raw=pl.lit(None, pl.String))
-    return Scored(
-        rewarded(voters, scores, reward_model=scorer.fingerprint).lazy(),
-        unscored(voters, scores, iteration=iteration).lazy(),
-        {},
-        notes=tuple(notes),
-    )
+
+    def found_in(part: IdRange) -> tuple[pl.DataFrame, pl.DataFrame]:
+        voters = (
+            in_memory(part.of(answered))
+            .drop(READ_ANSWERS)
+            .join(in_memory(part.of(read)), on=["prompt_id", "response_idx"], how="left")
+            .with_columns(reward_model=pl.lit(scorer.fingerprint))
+        )
+        scores = in_memory(consensus_rewards(voters.lazy(), vote))
+        return voters, scores.with_columns(raw=pl.lit(None, pl.String))
+
+    return replace(_by_ranges(run, answered, found_in, stage=stage, iteration=iteration), notes=tuple(notes))
 
 
 def _by_tournament(
     run: Run,
     scorer: Scorer,
     block: Tournament,
-    answered: pl.DataFrame,
+    answered: pl.LazyFrame,
     rows: Parted,
     *,
     stage: str,
     iteration: int,
 ) -> Scored:
     """Let each judge compare the responses in a tournament of its own, and compute strengths from all verdicts."""
-    verdicts = [empty(COMPARISONS)]
+    verdicts = [empty(COMPARISONS).lazy()]
     for number, judge in enumerate(scorer.judges):
         results = run.ask(
             judge,
@@ -225,25 +239,30 @@ def _by_tournament(
             guide=None if block.template else {"response_format": VERDICT_FORMAT},
             function=compare_rows,
         )
-        found = frame_of(
-            (
-                (stage, row["prompt_id"], judge.fingerprint, *verdict.values(), iteration)
-                for row, compared in results
-                for verdict in compared
-            ),
-            COMPARISONS,
+        remaining = (
+            (stage, row["prompt_id"], judge.fingerprint, *verdict.values(), iteration)
+            for row, compared in results
+            for verdict in compared
         )
+        spool = Spool(run.store.work_folder(iteration), f"{stage}-comparisons-{number}", COMPARISONS)
+        found = _spooled(remaining, spool)
         refuse_without_verdict(found, judge.name)
         verdicts.append(found)
-    comparisons = pl.concat(verdicts).sort(ORDER["comparisons"])
-    scores = tournament_rewards(answered, comparisons).with_columns(raw=pl.lit(None, pl.String))
-    return Scored(
-        rewarded(answered, scores, reward_model=scorer.fingerprint).lazy(),
-        unscored(answered, scores, iteration=iteration).lazy(),
-        {},
-        comparisons,
-        tuple(run.note(note) for note in told(comparisons, stage)),
-    )
+    comparisons = pl.concat(verdicts)
+
+    def found_in(part: IdRange) -> tuple[pl.DataFrame, pl.DataFrame]:
+        given, compared = in_memory(part.of(answered)), in_memory(part.of(comparisons)).sort(ORDER["comparisons"])
+        return given, tournament_rewards(given, compared).with_columns(raw=pl.lit(None, pl.String))
+
+    scored = _by_ranges(run, answered, found_in, stage=stage, iteration=iteration)
+    return replace(scored, comparisons=comparisons, notes=tuple(run.note(note) for note in told(comparisons, stage)))
+
+
+def _spooled(rows: Iterator[tuple[Any, ...]], spool: Spool) -> pl.LazyFrame:
+    """The table of these rows, of which JOB_ROWS are Python objects at once."""
+    while part := [*islice(rows, JOB_ROWS)]:
+        spool.add(frame_of(part, spool.schema))
+    return spool.table()
 
 
 def _refuse_unreadable(scores: pl.LazyFrame) -> None:
@@ -306,9 +325,7 @@ def scored_by(
         for row, scores in verdicts
         for index, verdict in zip(row["response_idx"], scores, strict=True)
     )
-    while part := [*islice(remaining, JOB_ROWS)]:
-        found.add(pl.DataFrame(part, schema=SCORES, orient="row"))
-    scores = found.table()
+    scores = _spooled(remaining, found)
     if isinstance(block, Judge) and stage != "rewrite":
         _refuse_unreadable(scores)
     return scores

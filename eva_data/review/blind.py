@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 import polars as pl
 
+from eva_data.dataset.ordered import by_themselves
 from eva_data.tables.ids import uniform_draw
 
 SLOT_ORDERS = ("chosen_first", "rejected_first")
@@ -54,6 +55,6 @@ def choose(pairs: Iterable[pl.DataFrame], order: Order, limit: int, *, metric: s
     chosen: pl.DataFrame | None = None
     for part in pairs:
         known = part if chosen is None else pl.concat([chosen, part])
-        chosen = known.sort(first[order], by_lot, "pair_id", nulls_last=True).head(limit)
+        chosen = by_themselves(known.sort(first[order], by_lot, "pair_id", nulls_last=True).head(limit))
     assert chosen is not None
     return chosen

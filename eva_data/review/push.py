@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from eva_data.dataset.ordered import height_of, id_of, in_memory
+from eva_data.dataset.ordered import by_themselves, height_of, id_of, in_memory
 from eva_data.dataset.staleness import config_of
 from eva_data.errors import DataError, ReviewError
 from eva_data.iteration.run import Run
@@ -131,7 +131,8 @@ def chosen_pairs(run: Run, iteration: int, limit: int, order: Order) -> pl.DataF
 def _rows_of(pairs: pl.LazyFrame, wanted: pl.DataFrame) -> pl.DataFrame:
     """The rows of some pairs, of which a scan finds a range of prompts at a time."""
     is_wanted = pl.col("pair_id").is_in(wanted["pair_id"].implode())
-    return pl.concat([in_memory(part.of(pairs).filter(is_wanted)) for part in ranges_for(height_of(pairs), AT_ONCE)])
+    parts = ranges_for(height_of(pairs), AT_ONCE)
+    return pl.concat([by_themselves(in_memory(part.of(pairs).filter(is_wanted))) for part in parts])
 
 
 def _agent(model: str) -> str:

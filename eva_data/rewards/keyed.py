@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
-import polars as pl
+import numpy as np
 
 from eva_data.calls import Row, Rows
 from eva_data.ledger import Ledger, Score
@@ -39,13 +39,13 @@ class KeyedRows(Generic[W]):
                 kept = opened.scores(keys)
                 wanted.extend(map(_beginning, keys))
                 lacking.extend(_beginning(key) for key in keys if key not in kept)
-        numbers = pl.Series(wanted, dtype=pl.UInt64)
-        self.distinct = numbers.n_unique()
+        numbers, times = np.unique(np.array(wanted, dtype=np.uint64), return_counts=True)
+        self.distinct = len(numbers)
         """The number of different keys."""
-        self.missing = pl.Series(lacking, dtype=pl.UInt64).n_unique()
+        self.missing = len(np.unique(np.array(lacking, dtype=np.uint64)))
         """The number of them without a score in the ledger."""
         # Keys that only begin alike are among them too, which does no harm.
-        self._repeated = frozenset(numbers.filter(numbers.is_duplicated()).unique())
+        self._repeated = frozenset(numbers[times > 1].tolist())
 
     def once(self) -> Iterator[tuple[bytes, W]]:
         """Every key with its text, where it occurs first."""

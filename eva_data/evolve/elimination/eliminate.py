@@ -115,11 +115,11 @@ def _split_duplicates(open_rows: pl.DataFrame, known: pl.LazyFrame) -> tuple[pl.
 
 
 def with_verdicts(evolutions: pl.LazyFrame, verdicts: pl.DataFrame) -> pl.LazyFrame:
-    """The evolutions with the verdicts of `repetitions` on some rows filled in."""
+    """The evolutions, and further columns of theirs, with the verdicts of `repetitions` on some rows filled in."""
     joined = evolutions.join(verdicts.lazy(), on=_KEY, how="left", suffix="_found", maintain_order="left")
     found = pl.col("reason_found").is_not_null()
     return joined.with_columns(
         status=pl.when(found).then(pl.lit("eliminated")).otherwise("status"),
         reason=pl.coalesce("reason_found", "reason"),
         duplicate_of=pl.coalesce("duplicate_of_found", "duplicate_of"),
-    ).select(schemas.EVOLUTIONS.names())
+    ).drop("reason_found", "duplicate_of_found")

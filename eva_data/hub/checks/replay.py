@@ -20,7 +20,8 @@ from eva_data.dataset.seeds import read_seeds
 from eva_data.dataset.staleness import config_of
 from eva_data.dataset.store import Store
 from eva_data.errors import EvaError
-from eva_data.evolve.candidates import wrongly_judged
+from eva_data.evolve.candidates import JUDGED, wrongly_judged
+from eva_data.evolve.elimination.eliminate import TEXTS_AT_ONCE
 from eva_data.hub.checks.lengths_again import lengths_again
 from eva_data.hub.checks.turns_again import replay_turns
 from eva_data.iteration.create import judged_again
@@ -31,10 +32,10 @@ from eva_data.iteration.stages import (
     best_rewards,
     counted_sides,
     estimate_and_sample,
-    good_prompts,
     mix_prompts,
     outcome_parts,
     recorded_fit,
+    scan_good_prompts,
     uses_topics,
 )
 from eva_data.iteration.stale import changes
@@ -143,8 +144,8 @@ def replay_repetitions(
 
     They are compared by the rules of the manifest. Where they are not at hand, `unknown` is told instead.
     """
-    evolutions = in_memory(tables["evolutions"])
-    if evolutions.is_empty():
+    evolutions = tables["evolutions"].lazy()
+    if not height_of(evolutions):
         return []
     what = "which evolutions repeat a prompt or a benchmark"
     try:
@@ -161,9 +162,6 @@ def replay_repetitions(
         # What cannot be read is told by what reads it first.
         unknown.append(f"{what}, of which not all can be read")
         return []
-    key = list(ORDER["evolutions"])
-    status = evolutions.select(*key, "status")
-    again = again.drop("status").join(status, on=key, how="left", nulls_equal=True).select(evolutions.columns)
     return compare("evolutions", evolutions, again)
 
 
@@ -201,8 +199,8 @@ def _replay_creator(
     iteration = manifest.iteration
     previous = store.manifest(iteration).previous
     store = store.at(iteration - 1, previous.revision if previous else 0)
-    before, _ = good_prompts(store, iteration - 1)
-    evolutions = in_memory(tables["evolutions"])
+    before, _ = scan_good_prompts(store, iteration - 1)
+    evolutions = tables["evolutions"].lazy()
     estimated = in_memory(tables["informativeness"].lazy().filter(pl.col("stage") == "estimate"))
     if manifest.rules >= UNDRAWN_SINCE and not config.mix.draws:
         problems = compare("informativeness", estimated, estimated.clear())
@@ -216,7 +214,7 @@ def _replay_creator(
     sampled = estimate_and_sample(
         config,
         iteration,
-        before,
+        in_memory(before.select("prompt_id", "depth")),
         counted,
         solver.responses,
         best_rewards(store, 1),
@@ -225,7 +223,8 @@ def _replay_creator(
         rules=manifest.rules,
     )
     astray_turns = replay_turns(config, before, counted, evolutions)
-    evolved = evolutions["chain_id"].n_unique()
+    chains = in_memory(evolutions.select("chain_id").unique())
+    evolved = chains.height
     drawn = sampled.informativeness.collect()
     # If too few survived, the build went further down the draw: as far as there are chains.
     if evolved > sampled.selected:
@@ -233,12 +232,11 @@ def _replay_creator(
         drawn = drawn.with_columns(selected=pl.col("prompt_id").is_in(first.implode()))
     problems = [*compare("informativeness", estimated, drawn), *astray_turns]
     problems += lengths_again(manifest, config, "estimate", counted)
-    chains = evolutions.select("chain_id").unique()
     astray = chains.join(drawn.filter("selected"), left_on="chain_id", right_on="prompt_id", how="anti")
     if astray.height:
         first_astray = astray.sort("chain_id")["chain_id"][0]
         problems.append(f"evolutions: {astray.height} chains start at prompts that were not drawn: {first_astray} ...")
-    lost = wrongly_judged(evolutions)
+    lost = wrongly_judged(in_memory(evolutions.select(JUDGED)))
     if lost.height:
         problems.append(
             f"evolutions: of {lost.height} candidates the scores do not say that they lost or went on as they did: "
@@ -252,7 +250,7 @@ def _replay_mix(
     manifest: Manifest,
     config: Config,
     tables: Tables,
-    before: pl.DataFrame,
+    before: pl.LazyFrame,
     drawn: pl.DataFrame,
     seeds: pl.DataFrame | None,
 ) -> list[str]:
@@ -261,20 +259,20 @@ def _replay_mix(
         return _wrong_status(tables)
     topics = in_memory(tables["topics"]) if uses_topics(config) else None
     anchors = anchors_of(config, store, iteration)
-    mixed = mix_prompts(config, iteration, before, in_memory(tables["evolutions"]), drawn, seeds, topics, anchors)
+    mixed = mix_prompts(config, iteration, before, tables["evolutions"], drawn, seeds, topics, anchors)
     evolving = manifest.evolving
     result = asdict(mixed.result)
     wrong = [name for name in result if evolving is not None and getattr(evolving, name) != result[name]]
     return [
-        *compare("evolutions", tables["evolutions"], mixed.evolutions.collect()),
-        *compare("prompts", tables["prompts"], mixed.prompts.collect()),
+        *compare("evolutions", tables["evolutions"], mixed.evolutions),
+        *compare("prompts", tables["prompts"], mixed.prompts),
         *(f"manifest: `evolving.{name}` is {getattr(evolving, name)}, and {result[name]} follows" for name in wrong),
     ]
 
 
 def _wrong_status(tables: Tables) -> list[str]:
     """Evolutions whose status contradicts their reasons or X_t. This is for a mix that cannot be drawn again."""
-    evolutions, reason = in_memory(tables["evolutions"]), pl.col("reason")
+    evolutions, reason = tables["evolutions"].lazy(), pl.col("reason")
     taken = in_memory(tables["prompts"].lazy().filter(pl.col("mix_role") == "evolved").select("prompt_id")).to_series()
     status = (
         pl.when(reason.is_not_null() & ~reason.is_in([NOT_BEST, TOPIC_CAP]))
@@ -289,7 +287,7 @@ def _wrong_status(tables: Tables) -> list[str]:
 def compare(name: str, published: Table, computed: Table) -> list[str]:
     """One sentence if two tables differ: how many rows, which rows, and in which columns."""
     compared = Recomputed(name, published.lazy())
-    for part in ranges_for(height_of(published)):
+    for part in ranges_for(height_of(published), TEXTS_AT_ONCE):
         compared.add(part, in_memory(part.with_nulls(computed.lazy(), id_of(name))))
     return compared.problems()
 

@@ -30,11 +30,14 @@ def replay_tournament(manifest: Manifest, tables: Mapping[str, Table]) -> list[s
 
     A copied response has the verdicts of the stage that it was copied from.
     """
-    block, comparisons = config_of(manifest).reward, in_memory(tables["comparisons"])
+    # What judges said that could not be read decides nothing.
+    block, comparisons = config_of(manifest).reward, in_memory(tables["comparisons"].lazy().drop("raw"))
     by_tournament = pl.col("reward_model").str.starts_with(TOURNAMENT)
     if not isinstance(block, Tournament):
         by_tournament = pl.lit(False)
-    scored = in_memory(tables["responses"].lazy().filter(by_tournament))
+    # Texts matter only as far as they are equal.
+    responses = tables["responses"].lazy().filter(by_tournament).with_columns(pl.col("response").hash())
+    scored = in_memory(responses.select(*_KEY, "response", "reused", "reward", *STANDARD_ERROR))
     if not isinstance(block, Tournament) or scored.is_empty():
         return [f"comparisons: {comparisons.height} rows, where no reward compares"] if comparisons.height else []
     found = _astray(block, scored, comparisons, manifest.iteration)

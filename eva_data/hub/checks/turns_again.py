@@ -9,7 +9,7 @@ from eva_data.dataset.ordered import Table, in_memory
 from eva_data.method.responses import best_replies
 
 
-def replay_turns(config: Config, before: pl.DataFrame, counted: Table, evolutions: pl.DataFrame) -> list[str]:
+def replay_turns(config: Config, before: pl.LazyFrame, counted: Table, evolutions: pl.LazyFrame) -> list[str]:
     """One sentence if evolutions of `self_talk` hold other turns than their parent and its best answer.
 
     `before` are PROMPTS of X_{t-1}, and `counted` are the RESPONSES to them by which prompts were drawn.
@@ -18,16 +18,16 @@ def replay_turns(config: Config, before: pl.DataFrame, counted: Table, evolution
         return []
     own = [strategy.name for strategy in config.evolve.strategies]
     added = evolutions.filter(pl.col("prompt").is_not_null() & ~pl.col("mutation").is_in(own))
-    parents = before.select(parent_id="prompt_id", parent="prompt").join(
-        best_replies(in_memory(counted)).rename({"prompt_id": "parent_id"}), on="parent_id", how="left"
-    )
+    replies = best_replies(in_memory(counted)).rename({"prompt_id": "parent_id"}).lazy()
+    parents = before.select(parent_id="prompt_id", parent="prompt").join(replies, on="parent_id", how="left")
     turns = pl.col("prompt").list
     given = turns.get(-2, null_on_oob=True).struct
-    wrong = added.join(parents, on="parent_id", how="left").filter(
+    others = added.join(parents, on="parent_id", how="left").filter(
         (turns.head(turns.len() - 2) != pl.col("parent")).fill_null(True)
         | (given.field("role") != "assistant").fill_null(True)
         | (given.field("content") != pl.col("reply")).fill_null(True)
     )
+    wrong = in_memory(others.select("prompt_id"))
     if wrong.is_empty():
         return []
     first = wrong.sort("prompt_id")["prompt_id"][0]

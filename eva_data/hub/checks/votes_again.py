@@ -14,6 +14,8 @@ from eva_data.method.signals.votes import CONSENSUS, consensus_rewards, vote_of
 from eva_data.rewards.backends.consensus import name_of
 from eva_data.rewards.equality import READERS
 from eva_data.tables.ids import uniform_draw
+from eva_data.tables.ranges import ranges_for
+from eva_data.tables.schemas import READ_ANSWERS
 
 MOST_READ = 20_000
 """Responses whose answers are read again, drawn by hash; a minute's work."""
@@ -32,7 +34,8 @@ def replay_votes(manifest: Manifest, tables: Mapping[str, Table], unknown: list[
     vote, block = vote_of(config), config.reward
     if vote is None or not isinstance(block, Consensus):
         return []
-    voted = in_memory(tables["responses"].lazy().filter(pl.col("reward_model").str.starts_with(CONSENSUS)))
+    responses = tables["responses"].lazy().filter(pl.col("reward_model").str.starts_with(CONSENSUS))
+    voted = in_memory(responses.select(*_KEY, "reward", "reward_model", "finish_reason", *READ_ANSWERS))
     if voted.is_empty():
         return []
     found = []
@@ -49,10 +52,12 @@ def replay_votes(manifest: Manifest, tables: Mapping[str, Table], unknown: list[
         )
     if voted["known_answer"].count():
         unknown.append("whether the known answers are those of the file that held them")
-    return [*found, *_read_again(manifest, block, voted, unknown)]
+    return [*found, *_read_again(manifest, block, responses, voted, unknown)]
 
 
-def _read_again(manifest: Manifest, block: Consensus, voted: pl.DataFrame, unknown: list[str]) -> list[str]:
+def _read_again(
+    manifest: Manifest, block: Consensus, responses: pl.LazyFrame, voted: pl.DataFrame, unknown: list[str]
+) -> list[str]:
     if block.equal == "judge":
         unknown.append("which answers the judge found equal")
         return []
@@ -70,11 +75,15 @@ def _read_again(manifest: Manifest, block: Consensus, voted: pl.DataFrame, unkno
     some = voted if voted.height <= MOST_READ else voted.sort(order).head(MOST_READ)
     if some.height < voted.height:
         unknown.append(f"the answers of all responses but {some.height}")
-    answers, _ = READERS[block.equal](some["response"].to_list())
-    now = pl.Series("now", answers, dtype=pl.String)
-    return _wrong(
-        some.with_columns(now).filter(pl.col("answer").ne_missing(pl.col("now"))), "do not hold their `answer`"
-    )
+    wrong = [some.clear()]
+    for part in ranges_for(voted.height):
+        own = part.of(some.lazy()).select(_KEY)
+        given = in_memory(part.of(responses).join(own, on=_KEY, how="semi").select(*_KEY, "response"))
+        answers, _ = READERS[block.equal](given["response"].to_list())
+        now = given.select(*_KEY, now=pl.Series(answers, dtype=pl.String))
+        read = some.join(now, on=_KEY, how="inner")
+        wrong.append(read.filter(pl.col("answer").ne_missing(pl.col("now"))).drop("now"))
+    return _wrong(pl.concat(wrong), "do not hold their `answer`")
 
 
 def _wrong(rows: pl.DataFrame, what: str) -> list[str]:

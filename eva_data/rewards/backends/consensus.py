@@ -19,6 +19,8 @@ import polars as pl
 from eva_data.calls import Row, Rows
 from eva_data.config import Consensus
 from eva_data.jobs.job import Job, ProgressFile
+from eva_data.jobs.results import Parted
+from eva_data.jobs.shards import by_shards
 from eva_data.method.signals.votes import CONSENSUS
 from eva_data.models.player import player_of
 from eva_data.rewards import equality, final_numbers, same_answer
@@ -27,7 +29,7 @@ from eva_data.rewards.backends.verifier import last_text
 from eva_data.rewards.isolated import inside
 from eva_data.rewards.isolated import outputs as isolated_outputs
 from eva_data.rewards.isolated.runner import refuse_without_isolation
-from eva_data.rewards.known import KnownAnswers, answers_id, read_answers
+from eva_data.rewards.known import KnownAnswers, answers_id
 from eva_data.rewards.scorers import Scorer, short_hash
 from eva_data.secrets import redacted
 
@@ -64,22 +66,35 @@ def name_of(block: Consensus) -> str:
     return f"{CONSENSUS}{block.equal}@{short_hash(settings | {'code': code.hexdigest()})}"
 
 
-def with_known(block: Consensus, rows: pl.DataFrame) -> pl.DataFrame:
+def with_known(block: Consensus, rows: Parted) -> Parted:
     """The rows with the column `known`, the known answer to each prompt; null if there is none."""
-    texts = rows.select(pl.col("prompt").list.last().struct.field("content")).to_series().to_list()
-    known = {} if block.answers is None else read_answers(block.answers, texts)
-    found = [None if known.get(text) is None else str(known[text]) for text in texts]
-    return rows.with_columns(known=pl.Series(redacted(found), dtype=pl.String))
+
+    def texts_of(part: pl.DataFrame) -> list[str]:
+        return part.select(pl.col("prompt").list.last().struct.field("content")).to_series().to_list()
+
+    def texts() -> Iterator[str]:
+        return (text for part in rows.parts() for text in texts_of(part))
+
+    answers = None if block.answers is None else KnownAnswers(block.answers, texts)
+
+    def parts() -> Iterator[pl.DataFrame]:
+        for part in rows.parts():
+            asked = texts_of(part)
+            known = {} if answers is None else answers.of(asked)
+            found = [None if known.get(text) is None else str(known[text]) for text in asked]
+            yield part.with_columns(known=pl.Series(redacted(found), dtype=pl.String))
+
+    return Parted(rows.height, parts)
 
 
-def judge_rows(job: Job, rows: Rows) -> list[dict[str, Any]]:
+def judge_rows(job: Job, rows: Rows) -> Iterator[dict[str, Any]]:
     """What `read_rows` gives, with the judge's equality, for rows of `with_known`. The ledger keeps every reply."""
-    llm = job.llm()
-    llm.load()
-    chains = [same_answer.classes(row | {"responses": redacted(row["responses"])}) for row in rows]
-    found = llm.drive(chains, sum(2 * same_answer.most_questions(len(row["responses"])) for row in rows))
-    llm.unload()
-    return found
+    return by_shards(
+        job,
+        rows,
+        lambda row: same_answer.classes(row | {"responses": redacted(row["responses"])}),
+        lambda row: 2 * same_answer.most_questions(len(row["responses"])),
+    )
 
 
 def read_rows(job: Job, rows: Rows) -> Iterator[dict[str, Any]]:

@@ -9,9 +9,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hub_server import Hub
+from published import publish, small_dataset
 
 from eva_data.calls import Completion
 from eva_data.ledger import Bill, Ledger
@@ -38,6 +41,7 @@ free = os.statvfs(disk)
 Path("filler").write_bytes(bytes(max(0, free.f_bavail * free.f_frsize - int(left))))
 for again in (False, True):
     done = subprocess.run([sys.executable, "-m", "eva_data.cli", *command], capture_output=True, text=True)
+    assert "Warning" not in done.stderr, done.stderr
     print(done.returncode, (done.stderr if done.returncode else done.stdout).splitlines()[-1])
     print(*sorted(str(path.relative_to(disk)) for path in Path(disk).rglob("*.parquet")), "files")
     Path("filler").unlink(missing_ok=True)
@@ -45,12 +49,14 @@ for again in (False, True):
 """Runs a command in a copy of a folder with so many bytes left, and again with room; prints what came of it."""
 
 
-def on_full_disk(tmp_path: Path, left: int, *command: str) -> list[str]:
+def on_full_disk(tmp_path: Path, left: int, *command: str, environment: Mapping[str, str] = os.environ) -> list[str]:
     """Code and last line, and the parquet files: on the full disk, and of the repetition."""
     disk = tmp_path / "disk"
     disk.mkdir(exist_ok=True)
     script = [sys.executable, "-c", ON_FULL_DISK, str(disk), str(tmp_path / "source"), str(left), *command]
-    done = subprocess.run([*NAMESPACE, *script], capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(
+        [*NAMESPACE, *script], env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -97,3 +103,25 @@ def test_a_ledger_that_found_no_room_is_whole_or_absent(tmp_path: Path, ledger: 
         "nothing is lost"
     )
     assert said[2] == "0 ledger.sqlite got 2,000 completions, 0 rewards and 10 bills from 2 segments."
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [
+        (0.0, "1 Error: No space left on device; what was finished is kept: make room or mend it, then repeat"),
+        (1.0, "1 Error: `eva-data pull alice/game` needs "),
+    ],
+)
+def test_a_pull_without_room_brings_nothing_and_then_everything(tmp_path: Path, share: float, expected: str) -> None:
+    files = small_dataset(tmp_path / "made")
+    (tmp_path / "source").mkdir()
+    tables = sorted(name for name in files if name.endswith(".parquet"))
+    left = int(share * sum(len(files[name]) for name in tables))
+    with Hub(tmp_path / "hub") as hub:
+        publish(hub, "alice/game", files)
+        environment = os.environ | hub.environment()
+        said = on_full_disk(tmp_path, left, "pull", "alice/game", environment=environment)
+    assert said[0].startswith(expected)
+    assert said[1] == "files"
+    assert said[2].startswith("0 ")
+    assert said[3] == " ".join([*(f"data/game/{name}" for name in tables), "files"])

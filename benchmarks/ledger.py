@@ -6,8 +6,8 @@
 With a file, each way writes all texts to a ledger of its own in batches, and reads them again. Both ways run in turn in
 one process. With `--completions`, drawn texts of 900 to 1,100 bytes are written as a stage writes them, a transaction
 for every 64 replies, and the ledger is measured at four sizes on the way. Then it is made one of version 6, opened,
-which upgrades it, and counted, and its bills are summed up. Microseconds are those of the processor, and of the clock
-in brackets.
+which upgrades it, and counted, and its bills are summed up. In the end it is made smaller, exported and imported.
+Microseconds and seconds are those of the processor, and of the clock in brackets.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import resource
 import sqlite3
 import tempfile
 import time
@@ -26,6 +27,8 @@ import polars as pl
 
 from eva_data.calls import Completion
 from eva_data.ledger import Bill, Ledger, call_key
+from eva_data.ledger.segments import export_ledger, import_ledger
+from eva_data.ledger.shrinking import pack, vacuum
 
 BATCH = 1000
 TURN = 64
@@ -132,13 +135,36 @@ def grow(path: Path, completions: int) -> None:
         summing, sums = timed(ledger.bills)[1], timed(ledger.bills)[1]
         assert [bill["replies"] for bill in ledger.bills()] == [completions]
         assert ledger.totals()["generations"] == completions
-        packing = timed(ledger.pack)[1]
+        packing = timed(lambda: pack(ledger))[1]
     more = ASKED_FOR / completions
     print(f"upgrade of version 6: {opened:.3f} s to open, {once:.2f} s to count once, then {again:.4f} s")
     print(f"{summing:.2f} s to sum up the bills once, then {sums:.4f} s")
     print(f"a look for plain texts, as `vacuum` begins: {packing:.1f} s")
     print(f"drawn out to {ASKED_FOR:,}: {size * more / 2**30:,.0f} GiB, {once * more:,.0f} s to count once, ", end="")
     print(f"{summing * more:,.0f} s to sum up the bills once, {packing * more:,.0f} s to look for plain texts")
+    move(path, completions)
+
+
+def move(path: Path, completions: int) -> None:
+    """Shrink the ledger, export it, export it again, and import it into a new one; print times, sizes and memory."""
+    folder, other, before = path.with_name("segments"), path.with_name("other.sqlite"), path.stat().st_size
+    steps: dict[str, Callable[[Ledger], object]] = {
+        "vacuum": vacuum,
+        "export": lambda ledger: export_ledger(ledger, folder),
+        "nothing new to export": lambda ledger: export_ledger(ledger, folder),
+    }
+    with Ledger(path) as ledger:
+        taken = {name: timed(lambda step=step: step(ledger)) for name, step in steps.items()}  # type: ignore[misc]
+        ledger.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    with Ledger(other) as ledger:
+        taken["import"] = timed(lambda: import_ledger(ledger, folder))
+        assert ledger.totals()["generations"] == completions
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    print(f"vacuum: {before:,} bytes become {path.stat().st_size:,}; {size:,} bytes of segments; ", end="")
+    print(f"at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB of memory in all")
+    for name, (processor, clock) in taken.items():
+        print(f"{name}: {processor:.1f} ({clock:.1f}) s, ", end="")
+        print(f"{clock * ASKED_FOR / completions / 60:,.0f} minutes for {ASKED_FOR:,}")
 
 
 def look_up(ledger: Ledger, keys: list[bytes], expected: int) -> None:

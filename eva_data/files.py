@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -133,6 +134,18 @@ def _write_groups(path: Path, group: pa.Table, others: Iterator[pa.Table], most_
         file.flush()
         os.fsync(file.fileno())
     return left
+
+
+def lack_of_room(folder: Path, needed: int, what: str) -> str | None:
+    """A sentence if the disk of a folder, which need not exist yet, has less than `needed` bytes free; else None."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if needed <= free:
+        return None
+    return (
+        f"{what} needs {needed / 1e6:,.1f} MB in {folder}, and its disk has {free / 1e6:,.1f} MB free: make room, then "
+        "repeat"
+    )
 
 
 def sha256(path: Path) -> str:

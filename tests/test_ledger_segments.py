@@ -18,9 +18,10 @@ from click.testing import CliRunner
 from eva_data.calls import Completion
 from eva_data.cli import main
 from eva_data.errors import DataError
-from eva_data.ledger import Bill, Ledger, Score
+from eva_data.ledger import Bill, Ledger, Score, segments
 from eva_data.ledger.owners import Owners, living
 from eva_data.ledger.segments import Transferred, export_ledger, import_ledger
+from eva_data.ledger.shrinking import used_bytes, vacuum
 
 
 def key(number: int) -> bytes:
@@ -74,6 +75,45 @@ def test_only_what_is_new_is_written_and_nothing_is_added_twice(tmp_path: Path) 
     assert import_ledger(second, tmp_path / "s") == Transferred()
     assert second.totals()["generations"] == 4
     assert second.spent() == (0.75, 0)
+
+
+def test_an_export_that_is_interrupted_has_its_segments_and_goes_on_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "ROWS", 2)
+    ledger, told = filled(tmp_path / "a.sqlite", range(5)), list[tuple[int, int]]()
+
+    def interrupt(done: int, total: int) -> None:
+        told.append((done, total))
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_ledger(ledger, tmp_path / "s", interrupt)
+    assert told == [(2, 11), (4, 11)]
+    assert export_ledger(ledger, tmp_path / "s") == Transferred(segments=5, completions=1, rewards=5, bills=1)
+    second = Ledger(tmp_path / "b.sqlite")
+    assert import_ledger(second, tmp_path / "s") == Transferred(segments=7, completions=5, rewards=5, bills=1)
+    assert second.bills() == ledger.bills()
+
+
+def test_a_segment_ends_before_its_texts_are_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "_READ", 2)
+    monkeypatch.setattr(segments, "TEXT_CHARACTERS", 60)
+    ledger = filled(tmp_path / "a.sqlite", range(7))
+    # A text has 12 characters, so a fifth one would still fit, but two are read together.
+    assert export_ledger(ledger, tmp_path / "s") == Transferred(segments=4, completions=7, rewards=7, bills=1)
+    assert import_ledger(Ledger(tmp_path / "b.sqlite"), tmp_path / "s").completions == 7
+
+
+def test_shrinking_tells_how_far_it_is(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    ledger = filled(tmp_path / "a.sqlite", range(500))
+    size = used_bytes(ledger)
+    vacuum(ledger, lambda done, total: told.append((done, total)))
+    assert told[:2] == [(size, 3 * size), (size, 3 * size)]
+    assert told[-1] == (3 * size, 3 * size)
+    assert told == sorted(told)
 
 
 def test_two_ledgers_meet_in_one_folder_and_each_bill_is_counted_once(tmp_path: Path) -> None:

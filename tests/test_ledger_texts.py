@@ -17,6 +17,7 @@ from eva_data.calls import Completion
 from eva_data.errors import DataError
 from eva_data.ledger import VERSION, Ledger
 from eva_data.ledger.segments import export_ledger, import_ledger
+from eva_data.ledger.shrinking import pack, vacuum
 from eva_data.ledger.texts import packed, unpacked
 
 LONG = "The train leaves at noon and arrives at four. " * 40
@@ -71,12 +72,12 @@ def test_an_older_ledger_is_read_at_once_and_packed_and_shrunk_by_vacuum(tmp_pat
         assert ledger.completions(list(calls)) == calls
         assert ledger.rows("PRAGMA user_version") == [(VERSION,)]
         assert forms(path) == {"text": 2501}
-        assert ledger.pack() == 2500
+        assert pack(ledger) == 2500
         assert reader.completions(list(calls)) == calls
     with Ledger(path) as ledger:
-        ledger.vacuum()
+        vacuum(ledger)
         assert ledger.completions(list(calls)) == calls
-        assert ledger.pack() == 0
+        assert pack(ledger) == 0
     assert path.stat().st_size < before / 4
     assert forms(path) == {"blob": 2500, "text": 1}
 
@@ -97,6 +98,7 @@ _PACKED_AND_KILLED = """
 import os, sqlite3, sys
 from pathlib import Path
 from eva_data.ledger import Ledger
+from eva_data.ledger.shrinking import vacuum
 class Deadly(sqlite3.Connection):
     left = int(sys.argv[2])
     def execute(self, *arguments):
@@ -112,7 +114,7 @@ class Deadly(sqlite3.Connection):
 connect = sqlite3.connect
 sqlite3.connect = lambda *arguments, **options: connect(*arguments, factory=Deadly, **options)
 with Ledger(Path(sys.argv[1])) as ledger:
-    ledger.vacuum()
+    vacuum(ledger)
 """
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from eva_data.cli.options import config_options, look_at
+from eva_data.cli.options import config_options, look_at, reporter
 from eva_data.cli.output import report, reports
 
 if TYPE_CHECKING:
+    from eva_data.calls import StageProgress
     from eva_data.ledger import Ledger
     from eva_data.ledger.segments import Transferred
 
@@ -57,10 +59,12 @@ def stats(config_path: Path | None, overrides: tuple[str, ...]) -> None:
 def vacuum(config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Compress the texts that an older version kept plain, and give what the ledger does not need back to the disk.
 
-    No job may use it meanwhile. It is safe to repeat after a kill.
+    No job may use it meanwhile. It needs as much free space as the ledger has bytes, and the same again for temporary
+    files, and says so at once if there is less. It is safe to repeat after a kill.
     """
     from eva_data.errors import DataError
     from eva_data.ledger.owners import living
+    from eva_data.ledger.shrinking import vacuum as shrink
 
     with _opened(config_path, overrides) as opened:
         before = _bytes(opened.path)
@@ -69,7 +73,7 @@ def vacuum(config_path: Path | None, overrides: tuple[str, ...]) -> None:
             raise DataError(
                 f"the stage {stage} of process {pid} uses the ledger {opened.path}: wait for it, or end it, and repeat"
             )
-        opened.vacuum()
+        shrink(opened, _telling("vacuum"))
     after = _bytes(opened.path)
     said = f"{opened.path} has {after:,} bytes, before it had {before:,}."
     report(said, file=opened.path, bytes_before=before, bytes=after)
@@ -90,7 +94,7 @@ def export(folder: Path, config_path: Path | None, overrides: tuple[str, ...]) -
     from eva_data.ledger.segments import export_ledger
 
     with _opened(config_path, overrides) as opened:
-        moved = export_ledger(opened, folder)
+        moved = export_ledger(opened, folder, _telling("export"))
     said = f"{folder} got {_counted(moved)} in {moved.segments:,} segments." if moved.segments else f"{folder} has all."
     report(said, folder=folder, **{name: getattr(moved, name) for name in _MOVED[1:]})
 
@@ -108,7 +112,7 @@ def import_(folder: Path, config_path: Path | None, overrides: tuple[str, ...]) 
     from eva_data.ledger.segments import import_ledger
 
     with _opened(config_path, overrides) as opened:
-        moved = import_ledger(opened, folder)
+        moved = import_ledger(opened, folder, _telling("import"))
     said = f"{opened.path} got {_counted(moved)} from {moved.segments:,} segments."
     if moved.conflicting:
         said += f" Note: {moved.conflicting:,} calls have another answer there; the one of this ledger is kept."
@@ -123,6 +127,17 @@ def _opened(config_path: Path | None, overrides: tuple[str, ...]) -> Ledger:
     if not path.exists() and click.get_current_context().info_name != "import":
         raise DataError(f"there is no ledger {path} yet: `eva-data build --iter 1` makes one")
     return Ledger(path)
+
+
+def _telling(name: str) -> Callable[[int, int], None]:
+    """Shows how far a command is, once there is something to tell."""
+    begun: list[StageProgress] = []
+
+    def tell(done: int, total: int) -> None:
+        begun[:] = begun or [reporter().stage(name, 0)]
+        begun[0](done, total)
+
+    return tell
 
 
 def _bytes(path: Path) -> int:

@@ -22,7 +22,7 @@ from eva_data.dataset.records.licences import FOLDER as LICENCES_FOLDER
 from eva_data.dataset.records.prompt_scores import FOLDER as SCORES_FOLDER
 from eva_data.dataset.store import Store
 from eva_data.errors import DataError, HubError
-from eva_data.files import write_text
+from eva_data.files import lack_of_room, write_text
 from eva_data.hub.beside import Beside, Waiting, unpacked_bytes
 from eva_data.hub.claims import (
     GB,
@@ -86,8 +86,8 @@ def pull(
     and leaves the folder as it is. `on_progress` is told (finished files, all files).
 
     Raise HubError if the repo, the revision or the network is missing, or if the download would exceed `max_gb`. Raise
-    DataError if the repo is not a dataset of eva-data, if a file differs from its manifest, or if the folder holds
-    other data.
+    DataError if the repo is not a dataset of eva-data, if a file differs from its manifest, if the disk has no room for
+    the files, or if the folder holds other data.
     """
     hub, store = HubRepo(repo), Store(folder)
     _refuse_foreign(store)
@@ -107,6 +107,7 @@ def pull(
         downloads = store.pull_folder
         manifests, wanted = _agreed(hub, found, store, downloads, wholes, max_gb)
         beside = _agreed_beside(hub, found, store, downloads, wanted, max_gb)
+        _refuse_without_room(repo, downloads, wanted, beside)
         records = fetch_records(hub, found, downloads, wholes)
         unpacked = 0
         for done, (name, entry) in enumerate(wanted.items(), 1):
@@ -189,6 +190,16 @@ def _agreed_beside(
         agreed.append(kind.agreed(hub, found, store, downloads, left))
         left -= agreed[-1].bytes
     return tuple(agreed)
+
+
+def _refuse_without_room(
+    repo: str, downloads: Path, wanted: Mapping[str, FileEntry], beside: Sequence[Waiting]
+) -> None:
+    """Raise DataError if the disk has no room for the files that are still to be downloaded."""
+    files = {**wanted, **{name: entry for each in beside for name, entry in each.files.items()}}
+    needed = sum(entry.bytes for name, entry in files.items() if not (downloads / name).exists())
+    if lack := lack_of_room(downloads, needed, f"`eva-data pull {repo}`"):
+        raise DataError(lack)
 
 
 def _pulled(folder: Path, manifests: Manifests, wanted: Mapping[str, FileEntry], beside: Sequence[Waiting]) -> Pulled:

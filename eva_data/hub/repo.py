@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -191,7 +192,9 @@ class HubRepo:
 
     def download(self, name: str, commit: str, folder: Path) -> None:
         """Download a file as of a commit to its own name in `folder`, unless it is there already."""
-        with self._asking():
+        with self._asking(), warnings.catch_warnings():
+            # If the disk is full, the error that follows says so.
+            warnings.filterwarnings("ignore", "Not enough free disk space")
             self._api.hf_hub_download(self.name, name, repo_type=self.kind, revision=commit, local_dir=folder)
 
     @contextmanager

@@ -5,7 +5,8 @@ parameters, seed, salt and sample index. It is never a URL, a path or a time. A 
 so a run that is killed at any point repeats nothing that it has finished.
 
 `file` opens the file and explains its errors, `records` holds finished calls with their `texts` packed, and `keeper`,
-`claims` and `owners` hold the calls that a job has under way, where other processes can see them.
+`claims` and `owners` hold the calls that a job has under way, where other processes can see them. `segments` copies a
+ledger and merges others into it, and `shrinking` makes it smaller.
 """
 
 from eva_data.ledger.claims import Claims

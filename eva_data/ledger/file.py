@@ -143,7 +143,10 @@ def what_is_wrong(path: Path) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         # The lower byte is the kind of error; the other bits are details.
-        sentence = _TROUBLE.get(error.sqlite_errorcode & 0xFF) if hasattr(error, "sqlite_errorcode") else None
+        code = error.sqlite_errorcode if hasattr(error, "sqlite_errorcode") else 0
+        # SQLite makes room for the index of its journal, and calls it an error of input and output if there is none.
+        kind = sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR_SHMSIZE else code & 0xFF
+        sentence = _TROUBLE.get(kind)
         if sentence is None:
             raise
         raise DataError(f"the ledger {path} {sentence.format(error=error)}") from error
@@ -171,6 +174,8 @@ def _make(path: Path) -> None:
     try:
         with closing(_open(new)) as connection:
             _upgrade(connection)
+            # To close a connection moves the journal into the file as well, but says nothing if the disk is full.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         try:
             os.link(new, path)
         except FileExistsError:

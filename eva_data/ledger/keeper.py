@@ -24,6 +24,8 @@ LOOK_SECONDS = 0.2
 class _Turn:
     """What came up in one turn of the event loop. It is written in one transaction."""
 
+    loop: asyncio.AbstractEventLoop
+    """Kept, since Python 3.11 asks the system for the process at each question for the running loop."""
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
     """Those who wait for the commit. Each has a future of its own, so that one that is cancelled stops no other."""
     completions: dict[bytes, Completion] = field(default_factory=dict)
@@ -117,12 +119,12 @@ class Keeper:
 
     def _this_turn(self) -> _Turn:
         if self._turn is None:
-            self._turn = _Turn()
-            asyncio.get_running_loop().call_soon(self._commit)
+            self._turn = _Turn(asyncio.get_running_loop())
+            self._turn.loop.call_soon(self._commit)
         return self._turn
 
     def _committed(self, turn: _Turn) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[None] = turn.loop.create_future()
         turn.waiting.append(future)
         return future
 

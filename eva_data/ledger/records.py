@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,6 @@ from eva_data.ledger.file import COUNTS, connect, what_is_wrong
 from eva_data.ledger.texts import packed, unpacked
 
 _KEYS_PER_QUERY = 500
-_ROWS_PER_STEP = 1000
-"""Number of texts that are packed in one transaction."""
 BILLS_AT_ONCE = 20_000
 """Number of bills that are summed up in one transaction. Fewer are added whenever a sum is asked for."""
 _SUMS = """
@@ -309,43 +308,15 @@ class Ledger:
             self.many("INSERT INTO imports VALUES (?, ?, ?)", [(digest, *bills)])
         return conflicting
 
-    def pack(self) -> int:
-        """Pack the texts that an older version kept plain, and return how many became shorter.
-
-        Each step is one transaction. A process that is killed loses one step, and the next call goes on.
-        """
-        last, shorter = b"", 0
-        while True:
-            with self.transaction():
-                found = self.rows(
-                    "SELECT key, text FROM generations WHERE key > ? AND typeof(text) = 'text' ORDER BY key LIMIT ?",
-                    (last, _ROWS_PER_STEP),
-                )
-                rows = [row for row in ((packed(text), key) for key, text in found) if isinstance(row[0], bytes)]
-                self.many("UPDATE generations SET text = ? WHERE key = ?", rows)
-                shorter += len(rows)
-            if not found:
-                return shorter
-            last = found[-1][0]
-
-    def vacuum(self) -> None:
-        """Pack older texts, and give the space of deleted rows and of an unused index back to the disk.
-
-        This takes as much free space as the ledger has bytes. Bills are never deleted, so their rowids have no gaps and
-        stay as they are.
-        """
-        self.pack()
-        with what_is_wrong(self.path):
-            # Up to version 7 bills had an index.
-            self._connection.execute("DROP INDEX IF EXISTS bills_by_stage")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._connection.execute("VACUUM")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows that a statement finds. Raise DataError if the file is damaged or out of reach."""
         with what_is_wrong(self.path):
             return self._connection.execute(statement, values).fetchall()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection, for what concerns the file as a whole."""
+        return self._connection
 
     def version_of_others(self) -> int:
         """A number that changes if another connection has written to the ledger."""

@@ -7,12 +7,14 @@
 <folder>/canaries-<hash>.parquet     the first answers of servers
 
 A segment is named by its content and never changes. Each ledger writes a list of its own, so that several may write to
-one folder at once. A list is written last, so that a process that is killed leaves at most files that no list names.
+one folder at once. A list is written after each segment, so that a process that is killed leaves at most one file that
+no list names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eva_data.errors import DataError
-from eva_data.files import sha256, write_json
+from eva_data.files import lack_of_room, sha256, write_json
 from eva_data.ledger.records import Ledger
 
 if TYPE_CHECKING:
@@ -28,7 +30,13 @@ if TYPE_CHECKING:
 
 ROWS = 200_000
 """Most rows of a segment. One segment is imported in one transaction."""
+TEXT_CHARACTERS = 100_000_000
+"""Characters of completions after which a segment ends, so that one segment fits into memory."""
+_READ = 20_000
+"""Rows that are read from the ledger together."""
 _FORMAT = 1
+Tell = Callable[[int, int], None]
+"""Is told how much is done, and of how much."""
 _NAME = r"(completions|rewards|bills|canaries)-[0-9a-f]{16}\.parquet"
 
 
@@ -70,50 +78,89 @@ class Transferred:
     """Calls that the ledger holds with another answer; its own is kept."""
 
 
-def export_ledger(ledger: Ledger, folder: Path) -> Transferred:
+def export_ledger(ledger: Ledger, folder: Path, on_progress: Tell | None = None) -> Transferred:
     """Write what the folder does not hold yet. Nothing is written if there is nothing new.
 
-    Raise DataError if a list in the folder is damaged.
+    The list is written after each segment, so that a process that is killed loses one segment at most. One segment is
+    in memory. `on_progress` is told (rows, all rows).
+
+    Raise DataError if a list in the folder is damaged, or, after the first segment of a kind, if the disk has no room
+    for the others, by the size of the first one.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lists = read_lists(folder)
-    me = ledger.identity()
-    mine = lists.get(me, SegmentList(ledger=me))
+    export = _Export(ledger, folder, lists, on_progress or (lambda done, total: None))
     present = [each for found in lists.values() for each in found.segments]
-    written: list[Segment] = []
     for kind in ("completions", "rewards", "canaries"):
         files = [folder / each.file for each in present if each.kind == kind]
         for rows in _new_rows(ledger, kind, files):
-            written.append(_write(folder, me, kind, rows))
-    last = mine.last_bill
+            export.write(kind, rows)
+    last = export.list.last_bill
     while bills := ledger.own_bills(after=last, most=ROWS):
         last = bills[-1][0]
-        written.append(_write(folder, me, "bills", [row[1:] for row in bills]))
-    if written:
-        known = {each.file for each in mine.segments}
-        segments = [*mine.segments, *(each for each in written if each.file not in known)]
-        updated = SegmentList(ledger=me, last_bill=last, segments=segments)
-        write_json(folder / f"ledger-{me}.json", updated.model_dump(mode="json"))
-    return _counted(written)
+        export.write("bills", [row[1:] for row in bills], last_bill=last)
+    return _counted(export.written)
 
 
-def import_ledger(ledger: Ledger, folder: Path) -> Transferred:
+class _Export:
+    """The segments that one export writes, and their list."""
+
+    def __init__(self, ledger: Ledger, folder: Path, lists: Mapping[str, SegmentList], tell: Tell) -> None:
+        self._me, self._folder, self._tell = ledger.identity(), folder, tell
+        self.list = lists.get(self._me, SegmentList(ledger=self._me))
+        self.written: list[Segment] = []
+        held = _counted([each for found in lists.values() for each in found.segments])
+        there = ledger.totals()
+        # Where ledgers share calls, the folder holds fewer of this one's than it has rows. These are only foreseen.
+        self._expected = {
+            "completions": max(0, there["generations"] - held.completions),
+            "rewards": max(0, there["rewards"] - held.rewards),
+            "bills": ledger.rows("SELECT coalesce(max(rowid), 0) FROM bills")[0][0] - self.list.last_bill,
+        }
+
+    def write(self, kind: str, rows: Sequence[Sequence[Any]], *, last_bill: int | None = None) -> None:
+        """Write a segment, and then the list with it."""
+        segment = _write(self._folder, self._me, kind, rows)
+        self.written.append(segment)
+        known = {each.file for each in self.list.segments}
+        self.list = SegmentList(
+            ledger=self._me,
+            last_bill=self.list.last_bill if last_bill is None else last_bill,
+            segments=[*self.list.segments, *([] if segment.file in known else [segment])],
+        )
+        write_json(self._folder / f"ledger-{self._me}.json", self.list.model_dump(mode="json"))
+        done = sum(each.rows for each in self.written)
+        self._tell(done, max(done, sum(self._expected.values())))
+        of_kind = [each for each in self.written if each.kind == kind]
+        left = self._expected.get(kind, 0) - segment.rows
+        if len(of_kind) == 1 and left > 0:
+            size = (self._folder / segment.file).stat().st_size
+            what = f"the rest of `eva-data ledger export`, {left:,} {kind},"
+            if lack := lack_of_room(self._folder, size * left // segment.rows, what):
+                raise DataError(lack)
+
+
+def import_ledger(ledger: Ledger, folder: Path, on_progress: Tell | None = None) -> Transferred:
     """Add the segments that this ledger has neither written nor imported, each in one transaction.
 
     A call that the ledger holds already keeps its answer. Raise DataError if the folder holds no list, or if a list or
-    a segment is damaged, missing or of another shape; the segments before it stay imported.
+    a segment is damaged, missing or of another shape; the segments before it stay imported. `on_progress` is told
+    (rows, all rows).
     """
     lists = read_lists(folder)
     if not lists:
         raise DataError(f"{folder} holds no `ledger-*.json`: name a folder that `eva-data ledger export` has written")
     me, before = ledger.identity(), ledger.imported()
     found = {each.sha256: each for name, one in lists.items() if name != me for each in one.segments}
-    done, conflicting = list[Segment](), 0
-    for segment in (each for digest, each in found.items() if digest not in before):
+    waiting = [each for digest, each in found.items() if digest not in before]
+    done, conflicting, total = 0, 0, sum(each.rows for each in waiting)
+    for segment in waiting:
         rows = _read(folder, segment)
         conflicting += ledger.add_segment(segment.kind, segment.sha256, rows)
-        done.append(segment)
-    moved = _counted(done)
+        done += segment.rows
+        if on_progress:
+            on_progress(done, total)
+    moved = _counted(waiting)
     return Transferred(moved.segments, moved.completions, moved.rewards, moved.bills, conflicting)
 
 
@@ -162,7 +209,8 @@ def _new_rows(ledger: Ledger, kind: str, files: list[Path]) -> Iterator[list[tup
 
     waiting: list[tuple[Any, ...]] = []
     keys = ["model", "probe"] if kind == "canaries" else ["key"]
-    for rows in ledger.batches(kind, ROWS):
+    characters = 0
+    for rows in ledger.batches(kind, min(ROWS, _READ)):
         if files:
             # Files are sorted by key, so that most of their row groups are passed by.
             first, last = rows[0][0], rows[-1][0]
@@ -176,10 +224,11 @@ def _new_rows(ledger: Ledger, kind: str, files: list[Path]) -> Iterator[list[tup
                 ) from None
             known = set(held.iter_rows())
             rows = [row for row in rows if row[: len(keys)] not in known]
+        characters += sum(len(row[1]) for row in rows) if kind == "completions" else 0
+        if waiting and (len(waiting) + len(rows) > ROWS or characters > TEXT_CHARACTERS):
+            yield waiting
+            waiting, characters = [], sum(len(row[1]) for row in rows) if kind == "completions" else 0
         waiting += rows
-        while len(waiting) >= ROWS:
-            yield waiting[:ROWS]
-            waiting = waiting[ROWS:]
     if waiting:
         yield waiting
 
@@ -189,11 +238,16 @@ def _write(folder: Path, ledger: str, kind: str, rows: Sequence[Sequence[Any]]) 
 
     # Other ledgers may write to the folder at the same time.
     temporary = folder / f".{kind}-{ledger}.new"
-    pl.DataFrame(rows, schema=_schema(kind), orient="row").write_parquet(temporary, compression="zstd")
-    digest = sha256(temporary)
-    name = f"{kind}-{digest[:16]}.parquet"
-    temporary.chmod(0o600)
-    temporary.replace(folder / name)
+    try:
+        pl.DataFrame(rows, schema=_schema(kind), orient="row").write_parquet(temporary, compression="zstd")
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        digest = sha256(temporary)
+        name = f"{kind}-{digest[:16]}.parquet"
+        temporary.chmod(0o600)
+        temporary.replace(folder / name)
+    finally:
+        temporary.unlink(missing_ok=True)
     return Segment(file=name, sha256=digest, rows=len(rows))
 
 

@@ -179,6 +179,12 @@ CASES: dict[str, tuple[Break, str]] = {
         lambda files: {name: data for name, data in files.items() if "manifest" not in name},
         "holds manifests of the iterations none",
     ),
+    # The Hub gives a link of git as a file that holds the link's target.
+    "a link in the place of a manifest": (content(b"../../../.ssh/id_rsa"), "is not valid JSON ("),
+    "a link in the place of a table": (
+        alone(lambda files: files | {RESPONSES: b"/etc/passwd"}),
+        "is not the file that its manifest names, by size or SHA-256 (11 bytes there, ",
+    ),
     "a manifest without end": (content(b" " * 16_000_001), "and no manifest has more than 0.016"),
 }
 

@@ -71,6 +71,7 @@ class Asker:
     refusals: Refusals = field(default_factory=Refusals)
     _asking: dict[bytes, asyncio.Future[Completion]] = field(default_factory=dict)
     """Calls under way in this process."""
+    _loop: asyncio.AbstractEventLoop = field(init=False)
     _several_seen: bool = False
     _single_replies: int = 0
 
@@ -80,6 +81,7 @@ class Asker:
         The chains of the next shard begin while the last ones of a shard wait for answers. At most OPEN_SHARDS shards
         have begun and are not delivered. Raise EndpointError or BudgetError if no further request makes sense.
         """
+        self._loop = asyncio.get_running_loop()
         # There are twice as many chains as requests in flight, so that a free slot never waits for a chain.
         places = asyncio.Semaphore(2 * self.retries.pool.most + 16)
         room = asyncio.Semaphore(OPEN_SHARDS)
@@ -143,7 +145,7 @@ class Asker:
                 # Another chain makes this call, or this chain makes it twice.
                 under_way[key] = self._asking[key]
             else:
-                self._asking[key] = asyncio.get_running_loop().create_future()
+                self._asking[key] = self._loop.create_future()
                 missing[key] = request
         pause = SHORTEST_LOOK
         while missing:

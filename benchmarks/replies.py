@@ -228,7 +228,8 @@ def _each(seconds: float, characters: int) -> str:
 @click.option("--data", type=click.Path(exists=True, path_type=Path), help="Measure survival of these prompts.")
 def main(sets: tuple[Path, ...], wrong: bool, timed_on: Path | None, data: Path | None) -> None:
     if timed_on is not None:
-        return speed(timed_on)
+        speed(timed_on)
+        return
     for path in sets or tuple(sorted(SETS.rglob("replies_*.jsonl"))):
         found = read_set(path)
         print(f"{path.name}: {len(found)} replies")

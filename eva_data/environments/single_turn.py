@@ -17,16 +17,13 @@ from functools import wraps
 from importlib.metadata import version
 from typing import Any
 
-from eva_data.calls import Unparsable, valid_unicode
-from eva_data.environments.tasks import PosedTask, pack, read_info
+from eva_data.calls import Unparsable
+from eva_data.environments.tasks import PosedTask, Turns, posed_task, read_info, text_turns
 from eva_data.errors import ConfigError, DataError, EvaError
 from eva_data.own_code import identity, shown
 from eva_data.thoughts import without_thoughts
 
-Turns = list[dict[str, str]]
-
 _LOADER = "load_environment"
-_ROLES = ("system", "user", "assistant")
 _STEPS = ("setup_state", "rollout", "env_response", "get_prompt_messages", "add_model_response", "render_completion")
 """Methods by which an environment takes part in the making of a reply."""
 
@@ -38,7 +35,7 @@ def is_loader(found: object) -> bool:
 
 def version_of_loader(name: str, found: Callable[..., Any]) -> str:
     """The installed verifiers and the source of an environment, as `version_of_set` has them."""
-    return f"verifiers {version('verifiers')}, {identity(name, found)}"
+    return f"{_installed()}, {identity(name, found)}"
 
 
 def pose_rows(
@@ -66,17 +63,11 @@ def pose_rows(
             f"`{shown(name)}` has {len(rows)} rows, and `seeds.size` is {size}: set it to {len(rows)} or less"
         )
     for row in rows.select(range(size)):
-        turns, given = _turns(row["prompt"]), row.get("answer")
         if isinstance(row.get("info"), str):
             row["info"] = json.loads(row["info"])
-        info = pack(
-            {"environment": shown(name), "version": f"verifiers {version('verifiers')}", "config": {}}
-            | {"metadata": row}
-        )
-        text = turns[-1]["content"] if turns else ""
-        whole = bool(turns) and turns[-1]["role"] == "user" and text == valid_unicode(text) and info is not None
-        answer = str(given) if isinstance(given, str | int | float) and given != "" else None
-        yield turns, PosedTask(text, answer, info or ""), whole
+        # A dataset without answers gets empty ones.
+        answer = None if row.get("answer") == "" else row.get("answer")
+        yield posed_task(text_turns(row["prompt"]), answer, environment=shown(name), version=_installed(), metadata=row)
 
 
 def scorer_of_rows(name: str, found: Callable[..., Any]) -> Callable[[str, str, str | None, str | None], float | None]:
@@ -105,6 +96,10 @@ def scorer_of_rows(name: str, found: Callable[..., Any]) -> Callable[[str, str, 
         return float(state["reward"])
 
     return score
+
+
+def _installed() -> str:
+    return f"verifiers {version('verifiers')}"
 
 
 def _made(name: str, found: Callable[..., Any]) -> Any:
@@ -208,10 +203,3 @@ def _finished(row: dict[str, Any], spoken: str) -> Any:
     state["trajectory"] = [step | {"is_truncated": False, "trajectory_id": "", "extras": {}}]
     state["is_completed"], state["is_truncated"], state["error"] = True, False, None
     return state
-
-
-def _turns(prompt: Any) -> Any:
-    """The prompt of a row as messages of text; empty if it is not text."""
-    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt or []
-    plain = [{"role": turn.get("role"), "content": turn.get("content")} for turn in turns]
-    return plain if all(turn["role"] in _ROLES and isinstance(turn["content"], str) for turn in plain) else []

@@ -12,18 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
-from eva_data.calls import Unparsable, valid_unicode
-from eva_data.environments.tasks import PosedTask, pack, read_info
+from eva_data.calls import Unparsable
+from eva_data.environments.tasks import PosedTask, Turns, posed_task, read_info, text_turns
 from eva_data.errors import ConfigError, DataError
 from eva_data.own_code import identity, load_function, shown
 from eva_data.thoughts import without_thoughts
 
-Turns = list[dict[str, str]]
-
 KEY = "seeds.environment"
 _HOOKS = ("setup", "finalize", "stage_verifier")
 """Methods of a task that prepare a container before it is scored."""
-_ROLES = ("system", "user", "assistant")
 
 
 def is_task_set(found: object) -> bool:
@@ -55,18 +52,14 @@ def pose_set(name: str, *, size: int, config: Mapping[str, Any]) -> Iterator[tup
                 f"the tasks of `{shown(name)}` need {needs}, and a task is used only if its rewards need nothing but "
                 "the task and the reply: use another task set"
             )
-        turns = _turns(task.data)
-        answer = getattr(task.data, "answer", None)
-        metadata = task.data.model_dump(mode="json", exclude_defaults=True)
-        info = pack(
-            {"environment": shown(name), "version": f"verifiers {version('verifiers')}", "config": {}}
-            | {"metadata": metadata}
-        )
-        text = turns[-1]["content"] if turns else ""
-        whole = bool(turns) and turns[-1]["role"] == "user" and text == valid_unicode(text) and info is not None
-        carried = str(answer) if isinstance(answer, str | int | float) else None
         posed += 1
-        yield turns, PosedTask(text, carried, info or ""), whole
+        yield posed_task(
+            _turns(task.data),
+            getattr(task.data, "answer", None),
+            environment=shown(name),
+            version=f"verifiers {version('verifiers')}",
+            metadata=task.data.model_dump(mode="json", exclude_defaults=True),
+        )
     if posed < size:
         raise DataError(f"`{shown(name)}` has {posed} tasks, and `seeds.size` is {size}: set it to {posed} or less")
 
@@ -165,9 +158,14 @@ def _needs(task: Any) -> str | None:
 
 def _turns(data: Any) -> Turns:
     """The prompt of a task as messages of text; empty if it is not text."""
-    prompt = [{"role": "user", "content": data.prompt}] if isinstance(data.prompt, str) else data.prompt or []
-    turns = [turn if isinstance(turn, dict) else turn.model_dump(include={"role", "content"}) for turn in prompt]
-    if not turns or any(turn["role"] not in _ROLES or not isinstance(turn["content"], str) for turn in turns):
-        return []
+    prompt = (
+        data.prompt
+        if isinstance(data.prompt, str)
+        else [
+            turn if isinstance(turn, dict) else turn.model_dump(include={"role", "content"})
+            for turn in data.prompt or []
+        ]
+    )
+    turns = text_turns(prompt)
     system = [] if data.system_prompt is None else [{"role": "system", "content": data.system_prompt}]
-    return [*system, *turns]
+    return [*system, *turns] if turns else []

@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from eva_data.calls import valid_unicode
 from eva_data.errors import DataError
 
+Turns = list[dict[str, str]]
+
+_ROLES = ("system", "user", "assistant")
 _TUPLE, _ITEMS = "__tuple__", "__items__"
 """Keys of objects that stand for a tuple, and for the items of a dict whose keys are not all texts. Scorers tell them
 from lists and texts, and JSON does not have them."""
@@ -26,6 +30,29 @@ class PosedTask:
     """The right answer; None if the environment has several and only checks a response."""
     info: str
     """What its environment needs to score a response and to make a harder task, as JSON (`pack`)."""
+
+
+def posed_task(
+    turns: Turns, answer: object, *, environment: str, version: str, metadata: Any
+) -> tuple[Turns, PosedTask, bool]:
+    """The turns, the task that ends in them, and whether it is text that can be scored.
+
+    `answer` is carried if it is a text or a number. `metadata` is what scores a response.
+    """
+    info = pack({"environment": environment, "version": version, "config": {}, "metadata": metadata})
+    text = turns[-1]["content"] if turns else ""
+    whole = bool(turns) and turns[-1]["role"] == "user" and text == valid_unicode(text) and info is not None
+    carried = str(answer) if isinstance(answer, str | int | float) else None
+    return turns, PosedTask(text, carried, info or ""), whole
+
+
+def text_turns(prompt: Any) -> Turns:
+    """A prompt, one text or messages, as turns; no turn if one of them is no text."""
+    given: Any = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt or []
+    turns: Turns = [{"role": turn.get("role"), "content": turn.get("content")} for turn in given]
+    if any(turn["role"] not in _ROLES or not isinstance(turn["content"], str) for turn in turns):
+        return []
+    return turns
 
 
 def pack(values: Any) -> str | None:

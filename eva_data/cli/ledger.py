@@ -73,7 +73,8 @@ def vacuum(config_path: Path | None, overrides: tuple[str, ...]) -> None:
             raise DataError(
                 f"the stage {stage} of process {pid} uses the ledger {opened.path}: wait for it, or end it, and repeat"
             )
-        shrink(opened, _telling("vacuum"))
+        tell = _telling("vacuum, megabytes")
+        shrink(opened, lambda done, total: tell(-(-done // 10**6), -(-total // 10**6)))
     after = _bytes(opened.path)
     said = f"{opened.path} has {after:,} bytes, before it had {before:,}."
     report(said, file=opened.path, bytes_before=before, bytes=after)

@@ -18,6 +18,7 @@ from eva_data.evolve import eliminate
 from eva_data.iteration.create import evolve_prompts
 from eva_data.iteration.run import Run
 from eva_data.models.player import player_of
+from eva_data.tables.schemas import RESPONSES, empty
 
 
 def evolve(
@@ -66,7 +67,7 @@ def evolve(
     assert config.creator != "shared"
     player = player_of(config.creator)
     with run.store.locked(), run.servers:
-        attempts = evolve_prompts(run, 1, player, table, "evolve")
+        attempts = evolve_prompts(run, 1, player, table, empty(RESPONSES), "evolve")
     shutil.rmtree(run.store.state / "jobs", ignore_errors=True)
     judged = eliminate(
         attempts,

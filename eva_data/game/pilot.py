@@ -23,7 +23,7 @@ from eva_data.game.plan import pilot_ledger
 from eva_data.game.starting import first_prompts
 from eva_data.iteration.answer import answer
 from eva_data.iteration.build import earlier_scales
-from eva_data.iteration.create import evolve_prompts, judged, with_replies
+from eva_data.iteration.create import evolve_prompts, judged
 from eva_data.iteration.players import creator_of, solver_of
 from eva_data.iteration.ready import refuse_unready
 from eva_data.iteration.run import Run
@@ -81,8 +81,7 @@ def ask_pilot(run: Run, iteration: int, prompts: int) -> Piloted:
     with run.store.locked(), aside.servers:
         answered = answer(aside, solver, few, stage=stage, iteration=number, scales=scales)
         if iteration > 1 and config.mix.evolves:
-            rows = with_replies(config, few, answered.responses)
-            evolve_prompts(aside, max(2, number), creator, rows, "evolve")
+            evolve_prompts(aside, max(2, number), creator, few, answered.responses, "evolve")
     shutil.rmtree(aside.store.state / "jobs", ignore_errors=True)
     cost, unpriced = (now - then for now, then in zip(_spent(aside), before, strict=True))
     return Piloted(few.height, cost, int(unpriced))
@@ -156,8 +155,8 @@ def preview(run: Run, iteration: int, prompts: int) -> Previewed:
     attempts, new = empty(EVOLUTIONS), few
     with store.locked(), aside.servers:
         if iteration > 1 and config.mix.evolves:
-            rows = with_replies(config, few, answers_to(few, store, iteration - 1))
-            attempts = evolve_prompts(aside, iteration, creator, rows, "evolve")
+            scored = answers_to(few, store, iteration - 1)
+            attempts = evolve_prompts(aside, iteration, creator, few, scored, "evolve")
             attempts = judged(config, store, iteration, attempts)
             new = attempts.filter(surviving()).unique("prompt_id", maintain_order=True)
         scales = earlier_scales(run, iteration) or {scorer.fingerprint: (0.0, 1.0) for scorer in run.scorers}

@@ -19,7 +19,7 @@ from eva_data.evolve.candidates import unrated
 from eva_data.evolve.elimination.contamination import read_reference_set
 from eva_data.evolve.elimination.eliminate import TEXTS_AT_ONCE, Against, eliminate, repetitions, with_verdicts
 from eva_data.evolve.reply_form import guide_of
-from eva_data.iteration.answer import answer
+from eva_data.iteration.answer import PROMPTS_AT_ONCE, answer
 from eva_data.iteration.heldout import split_seeds
 from eva_data.iteration.run import Run
 from eva_data.iteration.score import Scales
@@ -34,6 +34,7 @@ from eva_data.iteration.stages import (
     topic_model,
     uses_topics,
 )
+from eva_data.jobs.results import Parted
 from eva_data.method.mix import shortage
 from eva_data.method.outcome import lengths_of
 from eva_data.method.responses import best_replies
@@ -106,7 +107,7 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
     elif config.mix.draws:
         counted = answers_to(before, store, iteration - 1)
     model = topic_model(store) if uses_topics(config) else None
-    topics = model.of(in_memory(before), iteration) if model else None
+    topics = model.of(before, iteration) if model else None
     lengths = lengths_of(config, counted) if config.mix.draws else None
     if config.mix.draws:
         first_best = best_rewards(store, 1)
@@ -128,15 +129,14 @@ def grow(run: Run, iteration: int, solver: Player, creator: Player, *, scales: S
         notes += [run.note(note) for note in sampled.notes]
         drawn = sampled.informativeness.collect()
     if config.mix.evolves:
-        rows = with_replies(config, in_memory(before), counted).lazy() if config.evolve.adds_turn else before
-        drawn, evolutions = _evolve_enough(run, iteration, creator, rows, drawn)
+        drawn, evolutions = _evolve_enough(run, iteration, creator, before, drawn, counted)
     if config.mix.draws:
         selected = int(drawn["selected"].sum())
         flows = [*flows, Flow("sample", "prompts", drawn.height, selected, 0, drawn.height - selected)]
     needs_seeds = config.mix.source == "new_seeds" or config.mix.original == "seeds"
     seeds = seed_prompts(run, iteration) if needs_seeds else None
     if model is not None:
-        topics = model.of(to_mix(in_memory(before), in_memory(evolutions), seeds), iteration)
+        topics = model.of(to_mix(before, evolutions, seeds), iteration)
     anchors = anchors_of(config, store, iteration)
     mixed = mix_prompts(config, iteration, before, evolutions, drawn, seeds, topics, anchors)
     final = _spooled(run, iteration, "evolutions", mixed.evolutions, height_of(evolutions))
@@ -187,13 +187,6 @@ def _spooled(run: Run, iteration: int, name: str, table: pl.LazyFrame, height: i
     return rows.table()
 
 
-def with_replies(config: Config, prompts: pl.DataFrame, scored: Table) -> pl.DataFrame:
-    """The prompts with the column `reply`, their best answer in `scored` (RESPONSES), if the method adds turns."""
-    if not config.evolve.adds_turn:
-        return prompts
-    return prompts.join(best_replies(in_memory(scored)), on="prompt_id", how="left", maintain_order="left")
-
-
 def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
     """PROMPTS of the seeds of iteration 1, and of this iteration's block if it needs new seeds."""
     config = run.config
@@ -207,12 +200,12 @@ def seed_prompts(run: Run, iteration: int) -> pl.DataFrame:
 
 
 def _evolve_enough(
-    run: Run, iteration: int, creator: Player, before: pl.LazyFrame, drawn: pl.DataFrame
+    run: Run, iteration: int, creator: Player, before: pl.LazyFrame, drawn: pl.DataFrame, counted: pl.LazyFrame
 ) -> tuple[pl.DataFrame, pl.LazyFrame]:
     """Evolve the selected prompts, and further prompts in the order of the draw while too few evolutions survive.
 
-    Return the informativeness with all evolved prompts `selected`, and all attempts with their elimination. Many
-    attempts lie in the work folder.
+    `counted` are RESPONSES to them. Return the informativeness with all evolved prompts `selected`, and all attempts
+    with their elimination. Many attempts lie in the work folder.
     """
     made = Spool(run.store.work_folder(iteration), "attempts", EVOLUTIONS, key="chain_id", most_bytes=SPILL_BYTES)
     done, found, previous = 0, made.table(), height_of(before)
@@ -221,8 +214,8 @@ def _evolve_enough(
         chosen = next_in_line(drawn.lazy(), after=done, count=count)
         if chosen.is_empty():
             break
-        rows = in_memory(before.join(chosen.lazy().select("prompt_id"), on="prompt_id", how="semi"))
-        for part in _attempts(run, iteration, creator, rows, f"evolve-{done}"):
+        rows = before.join(chosen.lazy().select("prompt_id"), on="prompt_id", how="semi")
+        for part in _attempts(run, iteration, creator, rows, counted, f"evolve-{done}"):
             made.add(part)
         done += chosen.height
         attempts = made.table()
@@ -244,21 +237,23 @@ def _evolve_enough(
     return drawn.with_columns(selected=pl.col("prompt_id").is_in(extended.implode())), found
 
 
-def evolve_prompts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, name: str) -> pl.DataFrame:
-    """EVOLUTIONS of the chains that start at `rows`. Only what a chain itself can tell is eliminated so far."""
-    return pl.concat([empty(EVOLUTIONS), *_attempts(run, iteration, creator, rows, name)])
+def evolve_prompts(run: Run, iteration: int, creator: Player, prompts: Table, scored: Table, name: str) -> pl.DataFrame:
+    """EVOLUTIONS of the chains that start at `prompts`. Only what a chain itself can tell is eliminated so far.
+
+    `scored` are RESPONSES to the prompts. A method that adds turns goes on from the best of them.
+    """
+    return pl.concat([empty(EVOLUTIONS), *_attempts(run, iteration, creator, prompts.lazy(), scored.lazy(), name)])
 
 
-def _attempts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, name: str) -> Iterator[pl.DataFrame]:
+def _attempts(
+    run: Run, iteration: int, creator: Player, prompts: pl.LazyFrame, scored: pl.LazyFrame, name: str
+) -> Iterator[pl.DataFrame]:
     """What `evolve_prompts` gives, in parts, in the order of the chains' ids."""
     settings = run.config.evolve
-    carried = [column for column in CARRIED if column in rows.columns and rows[column].count()]
-    carried += ["reply"] if "reply" in rows.columns else []
-    needed = rows.select("prompt_id", "prompt", "root_id", "depth", *carried).sort("prompt_id")
     results = run.ask(
         creator,
         "evolve",
-        needed,
+        _to_evolve(prompts, scored if settings.adds_turn else None),
         iteration=iteration,
         stage="evolve",
         settings=settings,
@@ -271,6 +266,28 @@ def _attempts(run: Run, iteration: int, creator: Player, rows: pl.DataFrame, nam
     remaining = (attempt for _, attempts in results for attempt in attempts)
     while part := [*islice(remaining, ATTEMPTS_AT_ONCE)]:
         yield pl.DataFrame(part, schema=EVOLUTIONS, orient="row")
+
+
+def _to_evolve(prompts: pl.LazyFrame, scored: pl.LazyFrame | None) -> Parted:
+    """The rows for the creator, in the order of their ids. Texts of a range of ids are in memory.
+
+    With `scored` (RESPONSES), they have the column `reply`, the best of these responses.
+    """
+    known = [column for column in CARRIED if column in prompts.collect_schema()]
+    counts = in_memory(prompts.select(pl.len().alias("prompts"), pl.col(known).count()))
+    carried = [column for column in known if counts[column].item()]
+    height = int(counts["prompts"].item())
+    rows = prompts.select(*_KNOWN, *carried)
+
+    def parts() -> Iterator[pl.DataFrame]:
+        for part in ranges_for(height, PROMPTS_AT_ONCE):
+            asked = in_memory(part.of(rows)).sort("prompt_id")
+            if scored is not None:
+                answers = part.of(scored).join(asked.lazy().select("prompt_id"), on="prompt_id", how="semi")
+                asked = asked.join(best_replies(in_memory(answers)), on="prompt_id", how="left", maintain_order="left")
+            yield asked
+
+    return Parted(height, parts)
 
 
 def judged(config: Config, store: Store, iteration: int, attempts: pl.DataFrame, *, rules: int = RULES) -> pl.DataFrame:

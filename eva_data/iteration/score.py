@@ -92,17 +92,21 @@ def score(
         scored_by(run, scorer, rows, folder, stage=stage, name=f"reward-{stage}-{number}", iteration=iteration)
         for number, scorer in enumerate(run.scorers)
     ]
-    scores, scales = each[0], scales or {}
-    if len(each) > 1:
-        found = in_memory(pl.concat(each))
-        scales = scales or reward_scales(found)
-        raw = found.group_by("prompt_id", "response_idx").agg(raw=pl.col("raw").drop_nulls().first())
-        scores = averaged(found, scales).join(raw, on=["prompt_id", "response_idx"], how="left").lazy()
+    every, constants = pl.concat(each), scales or {}
+    if len(each) > 1 and not constants:
+        constants = reward_scales(in_memory(every.select("reward_model", "reward")))
 
     def found_in(part: IdRange) -> tuple[pl.DataFrame, pl.DataFrame]:
-        return in_memory(part.of(answered)), in_memory(part.of(scores))
+        given, scores = in_memory(part.of(answered)), in_memory(part.of(every))
+        return given, _together(scores, constants) if len(each) > 1 else scores
 
-    return replace(_by_ranges(run, answered, found_in, stage=stage, iteration=iteration), scales=scales)
+    return replace(_by_ranges(run, answered, found_in, stage=stage, iteration=iteration), scales=constants)
+
+
+def _together(scores: pl.DataFrame, scales: Scales) -> pl.DataFrame:
+    """The scores of several rewards (SCORES) as one per response, with the first reply of a judge that is known."""
+    raw = scores.group_by("prompt_id", "response_idx").agg(raw=pl.col("raw").drop_nulls().first())
+    return averaged(scores, scales).join(raw, on=["prompt_id", "response_idx"], how="left")
 
 
 def _by_ranges(

@@ -23,7 +23,7 @@ from eva_data.method.signals.lengths import LengthFit, PairLengths, counted_gaps
 from eva_data.method.signals.own_metric import own_metric
 from eva_data.method.signals.votes import banded, vote_of, with_votes
 from eva_data.method.solved import Bar, bar_of, graded
-from eva_data.method.topics.assign import TopicModel, fit_topics
+from eva_data.method.topics.assign import FITTED, TopicModel, fit_topics
 from eva_data.method.verdicts import bad_prompts
 from eva_data.tables.flow import Flow, together
 from eva_data.tables.metrics import column_of
@@ -295,13 +295,15 @@ def uses_topics(config: Config) -> bool:
 
 def topic_model(store: Store) -> TopicModel:
     """The topics of the dataset, which iteration 1 fixes. Raise MissingExtraError without scikit-learn."""
-    return fit_topics(store.scan("prompts", 1).select("prompt_id", "prompt").collect(engine="streaming"))
+    first = store.scan("prompts", 1).select("prompt_id", "prompt")
+    ids = in_memory(first.select("prompt_id")).to_series().bottom_k(FITTED)
+    return fit_topics(in_memory(first.filter(pl.col("prompt_id") <= ids.max())))
 
 
-def to_mix(before: pl.DataFrame, evolutions: pl.DataFrame, seeds: pl.DataFrame | None) -> pl.DataFrame:
-    """`prompt_id` and `prompt` of everything that a mix can take, one row per prompt."""
-    pools = [before, evolutions.filter(surviving()), *([] if seeds is None else [seeds])]
-    return pl.concat([pool.select("prompt_id", "prompt") for pool in pools]).unique("prompt_id").sort("prompt_id")
+def to_mix(before: Table, evolutions: Table, seeds: Table | None) -> pl.LazyFrame:
+    """`prompt_id` and `prompt` of everything that a mix can take. A prompt may be there more than once."""
+    pools = [before.lazy(), evolutions.lazy().filter(surviving()), *([] if seeds is None else [seeds.lazy()])]
+    return pl.concat([pool.select("prompt_id", "prompt") for pool in pools])
 
 
 def answers_to(prompts: Table, store: Store, iteration: int) -> pl.LazyFrame:

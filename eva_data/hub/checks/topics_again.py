@@ -31,11 +31,10 @@ def replay_topics(store: Store, manifest: Manifest, tables: Mapping[str, Table],
         unknown.append(f"the topics of the prompts, without {TOPICS_BY}")
         return []
     before = store.at(iteration - 1, manifest.previous.revision if manifest.previous else 0)
-    earlier = before.scan("prompts", iteration - 1).collect()
-    evolutions, prompts = in_memory(tables["evolutions"]), in_memory(tables["prompts"])
-    again = topic_model(store).of(to_mix(earlier, evolutions, prompts), iteration)
+    earlier, prompts = before.scan("prompts", iteration - 1), tables["prompts"].lazy()
+    again = topic_model(store).of(to_mix(earlier, tables["evolutions"], prompts), iteration)
     both = again.join(topics, on="prompt_id", how="left", suffix="_published")
-    needed = both.join(prompts, on="prompt_id", how="semi")
+    needed = both.join(in_memory(prompts.select("prompt_id")), on="prompt_id", how="semi")
     missing = needed.filter(pl.col("iteration_published").is_null()).height
     if missing:
         return [f"topics: {missing} prompts of iteration {iteration} have no row"]

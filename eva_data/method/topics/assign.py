@@ -13,6 +13,7 @@ import polars as pl
 
 from eva_data.method.topics.clusters import topics_of
 from eva_data.method.topics.words import Vectors, WordSpace, fit_words, unit
+from eva_data.tables.ranges import ranges_for
 from eva_data.tables.schemas import TOPICS
 
 FITTED = 20_000
@@ -20,7 +21,7 @@ FITTED = 20_000
 CHARACTERS = 4_000
 """Of a prompt that are read."""
 TOGETHER = 50_000
-"""Prompts whose vectors are in memory at once."""
+"""Prompts whose texts and vectors are in memory at once, about."""
 
 
 @dataclass(frozen=True)
@@ -33,25 +34,30 @@ class TopicModel:
     words: tuple[str | None, ...]
     """The words that set each topic apart; None if no word does."""
 
-    def of(self, prompts: pl.DataFrame, iteration: int) -> pl.DataFrame:
+    def of(self, prompts: pl.DataFrame | pl.LazyFrame, iteration: int) -> pl.DataFrame:
         """TOPICS of prompts (`prompt_id` and `prompt`), one row per distinct id.
 
         A prompt has the topic whose centre is nearest to it, the one of the lower number of two. `topic` is null if no
-        word of the prompt stands in the prompts by which topics were made.
+        word of the prompt stands in the prompts by which topics were made. A scanned table is read by ranges of ids.
         """
-        texts = prompts.unique("prompt_id").sort("prompt_id").select("prompt_id", text=user_text())
-        parts = [texts.slice(start, TOGETHER) for start in range(0, texts.height, TOGETHER)]
-        numbers = [self._numbers(part["text"].to_list()) for part in parts]
+        table = prompts.lazy()
+        rows = int(table.select(pl.len()).collect(engine="streaming").item())
+        found = pl.concat(self._numbered(part.of(table)) for part in ranges_for(rows, TOGETHER))
         names = pl.DataFrame(
             {"topic": range(1, len(self.words) + 1), "words": self.words},
             schema={"topic": pl.Int32, "words": pl.String},
         )
-        found = texts.with_columns(topic=pl.concat(numbers) if numbers else pl.lit(None, pl.Int32))
         named = found.join(names, on="topic", how="left", maintain_order="left")
         return named.with_columns(iteration=pl.lit(iteration, pl.Int32)).select(TOPICS.names())
 
+    def _numbered(self, prompts: pl.LazyFrame) -> pl.DataFrame:
+        """`prompt_id` and `topic`, in the order of the ids."""
+        read = prompts.select("prompt_id", text=user_text()).collect(engine="streaming")
+        texts = read.unique("prompt_id").sort("prompt_id")
+        return texts.select("prompt_id", topic=self._numbers(texts["text"].to_list()))
+
     def _numbers(self, texts: list[str]) -> pl.Series:
-        if not len(self.centres):
+        if not texts or not len(self.centres):
             return pl.Series([None] * len(texts), dtype=pl.Int32)
         vectors = unit(self.space.vectors(texts))
         # The squared distance to a centre, without the vector's own length, which is the same for all centres.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import polars as pl
 
 from eva_data.dataset.compose import rejects_by_reason
 from eva_data.dataset.manifest import Manifest
+from eva_data.dataset.ordered import height_of, in_memory
 from eva_data.dataset.staleness import config_of
 from eva_data.dataset.store import Store, stem_of
 from eva_data.errors import ReviewError, StaleError
@@ -29,8 +30,8 @@ from eva_data.review.answers import (
 )
 from eva_data.review.connection import Argilla, connect
 from eva_data.review.dataset import dataset_name, find_dataset, refuse_broken_word, refuse_other_dataset
-from eva_data.review.record import Record
-from eva_data.review.spare import spare_pairs
+from eva_data.review.record import Record, records_by_pair
+from eva_data.review.spare import is_among, spare_pairs
 from eva_data.tables.flow import Flow
 
 
@@ -76,7 +77,7 @@ def merge_reviews(run: Run, iteration: int, records: Sequence[Record]) -> Pulled
     manifest = store.at(iteration, store.built(iteration)).manifest(iteration)
     name = dataset_name(run.config, iteration)
     with store.locked():
-        key, known = reviewers_key(store, make=True), pl.concat(reviewable(store, iteration))
+        key, known = reviewers_key(store, make=True), pl.concat(reviewable(store, iteration, records_by_pair(records)))
         found = answers(store, iteration, known, records, name=manifest.config["name"], key=key)
         if found.lost:
             raise _elsewhere(store, iteration, found.lost)
@@ -104,7 +105,7 @@ def add_revision(
     answer yet.
     """
     built = store.at(iteration, store.built(iteration))
-    pairs, spare = reviewable(store, iteration)
+    pairs, spare = reviewable(store, iteration, reviews["pair_id"])
     manifest, reviews = built.manifest(iteration), in_order(reviews)
     summary = figures(pairs, spare, reviews, manifest.config["estimate"]["metric"])
     newest, last = in_order(store.scan("reviews", iteration).collect()), store.revisions(iteration)[-1]
@@ -119,26 +120,53 @@ def add_revision(
         return False, summary
     if publish == "votes":
         keep_answers(store, iteration, last + 1, reviews)
-    merged = merge(pairs, spare, built.scan("rejects", iteration).collect(), reviews, iteration=iteration)
-    tables = {"preferences": merged.preferences, "rejects": merged.rejects, "reviews": table}
+    tables = revised(built.scan("preferences", iteration), spare, built.scan("rejects", iteration), reviews, iteration)
+    tables |= {"reviews": table.lazy()}
     which_key = {"reviewers_key": key_id(key)} if key else {}
     store.write_revision(iteration, tables, **_changes(manifest, tables, summary | which_key))
     return True, summary
 
 
-def reviewable(store: Store, iteration: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The pairs of an iteration's build, and rejected pairs that people may review too (`spare_pairs`)."""
+def reviewable(
+    store: Store, iteration: int, pair_ids: Iterable[str] | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The pairs of an iteration's build, and rejected pairs that people may review too (`spare_pairs`).
+
+    With `pair_ids`, only these pairs are read into memory.
+    """
     built = store.at(iteration, store.built(iteration))
-    spare = spare_pairs(built, config_of(built.manifest(iteration)), iteration)
-    return built.scan("preferences", iteration).collect(), spare
+    spare = spare_pairs(built, config_of(built.manifest(iteration)), iteration, pair_ids)
+    return in_memory(built.scan("preferences", iteration).filter(is_among(pair_ids))), spare
 
 
-def _changes(built: Manifest, tables: Mapping[str, pl.DataFrame], summary: Mapping[str, Any]) -> dict[str, Any]:
+def revised(
+    pairs: pl.LazyFrame, spare: pl.DataFrame, rejects: pl.LazyFrame, reviews: pl.DataFrame, iteration: int
+) -> dict[str, pl.LazyFrame]:
+    """`preferences` and `rejects` of a revision: what `merge` makes of a build's, in no order.
+
+    Only the rows of reviewed prompts are in memory. `spare` are the rejected pairs among the reviewed ones.
+    """
+    reviewed = reviews.lazy().select("prompt_id").unique()
+
+    def of_others(table: pl.LazyFrame) -> pl.LazyFrame:
+        return table.join(reviewed, on="prompt_id", how="anti", maintain_order="left")
+
+    def theirs(table: pl.LazyFrame) -> pl.DataFrame:
+        return in_memory(table.join(reviewed, on="prompt_id", how="semi", maintain_order="left"))
+
+    merged = merge(theirs(pairs), spare, theirs(rejects), reviews, iteration=iteration)
+    return {
+        "preferences": pl.concat([of_others(pairs), merged.preferences.lazy()]),
+        "rejects": pl.concat([of_others(rejects), merged.rejects.lazy()]),
+    }
+
+
+def _changes(built: Manifest, tables: Mapping[str, pl.LazyFrame], summary: Mapping[str, Any]) -> dict[str, Any]:
     """The fields in which a revision's manifest differs from the build's."""
-    rejects, pairs = tables["rejects"], tables["preferences"].height
-    by_people = rejects.filter(pl.col("stage") == "review").height
+    rejects, pairs = tables["rejects"], height_of(tables["preferences"])
+    by_people = height_of(rejects.filter(pl.col("stage") == "review"))
     flow = Flow("review", "pairs", pairs + by_people, pairs, by_people)
-    changed = {"pairs": pairs, "rejects": rejects.height, "rejects_by_reason": rejects_by_reason(rejects)}
+    changed = {"pairs": pairs, "rejects": height_of(rejects), "rejects_by_reason": rejects_by_reason(rejects)}
     return {
         "counts": built.counts.model_copy(update=changed),
         "flow": (*built.flow, flow),

@@ -5,12 +5,12 @@ Pairing rejects such pairs because the rewards are equal or too close, or becaus
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import polars as pl
 
 from eva_data.config import Config, TableModel
-from eva_data.dataset.ordered import height_of, in_memory
+from eva_data.dataset.ordered import by_themselves, height_of, in_memory
 from eva_data.dataset.store import Store
 from eva_data.iteration.stages import recorded_fit
 from eva_data.method.pair import ALL_EQUAL, BELOW_MARGIN, BEST_TOO_LOW, pair
@@ -23,14 +23,22 @@ PROMPTS_AT_ONCE = 10_000
 """Prompts whose pairs are made together."""
 
 
-def spare_pairs(built: Store, config: Config, iteration: int) -> pl.DataFrame:
+def spare_pairs(built: Store, config: Config, iteration: int, pair_ids: Iterable[str] | None = None) -> pl.DataFrame:
     """PREFERENCES of the pairs that were rejected as `below_margin`, `best_below_min_chosen` or `all_rewards_equal`.
 
-    `built` reads the build of the iteration, and `config` holds the settings of that build. The response with the
-    higher reward is chosen; of answers with equal rewards, two are drawn by keyed hash. Only a text that a build could
-    choose is chosen, and a prompt without such a text is left out.
+    With `pair_ids`, only these of them. `built` reads the build of the iteration, and `config` holds the settings of
+    that build. The response with the higher reward is chosen; of answers with equal rewards, two are drawn by keyed
+    hash. Only a text that a build could choose is chosen, and a prompt without such a text is left out.
     """
-    return pl.concat([*spare_parts(built, config, iteration)])
+    wanted = is_among(pair_ids)
+    return pl.concat(by_themselves(part.filter(wanted)) for part in spare_parts(built, config, iteration))
+
+
+def is_among(pair_ids: Iterable[str] | None) -> pl.Expr:
+    """Whether a pair is one of these; every pair is if there are none to name."""
+    return (
+        pl.lit(True) if pair_ids is None else pl.col("pair_id").is_in(pl.Series([*pair_ids], dtype=pl.String).implode())
+    )
 
 
 def spare_parts(built: Store, config: Config, iteration: int) -> Iterator[pl.DataFrame]:

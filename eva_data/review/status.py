@@ -15,6 +15,7 @@ from eva_data.review.answers import answers, reviewers_key
 from eva_data.review.connection import connect
 from eva_data.review.dataset import dataset_name, find_dataset
 from eva_data.review.pull import reviewable
+from eva_data.review.record import records_by_pair
 
 STATUSES = ("submitted", "draft", "discarded")
 
@@ -50,7 +51,7 @@ def review_progress(run: Run, iterations: Sequence[int]) -> list[ReviewProgress]
                 continue
             records = argilla.records(dataset["id"])
             users = argilla.get(f"datasets/{dataset['id']}/users/progress")["users"]
-            pairs, spare = reviewable(run.store, iteration)
+            pairs, spare = reviewable(run.store, iteration, records_by_pair(records))
             manifest = run.store.at(iteration, run.store.built(iteration)).manifest(iteration)
             known, config = pl.concat([pairs, spare]), manifest.config
             said = answers(run.store, iteration, known, records, name=config["name"], key=key)

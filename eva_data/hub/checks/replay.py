@@ -42,11 +42,11 @@ from eva_data.iteration.stale import changes
 from eva_data.method.outcome import bar_online
 from eva_data.method.rewrite import with_rewritten
 from eva_data.method.sample import next_in_line
-from eva_data.method.verdicts import merge
 from eva_data.review.agreement import figures
 from eva_data.review.answers import ANSWERS, as_reviews
 from eva_data.review.blind import SLOT_ORDERS
-from eva_data.review.spare import spare_pairs
+from eva_data.review.pull import revised
+from eva_data.review.spare import is_among, spare_pairs
 from eva_data.tables import metrics
 from eva_data.tables.ranges import IdRange, ranges_for
 from eva_data.tables.reasons import NOT_BEST, TOPIC_CAP
@@ -115,8 +115,9 @@ def replay_review(store: Store, manifest: Manifest, built: Tables, tables: Table
 
     `store` is read at the build.
     """
-    iteration, reviews, pairs = manifest.iteration, in_memory(tables["reviews"]), in_memory(built["preferences"])
-    spare = spare_pairs(store, config_of(manifest), iteration)
+    iteration, reviews = manifest.iteration, in_memory(tables["reviews"])
+    spare = spare_pairs(store, config_of(manifest), iteration, reviews["pair_id"])
+    pairs = in_memory(built["preferences"].lazy().filter(is_among(reviews["pair_id"])))
     known = pl.concat([pairs, spare])
     order = (
         pl.when(pl.col("first_idx") == pl.col("chosen_idx"))
@@ -124,15 +125,14 @@ def replay_review(store: Store, manifest: Manifest, built: Tables, tables: Table
         .otherwise(pl.lit(SLOT_ORDERS[1]))
     )
     shown = reviews.join(known.select("pair_id", "chosen_idx"), on="pair_id", how="left").with_columns(order=order)
-    merged = merge(pairs, spare, in_memory(built["rejects"]), reviews, iteration=iteration)
+    follows = revised(built["preferences"].lazy(), spare, built["rejects"].lazy(), reviews, iteration)
     # Counts of votes do not say any more who agreed with whom.
     counted = reviews["votes"].null_count() < reviews.height
     metric = config_of(manifest).estimate.metric
     told = manifest.review if counted else json.loads(json.dumps(figures(pairs, spare, reviews, metric)))
     return [
         *compare("reviews", reviews, as_reviews(shown.select(*ANSWERS), known, iteration)),
-        *compare("preferences", tables["preferences"], merged.preferences),
-        *compare("rejects", tables["rejects"], merged.rejects),
+        *(problem for name, table in follows.items() for problem in compare(name, tables[name], table)),
         *([] if told == manifest.review else ["manifest: `review` is not what the reviews come to"]),
     ]
 

@@ -2,11 +2,13 @@
 
     python benchmarks/memory.py responses.parquet --prompts 20_000 50_000 100_000
     python benchmarks/memory.py responses.parquet --prompts 5_000 20_000 --evolve
+    python benchmarks/memory.py responses.parquet --evolve --settings '{"mix": {"topic_cap": 0.5}}'
 
 The file holds real scored responses: `prompt`, `response` and `reward`. Its rows are repeated, with a number before
 each text, until there are as many prompts as are asked for, with six responses each. Of this table `build --iter 1`
 makes a dataset, which the other commands read. With `--evolve`, `build --iter 2` goes on from there: a server that
-answers at once, with sentences of words drawn by the request, is solver and creator.
+answers at once, with sentences of words drawn by the request, is solver and creator, and judge if it is asked which of
+two replies is better. `--settings` changes the settings of the game; `SERVER` in it is that server's address.
 
 The memory of a command is the largest sum over its processes at any time. PSS counts a page that several processes
 share once; RSS counts it once for each. With `--stages`, each job of a build has a line of its own: the most memory
@@ -26,7 +28,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -43,10 +45,13 @@ AT_ONCE = 50_000
 """Rows of the table that are written at once."""
 WORDS = [f"{first}{second}{third}" for first in "bdfgklmnprst" for second in "aeiou" for third in "lmnrst"]
 VERBS = ("Explain", "Describe", "Compare", "Summarize", "List")
+VERDICTS = ("first", "second", "tie")
 SENTENCES_PER_REPLY, WORDS_PER_SENTENCE = 8, 12
 """A reply is a prompt of such sentences, each with a verb in front."""
 SENTENCES = 20_000
 """So many sentences are drawn once, and each reply is drawn from them."""
+SERVER = "SERVER"
+"""Stands for the server's address in `--settings`."""
 EXTRAPOLATED = 10_000_000
 SECONDS = 0.2
 """Between two looks at the processes."""
@@ -88,6 +93,7 @@ def main() -> None:
     parser.add_argument(
         "--commands", nargs="+", default=["verify --iter 1", "show --iter 1", "status"], help="after the build"
     )
+    parser.add_argument("--settings", type=json.loads, default={}, help="blocks of eva.yaml, as JSON")
     parser.add_argument("--stages", action="store_true", help="print the peak of each job of a build too")
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made")
     if "--serve" in sys.argv:
@@ -97,7 +103,8 @@ def main() -> None:
     for prompts in arguments.prompts:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
             commands = ["build --iter 1", *(["build --iter 2"] if arguments.evolve else []), *arguments.commands]
-            for measured in measure(Path(folder), arguments.rows, prompts, commands, arguments.responses):
+            given = (arguments.responses, arguments.settings)
+            for measured in measure(Path(folder), arguments.rows, prompts, commands, *given):
                 found.append(measured)
                 if arguments.stages:
                     _print_stages(measured)
@@ -105,13 +112,16 @@ def main() -> None:
         _extrapolate(found)
 
 
-def measure(folder: Path, rows: Path, prompts: int, commands: Sequence[str], responses: int) -> Iterator[Measured]:
-    """Run the commands on a table of so many prompts, and print what each took."""
+def measure(
+    folder: Path, rows: Path, prompts: int, commands: Sequence[str], responses: int, settings: Mapping[str, object]
+) -> Iterator[Measured]:
+    """Run the commands on a table of so many prompts, and print what each took. `settings` are blocks of eva.yaml."""
     size = write_rows(folder / "table.parquet", rows, prompts)
     print(f"{prompts:,} prompts x {RESPONSES_PER_PROMPT}, {size / 2**20:,.0f} MiB of texts", flush=True)
     path = folder / "eva.yaml"
     with _server() as url:
-        path.write_text(yaml.safe_dump(_settings(folder, url, responses)), encoding="utf-8")
+        blocks = _settings(folder, url, responses) | json.loads(json.dumps(settings).replace(SERVER, url))
+        path.write_text(yaml.safe_dump(blocks), encoding="utf-8")
         for command in commands:
             measured = _run(command, path, prompts)
             print(
@@ -195,6 +205,10 @@ async def serve() -> None:
         draw = random.Random(zlib.crc32(body) + next(number))
         asked = json.loads(body).get("n", 1)
         texts = [" ".join(draw.choices(sentences, k=SENTENCES_PER_REPLY)) for _ in range(asked)]
+        if b"<first_reply>" in body:
+            texts = [f"{text}\nVerdict: {draw.choice(VERDICTS)}" for text in texts]
+        elif b"<new_reply>" in body:
+            texts = [f"<new_reply>{text}</new_reply>" for text in texts]
         choices = [
             {"index": index, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
             for index, text in enumerate(texts)

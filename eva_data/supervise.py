@@ -102,16 +102,29 @@ class Supervised:
         self.stop()
 
 
-def last_lines(log: Path, count: int = 20) -> str:
-    """The last `count` lines of `log` that are not blank. Of a progress bar, only the last state counts."""
+def last_lines(log: Path, count: int = 20, *, since: int = 0) -> str:
+    """The last `count` lines of `log` that are not blank. Of a progress bar, only the last state counts.
+
+    What stands before the byte `since` is not read.
+    """
     try:
         with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            file.seek(max(since, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
             text = file.read().decode("utf-8", errors="replace")
     except FileNotFoundError:
         return ""
     lines = [line.rstrip().rpartition("\r")[2] for line in text.split("\n")]
     return "\n".join([line for line in lines if line.strip()][-count:])
+
+
+def ending(status: int) -> str:
+    """How a program ended, in words: a status above 128 is that of a signal."""
+    try:
+        name = signal.Signals(status - 128).name
+    except ValueError:
+        return f"ended with status {status}"
+    why = ", as the kernel does where memory runs out" if name == "SIGKILL" else ""
+    return f"was ended by {name}{why}"
 
 
 def main(command: Sequence[str]) -> int:

@@ -23,7 +23,7 @@ from eva_data.errors import DataError, StaleError
 from eva_data.experiments.design import Design, Sweep
 from eva_data.files import write_json
 from eva_data.ledger import Ledger
-from eva_data.supervise import Supervised, last_lines
+from eva_data.supervise import Supervised, ending, last_lines
 
 DESIGN = "design.json"
 LEDGER = "ledger.sqlite"
@@ -192,7 +192,7 @@ class _Running:
             self._process.stop()
             status = found
         if status != 0:
-            self._error = last_lines(self._log, 1) or f"it ended with status {status} and wrote nothing"
+            self._error = last_lines(self._log, 1) or f"it {ending(status)} and wrote nothing"
             return False
         command = next(self._commands, None)
         if command is None:

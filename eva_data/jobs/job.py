@@ -29,7 +29,7 @@ from eva_data.files import write_text
 from eva_data.jobs.nursery import Child, child_process
 from eva_data.jobs.results import ForJob, Results, write_rows
 from eva_data.secrets import redacted
-from eva_data.supervise import last_lines
+from eva_data.supervise import ending, last_lines
 
 if TYPE_CHECKING:
     from eva_data.models.base import LedgerLLM
@@ -286,7 +286,7 @@ def _raise_error(job: Job, log: Path, status: int, started: int) -> None:
     if status != 0 or not (job.folder / OUTPUT).exists():
         _refuse_full_disk(job)
         tail = last_lines(log, 3).replace("\n", " | ") if log.stat().st_size > started else "nothing in its log"
-        raise JobError(f"the {job.kind} stage ended with status {status} and no result ({tail}); see {log}")
+        raise JobError(f"the {job.kind} stage {ending(status)} and has no result ({tail}); see {log}")
 
 
 def _refuse_full_disk(job: Job) -> None:

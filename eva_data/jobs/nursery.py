@@ -31,8 +31,8 @@ from eva_data.supervise import Overseer, Supervised
 IDLE_SECONDS = 120.0
 """A nursery that waits longer for a job ends, so that a long-lived process does not keep its memory."""
 
-_OWN = frozenset({"HF_DATASETS_CACHE"})
-"""Variables that differ from job to job, which a job sets for itself."""
+_OWN = frozenset({"HF_DATASETS_CACHE", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"})
+"""Variables that differ from job to job, which a job sets for itself. Scikit-learn sets two as topics are made."""
 
 
 class Child(Protocol):

@@ -19,7 +19,7 @@ from eva_data.errors import ModelError
 from eva_data.models.keys import key_headers
 from eva_data.models.vllm.command import arguments, first_error, first_request, interpreter
 from eva_data.models.vllm.hosts import Host, Launcher, Local, Order
-from eva_data.supervise import last_lines
+from eva_data.supervise import ending, last_lines
 
 POLL_SECONDS = 0.2
 
@@ -116,14 +116,12 @@ class VllmServer:
         status = host.poll()
         if status is None:
             return
-        if "No module named 'vllm'" in last_lines(self._log, 1):
+        if "No module named 'vllm'" in self._last_line():
             raise ModelError(
                 f"{self._python} has no vLLM: name the interpreter of an environment that has it in "
                 f"`{self._place}.python`, or install it there with `pip install vllm`"
             )
-        raise ModelError(
-            f"vLLM with the model {self._path} ended with status {status}: {self._why()}; its log is {self._log}"
-        )
+        raise ModelError(f"vLLM with the model {self._path} {ending(status)}: {self._why()}; its log is {self._log}")
 
     def stop(self) -> None:
         """End the server and everything that it started; return when nothing is left. It is safe to call this again."""
@@ -151,7 +149,7 @@ class VllmServer:
                 if not placed:
                     placed, began = True, time.monotonic()
             self._check(host)
-            waited, last = time.monotonic() - began, host.waits_for() or last_lines(self._log, 1)
+            waited, last = time.monotonic() - began, host.waits_for() or self._last_line()
             if placed and waited > self._block.start_minutes * 60:
                 raise ModelError(
                     f"vLLM with the model {self._path} does not answer after {self._block.start_minutes:g} minutes; "
@@ -183,13 +181,17 @@ class VllmServer:
             f"{status or 'nothing'}: {_one_line(said)}; its log is {self._log}"
         )
 
+    def _last_line(self) -> str:
+        """The last line that this server wrote, since others may have written to the same log before."""
+        return last_lines(self._log, 1, since=self._log_start)
+
     def _why(self) -> str:
         if not self._log.exists():
             return "it wrote no log"
         with self._log.open("rb") as file:
             file.seek(self._log_start)
             text = file.read().decode("utf-8", errors="replace")
-        return _one_line(first_error(text) or "\n".join(text.splitlines()[-3:])) or "nothing is in its log"
+        return _one_line(first_error(text) or "\n".join(text.splitlines()[-1:])) or "nothing is in its log"
 
     def _request(
         self, method: str, address: str, body: dict[str, Any] | None = None, *, timeout: float

@@ -52,7 +52,7 @@ def test_a_build_stops_with_one_sentence_when_every_server_keeps_failing(tmp_pat
                 time.sleep(0.05)
     assert len(killed) == 4
     assert str(raised.value).startswith(
-        "2 servers of `solver` failed 2 times in a row, at last so: vLLM with the model /models/m ended with status 137"
+        "2 servers of `solver` failed 2 times in a row, at last so: vLLM with the model /models/m was ended by SIGKILL"
     )
     assert str(raised.value).endswith(
         "what was finished is kept: find the cause in the log, then run the same command again"

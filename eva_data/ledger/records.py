@@ -259,14 +259,17 @@ class Ledger:
         return str(found)
 
     def batches(self, kind: str, most: int) -> Iterator[list[tuple[Any, ...]]]:
-        """All `completions`, `rewards` or `canaries`, in the order of their keys, at most `most` at a time."""
+        """All `completions`, `rewards` or `canaries`, in the order of their keys, at most `most` at a time.
+
+        Texts of completions are as the ledger keeps them (`texts`).
+        """
         columns, table, keys = _BATCHES[kind]
         names, after = ", ".join(keys), tuple(b"" if name == "key" else "" for name in keys)
         marks = ", ".join("?" * len(keys))
         statement = f"SELECT {columns} FROM {table} WHERE ({names}) > ({marks}) ORDER BY {names} LIMIT {most}"
         while rows := self.rows(statement, after):
             after = rows[-1][: len(keys)]
-            yield [(row[0], unpacked(row[1]), *row[2:]) for row in rows] if kind == "completions" else rows
+            yield rows
 
     def own_bills(self, *, after: int, most: int) -> list[tuple[Any, ...]]:
         """Rowid and fields of the next bills that are not imported."""

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from eva_data.errors import DataError
 from eva_data.files import lack_of_room, sha256, write_json
 from eva_data.ledger.records import Ledger
+from eva_data.ledger.texts import unpacked
 
 if TYPE_CHECKING:
     import polars as pl
@@ -143,9 +144,9 @@ class _Export:
 def import_ledger(ledger: Ledger, folder: Path, on_progress: Tell | None = None) -> Transferred:
     """Add the segments that this ledger has neither written nor imported, each in one transaction.
 
-    A call that the ledger holds already keeps its answer. Raise DataError if the folder holds no list, or if a list or
-    a segment is damaged, missing or of another shape; the segments before it stay imported. `on_progress` is told
-    (rows, all rows).
+    A call that the ledger holds already keeps its answer. Raise DataError if the folder holds no list, if the disk of
+    the ledger has less room than the segments take, or if a list or a segment is damaged, missing or of another shape;
+    the segments before it stay imported. `on_progress` is told (rows, all rows).
     """
     lists = read_lists(folder)
     if not lists:
@@ -154,6 +155,10 @@ def import_ledger(ledger: Ledger, folder: Path, on_progress: Tell | None = None)
     found = {each.sha256: each for name, one in lists.items() if name != me for each in one.segments}
     waiting = [each for digest, each in found.items() if digest not in before]
     done, conflicting, total = 0, 0, sum(each.rows for each in waiting)
+    # Both keep texts compressed, so that the ledger grows by about as much.
+    size = sum(path.stat().st_size for path in {folder / each.file for each in waiting} if path.exists())
+    if lack := lack_of_room(ledger.path.parent, size, "`eva-data ledger import`"):
+        raise DataError(lack)
     for segment in waiting:
         rows = _read(folder, segment)
         conflicting += ledger.add_segment(segment.kind, segment.sha256, rows)
@@ -224,6 +229,8 @@ def _new_rows(ledger: Ledger, kind: str, files: list[Path]) -> Iterator[list[tup
                 ) from None
             known = set(held.iter_rows())
             rows = [row for row in rows if row[: len(keys)] not in known]
+        if kind == "completions":
+            rows = [(row[0], unpacked(row[1]), *row[2:]) for row in rows]
         characters += sum(len(row[1]) for row in rows) if kind == "completions" else 0
         if waiting and (len(waiting) + len(rows) > ROWS or characters > TEXT_CHARACTERS):
             yield waiting

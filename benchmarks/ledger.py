@@ -2,12 +2,16 @@
 
     python benchmarks/ledger.py responses.parquet --column response
     python benchmarks/ledger.py --completions 1_000_000 --folder /a/disk/with/room
+    python benchmarks/ledger.py --upgrade 60_000_000 --folder /a/disk/with/room
 
 With a file, each way writes all texts to a ledger of its own in batches, and reads them again. Both ways run in turn in
 one process. With `--completions`, drawn texts of 900 to 1,100 bytes are written as a stage writes them, a transaction
 for every 64 replies, and the ledger is measured at four sizes on the way. Then it is made one of version 6, opened,
 which upgrades it, and counted, and its bills are summed up. In the end it is made smaller, exported and imported.
 Microseconds and seconds are those of the processor, and of the clock in brackets.
+
+With `--upgrade`, so many completions of some 50 bytes make a ledger of version 6. `eva-data ledger stats`, which
+upgrades it, is killed several times and then runs to its end; all completions must be there, and drawn ones are read.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ import os
 import random
 import resource
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -34,6 +40,8 @@ BATCH = 1000
 TURN = 64
 """Replies that are written together."""
 LOOKED_UP = 20_000
+KILLED_AFTER = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds after which the upgrade is killed."""
 ASKED_FOR = 60_000_000
 """The size to which the measured ones are drawn out."""
 
@@ -42,13 +50,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, nargs="?", help="a parquet file with texts")
     parser.add_argument("--completions", type=int, help="measure a ledger of so many completions")
+    parser.add_argument(
+        "--upgrade", type=int, help="upgrade an older ledger of so many completions, and kill it meanwhile"
+    )
     parser.add_argument("--folder", type=Path, help="where that ledger is made; it is removed at the end")
     parser.add_argument("--column", default="response", help="the column of the texts")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    if arguments.completions:
+    if arguments.completions or arguments.upgrade:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-            grow(Path(folder) / "ledger.sqlite", arguments.completions)
+            path = Path(folder) / "ledger.sqlite"
+            if arguments.upgrade:
+                upgrade(path, arguments.upgrade)
+            else:
+                grow(path, arguments.completions)
         return
     if arguments.file is None:
         parser.error("name a parquet file, or a number of `--completions`")
@@ -122,13 +137,7 @@ def grow(path: Path, completions: int) -> None:
             ]
             times = "".join(f"{each:>18}" for each in said)
             print(f"{count:>12,}{size / count:>12,.0f}{times}{totals:>8.3f} s{bills:>8.2f} s", flush=True)
-    connection = sqlite3.connect(path, isolation_level=None)
-    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-        connection.execute(f"DROP TRIGGER {name}")
-    for table in ("counts", "bill_sums"):
-        connection.execute(f"DROP TABLE {table}")
-    connection.execute("PRAGMA user_version=6")
-    connection.close()
+    downgrade(path)
     opened = timed(lambda: Ledger(path).close())[1]
     with Ledger(path) as ledger:
         once, again = timed(ledger.totals)[1], timed(ledger.totals)[1]
@@ -143,6 +152,69 @@ def grow(path: Path, completions: int) -> None:
     print(f"drawn out to {ASKED_FOR:,}: {size * more / 2**30:,.0f} GiB, {once * more:,.0f} s to count once, ", end="")
     print(f"{summing * more:,.0f} s to sum up the bills once, {packing * more:,.0f} s to look for plain texts")
     move(path, completions)
+
+
+def downgrade(path: Path) -> None:
+    """Make the ledger one of version 6."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        connection.execute(f"DROP TRIGGER {name}")
+    for table in ("counts", "bill_sums"):
+        connection.execute(f"DROP TABLE {table}")
+    connection.execute("PRAGMA user_version=6")
+    connection.close()
+
+
+def upgrade(path: Path, completions: int) -> None:
+    """Write so many short completions in the order of their keys, and upgrade the ledger of version 6 that they make.
+
+    The upgrade is killed several times before it may end.
+    """
+    bill = Bill("org/model@0123456789abcdef", "respond", 1, 1, 60, 180, 1.0, 0.001)
+    began = time.monotonic()
+    with Ledger(path) as ledger:
+        for first in range(0, completions, LOOKED_UP):
+            numbers = range(first, min(first + LOOKED_UP, completions))
+            turn = {spread(number, completions): Completion(short(number), "stop", 60, 180) for number in numbers}
+            ledger.keep_completions(turn, [bill] * len(turn))
+        ledger.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = path.stat().st_size
+    print(
+        f"{completions:,} completions, {size / 2**30:,.1f} GiB, written in {time.monotonic() - began:,.0f} s",
+        flush=True,
+    )
+    downgrade(path)
+    command = [sys.executable, "-m", "eva_data", "ledger", "stats", "--set", f"ledger={path}"]
+    for seconds in KILLED_AFTER:
+        process = subprocess.Popen(command, cwd=path.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(seconds)
+        ended = process.poll() is not None
+        process.kill()
+        process.wait()
+        print(f"killed after {seconds:g} s{', when it had ended' if ended else ''}", flush=True)
+    told = timed(lambda: subprocess.run(command, cwd=path.parent, check=True))[1]
+    print(f"the same command takes {told:,.1f} s, and again ", end="", flush=True)
+    print(f"{timed(lambda: subprocess.run(command, cwd=path.parent, check=True, capture_output=True))[1]:,.1f} s")
+    draw = random.Random(0)
+    with Ledger(path) as ledger:
+        assert ledger.totals()["generations"] == completions
+        assert [one["replies"] for one in ledger.bills()] == [completions]
+        numbers_drawn = [draw.randrange(completions) for _ in range(LOOKED_UP)]
+        for first in range(0, LOOKED_UP, TURN):
+            asked = {spread(number, completions): short(number) for number in numbers_drawn[first : first + TURN]}
+            found = {key: each.text for key, each in ledger.completions(list(asked)).items()}
+            assert found == asked
+    print(f"{LOOKED_UP:,} drawn completions are found as they were written")
+
+
+def spread(number: int, completions: int) -> bytes:
+    """The key of a completion: keys are in the order of the numbers, and as far apart as hashes."""
+    return (number * (2**256 // completions)).to_bytes(32, "big")
+
+
+def short(number: int) -> str:
+    """The text of a completion."""
+    return f"The answer to question {number} is {number * 7919 % 100_003}."
 
 
 def move(path: Path, completions: int) -> None:

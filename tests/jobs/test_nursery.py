@@ -38,3 +38,15 @@ def test_a_job_ends_with_its_status_after_threads_and_exit_functions(
     lines = log.read_text().splitlines()
     assert [line for line in lines if line in SAID] == SAID
     assert set(more) <= set(lines)
+
+
+def test_what_scikit_learn_sets_makes_no_second_nursery(tmp_path: Path) -> None:
+    script, log = tmp_path / "job.py", tmp_path / "log"
+    script.write_text("import os\nprint(os.getppid(), os.environ.get('KMP_INIT_AT_FORK'))\n")
+    # Both values are given, since other tests may have imported scikit-learn.
+    for value in ("TRUE", "FALSE"):
+        with child_process(str(script), [], log=log, env=os.environ | {"KMP_INIT_AT_FORK": value}, imports=[]) as child:
+            assert child.wait(60) == 0
+    (first, one), (second, other) = (line.split() for line in log.read_text().splitlines())
+    assert first == second
+    assert (one, other) == ("TRUE", "FALSE")

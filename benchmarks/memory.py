@@ -8,7 +8,8 @@ The file holds real scored responses: `prompt`, `response` and `reward`. Its row
 each text, until there are as many prompts as are asked for, with six responses each. Of this table `build --iter 1`
 makes a dataset, which the other commands read. With `--evolve`, `build --iter 2` goes on from there: a server that
 answers at once, with sentences of words drawn by the request, is solver and creator, and judge if it is asked which of
-two replies is better. `--settings` changes the settings of the game; `SERVER` in it is that server's address.
+two replies is better. `--settings` changes the settings of the game; `SERVER` in it is that server's address, and to the
+system prompt "Answer by a number." the solver's responses end with one of three numbers.
 
 The memory of a command is the largest sum over its processes at any time. PSS counts a page that several processes
 share once; RSS counts it once for each. With `--stages`, each job of a build has a line of its own: the most memory
@@ -33,6 +34,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import psutil
@@ -45,6 +47,8 @@ AT_ONCE = 50_000
 """Rows of the table that are written at once."""
 WORDS = [f"{first}{second}{third}" for first in "bdfgklmnprst" for second in "aeiou" for third in "lmnrst"]
 VERBS = ("Explain", "Describe", "Compare", "Summarize", "List")
+VOTE = "Answer by a number."
+"""A system prompt to which each reply ends with one of three numbers."""
 VERDICTS = ("first", "second", "tie")
 SENTENCES_PER_REPLY, WORDS_PER_SENTENCE = 8, 12
 """A reply is a prompt of such sentences, each with a verb in front."""
@@ -120,7 +124,7 @@ def measure(
     print(f"{prompts:,} prompts x {RESPONSES_PER_PROMPT}, {size / 2**20:,.0f} MiB of texts", flush=True)
     path = folder / "eva.yaml"
     with _server() as url:
-        blocks = _settings(folder, url, responses) | json.loads(json.dumps(settings).replace(SERVER, url))
+        blocks = _merged(_settings(folder, url, responses), json.loads(json.dumps(settings).replace(SERVER, url)))
         path.write_text(yaml.safe_dump(blocks), encoding="utf-8")
         for command in commands:
             measured = _run(command, path, prompts)
@@ -179,6 +183,15 @@ def _settings(folder: Path, url: str, responses: int) -> dict[str, object]:
     return {"name": "memory", "folder": str(folder / "data"), "solver": solver, "reward": reward}
 
 
+def _merged(blocks: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The blocks with these changes. A block whose change names a `backend` is replaced."""
+    found = dict(blocks)
+    for name, change in changes.items():
+        deeper = isinstance(change, dict) and isinstance(found.get(name), dict) and "backend" not in change
+        found[name] = _merged(found[name], change) if deeper else change
+    return found
+
+
 def reward(prompt: str, response: str) -> float:
     """A number from 1 to 2 that hangs on the texts alone, in the range of the rewards of AlpacaEval."""
     return 1 + zlib.crc32(f"{prompt} {response}".encode()) / 2**32
@@ -207,6 +220,8 @@ async def serve() -> None:
         texts = [" ".join(draw.choices(sentences, k=SENTENCES_PER_REPLY)) for _ in range(asked)]
         if b"<first_reply>" in body:
             texts = [f"{text}\nVerdict: {draw.choice(VERDICTS)}" for text in texts]
+        elif VOTE.encode() in body:
+            texts = [f"{text}\n#### {draw.randrange(3)}" for text in texts]
         elif b"<new_reply>" in body:
             texts = [f"<new_reply>{text}</new_reply>" for text in texts]
         choices = [

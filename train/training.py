@@ -70,6 +70,9 @@ class Arguments:
     )
     resume: bool = field(default=False, metadata={"help": "Go on from the last checkpoint in output_dir."})
     progress: str | None = field(default=None, metadata={"help": "File to keep steps done and total in."})
+    processes: int | None = field(
+        default=None, metadata={"help": "How many processes the launcher was told to start; others are an error."}
+    )
 
 
 BESIDE_THE_TOKENIZER = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
@@ -109,6 +112,13 @@ def parse(
     mine, args, model = parser.parse_args_and_config(arguments)
     if model.model_name_or_path is None:
         fail("`model_name_or_path` is missing: name the model to train, a folder or a Hub id")
+    if mine.processes is not None and args.world_size != mine.processes:
+        # Each would train alone, and all would write to one folder.
+        fail(
+            f"the launcher was to start {mine.processes} processes, and this one trains among {args.world_size}: "
+            "`accelerate launch` starts several with `distributed_type` MULTI_GPU, FSDP or DEEPSPEED, where there are "
+            "GPUs; on processors name one process"
+        )
     if mine.batch_size is not None:
         together = args.per_device_train_batch_size * args.world_size
         if mine.batch_size % together:

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import yaml
+
 from eva_data.config import Config, TransformersModel, VllmModel
 from eva_data.errors import ConfigError, JobError
 from eva_data.files import write_json
@@ -150,7 +152,9 @@ def run_script(
     if alone:
         # One process needs no launcher, only what the launcher would tell it.
         environment |= _TOLD | {"OMP_NUM_THREADS": launch[launch.index("--num_cpu_threads_per_process") + 1]}
-    program, *rest = script if alone else ("accelerate.commands.launch", *launch, *script)
+    expected = _processes(config.train.accelerate)
+    whole = [*script, *(() if expected is None else ("--processes", str(expected)))]
+    program, *rest = script if alone else ("accelerate.commands.launch", *launch, *whole)
     with child_process(program, rest, log=log, env=environment, imports=_IMPORTS if alone else None, cwd=job) as child:
         while (status := _status(child)) is None:
             seen = _tell(on_progress, job / "progress.json", seen)
@@ -163,6 +167,18 @@ def run_script(
             f"training {name} failed: {failure(text, status)}; its log is {log}; "
             "run the same command again to go on from its last checkpoint"
         )
+
+
+def _processes(file: Path | None) -> int | None:
+    """How many processes a configuration of accelerate names; None without one, or if it names no number."""
+    if file is None:
+        return None
+    try:
+        found = yaml.safe_load(file.expanduser().read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"`train.accelerate` is {file}, which cannot be read as YAML: {error}") from None
+    number = found.get("num_processes") if isinstance(found, dict) else None
+    return number if isinstance(number, int) else None
 
 
 def _status(child: Child) -> int | None:

@@ -442,13 +442,14 @@ def test_a_killed_run_goes_on_with_the_same_buffer_to_the_same_weights(
 def test_two_processes_share_the_steps_and_the_groups_that_are_replaced(tmp_path: Path) -> None:
     run = make_run(tmp_path / "data", reward={"function": "online_game:by_letters_of_some"}, pair={})
     file = recipe(tmp_path, "sandbox_grpo", **SMALL, max_resample=2)
-    launch = ("--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no")
+    # On processors, `accelerate launch` starts one process, whatever it is asked for.
     command = [
-        *(sys.executable, "-m", "accelerate.commands.launch", *launch, "--dynamo_backend", "no"),
-        *("--main_process_port", "0", str(train_dir() / "online.py")),
-        *arguments(tmp_path / "job", run, file, "--max_steps", "3"),
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
+        *(str(train_dir() / "online.py"), *arguments(tmp_path / "job", run, file, "--max_steps", "3")),
+        *("--processes", "2"),
     ]
     here = {"OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache"), "CUDA_VISIBLE_DEVICES": ""}
+    here |= {"ACCELERATE_USE_CPU": "true"}
     paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run(command, env=os.environ | here | paths, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -8,8 +8,8 @@ The file holds real scored responses: `prompt`, `response` and `reward`. Its row
 each text, until there are as many prompts as are asked for, with six responses each. Of this table `build --iter 1`
 makes a dataset, which the other commands read. With `--evolve`, `build --iter 2` goes on from there: a server that
 answers at once, with sentences of words drawn by the request, is solver and creator, and judge if it is asked which of
-two replies is better. `--settings` changes the settings of the game; `SERVER` in it is that server's address, and to the
-system prompt "Answer by a number." the solver's responses end with one of three numbers.
+two replies is better. `--settings` changes the settings of the game. `SERVER` in it is that server's address, and to
+the system prompt "Answer by a number." the solver's responses end with one of three numbers.
 
 The memory of a command is the largest sum over its processes at any time. PSS counts a page that several processes
 share once; RSS counts it once for each. With `--stages`, each job of a build has a line of its own: the most memory

@@ -8,8 +8,8 @@ The file holds real scored responses: `prompt`, `response` and `reward`. Its row
 each text, until there are as many prompts as are asked for, with six responses each. Of this table `build --iter 1`
 makes a dataset, which the other commands read. With `--evolve`, `build --iter 2` goes on from there: a server that
 answers at once, with sentences of words drawn by the request, is solver and creator, and judge if it is asked which of
-two replies is better. `--settings` changes the settings of the game. `SERVER` in it is that server's address, and to
-the system prompt "Answer by a number." the solver's responses end with one of three numbers.
+two replies is better. `--settings` changes the settings of the game. `SERVER` in it is that server's address, and
+replies of the model `votes` end with one of three numbers.
 
 The memory of a command is the largest sum over its processes at any time. PSS counts a page that several processes
 share once; RSS counts it once for each. With `--stages`, each job of a build has a line of its own: the most memory
@@ -47,8 +47,8 @@ AT_ONCE = 50_000
 """Rows of the table that are written at once."""
 WORDS = [f"{first}{second}{third}" for first in "bdfgklmnprst" for second in "aeiou" for third in "lmnrst"]
 VERBS = ("Explain", "Describe", "Compare", "Summarize", "List")
-VOTE = "Answer by a number."
-"""A system prompt to which each reply ends with one of three numbers."""
+VOTES = b'"votes"'
+"""The name of a model whose replies end with one of three numbers."""
 VERDICTS = ("first", "second", "tie")
 SENTENCES_PER_REPLY, WORDS_PER_SENTENCE = 8, 12
 """A reply is a prompt of such sentences, each with a verb in front."""
@@ -220,7 +220,7 @@ async def serve() -> None:
         texts = [" ".join(draw.choices(sentences, k=SENTENCES_PER_REPLY)) for _ in range(asked)]
         if b"<first_reply>" in body:
             texts = [f"{text}\nVerdict: {draw.choice(VERDICTS)}" for text in texts]
-        elif VOTE.encode() in body:
+        elif VOTES in body:
             texts = [f"{text}\n#### {draw.randrange(3)}" for text in texts]
         elif b"<new_reply>" in body:
             texts = [f"<new_reply>{text}</new_reply>" for text in texts]
@@ -233,7 +233,9 @@ async def serve() -> None:
         return web.json_response({"id": "1", "object": "chat.completion", "choices": choices, "usage": usage})
 
     async def models(_: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": "words", "object": "model", "root": "words"}]})
+        return web.json_response(
+            {"object": "list", "data": [{"id": name, "object": "model"} for name in ("words", "votes")]}
+        )
 
     number, drawn = count(), random.Random(0)
     sentences = [

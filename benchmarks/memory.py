@@ -30,17 +30,16 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import model_server  # type: ignore[import-not-found]
 import polars as pl
 import psutil
 import pyarrow.parquet as pq
 import yaml
-from aiohttp import web
 
 RESPONSES_PER_PROMPT = 6
 AT_ONCE = 50_000
@@ -101,7 +100,7 @@ def main() -> None:
     parser.add_argument("--stages", action="store_true", help="print the peak of each job of a build too")
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made")
     if "--serve" in sys.argv:
-        asyncio.run(serve())
+        serve()
     arguments = parser.parse_args()
     found: list[Measured] = []
     for prompts in arguments.prompts:
@@ -123,7 +122,7 @@ def measure(
     size = write_rows(folder / "table.parquet", rows, prompts)
     print(f"{prompts:,} prompts x {RESPONSES_PER_PROMPT}, {size / 2**20:,.0f} MiB of texts", flush=True)
     path = folder / "eva.yaml"
-    with _server() as url:
+    with model_server.server(__file__) as url:
         blocks = _merged(_settings(folder, url, responses), json.loads(json.dumps(settings).replace(SERVER, url)))
         path.write_text(yaml.safe_dump(blocks), encoding="utf-8")
         for command in commands:
@@ -197,58 +196,27 @@ def reward(prompt: str, response: str) -> float:
     return 1 + zlib.crc32(f"{prompt} {response}".encode()) / 2**32
 
 
-@contextmanager
-def _server() -> Iterator[str]:
-    """The server as a process of its own, and its address."""
-    process = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
-    finally:
-        process.terminate()
-        process.wait()
-        process.stdout.close()
-
-
-async def serve() -> None:
-    """Answer every request for a completion with words, and print the port."""
-
-    async def answer(request: web.Request) -> web.Response:
-        body = await request.read()
-        draw = random.Random(zlib.crc32(body) + next(number))
-        asked = json.loads(body).get("n", 1)
-        texts = [" ".join(draw.choices(sentences, k=SENTENCES_PER_REPLY)) for _ in range(asked)]
-        if b"<first_reply>" in body:
-            texts = [f"{text}\nVerdict: {draw.choice(VERDICTS)}" for text in texts]
-        elif VOTES in body:
-            texts = [f"{text}\n#### {draw.randrange(3)}" for text in texts]
-        elif b"<new_reply>" in body:
-            texts = [f"<new_reply>{text}</new_reply>" for text in texts]
-        choices = [
-            {"index": index, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-            for index, text in enumerate(texts)
-        ]
-        spent = asked * SENTENCES_PER_REPLY * (WORDS_PER_SENTENCE + 1)
-        usage = {"prompt_tokens": 60, "completion_tokens": spent, "total_tokens": 60 + spent}
-        return web.json_response({"id": "1", "object": "chat.completion", "choices": choices, "usage": usage})
-
-    async def models(_: web.Request) -> web.Response:
-        return web.json_response(
-            {"object": "list", "data": [{"id": name, "object": "model"} for name in ("words", "votes")]}
-        )
-
+def serve() -> None:
+    """Answer every request for a completion with words."""
     number, drawn = count(), random.Random(0)
     sentences = [
         f"{drawn.choice(VERBS)} {' '.join(drawn.choices(WORDS, k=WORDS_PER_SENTENCE))}." for _ in range(SENTENCES)
     ]
-    app = web.Application()
-    app.add_routes([web.post("/v1/chat/completions", answer), web.get("/v1/models", models)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
-    await site.start()
-    print(runner.addresses[0][1], flush=True)
-    await asyncio.Event().wait()
+
+    def reply(body: bytes) -> list[str]:
+        draw = random.Random(zlib.crc32(body) + next(number))
+        asked = json.loads(body).get("n", 1)
+        texts = [" ".join(draw.choices(sentences, k=SENTENCES_PER_REPLY)) for _ in range(asked)]
+        if b"<first_reply>" in body:
+            return [f"{text}\nVerdict: {draw.choice(VERDICTS)}" for text in texts]
+        if VOTES in body:
+            return [f"{text}\n#### {draw.randrange(3)}" for text in texts]
+        if b"<new_reply>" in body:
+            return [f"<new_reply>{text}</new_reply>" for text in texts]
+        return texts
+
+    tokens = SENTENCES_PER_REPLY * (WORDS_PER_SENTENCE + 1)
+    asyncio.run(model_server.serve(reply, ("words", "votes"), tokens=tokens))
 
 
 def _run(command: str, config: Path, prompts: int) -> Measured:

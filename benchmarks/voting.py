@@ -28,14 +28,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from math import factorial, prod
 from pathlib import Path
 from typing import Any
 
+import model_server  # type: ignore[import-not-found]
 import polars as pl
 import yaml
-from aiohttp import web
 
 MIN_VOTES, MIN_AGREEMENT = 4, 0.5
 LEAST_LEAD = 2
@@ -55,17 +54,20 @@ def main() -> None:
     parser.add_argument("--wrong", type=int, default=4)
     parser.add_argument("--share", type=float, default=0.3)
     if "--serve" in sys.argv:
-        asyncio.run(serve(json.load(sys.stdin)))
+        serve(json.load(sys.stdin))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        numbered(arguments.problems, arguments.prompts).write_parquet(Path(folder) / "problems.parquet")
+        problems = numbered(arguments.problems, arguments.prompts)
+        problems.write_parquet(Path(folder) / "problems.parquet")
         agreed, right = by_multinomial(arguments.right, arguments.wrong, arguments.responses)
         shared = arguments.share + (1 - arguments.share) * agreed
         print(f"multinomial, independent: consensus {agreed:.1%}, right {right:.1%}")
         print(
             f"multinomial, sharing:     consensus {shared:.1%}, right {(shared - arguments.share) * right / shared:.1%}"
         )
-        with server(Path(folder) / "problems.parquet", arguments) as url:
+        given = {"answers": [_final(answer) for answer in problems["answer"]]}
+        given |= {name: getattr(arguments, name) for name in ("right", "wrong", "share")}
+        with model_server.server(__file__, json.dumps(given)) as url:
             for name, solvers in (
                 ("independent", ("independent", "independent")),
                 ("sharing", ("sharing", "sharing")),
@@ -174,33 +176,14 @@ def _truth(text: str, answers: list[int]) -> int:
     return answers[int(found[1])] + sum(int(more) for more in _MORE.findall(found[0]))
 
 
-@contextmanager
-def server(problems: Path, arguments: argparse.Namespace) -> Iterator[str]:
-    """The server as a process of its own, and its address."""
-    process = subprocess.Popen(
-        [sys.executable, __file__, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="ascii"
-    )
-    assert process.stdin is not None and process.stdout is not None
-    answers = [_final(answer) for answer in pl.read_parquet(problems)["answer"]]
-    chosen = {name: getattr(arguments, name) for name in ("right", "wrong", "share")}
-    json.dump({"answers": answers, **chosen}, process.stdin)
-    process.stdin.close()
-    try:
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
-    finally:
-        process.terminate()
-        process.wait()
-        process.stdout.close()
-
-
-async def serve(given: dict[str, Any]) -> None:
-    """Answer as the model that a request names, and print the port."""
+def serve(given: dict[str, Any]) -> None:
+    """Answer as the model that a request names."""
     draw, answers = random.Random(0), given["answers"]
 
     def solved(text: str, shares: bool) -> str:
-        truth = _truth(text, answers)
-        number = int(_PROBLEM.search(text)[1])  # type: ignore[index]
-        if shares and random.Random(number).random() < given["share"]:
+        truth, problem = _truth(text, answers), _PROBLEM.search(text)
+        assert problem is not None
+        if shares and random.Random(int(problem[1])).random() < given["share"]:
             return f"So the result is known.\n#### {truth + SHARED}"
         off = 0 if draw.random() < given["right"] else draw.randint(1, given["wrong"])
         return f"I compute it step by step.\n#### {truth + off}"
@@ -209,32 +192,15 @@ async def serve(given: dict[str, Any]) -> None:
         *_, last = _PROBLEM.finditer(text)
         return f"{last[0]} Then add {draw.randint(10, 999)} to the result."
 
-    async def answer(request: web.Request) -> web.Response:
-        body = await request.json()
+    def reply(request: bytes) -> list[str]:
+        body = json.loads(request)
         text = body["messages"][-1]["content"]
-        texts = [
+        return [
             rewritten(text) if body["model"] == "creator" else solved(text, body["model"] == "sharing")
             for _ in range(body.get("n") or 1)
         ]
-        choices = [
-            {"index": index, "finish_reason": "stop", "message": {"role": "assistant", "content": each}}
-            for index, each in enumerate(texts)
-        ]
-        usage = {"prompt_tokens": 60, "completion_tokens": 20, "total_tokens": 80}
-        return web.json_response({"id": "1", "object": "chat.completion", "choices": choices, "usage": usage})
 
-    async def models(_: web.Request) -> web.Response:
-        names = ("independent", "sharing", "creator")
-        return web.json_response({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
-
-    app = web.Application()
-    app.add_routes([web.post("/v1/chat/completions", answer), web.get("/v1/models", models)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
-    await site.start()
-    print(runner.addresses[0][1], flush=True)
-    await asyncio.Event().wait()
+    asyncio.run(model_server.serve(reply, ("independent", "sharing", "creator"), tokens=20))
 
 
 if __name__ == "__main__":

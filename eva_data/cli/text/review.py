@@ -44,7 +44,8 @@ def pulled_text(store: Store, iteration: int, pulled: PulledReviews) -> str:
     if not pulled.new:
         which = f"iter-{iteration}.r{pulled.revision}"
         return "\n".join([*lines, f"{which} holds all answers already: nothing was changed."])
-    lines += [f"Made revision iter-{iteration}.r{pulled.revision} of {counted} answers by {found['reviewers']} people."]
+    who = "one person" if found["reviewers"] == 1 else f"{found['reviewers']} people"
+    lines += [f"Made revision iter-{iteration}.r{pulled.revision} of {counted} answers by {who}."]
     lines += [f"  {line}" for line in outcome_lines(found)]
     private = answers_file(store, iteration, pulled.revision)
     if private.exists():

@@ -51,10 +51,11 @@ def review_progress(run: Run, iterations: Sequence[int]) -> list[ReviewProgress]
                 continue
             records = argilla.records(dataset["id"])
             users = argilla.get(f"datasets/{dataset['id']}/users/progress")["users"]
-            pairs, spare = reviewable(run.store, iteration, records_by_pair(records))
-            manifest = run.store.at(iteration, run.store.built(iteration)).manifest(iteration)
-            known, config = pl.concat([pairs, spare]), manifest.config
+            known = pl.concat(reviewable(run.store, iteration, records_by_pair(records)))
+            config = run.store.at(iteration, run.store.built(iteration)).manifest(iteration).config
             said = answers(run.store, iteration, known, records, name=config["name"], key=key)
+            # Answers that were pulled before may be to pairs that are not on the server any more.
+            pairs, spare = reviewable(run.store, iteration, said.reviews["pair_id"])
             found.append(
                 ReviewProgress(
                     iteration=iteration,

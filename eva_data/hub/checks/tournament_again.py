@@ -9,10 +9,11 @@ import polars as pl
 from eva_data.comparing.tournament import distinct, matches_of, points_of
 from eva_data.config import Tournament
 from eva_data.dataset.manifest import Manifest
-from eva_data.dataset.ordered import Table, in_memory
+from eva_data.dataset.ordered import Table, height_of, in_memory
 from eva_data.dataset.staleness import config_of
 from eva_data.method.signals.tournament import TOURNAMENT, tournament_rewards
 from eva_data.tables.ids import uniform_draw
+from eva_data.tables.ranges import ranges_for
 from eva_data.tables.schemas import STANDARD_ERROR
 
 MOST_PAIRED = 20_000
@@ -30,31 +31,47 @@ def replay_tournament(manifest: Manifest, tables: Mapping[str, Table]) -> list[s
 
     A copied response has the verdicts of the stage that it was copied from.
     """
+    block = config_of(manifest).reward
     # What judges said that could not be read decides nothing.
-    block, comparisons = config_of(manifest).reward, in_memory(tables["comparisons"].lazy().drop("raw"))
+    comparisons = tables["comparisons"].lazy().drop("raw")
+    compared = height_of(comparisons)
     by_tournament = pl.col("reward_model").str.starts_with(TOURNAMENT)
     if not isinstance(block, Tournament):
         by_tournament = pl.lit(False)
     # Texts matter only as far as they are equal.
     responses = tables["responses"].lazy().filter(by_tournament).with_columns(pl.col("response").hash())
-    scored = in_memory(responses.select(*_KEY, "response", "reused", "reward", *STANDARD_ERROR))
-    if not isinstance(block, Tournament) or scored.is_empty():
-        return [f"comparisons: {comparisons.height} rows, where no reward compares"] if comparisons.height else []
-    found = _astray(block, scored, comparisons, manifest.iteration)
-    judges = comparisons["judge"].n_unique()
-    if judges not in (0, len(block.judges)):
-        found.append(f"comparisons: verdicts of {judges} judges, where {len(block.judges)} compare")
+    height = height_of(responses)
+    if not isinstance(block, Tournament) or not height:
+        return [f"comparisons: {compared} rows, where no reward compares"] if compared else []
+    judges = in_memory(comparisons.select(pl.col("judge").unique()))
+    wrong, played = [], []
+    for part in ranges_for(max(height, compared)):
+        scored = in_memory(part.of(responses).select(*_KEY, "response", "reused", "reward", *STANDARD_ERROR))
+        verdicts = in_memory(part.of(comparisons))
+        wrong.append(_wrongly_scored(scored, verdicts))
+        played.append(_played(scored, verdicts, judges, manifest.iteration))
+        played = [pl.concat(played).bottom_k(MOST_PAIRED, by="order")]
+    found = _astray(block, played[0])
+    if judges.height not in (0, len(block.judges)):
+        found.append(f"comparisons: verdicts of {judges.height} judges, where {len(block.judges)} compare")
+    for _, rows in pl.concat(wrong).sort("source", *_KEY).group_by("source", maintain_order=True):
+        named = ", ".join(rows.head(_SHOWN).select(pl.concat_str(_KEY, separator="/")).to_series())
+        more = f" and {rows.height - _SHOWN} more" if rows.height > _SHOWN else ""
+        found.append(f"responses: {rows.height} have rewards that the verdicts do not give: {named}{more}")
+    return found
+
+
+def _wrongly_scored(scored: pl.DataFrame, comparisons: pl.DataFrame) -> pl.DataFrame:
+    """The responses whose rewards do not follow from the verdicts, with the stage that the verdicts are of."""
+    wrong = [scored.clear().select(*_KEY, source="stage")]
     source = pl.when("reused").then(pl.lit("estimate")).otherwise("stage")
     for (stage,), part in scored.with_columns(source=source).group_by("source", maintain_order=True):
         one = part.unique(["prompt_id", "response_idx"], maintain_order=True)
         again = tournament_rewards(one, comparisons.filter(pl.col("stage") == stage))
         both = part.join(again, on=["prompt_id", "response_idx"], how="left", suffix="_now")
-        wrong = both.filter(pl.any_horizontal(_differ(name) for name in ("reward", *STANDARD_ERROR)))
-        if wrong.height:
-            named = ", ".join(wrong.sort(_KEY).head(_SHOWN).select(pl.concat_str(_KEY, separator="/")).to_series())
-            more = f" and {wrong.height - _SHOWN} more" if wrong.height > _SHOWN else ""
-            found.append(f"responses: {wrong.height} have rewards that the verdicts do not give: {named}{more}")
-    return found
+        differ = pl.any_horizontal(_differ(name) for name in ("reward", *STANDARD_ERROR))
+        wrong.append(both.filter(differ).select(*_KEY, "source"))
+    return pl.concat(wrong)
 
 
 def _differ(name: str) -> pl.Expr:
@@ -62,19 +79,21 @@ def _differ(name: str) -> pl.Expr:
     return (one.is_null() != other.is_null()) | ((one - other).abs() > NOISE).fill_null(False)
 
 
-def _astray(block: Tournament, scored: pl.DataFrame, comparisons: pl.DataFrame, iteration: int) -> list[str]:
-    """Tournaments in which other responses met than the schedule pairs, or in one order only."""
+def _played(scored: pl.DataFrame, comparisons: pl.DataFrame, judges: pl.DataFrame, iteration: int) -> pl.DataFrame:
+    """The tournaments of a range of prompts, one row each: players and verdicts, and the `order` of a draw of them."""
     key = ["stage", "prompt_id"]
     fresh = scored.filter(~pl.col("reused")).group_by(key).agg("response_idx", "response")
-    judges = comparisons.select("judge").unique()
     played = comparisons.group_by(*key, "judge").agg(pl.struct("round", "first_idx", "second_idx", "verdict"))
     every = fresh.join(judges, how="cross").join(played, on=[*key, "judge"], how="full", coalesce=True)
-    if every.height > MOST_PAIRED:
-        order = uniform_draw(pl.concat_str(*key, "judge", separator="/"), seed=0, stage="verify", iteration=iteration)
-        every = every.sort(order).head(MOST_PAIRED)
+    order = uniform_draw(pl.concat_str(*key, "judge", separator="/"), seed=0, stage="verify", iteration=iteration)
+    return every.with_columns(order=order).bottom_k(MOST_PAIRED, by="order")
+
+
+def _astray(block: Tournament, played: pl.DataFrame) -> list[str]:
+    """Tournaments in which other responses met than the schedule pairs, or in one order only."""
     wrong = [
         f"{row['stage']}/{row['prompt_id']}"
-        for row in every.sort(*key, "judge").iter_rows(named=True)
+        for row in played.sort("stage", "prompt_id", "judge").iter_rows(named=True)
         if row["response_idx"] is None or not _follows(block, row)
     ]
     if not wrong:

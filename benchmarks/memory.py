@@ -35,7 +35,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import model_server  # type: ignore[import-not-found]
+import model_server
 import polars as pl
 import psutil
 import pyarrow.parquet as pq

@@ -27,14 +27,15 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from math import factorial, prod
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-import model_server  # type: ignore[import-not-found]
+import model_server
+import numpy as np
 import polars as pl
 import yaml
+from scipy.stats import multinomial
 
 MIN_VOTES, MIN_AGREEMENT = 4, 0.5
 LEAST_LEAD = 2
@@ -87,25 +88,13 @@ def numbered(path: Path, count: int) -> pl.DataFrame:
 
 def by_multinomial(right: float, wrong: int, responses: int) -> tuple[float, float]:
     """The share of prompts with a consensus, and the share of these whose consensus is right."""
-    chances = [right, *[(1 - right) / wrong] * wrong]
-    agreed = rightly = 0.0
-    for counts in _outcomes(responses, wrong + 1):
-        ordered = sorted(counts, reverse=True)
-        if ordered[0] - ordered[1] < LEAST_LEAD or ordered[0] < MIN_AGREEMENT * responses:
-            continue
-        ways = factorial(responses) // prod(map(factorial, counts))
-        chance = ways * prod(each**number for each, number in zip(chances, counts, strict=True))
-        agreed += chance
-        rightly += chance * (counts[0] == ordered[0])
-    return agreed, rightly / agreed
-
-
-def _outcomes(total: int, kinds: int) -> Iterator[tuple[int, ...]]:
-    if kinds == 1:
-        yield (total,)
-        return
-    for first in range(total + 1):
-        yield from ((first, *rest) for rest in _outcomes(total - first, kinds - 1))
+    every = product(range(responses + 1), repeat=wrong + 1)
+    counts = np.array([each for each in every if sum(each) == responses])
+    chances = multinomial(responses, [right, *[(1 - right) / wrong] * wrong]).pmf(counts)
+    second, first = np.sort(counts, axis=1)[:, -2:].T
+    agreed = (first - second >= LEAST_LEAD) & (first >= MIN_AGREEMENT * responses)
+    share = chances[agreed].sum()
+    return float(share), float(chances[agreed & (counts[:, 0] == first)].sum() / share)
 
 
 def play(folder: Path, name: str, solvers: tuple[str, str], url: str, arguments: argparse.Namespace) -> None:

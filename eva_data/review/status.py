@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from eva_data.dataset.ordered import in_memory
 from eva_data.errors import ReviewError
 from eva_data.iteration.run import Run
 from eva_data.review.agreement import figures
@@ -51,11 +52,12 @@ def review_progress(run: Run, iterations: Sequence[int]) -> list[ReviewProgress]
                 continue
             records = argilla.records(dataset["id"])
             users = argilla.get(f"datasets/{dataset['id']}/users/progress")["users"]
-            known = pl.concat(reviewable(run.store, iteration, records_by_pair(records)))
+            # Answers that were pulled before may be to pairs that are not on the server any more.
+            pulled = in_memory(run.store.scan("reviews", iteration).select("pair_id")).to_series()
+            pairs, spare = reviewable(run.store, iteration, {*records_by_pair(records), *pulled})
+            known = pl.concat([pairs, spare])
             config = run.store.at(iteration, run.store.built(iteration)).manifest(iteration).config
             said = answers(run.store, iteration, known, records, name=config["name"], key=key)
-            # Answers that were pulled before may be to pairs that are not on the server any more.
-            pairs, spare = reviewable(run.store, iteration, said.reviews["pair_id"])
             found.append(
                 ReviewProgress(
                     iteration=iteration,

@@ -176,7 +176,8 @@ def _processes(file: Path | None) -> int | None:
     try:
         found = yaml.safe_load(file.expanduser().read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"`train.accelerate` is {file}, which cannot be read as YAML: {error}") from None
+        why = " ".join(str(error).split())
+        raise ConfigError(f"`train.accelerate` is {file}, which cannot be read as YAML: {why}") from None
     number = found.get("num_processes") if isinstance(found, dict) else None
     return number if isinstance(number, int) else None
 

@@ -110,7 +110,6 @@ def kinds(url: str, folder: Path) -> dict[str, dict[str, Any]]:
         },
     }
     if shutil.which("bwrap") is not None:
-        # Bubblewrap isolates the code.
         found["code"] = {
             "seeds": {"path": str(folder / "tasks.jsonl")},
             "reward": {
@@ -209,3 +208,5 @@ def test_every_kind_of_curriculum_is_built_checked_published_loaded_and_trained_
         told = json.loads((tmp_path / "theta" / name / "training.json").read_text())
         assert told["pairs"]["read"] == sum(counts), name
         assert told["pairs"]["trained"] > 0, name
+    if missing := [name for name in group if name not in games]:
+        pytest.skip(f"{' and '.join(missing)} needs bubblewrap or reasoning-gym; the others of the group passed")

@@ -44,13 +44,14 @@ def replay_tournament(manifest: Manifest, tables: Mapping[str, Table]) -> list[s
     if not isinstance(block, Tournament) or not height:
         return [f"comparisons: {compared} rows, where no reward compares"] if compared else []
     judges = in_memory(comparisons.select(pl.col("judge").unique()))
-    wrong, played = [], []
+    wrong: list[pl.DataFrame] = []
+    played: list[pl.DataFrame] = []
     for part in ranges_for(max(height, compared)):
         scored = in_memory(part.of(responses).select(*_KEY, "response", "reused", "reward", *STANDARD_ERROR))
         verdicts = in_memory(part.of(comparisons))
         wrong.append(_wrongly_scored(scored, verdicts))
-        played.append(_played(scored, verdicts, judges, manifest.iteration))
-        played = [pl.concat(played).bottom_k(MOST_PAIRED, by="order")]
+        tournaments = _played(scored, verdicts, judges, manifest.iteration)
+        played = [pl.concat([*played, tournaments]).bottom_k(MOST_PAIRED, by="order")]
     found = _astray(block, played[0])
     if judges.height not in (0, len(block.judges)):
         found.append(f"comparisons: verdicts of {judges.height} judges, where {len(block.judges)} compare")
@@ -80,13 +81,13 @@ def _differ(name: str) -> pl.Expr:
 
 
 def _played(scored: pl.DataFrame, comparisons: pl.DataFrame, judges: pl.DataFrame, iteration: int) -> pl.DataFrame:
-    """The tournaments of a range of prompts, one row each: players and verdicts, and the `order` of a draw of them."""
+    """The tournaments of a range of prompts, one row each: players and verdicts, and the `order` of a draw."""
     key = ["stage", "prompt_id"]
     fresh = scored.filter(~pl.col("reused")).group_by(key).agg("response_idx", "response")
     played = comparisons.group_by(*key, "judge").agg(pl.struct("round", "first_idx", "second_idx", "verdict"))
     every = fresh.join(judges, how="cross").join(played, on=[*key, "judge"], how="full", coalesce=True)
     order = uniform_draw(pl.concat_str(*key, "judge", separator="/"), seed=0, stage="verify", iteration=iteration)
-    return every.with_columns(order=order).bottom_k(MOST_PAIRED, by="order")
+    return every.with_columns(order=order)
 
 
 def _astray(block: Tournament, played: pl.DataFrame) -> list[str]:

@@ -38,7 +38,8 @@ def replay_votes(manifest: Manifest, tables: Mapping[str, Table], unknown: list[
     height = height_of(responses)
     if not height:
         return []
-    wrong, several, drawn, known = [], [], [], 0
+    wrong, several, known = [], [], 0
+    drawn: list[pl.DataFrame] = []
     order = uniform_draw(pl.concat_str(*_KEY, separator="/"), seed=0, stage="verify", iteration=manifest.iteration)
     for part in ranges_for(height):
         voted = in_memory(part.of(responses).select(*_KEY, "reward", "reward_model", "finish_reason", *READ_ANSWERS))
@@ -46,8 +47,7 @@ def replay_votes(manifest: Manifest, tables: Mapping[str, Table], unknown: list[
         answers = voted.group_by("prompt_id").agg(pl.col("known_answer").n_unique())
         several.append(answers.filter(pl.col("known_answer") > 1)["prompt_id"])
         known += voted["known_answer"].count()
-        drawn.append(voted.with_columns(order=order).bottom_k(MOST_READ, by="order"))
-        drawn = [pl.concat(drawn).bottom_k(MOST_READ, by="order")]
+        drawn = [pl.concat([*drawn, voted.with_columns(order=order)]).bottom_k(MOST_READ, by="order")]
     of_stages = pl.concat(wrong).sort(_KEY).group_by("stage", maintain_order=True)
     found = [_wrong(rows, "have rewards that their votes do not give") for _, rows in of_stages]
     prompts = pl.concat(several)

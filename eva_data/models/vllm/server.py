@@ -191,7 +191,7 @@ class VllmServer:
         with self._log.open("rb") as file:
             file.seek(self._log_start)
             text = file.read().decode("utf-8", errors="replace")
-        return _one_line(first_error(text) or "\n".join(text.splitlines()[-1:])) or "nothing is in its log"
+        return _one_line(first_error(text) or self._last_line()) or "nothing is in its log"
 
     def _request(
         self, method: str, address: str, body: dict[str, Any] | None = None, *, timeout: float
